@@ -1,0 +1,1 @@
+"""The processes, and what only one of them uses."""
