@@ -1,0 +1,253 @@
+"""One blob on disk: each operation an ordered list of steps, so that a crash after any of them leaves
+something that `settle` can name. No maps, no threads, no network. Called by whoever holds the state lock
+(design rule 1), and by the gc for `collect`.
+
+    stage:      mkdir DIR/<id> > state Pending, synced > folder synced > data.raw created
+    create:     mkdir DIR/<id> (or staged) > data.raw and the complete state's temporary file synced
+                > renamed > folder synced > DIR synced > acknowledged
+    fail:       state Failure to a temporary file, synced > renamed > folder synced > acknowledged
+    collect:    (gc, only from Failure) rename DIR/<id> to DIR/.gone/<id>-<seq> > remove what is in it
+    quarantine: note in the folder > rename it to DIR/.quarantine/<id>-<seq> > both folders synced
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+import msgspec
+
+from common import checksum, durable, layout, record
+from common.errors import NO_SPACE_ERRNOS, CorruptRecord, Damaged
+from common.layout import Layout
+from common.record import BlobRecord
+from common.states import State
+
+RESERVE_BYTES = 1 << 20  # room for the state writes of some deletes, given up when the disk is full
+# A state file is small: 4 KiB hold one of a blob up to 100 MiB. Longer ones take further reads.
+_READ_BYTES = 16 << 10
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What `quarantine.json` says of a damaged blob. `released`: its location was written or deleted anew."""
+
+    id: int
+    location: str | None
+    seq: int
+    reason: str
+    time: str
+    released: bool = False
+
+
+def take(where: Layout, blob_id: int) -> bool:
+    """Take `blob_id` by an exclusive mkdir (design rule 3). False where it has a folder already."""
+    try:
+        durable.make_folder(where.folder(blob_id))
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        if where.id_bits == 16:
+            raise
+        durable.make_folder_durably(where.parent(blob_id))
+        return take(where, blob_id)
+    return True
+
+
+def read_record(where: Layout, blob_id: int) -> BlobRecord:
+    """What the blob's state file says. Raises FileNotFoundError, CorruptRecord, other OSError."""
+    return read_record_in(where.folder(blob_id), blob_id)
+
+
+def read_record_in(folder: str, blob_id: int | None) -> BlobRecord:
+    """The same for a folder anywhere, such as one in quarantine; `blob_id`: what its id must be, or None."""
+    content = read_file(f"{folder}/{layout.STATE_NAME}")
+    found = record.load(content)
+    if blob_id is not None and found.id != blob_id:
+        raise CorruptRecord(f"The state file says id {found.id}, its folder is that of {blob_id}.")
+    return found
+
+
+def read_file(path: str) -> bytes:
+    """All of a small file. A symlink, device or folder in its place is CorruptRecord, never followed."""
+    try:
+        # O_NONBLOCK: a pipe put in its place must not hang us.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as err:
+        raise CorruptRecord(f"{os.path.basename(path)} cannot be opened: {err.strerror}.") from err
+    try:
+        parts = []
+        while part := os.read(fd, _READ_BYTES):
+            parts.append(part)
+            if len(part) < _READ_BYTES:
+                break
+    except OSError as err:
+        raise CorruptRecord(f"{os.path.basename(path)} cannot be read: {err.strerror}.") from err
+    finally:
+        os.close(fd)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def write_record(where: Layout, new: BlobRecord) -> None:
+    """Replace the state file by `new`, durably (all but the entry of a folder that is new itself)."""
+    durable.replace_durably(where.state(new.id), record.dump(new))
+
+
+def stage(where: Layout, pending: BlobRecord) -> int:
+    """In the taken folder: the Pending state, then an empty data.raw; returns its descriptor.
+
+    Once this returns, a power cut leaves the folder without data.raw, or with a state that says Pending.
+    """
+    write_record(where, pending)
+    return durable.create_file(where.data(pending.id))
+
+
+def failed(old: BlobRecord, message: str, now_ns: int) -> BlobRecord:
+    """`old` in state Failure, without what only a complete blob needs: the smaller, the better on a full disk."""
+    return msgspec.structs.replace(old.advanced(State.FAILURE, message, now_ns), crcs=b"")
+
+
+def write_failure(where: Layout, failure: BlobRecord, *, synced: bool = True) -> None:
+    """Write a Failure state, giving up the reserve if the disk is full. Its folder is not synced yet."""
+    payload = record.dump(failure)
+    try:
+        durable.replace(where.state(failure.id), payload, synced=synced)
+    except OSError as err:
+        if err.errno not in NO_SPACE_ERRNOS or not give_up_reserve(where):
+            raise
+        durable.replace(where.state(failure.id), payload, synced=synced)
+
+
+def fail(where: Layout, old: BlobRecord, message: str, now_ns: int) -> BlobRecord:
+    """Mark one blob Failure; durable once this returns. The gc is told. Returns the new record."""
+    failure = failed(old, message, now_ns)
+    write_failure(where, failure)
+    durable.sync_folder(where.folder(old.id))
+    hint(where, [old.id])
+    return failure
+
+
+def hint(where: Layout, ids: list[int]) -> None:
+    """Tell the gc which ids came to Failure. A lost hint costs only time, so no error matters here."""
+    with contextlib.suppress(OSError):
+        durable.append_line(where.ours(layout.HINTS_NAME), "".join(f"{i}\n" for i in ids))
+
+
+def discard(where: Layout, blob_id: int) -> None:
+    """Remove a folder in which nothing was ever acknowledged: the lock holder's right (design rule 3)."""
+    durable.remove_tree(where.folder(blob_id))
+
+
+def keep_reserve(where: Layout) -> None:
+    """Make the reserve, if it is not there and the disk has room for it."""
+    path = where.ours(layout.RESERVE_NAME)
+    if os.path.exists(path):
+        return
+    try:
+        fd = durable.create_file(path)
+    except OSError as err:
+        if err.errno in NO_SPACE_ERRNOS:
+            return
+        raise
+    try:
+        durable.allocate(fd, RESERVE_BYTES)
+    except OSError:
+        durable.remove_file(path)
+    finally:
+        os.close(fd)
+
+
+def give_up_reserve(where: Layout) -> bool:
+    """Free the reserve; False where there is none left."""
+    try:
+        durable.remove_file(where.ours(layout.RESERVE_NAME))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def collect(where: Layout, blob_id: int, seq: int) -> int:
+    """Remove the folder of a blob that is in Failure (the gc's right alone); returns the bytes freed.
+
+    It leaves DIR by one rename, so nobody meets half a blob, and its id is free at once.
+    """
+    gone = where.ours(layout.GONE_NAME)
+    target = f"{gone}/{blob_id}-{seq}"
+    with contextlib.suppress(FileExistsError):
+        durable.make_folder(gone)
+    try:
+        durable.rename(where.folder(blob_id), target)
+    except OSError:
+        durable.remove_tree(target)  # a leftover of that very name: finish it, then try once more
+        durable.rename(where.folder(blob_id), target)
+    return durable.remove_tree(target)
+
+
+def quarantine(where: Layout, blob_id: int, location: str | None, seq: int, reason: str) -> str:
+    """Move a damaged blob's folder, whole, out of the way; durable. Returns the folder's new name.
+
+    The note goes in first, so that what died half-way is finished by the next `settle`; on a disk that
+    refuses the note the folder moves without it.
+    """
+    folder = where.folder(blob_id)
+    note = Note(blob_id, location, seq, reason, record.rfc3339(time.time_ns()))
+    with contextlib.suppress(OSError):
+        durable.replace(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note), synced=True)
+    home = where.ours(layout.QUARANTINE_NAME)
+    durable.make_folder_durably(home)
+    name = f"{blob_id}-{seq}"
+    count = 1
+    while os.path.lexists(f"{home}/{name}"):
+        count += 1
+        name = f"{blob_id}-{seq}-{count}"
+    durable.rename(folder, f"{home}/{name}")
+    durable.sync_folder(home)
+    durable.sync_folder(where.parent(blob_id))
+    return name
+
+
+def read_note(folder: str) -> Note | None:
+    """The note in a quarantined folder; None where there is none that can be read."""
+    try:
+        return msgspec.json.decode(read_file(f"{folder}/{layout.NOTE_NAME}"), type=Note)
+    except (OSError, CorruptRecord, msgspec.DecodeError):
+        return None
+
+
+def release(where: Layout, name: str, note: Note) -> None:
+    """Remember, durably, that the damaged blob `name` was written or deleted anew: it answers 500 no more."""
+    path = f"{where.ours(layout.QUARANTINE_NAME)}/{name}/{layout.NOTE_NAME}"
+    durable.replace_durably(path, msgspec.json.encode(msgspec.structs.replace(note, released=True)))
+
+
+def check_size(where: Layout, blob: BlobRecord) -> None:
+    """That data.raw is a plain file of the recorded size. Raises Damaged, naming what is wrong."""
+    try:
+        found = os.stat(where.data(blob.id), follow_symlinks=False)
+    except FileNotFoundError as err:
+        raise Damaged("data.raw is missing") from err
+    except OSError as err:
+        raise Damaged(f"data.raw cannot be looked at: {err.strerror}") from err
+    if found.st_mode & 0o170000 != 0o100000:
+        raise Damaged("data.raw is not a plain file")
+    if not blob.is_original and found.st_size != blob.size:
+        raise Damaged(f"data.raw has {found.st_size} bytes instead of {blob.size}")
+
+
+def open_data(where: Layout, blob_id: int) -> int:
+    """Open data.raw for reading; returns its descriptor. Raises FileNotFoundError, other OSError."""
+    return os.open(where.data(blob_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def sums(where: Layout, blob_id: int) -> tuple[int, bytes, bytes]:
+    """(size, SHA-256, packed CRCs) of data.raw as it is now: for blobs that came without checksums."""
+    hasher = checksum.Hasher()
+    fd = open_data(where, blob_id)
+    try:
+        while part := os.read(fd, checksum.CHUNK_BYTES):
+            hasher.update(part)
+    finally:
+        os.close(fd)
+    return hasher.size, hasher.sha256(), hasher.crcs()

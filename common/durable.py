@@ -1,0 +1,184 @@
+"""The only module that writes, syncs, renames or removes anything on disk.
+
+Everything else calls these by the module's name (`durable.rename(...)`), so tests can stand between the
+product and its disk: fail the Nth call, die at it, or record them all. Each function is one step. None
+retries: after a failed sync the kernel may have dropped the dirty pages, so a second sync could succeed
+without them (design rule 5). Files are created 0600 and folders 0700, whatever the umask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from common.errors import SyncFailed
+
+_FILE_MODE = 0o600
+_FOLDER_MODE = 0o700
+
+_syncs = True
+
+
+def trade_safety_for_speed() -> None:
+    """Make every sync of this process do nothing: `sync = "none"`. What is written may not survive power loss."""
+    global _syncs
+    _syncs = False
+
+
+# --- single steps ---
+
+
+def make_folder(path: str) -> None:
+    """Create one folder. Raises FileExistsError where the name is taken: this is how ids are taken (rule 3)."""
+    os.mkdir(path, _FOLDER_MODE)
+
+
+def create_file(path: str) -> int:
+    """Create an empty file that was not there, open for writing; returns its descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+
+
+def rewrite_file(path: str) -> int:
+    """Open a file of our own for writing, empty, whether it was there or not; returns its descriptor."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, _FILE_MODE)
+
+
+def append_file(path: str) -> int:
+    """Open a file for appending, created where it is missing; returns its descriptor."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, _FILE_MODE)
+
+
+def write_some(fd: int, data: bytes | bytearray | memoryview) -> int:
+    """One write call; returns how many bytes it took, which may be fewer than there are."""
+    return os.write(fd, data)
+
+
+def sync_file(fd: int) -> None:
+    """Make the bytes and the size of an open file durable. Raises SyncFailed."""
+    if not _syncs:
+        return
+    try:
+        os.fdatasync(fd)
+    except OSError as err:
+        raise SyncFailed("The disk failed to keep what was written: the server stops.") from err
+
+
+def sync_folder(path: str) -> None:
+    """Make the entries of a folder durable: what was created, renamed or removed in it. Raises SyncFailed."""
+    if not _syncs:
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as err:
+        raise SyncFailed("The disk failed to keep a folder's entries: the server stops.") from err
+    finally:
+        os.close(fd)
+
+
+def rename(old: str, new: str) -> None:
+    """Rename, atomically replacing a file (or an empty folder by a folder)."""
+    os.rename(old, new)
+
+
+def remove_file(path: str) -> None:
+    """Remove one name that is not a folder."""
+    os.unlink(path)
+
+
+def remove_folder(path: str) -> None:
+    """Remove one empty folder."""
+    os.rmdir(path)
+
+
+def allocate(fd: int, size_bytes: int) -> None:
+    """Reserve room on disk for a file's first `size_bytes`."""
+    os.posix_fallocate(fd, 0, size_bytes)
+
+
+# --- short sequences of them ---
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """Write every byte of `data`, however many calls that takes."""
+    view = memoryview(data)
+    while len(view):
+        view = view[write_some(fd, view) :]
+
+
+def write_file(path: str, payload: bytes, *, synced: bool) -> None:
+    """Make `path` hold `payload`, in place: for temporary files only. Removes it again on any error."""
+    fd = rewrite_file(path)
+    try:
+        write_all(fd, payload)
+        if synced:
+            sync_file(fd)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            remove_file(path)
+        raise
+    finally:
+        os.close(fd)
+
+
+def replace(path: str, payload: bytes, *, synced: bool) -> None:
+    """Make `path` hold exactly `payload`; a reader sees the old content or the new, never a mixture.
+
+    The new bytes are durable before they get the name, if `synced`. The name itself is durable only after
+    a `sync_folder` of its folder, which is the caller's, since many replacements can share one.
+    """
+    temp = path + ".tmp"
+    write_file(temp, payload, synced=synced)
+    try:
+        rename(temp, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove_file(temp)
+        raise
+
+
+def replace_durably(path: str, payload: bytes) -> None:
+    """`replace`, and once this returns the content survives power loss.
+
+    If the sync of the folder fails (SyncFailed), the new content is visible but not promised: the caller
+    must treat the outcome as unknown.
+    """
+    replace(path, payload, synced=True)
+    sync_folder(os.path.dirname(path))
+
+
+def make_folder_durably(path: str) -> None:
+    """Create a folder, if it is not there, so that its entry survives power loss."""
+    with contextlib.suppress(FileExistsError):
+        make_folder(path)
+    sync_folder(os.path.dirname(path))
+
+
+def append_line(path: str, line: str) -> None:
+    """Append to one of our hint files, in one write call. Not synced: hints may be lost."""
+    fd = append_file(path)
+    try:
+        write_all(fd, line.encode())
+    finally:
+        os.close(fd)
+
+
+def remove_tree(path: str) -> int:
+    """Remove a folder and all in it, following no symlink; returns the bytes freed (lengths of its files).
+
+    Not found is fine at every step: a process that died here earlier may have removed a part.
+    """
+    freed_bytes = 0
+    with contextlib.suppress(FileNotFoundError):
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    freed_bytes += remove_tree(entry.path)
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        freed_bytes += entry.stat(follow_symlinks=False).st_size
+                        remove_file(entry.path)
+        remove_folder(path)
+    return freed_bytes

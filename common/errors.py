@@ -1,0 +1,95 @@
+"""Every error that Blobkeep raises on purpose: one hierarchy, one sentence each that says what to do.
+
+The text of an error is for the user: no path of the store, no traceback. The cause is chained with
+`raise ... from err` and logged once, where the error is handled. Which HTTP status a class becomes is
+decided in one place, `services/http_errors.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+
+# What the kernel says when a disk, a quota or the inode table is full.
+NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class BlobkeepError(Exception):
+    """Base of all. `str(error)` is one sentence, fit to be sent to a client."""
+
+
+class ConfigError(BlobkeepError):
+    """An option is unknown, ill-typed or impossible on this directory; named in the text."""
+
+
+class LockHeld(BlobkeepError):
+    """Another process holds the lock of this directory; its pid is in the text."""
+
+
+class BadRequest(BlobkeepError):
+    """The request itself is wrong; repeating it as it is cannot succeed."""
+
+
+class BadLocation(BadRequest):
+    """The location is empty, too long, not UTF-8, or has a segment or character that is refused."""
+
+
+class RangeNotSatisfiable(BlobkeepError):
+    """No byte of the asked ranges is inside the blob."""
+
+
+class PreconditionFailed(BlobkeepError):
+    """If-Match, If-None-Match or If-Unmodified-Since did not hold. Nothing was changed."""
+
+
+class NotFound(BlobkeepError):
+    """There is no such blob."""
+
+
+class AlreadyExists(BlobkeepError):
+    """A create met a blob that is there. Nothing was changed."""
+
+
+class TooLarge(BlobkeepError):
+    """The body is larger than the configuration allows. Nothing was stored."""
+
+
+class Busy(BlobkeepError):
+    """Too much at once, or stopping: the same request will succeed a little later."""
+
+
+class NoSpace(BlobkeepError):
+    """The disk or quota is full (ENOSPC, EDQUOT). Nothing was acknowledged, the old value stands."""
+
+
+class NoIdLeft(NoSpace):
+    """Every id has a folder. `reclaiming` says that the gc is about to free some."""
+
+    def __init__(self, text: str, *, reclaiming: bool = False) -> None:
+        super().__init__(text)
+        self.reclaiming = reclaiming
+
+
+class Damaged(BlobkeepError):
+    """What is on disk is not what was written. It is never sent as good."""
+
+
+class CorruptRecord(BlobkeepError):
+    """A state file does not parse, or fails its checksum."""
+
+
+class StorageFailed(BlobkeepError):
+    """The disk refused an operation for a reason other than room. Nothing was acknowledged."""
+
+
+class SyncFailed(StorageFailed):
+    """A sync failed: what is on disk is unknown, so the server answers 5xx and stops (design rule 5)."""
+
+
+def from_os_error(err: OSError, doing: str) -> BlobkeepError:
+    """The error to raise in place of `err`, by its errno; `doing` completes "could not ..."."""
+    if err.errno in NO_SPACE_ERRNOS:
+        return NoSpace("The disk is full: delete blobs or add space, then try again.")
+    if err.errno in (errno.EMFILE, errno.ENFILE):
+        return Busy("The server is out of file descriptors: try again in a moment.")
+    name = errno.errorcode.get(err.errno or 0, "unknown error")
+    return StorageFailed(f"The disk answered {name} and the server could not {doing}: see its log.")

@@ -1,0 +1,68 @@
+"""The names under DIR: where a blob's folder is, which names are ours, which are foreign. Pure.
+
+With `id_bits = 16` the folder of id N is `DIR/N`; with 32 it is `DIR/<N >> 16>/<N & 65535>`, each
+first-level folder being laid out like a whole 16 bit store (design: 'A blob').
+"""
+
+from __future__ import annotations
+
+STATE_NAME = "blob_state.base64.json"
+STATE_TEMP_NAME = "blob_state.base64.json.tmp"  # one writer per folder, so a fixed name leaves no litter
+DATA_NAME = "data.raw"
+NOTE_NAME = "quarantine.json"
+
+FORMAT_NAME = ".blobkeep.json"
+LOCK_NAME = ".lock"
+GC_LOCK_NAME = ".gc.lock"
+GONE_NAME = ".gone"
+QUARANTINE_NAME = ".quarantine"
+HINTS_NAME = ".failed"
+HINTS_TAKEN_NAME = ".failed.taken"
+SOCKET_NAME = ".server.sock"
+STATUS_NAME = ".status"
+RESERVE_NAME = ".reserve"
+SUPERVISOR_SOCKET_NAME = ".supervisor.sock"
+
+_ROW = 1 << 16  # ids in one folder level
+
+
+def parse_id(name: str) -> int | None:
+    """The number that a folder's name says, 0..65535; None for any other name (also for `007`)."""
+    if name.isascii() and name.isdigit() and len(name) <= 5 and (name == "0" or name[0] != "0"):
+        number = int(name)
+        return number if number < _ROW else None
+    return None
+
+
+class Layout:
+    """Paths of one data directory. `root`: its path; `id_bits`: 16 or 32."""
+
+    __slots__ = ("id_bits", "root")
+
+    def __init__(self, root: str, id_bits: int) -> None:
+        if id_bits not in (16, 32):
+            raise ValueError("id_bits is 16 or 32")
+        self.root = root
+        self.id_bits = id_bits
+
+    def parent(self, blob_id: int) -> str:
+        """The folder that holds the blob's folder: what must be synced for the blob's entry to stay."""
+        return self.root if self.id_bits == 16 else f"{self.root}/{blob_id >> 16}"
+
+    def folder(self, blob_id: int) -> str:
+        """The blob's own folder."""
+        if self.id_bits == 16:
+            return f"{self.root}/{blob_id}"
+        return f"{self.root}/{blob_id >> 16}/{blob_id & 0xFFFF}"
+
+    def state(self, blob_id: int) -> str:
+        """Its state file."""
+        return f"{self.folder(blob_id)}/{STATE_NAME}"
+
+    def data(self, blob_id: int) -> str:
+        """Its data file."""
+        return f"{self.folder(blob_id)}/{DATA_NAME}"
+
+    def ours(self, name: str) -> str:
+        """One of our own hidden names under DIR."""
+        return f"{self.root}/{name}"
