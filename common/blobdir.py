@@ -105,7 +105,7 @@ def stage(where: Layout, pending: BlobRecord) -> int:
 
 
 def failed(old: BlobRecord, message: str, now_ns: int) -> BlobRecord:
-    """`old` in state Failure, without what only a complete blob needs: the smaller, the better on a full disk."""
+    """`old` in state Failure, without what only a complete blob needs: the disk may be full."""
     return msgspec.structs.replace(old.advanced(State.FAILURE, message, now_ns), crcs=b"")
 
 

@@ -20,7 +20,7 @@ _syncs = True
 
 
 def trade_safety_for_speed() -> None:
-    """Make every sync of this process do nothing: `sync = "none"`. What is written may not survive power loss."""
+    """Make every sync of this process do nothing: `sync = "none"`. Rule 5 then ends at the page cache."""
     global _syncs
     _syncs = False
 
@@ -29,7 +29,7 @@ def trade_safety_for_speed() -> None:
 
 
 def make_folder(path: str) -> None:
-    """Create one folder. Raises FileExistsError where the name is taken: this is how ids are taken (rule 3)."""
+    """Create one folder. Raises FileExistsError where the name is taken: so ids are taken (design rule 3)."""
     os.mkdir(path, _FOLDER_MODE)
 
 

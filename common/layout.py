@@ -23,6 +23,14 @@ STATUS_NAME = ".status"
 RESERVE_NAME = ".reserve"
 SUPERVISOR_SOCKET_NAME = ".supervisor.sock"
 
+# Every name of ours directly under DIR; any other that is not an id is foreign, and left alone.
+OUR_NAMES = frozenset(
+    {
+        *(FORMAT_NAME, FORMAT_NAME + ".tmp", LOCK_NAME, GC_LOCK_NAME, GONE_NAME, QUARANTINE_NAME),
+        *(HINTS_NAME, HINTS_TAKEN_NAME, SOCKET_NAME, STATUS_NAME, RESERVE_NAME, SUPERVISOR_SOCKET_NAME),
+    }
+)
+
 _ROW = 1 << 16  # ids in one folder level
 
 

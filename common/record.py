@@ -13,8 +13,8 @@ The file, line by line (design: 'A blob'; the first three parts are the original
 
 The original reads the first line that holds `BLOB_BASE64_` and ignores every other one, so what we add
 after it does not disturb it. The JSON is the original's object with one more member, `blobkeep`:
-{"seq", "size", "sha256", "type", "encoding", "modified_ns"}. A record with that member must carry the last line, and
-that line must be right; a record without it is the original's, which has no checksum.
+{"seq", "size", "sha256", "type", "encoding", "modified_ns"}. A record with that member must carry the
+last line, and that line must be right; a record without it is the original's, which has no checksum.
 """
 
 from __future__ import annotations

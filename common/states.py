@@ -45,8 +45,8 @@ MSG_INTERRUPTED = "Found in Pending state during Restore - Deleting!"
 MSG_SUPERSEDED = "Superseded by a newer blob of this location - Deleting!"
 
 
-class IllegalTransition(Exception):  # noqa: N818 - a programming error, never shown to a client
-    """Someone tried to move a blob against the table."""
+class IllegalTransition(Exception):
+    """Someone tried to move a blob against the table: a programming error, never shown to a client."""
 
     def __init__(self, current: State | None, wanted: State) -> None:
         super().__init__(f"a blob cannot go from {current} to {wanted}")

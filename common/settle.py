@@ -1,0 +1,193 @@
+"""What a found folder becomes: the decisions of recovery, made by whoever holds the state lock.
+
+The server runs it at start, the recovery worker while no server does; both get the same result, and
+running it twice, or again after it was killed half-way, changes nothing more (design: 'What recovery
+does with what it finds'). It reads one state file a blob and looks at the size of its data; the bytes
+themselves are the recovery worker's to re-read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from common import blobdir, directory, layout
+from common.errors import BlobkeepError, CorruptRecord, Damaged, SyncFailed, from_os_error
+from common.layout import Layout
+from common.record import BlobRecord
+from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Settlement:
+    """What was found, and what became of it. Counts are blobs."""
+
+    live: dict[str, BlobRecord] = field(default_factory=dict)  # by location: what is served
+    damaged: dict[str, tuple[str, blobdir.Note]] = field(default_factory=dict)  # by location: quarantined
+    quarantined: list[tuple[int, str]] = field(default_factory=list)  # (id, reason), of this run
+    foreign: list[str] = field(default_factory=list)
+    failures: list[int] = field(default_factory=list)  # ids in Failure, for the gc
+    seen: int = 0
+    interrupted: int = 0
+    superseded: int = 0
+    adopted: int = 0  # records of the original server that got checksums
+    removed: int = 0  # folders in which nothing was ever acknowledged
+    max_seq: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"seen={self.seen} live={len(self.live)} failure={len(self.failures)} "
+            f"interrupted={self.interrupted} superseded={self.superseded} adopted={self.adopted} "
+            f"removed={self.removed} quarantined={len(self.quarantined)} in {self.seconds:.2f} s"
+        )
+
+
+def settle(
+    where: Layout, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None
+) -> Settlement:
+    """Decide what every folder under DIR is, and make it so. Needs the state lock, unless `dry_run`.
+
+    `progress` is called with (done, all) now and then. With `dry_run` nothing on disk changes and the
+    result says what would. Raises OSError where DIR cannot be listed, SyncFailed where a sync fails; what
+    cannot be changed for another reason (a full disk, say) is logged, not served, and left as it is.
+    """
+    began = time.monotonic()
+    run = _Run(where, dry_run)
+    ids, run.result.foreign = directory.names_in(where)
+    for done, blob_id in enumerate(ids):
+        if progress is not None and done % 1000 == 0:
+            progress(done, len(ids))
+        run.look_at(blob_id)
+    run.know_the_quarantined()
+    result = run.result
+    if not dry_run:
+        blobdir.hint(where, result.failures)
+        blobdir.keep_reserve(where)
+    for name in result.foreign:
+        log.warning("%r in the data directory is not ours: left alone", name)
+    result.seconds = time.monotonic() - began
+    return result
+
+
+class _Run:
+    """One run over a directory."""
+
+    def __init__(self, where: Layout, dry_run: bool) -> None:
+        self.where = where
+        self.dry_run = dry_run
+        self.result = Settlement()
+
+    def look_at(self, blob_id: int) -> None:
+        self.result.seen += 1
+        try:
+            found = blobdir.read_record(self.where, blob_id)
+        except FileNotFoundError:
+            self.without_state(blob_id)
+            return
+        except CorruptRecord as err:
+            self.quarantine(blob_id, None, 0, str(err))
+            return
+        self.result.max_seq = max(self.result.max_seq, found.seq)
+        if found.state is State.COMPLETE:
+            self.complete(found)
+        elif found.state is State.FAILURE:
+            self.result.failures.append(blob_id)
+        else:
+            self.result.interrupted += 1
+            self.to_failure(found, MSG_INTERRUPTED)
+
+    def complete(self, found: BlobRecord) -> None:
+        try:
+            blobdir.check_size(self.where, found)
+        except Damaged as err:
+            self.quarantine(found.id, found.location, found.seq, str(err))
+            return
+        live = self.result.live
+        rival = live.get(found.location)
+        if rival is None or found.seq > rival.seq:
+            # The original's records have no checksums: compute them once, now, while nobody reads.
+            live[found.location] = self.adopt(found) if found.is_original else found
+        if rival is not None:
+            self.result.superseded += 1
+            self.to_failure(min(found, rival, key=lambda r: (r.seq, r.id)), MSG_SUPERSEDED)
+
+    def adopt(self, found: BlobRecord) -> BlobRecord:
+        size, sha256, crcs = blobdir.sums(self.where, found.id)
+        adopted = msgspec.structs.replace(found, size=size, sha256=sha256, crcs=crcs)
+        self.result.adopted += 1
+        self.attempt(
+            f"blob {found.id}: adopted from the original server",
+            lambda: blobdir.write_record(self.where, adopted),
+        )
+        return adopted
+
+    def to_failure(self, found: BlobRecord, message: str) -> None:
+        def change() -> None:
+            blobdir.fail(self.where, found, message, time.time_ns())
+
+        if self.attempt(f"blob {found.id} of {found.location!r}: {message}", change):
+            self.result.failures.append(found.id)
+
+    def without_state(self, blob_id: int) -> None:
+        """A folder without a state file: one that never became a blob, or one that lost its state."""
+        try:
+            names = set(os.listdir(self.where.folder(blob_id)))
+        except FileNotFoundError:
+            return  # the gc took it meanwhile
+        # A create writes data.raw and the state's temporary file first, and renames that one last: while
+        # it is there, the blob was never acknowledged. Data with no trace of a state is damage.
+        if layout.DATA_NAME in names and layout.STATE_TEMP_NAME not in names:
+            self.quarantine(blob_id, None, 0, "its state file is missing")
+        elif names <= {layout.DATA_NAME, layout.STATE_TEMP_NAME, layout.NOTE_NAME, layout.NOTE_NAME + ".tmp"}:
+            self.result.removed += 1
+            self.attempt(
+                f"blob {blob_id}: never complete, removed", lambda: blobdir.discard(self.where, blob_id)
+            )
+        else:
+            self.quarantine(blob_id, None, 0, "its state file is missing and foreign files are in its folder")
+
+    def quarantine(self, blob_id: int, location: str | None, seq: int, reason: str) -> None:
+        # A note left by a quarantine that died half-way knows more than a state that does not parse.
+        note = blobdir.read_note(self.where.folder(blob_id))
+        if note is not None and location is None:
+            location, seq = note.location, note.seq
+        self.result.quarantined.append((blob_id, reason))
+
+        def change() -> None:
+            blobdir.quarantine(self.where, blob_id, location, seq, reason)
+
+        self.attempt(f"blob {blob_id} of {location!r}: damaged, quarantined: {reason}", change, logging.ERROR)
+
+    def attempt(self, what: str, change: Callable[[], object], level: int = logging.INFO) -> bool:
+        """Do `change` and say so; False where the disk did not let us."""
+        if not self.dry_run:
+            try:
+                change()
+            except SyncFailed:
+                raise
+            except OSError as err:
+                reason: BlobkeepError = from_os_error(err, "change it")
+                log.error("%s: left as it is: %s", what, reason)
+                return False
+        log.log(level, "%s", what)
+        return True
+
+    def know_the_quarantined(self) -> None:
+        """Which locations are damaged: in quarantine, known by name, and neither written nor deleted since."""
+        home = self.where.ours(layout.QUARANTINE_NAME)
+        names = os.listdir(home) if os.path.isdir(home) else []
+        for name in sorted(names):
+            note = blobdir.read_note(f"{home}/{name}")
+            if note is None:
+                continue
+            self.result.max_seq = max(self.result.max_seq, note.seq)
+            if note.location is not None and not note.released and note.location not in self.result.live:
+                self.result.damaged[note.location] = (name, note)
