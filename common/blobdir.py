@@ -19,7 +19,7 @@ import time
 import msgspec
 
 from common import checksum, durable, layout, record
-from common.errors import NO_SPACE_ERRNOS, CorruptRecord, Damaged
+from common.errors import DAMAGE_ERRNOS, NO_SPACE_ERRNOS, CorruptRecord, Damaged
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import State
@@ -69,24 +69,26 @@ def read_record_in(folder: str, blob_id: int | None) -> BlobRecord:
 
 
 def read_file(path: str) -> bytes:
-    """All of a small file. A symlink, device or folder in its place is CorruptRecord, never followed."""
+    """All of a small file. A symlink, device or folder in its place is CorruptRecord, never followed.
+
+    Raises OSError for what says nothing about the file itself: no descriptors left, no rights, not there.
+    """
+    fd = -1
     try:
         # O_NONBLOCK: a pipe put in its place must not hang us.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
-    except OSError as err:
-        raise CorruptRecord(f"{os.path.basename(path)} cannot be opened: {err.strerror}.") from err
-    try:
         parts = []
         while part := os.read(fd, _READ_BYTES):
             parts.append(part)
             if len(part) < _READ_BYTES:
                 break
     except OSError as err:
+        if err.errno not in DAMAGE_ERRNOS:
+            raise
         raise CorruptRecord(f"{os.path.basename(path)} cannot be read: {err.strerror}.") from err
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -185,8 +187,8 @@ def collect(where: Layout, blob_id: int, seq: int) -> int:
     return durable.remove_tree(target)
 
 
-def quarantine(where: Layout, blob_id: int, location: str | None, seq: int, reason: str) -> str:
-    """Move a damaged blob's folder, whole, out of the way; durable. Returns the folder's new name.
+def quarantine(where: Layout, blob_id: int, location: str | None, seq: int, reason: str) -> tuple[str, Note]:
+    """Move a damaged blob's folder, whole, out of the way; durable. Returns its new name, and its note.
 
     The note goes in first, so that what died half-way is finished by the next `settle`; on a disk that
     refuses the note the folder moves without it.
@@ -205,7 +207,7 @@ def quarantine(where: Layout, blob_id: int, location: str | None, seq: int, reas
     durable.rename(folder, f"{home}/{name}")
     durable.sync_folder(home)
     durable.sync_folder(where.parent(blob_id))
-    return name
+    return name, note
 
 
 def read_note(folder: str) -> Note | None:
@@ -229,6 +231,8 @@ def check_size(where: Layout, blob: BlobRecord) -> None:
     except FileNotFoundError as err:
         raise Damaged("data.raw is missing") from err
     except OSError as err:
+        if err.errno not in DAMAGE_ERRNOS:
+            raise
         raise Damaged(f"data.raw cannot be looked at: {err.strerror}") from err
     if found.st_mode & 0o170000 != 0o100000:
         raise Damaged("data.raw is not a plain file")

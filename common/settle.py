@@ -181,7 +181,7 @@ class _Run:
         return True
 
     def know_the_quarantined(self) -> None:
-        """Which locations are damaged: in quarantine, known by name, and neither written nor deleted since."""
+        """Which locations are damaged: in quarantine, known by name, not written or deleted since."""
         home = self.where.ours(layout.QUARANTINE_NAME)
         names = os.listdir(home) if os.path.isdir(home) else []
         for name in sorted(names):

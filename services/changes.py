@@ -1,0 +1,177 @@
+"""One change of one location on its way to disk: the steps that the committer runs for it, and their undoing.
+
+A change brings a new blob, retires an old one, or both. Used by the committer's thread alone, after it
+was submitted. The order between the steps, and the syncs between them, are the committer's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from common import blobdir, checksum, durable, record
+from common.errors import NO_SPACE_ERRNOS, BlobkeepError, CorruptRecord, SyncFailed
+from common.layout import Layout
+from common.record import BlobRecord
+from common.states import MSG_CREATED, MSG_DELETED, MSG_NOT_COMMITTED, MSG_UPDATED, MSG_WRITING, State
+from services.ids import Ids, Sequence
+from services.store import Blob
+
+
+@dataclass(slots=True)
+class Draft:
+    """The new blob of a change: whole in memory (`body`), or staged on disk with its bytes synced.
+
+    `staged` is the Pending record; its folder is there and data.raw is complete.
+    """
+
+    location: str
+    media_type: str
+    encoding: str
+    body: bytes | bytearray = b""
+    staged: BlobRecord | None = None
+    size: int = 0
+    sha256: bytes = b""
+    crcs: bytes = b""
+
+
+@dataclass(slots=True)
+class Change:
+    """See the module docstring. `old`: the blob to retire; `released`: a damaged one to forget."""
+
+    where: Layout
+    ids: Ids
+    sequence: Sequence
+    draft: Draft | None = None
+    old: Blob | None = None
+    released: tuple[str, blobdir.Note] | None = None
+    future: asyncio.Future[BlobRecord | None] | None = None
+    error: BlobkeepError | None = None
+    new: BlobRecord | None = None  # once prepared
+    failure: BlobRecord | None = None  # the old blob's last record, once prepared
+    unsynced: list[int] = field(default_factory=list)  # descriptors of what `prepare` wrote
+    _undo: list[Callable[[], object]] = field(default_factory=list)  # newest last
+
+    @property
+    def result(self) -> BlobRecord | None:
+        """What the waiter gets: the new blob's record, or that of the blob that was deleted."""
+        return self.new or self.failure
+
+    def prepare(self) -> None:
+        """Write everything into temporary files; nothing is visible. Raises OSError, NoIdLeft."""
+        if self.old is not None:
+            self._prepare_failure(self.old)
+        if self.draft is not None:
+            self._prepare_new(self.draft)
+
+    def publish(self) -> None:
+        """Rename the new state into place. The blob is there, though not yet durable."""
+        self._close()
+        if self.new is not None:
+            state = self.where.state(self.new.id)
+            durable.rename(state + ".tmp", state)
+            self._undo = [self._unpublish]  # the folder is a blob's now: not to be discarded any more
+
+    def retire(self) -> None:
+        """Rename the old blob's Failure state into place."""
+        if self.failure is not None:
+            state = self.where.state(self.failure.id)
+            durable.rename(state + ".tmp", state)
+        if self.released is not None:
+            with contextlib.suppress(FileNotFoundError):  # an operator dropped it meanwhile
+                blobdir.release(self.where, *self.released)
+
+    def undo(self, error: BlobkeepError) -> None:
+        """Leave nothing visible of it, as well as a failing disk allows; `error` goes to the waiter."""
+        self.error = error
+        self._close()
+        for step in reversed(self._undo):
+            with contextlib.suppress(OSError, BlobkeepError):  # `error` is the one to tell
+                step()
+
+    # --- steps ---
+
+    def _prepare_failure(self, old: Blob) -> None:
+        now_ns = time.time_ns()
+        try:
+            before = blobdir.read_record(self.where, old.id)
+        except FileNotFoundError:
+            if not os.path.isdir(self.where.folder(old.id)):
+                return  # somebody removed the folder by hand: nothing is left that could come back
+            before = _from_memory(old, now_ns)
+        except CorruptRecord:
+            before = _from_memory(old, now_ns)
+        self.failure = blobdir.failed(before, MSG_DELETED, now_ns)
+        payload = record.dump(self.failure)
+        temp = self.where.state(old.id) + ".tmp"
+        self._undo.append(lambda: durable.remove_file(temp))
+        try:
+            self._write(temp, payload)
+        except OSError as err:
+            # A delete must find room on a full disk; an update may not use up what deletes will need.
+            if self.draft is not None or err.errno not in NO_SPACE_ERRNOS:
+                raise
+            if not blobdir.give_up_reserve(self.where):
+                raise
+            self._write(temp, payload)
+
+    def _prepare_new(self, draft: Draft) -> None:
+        now_ns = time.time_ns()
+        pending = draft.staged
+        if pending is None:
+            blob_id = self.ids.take()
+            self._undo.append(lambda: blobdir.discard(self.where, blob_id))
+            if draft.body:
+                self._write(self.where.data(blob_id), draft.body)
+            else:
+                self.unsynced.append(durable.create_file(self.where.data(blob_id)))
+            draft.size = len(draft.body)
+            draft.sha256, draft.crcs = checksum.sums_of(draft.body)
+            pending = first_records(draft, blob_id, self.sequence.next(), now_ns, self.old is not None)
+        else:
+            # Its number is that of its place in the order of commits, not of when its upload began.
+            pending = msgspec.structs.replace(pending, seq=self.sequence.next())
+        self.new = pending.completed(draft.size, draft.sha256, draft.crcs, now_ns)
+        self._write(self.where.state(self.new.id) + ".tmp", record.dump(self.new))
+
+    def _write(self, path: str, payload: bytes | bytearray) -> None:
+        fd = durable.rewrite_file(path)
+        self.unsynced.append(fd)
+        durable.write_all(fd, payload)
+
+    def _unpublish(self) -> None:
+        """A step after `publish` failed: no restart may find the new blob complete (rule 5)."""
+        if self.new is None:
+            return
+        if isinstance(self.error, SyncFailed):  # never sync again: this lasts unless the power fails, too
+            failure = blobdir.failed(self.new, MSG_NOT_COMMITTED, time.time_ns())
+            blobdir.write_failure(self.where, failure, synced=False)
+        else:
+            blobdir.fail(self.where, self.new, MSG_NOT_COMMITTED, time.time_ns())
+
+    def _close(self) -> None:
+        while self.unsynced:
+            os.close(self.unsynced.pop())
+
+
+def first_records(draft: Draft, blob_id: int, seq: int, now_ns: int, is_update: bool) -> BlobRecord:
+    """The record of a new blob while its bytes are being written: created, then Pending."""
+    message = MSG_UPDATED if is_update else MSG_CREATED
+    first = record.created(blob_id, draft.location, seq, message, now_ns, draft.media_type, draft.encoding)
+    return first.advanced(State.PENDING, MSG_WRITING, now_ns)
+
+
+def _from_memory(blob: Blob, now_ns: int) -> BlobRecord:
+    """The record of a blob whose state file no longer says anything; its history begins anew."""
+    first = record.created(
+        blob.id, blob.location, blob.seq, MSG_CREATED, blob.modified_ns, blob.type, blob.encoding
+    )
+    return first.advanced(State.PENDING, MSG_WRITING, now_ns).completed(
+        blob.size, blob.sha256, blob.crcs, blob.modified_ns
+    )

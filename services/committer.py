@@ -1,0 +1,158 @@
+"""Group commit: one thread makes state changes durable, many at once, in the order of design's 'Ordering'.
+
+Whoever acknowledges waits for a future; the thread takes whatever has arrived, so that concurrent writers
+share their syncs, and no durable step runs on the event loop. One batch goes through these steps together;
+each is finished for all before the next begins:
+
+    1. bodies and new states into temporary files, the old blobs' Failure states too: what does not fit on
+       the disk is refused here, before anything is visible
+    2. all of these synced
+    3. new states renamed into place, their folders and DIR synced: the new blobs are durable
+    4. old states renamed into place, their folders synced: the old ones cannot come back
+    5. the futures are resolved
+
+A failed sync fails the whole batch and everything after it: the server answers 5xx and stops (rule 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from common import blobdir, durable
+from common.errors import BlobkeepError, StorageFailed, SyncFailed, from_os_error
+from common.layout import Layout
+from common.record import BlobRecord
+from services.changes import Change
+
+log = logging.getLogger(__name__)
+
+_MAX_BATCH = 256  # bounds how long the first of a batch waits for the last
+_SYNC_THREADS = 8  # the kernel merges the syncs that wait for one another into one journal commit
+
+
+class Committer:
+    """The thread. Create it on the event loop that its futures belong to; `stop` ends it.
+
+    `on_fatal` is called on that loop, once, with the first failed sync.
+    """
+
+    def __init__(self, where: Layout, on_fatal: Callable[[SyncFailed], None]) -> None:
+        self._where = where
+        self._on_fatal = on_fatal
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        self._syncers = ThreadPoolExecutor(_SYNC_THREADS, "sync")
+        self._broken: SyncFailed | None = None
+        self._thread = threading.Thread(target=self._run, name="committer")
+        self._thread.start()
+        self.batches = 0
+        self.changes = 0
+        self.sync_seconds = 0.0
+
+    def submit(self, change: Change) -> asyncio.Future[BlobRecord | None]:
+        """Make `change` durable; the future gives the record written, or the error, with nothing visible."""
+        change.future = self._loop.create_future()
+        self._queue.put(change)
+        return change.future
+
+    def stop(self) -> None:
+        """Finish what was submitted, then end the thread. Blocks for as long as the disk takes."""
+        self._queue.put(None)
+        self._thread.join()
+        self._syncers.shutdown()
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch: list[Change] = []
+            item = self._queue.get()
+            while item is not None:
+                batch.append(item)
+                if len(batch) == _MAX_BATCH or self._queue.empty():
+                    break
+                item = self._queue.get()
+            going = item is not None
+            if batch:
+                self._commit(batch)
+                self._loop.call_soon_threadsafe(_resolve, batch)
+
+    def _commit(self, batch: list[Change]) -> None:
+        try:
+            if self._broken is not None:
+                raise self._broken
+            self._commit_in_order(batch)
+        except SyncFailed as err:
+            self._fail_all(batch, err)
+        except Exception:  # a bug must not leave clients waiting for ever
+            log.exception("the committer failed")
+            self._fail_all(batch, SyncFailed("The server failed to commit and stops: see its log."))
+        self.batches += 1
+        self.changes += len(batch)
+
+    def _commit_in_order(self, batch: list[Change]) -> None:
+        alive = self._each(batch, Change.prepare, "write the blob")
+        self._sync(durable.sync_file, (fd for change in alive for fd in change.unsynced))
+        new = [c for c in self._each(alive, Change.publish, "publish the blob") if c.new is not None]
+        self._sync(durable.sync_folder, (self._where.folder(c.new.id) for c in new if c.new is not None))
+        self._sync(durable.sync_folder, {self._where.parent(c.new.id) for c in new if c.new is not None})
+        alive = [change for change in alive if change.error is None]
+        old = [c for c in self._each(alive, Change.retire, "mark the old blob") if c.failure is not None]
+        ids = [c.failure.id for c in old if c.failure is not None]
+        self._sync(durable.sync_folder, (self._where.folder(i) for i in ids))
+        if ids:
+            blobdir.hint(self._where, ids)
+
+    def _each(self, changes: list[Change], step: Callable[[Change], None], doing: str) -> list[Change]:
+        """Run one step for each; those that fail are undone and left out of what is returned."""
+        done = []
+        for change in changes:
+            try:
+                step(change)
+                done.append(change)
+            except SyncFailed:
+                raise
+            except BlobkeepError as err:
+                change.undo(err)
+            except OSError as err:
+                error = from_os_error(err, doing)
+                if type(error) is StorageFailed:
+                    log.error("could not %s: %s", doing, err)
+                change.undo(error)
+        return done
+
+    def _sync(self, sync: Callable[[int], None] | Callable[[str], None], what: Iterable[int | str]) -> None:
+        began = time.perf_counter()
+        targets = list(what)
+        if len(targets) == 1:
+            sync(targets[0])  # type: ignore[arg-type]
+        elif targets:
+            for result in [self._syncers.submit(sync, target) for target in targets]:  # type: ignore[arg-type]
+                result.result()
+        self.sync_seconds += time.perf_counter() - began
+
+    def _fail_all(self, batch: list[Change], err: SyncFailed) -> None:
+        first = self._broken is None
+        self._broken = err
+        for change in batch:
+            if change.error is None:
+                change.undo(err)
+        if first:
+            self._loop.call_soon_threadsafe(self._on_fatal, err)
+
+
+def _resolve(batch: list[Change]) -> None:
+    """On the loop: give each waiter its result. Once a batch, since waking the loop is a system call."""
+    for change in batch:
+        future = change.future
+        if future is None or future.cancelled():
+            continue
+        if change.error is not None:
+            future.set_exception(change.error)
+        else:
+            future.set_result(change.result)

@@ -1,0 +1,38 @@
+"""Which HTTP status each error becomes, and the JSON that a client gets: the one place that knows both."""
+
+from __future__ import annotations
+
+import json
+
+from common import errors
+
+# Most specific first is not needed: the first class in an error's own ancestry that is listed decides.
+STATUS: dict[type[errors.BlobkeepError], int] = {
+    errors.BadRequest: 400,
+    errors.NotFound: 404,
+    errors.AlreadyExists: 409,
+    errors.PreconditionFailed: 412,
+    errors.TooLarge: 413,
+    errors.RangeNotSatisfiable: 416,
+    errors.Damaged: 500,
+    errors.BlobkeepError: 500,
+    errors.Busy: 503,
+    errors.NoSpace: 507,
+}
+RETRY_AFTER_S = 5  # a pass of the gc: what is busy or full now may not be then
+
+
+def status_of(err: errors.BlobkeepError) -> int:
+    """The status that answers `err`."""
+    return next(STATUS[kind] for kind in type(err).__mro__ if kind in STATUS)
+
+
+def headers_of(err: errors.BlobkeepError) -> dict[str, str]:
+    """Header fields that the answer to `err` carries besides its type and length."""
+    reclaiming = isinstance(err, errors.NoIdLeft) and err.reclaiming
+    return {"Retry-After": str(RETRY_AFTER_S)} if reclaiming or isinstance(err, errors.Busy) else {}
+
+
+def body(status: int, text: str) -> bytes:
+    """The JSON of an error: `{"code": 409, "text": "..."}`."""
+    return json.dumps({"code": status, "text": text}, ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,309 @@
+"""The store on one local directory: its maps, and the one order of each location's writes.
+
+Owned by the server alone, which holds the state lock (design rule 1). Everything here runs on the event
+loop; what touches the disk is handed to the committer (durable steps) or to a few threads (the rest).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
+
+from common import blobdir, directory
+from common.config import Config
+from common.errors import (
+    DAMAGE_ERRNOS,
+    BlobkeepError,
+    Busy,
+    CorruptRecord,
+    NoSpace,
+    NotFound,
+    SyncFailed,
+    TooLarge,
+    from_os_error,
+)
+from common.errors import Damaged as DamagedError
+from common.layout import Layout
+from common.record import BlobRecord
+from common.settle import Settlement
+from common.states import WORD_OF_CODE, State
+from services.changes import Change, Draft
+from services.committer import Committer
+from services.ids import Ids, Sequence
+from services.local_reading import LocalReading
+from services.local_upload import LocalUpload
+from services.maps import DAMAGED_TEXT, Damaged, Maps
+from services.store import Blob, Condition, Counts, Description, Event, Page
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_DISK_THREADS = 8
+
+
+class LocalStore:
+    """See store.Store. `on_fatal` is called, once, when a sync failed: the server must stop."""
+
+    def __init__(
+        self, where: Layout, found: Settlement, config: Config, on_fatal: Callable[[BlobkeepError], None]
+    ) -> None:
+        self.where = where
+        self.small_body_bytes = config.small_body_bytes
+        self.max_blob_bytes = config.max_blob_size_bytes
+        self._min_free_bytes = config.min_free_space_bytes
+        self._max_uploads = config.max_uploads
+        damaged = {at: Damaged(n.id, n.seq, n.reason, name, n) for at, (name, n) in found.damaged.items()}
+        self._maps = Maps(map(_served, found.live.values()), damaged)
+        self.ids = Ids(where, self._maps.by_id)
+        self.sequence = Sequence(found.max_seq)
+        self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
+        self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
+        self._committer = Committer(where, self.stop_for)
+        self._uploads: set[LocalUpload] = set()
+        self._orders: dict[str, tuple[asyncio.Lock, int]] = {}  # a lock, and how many want it
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- reading ---
+
+    def find(self, location: str) -> Blob | None:
+        """See store.Store."""
+        return self._maps.find(location)
+
+    async def open(self, location: str) -> LocalReading:
+        """See store.Store. Never another blob's bytes: ids come back, hence the second look at the maps."""
+        while True:
+            blob = self._maps.find(location)
+            if blob is None:
+                raise NotFound("There is no such blob: create it with POST.")
+            try:
+                fd = await self._in_thread(blobdir.open_data, self.where, blob.id)
+            except OSError as err:
+                if self._maps.by_location.get(location) is not blob:
+                    continue  # replaced or deleted, and collected, meanwhile
+                if err.errno in DAMAGE_ERRNOS or isinstance(err, FileNotFoundError):
+                    self.report_damage(blob, f"data.raw cannot be opened: {err.strerror}")
+                    raise DamagedError(DAMAGED_TEXT) from err
+                raise from_os_error(err, "open the blob") from err
+            if self._maps.by_location.get(location) is blob:  # design rule 3
+                return LocalReading(blob, fd, self.threads, self.report_damage)
+            os.close(fd)
+
+    def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        """See store.Store."""
+        return self._maps.page(prefix, delimiter, after, limit)
+
+    async def list_by_id(self, state: str | None, after: int, limit: int) -> list[Description]:
+        """See store.Store."""
+        found: list[Description] = []
+        for blob_id in sorted(await self._in_thread(directory.ids_in, self.where)):
+            if len(found) == limit:
+                break
+            if blob_id > after:
+                with contextlib.suppress(NotFound, DamagedError):
+                    description = await self.describe(blob_id)
+                    if state in (None, description.state):
+                        found.append(description)
+        return found
+
+    async def describe(self, blob_id: int) -> Description:
+        """See store.Store."""
+        try:
+            return _description(await self._in_thread(blobdir.read_record, self.where, blob_id))
+        except FileNotFoundError as err:
+            raise NotFound(f"No blob has id {blob_id}.") from err
+        except CorruptRecord as err:
+            raise DamagedError(f"The state of blob {blob_id} is damaged on disk: see the log.") from err
+        except OSError as err:
+            raise from_os_error(err, "read the blob's state") from err
+
+    def counts(self) -> Counts:
+        """See store.Store."""
+        live = len(self._maps.by_id)
+        left = self.ids.capacity - live
+        return Counts(live, self._maps.bytes, len(self._maps.damaged), len(self._uploads), left)
+
+    # --- writing ---
+
+    def admit(self, location: str, condition: Condition, size: int | None) -> None:
+        """See store.Store."""
+        condition(self._maps.by_location.get(location), location in self._maps.damaged)
+        if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
+            raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
+        if len(self._uploads) >= self._max_uploads:
+            raise Busy(f"{self._max_uploads} uploads are under way: try again in a moment.")
+        self._check_room(size or 0)
+
+    async def begin(
+        self, location: str, condition: Condition, media_type: str, encoding: str, size: int | None
+    ) -> LocalUpload:
+        """See store.Store."""
+        self.admit(location, condition, size)
+        is_update = location in self._maps.by_location
+        upload = LocalUpload(self, Draft(location, media_type, encoding), condition, is_update)
+        self._uploads.add(upload)
+        return upload
+
+    async def commit_draft(self, draft: Draft, condition: Condition) -> tuple[Blob, bool]:
+        """For LocalUpload: make `draft` its location's blob, in the location's one order of writes."""
+        blob, was_there = await self._change(draft.location, condition, draft)
+        assert blob is not None
+        return blob, was_there
+
+    async def delete(self, location: str, condition: Condition) -> None:
+        """See store.Store."""
+
+        def is_there(blob: Blob | None, damaged: bool) -> None:
+            condition(blob, damaged)
+            if blob is None and not damaged:
+                raise NotFound("There is no such blob: nothing was deleted.")
+
+        await self._change(location, is_there, None)
+
+    async def _change(
+        self, location: str, condition: Condition, draft: Draft | None
+    ) -> tuple[Blob | None, bool]:
+        """One write: judged, made durable, shown; nobody else's write of the location comes in between."""
+        async with self._order(location):
+            old: Blob | None = self._maps.by_location.get(location)
+            damaged = self._maps.damaged.get(location)
+            condition(old, damaged is not None)
+            if damaged is not None and damaged.name is None:
+                damaged = await self._quarantine_now(location, damaged)
+            released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
+            change = Change(self.where, self.ids, self.sequence, draft, old, released)
+            record = await self._committer.submit(change)
+            blob = _served(record) if draft is not None and record is not None else None
+            self._maps.show(location, blob)
+        return blob, old is not None or damaged is not None
+
+    def stop_for(self, err: SyncFailed) -> None:
+        """After a failed sync, wherever it was: tell the server, once, to stop (design rule 5)."""
+        if self._on_fatal is not None:
+            log.critical("a sync failed, the server stops: %s", err.__cause__ or err)
+            self._on_fatal(err)
+            self._on_fatal = None
+
+    def upload_ended(self, upload: LocalUpload) -> None:
+        """For LocalUpload."""
+        self._uploads.discard(upload)
+
+    async def check_writable(self) -> None:
+        """See store.Store."""
+        self._check_room(0)
+
+    async def keep_house(self) -> None:
+        """Now and then: make the reserve anew that a delete on a full disk used up."""
+        with contextlib.suppress(OSError):
+            await self._in_thread(blobdir.keep_reserve, self.where)
+
+    # --- damage ---
+
+    def report_damage(self, blob: Blob, reason: str) -> None:
+        """Stop serving `blob`, if it is still its location's, and quarantine it in the background."""
+        if self._maps.by_location.get(blob.location) is not blob:
+            return
+        log.error("blob %d of %r: damaged: %s", blob.id, blob.location, reason)
+        self._maps.show(blob.location, None)
+        self._maps.damaged[blob.location] = Damaged(blob.id, blob.seq, reason, None, None)
+        task = asyncio.get_running_loop().create_task(self._quarantine_soon(blob.location))
+        self._tasks.add(task)  # the loop itself keeps only a weak reference
+        task.add_done_callback(self._tasks.discard)
+
+    def find_by_id(self, blob_id: int, seq: int) -> Blob | None:
+        """The live blob with this id and sequence number: what the recovery worker's reports name."""
+        blob = self._maps.by_id.get(blob_id)
+        return blob if blob is not None and blob.seq == seq else None
+
+    async def _quarantine_soon(self, location: str) -> None:
+        async with self._order(location):
+            damaged = self._maps.damaged.get(location)
+            if damaged is not None and damaged.name is None:
+                with contextlib.suppress(BlobkeepError):  # logged where it was raised
+                    await self._quarantine_now(location, damaged)
+
+    async def _quarantine_now(self, location: str, damaged: Damaged) -> Damaged:
+        """Under the location's order: move the folder. Raises StorageFailed and the like, once logged."""
+        blob_id = damaged.blob_id
+        try:
+            name, note = await self._in_thread(
+                blobdir.quarantine, self.where, blob_id, location, damaged.seq, damaged.reason
+            )
+        except (OSError, BlobkeepError) as err:
+            if isinstance(err, SyncFailed):
+                self.stop_for(err)
+            log.error("blob %d of %r: could not be quarantined: %s", blob_id, location, err)
+            if isinstance(err, OSError):
+                raise from_os_error(err, "quarantine the damaged blob") from err
+            raise
+        moved = Damaged(blob_id, damaged.seq, damaged.reason, name, note)
+        self._maps.damaged[location] = moved
+        return moved
+
+    # --- inside ---
+
+    @contextlib.asynccontextmanager
+    async def _order(self, location: str) -> AsyncIterator[None]:
+        """The place of one write in the location's order; held until it is durable and visible."""
+        lock, wanted = self._orders.get(location) or (asyncio.Lock(), 0)
+        self._orders[location] = (lock, wanted + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, wanted = self._orders[location]
+            if wanted == 1:
+                del self._orders[location]
+            else:
+                self._orders[location] = (lock, wanted - 1)
+
+    def _check_room(self, size: int) -> None:
+        disk = os.statvfs(self.where.root)
+        free_bytes = disk.f_bavail * disk.f_frsize
+        if free_bytes - size < self._min_free_bytes:
+            raise NoSpace("The disk has no room for this body: delete blobs or add space, then try again.")
+
+    async def _in_thread(self, step: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, step, *args)
+
+    async def close(self) -> None:
+        """End every upload, finish what was submitted, give back threads."""
+        for upload in list(self._uploads):
+            await upload.abort("the server stops")
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._committer.stop)
+        await loop.run_in_executor(None, self.threads.shutdown)
+
+
+def _served(record: BlobRecord) -> Blob:
+    return Blob(
+        location=record.location,
+        id=record.id,
+        seq=record.seq,
+        size=record.size,
+        sha256=record.sha256,
+        crcs=record.crcs,
+        type=record.type,
+        encoding=record.encoding,
+        modified_ns=record.modified_ns,
+    )
+
+
+def _description(record: BlobRecord) -> Description:
+    complete = record.state is State.COMPLETE
+    return Description(
+        id=record.id,
+        location=record.location,
+        state=WORD_OF_CODE[record.events[-1].code],
+        seq=record.seq,
+        size=record.size if complete else None,
+        etag=f'"{record.sha256.hex()}"' if complete else None,
+        type=record.type,
+        encoding=record.encoding,
+        history=[Event(e.at, WORD_OF_CODE[e.code], e.message) for e in reversed(record.events)],
+    )

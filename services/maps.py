@@ -1,0 +1,89 @@
+"""The maps of the server: blobs by location, in order, and by id; and which locations are damaged.
+
+In memory only, rebuilt from disk at every start. Used from the event loop alone (the committer's thread
+merely asks whether an id is in use, as a hint).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from sortedcontainers import SortedDict
+
+from common.blobdir import Note
+from common.errors import Damaged as DamagedError
+from services.store import Blob, Page
+
+DAMAGED_TEXT = "This blob is damaged on disk and is not served: write it anew, or delete it."
+
+
+class Damaged(msgspec.Struct, frozen=True):
+    """A damaged blob of a known location. `name`: its folder in quarantine, None while on its way."""
+
+    blob_id: int
+    seq: int
+    reason: str
+    name: str | None
+    note: Note | None
+
+
+class Maps:
+    """See the module docstring."""
+
+    def __init__(self, blobs: Iterable[Blob], damaged: dict[str, Damaged]) -> None:
+        # Sorted by code point, so that a page of a listing costs what the page holds.
+        self.by_location: SortedDict[str, Blob] = SortedDict((blob.location, blob) for blob in blobs)
+        self.by_id: dict[int, Blob] = {blob.id: blob for blob in self.by_location.values()}
+        self.damaged = damaged
+        self.bytes = sum(blob.size for blob in self.by_id.values())
+
+    def find(self, location: str) -> Blob | None:
+        """The blob that is served there. Raises Damaged."""
+        blob: Blob | None = self.by_location.get(location)
+        if blob is None and location in self.damaged:
+            raise DamagedError(DAMAGED_TEXT)
+        return blob
+
+    def show(self, location: str, blob: Blob | None) -> None:
+        """From now on `location` has `blob` (None: nothing), and is not damaged."""
+        old: Blob | None = self.by_location.get(location)
+        if old is not None:
+            del self.by_id[old.id]
+            self.bytes -= old.size
+        if blob is not None:
+            self.by_location[location] = blob
+            self.by_id[blob.id] = blob
+            self.bytes += blob.size
+        elif old is not None:
+            del self.by_location[location]
+        self.damaged.pop(location, None)
+
+    def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        """See store.Store. Each step is a search in the sorted keys."""
+        locations = self.by_location
+        keys = locations.keys()
+        blobs: list[Blob] = []
+        prefixes: list[str] = []
+        at = max(locations.bisect_left(prefix), locations.bisect_right(after))
+        if delimiter and after.startswith(prefix) and after.endswith(delimiter):
+            at = max(at, locations.bisect_left(_past(after)))  # `after` was a common prefix: skip all of it
+        last = ""
+        while at < len(keys) and keys[at].startswith(prefix):
+            if len(blobs) + len(prefixes) == limit:
+                return Page(blobs, prefixes, last)
+            last = keys[at]
+            cut = last.find(delimiter, len(prefix)) if delimiter else -1
+            if cut < 0:
+                blobs.append(locations[last])
+                at += 1
+            else:
+                last = last[: cut + 1]
+                prefixes.append(last)
+                at = locations.bisect_left(_past(last))
+        return Page(blobs, prefixes, None)
+
+
+def _past(prefix: str) -> str:
+    """The least string that is greater than every string that starts with `prefix`, which ends in "/"."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)

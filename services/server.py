@@ -1,0 +1,122 @@
+"""The server process: takes the lock, settles what it finds, listens; on SIGTERM it drains and ends.
+
+`python -m services.server [-D] [--dir DIR] [-s HOST:PORT]`. It owns the maps and every state write (design
+rule 1). Under supervisord it is given the listening socket as descriptor 0; otherwise it binds for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+import time
+from collections.abc import Sequence
+
+import uvloop
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from common import config, directory, durable, layout, lock, logs, process
+from common.errors import BlobkeepError, ConfigError
+from common.settle import settle
+from services.app import make_app
+from services.damage_socket import serve_reports
+from services.local_store import LocalStore
+
+log = logging.getLogger("server")
+
+EXIT_FAILED = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until told to stop; returns the exit status: 0 after a drain, 1 when it had to give up."""
+    os.umask(0o077)  # files 0600 and folders 0700, whatever umask we were given
+    try:
+        options = config.load(sys.argv[1:] if argv is None else argv, "server")
+    except ConfigError as err:
+        print(f"server: {err}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return config.EXIT_USAGE
+    logs.setup("server", debug=options.debug, log_format=options.log_format)
+    process.die_with_parent()
+    if options.sync == "none":
+        log.warning("sync = none: acknowledged writes may be lost when the power or the system fails")
+        durable.trade_safety_for_speed()
+    return uvloop.run(_run(options))
+
+
+async def _run(options: config.Config) -> int:
+    began = time.monotonic()
+    try:
+        directory.make_root(os.path.abspath(options.dir))
+        held = lock.StateLock(options.dir, "server")
+        await asyncio.to_thread(held.acquire, options.lock_wait_s)
+        where = directory.open_directory(options.dir, options.id_bits, owner=True)
+        found = await asyncio.to_thread(settle, where)
+        log.info("recovered: %s", found)
+        sockets = listening_sockets(options)
+    except (BlobkeepError, OSError) as err:
+        log.critical("cannot start: %s", err)
+        return EXIT_FAILED
+    stopping = asyncio.Event()
+    exit_status = 0
+
+    def fail_stop(err: BlobkeepError) -> None:
+        nonlocal exit_status
+        exit_status = EXIT_FAILED
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    store = LocalStore(where, found, options, fail_stop)
+    server = HTTPServer(make_app(store, options), idle_connection_timeout=options.idle_timeout_s)
+    server.add_sockets(sockets)
+    reports = serve_reports(where.ours(layout.SOCKET_NAME), store)
+    log.info(
+        "serving %d blobs on %s, %.2f s after start",
+        len(found.live),
+        " ".join(_address(s) for s in sockets),
+        time.monotonic() - began,
+    )
+    found.live.clear()  # the maps hold them now
+    await stopping.wait()
+    log.info("stopping: requests under way may finish within %g s", options.drain_timeout_s)
+    server.stop()
+    reports.stop()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(_drained(store), options.drain_timeout_s)
+    await server.close_all_connections()
+    await store.close()
+    held.release()
+    log.info("stopped")
+    return exit_status
+
+
+async def _drained(store: LocalStore) -> None:
+    while store.counts().uploads:
+        await asyncio.sleep(0.01)
+
+
+def listening_sockets(options: config.Config) -> list[socket.socket]:
+    """The socket that supervisord holds and gave us as descriptor 0, or our own. Raises OSError."""
+    if stat.S_ISSOCK(os.fstat(0).st_mode):
+        given = socket.socket(fileno=os.dup(0))
+        if given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            given.setblocking(False)
+            return [given]
+    host, port = config.host_and_port(options.listen)
+    return bind_sockets(port, host or None, backlog=1024)
+
+
+def _address(sock: socket.socket) -> str:
+    name = sock.getsockname()
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
