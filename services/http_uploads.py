@@ -1,0 +1,141 @@
+"""What the head of an upload says of its body: digests, media type, coding, Expect. Pure."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+
+from common.errors import BadRequest
+
+DEFAULT_MEDIA_TYPE = "application/octet-stream"
+# What curl says of --data where the user says nothing: it is no one's statement about the bytes.
+FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
+# Of a stored Content-Type or Content-Encoding; RFC 6838 allows 127 for each half of a type, real ones have 80.
+MAX_FIELD_CHARS = 255
+SHA256_BYTES = 32
+
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t \x21-\x7e])*+"'
+_MEDIA_TYPE = re.compile(
+    rf"({_TOKEN}/{_TOKEN})(?:[ \t]*+;[ \t]*+(?:{_TOKEN}=(?:{_TOKEN}|{_QUOTED}))?+)*+"  # RFC 9110, section 8.3.1
+)
+_CODINGS = re.compile(rf"{_TOKEN}(?:[ \t]*+,[ \t]*+{_TOKEN})*+")  # section 8.4
+
+# Structured fields (RFC 9651): a dictionary, of which only sha-256=:...: is used.
+_KEY = r"[a-z*][a-z0-9_\-.*]*+"
+_BYTES = r":[A-Za-z0-9+/=]*+:"
+_BARE = (
+    r"(?:-?[0-9]{1,15}(?:\.[0-9]{1,3})?+"  # integer, decimal
+    r'|"(?:[ \x21\x23-\x5b\x5d-\x7e]|\\["\\])*+"'  # string
+    r"|[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*+"  # token
+    rf"|{_BYTES}"
+    r"|\?[01]"  # boolean
+    r"|@-?[0-9]{1,15}"  # date
+    r'|%"(?:[\x20\x21\x23\x24\x26-\x7e]|%[0-9a-f]{2})*+")'  # display string
+)
+_PARAMS = rf"(?:;[ ]*+{_KEY}(?:={_BARE})?+)*+"
+_INNER = rf"\([ ]*+(?:{_BARE}{_PARAMS}(?:[ ]++|(?=\))))*+\)"
+_MEMBER = re.compile(
+    rf"(?P<key>{_KEY})(?:=(?P<value>{_INNER}|{_BARE}))?+{_PARAMS}[ \t]*+(?P<more>,|\Z)[ \t]*+"
+)
+
+
+def parse_digest(name: str, header: str) -> bytes | None:
+    """The SHA-256 (32 bytes) in a Repr-Digest or Content-Digest field, None if it only has others.
+
+    RFC 9530, sections 2 and 3; the grammar is RFC 9651's dictionary, of which the last of equal keys counts.
+    `name`: of the field, for the text of the error. Raises BadRequest where it is malformed.
+    """
+    digest: bytes | None = None
+    text = header.strip(" ")
+    at, more = 0, ""
+    while at < len(text) or more == ",":
+        member = _MEMBER.match(text, at)
+        if member is None:
+            raise _bad_digest(name)
+        if member["key"] == "sha-256":
+            digest = _sha256(name, member["value"] or "")
+        at, more = member.end(), member["more"]
+    return digest
+
+
+def expected_sha256(headers: Mapping[str, str]) -> bytes | None:
+    """The SHA-256 that the body must have, by Repr-Digest or Content-Digest; None where none is said.
+
+    An upload's content is the whole representation, so the two fields speak of the same bytes.
+    Raises BadRequest where one is malformed, or the two differ: no body could match both.
+    """
+    found = {
+        digest
+        for name in ("Repr-Digest", "Content-Digest")
+        if (value := headers.get(name)) is not None and (digest := parse_digest(name, value)) is not None
+    }
+    if len(found) > 1:
+        raise BadRequest("Repr-Digest and Content-Digest differ: send the digest of the body in one of them.")
+    return found.pop() if found else None
+
+
+def format_digest(sha256: bytes) -> str:
+    """The value of Repr-Digest: `sha-256=:base64:` (RFC 9530, section 3)."""
+    return f"sha-256=:{base64.b64encode(sha256).decode()}:"
+
+
+def stored_media_type(header: str | None) -> str:
+    """The Content-Type to store, as it was sent; application/octet-stream where it says nothing.
+
+    That is where it is absent, curl's form default, over MAX_FIELD_CHARS, or not as RFC 9110, section 8.3.1
+    has it. What is returned is visible ASCII, spaces and tabs: fit for a header and a state file.
+    """
+    text = (header or "").strip(" \t")
+    match = _MEDIA_TYPE.fullmatch(text) if len(text) <= MAX_FIELD_CHARS else None
+    if match is None or match[1].lower() == FORM_MEDIA_TYPE:
+        return DEFAULT_MEDIA_TYPE
+    return text
+
+
+def stored_encoding(header: str | None) -> str:
+    """The Content-Encoding to store, as it was sent, "" where there is none (RFC 9110, section 8.4).
+
+    Raises BadRequest where it is malformed or over MAX_FIELD_CHARS: readers could not decode the blob.
+    """
+    text = (header or "").strip(" \t")
+    if text and (len(text) > MAX_FIELD_CHARS or not _CODINGS.fullmatch(text)):
+        raise BadRequest("Content-Encoding is malformed: name the codings, as in gzip, or leave it out.")
+    return text
+
+
+def refuse_partial(headers: Mapping[str, str]) -> None:
+    """Raise BadRequest for an upload of a part: stored as the whole, it would destroy the rest.
+
+    RFC 9110, section 14.5. `curl -T file -C 100` sends such a PUT.
+    """
+    if headers.get("Content-Range") is not None:
+        raise BadRequest("Blobs are written whole: send all bytes, without Content-Range.")
+
+
+def parse_expect(header: str | None) -> bool:
+    """Whether the client waits for 100 Continue, in any letter case (RFC 9110, section 10.1.1).
+
+    Other expectations are ignored, as that section allows. HTTP/1.0 clients never wait, whatever they send.
+    """
+    return header is not None and any(
+        member.strip(" \t").lower() == "100-continue" for member in header.split(",")
+    )
+
+
+def _sha256(name: str, value: str) -> bytes:
+    if not re.fullmatch(_BYTES, value):
+        raise _bad_digest(name)
+    text = value[1:-1]
+    try:  # RFC 9651, section 4.2.7: padding may be missing
+        digest = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as err:
+        raise _bad_digest(name) from err
+    if len(digest) != SHA256_BYTES:
+        raise _bad_digest(name)
+    return digest
+
+
+def _bad_digest(name: str) -> BadRequest:
+    return BadRequest(f"{name} is malformed: send sha-256=:, the 32 bytes in base64, and a colon.")
