@@ -31,9 +31,8 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
     `owner`: the caller holds the state lock, so it writes the format down if nobody has. Raises
     ConfigError where the directory is of another width, of a newer format, or cannot be used.
     """
-    root = os.path.abspath(root)
     try:
-        make_root(root)
+        root = make_root(root)
         found = _read_format(root)
         if found is None:
             found = Format(FORMAT, 16 if _has_blobs_of_16_bits(root) else id_bits)
@@ -55,14 +54,13 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
     return Layout(root, id_bits)
 
 
-def make_root(root: str) -> None:
-    """Create the data directory, with what is missing above it, durably."""
-    if os.path.isdir(root):
-        return
-    above = os.path.dirname(root)
-    if not os.path.isdir(above):
-        make_root(above)
-    durable.make_folder_durably(root)
+def make_root(root: str) -> str:
+    """Create the data directory, with what is missing above it, durably; returns its absolute path."""
+    root = os.path.abspath(root)
+    if not os.path.isdir(root):
+        make_root(os.path.dirname(root))
+        durable.make_folder_durably(root)
+    return root
 
 
 def _read_format(root: str) -> Format | None:

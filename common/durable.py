@@ -50,6 +50,17 @@ def append_file(path: str) -> int:
     return os.open(path, flags, _FILE_MODE)
 
 
+def open_lock_file(path: str) -> int:
+    """Open a lock file, created where it is missing; returns its descriptor."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE_MODE)
+
+
+def write_holder(fd: int, text: str) -> None:
+    """Make an open lock file say who holds it. For people: nothing depends on it, so nothing is synced."""
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, text.encode(), 0)
+
+
 def write_some(fd: int, data: bytes | bytearray | memoryview) -> int:
     """One write call; returns how many bytes it took, which may be fewer than there are."""
     return os.write(fd, data)

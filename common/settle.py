@@ -42,6 +42,11 @@ class Settlement:
     max_seq: int = 0
     seconds: float = 0.0
 
+    @property
+    def changed(self) -> bool:
+        """True if the run changed anything on disk."""
+        return bool(self.interrupted or self.superseded or self.adopted or self.removed or self.quarantined)
+
     def __str__(self) -> str:
         return (
             f"seen={self.seen} live={len(self.live)} failure={len(self.failures)} "

@@ -36,3 +36,8 @@ def headers_of(err: errors.BlobkeepError) -> dict[str, str]:
 def body(status: int, text: str) -> bytes:
     """The JSON of an error: `{"code": 409, "text": "..."}`."""
     return json.dumps({"code": status, "text": text}, ensure_ascii=False).encode() + b"\n"
+
+
+def to_json(value: object) -> bytes:
+    """`value` as JSON, ended by a newline for whoever reads it with curl."""
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"

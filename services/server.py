@@ -52,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _run(options: config.Config) -> int:
     began = time.monotonic()
     try:
-        directory.make_root(os.path.abspath(options.dir))
-        held = lock.StateLock(options.dir, "server")
+        held = lock.StateLock(directory.make_root(options.dir), "server")
         await asyncio.to_thread(held.acquire, options.lock_wait_s)
         where = directory.open_directory(options.dir, options.id_bits, owner=True)
         found = await asyncio.to_thread(settle, where)
@@ -98,7 +97,7 @@ async def _run(options: config.Config) -> int:
 
 
 async def _drained(store: LocalStore) -> None:
-    while store.counts().uploads:
+    while store.counts().uploads:  # noqa: ASYNC110 - once in a life, and 10 ms late is soon enough
         await asyncio.sleep(0.01)
 
 

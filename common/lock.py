@@ -1,0 +1,78 @@
+"""Locks on a data directory: `flock` on a file in it, which dies with its process (design rule 1)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from types import TracebackType
+
+from common import durable, layout
+from common.errors import LockHeld
+
+_POLL_S = 0.05
+
+
+class FileLock:
+    """An exclusive lock on the file at `path`, which says who holds it: "PID NAME"."""
+
+    def __init__(self, path: str, name: str) -> None:
+        self._path = path
+        self._name = name
+        self._fd = -1
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free, or ours already. Raises OSError where the file cannot be opened."""
+        if self._fd >= 0:
+            return True
+        fd = durable.open_lock_file(self._path)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        self._fd = fd
+        with contextlib.suppress(OSError):  # a full disk must not stop a start; the text is for people
+            durable.write_holder(fd, f"{os.getpid()} {self._name}\n")
+        return True
+
+    def acquire(self, wait_s: float) -> None:
+        """Take the lock, waiting at most `wait_s` for its holder. Raises LockHeld, which names that one."""
+        deadline = time.monotonic() + wait_s
+        while not self.try_acquire():
+            if time.monotonic() >= deadline:
+                raise LockHeld(
+                    f"{os.path.dirname(self._path)} is in use by process {self.holder()}: "
+                    "stop that one first, or give another directory with --dir."
+                )
+            time.sleep(_POLL_S)
+
+    def holder(self) -> str:
+        """What the file says of who holds, or last held, the lock; "unknown" where it says nothing."""
+        try:
+            with open(self._path, encoding="utf-8", errors="replace") as file:
+                return file.readline().strip() or "unknown"
+        except OSError:
+            return "unknown"
+
+    def release(self) -> None:
+        """Give the lock back. Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class StateLock(FileLock):
+    """The lock that lets its holder write state in the directory `root`."""
+
+    def __init__(self, root: str, name: str) -> None:
+        super().__init__(os.path.join(os.path.abspath(root), layout.LOCK_NAME), name)

@@ -1,0 +1,27 @@
+"""The table of resources: which path is whose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.web import Application
+
+from common.config import Config
+from services.base_handler import UnknownHandler
+from services.handlers import BlobHandler, ListHandler
+from services.status import HealthHandler
+from services.store import Store
+
+
+def make_app(store: Store, config: Config) -> Application:
+    """The application that serves `store`. Handlers find both in their `initialize`."""
+    shared: dict[str, Any] = {"store": store, "config": config}
+    return Application(
+        [
+            (r"/healthz", HealthHandler, shared),
+            (r"/store/", ListHandler, shared),
+            (r"/store/(.*)", BlobHandler, shared),
+        ],
+        default_handler_class=UnknownHandler,
+        default_handler_args=shared,
+    )

@@ -1,0 +1,149 @@
+"""The garbage collector: removes the folders of blobs in state Failure, a pass every 5 seconds.
+
+`python -m services.gc [-D] [--dir DIR] [--once]`. It looks at the disk alone and works whether a server
+runs or not. Failure is final (design rule 2), so it needs no state lock; a lock of its own keeps a second
+gc, started by mistake, from renaming a folder that the first has judged and whose id has come back.
+
+A pass reads only what may have changed since the last one:
+- the ids in the hint file, which the lock holder appends to: what came to Failure is gone within a pass;
+- a slice of all folders, of which it looks at the state file's change time, and reads it only where that is
+  younger than its last look: what came to Failure without a hint is found within one round of slices.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from common import blobdir, config, directory, durable, layout, lock
+from common.errors import CorruptRecord
+from common.layout import Layout
+from common.states import State
+from common.worker import Worker, run_worker
+
+log = logging.getLogger("gc")
+
+# Looking at one state file costs 3 µs: 4,096 in 5 s are 0.25 % of a core. A store of up to that many
+# blobs is looked at whole in every pass; 60,000 take 75 s.
+SLICE_FOLDERS = 4096
+# Change times have the granularity of the kernel's clock tick; a look must overlap the one before.
+OVERLAP_NS = 1_000_000_000
+
+
+class Collector(Worker):
+    """One gc on one directory. `run_once` is one pass; it is safe to be killed at any instruction."""
+
+    def __init__(self, where: Layout, interval_s: float, *, slice_folders: int = SLICE_FOLDERS) -> None:
+        super().__init__("gc", interval_s)
+        self._where = where
+        self._slice_folders = slice_folders
+        self._round: list[int] = []  # ids that this round has still to look at
+        self._round_began_ns = 0
+        self._last_round_ns = 0  # when the round before began: what is older was looked at then
+        self._lock = lock.FileLock(where.ours(layout.GC_LOCK_NAME), "gc")
+        self.total_removed = 0
+
+    def run_once(self) -> str | None:
+        """One pass. Returns its log line, None where there was nothing to do."""
+        if not self._lock.try_acquire():
+            return None  # another gc is at work; this one takes over when that one ends
+        began = time.monotonic()
+        removed = freed_bytes = errors = 0
+        freed_bytes += self._finish_leftovers()
+        for blob_id in self._suspects():
+            try:
+                freed = self._collect_if_failed(blob_id)
+            except OSError as err:
+                errors += 1
+                log.error("blob %d: could not be removed: %s", blob_id, err)
+                continue
+            if freed is not None:
+                removed += 1
+                freed_bytes += freed
+            if self.should_stop():
+                break
+        self._forget_hints()
+        self.total_removed += removed
+        if not removed and not errors and not freed_bytes:
+            return None
+        seconds = time.monotonic() - began
+        return f"removed={removed} freed_bytes={freed_bytes} errors={errors} in {seconds:.2f} s"
+
+    def _suspects(self) -> list[int]:
+        hinted = self._take_hints()
+        return [*hinted, *(i for i in self._slice() if self._may_have_changed(i))]
+
+    def _take_hints(self) -> list[int]:
+        taken = self._where.ours(layout.HINTS_TAKEN_NAME)
+        try:
+            if not os.path.exists(taken):  # else one that an earlier gc died over
+                durable.rename(self._where.ours(layout.HINTS_NAME), taken)
+            with open(taken, "rb") as file:
+                lines = file.read().split()
+        except FileNotFoundError:
+            return []
+        return list(dict.fromkeys(int(line) for line in lines if line.isdigit() and len(line) <= 10))
+
+    def _forget_hints(self) -> None:
+        path = self._where.ours(layout.HINTS_TAKEN_NAME)
+        if os.path.exists(path):
+            durable.remove_file(path)
+
+    def _slice(self) -> list[int]:
+        """The next folders to look at; a new round begins with a new list of what is there."""
+        if not self._round:
+            now_ns = time.time_ns()
+            # A clock that went back would hide changes: then this round reads everything.
+            back = now_ns < self._round_began_ns
+            self._last_round_ns = 0 if back else self._round_began_ns
+            self._round_began_ns = now_ns
+            self._round = directory.ids_in(self._where)
+        ids, self._round = self._round[-self._slice_folders :], self._round[: -self._slice_folders]
+        return ids
+
+    def _may_have_changed(self, blob_id: int) -> bool:
+        try:
+            found = os.stat(self._where.state(blob_id), follow_symlinks=False)
+        except OSError:
+            return False  # no state, no Failure: nothing for the gc
+        return max(found.st_ctime_ns, found.st_mtime_ns) >= self._last_round_ns - OVERLAP_NS
+
+    def _collect_if_failed(self, blob_id: int) -> int | None:
+        """Remove the blob if its state says Failure; the bytes freed, None where it does not."""
+        try:
+            found = blobdir.read_record(self._where, blob_id)
+        except (FileNotFoundError, CorruptRecord):
+            return None  # gone, not yet a blob, or damaged: the lock holder's business
+        if found.state is not State.FAILURE:
+            return None
+        log.debug("blob %d of %r: removing", blob_id, found.location)
+        return blobdir.collect(self._where, blob_id, found.seq)
+
+    def _finish_leftovers(self) -> int:
+        """Remove what a gc that died left in DIR/.gone; the bytes freed."""
+        gone = self._where.ours(layout.GONE_NAME)
+        try:
+            names = os.listdir(gone)
+        except FileNotFoundError:
+            return 0
+        return sum(durable.remove_tree(f"{gone}/{name}") for name in names)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until told to stop, or one pass with --once; returns the exit status."""
+
+    def make(options: config.Config) -> Worker:
+        where = directory.open_directory(options.dir, options.id_bits, owner=False)
+        everything = 1 << 32
+        return Collector(
+            where, options.gc_interval_s, slice_folders=everything if options.once else SLICE_FOLDERS
+        )
+
+    return run_worker("gc", make, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

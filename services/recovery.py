@@ -1,0 +1,147 @@
+"""The recovery worker: checks that what is on disk is still what was written.
+
+`python -m services.recovery [-D] [--dir DIR] [--once [--dry-run]]`. In the background it re-reads blobs at
+a bounded rate and compares every checksum; what is damaged it reports to the server, who owns the state.
+While no server holds the lock, it settles what a dead one left (design rule 1: it takes the lock only when
+it is free, and gives it back at once). `--once` is the operator's check: everything, once, and a table.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import time
+from collections.abc import Sequence
+
+from common import config, directory, lock
+from common.layout import Layout
+from common.settle import Settlement, settle
+from common.worker import Worker, run_worker
+from services import scrub
+from services.damage_report import report_damage
+
+log = logging.getLogger("recovery")
+
+# Between two rounds over everything: what rots is found within this and the round's own time.
+ROUND_PAUSE_S = 24 * 3600.0
+# How long one pass re-reads at the most, so that a server's death is noticed soon.
+PASS_S = 5.0
+
+
+class Recovery(Worker):
+    """One recovery worker. `run_once` is one pass: settle if nobody serves, then re-read for a while."""
+
+    def __init__(self, where: Layout, interval_s: float, rate_bytes_per_s: float) -> None:
+        super().__init__("recovery", interval_s)
+        self.where = where
+        self._rate_bytes_per_s = rate_bytes_per_s
+        self._lock = lock.StateLock(where.root, "recovery")
+        self._round: list[int] = []
+        self._next_round_at = 0.0
+        self._settled = False  # since a server was last seen
+
+    def run_once(self) -> str | None:
+        """One pass; returns its log line, None where nothing happened."""
+        parts = []
+        settlement = self.settle_if_free()
+        if settlement is not None and settlement.changed:
+            parts.append(f"settled: {settlement}")
+        tally = self._scrub(PASS_S)
+        if tally.damaged:
+            parts.append(str(tally))
+        return "; ".join(parts) or None
+
+    def settle_if_free(self) -> Settlement | None:
+        """Settle, unless a server holds the lock, or nothing can have changed since we did."""
+        if not self._lock.try_acquire():
+            self._settled = False
+            return None
+        try:
+            if self._settled:
+                return None
+            where = directory.open_directory(self.where.root, self.where.id_bits, owner=True)
+            settlement = settle(where)
+            self._settled = True
+            return settlement
+        finally:
+            self._lock.release()
+
+    def _scrub(self, seconds: float) -> scrub.Tally:
+        """Re-read blobs for about `seconds`, no faster than the rate; a round over all begins once a day."""
+        began = time.monotonic()
+        if not self._round and began >= self._next_round_at:
+            self._round = directory.ids_in(self.where)
+            random.shuffle(self._round)  # so that restarts do not starve the tail
+            self._next_round_at = began + ROUND_PAUSE_S
+        tally = scrub.Tally()
+        while self._round and time.monotonic() - began < seconds and not self.should_stop():
+            damage = scrub.check_blob(self.where, self._round.pop(), tally, self._slow_down)
+            if damage is not None:
+                self.report(damage)
+        return tally
+
+    def _slow_down(self, read_bytes: int) -> None:
+        self.pause(read_bytes / self._rate_bytes_per_s)
+
+    def report(self, damage: scrub.Damage) -> None:
+        """The server owns the state: it stops serving the blob and quarantines it."""
+        log.error("blob %d of %r: damaged: %s", damage.id, damage.location, damage.reason)
+        try:
+            report_damage(self.where, damage.id, damage.seq, damage.reason)
+        except OSError as err:
+            log.error("blob %d: no server to tell: %s", damage.id, err)
+
+
+def check_once(where: Layout, *, dry_run: bool) -> int:
+    """The operator's check: settle unless a server serves, re-read everything, print a table.
+
+    Returns the exit status: 1 if anything is damaged, in place or in quarantine, else 0. With `dry_run`
+    nothing changes, and nothing is reported to a server.
+    """
+    worker = Recovery(where, 0.0, float("inf"))
+    settlement = worker.settle_if_free() if not dry_run else None
+    serving = settlement is None and not dry_run
+    if settlement is None:
+        settlement = settle(where, dry_run=True)
+    tally = scrub.Tally()
+    ids = directory.ids_in(where)
+    for blob_id in ids:
+        damage = scrub.check_blob(where, blob_id, tally, lambda read_bytes: None)
+        if damage is not None and serving:
+            worker.report(damage)
+    lines = [
+        ("blobs served", len(settlement.live)),
+        ("bytes re-read", tally.checked_bytes),
+        ("in Failure, for the gc", len(settlement.failures)),
+        ("interrupted, settled", settlement.interrupted),
+        ("superseded, settled", settlement.superseded),
+        ("adopted from the original server", settlement.adopted),
+        ("never complete, removed", settlement.removed),
+        ("foreign names, left alone", len(settlement.foreign)),
+        ("damaged", len(tally.damaged)),
+        ("quarantined now", len(settlement.quarantined)),
+        ("quarantined before", len(settlement.damaged)),
+    ]
+    table = [f"{name:34} {count:>14,}" for name, count in lines]
+    table += [f"damaged: blob {d.id} of {d.location!r}: {d.reason}" for d in tally.damaged]
+    table += [f"quarantined: blob {blob_id}: {reason}" for blob_id, reason in settlement.quarantined]
+    sys.stdout.write("\n".join(table) + "\n")
+    return 1 if tally.damaged or settlement.quarantined or settlement.damaged else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until told to stop, or the operator's check with --once; returns the exit status."""
+
+    def make(options: config.Config) -> Recovery:
+        where = directory.open_directory(options.dir, options.id_bits, owner=False)
+        return Recovery(where, options.recovery_interval_s, options.scrub_rate_mb_per_s * 1e6)
+
+    def once(options: config.Config, worker: Recovery) -> int:
+        return check_once(worker.where, dry_run=options.dry_run)
+
+    return run_worker("recovery", make, argv, once)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

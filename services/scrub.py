@@ -1,0 +1,99 @@
+"""Re-reading one blob and comparing every checksum. Reads only; what to do with damage is the caller's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from common import blobdir, checksum
+from common.checksum import CHUNK_BYTES
+from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged
+from common.layout import Layout
+from common.record import BlobRecord
+from common.states import State
+
+
+@dataclass
+class Damage:
+    """One damaged blob; `location` is None and `seq` 0 where the state itself cannot be read."""
+
+    id: int
+    location: str | None
+    seq: int
+    reason: str
+
+
+@dataclass
+class Tally:
+    """What was re-read."""
+
+    checked: int = 0
+    checked_bytes: int = 0
+    damaged: list[Damage] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"checked={self.checked} checked_bytes={self.checked_bytes} damaged={len(self.damaged)}"
+
+
+def check_blob(where: Layout, blob_id: int, tally: Tally, after_read: Callable[[int], None]) -> Damage | None:
+    """Re-read blob `blob_id` whole and add it to `tally`; its damage, None where it is good or no live blob.
+
+    `after_read` is called with the bytes of each read, to slow it down. A blob that is replaced, deleted or
+    collected meanwhile is not damaged: its state is read again before anything is said.
+    """
+    try:
+        before = blobdir.read_record(where, blob_id)
+    except FileNotFoundError:
+        return None  # no blob, or no longer one
+    except CorruptRecord as err:
+        return _damage(tally, Damage(blob_id, None, 0, str(err)))
+    if before.state is not State.COMPLETE or before.is_original:
+        return None
+    try:
+        _verify(where, before, tally, after_read)
+    except Damaged as err:
+        reason = str(err)
+    else:
+        tally.checked += 1
+        return None
+    try:
+        if blobdir.read_record(where, blob_id) != before:
+            return None
+    except (FileNotFoundError, CorruptRecord):
+        return None  # the next round says what this is
+    return _damage(tally, Damage(blob_id, before.location, before.seq, reason))
+
+
+def _damage(tally: Tally, damage: Damage) -> Damage:
+    tally.damaged.append(damage)
+    return damage
+
+
+def _verify(where: Layout, blob: BlobRecord, tally: Tally, after_read: Callable[[int], None]) -> None:
+    """Raises Damaged at the first byte range that is not what was written."""
+    blobdir.check_size(where, blob)
+    try:
+        fd = blobdir.open_data(where, blob.id)
+    except FileNotFoundError as err:
+        raise Damaged("data.raw is missing") from err
+    whole = hashlib.sha256()
+    try:
+        for chunk in range(checksum.chunk_count(blob.size)):
+            data = os.pread(fd, CHUNK_BYTES, chunk * CHUNK_BYTES)
+            if checksum.crc(data) != checksum.unpack_crc(blob.crcs, chunk):
+                raise Damaged(f"data.raw fails its checksum in MiB {chunk}")
+            whole.update(data)
+            tally.checked_bytes += len(data)
+            after_read(len(data))
+    except OSError as err:
+        if err.errno not in DAMAGE_ERRNOS:
+            raise
+        raise Damaged(f"data.raw cannot be read: {err.strerror}") from err
+    finally:
+        # What was re-read is not what is asked for next: leave the page cache to the readers.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+    if whole.digest() != blob.sha256:
+        raise Damaged("data.raw fails its SHA-256")
