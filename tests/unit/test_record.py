@@ -1,0 +1,107 @@
+"""The state file as a format: both directions, the original's files, and every single byte of rot."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common import checksum, record
+from common.errors import CorruptRecord
+from common.record import BlobRecord
+from common.states import (
+    MSG_CREATED,
+    MSG_DELETED,
+    MSG_WRITING,
+    NEXT,
+    IllegalTransition,
+    State,
+    advance,
+)
+
+NOW_NS = 1_795_507_830_364_475_953
+
+
+def complete(location: str = "a/✓ b", body: bytes = b"hello") -> BlobRecord:
+    first = record.created(5, location, 123, MSG_CREATED, NOW_NS, "text/plain", "gzip")
+    pending = first.advanced(State.PENDING, MSG_WRITING, NOW_NS)
+    return pending.completed(len(body), *checksum.sums_of(body), NOW_NS + 5)
+
+
+@pytest.mark.parametrize("wanted", list(State))
+@pytest.mark.parametrize("current", [None, *State])
+def test_only_the_table_s_transitions_are_allowed(current: State | None, wanted: State) -> None:
+    if wanted in NEXT[current]:
+        assert advance(current, wanted) is wanted
+    else:
+        with pytest.raises(IllegalTransition):
+            advance(current, wanted)
+
+
+def test_six_transitions_are_allowed() -> None:
+    assert sum(len(after) for after in NEXT.values()) == 6
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"y" * (checksum.CHUNK_BYTES + 1)])
+def test_what_is_dumped_is_loaded(body: bytes) -> None:
+    blob = complete(body=body)
+    assert record.load(record.dump(blob)) == blob
+
+
+def test_a_failure_keeps_its_history_newest_first() -> None:
+    failure = complete().advanced(State.FAILURE, MSG_DELETED, NOW_NS + 10**10)
+    lines = record.dump(failure).decode().splitlines()
+    assert lines[1] == ""
+    assert lines[2].endswith(" - Failure - Deleted!")
+    assert lines[3].endswith(" - OK - Blob Data WR Complete!")
+    assert lines[4].endswith(" - Pending - Starting Data WR")
+    assert lines[5].endswith(" - OK - Blob Created & Saved!")
+
+
+def test_the_log_keeps_the_newest_16_entries() -> None:
+    events = tuple(record.Event(0, f"event {i}", record.rfc3339(NOW_NS + i)) for i in range(40))
+    blob = BlobRecord(1, "x", 9, State.CREATED, events[:16])
+    loaded = record.load(record.dump(blob))
+    assert [e.message for e in loaded.events] == [f"event {i}" for i in range(16)]
+    failed = loaded.advanced(State.FAILURE, MSG_DELETED, NOW_NS)
+    assert len(failed.events) == 16
+    assert failed.events[-1].message == MSG_DELETED
+
+
+def test_no_single_byte_can_change_unseen() -> None:
+    content = record.dump(complete())
+    for at in range(len(content)):
+        for flip in (0x01, 0x20, 0x80):
+            rotten = bytearray(content)
+            rotten[at] ^= flip
+            with pytest.raises(CorruptRecord):
+                record.load(bytes(rotten))
+
+
+def test_no_cut_goes_unseen() -> None:
+    content = record.dump(complete())
+    for length in range(len(content)):
+        with pytest.raises(CorruptRecord):
+            record.load(content[:length])
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_a_record_or_corrupt(content: bytes) -> None:
+    with pytest.raises(CorruptRecord):
+        record.load(content)
+
+
+@given(st.integers(min_value=0, max_value=4_000_000_000 * 10**9))
+def test_times_survive_the_file_to_the_nanosecond(at_ns: int) -> None:
+    assert record._unix_ns(record.rfc3339(at_ns)) == at_ns
+
+
+def test_times_of_any_zone_are_read() -> None:
+    assert record._unix_ns("1970-01-01T01:00:00.5+01:00") == 500_000_000
+    assert record._unix_ns("1970-01-01T00:00:07Z") == 7_000_000_000
+
+
+def test_sequence_numbers_are_microseconds_so_that_they_compare_with_log_times() -> None:
+    assert abs(time.time_ns() // 1000 - NOW_NS // 1000) < 100 * 365 * 86400 * 10**6
