@@ -1,0 +1,1 @@
+"""An HTTP/1.1 server connection for Tornado applications; knows nothing of blobs."""
