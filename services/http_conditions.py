@@ -1,6 +1,7 @@
 """Entity tags and conditional requests: RFC 9110, sections 8.8.3 and 13. Pure.
 
-Times are Last-Modified times: Unix time in whole seconds. Where there is no blob, etag and time are None.
+Times are Last-Modified times: Unix time in whole seconds. A blob's own tag is always strong. Where there is
+no blob, tag and time are None.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ PROCEED, NOT_MODIFIED, PRECONDITION_FAILED = Verdict
 
 # One element of 1#entity-tag with what follows it (section 8.8.3). Possessive: linear on any input.
 _ELEMENT = re.compile(r'[ \t]*+((?:W/)?"[\x21\x23-\x7e\x80-\xff]*+")?+[ \t]*+(?:,|\Z)')
-_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"')
 
 
 def etag(sha256: bytes) -> str:
@@ -36,7 +36,7 @@ def etag(sha256: bytes) -> str:
 def evaluate(headers: Mapping[str, str], etag: str | None, modified_s: int | None, method: str) -> Verdict:
     """What the preconditions in `headers` say of the blob as it is now, in the order of section 13.2.2.
 
-    `headers`: by canonical name, repeated fields joined by commas; `etag`: the blob's tag as it is sent.
+    `headers`: by canonical name, repeated fields joined by commas; `etag`: the blob's tag, as sent.
     For If-Range see if_range_holds.
 
     Raises BadRequest for an If-Match that does not parse, and on writes for such an If-None-Match: neither
@@ -67,9 +67,7 @@ def if_range_holds(header: str, etag: str, modified_s: int) -> bool:
     A tag holds by strong comparison, a date if it is exactly the Last-Modified; anything else does not.
     """
     header = header.strip(" \t")
-    if _ETAG.fullmatch(header):
-        return header == etag and not etag.startswith("W/")
-    return parse_http_date(header, modified_s) == modified_s
+    return header == etag or parse_http_date(header, modified_s) == modified_s
 
 
 def parse_etags(header: str) -> list[str] | None:

@@ -9,8 +9,9 @@ import base64
 import re
 from dataclasses import dataclass, field
 
+from services.http_text import CONTROL
+
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]++=*+")  # RFC 9110, section 11.2; a bearer token is one (RFC 6750)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,6 @@ def _basic(token: str) -> Credentials | None:
     except UnicodeDecodeError:
         pair = data.decode("latin-1")  # what Python's requests sends, among others
     user, colon, password = pair.partition(":")
-    if not colon or _CONTROL.search(pair):
+    if not colon or CONTROL.search(pair):
         return None
     return Credentials(user, password)

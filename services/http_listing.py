@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from common.errors import BadRequest
 from common.states import WORD_OF_CODE
 from services.http_locations import MAX_LOCATION_BYTES
+from services.http_text import CONTROL, BadEscape, decode_percent
 
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 10_000
 STATES = frozenset(WORD_OF_CODE.values())
 
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ID = re.compile(r"[0-9]{1,10}")  # 32 bits
 _LIMIT = re.compile(r"[0-9]{1,5}")
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")  # RFC 9110, section 12.4.2
@@ -113,16 +111,16 @@ def _parse_query(query: str | bytes, known: tuple[str, ...]) -> dict[str, str]:
 
 
 def _decode(raw: bytes) -> str:
-    if _BAD_ESCAPE.search(raw):
-        raise BadRequest("The query has a % without two hex digits: write a percent sign as %25.")
     try:
-        text = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
-    except UnicodeDecodeError as err:
+        text = decode_percent(raw.replace(b"+", b" "))
+    except BadEscape as err:
+        raise BadRequest("The query has a % without two hex digits: write a percent sign as %25.") from err
+    except UnicodeError as err:
         raise BadRequest("The query is not UTF-8: percent-encode the UTF-8 bytes of its values.") from err
-    if _CONTROL.search(text) or len(text.encode()) > MAX_LOCATION_BYTES:
-        raise BadRequest(
-            f"A parameter has a control character or over {MAX_LOCATION_BYTES:,} bytes: no location has."
-        )
+    if CONTROL.search(text):
+        raise BadRequest("The query has a control character: no location has one, so leave it out.")
+    if len(text.encode()) > MAX_LOCATION_BYTES:
+        raise BadRequest(f"A parameter is over {MAX_LOCATION_BYTES:,} bytes: no location is, so shorten it.")
     return text
 
 

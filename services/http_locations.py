@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from common.errors import BadLocation
+from services.http_text import CONTROL, BadEscape, decode_percent
 
 MAX_LOCATION_BYTES = 1024  # of UTF-8, after decoding (http.md, "Refusals")
 
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-# C0, DEL and C1: they forge lines in logs and terminals, and no client means them.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _BAD_SEGMENT = re.compile(r"(?:^|/)(\.{0,2})(?:/|\Z)")
 
 
@@ -32,7 +30,7 @@ def parse_location(raw: str | bytes) -> str:
         raise BadLocation("The location is empty: name the blob after /store/.")
     if len(location) * 4 > MAX_LOCATION_BYTES and len(location.encode()) > MAX_LOCATION_BYTES:
         raise _too_long()
-    if _CONTROL.search(location):
+    if CONTROL.search(location):
         raise BadLocation("The location has a control character: leave out what is not text.")
     if bad := _BAD_SEGMENT.search(location):
         segment = bad[1]
@@ -67,10 +65,11 @@ def quote_location(location: str) -> str:
 
 def _decode(raw: str | bytes) -> str:
     try:
-        data = raw.encode("latin-1") if isinstance(raw, str) else raw
-        if _BAD_ESCAPE.search(data):
-            raise BadLocation("The location has a % without two hex digits: write a percent sign as %25.")
-        return unquote_to_bytes(data).decode("utf-8")
+        return decode_percent(raw)
+    except BadEscape as err:
+        raise BadLocation(
+            "The location has a % without two hex digits: write a percent sign as %25."
+        ) from err
     except UnicodeError as err:
         raise BadLocation("The location is not UTF-8: percent-encode the name's UTF-8 bytes.") from err
 

@@ -35,7 +35,7 @@ def parse_ranges(header: str, size: int) -> list[Range] | None:
     Raises RangeNotSatisfiable where no range has a byte in the blob; answer 416 with unsatisfied_range(size).
     """
     unit, equals, spec_list = header.partition("=")
-    if not equals or unit.strip(" \t").lower() != "bytes" or spec_list.count(",") >= MAX_RANGES:
+    if not equals or unit.lower() != "bytes" or spec_list.count(",") >= MAX_RANGES:
         return None
     asked: list[Range] = []
     is_any = is_suffix_of_nothing = False
@@ -96,10 +96,9 @@ def multipart(parts: Sequence[Range], size: int, media_type: str, digest: bytes)
     into that content, so it never occurs in a part.
     """
     boundary = digest.hex()
+    fields = f"Content-Type: {media_type}\r\n"
     heads = [
-        (
-            f"\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: {content_range(part, size)}\r\n\r\n"
-        ).encode("latin-1")
+        f"\r\n--{boundary}\r\n{fields}Content-Range: {content_range(part, size)}\r\n\r\n".encode("latin-1")
         for part in parts
     ]
     heads[0] = heads[0].removeprefix(b"\r\n")

@@ -11,15 +11,14 @@ from common.errors import BadRequest
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
 # What curl says of --data where the user says nothing: it is no one's statement about the bytes.
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
-# Of a stored Content-Type or Content-Encoding; RFC 6838 allows 127 for each half of a type, real ones have 80.
+# Of a stored Content-Type or Content-Encoding. RFC 6838 allows 127 for each half of a type; real ones have 80.
 MAX_FIELD_CHARS = 255
 SHA256_BYTES = 32
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t \x21-\x7e])*+"'
-_MEDIA_TYPE = re.compile(
-    rf"({_TOKEN}/{_TOKEN})(?:[ \t]*+;[ \t]*+(?:{_TOKEN}=(?:{_TOKEN}|{_QUOTED}))?+)*+"  # RFC 9110, section 8.3.1
-)
+# RFC 9110, section 8.3.1
+_MEDIA_TYPE = re.compile(rf"({_TOKEN}/{_TOKEN})(?:[ \t]*+;[ \t]*+(?:{_TOKEN}=(?:{_TOKEN}|{_QUOTED}))?+)*+")
 _CODINGS = re.compile(rf"{_TOKEN}(?:[ \t]*+,[ \t]*+{_TOKEN})*+")  # section 8.4
 
 # Structured fields (RFC 9651): a dictionary, of which only sha-256=:...: is used.

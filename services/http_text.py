@@ -1,0 +1,26 @@
+"""What the parsers of heads share: percent-decoding, and the characters that no name may have. Pure."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+# C0, DEL and C1: they forge lines in logs and terminals, and no client means them.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+class BadEscape(ValueError):
+    """A percent sign without two hex digits after it."""
+
+
+def decode_percent(raw: str | bytes) -> str:
+    """The text of percent-encoded UTF-8, decoded exactly once (RFC 3986, section 2.4).
+
+    A `str` is taken as HTTP heads are decoded: one character a byte (latin-1). Raises BadEscape, or
+    UnicodeError for what is not UTF-8; both are ValueError.
+    """
+    data = raw.encode("latin-1") if isinstance(raw, str) else raw
+    if _BAD_ESCAPE.search(data):
+        raise BadEscape
+    return unquote_to_bytes(data).decode("utf-8")
