@@ -1,0 +1,257 @@
+"""Every option there is: one table, from which the flags, conf/blobkeep.toml and the reference are made.
+
+An option is a field of `Config`: its type, its default, and beside it what it means. The unit is part of
+the name. Reading the values from flags, environment and file is `common/config.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+# What a name may end in, and how the unit is called in texts. Users may leave the ending out.
+UNITS = {
+    "_bytes_per_s": "bytes a second",
+    "_mb_per_s": "MB (10^6 bytes) a second",
+    "_bytes": "bytes",
+    "_s": "seconds",
+}
+
+SERVER = frozenset({"server"})
+GC = frozenset({"gc"})
+RECOVERY = frozenset({"recovery"})
+ALL = SERVER | GC | RECOVERY
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of one option.
+
+    `group`: the heading it stands under. `used_by`: the processes that have a flag for it; file and
+    environment, which all three share, may always give it. `choices`: the only values, where not empty.
+    `positive`: neither zero nor an empty string will do. `flags`: in place of those made from the name.
+    """
+
+    name: str
+    type: type
+    default: Any
+    group: str
+    text: str
+    used_by: frozenset[str]
+    choices: tuple[Any, ...]
+    positive: bool
+    flags: tuple[str, ...]
+
+    @property
+    def unit(self) -> str:
+        """ "seconds", "bytes", ..., or empty where the name has no unit."""
+        return next((text for ending, text in UNITS.items() if self.name.endswith(ending)), "")
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """The name, and the name without its unit."""
+        ending = next((ending for ending in UNITS if self.name.endswith(ending)), "")
+        return (self.name, self.name.removesuffix(ending)) if ending else (self.name,)
+
+    @property
+    def is_size(self) -> bool:
+        """True where "64 KiB" makes sense."""
+        return self.unit in ("bytes", "bytes a second")
+
+
+def _option(
+    default: Any,
+    group: str,
+    text: str,
+    used_by: frozenset[str] = SERVER,
+    *,
+    choices: tuple[Any, ...] = (),
+    positive: bool = False,
+    flags: tuple[str, ...] = (),
+) -> Any:
+    about = {"group": group, "text": text, "used_by": used_by}
+    return field(default=default, metadata=about | {"choices": choices, "positive": positive, "flags": flags})
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one process runs with. Frozen: nothing changes while it runs."""
+
+    dir: str = _option("./data", "Where", "The data directory.", ALL, positive=True, flags=("--dir",))
+    listen: str = _option(
+        "0.0.0.0:7777",
+        "Where",
+        "HOST:PORT to listen on. An IPv6 host stands in brackets; no host at all is every address.",
+        flags=("-s", "--listen"),
+    )
+
+    id_bits: int = _option(
+        16,
+        "Storage",
+        "Width of ids: 16 (65,536 blobs) or 32. A directory remembers the one that it was made with.",
+        ALL,
+        choices=(16, 32),
+    )
+    sync: str = _option(
+        "folder",
+        "Storage",
+        '"folder": acknowledged means durable. "none": faster, but a power cut may lose acknowledged writes.',
+        ALL,
+        choices=("folder", "none"),
+    )
+    put_creates: bool = _option(
+        False,
+        "Storage",
+        "PUT of a location that is not there creates it (201), as caches and `curl -T` expect.",
+    )
+    max_blob_size_bytes: int = _option(
+        0, "Storage", "A larger body is refused with 413. 0: only the disk is the limit."
+    )
+    min_free_space_bytes: int = _option(
+        MIB, "Storage", "An upload that would leave less than this free on the disk is refused with 507."
+    )
+    small_body_bytes: int = _option(
+        64 * KIB,
+        "Storage",
+        "A body up to this size is kept in memory until it is whole, and takes no id before.",
+    )
+
+    http: str = _option(
+        "tornado",
+        "Limits on clients",
+        'Whose HTTP/1.1 connection serves: "blobkeep" (strict) or "tornado" (the stock one).',
+        choices=("blobkeep", "tornado"),
+    )
+    max_connections: int = _option(
+        4096, "Limits on clients", "Connections at once. One more is answered with 503.", positive=True
+    )
+    max_uploads: int = _option(
+        256, "Limits on clients", "Uploads at once. One more is answered with 503.", positive=True
+    )
+    max_target_bytes: int = _option(
+        8 * KIB, "Limits on clients", "A longer request target is refused with 414.", positive=True
+    )
+    max_header_bytes: int = _option(
+        64 * KIB, "Limits on clients", "A longer request head is refused with 431.", positive=True
+    )
+    header_timeout_s: float = _option(
+        10.0, "Limits on clients", "A request head that takes longer is answered with 408.", positive=True
+    )
+    idle_timeout_s: float = _option(
+        75.0, "Limits on clients", "A connection without a request is closed after this.", positive=True
+    )
+    body_timeout_s: float = _option(
+        60.0,
+        "Limits on clients",
+        "An upload of which nothing comes for this long is answered with 408.",
+        positive=True,
+    )
+    min_upload_rate_bytes_per_s: int = _option(
+        1024,
+        "Limits on clients",
+        "An upload slower than this, after the grace, is answered with 408. 0: none is.",
+    )
+    min_upload_grace_s: float = _option(
+        30.0, "Limits on clients", "How long an upload may be slower than the minimum rate."
+    )
+
+    lock_wait_s: float = _option(
+        10.0,
+        "Start and stop",
+        "How long a starting server waits for one that is stopping to free the directory.",
+    )
+    drain_timeout_s: float = _option(
+        8.0,
+        "Start and stop",
+        "After SIGTERM, requests under way may finish within this. stopwaitsecs in supervisord.conf is more.",
+    )
+
+    gc_interval_s: float = _option(
+        5.0, "Workers", "From the begin of one pass of the gc to that of the next.", GC, positive=True
+    )
+    recovery_interval_s: float = _option(
+        5.0,
+        "Workers",
+        "From the begin of one pass of the recovery worker to that of the next.",
+        RECOVERY,
+        positive=True,
+    )
+    scrub_rate_mb_per_s: float = _option(
+        20.0,
+        "Workers",
+        "How fast the recovery worker re-reads blobs to compare their checksums.",
+        RECOVERY,
+        positive=True,
+    )
+
+    auth_file: str = _option(
+        "",
+        "Access",
+        "File of hashed tokens and users, readable by its owner alone. Empty: everyone may do everything.",
+    )
+    tls_cert: str = _option("", "Access", "Certificate chain (PEM). With tls_key, the server speaks TLS.")
+    tls_key: str = _option("", "Access", "Private key (PEM) of tls_cert.")
+
+    debug: bool = _option(False, "Logs", "Log what is done in detail.", ALL, flags=("-D", "--debug"))
+    log_format: str = _option(
+        "text", "Logs", 'How a line is written to stderr: "text" or "json".', ALL, choices=("text", "json")
+    )
+    access_log: bool = _option(False, "Logs", "Log every request.")
+
+    # Flags of the workers alone: in no file, in no environment.
+    once: bool = False
+    dry_run: bool = False
+
+
+def _collect() -> dict[str, Option]:
+    return {
+        f.name: Option(name=f.name, type=type(f.default), default=f.default, **f.metadata)
+        for f in fields(Config)
+        if f.metadata
+    }
+
+
+# By name, in the order of the file and the reference.
+OPTIONS: dict[str, Option] = _collect()
+
+
+def as_toml() -> str:
+    """The content of conf/blobkeep.toml: every option, commented out at its default, with its unit."""
+    lines = [
+        "# Blobkeep's options, each commented out at its default. All three processes read this file.",
+        "# A flag (--max-uploads 9) wins over the environment (BLOBKEEP_MAX_UPLOADS=9), that over this file.",
+        '# The unit may be left out of a name (gc_interval); a size may be written as "64 KiB" or "1.5 GB".',
+        "# Relative paths start from the folder that a process is started in.",
+        "# Made by: python -m common.config > conf/blobkeep.toml",
+    ]
+    group = ""
+    for option in OPTIONS.values():
+        if option.group != group:
+            group = option.group
+            lines += ["", "", f"# --- {group} ---"]
+        lines += ["", f"# {option.text}"]
+        if option.unit:
+            size = f" ({size_text(option.default)})" if option.is_size and option.default else ""
+            lines += [f"# Unit: {option.unit}{size}."]
+        lines += [f"# {option.name} = {toml_value(option.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def toml_value(value: bool | int | float | str) -> str:
+    """`value` as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (
+        f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    )
+
+
+def size_text(size_bytes: int) -> str:
+    """A size above 0 for people: in the largest binary unit that divides it."""
+    for unit, name in ((1 << 30, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size_bytes % unit == 0:
+            return f"{size_bytes // unit} {name}"
+    return f"{size_bytes} bytes"
