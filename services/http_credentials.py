@@ -40,6 +40,8 @@ def parse_authorization(header: str | None) -> Credentials | None:
 
 
 def _basic(token: str) -> Credentials | None:
+    if len(token) % 4:
+        return None
     try:
         data = base64.b64decode(token, validate=True)
     except ValueError:

@@ -11,7 +11,7 @@ from common.errors import BadRequest
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
 # What curl says of --data where the user says nothing: it is no one's statement about the bytes.
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
-# Of a stored Content-Type or Content-Encoding. RFC 6838 allows 127 for each half of a type; real ones have 80.
+# Of a stored Content-Type or Content-Encoding. RFC 6838 allows 127 for each half of a type.
 MAX_FIELD_CHARS = 255
 SHA256_BYTES = 32
 
