@@ -179,16 +179,15 @@ def _checked(option: Option, value: Any) -> Any:
     """`value`, which must be of the option's type and among its values. Raises ValueError."""
     if option.type is float and type(value) is int:
         value = float(value)
-    if type(value) is not option.type:  # exactly: a bool is an int to Python, not to us
+    if option.type is not type(value):  # exactly: a bool is an int to Python, not to us
         raise ValueError
     if option.choices and value not in option.choices:
         raise ValueError
     if option.positive and not value:
         raise ValueError
-    if isinstance(value, str):
-        if "\0" in value:
-            raise ValueError
-    elif not 0 <= float(value) < _TOO_LARGE:  # neither for nan
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError
+    if isinstance(value, (int, float)) and not 0 <= value < _TOO_LARGE:  # nor may it be nan
         raise ValueError
     return value
 

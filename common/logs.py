@@ -1,11 +1,37 @@
-"""Logging: one line an event, to stderr: time, level, process, what. No line can be forged by a value."""
+"""Logging: one line an event, to stderr: time, level, process, what. No line can be forged by a value.
+
+Control characters in whatever is logged are escaped, so an event is one line and moves no cursor. A warning
+or error that repeats, word for word, is written once in ten seconds, and counted in between.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+import threading
 import time
+from types import TracebackType
+
+REPEAT_WINDOW_S = 10.0
+_MAX_REMEMBERED = 1000  # different texts within one window; beyond that, the oldest are forgotten
+
+
+def setup(process: str, *, debug: bool, log_format: str) -> None:
+    """Send everything that is logged in this process, uncaught exceptions included, to stderr.
+
+    `process`: "server", "gc" or "recovery". `log_format`: "text" or "json".
+    """
+    handler = _Handler()
+    handler.setFormatter(JsonFormatter(process) if log_format == "json" else LineFormatter(process))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)  # the server has an access log of its own
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
 
 
 class LineFormatter(logging.Formatter):
@@ -16,6 +42,7 @@ class LineFormatter(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
@@ -23,9 +50,10 @@ class LineFormatter(logging.Formatter):
 
 
 class JsonFormatter(LineFormatter):
-    """The same as one JSON object a line."""
+    """The same as one JSON object a line, in ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
         entry = {
             "time": _time(record),
             "level": record.levelname,
@@ -34,26 +62,82 @@ class JsonFormatter(LineFormatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return json.dumps(entry)
 
 
 def one_line(text: str) -> str:
-    """`text` with every control character escaped, so that it stays one line and moves no cursor."""
+    """`text` with everything escaped that is not printable: line ends of every kind, terminal commands."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def setup(process: str, *, debug: bool, log_format: str) -> None:
-    """Send everything that is logged in this process to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(process) if log_format == "json" else LineFormatter(process))
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.DEBUG if debug else logging.INFO)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
-    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to stderr; what repeats within the window is counted instead, and told when that ends."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self._seen: dict[tuple[int, str, str], _Repeat] = {}  # by level, text and error; oldest first
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called with the handler's lock held, from any thread."""
+        self._tell_ended(record.created - REPEAT_WINDOW_S)
+        if record.levelno >= logging.WARNING:
+            error = repr(record.exc_info[1]) if record.exc_info else ""
+            key = (record.levelno, record.getMessage(), error)
+            repeat = self._seen.get(key)
+            if repeat is not None:
+                repeat.count += 1
+                return
+            self._seen[key] = _Repeat(record)
+            if len(self._seen) > _MAX_REMEMBERED:
+                self._tell(self._seen.pop(next(iter(self._seen))))
+        super().emit(record)
+
+    def close(self) -> None:
+        """At exit: tell what is still untold."""
+        self._tell_ended(float("inf"))
+        super().close()
+
+    def _tell_ended(self, before_s: float) -> None:
+        while self._seen:
+            key, repeat = next(iter(self._seen.items()))
+            if repeat.first.created > before_s:
+                return
+            del self._seen[key]
+            self._tell(repeat)
+
+    def _tell(self, repeat: _Repeat) -> None:
+        if repeat.count:
+            first = repeat.first
+            text = f"{first.getMessage()} - repeated {repeat.count} times"
+            super().emit(
+                logging.LogRecord(first.name, first.levelno, first.pathname, first.lineno, text, None, None)
+            )
+
+
+class _Repeat:
+    """A text that was written, and how often it came again since."""
+
+    __slots__ = ("count", "first")
+
+    def __init__(self, first: logging.LogRecord) -> None:
+        self.first = first
+        self.count = 0
 
 
 def _time(record: logging.LogRecord) -> str:
+    """UTC, to the millisecond."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+
+
+def _log_uncaught(kind: type[BaseException], err: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, err, trace)
+        return
+    logging.getLogger().critical("uncaught %s", kind.__name__, exc_info=(kind, err, trace))
+
+
+def _log_uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:
+    if hook.exc_value is not None:
+        _log_uncaught(hook.exc_type, hook.exc_value, hook.exc_traceback)

@@ -1,0 +1,195 @@
+"""Logs: one line an event whatever is in it, in both formats; repetitions counted."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from common import logs
+
+ROOT = Path(__file__).resolve().parents[2]
+Setup = Callable[..., io.StringIO]
+
+
+@pytest.fixture
+def set_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
+    """Sets logging up with a text file for stderr; afterwards everything is as it was."""
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    hooks = sys.excepthook, threading.excepthook
+
+    def make(*, debug: bool = False, log_format: str = "text") -> io.StringIO:
+        stderr = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", stderr)
+        logs.setup("gc", debug=debug, log_format=log_format)
+        return stderr
+
+    yield make
+    logging.captureWarnings(False)
+    root.handlers, root.level = before
+    sys.excepthook, threading.excepthook = hooks
+
+
+def test_a_line_has_time_level_process_and_message(set_up: Setup) -> None:
+    stderr = set_up()
+    logging.getLogger("anything").warning("blob %d of %r: gone", 7, "a/b")
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING gc: blob 7 of 'a/b': gone\n", stderr.getvalue()
+    )
+
+
+def test_the_time_is_utc_with_milliseconds(set_up: Setup) -> None:
+    stderr = set_up()
+    record = logging.LogRecord("x", logging.INFO, "", 0, "m", None, None)
+    record.created, record.msecs = 1_700_000_000.0719, 71.9
+    logging.getLogger().handle(record)
+    assert stderr.getvalue() == "2023-11-14T22:13:20.071Z INFO gc: m\n"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize(
+    "evil", ["\n", "\r", "\x1b[2J", "\x00", "\x85", "\u2028", "\u2029", "\x9b", "\u202e"]
+)
+def test_no_value_makes_a_second_line_or_moves_the_cursor(set_up: Setup, evil: str, log_format: str) -> None:
+    stderr = set_up(log_format=log_format)
+    logging.getLogger("server").error("stored %s", f"a{evil}2026-01-01T00:00:00.000Z INFO server: forged")
+    text = stderr.getvalue()
+    assert text.endswith("\n")
+    assert text[:-1].isprintable()
+    assert evil not in text[:-1]
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_traceback_stays_on_its_line(set_up: Setup, log_format: str) -> None:
+    stderr = set_up(log_format=log_format)
+    try:
+        raise ValueError("first\nsecond")
+    except ValueError:
+        logging.getLogger("server").exception("it broke")
+    text = stderr.getvalue()
+    assert text.count("\n") == 1
+    assert "Traceback" in text
+    assert "ValueError: first\\nsecond" in text
+
+
+def test_json_lines_parse_and_give_the_value_back(set_up: Setup) -> None:
+    stderr = set_up(log_format="json")
+    logging.getLogger("server").info("stored %s", "tick ✓\n\udc80")
+    entry = json.loads(stderr.getvalue())
+    assert entry.pop("time").endswith("Z")
+    assert entry == {"level": "INFO", "process": "gc", "message": "stored tick ✓\n\udc80"}
+
+
+@pytest.mark.parametrize(("debug", "lines"), [(False, 0), (True, 1)])
+def test_debug_lines_come_with_debug_only(set_up: Setup, debug: bool, lines: int) -> None:
+    stderr = set_up(debug=debug)
+    logging.getLogger("server").debug("detail")
+    assert stderr.getvalue().count("\n") == lines
+
+
+def log_at(seconds: float, text: str, level: int = logging.ERROR) -> None:
+    """Log `text` as if it were that many seconds after some moment."""
+    record = logging.LogRecord("server", level, "", 0, text, None, None)
+    record.created = 1_700_000_000 + seconds
+    logging.getLogger().handle(record)
+
+
+def messages(stderr: io.StringIO) -> list[str]:
+    """What was logged, without time, level and process."""
+    return [line.split(": ", 1)[1] for line in stderr.getvalue().splitlines()]
+
+
+def test_an_error_that_repeats_is_written_once_and_counted(set_up: Setup) -> None:
+    stderr = set_up()
+    for n in range(121):
+        log_at(n / 100, "disk full")
+    assert messages(stderr) == ["disk full"]
+    log_at(logs.REPEAT_WINDOW_S + 2, "something else", logging.INFO)
+    assert messages(stderr) == ["disk full", "disk full - repeated 120 times", "something else"]
+    log_at(logs.REPEAT_WINDOW_S + 3, "disk full")
+    assert messages(stderr)[3:] == ["disk full"]
+
+
+def test_errors_that_differ_and_news_are_all_written(set_up: Setup) -> None:
+    stderr = set_up()
+    for n in range(50):
+        log_at(n / 100, f"blob {n} damaged")
+        log_at(n / 100, "gc pass", logging.INFO)
+    assert len(messages(stderr)) == 100
+
+
+def test_the_same_words_over_another_exception_are_written(set_up: Setup) -> None:
+    stderr = set_up()
+    for err in (ValueError("one"), ValueError("one"), ValueError("two")):
+        logging.getLogger("gc").error("pass failed", exc_info=err)
+    assert len(messages(stderr)) == 2
+
+
+def test_what_is_remembered_is_bounded_and_no_count_is_lost(set_up: Setup) -> None:
+    stderr = set_up()
+    log_at(0, "first")
+    log_at(0, "first")
+    for n in range(1000):
+        log_at(1, f"other {n}")
+    assert messages(stderr).count("first - repeated 1 times") == 1
+
+
+def test_the_count_is_told_at_exit() -> None:
+    code = """if True:
+        import logging
+        from common import logs
+        logs.setup("gc", debug=False, log_format="text")
+        for _ in range(4):
+            logging.getLogger("gc").error("no room")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert [line.split(": ", 1)[1] for line in done.stderr.splitlines()] == [
+        "no room",
+        "no room - repeated 3 times",
+    ]
+
+
+def test_warnings_of_python_are_logged(set_up: Setup) -> None:
+    stderr = set_up()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(False)  # pytest and catch_warnings have put theirs in place: begin anew
+        logging.captureWarnings(True)
+        warnings.warn("old thing", DeprecationWarning, stacklevel=1)
+        logging.captureWarnings(False)
+    assert stderr.getvalue().count("\n") == 1
+    assert "old thing" in stderr.getvalue()
+
+
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_an_uncaught_exception_is_one_line_too(where: str) -> None:
+    code = f"""if True:
+        import threading
+        from common import logs
+        logs.setup("gc", debug=False, log_format="text")
+        def boom(): raise RuntimeError("a\\nb")
+        if {where!r} == "main":
+            boom()
+        thread = threading.Thread(target=boom)
+        thread.start()
+        thread.join()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == (1 if where == "main" else 0)
+    assert done.stderr.count("\n") == 1
+    assert "CRITICAL gc: uncaught RuntimeError" in done.stderr
+    assert "RuntimeError: a\\nb" in done.stderr
