@@ -58,7 +58,7 @@ def parse_ranges(header: str, size: int) -> list[Range] | None:
             last = min(last, size - 1)
         if first <= last:
             asked.append((first, last))
-    if not is_any or (is_suffix_of_nothing and not asked):
+    if not is_any or is_suffix_of_nothing:
         return None
     if not asked:
         raise RangeNotSatisfiable(f"No byte of this range is in the blob: it has {size} bytes.")

@@ -167,7 +167,16 @@ def test_a_preference_decides_whatever_the_default(accept: str, html: bool) -> N
 
 @pytest.mark.parametrize(
     "accept",
-    [None, "", "*/*", "image/png", "text/html, application/json", "text/html;q=0, application/json;q=0", ";"],
+    [
+        None,
+        "",
+        "*/*",
+        "image/png",
+        "text/html, application/json",
+        "text/html;q=0.5, */*;q=0.5",
+        "text/html;q=0, application/json;q=0",
+        ";",
+    ],
 )
 def test_without_a_preference_the_default_decides(accept: str | None) -> None:
     assert wants_html(accept) is False

@@ -36,12 +36,14 @@ GOOD = [
     pytest.param("a\\..\\b", "a\\..\\b", id="a backslash does not part segments"),
     pytest.param("x" * 1024, "x" * 1024, id="1,024 bytes"),
     pytest.param("%C3%A9" * 512, "é" * 512, id="1,024 bytes of two-byte letters, escaped"),
+    pytest.param("\U0001f600".encode() * 256, "\U0001f600" * 256, id="1,024 bytes of four-byte letters"),
 ]
 
 BAD = [
     pytest.param("", "empty", id="nothing"),
     pytest.param("x" * 1025, "1,024", id="1,025 bytes"),
     pytest.param("%C3%A9" * 513, "1,024", id="513 letters of two bytes"),
+    pytest.param("%F0%9F%98%80" * 256 + "a", "1,024", id="256 letters of four bytes and one more"),
     pytest.param("%78" * 1025, "1,024", id="1,025 escaped bytes"),
     pytest.param("%41" * 100_000, "1,024", id="300 kB"),
     pytest.param("%FF", "UTF-8", id="a byte that UTF-8 never has"),

@@ -77,6 +77,7 @@ def test_the_sha256_is_found_among_other_digests(header: str, digest: bytes | No
         pytest.param(f"SHA-256=:{B64}:", id="capitals"),
         pytest.param(f"sha-256 = :{B64}:", id="blanks around the equals sign"),
         pytest.param(f"{OURS}, a=(1", id="an open list"),
+        pytest.param(f'{OURS}, a=(1"b")', id="a list without blanks"),
         pytest.param(f"{OURS}, a=(1,2)", id="a list with commas"),
         pytest.param(f'{OURS}, a="', id="an open string"),
         pytest.param(f"{OURS}, a=1.", id="half a number"),
