@@ -1,4 +1,4 @@
-"""What a process says to the kernel about itself."""
+"""What a process knows and says of its own parent: supervisord, or nobody."""
 
 from __future__ import annotations
 
@@ -9,15 +9,33 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 
+# Set by supervisord for its children, and by our plugin inside it (services/supervision.py).
+UNDER_SUPERVISOR = "SUPERVISOR_ENABLED"
+SUPERVISOR_PID = "SUPERVISOR_PID"
+
 
 def die_with_parent() -> None:
-    """Under supervisord: have the kernel send SIGTERM when supervisord dies, even by `kill -9`.
+    """Under supervisord: have the kernel send us SIGTERM when supervisord dies, even by `kill -9`.
 
-    Otherwise a child would live on under init, holding the port and the lock against its successor.
+    Otherwise we would live on under init, holding the port and the lock against our successor. Call it
+    once, early. Does nothing where no supervisord started us, or the kernel is not Linux.
     """
-    if "SUPERVISOR_ENABLED" not in os.environ or not sys.platform.startswith("linux"):
+    if UNDER_SUPERVISOR not in os.environ or not sys.platform.startswith("linux"):
         return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)  # it died before the kernel knew
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if is_orphan():
+        os.kill(os.getpid(), signal.SIGTERM)  # it died before the kernel knew what we want
+
+
+def is_orphan() -> bool:
+    """True where a supervisord started us that is there no more: nobody but us holds the listening socket."""
+    pid = os.environ.get(SUPERVISOR_PID, "")
+    if UNDER_SUPERVISOR not in os.environ or not pid.isdecimal() or os.getppid() == int(pid):
+        return False
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state = file.read().rpartition(b") ")[2][:1]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in (b"Z", b"X")  # dead, but its own parent has not looked yet

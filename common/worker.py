@@ -1,4 +1,4 @@
-"""The loop of the gc and of the recovery worker: a pass, a pause, until SIGTERM.
+"""The loop of the gc and of the recovery worker: a pass, a pause, until SIGTERM or SIGINT.
 
 `run_once` does one pass and may be killed at any instruction; the loop only repeats it. Stop signals are
 blocked and waited for, so that sleeping and noticing one is a single call without a race.
@@ -20,8 +20,11 @@ from common.errors import BlobkeepError, ConfigError
 
 log = logging.getLogger("worker")
 
-STOP = {signal.SIGTERM, signal.SIGINT}
-_MAX_BACKOFF_S = 60.0
+STOP = frozenset({signal.SIGTERM, signal.SIGINT})
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 128 + signal.SIGINT  # as shells count
+# After errors in a row the pause doubles up to this: a sick disk is not hammered, a cured one soon noticed.
+MAX_BACKOFF_S = 60.0
 
 W = TypeVar("W", bound="Worker")
 
@@ -32,45 +35,60 @@ class Worker(ABC):
     def __init__(self, name: str, interval_s: float) -> None:
         self.name = name
         self.interval_s = interval_s
-        self._failures = 0
+        self._failures = 0  # passes in a row that ended with an error
+        self._last_error = ""
+        self._stopping = False
 
     @abstractmethod
     def run_once(self) -> str | None:
-        """One pass. Returns its log line, None where it did nothing worth one."""
+        """One pass, strict: errors escape. Returns its log line, None where it did nothing worth one."""
 
     def should_stop(self) -> bool:
-        """True once a stop signal waits: a long pass looks between two blobs."""
-        return bool(signal.sigpending() & STOP)
+        """True once a stop signal came: a long pass looks between two blobs, and returns."""
+        return self._stopping or bool(signal.sigpending() & STOP)
 
     def pause(self, seconds: float) -> None:
-        """Sleep inside a pass, at most until a stop signal comes (which stays pending)."""
-        end = time.monotonic() + seconds
-        while not self.should_stop() and (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, 0.2))
+        """Sleep, but no longer than until a stop signal comes; `should_stop` then says so."""
+        if not signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= STOP:
+            time.sleep(seconds)  # not in the loop: a signal acts as it does on any program
+        elif not self._stopping:
+            self._stopping = signal.sigtimedwait(STOP, max(0.0, seconds)) is not None
 
     def guarded_pass(self) -> None:
-        """One pass that never raises: an error is logged with its traceback; the next pass comes later."""
+        """One pass that never raises.
+
+        The first of several equal errors in a row is logged with its traceback, the first pass that
+        succeeds after them as a recovery.
+        """
         try:
             line = self.run_once()
-        except Exception:
+        except Exception as err:
             self._failures += 1
-            log.exception("pass failed (%d in a row)", self._failures)
+            if repr(err) == self._last_error:
+                log.error("pass failed again, %d times in a row: %r", self._failures, err)
+            else:
+                log.exception("pass failed")
+            self._last_error = repr(err)
             return
         if self._failures:
             log.info("recovered after %d failed passes", self._failures)
             self._failures = 0
+            self._last_error = ""
         if line:
             log.info("pass: %s", line)
 
+    def period_s(self) -> float:
+        """From the begin of the last pass to that of the next: doubled with each failure in a row."""
+        doubled = self.interval_s * 2.0 ** min(self._failures, 16)
+        return max(self.interval_s, min(doubled, MAX_BACKOFF_S))
+
     def run_forever(self) -> None:
-        """Pass after pass until a stop signal."""
+        """Pass after pass; returns after a stop signal. Only the main thread may call it."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
-        while True:
+        while not self._stopping:
             began = time.monotonic()
             self.guarded_pass()
-            wait_s = min(self.interval_s * 2**self._failures, max(_MAX_BACKOFF_S, self.interval_s))
-            if signal.sigtimedwait(STOP, max(0.0, wait_s - (time.monotonic() - began))) is not None:
-                return
+            self.pause(self.period_s() - (time.monotonic() - began))
 
 
 def run_worker(
@@ -79,8 +97,11 @@ def run_worker(
     argv: Sequence[str] | None,
     once: Callable[[config.Config, W], int] | None = None,
 ) -> int:
-    """The `main` of a worker process; returns its exit status. `once`: what --once does, if not one pass."""
-    os.umask(0o077)
+    """The `main` of a worker process; returns its exit status: 0 after a stop signal.
+
+    `make` builds the worker from the options. `once`: what --once does, if it is not a single pass.
+    """
+    os.umask(0o077)  # files 0600 and folders 0700, whatever umask we were given
     try:
         options = config.load(sys.argv[1:] if argv is None else argv, name)
         logs.setup(name, debug=options.debug, log_format=options.log_format)
@@ -88,17 +109,18 @@ def run_worker(
         if options.sync == "none":
             durable.trade_safety_for_speed()
         worker = make(options)
-        if options.once:
-            if once is not None:
-                return once(options, worker)
-            line = worker.run_once()
-            log.info("pass: %s", line or "nothing to do")
+        if not options.once:
+            worker.run_forever()
             return 0
+        if once is not None:
+            return once(options, worker)
+        log.info("pass: %s", worker.run_once() or "nothing to do")
+        return 0
     except ConfigError as err:
-        print(f"{name}: {err}", file=sys.stderr)  # noqa: T201 - for the user at the terminal
+        sys.stderr.write(f"{name}: {err}\n")  # for the user at the terminal; the log may not be set up
         return config.EXIT_USAGE
     except BlobkeepError as err:
         log.critical("%s", err)
-        return 1
-    worker.run_forever()
-    return 0
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
