@@ -1,4 +1,4 @@
-"""Locks on a data directory: `flock` on a file in it, which dies with its process (design rule 1)."""
+"""Locks on a data directory: `flock` on a file in it, which ends with its process (design rule 1)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from types import TracebackType
 from common import durable, layout
 from common.errors import LockHeld
 
-_POLL_S = 0.05
+_POLL_S = 0.05  # how late a waiting server may notice that its predecessor is gone
 
 
 class FileLock:
-    """An exclusive lock on the file at `path`, which says who holds it: "PID NAME"."""
+    """An exclusive lock on the file at `path`, which says for people who holds it: "PID NAME".
+
+    Two objects exclude each other, in one process too. Not for use by several threads at once. In a `with`
+    statement it is released at the end; it must have been acquired before, or inside.
+    """
 
     def __init__(self, path: str, name: str) -> None:
         self._path = path
@@ -32,6 +36,9 @@ class FileLock:
         except BlockingIOError:
             os.close(fd)
             return False
+        except BaseException:
+            os.close(fd)
+            raise
         self._fd = fd
         with contextlib.suppress(OSError):  # a full disk must not stop a start; the text is for people
             durable.write_holder(fd, f"{os.getpid()} {self._name}\n")
@@ -49,10 +56,10 @@ class FileLock:
             time.sleep(_POLL_S)
 
     def holder(self) -> str:
-        """What the file says of who holds, or last held, the lock; "unknown" where it says nothing."""
+        """What the file says of who holds, or last held, the lock: "PID NAME"; "unknown" where nothing."""
         try:
-            with open(self._path, encoding="utf-8", errors="replace") as file:
-                return file.readline().strip() or "unknown"
+            with open(self._path, "rb") as file:
+                return file.readline(100).decode(errors="replace").strip() or "unknown"
         except OSError:
             return "unknown"
 
@@ -72,7 +79,7 @@ class FileLock:
 
 
 class StateLock(FileLock):
-    """The lock that lets its holder write state in the directory `root`."""
+    """The lock that lets its holder write state in the directory `root`, which must be there."""
 
     def __init__(self, root: str, name: str) -> None:
         super().__init__(os.path.join(os.path.abspath(root), layout.LOCK_NAME), name)
