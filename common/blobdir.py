@@ -97,6 +97,35 @@ def write_record(where: Layout, new: BlobRecord) -> None:
     durable.replace_durably(where.state(new.id), record.dump(new))
 
 
+def replace_state(where: Layout, blob_id: int, content: bytes) -> None:
+    """Replace the state file's content as it stands in the journal. Its folder is not synced yet."""
+    durable.replace(where.state(blob_id), content, synced=True)
+
+
+def replace_data(where: Layout, blob_id: int, body: bytes) -> None:
+    """Write data.raw anew from the journal. Its folder is not synced yet."""
+    durable.replace(where.data(blob_id), body, synced=True)
+
+
+def publish(where: Layout, blob_id: int) -> None:
+    """Give data.raw and the complete state, prepared under temporary names, their own: the commit on disk."""
+    folder = where.folder(blob_id)
+    with contextlib.suppress(FileNotFoundError):  # a staged one has its name already
+        durable.rename(f"{folder}/{layout.DATA_TEMP_NAME}", f"{folder}/{layout.DATA_NAME}")
+    durable.rename(f"{folder}/{layout.STATE_TEMP_NAME}", f"{folder}/{layout.STATE_NAME}")
+
+
+def finish_publish(where: Layout, blob_id: int) -> bool:
+    """After a power cut that kept one rename of `publish` and lost the other: do the other. True if so."""
+    folder = where.folder(blob_id)
+    try:
+        durable.rename(f"{folder}/{layout.DATA_TEMP_NAME}", f"{folder}/{layout.DATA_NAME}")
+    except FileNotFoundError:
+        return False
+    durable.sync_folder(folder)
+    return True
+
+
 def stage(where: Layout, pending: BlobRecord) -> int:
     """In the taken folder: the Pending state, then an empty data.raw; returns its descriptor.
 

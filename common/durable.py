@@ -9,6 +9,7 @@ without them (design rule 5). Files are created 0600 and folders 0700, whatever 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 
 from common.errors import SyncFailed
@@ -17,6 +18,7 @@ _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 
 _syncs = True
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def trade_safety_for_speed() -> None:
@@ -59,6 +61,40 @@ def write_holder(fd: int, text: str) -> None:
     """Make an open lock file say who holds it. For people: nothing depends on it, so nothing is synced."""
     os.ftruncate(fd, 0)
     os.pwrite(fd, text.encode(), 0)
+
+
+def open_in_place(path: str) -> int:
+    """Open a file of our own that is there, for writing in place (the journal); returns its descriptor."""
+    return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Write every byte of `data` at `offset`."""
+    view = memoryview(data)
+    while len(view):
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def sync_file_system(path: str) -> None:
+    """Make all of the file system of `path` durable (syncfs): for many files at once. Raises SyncFailed."""
+    if not _syncs:
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _libc.syncfs(fd) != 0:  # reports what failed to be written back since the descriptor was opened
+            raise SyncFailed("The disk failed to keep what was written: the server stops.")
+    finally:
+        os.close(fd)
+
+
+def sync_path(path: str) -> None:
+    """Make the bytes of a file durable, whoever wrote them. Raises SyncFailed, FileNotFoundError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        sync_file(fd)
+    finally:
+        os.close(fd)
 
 
 def write_some(fd: int, data: bytes | bytearray | memoryview) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 STATE_NAME = "blob_state.base64.json"
 STATE_TEMP_NAME = "blob_state.base64.json.tmp"  # one writer per folder, so a fixed name leaves no litter
 DATA_NAME = "data.raw"
+DATA_TEMP_NAME = "data.raw.tmp"
 NOTE_NAME = "quarantine.json"
 
 FORMAT_NAME = ".blobkeep.json"
@@ -21,6 +22,7 @@ HINTS_TAKEN_NAME = ".failed.taken"
 SOCKET_NAME = ".server.sock"
 STATUS_NAME = ".status"
 RESERVE_NAME = ".reserve"
+JOURNAL_NAME = ".journal"
 SUPERVISOR_SOCKET_NAME = ".supervisor.sock"
 
 # Every name of ours directly under DIR; any other that is not an id is foreign, and left alone.
@@ -28,6 +30,7 @@ OUR_NAMES = frozenset(
     {
         *(FORMAT_NAME, FORMAT_NAME + ".tmp", LOCK_NAME, GC_LOCK_NAME, GONE_NAME, QUARANTINE_NAME),
         *(HINTS_NAME, HINTS_TAKEN_NAME, SOCKET_NAME, STATUS_NAME, RESERVE_NAME, SUPERVISOR_SOCKET_NAME),
+        *(f"{JOURNAL_NAME}.{n}{end}" for n in (0, 1) for end in ("", ".tmp")),
     }
 )
 

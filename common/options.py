@@ -96,11 +96,12 @@ class Config:
         choices=(16, 32),
     )
     sync: str = _option(
-        "folder",
+        "journal",
         "Storage",
-        '"folder": acknowledged means durable. "none": faster, but a power cut may lose acknowledged writes.',
+        '"journal": acknowledged means durable, at one sync a batch. "folder": the same by syncing folders. '
+        '"none": a power cut may lose acknowledged writes.',
         ALL,
-        choices=("folder", "none"),
+        choices=("journal", "folder", "none"),
     )
     put_creates: bool = _option(
         False,

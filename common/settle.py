@@ -20,9 +20,20 @@ from common import blobdir, directory, layout
 from common.errors import BlobkeepError, CorruptRecord, Damaged, SyncFailed, from_os_error
 from common.layout import Layout
 from common.record import BlobRecord
+from common.replay import replay
 from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
 
 log = logging.getLogger(__name__)
+
+
+# All that may stand in a folder in which nothing was ever acknowledged.
+_NEVER_COMPLETE = {
+    layout.DATA_NAME,
+    layout.DATA_TEMP_NAME,
+    layout.STATE_TEMP_NAME,
+    layout.NOTE_NAME,
+    layout.NOTE_NAME + ".tmp",
+}
 
 
 @dataclass
@@ -66,6 +77,8 @@ def settle(
     """
     began = time.monotonic()
     run = _Run(where, dry_run)
+    if not dry_run:
+        replay(where)
     ids, run.result.foreign = directory.names_in(where)
     for done, blob_id in enumerate(ids):
         if progress is not None and done % 1000 == 0:
@@ -111,7 +124,7 @@ class _Run:
 
     def complete(self, found: BlobRecord) -> None:
         try:
-            blobdir.check_size(self.where, found)
+            self.check_size(found)
         except Damaged as err:
             self.quarantine(found.id, found.location, found.seq, str(err))
             return
@@ -123,6 +136,14 @@ class _Run:
         if rival is not None:
             self.result.superseded += 1
             self.to_failure(min(found, rival, key=lambda r: (r.seq, r.id)), MSG_SUPERSEDED)
+
+    def check_size(self, found: BlobRecord) -> None:
+        try:
+            blobdir.check_size(self.where, found)
+        except Damaged:
+            if self.dry_run or not blobdir.finish_publish(self.where, found.id):
+                raise
+            blobdir.check_size(self.where, found)
 
     def adopt(self, found: BlobRecord) -> BlobRecord:
         size, sha256, crcs = blobdir.sums(self.where, found.id)
@@ -147,11 +168,11 @@ class _Run:
             names = set(os.listdir(self.where.folder(blob_id)))
         except FileNotFoundError:
             return  # the gc took it meanwhile
-        # A create writes data.raw and the state's temporary file first, and renames that one last: while
-        # it is there, the blob was never acknowledged. Data with no trace of a state is damage.
+        # A create writes both files under temporary names, and renames the state's last: while that name is
+        # there, the blob was never acknowledged. Data with no trace of a state is damage.
         if layout.DATA_NAME in names and layout.STATE_TEMP_NAME not in names:
             self.quarantine(blob_id, None, 0, "its state file is missing")
-        elif names <= {layout.DATA_NAME, layout.STATE_TEMP_NAME, layout.NOTE_NAME, layout.NOTE_NAME + ".tmp"}:
+        elif names <= _NEVER_COMPLETE:
             self.result.removed += 1
             self.attempt(
                 f"blob {blob_id}: never complete, removed", lambda: blobdir.discard(self.where, blob_id)

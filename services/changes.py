@@ -17,6 +17,7 @@ import msgspec
 
 from common import blobdir, checksum, durable, record
 from common.errors import NO_SPACE_ERRNOS, BlobkeepError, CorruptRecord, SyncFailed
+from common.journal import Entry
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_CREATED, MSG_DELETED, MSG_NOT_COMMITTED, MSG_UPDATED, MSG_WRITING, State
@@ -55,6 +56,8 @@ class Change:
     error: BlobkeepError | None = None
     new: BlobRecord | None = None  # once prepared
     failure: BlobRecord | None = None  # the old blob's last record, once prepared
+    _new_state: bytes = b""  # the content of the state files, as the journal must have them, too
+    _failure_state: bytes = b""
     unsynced: list[int] = field(default_factory=list)  # descriptors of what `prepare` wrote
     _undo: list[Callable[[], object]] = field(default_factory=list)  # newest last
 
@@ -70,12 +73,21 @@ class Change:
         if self.draft is not None:
             self._prepare_new(self.draft)
 
+    def entries(self) -> list[Entry]:
+        """What the journal must hold of this change, once prepared."""
+        entries = []
+        if self.new is not None and self.draft is not None:
+            body = bytes(self.draft.body) if self.draft.staged is None else None
+            entries.append(Entry(self.new.id, self.new.seq, True, self._new_state, body))
+        if self.failure is not None:
+            entries.append(Entry(self.failure.id, self.failure.seq, False, self._failure_state, None))
+        return entries
+
     def publish(self) -> None:
-        """Rename the new state into place. The blob is there, though not yet durable."""
+        """Rename the new blob's files into place. It is there; whether durably is the committer's."""
         self._close()
         if self.new is not None:
-            state = self.where.state(self.new.id)
-            durable.rename(state + ".tmp", state)
+            blobdir.publish(self.where, self.new.id)
             self._undo = [self._unpublish]  # the folder is a blob's now: not to be discarded any more
 
     def retire(self) -> None:
@@ -108,7 +120,7 @@ class Change:
         except CorruptRecord:
             before = _from_memory(old, now_ns)
         self.failure = blobdir.failed(before, MSG_DELETED, now_ns)
-        payload = record.dump(self.failure)
+        payload = self._failure_state = record.dump(self.failure)
         temp = self.where.state(old.id) + ".tmp"
         self._undo.append(lambda: durable.remove_file(temp))
         try:
@@ -127,10 +139,7 @@ class Change:
         if pending is None:
             blob_id = self.ids.take()
             self._undo.append(lambda: blobdir.discard(self.where, blob_id))
-            if draft.body:
-                self._write(self.where.data(blob_id), draft.body)
-            else:
-                self.unsynced.append(durable.create_file(self.where.data(blob_id)))
+            self._write(self.where.data(blob_id) + ".tmp", draft.body)
             draft.size = len(draft.body)
             draft.sha256, draft.crcs = checksum.sums_of(draft.body)
             pending = first_records(draft, blob_id, self.sequence.next(), now_ns, self.old is not None)
@@ -138,7 +147,8 @@ class Change:
             # Its number is that of its place in the order of commits, not of when its upload began.
             pending = msgspec.structs.replace(pending, seq=self.sequence.next())
         self.new = pending.completed(draft.size, draft.sha256, draft.crcs, now_ns)
-        self._write(self.where.state(self.new.id) + ".tmp", record.dump(self.new))
+        self._new_state = record.dump(self.new)
+        self._write(self.where.state(self.new.id) + ".tmp", self._new_state)
 
     def _write(self, path: str, payload: bytes | bytearray) -> None:
         fd = durable.rewrite_file(path)

@@ -6,9 +6,9 @@ each is finished for all before the next begins:
 
     1. bodies and new states into temporary files, the old blobs' Failure states too: what does not fit on
        the disk is refused here, before anything is visible
-    2. all of these synced
-    3. new states renamed into place, their folders and DIR synced: the new blobs are durable
-    4. old states renamed into place, their folders synced: the old ones cannot come back
+    2. made durable: by one record each in the journal, or by syncing these files and their folders
+    3. new blobs renamed into place (without a journal: their folders and DIR synced)
+    4. old states renamed into place (without a journal: their folders synced)
     5. the futures are resolved
 
 A failed sync fails the whole batch and everything after it: the server answers 5xx and stops (rule 5).
@@ -23,17 +23,28 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from common import blobdir, durable
 from common.errors import BlobkeepError, StorageFailed, SyncFailed, from_os_error
 from common.layout import Layout
 from common.record import BlobRecord
 from services.changes import Change
+from services.journaling import Journaling
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _MAX_BATCH = 256  # bounds how long the first of a batch waits for the last
 _SYNC_THREADS = 8  # the kernel merges the syncs that wait for one another into one journal commit
+
+
+@dataclass(slots=True)
+class _Call:
+    step: Callable[[], Any]
+    future: asyncio.Future[Any]
 
 
 class Committer:
@@ -42,11 +53,14 @@ class Committer:
     `on_fatal` is called on that loop, once, with the first failed sync.
     """
 
-    def __init__(self, where: Layout, on_fatal: Callable[[SyncFailed], None]) -> None:
+    def __init__(
+        self, where: Layout, journaling: Journaling | None, on_fatal: Callable[[SyncFailed], None]
+    ) -> None:
         self._where = where
+        self._journaling = journaling
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Change | _Call | None] = queue.SimpleQueue()
         self._syncers = ThreadPoolExecutor(_SYNC_THREADS, "sync")
         self._broken: SyncFailed | None = None
         self._thread = threading.Thread(target=self._run, name="committer")
@@ -61,32 +75,60 @@ class Committer:
         self._queue.put(change)
         return change.future
 
+    def call(self, step: Callable[[], T]) -> asyncio.Future[T]:
+        """Run `step` between two batches, with nothing left in the journal: what it moves stays moved."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Call(step, future))
+        return future
+
     def stop(self) -> None:
         """Finish what was submitted, then end the thread. Blocks for as long as the disk takes."""
         self._queue.put(None)
         self._thread.join()
         self._syncers.shutdown()
+        if self._journaling is not None:
+            self._journaling.close(clean=self._broken is None)
 
     def _run(self) -> None:
         going = True
         while going:
             batch: list[Change] = []
             item = self._queue.get()
-            while item is not None:
+            while isinstance(item, Change):
                 batch.append(item)
                 if len(batch) == _MAX_BATCH or self._queue.empty():
                     break
                 item = self._queue.get()
-            going = item is not None
             if batch:
                 self._commit(batch)
                 self._loop.call_soon_threadsafe(_resolve, batch)
+            if isinstance(item, _Call):
+                self._do(item)
+            going = item is not None
+
+    def _do(self, call: _Call) -> None:
+        try:
+            if self._broken is not None:
+                raise self._broken
+            if self._journaling is not None:
+                self._journaling.empty()
+            result = call.step()
+        except Exception as err:  # noqa: BLE001 - it goes to the caller
+            self._loop.call_soon_threadsafe(call.future.set_exception, err)
+            if isinstance(err, SyncFailed):
+                self._fail_all([], err)
+        else:
+            self._loop.call_soon_threadsafe(call.future.set_result, result)
 
     def _commit(self, batch: list[Change]) -> None:
         try:
             if self._broken is not None:
                 raise self._broken
-            self._commit_in_order(batch)
+            alive = self._each(batch, Change.prepare, "write the blob")
+            if self._journaling is not None and self._journaling.takes(alive):
+                self._commit_by_journal(self._journaling, alive)
+            else:
+                self._commit_by_folders(alive)
         except SyncFailed as err:
             self._fail_all(batch, err)
         except Exception:  # a bug must not leave clients waiting for ever
@@ -95,16 +137,38 @@ class Committer:
         self.batches += 1
         self.changes += len(batch)
 
-    def _commit_in_order(self, batch: list[Change]) -> None:
-        alive = self._each(batch, Change.prepare, "write the blob")
+    def _commit_by_journal(self, journaling: Journaling, alive: list[Change]) -> None:
+        began = time.perf_counter()
+        journaling.append(alive)
+        self.sync_seconds += time.perf_counter() - began
+        try:
+            for change in alive:
+                change.publish()
+            for change in alive:
+                change.retire()
+        except OSError as err:
+            # The journal has it, the folders do not: only a restart can tell what is true.
+            raise SyncFailed("The disk failed in the middle of a commit: the server stops.") from err
+        self._hint(alive)
+
+    def _commit_by_folders(self, alive: list[Change]) -> None:
         self._sync(durable.sync_file, (fd for change in alive for fd in change.unsynced))
-        new = [c for c in self._each(alive, Change.publish, "publish the blob") if c.new is not None]
-        self._sync(durable.sync_folder, (self._where.folder(c.new.id) for c in new if c.new is not None))
-        self._sync(durable.sync_folder, {self._where.parent(c.new.id) for c in new if c.new is not None})
-        alive = [change for change in alive if change.error is None]
-        old = [c for c in self._each(alive, Change.retire, "mark the old blob") if c.failure is not None]
-        ids = [c.failure.id for c in old if c.failure is not None]
-        self._sync(durable.sync_folder, (self._where.folder(i) for i in ids))
+        # The temporary names too, before any of them becomes a real one: a power cut in between then
+        # leaves both of a blob's files, under whichever name.
+        self._sync(durable.sync_folder, self._folders(alive))
+        alive = self._each(alive, Change.publish, "publish the blob")
+        self._sync(durable.sync_folder, self._folders(alive))
+        self._sync(durable.sync_folder, {self._where.parent(c.new.id) for c in alive if c.new is not None})
+        alive = self._each(alive, Change.retire, "mark the old blob")
+        old = [self._where.folder(c.failure.id) for c in alive if c.failure is not None]
+        self._sync(durable.sync_folder, old)
+        self._hint(alive)
+
+    def _folders(self, changes: list[Change]) -> list[str]:
+        return [self._where.folder(c.new.id) for c in changes if c.new is not None]
+
+    def _hint(self, changes: list[Change]) -> None:
+        ids = [change.failure.id for change in changes if change.failure is not None]
         if ids:
             blobdir.hint(self._where, ids)
 

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from common import blobdir, config, directory, durable, layout, lock
+from common import blobdir, config, directory, durable, journal, layout, lock
 from common.errors import CorruptRecord
 from common.layout import Layout
 from common.states import State
@@ -50,6 +50,8 @@ class Collector(Worker):
         """One pass. Returns its log line, None where there was nothing to do."""
         if not self._lock.try_acquire():
             return None  # another gc is at work; this one takes over when that one ends
+        if journal.needs_replay(self._where):
+            return None  # after a system crash the folders may be older than what was acknowledged
         began = time.monotonic()
         removed = freed_bytes = errors = 0
         freed_bytes += self._finish_leftovers()

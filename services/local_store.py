@@ -35,6 +35,7 @@ from common.states import WORD_OF_CODE, State
 from services.changes import Change, Draft
 from services.committer import Committer
 from services.ids import Ids, Sequence
+from services.journaling import Journaling
 from services.local_reading import LocalReading
 from services.local_upload import LocalUpload
 from services.maps import DAMAGED_TEXT, Damaged, Maps
@@ -64,7 +65,8 @@ class LocalStore:
         self.sequence = Sequence(found.max_seq)
         self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
-        self._committer = Committer(where, self.stop_for)
+        journaling = Journaling(where) if config.sync == "journal" else None
+        self._committer = Committer(where, journaling, self.stop_for)
         self._uploads: set[LocalUpload] = set()
         self._orders: dict[str, tuple[asyncio.Lock, int]] = {}  # a lock, and how many want it
         self._tasks: set[asyncio.Task[None]] = set()
@@ -231,8 +233,8 @@ class LocalStore:
         """Under the location's order: move the folder. Raises StorageFailed and the like, once logged."""
         blob_id = damaged.blob_id
         try:
-            name, note = await self._in_thread(
-                blobdir.quarantine, self.where, blob_id, location, damaged.seq, damaged.reason
+            name, note = await self._committer.call(
+                lambda: blobdir.quarantine(self.where, blob_id, location, damaged.seq, damaged.reason)
             )
         except (OSError, BlobkeepError) as err:
             if isinstance(err, SyncFailed):

@@ -202,11 +202,16 @@ class LocalUpload:
         self._hasher.update(piece)
 
     def _sync_data(self) -> None:
+        """The bytes, and the names that lead to them: from here on only the state is missing."""
+        assert self._pending is not None
+        where, blob_id = self._owner.where, self._pending.id
         fd, self._fd = self._fd, -1
         try:
             durable.sync_file(fd)
         finally:
             os.close(fd)
+        durable.sync_folder(where.folder(blob_id))
+        durable.sync_folder(where.parent(blob_id))
 
     def _fail(self, pending: BlobRecord, reason: str) -> None:
         if self._fd >= 0:

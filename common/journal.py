@@ -1,0 +1,258 @@
+"""The journal: what is acknowledged but not yet durable in the blobs' own folders. A cache, never a home.
+
+A commit writes files without syncing them and appends one record a change here; one fdatasync then makes a
+whole batch durable. Two files take turns: while one is appended to, what the other covers is synced in
+place (a checkpoint), after which that one is clean. A journal that is lost therefore costs at most what was
+committed since the last checkpoint, and only if the power or the system failed as well.
+
+Each file, pre-zeroed so that appending changes no metadata (93 µs a fdatasync instead of 175 to 7,955):
+
+    header   48 bytes   magic "BKJ1", crc32c of the rest, epoch u64, clean u8, boot id (16 bytes), zeros
+    ...      zeros up to 4,096
+    records             magic "BKJr", crc32c of the rest of the head and of the payload, epoch u64,
+                        batch u64, index in the batch u32, payload length u32; then the payload;
+                        all little endian, 8-aligned
+
+A payload is a msgpack list of Entry: the states that the change wrote, and small bodies. What is not a whole
+record is a gap. Batches are synced in turn: a gap in the last batch is its torn end, which nobody was told
+of; a gap before whole records of a later batch is rot.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from common import durable, layout
+from common.checksum import crc
+from common.layout import Layout
+
+NAMES = (layout.JOURNAL_NAME + ".0", layout.JOURNAL_NAME + ".1")
+_MAX_BYTES = 32 << 20  # of each file: some 16,000 small creates
+_MIN_BYTES = 1 << 20
+_DISK_SHARE = 64  # at most this part of the file system for each file
+_DATA_START = 4096
+_HEADER_MAGIC = b"BKJ1"
+_RECORD_MAGIC = b"BKJr"
+_HEADER = struct.Struct("<QB16s")  # epoch, clean, boot id
+_HEAD = struct.Struct("<QQII")  # epoch, batch, index, payload length
+_PREFIX = 8  # magic and crc, before either
+_ALIGN = 8
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One state that a change wrote. `state`: the state file's whole content; `body`: data.raw's, if small.
+
+    `body` is None where data.raw was synced in place before the record was written, or does not matter.
+    """
+
+    id: int
+    seq: int
+    alive: bool  # complete; else Failure
+    state: bytes
+    body: bytes | None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Entry]).decode
+
+
+def encode(entries: list[Entry]) -> bytes:
+    """The payload of one change."""
+    return _encode(entries)
+
+
+@dataclass
+class Scan:
+    """What one journal file holds."""
+
+    path: str
+    epoch: int = 0
+    clean: bool = True
+    boot_id: bytes = b""
+    changes: list[list[Entry]] = field(default_factory=list)  # in order; empty where clean
+    end: int = _DATA_START  # where the next record goes
+    last_batch: int = 0
+    rotten: int = 0  # gaps that cannot be torn tails
+
+    @property
+    def ids(self) -> set[int]:
+        """Which blobs it covers."""
+        return {entry.id for change in self.changes for entry in change}
+
+
+def boot_id() -> bytes:
+    """16 bytes, new whenever the operating system starts: tells a process crash from a system crash."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return bytes.fromhex(file.read().strip().replace("-", ""))
+
+
+def scan_all(where: Layout) -> list[Scan]:
+    """Both files, the older epoch first; only those that are there."""
+    scans = [scan(where.ours(name)) for name in NAMES if os.path.exists(where.ours(name))]
+    return sorted(scans, key=lambda found: found.epoch)
+
+
+def needs_replay(where: Layout) -> bool:
+    """True after a system crash until the lock holder has replayed: nobody may judge a blob before."""
+    now = boot_id()
+    for name in NAMES:
+        try:
+            with open(where.ours(name), "rb") as file:
+                header = _parse_header(file.read(_PREFIX + _HEADER.size))
+        except FileNotFoundError:
+            continue
+        if header is not None and not header[1] and header[2] != now:
+            return True
+    return False
+
+
+def scan(path: str) -> Scan:
+    """Read a journal file. Anything may stand in it: what is no whole record of its epoch is passed over."""
+    found = Scan(path)
+    with open(path, "rb") as file:
+        content = file.read()
+    header = _parse_header(content)
+    if header is None:
+        return found  # never used, or its first batch was torn: nothing was acknowledged by it
+    found.epoch, found.clean, found.boot_id = header
+    if found.clean:
+        return found
+    at = _DATA_START
+    torn_batch = 0  # a gap stands before a later part of this batch
+    while at >= 0:
+        record = _parse_record(content, at, found.epoch)
+        if record is None:
+            at = content.find(_RECORD_MAGIC, at + 1)
+            continue
+        batch, index, payload, end = record
+        if batch < found.last_batch:
+            break  # of an earlier life of this file
+        if at != found.end and index == 0:
+            found.rotten += 1  # the gap is in a batch before this one
+        elif at != found.end:
+            torn_batch = batch
+        if torn_batch and batch > torn_batch:
+            found.rotten += 1  # that batch was not the last
+            torn_batch = 0
+        found.changes.append(payload)
+        found.last_batch, found.end, at = batch, end, end
+    return found
+
+
+def _parse_header(content: bytes) -> tuple[int, bool, bytes] | None:
+    body = content[_PREFIX : _PREFIX + _HEADER.size]
+    if len(body) < _HEADER.size or content[:_PREFIX] != _HEADER_MAGIC + struct.pack("<I", crc(body)):
+        return None
+    epoch, clean, boot = _HEADER.unpack(body)
+    return epoch, bool(clean), boot
+
+
+def _parse_record(content: bytes, at: int, epoch: int) -> tuple[int, int, list[Entry], int] | None:
+    start = at + _PREFIX + _HEAD.size
+    if content[at : at + 4] != _RECORD_MAGIC or start > len(content):
+        return None
+    found_epoch, batch, index, length = _HEAD.unpack_from(content, at + _PREFIX)
+    end = start + length
+    if found_epoch != epoch or end > len(content):
+        return None
+    if struct.unpack_from("<I", content, at + 4)[0] != crc(memoryview(content)[at + _PREFIX : end]):
+        return None
+    try:
+        return batch, index, _decode(content[start:end]), end + -end % _ALIGN
+    except msgspec.DecodeError:
+        return None
+
+
+class JournalFile:
+    """One of the two files, open for appending. Not thread-safe: the committer's."""
+
+    def __init__(self, path: str, size_bytes: int) -> None:
+        self.path = path
+        self._make(size_bytes)
+        self._fd = durable.open_in_place(path)
+        self._size = os.fstat(self._fd).st_size
+        found = scan(path)
+        self.epoch = found.epoch
+        self.begun = not found.clean  # its header says that records follow
+        self.covered = found.ids  # ids whose folders are not known to be durable
+        self._batch = found.last_batch
+        self._end = found.end
+        if not found.clean:
+            # What stands behind the last whole record must not be taken for records that follow new ones.
+            durable.write_at(self._fd, bytes(self._size - self._end), self._end)
+
+    def _make(self, size_bytes: int) -> None:
+        if os.path.exists(self.path):
+            return
+        temp = self.path + ".tmp"
+        durable.write_file(temp, bytes(size_bytes), synced=True)
+        durable.rename(temp, self.path)
+        durable.sync_folder(os.path.dirname(self.path))
+
+    @property
+    def capacity(self) -> int:
+        """How many bytes of records it takes when empty."""
+        return self._size - _DATA_START
+
+    def room(self) -> int:
+        """How many bytes of records it takes yet."""
+        return self._size - self._end
+
+    def begin(self, epoch: int) -> None:
+        """Start over, empty, as the newer of the two. Durable with the first batch."""
+        self.epoch, self._batch, self._end = epoch, 0, _DATA_START
+        self.begun = True
+        self._write_header(clean=False)
+
+    def append(self, payloads: list[bytes], ids: set[int]) -> None:
+        """Make one batch durable. Raises SyncFailed, and OSError if it could not be written."""
+        self._batch += 1
+        parts = []
+        for index, payload in enumerate(payloads):
+            rest = _HEAD.pack(self.epoch, self._batch, index, len(payload)) + payload
+            parts.append(_RECORD_MAGIC + struct.pack("<I", crc(rest)) + rest + bytes(-len(rest) % _ALIGN))
+        batch = b"".join(parts)
+        durable.write_at(self._fd, batch, self._end)
+        durable.sync_file(self._fd)
+        self._end += len(batch)
+        self.covered |= ids
+
+    def mark_clean(self) -> None:
+        """Say, durably, that all it covered is synced in place."""
+        self._write_header(clean=True)
+        durable.sync_file(self._fd)
+        self.covered = set()
+        self.begun = False
+
+    def _write_header(self, *, clean: bool) -> None:
+        body = _HEADER.pack(self.epoch, clean, boot_id())
+        durable.write_at(self._fd, _HEADER_MAGIC + struct.pack("<I", crc(body)) + body, 0)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def record_bytes(payload: bytes) -> int:
+    """How much room a payload takes."""
+    length = _PREFIX + _HEAD.size + len(payload)
+    return length + -length % _ALIGN
+
+
+def size_for(where: Layout) -> int:
+    """How large each file is to be: small on a small disk."""
+    disk = os.statvfs(where.root)
+    total = disk.f_blocks * disk.f_frsize
+    return max(_MIN_BYTES, min(_MAX_BYTES, total // _DISK_SHARE >> 20 << 20))
+
+
+def entries_of(scans: list[Scan]) -> Iterator[Entry]:
+    """Every entry of the files, oldest first."""
+    for found in scans:
+        for change in found.changes:
+            yield from change

@@ -1,0 +1,99 @@
+"""The server's use of the journal: appending batches, taking turns between its two files, checkpoints.
+
+A checkpoint makes the folders that a full file covers durable, in a thread of its own, while the other file
+is appended to; only when that one is full as well does a commit wait for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from common import journal
+from common.errors import SyncFailed
+from common.journal import JournalFile
+from common.layout import Layout
+from common.replay import checkpoint
+from services.changes import Change
+
+log = logging.getLogger(__name__)
+
+
+class Journaling:
+    """Used by the committer's thread alone. What an earlier process left in the journal stays covered."""
+
+    def __init__(self, where: Layout) -> None:
+        size_bytes = journal.size_for(where)
+        self._where = where
+        files = [JournalFile(where.ours(name), size_bytes) for name in journal.NAMES]
+        self._idle, self._active = sorted(files, key=lambda file: file.epoch)
+        self._checkpointer = ThreadPoolExecutor(1, "checkpoint")
+        self._checkpoint: Future[None] | None = None
+        self._epoch = self._active.epoch
+        self._payloads: list[bytes] = []
+        self._ids: set[int] = set()
+        if self._idle.begun:
+            self._start_checkpoint(self._idle)
+
+    def takes(self, changes: list[Change]) -> bool:
+        """Encode the records of `changes`; False if they cannot fit in an empty file: too long a state."""
+        entries = [change.entries() for change in changes]
+        self._payloads = [journal.encode(of_one) for of_one in entries]
+        self._ids = {entry.id for of_one in entries for entry in of_one}
+        return self._room_needed() <= self._active.capacity
+
+    def _room_needed(self) -> int:
+        return sum(map(journal.record_bytes, self._payloads))
+
+    def append(self, changes: list[Change]) -> None:
+        """Make the changes that `takes` was asked about durable. Raises SyncFailed."""
+        if not changes:
+            return
+        try:
+            if not self._active.begun:
+                self._begin()
+            elif self._room_needed() > self._active.room():
+                self._turn()
+            self._active.append(self._payloads, self._ids)
+        except OSError as err:
+            raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
+
+    def _turn(self) -> None:
+        """Go on in the other file, once its own checkpoint is done; checkpoint this one."""
+        if self._checkpoint is not None:
+            self._checkpoint.result()  # raises what the checkpoint raised
+        self._active, self._idle = self._idle, self._active
+        self._begin()
+        self._start_checkpoint(self._idle)
+
+    def _begin(self) -> None:
+        self._epoch += 1
+        self._active.begin(self._epoch)
+
+    def _start_checkpoint(self, file: JournalFile) -> None:
+        self._checkpoint = self._checkpointer.submit(self._make_durable, file)
+
+    def _make_durable(self, file: JournalFile) -> None:
+        checkpoint(self._where, file.covered)
+        file.mark_clean()
+
+    def empty(self) -> None:
+        """Make everything durable in place now, so that the journal covers nothing. Raises SyncFailed."""
+        if self._checkpoint is not None:
+            self._checkpoint.result()
+            self._checkpoint = None
+        for file in (self._idle, self._active):  # the older first: a replay must never meet it alone
+            if file.begun:
+                self._make_durable(file)
+
+    def close(self, *, clean: bool) -> None:
+        """End; with `clean`, the journal is empty. Else the next start finds what is left in it."""
+        try:
+            if clean:
+                self.empty()
+        except SyncFailed as err:
+            log.critical("the last checkpoint failed, the next start replays the journal: %s", err)
+        finally:
+            self._checkpointer.shutdown()
+            self._idle.close()
+            self._active.close()

@@ -1,0 +1,188 @@
+"""Replay after a system crash, and how torn, stale and rotten records are told apart."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from common import blobdir, directory, journal, record, replay, settle
+from common.checksum import sums_of
+from common.journal import Entry, JournalFile
+from common.layout import Layout
+from common.record import BlobRecord
+from common.states import MSG_CREATED, MSG_DELETED, MSG_WRITING, State
+
+NOW_NS = 1_795_507_830_364_475_953
+ANOTHER_BOOT = b"\x01" * 16
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Layout:
+    return directory.open_directory(str(tmp_path / "data"), 16, owner=True)
+
+
+def complete(blob_id: int, location: str, body: bytes, seq: int = 1) -> BlobRecord:
+    first = record.created(blob_id, location, seq, MSG_CREATED, NOW_NS, "text/plain", "")
+    return first.advanced(State.PENDING, MSG_WRITING, NOW_NS).completed(len(body), *sums_of(body), NOW_NS)
+
+
+def entry_of(blob: BlobRecord, body: bytes | None) -> Entry:
+    return Entry(blob.id, blob.seq, blob.state is State.COMPLETE, record.dump(blob), body)
+
+
+def deleted(blob: BlobRecord) -> BlobRecord:
+    return blobdir.failed(blob, MSG_DELETED, NOW_NS)
+
+
+def write_journal(where: Layout, changes: list[list[Entry]], number: int = 0, epoch: int = 1) -> str:
+    """A journal of one batch a change, as an earlier boot of the system left it."""
+    path = where.ours(journal.NAMES[number])
+    file = JournalFile(path, 1 << 20)
+    boot, journal.boot_id = journal.boot_id, lambda: ANOTHER_BOOT
+    try:
+        file.begin(epoch)
+    finally:
+        journal.boot_id = boot
+    for change in changes:
+        file.append([journal.encode(change)], {entry.id for entry in change})
+    file.close()
+    return path
+
+
+def test_what_was_lost_is_written_anew(where: Layout) -> None:
+    blob = complete(7, "a", b"hello")
+    write_journal(where, [[entry_of(blob, b"hello")]])
+    assert journal.needs_replay(where)
+    assert settle.settle(where).live == {"a": blob}
+    assert Path(where.data(7)).read_bytes() == b"hello"
+    assert not journal.needs_replay(where)
+    assert [found.clean for found in journal.scan_all(where)] == [True]
+
+
+@pytest.mark.parametrize("stale", [b"", b"hell", b"jello", b"hello and more"])
+def test_a_body_that_differs_is_written_anew(where: Layout, stale: bytes) -> None:
+    blob = complete(7, "a", b"hello")
+    blobdir.take(where, 7)
+    Path(where.data(7)).write_bytes(stale)
+    Path(where.state(7)).write_bytes(record.dump(blob))
+    write_journal(where, [[entry_of(blob, b"hello")]])
+    settle.settle(where)
+    assert Path(where.data(7)).read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize("torn", [b"", b"BLOB_BASE64_blobkeep1:eyJ"])
+def test_a_torn_state_is_written_anew(where: Layout, torn: bytes) -> None:
+    blob = complete(7, "a", b"hello")
+    blobdir.take(where, 7)
+    Path(where.data(7)).write_bytes(b"hello")
+    Path(where.state(7)).write_bytes(torn)
+    write_journal(where, [[entry_of(blob, None)]])
+    assert settle.settle(where).live == {"a": blob}
+
+
+def test_a_delete_that_was_lost_on_disk_stays_deleted(where: Layout) -> None:
+    blob = complete(7, "a", b"hello")
+    blobdir.take(where, 7)
+    Path(where.data(7)).write_bytes(b"hello")
+    Path(where.state(7)).write_bytes(record.dump(blob))
+    write_journal(where, [[entry_of(deleted(blob), None)]])
+    found = settle.settle(where)
+    assert (found.live, found.failures) == ({}, [7])
+
+
+def test_what_was_created_deleted_and_collected_does_not_come_back(where: Layout) -> None:
+    blob = complete(7, "a", b"hello")
+    write_journal(where, [[entry_of(blob, b"hello")], [entry_of(deleted(blob), None)]])
+    found = settle.settle(where)
+    assert (found.live, found.seen) == ({}, 0)
+
+
+def test_an_id_that_came_back_has_its_last_owner(where: Layout) -> None:
+    old, new = complete(7, "a", b"old", seq=1), complete(7, "b", b"new", seq=2)
+    blobdir.take(where, 7)
+    Path(where.data(7)).write_bytes(b"old")
+    Path(where.state(7)).write_bytes(record.dump(old))
+    write_journal(where, [[entry_of(deleted(old), None)], [entry_of(new, b"new")]])
+    assert settle.settle(where).live == {"b": new}
+    assert Path(where.data(7)).read_bytes() == b"new"
+
+
+def test_a_newer_pending_blob_is_not_overwritten(where: Layout) -> None:
+    old = complete(7, "a", b"old", seq=1)
+    newer = record.created(7, "b", 2, MSG_CREATED, NOW_NS, "text/plain", "")
+    blobdir.take(where, 7)
+    os.close(blobdir.stage(where, newer.advanced(State.PENDING, MSG_WRITING, NOW_NS)))
+    write_journal(where, [[entry_of(old, b"old")], [entry_of(deleted(old), None)]])
+    found = settle.settle(where)
+    assert (found.live, found.interrupted) == ({}, 1)
+
+
+def test_the_newer_file_is_replayed_last(where: Layout) -> None:
+    old, new = complete(7, "a", b"old", seq=1), complete(7, "a", b"new", seq=2)
+    write_journal(where, [[entry_of(new, b"new")]], number=0, epoch=5)
+    write_journal(where, [[entry_of(old, b"old")]], number=1, epoch=4)
+    assert settle.settle(where).live == {"a": new}
+
+
+def test_records_of_an_earlier_epoch_are_stale(where: Layout) -> None:
+    path = write_journal(where, [[entry_of(complete(i, f"x{i}", b"x"), b"x")] for i in range(5)])
+    file = JournalFile(path, 0)
+    file.mark_clean()
+    file.begin(2)
+    file.append([journal.encode([entry_of(complete(9, "y", b"y"), b"y")])], {9})
+    file.close()
+    assert journal.scan(path).ids == {9}
+    assert journal.scan(path).rotten == 0
+
+
+def test_a_torn_tail_is_ignored_at_every_length(where: Layout, tmp_path: Path) -> None:
+    first, second = complete(1, "a", b"a" * 50), complete(2, "b", b"b" * 50)
+    path = write_journal(where, [[entry_of(first, b"a" * 50)]])
+    end = journal.scan(path).end
+    shutil.copy(path, tmp_path / "one")
+    os.unlink(path)
+    write_journal(where, [[entry_of(first, b"a" * 50)], [entry_of(second, b"b" * 50)]])
+    whole, tail = Path(path).read_bytes(), journal.scan(path).end
+    for cut in range(end, tail, 7):
+        Path(path).write_bytes(whole[:cut] + bytes(len(whole) - cut))
+        found = journal.scan(path)
+        assert (found.ids, found.rotten) in [({1}, 0), ({1, 2}, 0)]
+
+
+def test_rot_before_a_later_batch_is_told_from_a_torn_tail(where: Layout) -> None:
+    blobs = [complete(i, f"x{i}", b"x") for i in range(3)]
+    path = write_journal(where, [[entry_of(blob, b"x")] for blob in blobs])
+    content = bytearray(Path(path).read_bytes())
+    content[4096 + 60] ^= 1
+    Path(path).write_bytes(content)
+    found = journal.scan(path)
+    assert (found.ids, found.rotten) == ({1, 2}, 1)
+
+
+def test_a_process_crash_finishes_what_the_commit_had_not_come_to(where: Layout) -> None:
+    blob = complete(7, "a", b"hello")
+    path = where.ours(journal.NAMES[0])
+    file = JournalFile(path, 1 << 20)
+    file.begin(1)
+    file.append([journal.encode([entry_of(blob, b"hello")])], {7})
+    file.close()
+    assert not journal.needs_replay(where)
+    assert settle.settle(where).live == {"a": blob}
+    assert not journal.scan(path).clean  # still covered: the folders are not synced
+    assert replay.replay(where) == 0
+
+
+def test_appending_goes_on_behind_what_a_dead_process_left(where: Layout) -> None:
+    path = where.ours(journal.NAMES[0])
+    for number in range(3):
+        file = JournalFile(path, 1 << 20)
+        if number == 0:
+            file.begin(1)
+        blob = complete(number, f"x{number}", b"x")
+        file.append([journal.encode([entry_of(blob, b"x")])], {number})
+        file.close()
+    found = journal.scan(path)
+    assert (found.ids, found.rotten, found.last_batch) == ({0, 1, 2}, 0, 3)
