@@ -1,0 +1,161 @@
+"""A plugin inside supervisord: it holds the listening socket, and restarts what dies for ever.
+
+supervisord 4.3.0 can bind a socket for its child (an fcgi-program), but closes it while the child is dead,
+and gives a program up after some quick deaths. With this plugin, named in supervisord.conf:
+- the socket is bound where the option `listen` says, and stays open as long as supervisord lives: who
+  connects while the server is dead or draining is answered by its successor, and never refused;
+- a program that dies at once is started again, after 3 s at the most, without end;
+- children know the pid of supervisord, run on the Python that it runs on, and can log to its stdout and
+  stderr whatever those are.
+
+It runs in supervisord's own process: an exception here, once it is up, would end supervisord.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+from supervisor import events
+
+from common import config
+from common.process import SUPERVISOR_PID
+
+LONGEST_BACKOFF_S = 3
+# A supervisord that was killed leaves a server that drains, and then frees the port. It is waited for.
+PATIENCE_S = 20.0
+_RETRY_S = 0.1
+_BACKLOG = 65535  # the kernel's own limit, net.core.somaxconn, is less
+_PLUGIN = "blobkeep_plugin"
+
+
+def make_plugin(supervisord: Any) -> Plugin:
+    """What supervisord calls, once it has its programs and before it starts them.
+
+    Raises ConfigError for a wrong option, OSError where the address cannot be bound: supervisord then ends.
+    """
+    plugin = getattr(supervisord, _PLUGIN, None)  # it asks once for each of its control sockets
+    if plugin is None:
+        plugin = Plugin(supervisord, config.load([], "server").listen)
+        setattr(supervisord, _PLUGIN, plugin)
+    return plugin
+
+
+class Plugin:
+    """Lives as long as supervisord. It has no public method: those would be callable over its socket."""
+
+    def __init__(self, supervisord: Any, listen: str) -> None:
+        self._supervisord = supervisord
+        os.environ[SUPERVISOR_PID] = str(os.getpid())
+        os.environ["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', os.defpath)}"
+        for descriptor in (1, 2):
+            _let_children_open(descriptor)
+        self._socket = KeptSocket(listen, supervisord.options.logger)
+        for name in supervisord.process_groups:
+            self._give_socket(name)
+        events.subscribe(events.ProcessGroupAddedEvent, lambda event: self._give_socket(event.group))
+        events.subscribe(events.ProcessStateBackoffEvent, _shorten_backoff)
+        # At a reload, supervisord closes all descriptors that it does not know, and calls make_plugin anew.
+        events.subscribe(events.SupervisorStoppingEvent, lambda event: self._socket.close())
+
+    def _give_socket(self, group_name: str) -> None:
+        """Make a group of fcgi-programs use our socket in place of the one in its configuration."""
+        manager = getattr(self._supervisord.process_groups[group_name], "socket_manager", None)
+        if manager is not None:
+            manager.socket_config = self._socket
+
+
+class KeptSocket:
+    """A listening socket in the shape of supervisor's SocketConfig: each `create_and_bind` is a duplicate."""
+
+    def __init__(self, listen: str, logger: Any) -> None:
+        self.url = f"tcp://{listen}"
+        self._kept = _bind_patiently(listen, logger)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def get_backlog(self) -> None:
+        """None: supervisor's default, the longest that the kernel allows."""
+        return
+
+    def create_and_bind(self) -> socket.socket:
+        """A descriptor of its own for the caller, who closes it. Of no use after `close`."""
+        return self._kept.dup()
+
+    def close(self) -> None:
+        """Let go: once the last duplicate is closed, connections are refused."""
+        self._kept.close()
+
+
+def _bind_patiently(listen: str, logger: Any) -> socket.socket:
+    """Listen on HOST:PORT, waiting for the address to become free. Raises OSError."""
+    host, port = config.host_and_port(listen)
+    deadline = time.monotonic() + PATIENCE_S
+    told = False
+    while True:
+        try:
+            return bind(host, port)
+        except OSError as err:
+            if err.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                logger.critical(f"cannot listen on {listen}: {err.strerror}")
+                raise
+        if not told:
+            logger.warn(f"{listen} is in use: waiting up to {PATIENCE_S:g} s for it")
+            told = True
+        time.sleep(_RETRY_S)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A TCP socket that listens on `host`; no host is every address, IPv6 included. Raises OSError.
+
+    A name with several addresses means one of them, of IPv4 if there is one.
+    """
+    if not host and socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
+    found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
+    family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _let_children_open(descriptor: int) -> None:
+    """supervisord opens /dev/stdout anew for each program: make that work for `descriptor`, and lose nothing.
+
+    A socket (systemd's journal) or another user's pipe cannot be opened: `cat` goes between. A file that is
+    not open for appending would be overwritten from its beginning.
+    """
+    try:
+        os.close(os.open(f"/dev/fd/{descriptor}", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY))
+    except OSError:
+        reading, writing = os.pipe()
+        subprocess.Popen(["cat"], stdin=reading, stdout=descriptor, start_new_session=True)
+        os.dup2(writing, descriptor)
+        os.close(reading)
+        os.close(writing)
+    else:
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
+
+
+def _shorten_backoff(event: Any) -> None:
+    """supervisord waits one second longer after each quick death, and gives up after `startretries`."""
+    process = event.process
+    if process.backoff > LONGEST_BACKOFF_S:
+        process.backoff = LONGEST_BACKOFF_S
+        process.delay = time.time() + LONGEST_BACKOFF_S
