@@ -17,7 +17,7 @@ from common.errors import SyncFailed
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 
-_syncs = True
+_syncs = True  # see trade_safety_for_speed
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -25,6 +25,11 @@ def trade_safety_for_speed() -> None:
     """Make every sync of this process do nothing: `sync = "none"`. Rule 5 then ends at the page cache."""
     global _syncs
     _syncs = False
+
+
+def syncs() -> bool:
+    """False once safety was traded for speed: then nobody need gather what there is to sync."""
+    return _syncs
 
 
 # --- single steps ---
@@ -76,16 +81,19 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def sync_file_system(path: str) -> None:
-    """Make all of the file system of `path` durable (syncfs): for many files at once. Raises SyncFailed."""
-    if not _syncs:
-        return
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if _libc.syncfs(fd) != 0:  # reports what failed to be written back since the descriptor was opened
-            raise SyncFailed("The disk failed to keep what was written: the server stops.")
-    finally:
-        os.close(fd)
+def open_folder(path: str) -> int:
+    """Open a folder, to sync it or its file system; returns its descriptor."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def sync_file_system(fd: int) -> None:
+    """Make all of the file system of an open folder durable (syncfs): for many files at once.
+
+    Raises SyncFailed, also for what the kernel failed to write back at any time since `fd` was opened: so
+    keep one descriptor from before the first write.
+    """
+    if _syncs and _libc.syncfs(fd) != 0:
+        raise SyncFailed("The disk failed to keep what was written: the server stops.")
 
 
 def sync_path(path: str) -> None:
@@ -116,7 +124,7 @@ def sync_folder(path: str) -> None:
     """Make the entries of a folder durable: what was created, renamed or removed in it. Raises SyncFailed."""
     if not _syncs:
         return
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = open_folder(path)
     try:
         os.fsync(fd)
     except OSError as err:

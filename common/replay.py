@@ -45,12 +45,20 @@ def replay(where: Layout) -> int:
     if changed:
         log.info("replayed the journal: %d of %d blobs written anew", len(changed), len(last))
     if system_crash:
-        checkpoint(where, set(last))
-        for found in scans:
-            file = journal.JournalFile(found.path, 0)
-            file.mark_clean()
-            file.close()
+        _checkpoint_all(where, set(last), scans)
     return len(changed)
+
+
+def _checkpoint_all(where: Layout, ids: set[int], scans: list[journal.Scan]) -> None:
+    root_fd = durable.open_folder(where.root)
+    try:
+        checkpoint(where, ids, root_fd)
+    finally:
+        os.close(root_fd)
+    for found in scans:  # the older first: the newer must never be forgotten before it
+        file = journal.JournalFile(found.path, 0)
+        file.mark_clean()
+        file.close()
 
 
 def _apply(where: Layout, entry: Entry, *, thorough: bool) -> bool:
@@ -95,13 +103,14 @@ def _has_body(where: Layout, entry: Entry, thorough: bool) -> bool:
 _SYNC_ALL_FROM = 64
 
 
-def checkpoint(where: Layout, ids: set[int]) -> None:
+def checkpoint(where: Layout, ids: set[int], root_fd: int) -> None:
     """Make the folders of `ids` durable as they are: the journal need not cover them any more.
 
-    Raises SyncFailed. What the gc has collected meanwhile is passed over.
+    `root_fd`: DIR, opened before the writes (see durable.sync_file_system). Raises SyncFailed. What the gc
+    has collected meanwhile is passed over.
     """
     if len(ids) >= _SYNC_ALL_FROM:
-        durable.sync_file_system(where.root)
+        durable.sync_file_system(root_fd)
         return
     for blob_id in ids:
         for path in (where.data(blob_id), where.state(blob_id)):

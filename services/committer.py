@@ -191,6 +191,8 @@ class Committer:
         return done
 
     def _sync(self, sync: Callable[[int], None] | Callable[[str], None], what: Iterable[int | str]) -> None:
+        if not durable.syncs():
+            return
         began = time.perf_counter()
         targets = list(what)
         if len(targets) == 1:

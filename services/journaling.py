@@ -7,9 +7,10 @@ is appended to; only when that one is full as well does a commit wait for it.
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from common import journal
+from common import durable, journal
 from common.errors import SyncFailed
 from common.journal import JournalFile
 from common.layout import Layout
@@ -25,6 +26,7 @@ class Journaling:
     def __init__(self, where: Layout) -> None:
         size_bytes = journal.size_for(where)
         self._where = where
+        self._root_fd = durable.open_folder(where.root)
         files = [JournalFile(where.ours(name), size_bytes) for name in journal.NAMES]
         self._idle, self._active = sorted(files, key=lambda file: file.epoch)
         self._checkpointer = ThreadPoolExecutor(1, "checkpoint")
@@ -74,7 +76,7 @@ class Journaling:
         self._checkpoint = self._checkpointer.submit(self._make_durable, file)
 
     def _make_durable(self, file: JournalFile) -> None:
-        checkpoint(self._where, file.covered)
+        checkpoint(self._where, file.covered, self._root_fd)
         file.mark_clean()
 
     def empty(self) -> None:
@@ -97,3 +99,4 @@ class Journaling:
             self._checkpointer.shutdown()
             self._idle.close()
             self._active.close()
+            os.close(self._root_fd)

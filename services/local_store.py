@@ -18,6 +18,7 @@ from common import blobdir, directory
 from common.config import Config
 from common.errors import (
     DAMAGE_ERRNOS,
+    NO_SPACE_ERRNOS,
     BlobkeepError,
     Busy,
     CorruptRecord,
@@ -29,9 +30,7 @@ from common.errors import (
 )
 from common.errors import Damaged as DamagedError
 from common.layout import Layout
-from common.record import BlobRecord
 from common.settle import Settlement
-from common.states import WORD_OF_CODE, State
 from services.changes import Change, Draft
 from services.committer import Committer
 from services.ids import Ids, Sequence
@@ -39,7 +38,8 @@ from services.journaling import Journaling
 from services.local_reading import LocalReading
 from services.local_upload import LocalUpload
 from services.maps import DAMAGED_TEXT, Damaged, Maps
-from services.store import Blob, Condition, Counts, Description, Event, Page
+from services.store import Blob, Condition, Counts, Description, Page
+from services.views import description, served
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +60,12 @@ class LocalStore:
         self._min_free_bytes = config.min_free_space_bytes
         self._max_uploads = config.max_uploads
         damaged = {at: Damaged(n.id, n.seq, n.reason, name, n) for at, (name, n) in found.damaged.items()}
-        self._maps = Maps(map(_served, found.live.values()), damaged)
+        self._maps = Maps(map(served, found.live.values()), damaged)
         self.ids = Ids(where, self._maps.by_id)
         self.sequence = Sequence(found.max_seq)
         self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
-        journaling = Journaling(where) if config.sync == "journal" else None
-        self._committer = Committer(where, journaling, self.stop_for)
+        self._committer = Committer(where, _journaling(where, config.sync), self.stop_for)
         self._uploads: set[LocalUpload] = set()
         self._orders: dict[str, tuple[asyncio.Lock, int]] = {}  # a lock, and how many want it
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,15 +107,15 @@ class LocalStore:
                 break
             if blob_id > after:
                 with contextlib.suppress(NotFound, DamagedError):
-                    description = await self.describe(blob_id)
-                    if state in (None, description.state):
-                        found.append(description)
+                    one = await self.describe(blob_id)
+                    if state in (None, one.state):
+                        found.append(one)
         return found
 
     async def describe(self, blob_id: int) -> Description:
         """See store.Store."""
         try:
-            return _description(await self._in_thread(blobdir.read_record, self.where, blob_id))
+            return description(await self._in_thread(blobdir.read_record, self.where, blob_id))
         except FileNotFoundError as err:
             raise NotFound(f"No blob has id {blob_id}.") from err
         except CorruptRecord as err:
@@ -180,7 +179,7 @@ class LocalStore:
             released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
             change = Change(self.where, self.ids, self.sequence, draft, old, released)
             record = await self._committer.submit(change)
-            blob = _served(record) if draft is not None and record is not None else None
+            blob = served(record) if draft is not None and record is not None else None
             self._maps.show(location, blob)
         return blob, old is not None or damaged is not None
 
@@ -282,30 +281,14 @@ class LocalStore:
         await loop.run_in_executor(None, self.threads.shutdown)
 
 
-def _served(record: BlobRecord) -> Blob:
-    return Blob(
-        location=record.location,
-        id=record.id,
-        seq=record.seq,
-        size=record.size,
-        sha256=record.sha256,
-        crcs=record.crcs,
-        type=record.type,
-        encoding=record.encoding,
-        modified_ns=record.modified_ns,
-    )
-
-
-def _description(record: BlobRecord) -> Description:
-    complete = record.state is State.COMPLETE
-    return Description(
-        id=record.id,
-        location=record.location,
-        state=WORD_OF_CODE[record.events[-1].code],
-        seq=record.seq,
-        size=record.size if complete else None,
-        etag=f'"{record.sha256.hex()}"' if complete else None,
-        type=record.type,
-        encoding=record.encoding,
-        history=[Event(e.at, WORD_OF_CODE[e.code], e.message) for e in reversed(record.events)],
-    )
+def _journaling(where: Layout, sync: str) -> Journaling | None:
+    """The journal, where it is wanted and the disk has room for its files."""
+    if sync != "journal":
+        return None
+    try:
+        return Journaling(where)
+    except OSError as err:
+        if err.errno not in NO_SPACE_ERRNOS:
+            raise
+        log.warning('no room for a journal: going on with sync = "folder" until the next start')
+        return None

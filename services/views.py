@@ -1,0 +1,38 @@
+"""Records of the disk as the store shows them. Pure."""
+
+from __future__ import annotations
+
+from common.record import BlobRecord
+from common.states import WORD_OF_CODE, State
+from services.store import Blob, Description, Event
+
+
+def served(record: BlobRecord) -> Blob:
+    """The blob of a complete record."""
+    return Blob(
+        location=record.location,
+        id=record.id,
+        seq=record.seq,
+        size=record.size,
+        sha256=record.sha256,
+        crcs=record.crcs,
+        type=record.type,
+        encoding=record.encoding,
+        modified_ns=record.modified_ns,
+    )
+
+
+def description(record: BlobRecord) -> Description:
+    """All that the record of a blob in any state says."""
+    complete = record.state is State.COMPLETE
+    return Description(
+        id=record.id,
+        location=record.location,
+        state=WORD_OF_CODE[record.events[-1].code],
+        seq=record.seq,
+        size=record.size if complete else None,
+        etag=f'"{record.sha256.hex()}"' if complete else None,
+        type=record.type,
+        encoding=record.encoding,
+        history=[Event(e.at, WORD_OF_CODE[e.code], e.message) for e in reversed(record.events)],
+    )
