@@ -1,0 +1,1 @@
+"""Blobkeep beside what a user would take instead: `make bench`, or `python -m bench --help`."""
