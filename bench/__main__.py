@@ -43,8 +43,12 @@ def main() -> int:
     return 0
 
 
-def table(cases: list[Case], names: list[str], figures: dict[tuple[str, str], list[Figure]]) -> str:
-    """A Markdown table: medians of rate and CPU a request, and the ratio of Blobkeep's rate to each peer's."""
+Figures = dict[tuple[str, str], list[Figure]]
+"""What was measured, by case and peer, a figure a round."""
+
+
+def table(cases: list[Case], names: list[str], figures: Figures) -> str:
+    """A Markdown table: medians of rate, CPU a request and p99; the first peer's rate over each other's."""
     lines = [
         "| case | " + " | ".join(names) + " | " + " | ".join(f"x {n}" for n in names[1:]) + " |",
         "|---|" + "---|" * (2 * len(names) - 1),

@@ -65,7 +65,7 @@ def read(url: str, prefix: str, count: int, connections: int, seconds: float) ->
 def write(
     url: str, method: str, prefix: str, size: int, connections: int, seconds: float, *, count: int = 0
 ) -> Result:
-    """POST, PUT or DELETE with bodies of `size` bytes: new names each time, or `count` names over and over."""
+    """POST, PUT or DELETE with bodies of `size` bytes: new names each time, or `count` names in turn."""
     unique = "false" if count else "true"
     script = _WRITE.format(method=method, prefix=prefix, size=size, count=count or 1, unique=unique)
     return _wrk(script, url, connections, seconds)

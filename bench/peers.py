@@ -97,7 +97,7 @@ def free_port() -> int:
 def started(
     name: str, base: Path, go_binary: str | None = None, folder: Path | None = None
 ) -> Iterator[Running]:
-    """Start peer `name` on a new folder below `base` (or on `folder`), wait until it answers; stop it after."""
+    """Start peer `name` on a new folder below `base`, or on `folder`; stop it after."""
     own = folder is None
     folder = folder or Path(tempfile.mkdtemp(dir=base))
     port = free_port()
