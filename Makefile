@@ -1,18 +1,38 @@
-# `make run` starts Blobkeep, `make test` tests it; `make help` lists the rest.
-.PHONY: test check
+# Blobkeep: `make run` starts it, `make test` tests it. Nothing needs to be installed before but Python 3.11, git and make.
+# Options of the server may be given to make: make run BLOBKEEP_LISTEN=127.0.0.1:8080 BLOBKEEP_DIR=/srv/blobs
+.DEFAULT_GOAL := help
+.PHONY: help run test check format clean
 
-PYTHON ?= python3
-VENV = .venv
+PYTHON ?=
+export PYTHON
 
-$(VENV)/installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
-	touch $@
+help:
+	@echo 'make run      set up .venv, start Blobkeep in the foreground on ./data and port 7777'
+	@echo 'make test     set up what the tests need, run them (make test TESTS=tests/unit for some)'
+	@echo 'make check    format, lint and type checks'
+	@echo 'make format   format the code'
+	@echo 'make clean    remove .venv and what tools left; never ./data'
+	@echo 'PYTHON=/path/to/python chooses the interpreter; BLOBKEEP_<OPTION>=... sets an option (conf/blobkeep.toml).'
 
-test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest
+run:
+	@./bootstrap.sh
+	@exec .venv/bin/python -m services.launch
 
-check: $(VENV)/installed
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
+test:
+	@./bootstrap.sh test
+	.venv/bin/python -m pytest $(TESTS)
+
+check:
+	@./bootstrap.sh test
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m mypy
+
+format:
+	@./bootstrap.sh test
+	.venv/bin/python -m ruff format .
+	.venv/bin/python -m ruff check --fix .
+
+clean:
+	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find common services tests -name __pycache__ -prune -exec rm -rf {} +

@@ -7,25 +7,22 @@ rule 1). Under supervisord it is given the listening socket as descriptor 0; oth
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import socket
-import stat
 import sys
 import time
 from collections.abc import Sequence
 
 import uvloop
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 
 from common import config, directory, durable, layout, lock, logs, process
 from common.errors import BlobkeepError, ConfigError
 from common.settle import settle
 from services.app import make_app
 from services.damage_socket import serve_reports
+from services.listening import listening_sockets, make_server
 from services.local_store import LocalStore
 
 log = logging.getLogger("server")
@@ -73,7 +70,7 @@ async def _run(options: config.Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     store = LocalStore(where, found, options, fail_stop)
-    server = HTTPServer(make_app(store, options), idle_connection_timeout=options.idle_timeout_s)
+    server, drain = make_server(make_app(store, options), options)
     server.add_sockets(sockets)
     reports = serve_reports(where.ours(layout.SOCKET_NAME), store)
     log.info(
@@ -85,31 +82,14 @@ async def _run(options: config.Config) -> int:
     found.live.clear()  # the maps hold them now
     await stopping.wait()
     log.info("stopping: requests under way may finish within %g s", options.drain_timeout_s)
-    server.stop()
+    if not await drain(options.drain_timeout_s):
+        log.warning("some requests were not done in time and are cut off")
     reports.stop()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(_drained(store), options.drain_timeout_s)
     await server.close_all_connections()
     await store.close()
     held.release()
     log.info("stopped")
     return exit_status
-
-
-async def _drained(store: LocalStore) -> None:
-    while store.counts().uploads:  # noqa: ASYNC110 - once in a life, and 10 ms late is soon enough
-        await asyncio.sleep(0.01)
-
-
-def listening_sockets(options: config.Config) -> list[socket.socket]:
-    """The socket that supervisord holds and gave us as descriptor 0, or our own. Raises OSError."""
-    if stat.S_ISSOCK(os.fstat(0).st_mode):
-        given = socket.socket(fileno=os.dup(0))
-        if given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            given.setblocking(False)
-            return [given]
-    host, port = config.host_and_port(options.listen)
-    return bind_sockets(port, host or None, backlog=1024)
 
 
 def _address(sock: socket.socket) -> str:

@@ -1,1 +1,7 @@
-"""An HTTP/1.1 server connection for Tornado applications; knows nothing of blobs."""
+"""An HTTP/1.1 server behind Tornado's interfaces: strict on the wire, bounded, fast. Knows no blobs."""
+
+from services.http1.exchange import Exchange
+from services.http1.limits import Limits
+from services.http1.server import HTTPServer
+
+__all__ = ["Exchange", "HTTPServer", "Limits"]

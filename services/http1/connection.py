@@ -1,0 +1,263 @@
+"""One client connection: reads requests and gives them to Tornado's delegates, one after the other.
+
+Waiting for a head: no exchange. Then the body, if there is one, while `_body` is set; then the answer, until
+the exchange is done. What a client sends ahead waits. Time is checked from outside (see server.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from functools import partial
+from typing import Protocol
+
+from tornado.httputil import HTTPConnection, HTTPInputError, HTTPMessageDelegate
+
+from services.http1.body import Body
+from services.http1.dialogue import Dialogue, tell
+from services.http1.errors import Refusal
+from services.http1.exchange import Exchange, failed_write
+from services.http1.limits import Limits
+from services.http1.parser import check_partial_head, parse_head, skip_empty_lines
+
+_CR = 13
+
+
+class Server(Protocol):
+    """What a connection needs of its server."""
+
+    limits: Limits
+    draining: bool
+    done: asyncio.Future[None]  # one that is done: what a write returns when nothing has to wait
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate: ...
+    def opened(self, connection: Connection) -> None: ...
+    def on_close(self, server_conn: object) -> None: ...
+
+
+class Connection(Dialogue):
+    """What delegates know as `server_conn`. With `refused` it only says 503."""
+
+    def __init__(self, server: Server, context: object, *, refused: bool = False) -> None:
+        super().__init__(server.limits, context)
+        self.refused = refused
+        self._server = server
+        self._since = self._loop.time()  # when the wait began: for a head, for the rest of it, after an EOF
+        self._pending = b""  # received and not used
+        self._scanned = 0  # so much of it holds no end of a head
+        self._continue_sent = False
+
+    # From the transport and the server.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._server.opened(self)
+        if self.refused:
+            self._refuse(503, "Come back later: all connections are in use.")
+
+    def data_received(self, data: bytes) -> None:
+        if self._ending:
+            self._drop(data)
+            return
+        if self._body is not None:
+            self._body.heard(self._loop.time())
+        elif self._exchange is None and not self._pending:
+            self._since = self._loop.time()  # the time of a head runs from its first byte
+        self._pending = self._pending + data if self._pending else data
+        if self._exchange is None or self._body is not None:
+            self._advance()
+        if len(self._pending) > self._limits.pipeline_bytes:
+            self._regulate_reading()
+
+    def eof_received(self) -> bool:
+        """The client sends no more. It may still read: over TCP what is being answered is sent (True)."""
+        self._eof = True
+        idle = self._exchange is None and not self._pending
+        if self._ending or idle or self.extra_info("ssl_object") is not None:
+            return False
+        if self._exchange is not None and (self._body is None or self._waiting is not None):
+            self._since = self._loop.time()
+            if callback := self._exchange.take_close_callback():
+                tell(callback)
+        elif not self._writing_paused:  # else there may be a whole request, to be read later
+            self._refuse(400, "Send the whole request before closing.")
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._server.on_close(self)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._exchange is None and self._pending:
+            self._loop.call_soon(self._advance)
+
+    def close_if_idle(self) -> None:
+        """Close between requests. Otherwise the answer in progress is the last, as the server is draining."""
+        if self._exchange is None and not self._pending and not self._ending:
+            self._close()
+
+    def check_time(self, now: float) -> None:
+        """Called every `limits.tick_s()`: refuse or cut off what takes too long."""
+        self._check_channel_time(now)
+        if self._ending:
+            return
+        waited_s = now - self._since
+        limits = self._limits
+        if self._exchange is None:
+            if not self._pending:
+                if waited_s > limits.idle_timeout_s:
+                    self._close()
+            elif waited_s > limits.header_timeout_s and not self._writing_paused:
+                self._refuse(408, f"Send the head of a request within {limits.header_timeout_s:g} s.")
+        elif self._body is not None:
+            if self._waiting is None:
+                try:
+                    self._body.check_time(now)
+                except Refusal as err:
+                    self._refuse_input(err)
+        elif self._eof and waited_s > limits.half_closed_timeout_s:
+            self.abort()
+
+    # From the exchange.
+
+    def send(self, exchange: Exchange, data: bytes) -> asyncio.Future[None]:
+        """Write for `exchange`, if it is still the one in progress."""
+        if exchange is not self._exchange:
+            return failed_write()
+        return self._write(data) or self._server.done
+
+    def serves(self, exchange: Exchange) -> bool:
+        return exchange is self._exchange
+
+    def may_keep_alive(self) -> bool:
+        """Whether an answer that starts now can be followed by another (RFC 9112 section 9.3)."""
+        exchange = self._exchange
+        if exchange is None or not exchange.head.keep_alive or self._server.draining or self._eof:
+            return False
+        if self._body is None:
+            return True
+        if exchange.head.expects_continue and not self._continue_sent:
+            return False  # unknown whether the body comes at all (RFC 9110 section 10.1.1)
+        return self._body.ends_within(len(self._pending) + self._limits.discard_bytes)
+
+    def answered(self, exchange: Exchange) -> None:
+        """The answer was written. Within a call of the delegate, the caller of that goes on."""
+        if exchange is self._exchange and not self._in_delegate and self._waiting is None:
+            self._after_answer()
+
+    # A request.
+
+    def _advance(self) -> None:
+        """Use what was received, as far as it goes now."""
+        try:
+            if self._exchange is None and self._pending and not self._writing_paused and not self._ending:
+                self._read_head()
+            if self._body is not None:
+                self._read_body()
+        except HTTPInputError as err:
+            self._refuse_input(err)
+        if self._reading_paused:
+            self._regulate_reading()
+
+    def _regulate_reading(self) -> None:
+        self._pause_reading(not self._ending and len(self._pending) > self._limits.pipeline_bytes)
+
+    def _read_head(self) -> None:
+        data = self._pending
+        if data[0] == _CR:
+            data = self._pending = skip_empty_lines(data)
+        end = data.find(b"\r\n\r\n", self._scanned)
+        if end < 0:
+            check_partial_head(data, self._limits)
+            self._scanned = max(0, len(data) - 3)
+            if self._eof:
+                raise Refusal(400, "Send the whole request before closing.")
+            return
+        self._pending = data[end + 4 :]
+        self._scanned = 0
+        head = parse_head(data[: end + 2], self._limits)
+        exchange = self._exchange = Exchange(self, head)
+        if head.body_bytes:
+            self._body = exchange.body = Body(head.body_bytes, self._limits, self._loop.time())
+            self._continue_sent = False
+        self._call(partial(self._start, exchange), self._after_headers)
+
+    def _start(self, exchange: Exchange) -> Awaitable[None] | None:
+        head = exchange.head
+        self._delegate = self._server.start_request(self, exchange)
+        return self._delegate.headers_received(head.start_line, head.headers)
+
+    def _after_headers(self) -> None:
+        """The application knows the head. It has answered already, or it wants the body."""
+        exchange = self._exchange
+        assert exchange is not None
+        if exchange.finished:
+            self._after_answer()
+        elif self._body is None:
+            self._finish_request()
+        else:
+            self._body.check_declared()
+            if exchange.head.expects_continue and not exchange.started and not self._pending:
+                self.send(exchange, b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._continue_sent = True  # or the client did not wait for it
+
+    def _read_body(self) -> None:
+        """Give what came of the body to the delegate, until one has to wait for the other."""
+        while (body := self._body) is not None and self._waiting is None and not self._ending:
+            if body.whole:
+                self._body = None
+                if self._delegate is not None:
+                    self._finish_request()
+                else:  # answered before, and the rest was dropped
+                    self._next_request()
+                return
+            if not self._pending:
+                return
+            piece, self._pending = body.take(self._pending)
+            if not piece and not body.whole:
+                return
+            if piece and self._delegate is not None:
+                self._call(partial(self._delegate.data_received, piece), self._after_piece)
+
+    def _after_piece(self) -> None:
+        assert self._exchange is not None
+        if self._exchange.finished:
+            self._after_answer()
+
+    def _finish_request(self) -> None:
+        delegate, self._delegate = self._delegate, None
+        assert delegate is not None
+        self._call(delegate.finish, self._after_finish)
+
+    def _after_finish(self) -> None:
+        if self._exchange is not None and self._exchange.finished:
+            self._next_request()
+
+    def _after_answer(self) -> None:
+        """The answer is written; the request may not be whole."""
+        exchange = self._exchange
+        assert exchange is not None
+        if (delegate := self._delegate) is not None:
+            self._delegate = None  # it does not get the rest of the body, so never `finish`
+            tell(delegate.on_connection_close)
+        if self._body is None:
+            self._next_request()
+        elif not exchange.keep_alive:
+            self._end()
+        elif self._pending:
+            self._loop.call_soon(self._advance)
+
+    def _next_request(self) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        if not exchange.keep_alive:
+            self._end()
+            return
+        self._exchange = None
+        self._since = self._loop.time()
+        if self._pending:
+            # Later, so that a client that sends many requests at once does not hold up the others.
+            self._loop.call_soon(self._advance)
+        elif self._eof:
+            self._transport.close()

@@ -1,0 +1,188 @@
+"""One request and its answer: Tornado's HTTPConnection, the writing half of a connection.
+
+A new object for each request, so that an application that writes too late cannot touch the next answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tornado.escape import native_str
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPOutputError,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.iostream import IOStream, StreamClosedError
+
+from services.http1.body import Body
+from services.http1.parser import RequestHead
+from services.http1.stream_view import StreamView
+
+if TYPE_CHECKING:
+    from services.http1.connection import Connection
+
+_COPY_BYTES = 64 * 1024  # to join head and body costs less than a second write, up to about here
+
+
+class Exchange(HTTPConnection):
+    """What delegates know as `request_conn` and handlers as `request.connection`."""
+
+    # Class attributes are the initial values: most requests never set most of them.
+    started = False  # something of the answer was written, so nothing else can be answered
+    finished = False
+    close_callback: Callable[[], None] | None = None
+    body: Body | None = None  # to be read, if the request has one
+    keep_alive = True  # decided when the answer starts
+    _chunked = False
+    _left: int | None = None  # bytes of the declared Content-Length that are not written yet
+
+    def __init__(self, connection: Connection, head: RequestHead) -> None:
+        self._connection = connection
+        self.context = connection.context
+        self.head = head
+
+    # What applications call.
+
+    def write_headers(
+        self,
+        start_line: RequestStartLine | ResponseStartLine,
+        headers: HTTPHeaders,
+        chunk: bytes | None = None,
+    ) -> asyncio.Future[None]:
+        """Write status line and fields, and the first piece of the body with them, in one write.
+
+        Raises ValueError for a line break in a field, HTTPOutputError for a body unlike its Content-Length.
+        """
+        assert isinstance(start_line, ResponseStartLine)
+        code = start_line.code
+        head = self.head
+        lines = [f"HTTP/1.1 {code} {start_line.reason}"]
+        lines += [f"{native_str(name)}: {native_str(value)}" for name, value in headers.get_all()]
+        length = headers.get("Content-Length")
+        if head.start_line.method == "HEAD" or code in (204, 304):
+            self._left = 0  # no body whatever the fields say (RFC 9112 section 6.3)
+        elif length is not None:
+            if not (length.isascii() and length.isdigit()):
+                raise ValueError(f"not an integer: {length!r}")
+            self._left = int(length)
+        elif not head.is_http10:
+            self._chunked = True
+            lines.append("Transfer-Encoding: chunked")
+        self.keep_alive = (
+            self._connection.may_keep_alive() and "close" not in headers.get("Connection", "").lower()
+        )
+        if self._left is None and head.is_http10:
+            self.keep_alive = (
+                False  # RFC 9112 section 7.1: no chunks to 1.0; its body ends with the connection
+            )
+        if "Connection" not in headers:
+            if not self.keep_alive:
+                if not head.is_http10 or head.keep_alive:  # 1.0 closes where nobody asked otherwise
+                    lines.append("Connection: close")
+            elif head.is_http10:
+                lines.append("Connection: Keep-Alive")  # a 1.0 client needs to be told
+        text = "\r\n".join(lines)
+        breaks = len(lines) - 1
+        if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+            raise ValueError(f"Illegal characters (CR or LF) in header: {text!r}")
+        data = text.encode("latin1") + b"\r\n\r\n"
+        if chunk:
+            data += self._framed(chunk)
+        self.started = True
+        return self._connection.send(self, data)
+
+    def write(self, chunk: bytes) -> asyncio.Future[None]:
+        """Write a piece of the body. The future is done when little enough is unsent to go on.
+
+        It fails with StreamClosedError when the connection is lost. Raises HTTPOutputError as above.
+        """
+        self.started = True
+        return self._connection.send(self, self._framed(chunk))
+
+    def finish(self) -> None:
+        """The answer is whole. Raises HTTPOutputError, and cuts the connection, if its body is too short."""
+        if self._left and not self.closed():
+            self._connection.abort()
+            raise HTTPOutputError(f"Tried to write {self._left} bytes less than Content-Length")
+        if self._chunked:
+            self._connection.send(self, b"0\r\n\r\n")
+        self.finished = True
+        self._connection.answered(self)
+
+    def respond(self, head: bytes, body: bytes = b"") -> None:
+        """A whole answer at once, for delegates that prepare theirs: no fields to join, no future.
+
+        `head` goes from the status line to the empty line, and has Content-Length (but with 204 and 304) and
+        no Connection field. To a HEAD request give no body.
+        """
+        connection = self._connection
+        self.started = True
+        self.keep_alive = connection.may_keep_alive()
+        if not self.keep_alive:
+            head = head[:-2] + b"Connection: close\r\n\r\n"
+        elif self.head.is_http10:
+            head = head[:-2] + b"Connection: Keep-Alive\r\n\r\n"
+        if len(body) <= _COPY_BYTES:
+            connection.send(self, head + body if body else head)
+        else:
+            connection.send(self, head)
+            connection.send(self, body)
+        self.finished = True
+        connection.answered(self)
+
+    def set_close_callback(self, callback: Callable[[], None] | None) -> None:
+        """Called once if the client goes away between the end of the request and the end of the answer."""
+        self.close_callback = callback
+
+    def set_max_body_size(self, max_body_size: int) -> None:
+        """Bytes; for this request only. A declared length is checked when `headers_received` is done."""
+        if self.body is not None:
+            self.body.max_bytes = max_body_size
+
+    def set_body_timeout(self, timeout: float) -> None:
+        """Seconds, for this request only, from the end of its head to the end of its body; else 408."""
+        if self.body is not None:
+            self.body.timeout_s = timeout
+
+    def detach(self) -> IOStream:
+        """Not offered: there is no IOStream to hand out, so no websockets on this server."""
+        raise NotImplementedError(
+            "services.http1 cannot detach a connection; use Tornado's own server for websockets"
+        )
+
+    @property
+    def stream(self) -> StreamView:
+        """The little of IOStream that handlers and HTTPServerRequest reach for."""
+        return StreamView(self._connection)
+
+    def closed(self) -> bool:
+        """True when nothing that is written can reach the client any more."""
+        return not self._connection.serves(self)
+
+    def take_close_callback(self) -> Callable[[], None] | None:
+        """The close callback, for its one call."""
+        callback, self.close_callback = self.close_callback, None
+        return callback
+
+    def _framed(self, chunk: bytes) -> bytes:
+        if self._left is not None:
+            if len(chunk) > self._left:
+                self._connection.abort()  # before the framing of the next answer is lost
+                raise HTTPOutputError("Tried to write more data than Content-Length")
+            self._left -= len(chunk)
+        if self._chunked and chunk:  # an empty chunk would end the body
+            return b"%x\r\n%b\r\n" % (len(chunk), chunk)
+        return chunk
+
+
+def failed_write() -> asyncio.Future[None]:
+    """What a write to a lost connection returns, as Tornado's does; not logged when nobody looks at it."""
+    future: asyncio.Future[None] = asyncio.get_event_loop().create_future()
+    future.set_exception(StreamClosedError())
+    future.exception()
+    return future

@@ -1,0 +1,249 @@
+"""From bytes to a request head: strict, pure, and quick for the heads that clients repeat.
+
+Everything that two readers of the same bytes could understand differently is refused (RFC 9112 section 11.2,
+request smuggling). Nothing here knows of sockets, time or the event loop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from typing import NoReturn
+
+from tornado.httputil import HTTPHeaders, RequestStartLine
+
+from services.http1.errors import Refusal
+from services.http1.limits import Limits
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# RFC 9112 section 3: single spaces. The target may hold bytes above 0x7f, as clients do send UTF-8 unescaped.
+_request_line = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])").fullmatch
+_field_name = re.compile(_TOKEN).fullmatch
+_field_value = re.compile(
+    rb"[\t\x20-\x7e\x80-\xff]*"
+).fullmatch  # no control characters, so no bare CR, LF, NUL
+_digits = re.compile(
+    r"[0-9]{1,18}"
+).fullmatch  # 18 digits: fits 63 bits; int() alone would take "+1" and "1_0"
+# RFC 3986 host and port, without "," (two Host fields joined by a proxy), "/" or "@".
+_host = re.compile(r"[A-Za-z0-9\-._~!$&'()*+;=%\[\]:]*").fullmatch
+_absolute = re.compile(r"https?://([^/?#@]+)([^#]*)", re.IGNORECASE).fullmatch
+_authority = re.compile(r"[^/?#@]+:[0-9]+").fullmatch
+_bare_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n)(?!\Z)|\0").search
+_empty_lines = re.compile(rb"(?:\r\n)+").match
+
+_CACHED_BLOCK_BYTES = 2048
+_CACHED_BLOCKS = 512  # so the cache holds at most a few MiB
+
+CHUNKED = -1
+
+
+class RequestHeaders(HTTPHeaders):
+    """Tornado's headers, made from checked parts; a copy for each request, as handlers may change theirs."""
+
+    def __init__(self, fields: dict[str, list[str]]) -> None:
+        # Not the inherited constructor: it checks every name and value again, most of the time of a request.
+        self._as_list = {name: [*values] for name, values in fields.items()}
+        self._combined_cache = {}
+
+    def copy(self) -> HTTPHeaders:
+        return RequestHeaders(self._as_list)
+
+    __copy__ = copy
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FieldBlock:
+    """What the fields of a head say, whatever the request line was."""
+
+    fields: dict[str, list[str]]
+    host: str | None
+    body_bytes: int  # declared length, 0 without one, or CHUNKED
+    close: bool  # `Connection: close`
+    keep_alive: bool  # `Connection: keep-alive`
+    expects_continue: bool
+
+
+@dataclasses.dataclass(slots=True)
+class RequestHead:
+    """A request that was understood: what Tornado's delegates get, and how the message is framed."""
+
+    start_line: RequestStartLine
+    headers: HTTPHeaders
+    body_bytes: int  # declared length, 0 without a body, or CHUNKED
+    keep_alive: bool  # the client expects the connection to stay open
+    expects_continue: bool
+    is_http10: bool
+
+
+def skip_empty_lines(data: bytes) -> bytes:
+    """`data` without the empty lines that old clients send after a body (RFC 9112 section 2.2)."""
+    found = _empty_lines(data)
+    return data[found.end() :] if found else data
+
+
+def check_partial_head(data: bytes, limits: Limits) -> None:
+    """Refuse at once what no further byte can make right: too long, or with a line end that is not CRLF."""
+    line_end = data.find(b"\r\n")
+    if line_end < 0 and len(data) > limits.target_bytes + 64:  # 64: method, version and spaces
+        _refuse_target(limits)
+    if len(data) > limits.head_bytes:
+        _refuse_head(limits)
+    if _bare_line_end(data):
+        raise Refusal(
+            400, "End every line of the head with CR LF and send no NUL.", "bare CR, LF or NUL in the head"
+        )
+
+
+def parse_head(data: bytes, limits: Limits) -> RequestHead:
+    """The head in `data`, which ends with the CRLF of its last line (the empty line is not included).
+
+    Raises Refusal: 400 for what RFC 9112 calls malformed or ambiguous, 414, 431, 501 and 505.
+    """
+    line_end = data.find(b"\r\n")
+    line = data[:line_end]
+    match = _request_line(line)
+    if match is None:
+        if line_end > limits.target_bytes + 64:
+            _refuse_target(limits)
+        raise Refusal(
+            400, "Send a request line as in RFC 9112 section 3.", f"Malformed HTTP request line {line[:80]!r}"
+        )
+    method, target, major, minor = match.groups()
+    if major != b"1":
+        raise Refusal(505, "Use HTTP/1.1.")
+    if len(target) > limits.target_bytes:
+        _refuse_target(limits)
+    if len(data) > limits.head_bytes:
+        _refuse_head(limits)
+    block = data[line_end + 2 :]
+    fields = _cached_fields(block) if len(block) <= _CACHED_BLOCK_BYTES else _parse_fields(block)
+    is_http10 = minor == b"0"
+    if fields.host is None and not is_http10:
+        raise Refusal(400, "Send a Host field.", "Missing Host header")  # RFC 9112 section 3.2
+    if is_http10 and fields.body_bytes == CHUNKED:  # RFC 9112 section 6.1: its framing is faulty
+        raise Refusal(400, "Use HTTP/1.1 to send a chunked body.", "Transfer-Encoding in an HTTP/1.0 request")
+    headers = RequestHeaders(fields.fields)
+    path = target.decode("latin1")
+    name = method.decode("latin1")
+    if path[0] != "/":
+        path = _other_target(name, path, headers)
+    return RequestHead(
+        # A later 1.x is served as 1.1, the highest that we know (RFC 9110 section 2.5).
+        RequestStartLine(name, path, "HTTP/1.0" if is_http10 else "HTTP/1.1"),
+        headers,
+        fields.body_bytes,
+        not fields.close and (not is_http10 or fields.keep_alive),  # RFC 9112 section 9.3
+        fields.expects_continue and not is_http10,  # RFC 9110 section 10.1.1: ignored from HTTP/1.0
+        is_http10,
+    )
+
+
+def _other_target(method: str, target: str, headers: HTTPHeaders) -> str:
+    """The path of a target that is not in origin-form (RFC 9112 section 3.2)."""
+    if (target == "*" and method == "OPTIONS") or (method == "CONNECT" and _authority(target)):
+        return target
+    if (match := _absolute(target)) and _host(match[1]):
+        headers["Host"] = match[1]  # section 3.2.2: the Host field is to be ignored
+        rest = match[2]
+        if not rest and method == "OPTIONS":
+            return "*"  # section 3.2.4
+        return rest if rest.startswith("/") else "/" + rest
+    raise Refusal(400, "Send a target that begins with a slash.", f"Malformed request target {target[:80]!r}")
+
+
+def _refuse_target(limits: Limits) -> NoReturn:
+    raise Refusal(414, f"Send a target of at most {limits.target_bytes} bytes.")
+
+
+def _refuse_head(limits: Limits) -> NoReturn:
+    raise Refusal(431, f"Send header fields of at most {limits.head_bytes} bytes together.")
+
+
+def parse_field_lines(block: bytes) -> dict[str, list[str]]:
+    """Field lines, each ended by CRLF, as lists of values by normalized name. Raises Refusal (400)."""
+    fields: dict[str, list[str]] = {}
+    for line in block.split(b"\r\n")[:-1]:
+        name, colon, value = line.partition(b":")
+        if name[:1] in (b" ", b"\t"):  # RFC 9112 section 5.2
+            raise Refusal(400, "Send each field on one line.", "folded header line")
+        if not colon:
+            raise Refusal(400, "Send fields as `name: value`.", "no colon in header line")
+        if not _field_name(name):  # also whitespace before the colon (RFC 9112 section 5.1)
+            raise Refusal(
+                400, "Send field names of token characters only.", f"Invalid header name {name[:80]!r}"
+            )
+        value = value.strip(b" \t")
+        if not _field_value(value):
+            raise Refusal(
+                400, "Send no control characters in a field.", f"Invalid header value of {name[:80]!r}"
+            )
+        fields.setdefault(_normalized(name), []).append(value.decode("latin1"))
+    return fields
+
+
+@functools.lru_cache(1000)
+def _normalized(name: bytes) -> str:
+    """`name` as Tornado's HTTPHeaders spell their keys."""
+    return "-".join(word.capitalize() for word in name.decode("latin1").split("-"))
+
+
+def _parse_fields(block: bytes) -> FieldBlock:
+    fields = parse_field_lines(block)
+    hosts = fields.get("Host")
+    if hosts and len(hosts) > 1:
+        raise Refusal(400, "Send one Host field.", "Multiple host headers not allowed")
+    if hosts and not _host(hosts[0]):
+        raise Refusal(400, "Send a valid Host field.", f"Invalid Host header: {hosts[0][:80]!r}")
+    connection = _members(fields, "Connection")
+    return FieldBlock(
+        fields,
+        hosts[0] if hosts else None,
+        _body_bytes(fields),
+        "close" in connection,
+        "keep-alive" in connection,
+        "100-continue" in _members(fields, "Expect"),
+    )
+
+
+_cached_fields = functools.lru_cache(_CACHED_BLOCKS)(_parse_fields)
+
+
+def _members(fields: dict[str, list[str]], name: str) -> list[str]:
+    """The members of a comma-separated field in lower case: `Connection: foo, close` says close."""
+    return [member.strip(" \t").lower() for value in fields.get(name, ()) for member in value.split(",")]
+
+
+def _body_bytes(fields: dict[str, list[str]]) -> int:
+    """RFC 9112 section 6.3, with its ambiguous cases refused."""
+    if "Transfer-Encoding" in fields:
+        if "Content-Length" in fields:
+            raise Refusal(
+                400,
+                "Send either Content-Length or Transfer-Encoding.",
+                "Message with both Transfer-Encoding and Content-Length",
+            )
+        codings = _members(fields, "Transfer-Encoding")
+        if codings == ["chunked"]:
+            return CHUNKED
+        said = ",".join(fields["Transfer-Encoding"])[:80]
+        known = set(codings) <= {"chunked", ""}  # twice, or an empty member: not unknown but wrong
+        raise Refusal(
+            400 if known else 501,
+            "Use no transfer coding but chunked.",
+            f"Unsupported Transfer-Encoding {said}",
+        )
+    if "Content-Length" not in fields:
+        return 0
+    lengths = set(_members(fields, "Content-Length"))
+    if len(lengths) != 1:
+        raise Refusal(
+            400, "Send one Content-Length.", f"Multiple unequal Content-Lengths: {sorted(lengths)[:3]!r}"
+        )
+    length = lengths.pop()
+    if not _digits(length):
+        raise Refusal(
+            400, "Send a decimal Content-Length.", f"Only integer Content-Length is allowed: {length[:80]}"
+        )
+    return int(length)

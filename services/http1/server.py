@@ -1,0 +1,195 @@
+"""The server: Tornado's HTTPServer with our connections instead of IOStreams."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import tornado.httpserver
+from tornado.http1connection import _GzipMessageDelegate
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    HTTPServerRequest,
+)
+from tornado.ioloop import IOLoop
+from tornado.log import gen_log
+from tornado.netutil import ssl_options_to_context
+
+from services.http1.acceptor import Acceptor
+from services.http1.connection import Connection
+from services.http1.context import RequestContext
+from services.http1.limits import Limits
+
+
+class HTTPServer(tornado.httpserver.HTTPServer):
+    """`HTTPServer(application_or_delegate, limits=Limits(...), ssl_options=...)`, then as Tornado's.
+
+    `listen`, `bind`/`start`, `add_sockets`, `stop` and `close_all_connections` mean what they mean there, and
+    Tornado's options are understood where they have a meaning here. `drain` is new.
+    """
+
+    limits: Limits
+    draining: bool
+    done: asyncio.Future[None]
+
+    def initialize(
+        self,
+        request_callback: HTTPServerConnectionDelegate | Callable[[HTTPServerRequest], None],
+        no_keep_alive: bool = False,
+        xheaders: bool = False,
+        ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
+        protocol: str | None = None,
+        decompress_request: bool = False,
+        chunk_size: int | None = None,
+        max_header_size: int | None = None,
+        idle_connection_timeout: float | None = None,
+        body_timeout: float | None = None,
+        max_body_size: int | None = None,
+        max_buffer_size: int | None = None,
+        trusted_downstream: list[str] | None = None,
+        *,
+        limits: Limits | None = None,
+    ) -> None:
+        super().initialize(
+            request_callback,
+            xheaders=xheaders,
+            ssl_options=ssl_options,
+            protocol=protocol,
+            trusted_downstream=trusted_downstream,
+        )
+        given: dict[str, Any] = {
+            "piece_bytes": chunk_size,
+            "head_bytes": max_header_size,
+            "idle_timeout_s": idle_connection_timeout,
+            "body_timeout_s": body_timeout,
+            "body_bytes": max_buffer_size if max_body_size is None else max_body_size,
+        }
+        self.limits = dataclasses.replace(
+            limits or Limits(), **{name: value for name, value in given.items() if value is not None}
+        )
+        self.draining = no_keep_alive  # each answer is the last of its connection
+        self._tls = None if ssl_options is None else ssl_options_to_context(ssl_options, server_side=True)
+        self._decompress = decompress_request
+        self._acceptors: dict[socket.socket, Acceptor] = {}
+        self._open: set[Connection] = set()
+        self._connecting: set[asyncio.Task[None]] = set()  # in the TLS handshake
+        self._refusing = 0
+        self._sweep_handle: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept connections on these listening sockets."""
+        loop = self._the_loop()
+        for sock in sockets:
+            self._acceptors[sock] = Acceptor(loop, sock, self._accepted, self.limits.accept_pause_s)
+
+    def stop(self) -> None:
+        """Stop accepting and close the listening sockets. Connections go on."""
+        for acceptor in self._acceptors.values():
+            acceptor.stop()
+        self._acceptors.clear()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Stop accepting, close idle connections, and let requests in progress finish, the last of their
+        connections, for at most so long. True when all are finished; `close_all_connections` cuts the rest.
+        """
+        self.stop()
+        self.draining = True
+        for connection in list(self._open):
+            connection.close_if_idle()
+        end = self._the_loop().time() + timeout_s
+        while self._open or self._connecting:
+            if self._the_loop().time() >= end:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    async def close_all_connections(self) -> None:
+        """Cut all connections; done when they are closed and the application has been told."""
+        for task in self._connecting:
+            task.cancel()
+        while self._open or self._connecting:
+            for connection in list(self._open):
+                connection.abort()
+            await asyncio.sleep(0)
+
+    # For connections.
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        delegate = super().start_request(server_conn, request_conn)
+        if self._decompress:
+            delegate = _GzipMessageDelegate(delegate, self.limits.piece_bytes, self.limits.body_bytes)
+        return delegate
+
+    def opened(self, connection: Connection) -> None:
+        """A connection is there."""
+        self._open.add(connection)
+        if self._sweep_handle is None:
+            self._sweep_handle = self._the_loop().call_later(self.limits.tick_s(), self._sweep)
+
+    def on_close(self, server_conn: object) -> None:
+        """A connection is gone."""
+        connection = cast(Connection, server_conn)
+        self._open.discard(connection)
+        if connection.refused:
+            self._refusing -= 1
+        if not self._open and self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+            self._sweep_handle = None
+        if isinstance(self.request_callback, HTTPServerConnectionDelegate):
+            self.request_callback.on_close(server_conn)
+
+    def _sweep(self) -> None:
+        """Check the time of all connections: one timer for all of them, none to set for each request."""
+        loop = self._the_loop()
+        self._sweep_handle = loop.call_later(self.limits.tick_s(), self._sweep)
+        now = loop.time()
+        for connection in list(self._open):
+            connection.check_time(now)
+
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
+        limits = self.limits
+        refused = len(self._open) + len(self._connecting) - self._refusing >= limits.max_connections
+        if refused:
+            if self._refusing >= limits.max_refusing:
+                sock.close()
+                return
+            self._refusing += 1
+        context = RequestContext(
+            socket.AddressFamily(sock.family),
+            address,
+            self.protocol or ("https" if self._tls else "http"),
+            self.trusted_downstream,
+        )
+        task = self._the_loop().create_task(self._connect(sock, context, refused))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, sock: socket.socket, context: RequestContext, refused: bool) -> None:
+        try:
+            await self._the_loop().connect_accepted_socket(
+                lambda: Connection(self, context, refused=refused),
+                sock,
+                ssl=self._tls,
+                ssl_handshake_timeout=self.limits.header_timeout_s if self._tls else None,
+            )
+        except (OSError, asyncio.CancelledError) as err:  # ssl.SSLError and TimeoutError are OSErrors
+            if refused:
+                self._refusing -= 1
+            if isinstance(err, ssl.SSLError):
+                gen_log.warning("SSL Error on %s: %s", context, err)
+            sock.close()
+
+    def _the_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of IOLoop.current(), which need not run yet."""
+        if self._loop is None:
+            self._loop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+            self.done = self._loop.create_future()
+            self.done.set_result(None)
+        return self._loop

@@ -1,0 +1,183 @@
+"""What `make run` runs: looks for what is in the way, says what runs where, becomes supervisord.
+
+`python -m services.launch`. Everything found wrong is told in a line or two, and supervisord is not started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from common import config, directory
+from common.errors import BlobkeepError, LockHeld
+from common.lock import StateLock
+from common.process import UNDER_SUPERVISOR
+from services import supervision
+
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "supervisord.conf"
+CONTROL_SOCKET = ROOT / "run" / "supervisor.sock"
+# What a killed supervisord left is ending by itself: it drains, and then frees directory and port.
+PATIENCE_S = 20.0
+_LONGEST_SOCKET_PATH = 107 - len(".4194304")  # the kernel's, less what supervisord appends for a moment
+
+
+class InTheWay(BlobkeepError):
+    """Why Blobkeep cannot start. `passing`: it will be over in some seconds."""
+
+    def __init__(self, text: str, *, passing: bool = False) -> None:
+        super().__init__(text)
+        self.passing = passing
+
+
+def main() -> None:
+    """Check, say, and become supervisord; exits with status 2 where that cannot be."""
+    os.chdir(ROOT)
+    try:
+        options = config.load([], "server")
+        wait_until_free(options)
+    except BlobkeepError as err:
+        _say(f"Blobkeep cannot start: {err}")
+        sys.exit(config.EXIT_USAGE)
+    _say(welcome(options))
+    os.execv(sys.executable, [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(CONF)])
+
+
+def wait_until_free(options: config.Config) -> None:
+    """Return when nothing is in the way. Raises InTheWay for what will stay, ConfigError for a bad option."""
+    deadline = time.monotonic() + PATIENCE_S
+    told = False
+    while True:
+        try:
+            check(options)
+        except InTheWay as err:
+            if not err.passing or time.monotonic() >= deadline:
+                raise
+            if not told:
+                _say(f"Waiting: {err}")
+                told = True
+            time.sleep(0.1)
+        else:
+            return
+
+
+def check(options: config.Config) -> None:
+    """Raise InTheWay for the first thing that keeps Blobkeep from running here."""
+    _check_control_socket(CONTROL_SOCKET)
+    _check_directory(options.dir)
+    _check_port(options.listen)
+
+
+def _check_control_socket(path: Path) -> None:
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise InTheWay(
+            f"the path {path} is longer than a unix socket's may be ({_LONGEST_SOCKET_PATH} bytes): "
+            "move this folder to a shorter one."
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise InTheWay(f"the folder {path.parent} is not there, or may not be written to.")
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(str(path))
+        pid = "unknown"
+        with contextlib.suppress(OSError):
+            pid = (path.parent / "supervisord.pid").read_text().strip()
+        raise InTheWay(
+            f"it already runs from this folder (supervisord is process {pid}): stop that one first."
+        )
+
+
+def _check_directory(root: str) -> None:
+    path = os.path.abspath(root)
+    try:
+        directory.make_root(path)
+        with StateLock(path, "make run") as lock:
+            lock.acquire(1.0)  # a recovery worker may have it for a moment
+    except LockHeld as err:
+        pid = lock.holder().split()[0]
+        raise InTheWay(str(err), passing=pid.isdecimal() and is_ending(int(pid))) from err
+    except OSError as err:
+        raise InTheWay(f"the data directory {path} cannot be used: {err.strerror}.") from err
+
+
+def _check_port(listen: str) -> None:
+    host, port = config.host_and_port(listen)
+    try:
+        supervision.bind(host, port).close()
+    except OSError as err:
+        if err.errno == errno.EADDRINUSE:
+            pids = sorted(pids_listening_on(port))
+            users = " and ".join(map(describe, pids)) or "a process that we are not allowed to see"
+            raise InTheWay(
+                f"{listen} is in use by {users}: stop that, "
+                "or choose another address (make run BLOBKEEP_LISTEN=127.0.0.1:8080).",
+                passing=bool(pids) and all(map(is_ending, pids)),
+            ) from err
+        raise InTheWay(f"it cannot listen on {listen}: {err.strerror}.") from err
+
+
+def pids_listening_on(port: int) -> set[int]:
+    """The processes that listen on a TCP port, as far as we are allowed to see them."""
+    with contextlib.suppress(psutil.Error):
+        return {
+            found.pid
+            for found in psutil.net_connections("tcp")
+            if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid
+        }
+    return set()
+
+
+def describe(pid: int) -> str:
+    """`process 123 (nginx: nginx -g ...)`."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return f"process {pid} ({process.name()}: {' '.join(process.cmdline())[:80]})"
+    return f"process {pid}"
+
+
+def is_ending(pid: int) -> bool:
+    """True for a process of a Blobkeep whose supervisord is gone: the kernel has told it to stop."""
+    try:
+        process = psutil.Process(pid)
+        orphan = UNDER_SUPERVISOR in process.environ() and not any(map(_is_supervisord, process.parents()))
+        return orphan and any(word.startswith("services.") for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def _is_supervisord(process: psutil.Process) -> bool:
+    return any("supervisord" in word for word in process.cmdline())
+
+
+def welcome(options: config.Config) -> str:
+    """What runs where, and which curl to try."""
+    return "\n".join(_welcome_lines(options))
+
+
+def _welcome_lines(options: config.Config) -> Iterator[str]:
+    host, port = config.host_and_port(options.listen)
+    reached = "localhost" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    store = f"{'https' if options.tls_cert else 'http'}://{reached}:{port}/store"
+    yield f"Blobkeep listens on {options.listen} and keeps its blobs in {os.path.abspath(options.dir)}."
+    yield "supervisord runs server, gc and recovery here, until Ctrl-C. In another terminal:"
+    yield f"  curl --request POST {store}/foo --data 11111111111111111"
+    yield f"  curl {store}/foo"
+    yield f"  {os.path.relpath(sys.prefix)}/bin/supervisorctl status"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The listening side of the server: its sockets, TLS, and which HTTP connection class serves them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Awaitable, Callable
+
+import tornado.httpserver
+from tornado.httputil import HTTPServerConnectionDelegate
+from tornado.netutil import bind_sockets
+
+from common.config import host_and_port
+from common.errors import ConfigError
+from common.options import Config
+from services import http1
+
+_BACKLOG = 1024
+_NO_LIMIT = 1 << 62  # of bodies: the store has its own, per upload
+
+
+def listening_sockets(config: Config) -> list[socket.socket]:
+    """The socket that supervisord holds and gave us as descriptor 0, or our own. Raises OSError."""
+    if stat.S_ISSOCK(os.fstat(0).st_mode):
+        given = socket.socket(fileno=os.dup(0))
+        if given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            given.setblocking(False)
+            return [given]
+    host, port = host_and_port(config.listen)
+    return bind_sockets(port, host or None, backlog=_BACKLOG)
+
+
+def tls_context(config: Config) -> ssl.SSLContext | None:
+    """The certificate that the configuration names, or None. Raises ConfigError."""
+    if not config.tls_cert and not config.tls_key:
+        return None
+    if not config.tls_cert or not config.tls_key:
+        raise ConfigError("tls_cert and tls_key go together: give both, or neither.")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    except (OSError, ssl.SSLError) as err:
+        raise ConfigError(f"tls_cert or tls_key cannot be used: {err}.") from err
+    return context
+
+
+Drain = Callable[[float], Awaitable[bool]]
+"""Stops accepting and waits, at most so many seconds, for requests under way; False if some are not done."""
+
+
+def make_server(
+    app: HTTPServerConnectionDelegate, config: Config
+) -> tuple[tornado.httpserver.HTTPServer, Drain]:
+    """The HTTP server for `app`, as `http` in the configuration says, and how to drain it."""
+    tls = tls_context(config)
+    if config.http == "blobkeep":
+        server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)
+        return server, server.drain
+    stock = tornado.httpserver.HTTPServer(
+        app,
+        ssl_options=tls,
+        idle_connection_timeout=config.idle_timeout_s,
+        max_header_size=config.max_header_bytes,
+        max_body_size=_NO_LIMIT,
+    )
+
+    async def drain(timeout_s: float) -> bool:
+        """Tornado's server cannot tell idle connections from busy ones: it closes those that come to rest."""
+        stock.stop()
+        end = asyncio.get_running_loop().time() + timeout_s
+        while stock._connections and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - once in a life
+            await asyncio.sleep(0.01)
+        return not stock._connections
+
+    return stock, drain
+
+
+def _limits(config: Config) -> http1.Limits:
+    return http1.Limits(
+        target_bytes=config.max_target_bytes,
+        head_bytes=config.max_header_bytes,
+        body_bytes=_NO_LIMIT,
+        header_timeout_s=config.header_timeout_s,
+        idle_timeout_s=config.idle_timeout_s,
+        body_idle_timeout_s=config.body_timeout_s,
+        upload_grace_s=config.min_upload_grace_s,
+        min_upload_bytes_per_s=float(config.min_upload_rate_bytes_per_s),
+        max_connections=config.max_connections,
+    )
