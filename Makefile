@@ -4,6 +4,8 @@
 .PHONY: help run test check format clean
 
 PYTHON ?=
+# Most tests wait for a disk or a process: more at once than there are cores.
+JOBS ?= 4
 export PYTHON
 
 help:
@@ -20,7 +22,7 @@ run:
 
 test:
 	@./bootstrap.sh test
-	.venv/bin/python -m pytest $(TESTS)
+	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
 check:
 	@./bootstrap.sh test

@@ -1,12 +1,18 @@
-"""What tests of every folder share."""
+"""What tests of every folder share: a data directory that is checked against the rules, a real server."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from tornado.ioloop import IOLoop
+
+from tests.support.processes import Process, Server
+from tests.support.rules import DataDirectory
+
+StartServer = Callable[..., Server]
 
 
 @pytest.fixture
@@ -17,3 +23,32 @@ def io_loop() -> Iterator[IOLoop]:
     yield loop
     asyncio.set_event_loop(None)
     loop.close(all_fds=True)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[DataDirectory]:
+    """A data directory, not made yet; checked against the design's rules when the test is over."""
+    made = DataDirectory(tmp_path / "data")
+    yield made
+    made.check()
+
+
+@pytest.fixture
+def start_server(data: DataDirectory) -> Iterator[StartServer]:
+    """Starts real servers on `data`: `start_server("--put-creates")`. They end with the test."""
+    started: list[Process] = []
+
+    def start(*flags: str, **options: dict[str, str]) -> Server:
+        server = Server(data.path, *flags, **options)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.end()
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> Server:
+    """A real server with default options, serving `data`."""
+    return start_server()

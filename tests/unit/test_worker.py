@@ -44,7 +44,7 @@ def fail() -> str | None:
 
 def stop() -> None:
     """A pass during which somebody stops the worker."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # not to another thread of the runner
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_long_pass_sees_the_stop_signal_and_its_pauses_end() -> None:
 
     def long_pass() -> None:
         seen.append(worker.should_stop())
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         seen.append(worker.should_stop())
         worker.pause(3600)
         worker.pause(3600)

@@ -1,0 +1,134 @@
+"""Real processes of the product, on a data directory of the test's own, with their logs kept."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parents[2]
+_SERVING = re.compile(r"serving \d+ blobs on (?:.*?):(\d+)(?=[, ])")
+
+
+def wait_for(condition: Callable[[], T], seconds: float = 30.0, what: str = "it") -> T:
+    """The first true value of `condition`. Fails the test after `seconds`: a bound, never a measurement."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
+        time.sleep(0.005)
+    return value
+
+
+class Process:
+    """`python -m services.<program>` on the directory `root`; options are flags. Its log is in `log`."""
+
+    def __init__(
+        self, program: str, root: Path | str, *flags: str, env: dict[str, str] | None = None
+    ) -> None:
+        self.program = program
+        self.root = Path(root)
+        self.log = self.root.parent / f"{self.root.name}.{program}.log"
+        self._flags = flags
+        self._env = env or {}
+        self.popen = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
+        environment |= {"PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull, **self._env}
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            return subprocess.Popen(
+                [sys.executable, "-m", f"services.{self.program}", "--dir", str(self.root), *self._flags],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def said(self) -> str:
+        """What this run logged so far."""
+        return self.log.read_bytes()[self._log_start :].decode()
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self.popen.kill()
+        self.popen.wait(30)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(30)
+
+    def restart(self) -> None:
+        """Start it again, on the same directory with the same flags."""
+        self.popen = self._start()
+
+    def end(self) -> None:
+        """For fixtures: stop it if it runs, by force where it does not end."""
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            try:
+                self.popen.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+
+
+class Server(Process):
+    """The server, listening on a free port of 127.0.0.1; returns once it serves."""
+
+    def __init__(self, root: Path | str, *flags: str, env: dict[str, str] | None = None) -> None:
+        self.port = 0
+        super().__init__("server", root, "-s", "127.0.0.1:0", *flags, env=env)
+        self.wait_until_serving()
+
+    def wait_until_serving(self) -> None:
+        """Wait for its line "serving ... on HOST:PORT"; sets `port`."""
+
+        def port() -> int:
+            assert self.popen.poll() is None, f"the server ended:\n{self.said()}"
+            found = _SERVING.search(self.said())
+            return int(found[1]) if found else 0
+
+        self.port = wait_for(port, what="the server's start")
+
+    def restart(self) -> None:
+        super().restart()
+        self.wait_until_serving()
+
+    def ask(
+        self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        """One request on a connection of its own. Raises OSError, http.client.HTTPException."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, target, body, headers or {})
+            answer = connection.getresponse()
+            return Answer(answer.status, dict(answer.getheaders()), answer.read())
+        finally:
+            connection.close()
+
+
+class Answer:
+    """Status, headers by lower-case name, body."""
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = {name.lower(): value for name, value in headers.items()}
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"{self.status} {self.headers} {self.body[:200]!r}"
