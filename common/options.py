@@ -200,7 +200,11 @@ class Config:
     log_format: str = _option(
         "text", "Logs", 'How a line is written to stderr: "text" or "json".', ALL, choices=("text", "json")
     )
-    access_log: bool = _option(False, "Logs", "Log every request.")
+    access_log: bool = _option(
+        False,
+        "Logs",
+        "A line a request on stdout: the combined format, then the seconds that it took.",
+    )
 
     # Flags of the workers alone: in no file, in no environment.
     once: bool = False

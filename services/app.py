@@ -9,12 +9,14 @@ from tornado.web import Application
 from common.config import Config
 from services.base_handler import UnknownHandler
 from services.handlers import BlobHandler, ListHandler
+from services.request_log import RequestLog
 from services.status import HealthHandler
 from services.store import Store
 
 
-def make_app(store: Store, config: Config) -> Application:
-    """The application that serves `store`. Handlers find both in their `initialize`."""
+def make_app(store: Store, config: Config, requests: RequestLog) -> Application:
+    """The application that serves `store`; it tells `requests` of each. Handlers find both of the first two
+    in their `initialize`."""
     shared: dict[str, Any] = {"store": store, "config": config}
     return Application(
         [
@@ -24,4 +26,5 @@ def make_app(store: Store, config: Config) -> Application:
         ],
         default_handler_class=UnknownHandler,
         default_handler_args=shared,
+        log_function=requests.handled,
     )

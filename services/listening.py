@@ -17,6 +17,7 @@ from common.config import host_and_port
 from common.errors import ConfigError
 from common.options import Config
 from services import http1
+from services.request_log import RequestLog
 
 _BACKLOG = 1024
 _NO_LIMIT = 1 << 62  # of bodies: the store has its own, per upload
@@ -52,12 +53,13 @@ Drain = Callable[[float], Awaitable[bool]]
 
 
 def make_server(
-    app: HTTPServerConnectionDelegate, config: Config
+    app: HTTPServerConnectionDelegate, config: Config, requests: RequestLog
 ) -> tuple[tornado.httpserver.HTTPServer, Drain]:
     """The HTTP server for `app`, as `http` in the configuration says, and how to drain it."""
     tls = tls_context(config)
     if config.http == "blobkeep":
         server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)
+        server.on_refused = requests.refused
         return server, server.drain
     stock = tornado.httpserver.HTTPServer(
         app,

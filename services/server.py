@@ -20,10 +20,12 @@ import uvloop
 from common import config, directory, durable, layout, lock, logs, process
 from common.errors import BlobkeepError, ConfigError
 from common.settle import settle
+from services.access_log import AccessLog
 from services.app import make_app
 from services.damage_socket import serve_reports
 from services.listening import listening_sockets, make_server
 from services.local_store import LocalStore
+from services.request_log import RequestLog
 
 log = logging.getLogger("server")
 
@@ -70,7 +72,8 @@ async def _run(options: config.Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     store = LocalStore(where, found, options, fail_stop)
-    server, drain = make_server(make_app(store, options), options)
+    requests = RequestLog(AccessLog() if options.access_log else None)
+    server, drain = make_server(make_app(store, options, requests), options, requests)
     server.add_sockets(sockets)
     reports = serve_reports(where.ours(layout.SOCKET_NAME), store)
     log.info(
@@ -87,6 +90,8 @@ async def _run(options: config.Config) -> int:
     reports.stop()
     await server.close_all_connections()
     await store.close()
+    if requests.access is not None:
+        requests.access.close()
     held.release()
     log.info("stopped")
     return exit_status

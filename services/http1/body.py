@@ -20,8 +20,8 @@ class Body:
         "_heard",
         "_left",
         "_limits",
-        "_received_bytes",
         "max_bytes",
+        "received_bytes",
         "timeout_s",
         "whole",
     )
@@ -30,7 +30,7 @@ class Body:
         self._limits = limits
         self._chunks = ChunkedDecoder(limits) if body_bytes == CHUNKED else None
         self._left = body_bytes
-        self._received_bytes = 0
+        self.received_bytes = 0
         self._began = self._heard = now
         self.max_bytes = limits.body_bytes  # the application may set this one and the next for its request
         self.timeout_s = limits.body_timeout_s
@@ -57,8 +57,8 @@ class Body:
         else:
             piece, rest = self._chunks.decode(data, self._limits.piece_bytes)
             self.whole = self._chunks.done
-        self._received_bytes += len(piece)
-        if self._received_bytes > self.max_bytes:
+        self.received_bytes += len(piece)
+        if self.received_bytes > self.max_bytes:
             self._refuse_size("chunked body too large")
         return piece, rest
 
@@ -86,7 +86,7 @@ class Body:
             raise Refusal(408, text, "Timeout reading body")
         if (
             elapsed_s > limits.upload_grace_s
-            and self._received_bytes < (elapsed_s - limits.upload_grace_s) * limits.min_upload_bytes_per_s
+            and self.received_bytes < (elapsed_s - limits.upload_grace_s) * limits.min_upload_bytes_per_s
         ):
             text = f"Send the body at {limits.min_upload_bytes_per_s:g} bytes a second or more."
             raise Refusal(408, text, "Timeout reading body: too slow")

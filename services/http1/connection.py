@@ -33,6 +33,7 @@ class Server(Protocol):
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate: ...
     def opened(self, connection: Connection) -> None: ...
     def on_close(self, server_conn: object) -> None: ...
+    def tell_refused(self, method: str, target: str, code: int, context: object) -> None: ...
 
 
 class Connection(Dialogue):
@@ -145,6 +146,9 @@ class Connection(Dialogue):
         """The answer was written. Within a call of the delegate, the caller of that goes on."""
         if exchange is self._exchange and not self._in_delegate and self._waiting is None:
             self._after_answer()
+
+    def _tell_refused(self, method: str, target: str, code: int) -> None:
+        self._server.tell_refused(method, target, code, self.context)
 
     # A request.
 

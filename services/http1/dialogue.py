@@ -48,6 +48,10 @@ class Dialogue(Channel):
         """Use what was received, as far as it goes now."""
         raise NotImplementedError
 
+    def _tell_refused(self, method: str, target: str, code: int) -> None:
+        """For whoever counts: we answered by ourselves. Empty texts where no head was read."""
+        raise NotImplementedError
+
     def _call(self, method: Callable[[], Awaitable[None] | None], then: Callable[[], None]) -> None:
         """Call the delegate, and `then` when what it returned is done. Lets HTTPInputError through."""
         self._in_delegate = True
@@ -137,6 +141,8 @@ class Dialogue(Channel):
         if exchange is None or not exchange.started:
             to_head = exchange is not None and exchange.head.start_line.method == "HEAD"
             retry_after_s = self._limits.retry_after_s if code == 503 else None
+            asked = None if exchange is None else exchange.head.start_line
+            self._tell_refused(asked.method if asked else "", asked.path if asked else "", code)
             self._write(refusal_bytes(code, text, with_body=not to_head, retry_after_s=retry_after_s))
         self._linger()
 

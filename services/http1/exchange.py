@@ -38,6 +38,7 @@ class Exchange(HTTPConnection):
     close_callback: Callable[[], None] | None = None
     body: Body | None = None  # to be read, if the request has one
     keep_alive = True  # decided when the answer starts
+    body_bytes_out = 0  # given to the transport; for whoever counts
     _chunked = False
     _left: int | None = None  # bytes of the declared Content-Length that are not written yet
 
@@ -132,8 +133,14 @@ class Exchange(HTTPConnection):
         else:
             connection.send(self, head)
             connection.send(self, body)
+        self.body_bytes_out = len(body)
         self.finished = True
         connection.answered(self)
+
+    @property
+    def body_bytes_in(self) -> int:
+        """How much of the request's body was taken so far."""
+        return self.body.received_bytes if self.body is not None else 0
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Called once if the client goes away between the end of the request and the end of the answer."""
@@ -175,6 +182,7 @@ class Exchange(HTTPConnection):
                 self._connection.abort()  # before the framing of the next answer is lost
                 raise HTTPOutputError("Tried to write more data than Content-Length")
             self._left -= len(chunk)
+        self.body_bytes_out += len(chunk)
         if self._chunked and chunk:  # an empty chunk would end the body
             return b"%x\r\n%b\r\n" % (len(chunk), chunk)
         return chunk

@@ -37,6 +37,9 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     limits: Limits
     draining: bool
     done: asyncio.Future[None]
+    # Called with method, target (both empty where no head was read), status and remote address for each
+    # answer that a connection gives by itself, the application having said nothing.
+    on_refused: Callable[[str, str, int, str], None] | None = None
 
     def initialize(
         self,
@@ -144,6 +147,11 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self._sweep_handle = None
         if isinstance(self.request_callback, HTTPServerConnectionDelegate):
             self.request_callback.on_close(server_conn)
+
+    def tell_refused(self, method: str, target: str, code: int, context: object) -> None:
+        """A connection answered by itself."""
+        if self.on_refused is not None:
+            self.on_refused(method, target, code, getattr(context, "remote_ip", "-"))
 
     def _sweep(self) -> None:
         """Check the time of all connections: one timer for all of them, none to set for each request."""

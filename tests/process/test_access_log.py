@@ -1,0 +1,41 @@
+"""The access log of a real server: a line a request on stdout, refusals of the connection itself included."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.processes import wait_for
+
+
+@pytest.mark.parametrize("http", ["blobkeep", "tornado"])
+def test_each_answer_is_a_line_with_its_bytes(start_server: StartServer, http: str) -> None:
+    server = start_server("--access-log", "--http", http)
+    assert server.ask("POST", "/store/a", b"12345", {"User-Agent": 'x" 500'}).status == 201
+    assert server.ask("GET", "/store/a").status == 200
+    assert server.ask("GET", "/store/%0a").status == 400
+    assert server.stop() == 0
+    said = server.said()
+    assert re.search(
+        r'127\.0\.0\.1 - - \[.*\] "POST /store/a HTTP/1\.1" 201 0 "-" "x\\x22 500" \d\.\d{6}\n', said
+    )
+    assert re.search(r'"GET /store/a HTTP/1\.1" 200 5 ', said)
+    assert re.search(r'"GET /store/%0a HTTP/1\.1" 400 \d+ ', said)
+
+
+def test_what_the_connection_refuses_is_a_line_too(start_server: StartServer) -> None:
+    server = start_server("--access-log", "--http", "blobkeep")
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /store/a HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n")
+        assert b" 400 " in client.recv(1000)
+    wait_for(lambda: re.search(r'\] "-" 400 0 "-" "-" 0\.000000\n', server.said()), what="the line")
+
+
+def test_it_is_off_unless_asked_for(start_server: StartServer) -> None:
+    server = start_server()
+    assert server.ask("GET", "/store/a").status == 404
+    assert server.stop() == 0
+    assert "/store/a" not in server.said()
