@@ -74,6 +74,10 @@ class Collector(Worker):
         seconds = time.monotonic() - began
         return f"removed={removed} freed_bytes={freed_bytes} errors={errors} in {seconds:.2f} s"
 
+    def close(self) -> None:
+        """Give the gc's lock back, so that another may take over. Its process's end does the same."""
+        self._lock.release()
+
     def _suspects(self) -> list[int]:
         hinted = self._take_hints()
         return [*hinted, *(i for i in self._slice() if self._may_have_changed(i))]

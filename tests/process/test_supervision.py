@@ -192,7 +192,7 @@ def _answers(supervisord: Supervisord) -> bool:
     assert supervisord.process.poll() is None, supervisord.log.read_text()
     try:
         return supervisord.ask() > 0
-    except ConnectionRefusedError:
+    except ConnectionError:  # refused; or reset, by a supervisord that closes its socket to reload
         return False
 
 

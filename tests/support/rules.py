@@ -64,7 +64,7 @@ def broken_rules(root: str, *, rotten: bool = False) -> list[str]:
         broken = [f"recovery is not idempotent: first {first}, then {again}"] if again.changed else []
         gc = Collector(where, 5.0, slice_folders=1 << 32)
         gc.run_once()
-        gc._lock.release()
+        gc.close()
         live = {blob.id: blob for blob in again.live.values()}
         broken += _modes(where)
         for blob_id in directory.ids_in(where):

@@ -1,0 +1,97 @@
+"""Imports go one way, and one module touches the disk: the syntax trees say so, not good will."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted([*ROOT.glob("common/*.py"), *ROOT.glob("services/**/*.py")])
+
+# Pure modules of common, lowest first: each imports only from those before it.
+ORDER = ["errors", "states", "checksum", "record", "layout", "durable", "blobdir", "directory", "journal"]
+ORDER += ["replay", "settle"]
+
+# What these import they may not: (importing module or package, forbidden module or package).
+FORBIDDEN = [
+    ("common", "services"),
+    ("common", "tornado"),
+    ("services.http1", "common"),  # the connection knows nothing of blobs
+    ("services.gc", "services.store"),
+    ("services.gc", "services.local_store"),
+    ("services.recovery", "services.store"),
+    ("services.recovery", "services.local_store"),
+    ("services.handlers", "services.local_store"),
+    ("services.base_handler", "services.local_store"),
+    ("services.store", "common.layout"),
+    ("services.store", "common.durable"),
+]
+
+# Calls that change the disk; `open` counts where its mode writes.
+WRITING = {
+    *("mkdir", "makedirs", "rename", "renames", "replace", "remove", "unlink", "rmdir", "removedirs"),
+    *("fsync", "fdatasync", "sync", "truncate", "ftruncate", "pwrite", "write", "writev", "link", "symlink"),
+    *("posix_fallocate", "mknod", "mkfifo", "chmod", "fchmod", "chown", "fchown", "copy_file_range"),
+}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that `path` imports at any depth, `from package import module` included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def is_in(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_one_way(path: Path) -> None:
+    name, imported = name_of(path), imports_of(path)
+    for importer, forbidden in FORBIDDEN:
+        if is_in(name, importer):
+            wrong = [found for found in imported if is_in(found, forbidden)]
+            assert not wrong, f"{name} must not import {forbidden}"
+    if name.startswith("common.") and name.split(".")[1] in ORDER:
+        below = ORDER[: ORDER.index(name.split(".")[1])]
+        inner = {found.split(".")[1] for found in imported if found.startswith("common.")}
+        assert not (inner & set(ORDER)) - set(below), f"{name} imports upwards"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_durable_changes_the_disk(path: Path) -> None:
+    if name_of(path) in ("common.durable", "services.supervision"):  # the latter opens its own stdout anew
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+            called = f"{function.value.id}.{function.attr}"
+            assert not (function.value.id == "os" and function.attr in WRITING), f"{path}: {called}"
+            assert function.value.id not in ("shutil", "tempfile"), f"{path}: {called}"
+            assert function.attr not in ("write_text", "write_bytes"), f"{path}: {called}"
+            if called == "os.open":
+                flags = ast.unparse(node.args[1])
+                assert "O_WRONLY" not in flags, f"{path}: {called}"
+                assert "O_RDWR" not in flags, f"{path}: {called}"
+        if isinstance(function, ast.Name) and function.id == "open":
+            mode = node.args[1] if len(node.args) > 1 else None
+            assert mode is None or ast.literal_eval(mode) in ("r", "rb"), path
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    too_long = {name_of(p): n for p in MODULES if (n := len(p.read_text().splitlines())) > 320}
+    assert not too_long
