@@ -15,8 +15,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from common import config, durable, logs, process
+import msgspec
+
+from common import config, durable, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
+from common.layout import Layout
+from common.self_report import LastPass, SelfReport
 
 log = logging.getLogger("worker")
 
@@ -32,9 +36,12 @@ W = TypeVar("W", bound="Worker")
 class Worker(ABC):
     """One worker. `name` is for logs; `interval_s` is from the begin of a pass to that of the next."""
 
-    def __init__(self, name: str, interval_s: float) -> None:
+    def __init__(self, name: str, interval_s: float, where: Layout | None = None) -> None:
         self.name = name
         self.interval_s = interval_s
+        self._tells_in = where  # the directory in which it tells of its passes, if in any
+        self.about_pass = LastPass(0.0, 0.0)  # what `run_once` says of itself
+        self.about_me: SelfReport | None = None  # in the loop alone
         self._failures = 0  # passes in a row that ended with an error
         self._last_error = ""
         self._stopping = False
@@ -42,6 +49,23 @@ class Worker(ABC):
     @abstractmethod
     def run_once(self) -> str | None:
         """One pass, strict: errors escape. Returns its log line, None where it did nothing worth one."""
+
+    def tell(self, seconds: float, *, failed: str = "") -> None:
+        """Write the self report after a pass. `failed`: why, if it ended with an error."""
+        report = self.about_me
+        if report is None or self._tells_in is None:
+            return
+        last = msgspec.structs.replace(self.about_pass, seconds=seconds, error=failed)
+        sums = report.totals
+        report.totals = self_report.Totals(
+            sums.passes + 1,
+            sums.failed_passes + bool(failed),
+            sums.removed + last.removed,
+            sums.freed_bytes + last.freed_bytes,
+            sums.errors + last.errors,
+        )
+        report.last = last
+        self_report.write(self._tells_in, report)
 
     def should_stop(self) -> bool:
         """True once a stop signal came: a long pass looks between two blobs, and returns."""
@@ -60,9 +84,12 @@ class Worker(ABC):
         The first of several equal errors in a row is logged with its traceback, the first pass that
         succeeds after them as a recovery.
         """
+        began = time.monotonic()
+        self.about_pass = LastPass(time.time(), 0.0)
         try:
             line = self.run_once()
         except Exception as err:
+            self.tell(time.monotonic() - began, failed=repr(err)[:300])
             self._failures += 1
             if repr(err) == self._last_error:
                 log.error("pass failed again, %d times in a row: %r", self._failures, err)
@@ -70,6 +97,7 @@ class Worker(ABC):
                 log.exception("pass failed")
             self._last_error = repr(err)
             return
+        self.tell(time.monotonic() - began)
         if self._failures:
             log.info("recovered after %d failed passes", self._failures)
             self._failures = 0
@@ -85,10 +113,15 @@ class Worker(ABC):
     def run_forever(self) -> None:
         """Pass after pass; returns after a stop signal. Only the main thread may call it."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+        if self._tells_in is not None:
+            self.about_me = self_report.begin(self._tells_in, self.name, self.interval_s)
         while not self._stopping:
             began = time.monotonic()
             self.guarded_pass()
             self.pause(self.period_s() - (time.monotonic() - began))
+        if self.about_me is not None and self._tells_in is not None:
+            self.about_me.stopped = True
+            self_report.write(self._tells_in, self.about_me)
 
 
 def run_worker(

@@ -18,9 +18,12 @@ import sys
 import time
 from collections.abc import Sequence
 
+import msgspec
+
 from common import blobdir, config, directory, durable, journal, layout, lock
 from common.errors import CorruptRecord
 from common.layout import Layout
+from common.self_report import MAX_NAMED, NamedBlob
 from common.states import State
 from common.worker import Worker, run_worker
 
@@ -37,7 +40,7 @@ class Collector(Worker):
     """One gc on one directory. `run_once` is one pass; it is safe to be killed at any instruction."""
 
     def __init__(self, where: Layout, interval_s: float, *, slice_folders: int = SLICE_FOLDERS) -> None:
-        super().__init__("gc", interval_s)
+        super().__init__("gc", interval_s, where)
         self._where = where
         self._slice_folders = slice_folders
         self._round: list[int] = []  # ids that this round has still to look at
@@ -54,6 +57,7 @@ class Collector(Worker):
             return None  # after a system crash the folders may be older than what was acknowledged
         began = time.monotonic()
         removed = freed_bytes = errors = 0
+        self._named: list[NamedBlob] = []
         freed_bytes += self._finish_leftovers()
         for blob_id in self._suspects():
             try:
@@ -69,6 +73,14 @@ class Collector(Worker):
                 break
         self._forget_hints()
         self.total_removed += removed
+        self.about_pass = msgspec.structs.replace(
+            self.about_pass,
+            found=removed + errors,
+            removed=removed,
+            freed_bytes=freed_bytes,
+            errors=errors,
+            named=tuple(self._named),
+        )
         if not removed and not errors and not freed_bytes:
             return None
         seconds = time.monotonic() - began
@@ -126,7 +138,10 @@ class Collector(Worker):
         if found.state is not State.FAILURE:
             return None
         log.debug("blob %d of %r: removing", blob_id, found.location)
-        return blobdir.collect(self._where, blob_id, found.seq)
+        freed = blobdir.collect(self._where, blob_id, found.seq)
+        if len(self._named) < MAX_NAMED:
+            self._named.append(NamedBlob(blob_id, found.location, f"removed, {freed} bytes freed"))
+        return freed
 
     def _finish_leftovers(self) -> int:
         """Remove what a gc that died left in DIR/.gone; the bytes freed."""

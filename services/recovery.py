@@ -14,8 +14,11 @@ import sys
 import time
 from collections.abc import Sequence
 
+import msgspec
+
 from common import config, directory, lock
 from common.layout import Layout
+from common.self_report import MAX_NAMED, NamedBlob, Scrub
 from common.settle import Settlement, settle
 from common.worker import Worker, run_worker
 from services import scrub
@@ -33,13 +36,15 @@ class Recovery(Worker):
     """One recovery worker. `run_once` is one pass: settle if nobody serves, then re-read for a while."""
 
     def __init__(self, where: Layout, interval_s: float, rate_bytes_per_s: float) -> None:
-        super().__init__("recovery", interval_s)
+        super().__init__("recovery", interval_s, where)
         self.where = where
         self._rate_bytes_per_s = rate_bytes_per_s
         self._lock = lock.StateLock(where.root, "recovery")
         self._round: list[int] = []
+        self._round_blobs = 0
         self._next_round_at = 0.0
         self._settled = False  # since a server was last seen
+        self._sums = Scrub()
 
     def run_once(self) -> str | None:
         """One pass; returns its log line, None where nothing happened."""
@@ -72,6 +77,7 @@ class Recovery(Worker):
         began = time.monotonic()
         if not self._round and began >= self._next_round_at:
             self._round = directory.ids_in(self.where)
+            self._round_blobs = len(self._round)
             random.shuffle(self._round)  # so that restarts do not starve the tail
             self._next_round_at = began + ROUND_PAUSE_S
         tally = scrub.Tally()
@@ -79,7 +85,26 @@ class Recovery(Worker):
             damage = scrub.check_blob(self.where, self._round.pop(), tally, self._slow_down)
             if damage is not None:
                 self.report(damage)
+        self._keep(tally)
         return tally
+
+    def _keep(self, tally: scrub.Tally) -> None:
+        """For the self report: the sums, how far the round is, what was found damaged."""
+        sums = self._sums
+        self._sums = Scrub(
+            sums.checked + tally.checked,
+            sums.checked_bytes + tally.checked_bytes,
+            sums.damaged + len(tally.damaged),
+            self._round_blobs if self._round else 0,
+            len(self._round),
+            time.time() + self._next_round_at - time.monotonic(),
+        )
+        named = (NamedBlob(d.id, d.location, f"damaged: {d.reason}") for d in tally.damaged[:MAX_NAMED])
+        self.about_pass = msgspec.structs.replace(
+            self.about_pass, found=len(tally.damaged), named=tuple(named)
+        )
+        if self.about_me is not None:
+            self.about_me.scrub = self._sums
 
     def _slow_down(self, read_bytes: int) -> None:
         self.pause(read_bytes / self._rate_bytes_per_s)

@@ -1,0 +1,143 @@
+"""What each process writes about itself: DIR/.status/<name>.json. A hint, never truth.
+
+Replaced atomically and not synced, once a pass: nothing depends on it, and a full disk only makes it old.
+Whoever reads it asks the kernel whether the process that wrote it still lives (`is_alive`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+
+import msgspec
+
+from common import durable, layout
+from common.layout import Layout
+
+log = logging.getLogger(__name__)
+
+PROCESSES = ("server", "gc", "recovery")
+MAX_NAMED = 20  # blobs named in one report: enough for a feed, small enough to write every few seconds
+
+
+class NamedBlob(msgspec.Struct, frozen=True):
+    """A blob that a pass removed or found damaged. `location` is None where its state cannot be read."""
+
+    id: int
+    location: str | None
+    text: str = ""
+
+
+class LastPass(msgspec.Struct, frozen=True):
+    """A pass that ended. `began_s`: Unix time; `found`: blobs it had to act on; `named`: some of them."""
+
+    began_s: float
+    seconds: float
+    found: int = 0
+    removed: int = 0
+    freed_bytes: int = 0
+    errors: int = 0
+    error: str = ""  # why the pass failed as a whole
+    named: tuple[NamedBlob, ...] = ()
+
+
+class Scrub(msgspec.Struct, frozen=True):
+    """Re-reading: sums since the start of the process, and how far its round over all blobs is.
+
+    `round_blobs` is 0 between two rounds; the next begins at `next_round_s` (Unix time).
+    """
+
+    checked: int = 0
+    checked_bytes: int = 0
+    damaged: int = 0
+    round_blobs: int = 0
+    round_left: int = 0
+    next_round_s: float = 0.0
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Sums since the start of the process."""
+
+    passes: int = 0
+    failed_passes: int = 0
+    removed: int = 0
+    freed_bytes: int = 0
+    errors: int = 0
+
+
+class SelfReport(msgspec.Struct):
+    """One file. `start_ticks`: when the kernel says that the process started; with the pid, who it is.
+
+    `starts` counts the starts in this directory, `crashes` those after which the process did not say that
+    it stops. `written_s`: Unix time of this report; the next comes within `interval_s` and one pass.
+    """
+
+    name: str
+    pid: int
+    start_ticks: int
+    started_s: float
+    interval_s: float
+    starts: int = 1
+    crashes: int = 0
+    stopped: bool = False
+    written_s: float = 0.0
+    last: LastPass | None = None
+    totals: Totals = Totals()
+    scrub: Scrub | None = None
+
+
+def path_of(where: Layout, name: str) -> str:
+    """The file of the process `name`."""
+    return f"{where.ours(layout.STATUS_NAME)}/{name}.json"
+
+
+def begin(where: Layout, name: str, interval_s: float) -> SelfReport:
+    """The first report of this process, which counts the earlier ones; writes it."""
+    pid = os.getpid()
+    report = SelfReport(name, pid, start_ticks(pid) or 0, time.time(), interval_s)
+    before = read(where, name)
+    if before is not None:
+        report.starts = before.starts + 1
+        report.crashes = before.crashes + (not before.stopped)
+    with contextlib.suppress(FileExistsError, FileNotFoundError):
+        durable.make_folder(where.ours(layout.STATUS_NAME))
+    write(where, report)
+    return report
+
+
+def write(where: Layout, report: SelfReport) -> None:
+    """Replace the file. What keeps it from being written is said in detail logs alone: it is only a hint."""
+    report.written_s = time.time()
+    try:
+        durable.replace(path_of(where, report.name), msgspec.json.encode(report), synced=False)
+    except OSError as err:
+        log.debug("no self report: %s", err)
+
+
+def read(where: Layout, name: str) -> SelfReport | None:
+    """The last report of the process `name`; None where there is none that parses."""
+    try:
+        with open(path_of(where, name), "rb") as file:
+            return msgspec.json.decode(file.read(), type=SelfReport)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def is_alive(report: SelfReport) -> bool:
+    """True while the very process that wrote it runs: its pid may be another's by now."""
+    return not report.stopped and start_ticks(report.pid) == report.start_ticks
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process started, in the kernel's ticks since boot; None where none of that pid runs.
+
+    Not its time of day, which changes when the clock is set.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
