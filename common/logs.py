@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from types import TracebackType
+from typing import Protocol
 
 REPEAT_WINDOW_S = 10.0
 _MAX_REMEMBERED = 1000  # different texts within one window; beyond that, the oldest are forgotten
@@ -32,6 +33,21 @@ def setup(process: str, *, debug: bool, log_format: str) -> None:
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+
+
+class Stream(Protocol):
+    """What log lines are written to."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+
+def divert(stream: Stream) -> None:
+    """Write to `stream` from now on: above a progress bar, or to stderr again."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            handler.setStream(stream)
 
 
 class LineFormatter(logging.Formatter):

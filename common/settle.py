@@ -71,7 +71,7 @@ def settle(
 ) -> Settlement:
     """Decide what every folder under DIR is, and make it so. Needs the state lock, unless `dry_run`.
 
-    `progress` is called with (done, all) now and then. With `dry_run` nothing on disk changes and the
+    `progress` is called with (done, all) before every folder. With `dry_run` nothing on disk changes and the
     result says what would. Raises OSError where DIR cannot be listed, SyncFailed where a sync fails; what
     cannot be changed for another reason (a full disk, say) is logged, not served, and left as it is.
     """
@@ -81,7 +81,7 @@ def settle(
         replay(where)
     ids, run.result.foreign = directory.names_in(where)
     for done, blob_id in enumerate(ids):
-        if progress is not None and done % 1000 == 0:
+        if progress is not None:
             progress(done, len(ids))
         run.look_at(blob_id)
     run.know_the_quarantined()

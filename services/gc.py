@@ -24,6 +24,7 @@ from common import blobdir, config, directory, durable, journal, layout, lock
 from common.errors import CorruptRecord
 from common.layout import Layout
 from common.self_report import MAX_NAMED, NamedBlob
+from common.progress import Progress
 from common.states import State
 from common.worker import Worker, run_worker
 
@@ -59,18 +60,21 @@ class Collector(Worker):
         removed = freed_bytes = errors = 0
         self._named: list[NamedBlob] = []
         freed_bytes += self._finish_leftovers()
-        for blob_id in self._suspects():
-            try:
-                freed = self._collect_if_failed(blob_id)
-            except OSError as err:
-                errors += 1
-                log.error("blob %d: could not be removed: %s", blob_id, err)
-                continue
-            if freed is not None:
-                removed += 1
-                freed_bytes += freed
-            if self.should_stop():
-                break
+        suspects = self._suspects()
+        with Progress("gc pass", "folders") as progress:
+            for done, blob_id in enumerate(suspects):
+                progress(done, len(suspects))
+                try:
+                    freed = self._collect_if_failed(blob_id)
+                except OSError as err:
+                    errors += 1
+                    log.error("blob %d: could not be removed: %s", blob_id, err)
+                    continue
+                if freed is not None:
+                    removed += 1
+                    freed_bytes += freed
+                if self.should_stop():
+                    break
         self._forget_hints()
         self.total_removed += removed
         self.about_pass = msgspec.structs.replace(

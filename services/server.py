@@ -19,6 +19,7 @@ import uvloop
 
 from common import config, directory, durable, layout, lock, logs, process
 from common.errors import BlobkeepError, ConfigError
+from common.progress import Progress
 from common.settle import settle
 from services.access_log import AccessLog
 from services.app import make_app
@@ -54,7 +55,8 @@ async def _run(options: config.Config) -> int:
         held = lock.StateLock(directory.make_root(options.dir), "server")
         await asyncio.to_thread(held.acquire, options.lock_wait_s)
         where = directory.open_directory(options.dir, options.id_bits, owner=True)
-        found = await asyncio.to_thread(settle, where)
+        with Progress("recovery", "folders") as progress:
+            found = await asyncio.to_thread(settle, where, progress=progress)
         log.info("recovered: %s", found)
         sockets = listening_sockets(options)
     except (BlobkeepError, OSError) as err:
