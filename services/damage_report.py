@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import socket
 
@@ -10,6 +11,8 @@ import msgspec
 
 from common import layout
 from common.layout import Layout
+
+log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 10.0
 
@@ -44,3 +47,12 @@ def report_damage(where: Layout, blob_id: int, seq: int, reason: str) -> bool:
     if status not in (200, 404):
         raise ConnectionError(f"the server answered {status}")
     return status == 200
+
+
+def tell_server(where: Layout, blob_id: int, location: str | None, seq: int, reason: str) -> None:
+    """`report_damage`, with the damage logged, and that nobody could be told."""
+    log.error("blob %d of %r: damaged: %s", blob_id, location, reason)
+    try:
+        report_damage(where, blob_id, seq, reason)
+    except OSError as err:
+        log.error("blob %d: no server to tell: %s", blob_id, err)

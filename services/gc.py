@@ -23,8 +23,8 @@ import msgspec
 from common import blobdir, config, directory, durable, journal, layout, lock
 from common.errors import CorruptRecord
 from common.layout import Layout
-from common.self_report import MAX_NAMED, NamedBlob
 from common.progress import Progress
+from common.self_report import MAX_NAMED, NamedBlob
 from common.states import State
 from common.worker import Worker, run_worker
 

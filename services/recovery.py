@@ -18,11 +18,13 @@ import msgspec
 
 from common import config, directory, lock
 from common.layout import Layout
+from common.progress import Progress
 from common.self_report import MAX_NAMED, NamedBlob, Scrub
 from common.settle import Settlement, settle
 from common.worker import Worker, run_worker
 from services import scrub
-from services.damage_report import report_damage
+from services.check import check
+from services.damage_report import tell_server
 
 log = logging.getLogger("recovery")
 
@@ -30,6 +32,8 @@ log = logging.getLogger("recovery")
 ROUND_PAUSE_S = 24 * 3600.0
 # How long one pass re-reads at the most, so that a server's death is noticed soon.
 PASS_S = 5.0
+# How often a round says how far it is: it takes hours.
+SCRUB_LINE_EVERY_S = 300.0
 
 
 class Recovery(Worker):
@@ -43,6 +47,8 @@ class Recovery(Worker):
         self._round: list[int] = []
         self._round_blobs = 0
         self._next_round_at = 0.0
+        self._round_tally = scrub.Tally()
+        self._progress = _scrub_progress()
         self._settled = False  # since a server was last seen
         self._sums = Scrub()
 
@@ -66,7 +72,8 @@ class Recovery(Worker):
             if self._settled:
                 return None
             where = directory.open_directory(self.where.root, self.where.id_bits, owner=True)
-            settlement = settle(where)
+            with Progress("recovery", "folders") as progress:
+                settlement = settle(where, progress=progress)
             self._settled = True
             return settlement
         finally:
@@ -80,11 +87,18 @@ class Recovery(Worker):
             self._round_blobs = len(self._round)
             random.shuffle(self._round)  # so that restarts do not starve the tail
             self._next_round_at = began + ROUND_PAUSE_S
+            self._round_tally = scrub.Tally()
+            self._progress = _scrub_progress()
         tally = scrub.Tally()
+        was_under_way = bool(self._round)
         while self._round and time.monotonic() - began < seconds and not self.should_stop():
+            self._progress(self._round_blobs - len(self._round), self._round_blobs)
             damage = scrub.check_blob(self.where, self._round.pop(), tally, self._slow_down)
             if damage is not None:
-                self.report(damage)
+                tell_server(self.where, damage.id, damage.location, damage.seq, damage.reason)
+        self._round_tally.add(tally)
+        if was_under_way and not self._round and self._round_tally.checked:
+            log.info("scrub round: %s", self._round_tally)
         self._keep(tally)
         return tally
 
@@ -109,13 +123,9 @@ class Recovery(Worker):
     def _slow_down(self, read_bytes: int) -> None:
         self.pause(read_bytes / self._rate_bytes_per_s)
 
-    def report(self, damage: scrub.Damage) -> None:
-        """The server owns the state: it stops serving the blob and quarantines it."""
-        log.error("blob %d of %r: damaged: %s", damage.id, damage.location, damage.reason)
-        try:
-            report_damage(self.where, damage.id, damage.seq, damage.reason)
-        except OSError as err:
-            log.error("blob %d: no server to tell: %s", damage.id, err)
+
+def _scrub_progress() -> Progress:
+    return Progress("scrub", "blobs", every_s=SCRUB_LINE_EVERY_S, bar=False)
 
 
 def check_once(where: Layout, *, dry_run: bool) -> int:
@@ -124,35 +134,10 @@ def check_once(where: Layout, *, dry_run: bool) -> int:
     Returns the exit status: 1 if anything is damaged, in place or in quarantine, else 0. With `dry_run`
     nothing changes, and nothing is reported to a server.
     """
-    worker = Recovery(where, 0.0, float("inf"))
-    settlement = worker.settle_if_free() if not dry_run else None
-    serving = settlement is None and not dry_run
-    if settlement is None:
-        settlement = settle(where, dry_run=True)
-    tally = scrub.Tally()
-    ids = directory.ids_in(where)
-    for blob_id in ids:
-        damage = scrub.check_blob(where, blob_id, tally, lambda read_bytes: None)
-        if damage is not None and serving:
-            worker.report(damage)
-    lines = [
-        ("blobs served", len(settlement.live)),
-        ("bytes re-read", tally.checked_bytes),
-        ("in Failure, for the gc", len(settlement.failures)),
-        ("interrupted, settled", settlement.interrupted),
-        ("superseded, settled", settlement.superseded),
-        ("adopted from the original server", settlement.adopted),
-        ("never complete, removed", settlement.removed),
-        ("foreign names, left alone", len(settlement.foreign)),
-        ("damaged", len(tally.damaged)),
-        ("quarantined now", len(settlement.quarantined)),
-        ("quarantined before", len(settlement.damaged)),
-    ]
-    table = [f"{name:34} {count:>14,}" for name, count in lines]
-    table += [f"damaged: blob {d.id} of {d.location!r}: {d.reason}" for d in tally.damaged]
-    table += [f"quarantined: blob {blob_id}: {reason}" for blob_id, reason in settlement.quarantined]
-    sys.stdout.write("\n".join(table) + "\n")
-    return 1 if tally.damaged or settlement.quarantined or settlement.damaged else 0
+    report = check(where, dry_run=dry_run)
+    table = [f"{name:34} {count:>14,}" for name, count in report.lines()]
+    sys.stdout.write("\n".join([*table, *report.damage()]) + "\n")
+    return 0 if report.is_well else 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -33,6 +33,12 @@ class Tally:
     checked_bytes: int = 0
     damaged: list[Damage] = field(default_factory=list)
 
+    def add(self, other: Tally) -> None:
+        """Count what `other` counts, too."""
+        self.checked += other.checked
+        self.checked_bytes += other.checked_bytes
+        self.damaged += other.damaged
+
     def __str__(self) -> str:
         return f"checked={self.checked} checked_bytes={self.checked_bytes} damaged={len(self.damaged)}"
 
