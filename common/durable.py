@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 
 from common.errors import SyncFailed
@@ -19,6 +20,16 @@ _FOLDER_MODE = 0o700
 
 _syncs = True  # see trade_safety_for_speed
 _libc = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def _no_renameat2(*_: object) -> int:
+    ctypes.set_errno(errno.ENOSYS)
+    return -1
+
+
+_renameat2 = getattr(_libc, "renameat2", _no_renameat2)  # not every libc has it
 
 
 def trade_safety_for_speed() -> None:
@@ -136,6 +147,21 @@ def sync_folder(path: str) -> None:
 def rename(old: str, new: str) -> None:
     """Rename, atomically replacing a file (or an empty folder by a folder)."""
     os.rename(old, new)
+
+
+def exchange(new: str, old: str) -> None:
+    """Let two files of one folder change places, atomically: `old` then names what `new` named.
+
+    For where `old` is there and what it held may stay behind under `new`. To rename over a file makes ext4
+    write the new one out at once (auto_da_alloc): 90 µs, against 3. A file system that cannot exchange
+    renames; then nothing stays behind.
+    """
+    if _renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _RENAME_EXCHANGE) == 0:
+        return
+    error = ctypes.get_errno()
+    if error not in (errno.EINVAL, errno.ENOSYS, errno.ENOENT):
+        raise OSError(error, os.strerror(error), old)
+    os.rename(new, old)
 
 
 def remove_file(path: str) -> None:

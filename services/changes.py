@@ -91,10 +91,10 @@ class Change:
             self._undo = [self._unpublish]  # the folder is a blob's now: not to be discarded any more
 
     def retire(self) -> None:
-        """Rename the old blob's Failure state into place."""
+        """Give the old blob's Failure state its name; what it said before stays behind for the gc."""
         if self.failure is not None:
             state = self.where.state(self.failure.id)
-            durable.rename(state + ".tmp", state)
+            durable.exchange(state + ".tmp", state)
         if self.released is not None:
             with contextlib.suppress(FileNotFoundError):  # an operator dropped it meanwhile
                 blobdir.release(self.where, *self.released)

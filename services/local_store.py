@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -22,7 +22,6 @@ from common.errors import (
     BlobkeepError,
     Busy,
     CorruptRecord,
-    NoSpace,
     NotFound,
     SyncFailed,
     TooLarge,
@@ -33,11 +32,13 @@ from common.layout import Layout
 from common.settle import Settlement
 from services.changes import Change, Draft
 from services.committer import Committer
+from services.free_space import FreeSpace
 from services.ids import Ids, Sequence
 from services.journaling import Journaling
 from services.local_reading import LocalReading
 from services.local_upload import LocalUpload
 from services.maps import DAMAGED_TEXT, Damaged, Maps
+from services.orders import Orders
 from services.store import Blob, Condition, Counts, Description, Page
 from services.views import description, served
 
@@ -57,7 +58,7 @@ class LocalStore:
         self.where = where
         self.small_body_bytes = config.small_body_bytes
         self.max_blob_bytes = config.max_blob_size_bytes
-        self._min_free_bytes = config.min_free_space_bytes
+        self._space = FreeSpace(where.root, config.min_free_space_bytes)
         self._max_uploads = config.max_uploads
         damaged = {at: Damaged(n.id, n.seq, n.reason, name, n) for at, (name, n) in found.damaged.items()}
         self._maps = Maps(map(served, found.live.values()), damaged)
@@ -67,7 +68,7 @@ class LocalStore:
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
         self._committer = Committer(where, _journaling(where, config.sync), self.stop_for)
         self._uploads: set[LocalUpload] = set()
-        self._orders: dict[str, tuple[asyncio.Lock, int]] = {}  # a lock, and how many want it
+        self._orders = Orders()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- reading ---
@@ -138,7 +139,7 @@ class LocalStore:
             raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
         if len(self._uploads) >= self._max_uploads:
             raise Busy(f"{self._max_uploads} uploads are under way: try again in a moment.")
-        self._check_room(size or 0)
+        self._space.check(size or 0)
 
     async def begin(
         self, location: str, condition: Condition, media_type: str, encoding: str, size: int | None
@@ -170,7 +171,7 @@ class LocalStore:
         self, location: str, condition: Condition, draft: Draft | None
     ) -> tuple[Blob | None, bool]:
         """One write: judged, made durable, shown; nobody else's write of the location comes in between."""
-        async with self._order(location):
+        async with self._orders.of(location):
             old: Blob | None = self._maps.by_location.get(location)
             damaged = self._maps.damaged.get(location)
             condition(old, damaged is not None)
@@ -196,7 +197,7 @@ class LocalStore:
 
     async def check_writable(self) -> None:
         """See store.Store."""
-        self._check_room(0)
+        self._space.check(0)
 
     async def keep_house(self) -> None:
         """Now and then: make the reserve anew that a delete on a full disk used up."""
@@ -222,7 +223,7 @@ class LocalStore:
         return blob if blob is not None and blob.seq == seq else None
 
     async def _quarantine_soon(self, location: str) -> None:
-        async with self._order(location):
+        async with self._orders.of(location):
             damaged = self._maps.damaged.get(location)
             if damaged is not None and damaged.name is None:
                 with contextlib.suppress(BlobkeepError):  # logged where it was raised
@@ -247,27 +248,6 @@ class LocalStore:
         return moved
 
     # --- inside ---
-
-    @contextlib.asynccontextmanager
-    async def _order(self, location: str) -> AsyncIterator[None]:
-        """The place of one write in the location's order; held until it is durable and visible."""
-        lock, wanted = self._orders.get(location) or (asyncio.Lock(), 0)
-        self._orders[location] = (lock, wanted + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, wanted = self._orders[location]
-            if wanted == 1:
-                del self._orders[location]
-            else:
-                self._orders[location] = (lock, wanted - 1)
-
-    def _check_room(self, size: int) -> None:
-        disk = os.statvfs(self.where.root)
-        free_bytes = disk.f_bavail * disk.f_frsize
-        if free_bytes - size < self._min_free_bytes:
-            raise NoSpace("The disk has no room for this body: delete blobs or add space, then try again.")
 
     async def _in_thread(self, step: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.threads, step, *args)
