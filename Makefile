@@ -1,7 +1,7 @@
 # Blobkeep: `make run` starts it, `make test` tests it. Nothing needs to be installed before but Python 3.11, git and make.
 # Options of the server may be given to make: make run BLOBKEEP_LISTEN=127.0.0.1:8080 BLOBKEEP_DIR=/srv/blobs
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clean
+.PHONY: help run test slow check format clean
 
 PYTHON ?=
 # Most tests wait for a disk or a process: more at once than there are cores.
@@ -11,6 +11,7 @@ export PYTHON
 help:
 	@echo 'make run      set up .venv, start Blobkeep in the foreground on ./data and port 7777'
 	@echo 'make test     set up what the tests need, run them (make test TESTS=tests/unit for some)'
+	@echo 'make slow      the tests that take minutes, left out of make test'
 	@echo 'make check    format, lint and type checks'
 	@echo 'make format   format the code'
 	@echo 'make clean    remove .venv and what tools left; never ./data'
@@ -23,6 +24,10 @@ run:
 test:
 	@./bootstrap.sh test
 	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+
+slow:
+	@./bootstrap.sh test
+	.venv/bin/python -m pytest -m slow $(TESTS)
 
 check:
 	@./bootstrap.sh test
