@@ -36,6 +36,14 @@ class BadRequest(BlobkeepError):
     """The request itself is wrong; repeating it as it is cannot succeed."""
 
 
+class Unauthorized(BlobkeepError):
+    """Nobody says who asks, or a secret is unknown. Not said: which part of it is wrong."""
+
+
+class Forbidden(BlobkeepError):
+    """Who asks is known, and may not do this."""
+
+
 class BadLocation(BadRequest):
     """The location is empty, too long, not UTF-8, or has a segment or character that is refused."""
 

@@ -191,7 +191,8 @@ class Config:
     auth_file: str = _option(
         "",
         "Access",
-        "File of hashed tokens and users, readable by its owner alone. Empty: everyone may do everything.",
+        "File of hashed tokens and users (docs/access.md), readable by its owner alone. "
+        "Empty: everyone may do everything.",
     )
     tls_cert: str = _option("", "Access", "Certificate chain (PEM). With tls_key, the server speaks TLS.")
     tls_key: str = _option("", "Access", "Private key (PEM) of tls_cert.")

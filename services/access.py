@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from common.errors import BadRequest, Busy, Forbidden, Unauthorized
+from common.errors import Busy, Forbidden, Unauthorized
 from services.http_credentials import Credentials, parse_authorization
 from services.http_listing import parse_listing
 from services.http_locations import parse_location, split_listing
@@ -113,8 +113,10 @@ class Access:
         if self.is_open:
             return True
         client = self._right.get(self._digest(authorization)) if authorization else None
-        return client is not None and (client.may_update or method in READS) and (
-            client.refusal(method, location) is None
+        return (
+            client is not None
+            and (client.may_update or method in READS)
+            and (client.refusal(method, location) is None)
         )
 
     async def identify(self, authorization: str | None) -> Client:

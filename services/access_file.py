@@ -1,4 +1,7 @@
-"""The file of `auth_file`: who may do what. Reads and checks it; `python -m services.access_file` adds to it."""
+"""The access file, named by the option `auth_file`: who may do what. Reads and checks it, and adds to it.
+
+`python -m services.access_file add FILE NAME` makes an entry; HEADER describes the format.
+"""
 
 from __future__ import annotations
 
@@ -40,25 +43,31 @@ _TOKEN_BYTES = 32
 def load(path: str) -> list[Client]:
     """The clients in the file at `path`. Raises ConfigError: one sentence that names file and client."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not hold us up
+        with open(path, "rb", opener=_open_at_once) as file:
+            _check_owner(path, os.fstat(file.fileno()))
+            content = file.read()
     except OSError as err:
         raise ConfigError(f"auth_file: {path} cannot be read: {err.strerror}.") from err
-    with open(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"auth_file: {path} is not a file.")
-        if found.st_mode & 0o077:
-            raise ConfigError(
-                f"auth_file: others may read or write {path} (mode {stat.S_IMODE(found.st_mode):04o}), "
-                f"which would give them its rights: chmod 600 {path}"
-            )
-        if found.st_uid not in (0, os.geteuid()):
-            raise ConfigError(f"auth_file: {path} belongs to another user: chown it to the server's.")
-        content = file.read()
     try:
         return parse(content.decode())
     except ValueError as err:
         raise ConfigError(f"auth_file: {path}: {err}.") from err
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO must not hold us up
+
+
+def _check_owner(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"auth_file: {path} is not a file.")
+    if found.st_mode & 0o077:
+        raise ConfigError(
+            f"auth_file: others may read or write {path} (mode {stat.S_IMODE(found.st_mode):04o}), "
+            f"which would give them its rights: chmod 600 {path}"
+        )
+    if found.st_uid not in (0, os.geteuid()):
+        raise ConfigError(f"auth_file: {path} belongs to another user: chown it to the server's.")
 
 
 def parse(text: str) -> list[Client]:
@@ -145,7 +154,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.access_file", description=__doc__)
-    add = parser.add_subparsers(required=True).add_parser("add", help="add a client, make the file if need be")
+    add = parser.add_subparsers(required=True).add_parser(
+        "add", help="add a client, make the file if need be"
+    )
     add.add_argument("file", help="what the option auth_file names")
     add.add_argument("name")
     add.add_argument("--role", choices=list(Role), default=str(Role.READ_WRITE))

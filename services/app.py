@@ -7,6 +7,7 @@ from typing import Any
 from tornado.web import Application
 
 from common.config import Config
+from services.access import Access
 from services.base_handler import UnknownHandler
 from services.handlers import BlobHandler, ListHandler
 from services.request_log import RequestLog
@@ -14,10 +15,12 @@ from services.status import HealthHandler
 from services.store import Store
 
 
-def make_app(store: Store, config: Config, requests: RequestLog) -> Application:
-    """The application that serves `store`; it tells `requests` of each. Handlers find both of the first two
-    in their `initialize`."""
-    shared: dict[str, Any] = {"store": store, "config": config}
+def make_app(store: Store, config: Config, requests: RequestLog, access: Access) -> Application:
+    """The application that serves `store` to whom `access` admits; it tells `requests` of each request.
+
+    Handlers find store, configuration and access in their `initialize`.
+    """
+    shared: dict[str, Any] = {"store": store, "config": config, "access": access}
     return Application(
         [
             (r"/healthz", HealthHandler, shared),
@@ -27,4 +30,5 @@ def make_app(store: Store, config: Config, requests: RequestLog) -> Application:
         default_handler_class=UnknownHandler,
         default_handler_args=shared,
         log_function=requests.handled,
+        cross_origin_protection=True,  # no page of another site, or stored here, makes a browser write
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tornado.iostream import StreamClosedError
-from tornado.web import stream_request_body
 
-from common.errors import AlreadyExists, BadRequest, BlobkeepError, NotFound
+from common.errors import AlreadyExists, BadRequest, BlobkeepError, Forbidden, NotFound
 from common.record import rfc3339
 from services import http_rules
 from services.base_handler import BaseHandler
@@ -17,7 +16,6 @@ DEFAULT_PAGE = 1000
 MAX_PAGE = 10_000
 
 
-@stream_request_body
 class BlobHandler(BaseHandler):
     """/store/{location}"""
 
@@ -25,7 +23,7 @@ class BlobHandler(BaseHandler):
     _upload: Upload | None = None
     _failure: BlobkeepError | None = None
 
-    async def prepare(self) -> None:
+    async def before_body(self) -> None:
         """Refuse what can be refused before the body comes: no 100 Continue is sent then."""
         path = self.request.path
         self.location = http_rules.parse_location(path[len("/store/") :])
@@ -49,6 +47,8 @@ class BlobHandler(BaseHandler):
         creates = self.request.method == "POST"
 
         def judge(blob: Blob | None, damaged: bool) -> None:
+            if not self.may_update and not creates and blob is not None:
+                raise Forbidden(f"{self.user} may create blobs, but not update this one: use another token.")
             if creates and blob is not None:
                 raise AlreadyExists("This blob is there already: update it with PUT, or delete it first.")
             if not creates and blob is None and not damaged and not self.config.put_creates:

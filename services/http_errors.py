@@ -9,6 +9,8 @@ from common import errors
 # Most specific first is not needed: the first class in an error's own ancestry that is listed decides.
 STATUS: dict[type[errors.BlobkeepError], int] = {
     errors.BadRequest: 400,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.AlreadyExists: 409,
     errors.PreconditionFailed: 412,
@@ -19,6 +21,11 @@ STATUS: dict[type[errors.BlobkeepError], int] = {
     errors.Busy: 503,
     errors.NoSpace: 507,
 }
+# RFC 9110, section 11.6.1: a line each, since few clients find the second challenge of one line.
+CHALLENGES = [
+    ("WWW-Authenticate", 'Basic realm="Blobkeep", charset="UTF-8"'),
+    ("WWW-Authenticate", 'Bearer realm="Blobkeep"'),
+]
 RETRY_AFTER_S = 5  # a pass of the gc: what is busy or full now may not be then
 
 
@@ -27,10 +34,12 @@ def status_of(err: errors.BlobkeepError) -> int:
     return next(STATUS[kind] for kind in type(err).__mro__ if kind in STATUS)
 
 
-def headers_of(err: errors.BlobkeepError) -> dict[str, str]:
-    """Header fields that the answer to `err` carries besides its type and length."""
+def headers_of(err: errors.BlobkeepError) -> list[tuple[str, str]]:
+    """Header fields that the answer to `err` carries besides its type and length, some more than once."""
+    if isinstance(err, errors.Unauthorized):
+        return CHALLENGES
     reclaiming = isinstance(err, errors.NoIdLeft) and err.reclaiming
-    return {"Retry-After": str(RETRY_AFTER_S)} if reclaiming or isinstance(err, errors.Busy) else {}
+    return [("Retry-After", str(RETRY_AFTER_S))] if reclaiming or isinstance(err, errors.Busy) else []
 
 
 def body(status: int, text: str) -> bytes:

@@ -45,6 +45,7 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
         context.load_cert_chain(config.tls_cert, config.tls_key)
     except (OSError, ssl.SSLError) as err:
         raise ConfigError(f"tls_cert or tls_key cannot be used: {err}.") from err
+    context.set_alpn_protocols(["http/1.1"])  # a client that could speak HTTP/2 learns so that we do not
     return context
 
 
@@ -53,10 +54,9 @@ Drain = Callable[[float], Awaitable[bool]]
 
 
 def make_server(
-    app: HTTPServerConnectionDelegate, config: Config, requests: RequestLog
+    app: HTTPServerConnectionDelegate, config: Config, requests: RequestLog, tls: ssl.SSLContext | None
 ) -> tuple[tornado.httpserver.HTTPServer, Drain]:
     """The HTTP server for `app`, as `http` in the configuration says, and how to drain it."""
-    tls = tls_context(config)
     if config.http == "blobkeep":
         server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)
         server.on_refused = requests.refused

@@ -88,6 +88,7 @@ class RequestLog:
             request.remote_ip or "-",
             request.headers,
             request.version,
+            getattr(handler, "user", "-"),
         )
 
     def refused(self, method: str, target: str, status: int, remote: str) -> None:

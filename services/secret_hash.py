@@ -31,9 +31,12 @@ _SCRYPT = re.compile(
 
 
 class SecretHash(Protocol):
-    """The hash of one secret. `slow`: `matches` takes too long for the event loop."""
+    """The hash of one secret."""
 
-    slow: bool
+    @property
+    def slow(self) -> bool:
+        """Whether `matches` takes too long for the event loop."""
+        ...
 
     def matches(self, secret: str) -> bool:
         """Whether `secret` is the one, in a time that does not depend on how much of it is right."""
@@ -68,9 +71,7 @@ class PasswordHash:
 
     def matches(self, secret: str) -> bool:
         """See SecretHash. Lets other threads run meanwhile."""
-        return hmac.compare_digest(
-            _scrypt(secret, self.salt, self.log_n, self.block, self.rounds), self.key
-        )
+        return hmac.compare_digest(_scrypt(secret, self.salt, self.log_n, self.block, self.rounds), self.key)
 
     def __str__(self) -> str:
         salt, key = (base64.b64encode(part).decode() for part in (self.salt, self.key))

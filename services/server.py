@@ -24,6 +24,7 @@ from common.settle import settle
 from services.access_log import AccessLog
 from services.app import make_app
 from services.damage_socket import serve_reports
+from services.entrance import Entrance, allow_many_descriptors
 from services.listening import listening_sockets, make_server
 from services.local_store import LocalStore
 from services.request_log import RequestLog
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return config.EXIT_USAGE
     logs.setup("server", debug=options.debug, log_format=options.log_format)
     process.die_with_parent()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
+    allow_many_descriptors()
     if options.sync == "none":
         log.warning("sync = none: acknowledged writes may be lost when the power or the system fails")
         durable.trade_safety_for_speed()
@@ -52,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _run(options: config.Config) -> int:
     began = time.monotonic()
     try:
+        entrance = Entrance(options)
         held = lock.StateLock(directory.make_root(options.dir), "server")
         await asyncio.to_thread(held.acquire, options.lock_wait_s)
         where = directory.open_directory(options.dir, options.id_bits, owner=True)
@@ -73,9 +77,11 @@ async def _run(options: config.Config) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, entrance.reload)
     store = LocalStore(where, found, options, fail_stop)
     requests = RequestLog(AccessLog() if options.access_log else None)
-    server, drain = make_server(make_app(store, options, requests), options, requests)
+    app = make_app(store, options, requests, entrance.access)
+    server, drain = make_server(app, options, requests, entrance.tls)
     server.add_sockets(sockets)
     reports = serve_reports(where.ours(layout.SOCKET_NAME), store)
     log.info(
@@ -84,6 +90,7 @@ async def _run(options: config.Config) -> int:
         " ".join(_address(s) for s in sockets),
         time.monotonic() - began,
     )
+    entrance.warn(sockets)
     found.live.clear()  # the maps hold them now
     await stopping.wait()
     log.info("stopping: requests under way may finish within %g s", options.drain_timeout_s)

@@ -1,0 +1,307 @@
+"""The decision on who may do what: roles, prefixes, and what is remembered of secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from common.errors import BadRequest, Busy, Forbidden, Unauthorized
+from services import access
+from services.access import Access, Client, Role
+from services.secret_hash import SecretHash, hash_password, hash_token
+
+R, A, W = Role.READ_ONLY, Role.APPEND_ONLY, Role.READ_WRITE
+
+
+def on_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Run a test on a loop of its own."""
+    return functools.wraps(test)(lambda: asyncio.run(test()))
+
+
+def client(name: str, role: Role = W, prefix: str = "", hash: SecretHash | None = None) -> Client:
+    return Client(name, role, prefix, hash or hash_token("token of " + name))
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def bearer(name: str) -> str:
+    return f"Bearer dG9rZW4_{name}"
+
+
+def with_tokens(*clients: Client) -> Access:
+    """An Access whose clients have the token that `bearer(name)` sends."""
+    return Access([Client(c.name, c.role, c.prefix, hash_token(f"dG9rZW4_{c.name}")) for c in clients])
+
+
+def may(client: Client, method: str, path: str, query: str = "") -> bool:
+    try:
+        client.check(method, path, query)
+    except Forbidden:
+        return False
+    return True
+
+
+def test_a_refusal_names_the_client_and_the_prefix() -> None:
+    with pytest.raises(Forbidden, match="ci may read, but not write"):
+        client("ci", R).check("PUT", "/store/a", "")
+    with pytest.raises(Forbidden, match="ci may create blobs, but neither update nor delete"):
+        client("ci", A).check("DELETE", "/store/a", "")
+    with pytest.raises(Forbidden, match="ci may only use what is under /store/team/"):
+        client("ci", W, "team/").check("GET", "/store/a", "")
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        (R, {"GET", "HEAD", "OPTIONS"}),
+        (A, {"GET", "HEAD", "OPTIONS", "POST", "PUT"}),
+        (W, {"GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "QUERY"}),
+    ],
+)
+def test_a_role_allows_these_methods_on_blobs_and_no_others(role: Role, allowed: set[str]) -> None:
+    methods = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "QUERY"]
+    for prefix, path in (("", "/store/a"), ("a/", "/store/a/b")):
+        who = client("ci", role, prefix)
+        assert {m for m in methods if may(who, m, path)} == allowed
+    assert client("ci", role).may_update == (role is W)
+
+
+def test_only_those_who_may_update_write_what_is_not_a_blob() -> None:
+    for path in ("/", "/metrics", "/blobs/1", "/events", "/store"):
+        assert may(client("w"), "POST", path)
+        assert not may(client("a", A), "POST", path)
+        assert not may(client("r", R), "POST", path)
+        assert may(client("r", R), "GET", path)
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "allowed"),
+    [
+        ("/store/team/a", "", True),
+        ("/store/team/a/b?", "", True),
+        ("/store/te%61m/a", "", True),
+        ("/store/team%2Fa", "", True),
+        ("/store/team%252Fa", "", False),
+        ("/store/team", "", False),
+        ("/store/teams/a", "", False),
+        ("/store/other/a", "", False),
+        ("/store/Team/a", "", False),
+        ("/store/other/team/a", "", False),
+        ("/store/team/", "", True),
+        ("/store/team/x/", "", True),
+        ("/store/other/", "", False),
+        ("/store/", "", False),
+        ("/store/", "prefix=team/", True),
+        ("/store/", "prefix=team%2Fx", True),
+        ("/store/", "prefix=team", False),
+        ("/store/", "prefix=", False),
+        ("/store/", "after=team/", False),
+        ("/store/", "delimiter=/", False),
+        ("/store/", "prefix=team/&after=z", True),
+        ("/", "", False),
+        ("/metrics", "", False),
+        ("/blobs/", "", False),
+        ("/blobs/7", "", False),
+        ("/events", "", False),
+        ("/store", "", False),
+        ("/nothing", "prefix=team/", False),
+        ("/healthz", "", False),  # public: nobody is asked there
+    ],
+)
+def test_a_prefix_limits_blobs_and_listings_and_shuts_out_the_rest(
+    path: str, query: str, allowed: bool
+) -> None:
+    for role, method in ((R, "GET"), (A, "GET"), (W, "GET"), (W, "HEAD")):
+        assert may(client("ci", role, "team/"), method, path, query) == allowed
+    assert may(client("all", R), "GET", path, query)
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/store/team/../secret", ""),
+        ("/store/team/%2e%2e/secret", ""),
+        ("/store/team/%ff", ""),
+        ("/store/team//a", ""),
+        ("/store/", "prefix=team/&prefix="),
+        ("/store/", "prefix=team/&all=1"),
+        ("/store/team/", "prefix=other/"),
+    ],
+)
+def test_a_client_with_a_prefix_gets_no_further_with_what_no_location_is(path: str, query: str) -> None:
+    with pytest.raises(BadRequest):
+        client("ci", W, "team/").check("GET", path, query)
+
+
+@on_loop
+async def test_everyone_may_do_everything_where_there_is_no_file() -> None:
+    everyone = Access(None)
+    assert everyone.is_open
+    assert everyone.permits("DELETE", "a", None)
+
+
+def test_nobody_may_do_anything_where_the_file_is_empty() -> None:
+    nobody = Access([])
+    assert not nobody.is_open
+    assert not nobody.permits("GET", "a", None)
+    headers: list[str | None] = [None, "", bearer("ci"), basic("ci", "x")]
+    for header in headers:
+        with pytest.raises(Unauthorized):
+            asyncio.run(nobody.identify(header))
+
+
+def test_a_token_is_taken_as_a_bearers_and_as_its_clients_password() -> None:
+    tokens = with_tokens(client("ci"), client("laptop", R))
+    for right in (
+        bearer("ci"),
+        bearer("ci").lower().replace("dg9rzw4", "dG9rZW4"),
+        basic("ci", bearer("ci")[7:]),
+    ):
+        assert asyncio.run(tokens.identify(right)).name == "ci"
+    for wrong in (
+        None,
+        "",
+        "Bearer",
+        bearer("nobody"),
+        bearer("ci") + "x",
+        "Basic " + bearer("ci")[7:],
+        "Digest " + bearer("ci")[7:],
+        basic("laptop", bearer("ci")[7:]),
+        basic("", bearer("ci")[7:]),
+        f"{bearer('ci')}, {bearer('laptop')}",
+    ):
+        with pytest.raises(Unauthorized):
+            asyncio.run(tokens.identify(wrong))
+
+
+def test_a_password_is_no_token_and_only_its_own_users() -> None:
+    users = Access([client("ann", hash=hash_password("päss:word", log_n=4)), client("bob")])
+    assert asyncio.run(users.identify(basic("ann", "päss:word"))).name == "ann"
+    for header in (
+        basic("ann", "pass:word"),
+        basic("bob", "päss:word"),
+        basic("eve", "päss:word"),
+        "Bearer abc",
+    ):
+        with pytest.raises(Unauthorized):
+            asyncio.run(users.identify(header))
+
+
+class Counting:
+    """A slow hash that counts how often it was asked, and may take its time."""
+
+    slow = True
+
+    def __init__(self, secret: str, seconds: float = 0.0) -> None:
+        self.secret, self.seconds, self.asked = secret, seconds, 0
+
+    def matches(self, secret: str) -> bool:
+        self.asked += 1
+        time.sleep(self.seconds)
+        return secret == self.secret
+
+
+@on_loop
+async def test_a_password_is_hashed_once_right_or_wrong_until_the_file_is_read_again() -> None:
+    slow = Counting("right", 0.01)
+    users = Access([client("ann", hash=slow)])
+    right, wrong = basic("ann", "right"), basic("ann", "wrong")
+    await asyncio.gather(*(users.identify(right) for _ in range(50)))  # at once: one check for all
+    for _ in range(3):
+        assert (await users.identify(right)).name == "ann"
+        with pytest.raises(Unauthorized):
+            await users.identify(wrong)
+    assert slow.asked == 2
+    assert users.permits("GET", "a", right)
+    users.replace([client("ann", hash=slow)])
+    assert not users.permits("GET", "a", right)
+    await users.identify(right)
+    assert slow.asked == 3
+
+
+@on_loop
+async def test_an_unknown_user_costs_what_a_known_one_costs() -> None:
+    slow = Counting("right")
+    users = Access([client("ann", hash=slow)])
+    for user in ("ann", "eve"):
+        with pytest.raises(Unauthorized):
+            await users.identify(basic(user, "wrong"))
+    with pytest.raises(Unauthorized):
+        await users.identify(basic("eve", "right"))  # right, but of nobody
+    assert slow.asked == 3
+
+
+@on_loop
+async def test_the_loop_goes_on_while_passwords_are_checked_and_guesses_do_not_pile_up() -> None:
+    slow = Counting("right", 0.005)
+    users = Access([client("ann", hash=slow), client("ci")])
+    guesses = [asyncio.create_task(users.identify(basic("ann", f"guess {n}"))) for n in range(200)]
+    await asyncio.sleep(0)
+    assert (await users.identify(basic("ci", "token of ci"))).name == "ci"
+    assert not any(g.done() and not g.exception() for g in guesses)
+    found = await asyncio.gather(*guesses, return_exceptions=True)
+    assert {type(f) for f in found} == {Unauthorized, Busy}
+    assert slow.asked == access._MAX_CHECKING
+    assert (await users.identify(basic("ann", "right"))).name == "ann"
+
+
+@on_loop
+async def test_what_is_remembered_has_a_bound() -> None:
+    users = Access([client("ann", hash=Counting("right"))])
+    for n in range(access._MAX_REMEMBERED + 50):
+        with pytest.raises(Unauthorized):
+            await users.identify(basic("ann", f"guess {n}"))
+        await users.identify("Basic" + " " * (n + 1) + basic("ann", "right")[6:])
+    assert len(users._wrong) == len(users._right) == access._MAX_REMEMBERED
+
+
+@on_loop
+async def test_one_who_waits_and_leaves_does_not_disturb_the_others() -> None:
+    users = Access([client("ann", hash=Counting("right", 0.05))])
+    leaving, staying = (asyncio.create_task(users.identify(basic("ann", "right"))) for _ in range(2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert (await staying).name == "ann"
+
+
+@on_loop
+async def test_permits_is_true_only_for_what_is_known_already_and_needs_no_second_look() -> None:
+    tokens = with_tokens(client("r", R), client("a", A), client("w"), client("p", W, "team/"))
+    assert not tokens.permits("GET", "team/a", bearer("w"))  # not checked yet
+    for name in "rawp":
+        await tokens.identify(bearer(name))
+    for name, method, location, expected in (
+        ("r", "GET", "x", True),
+        ("r", "PUT", "x", False),
+        ("a", "GET", "x", True),
+        ("a", "PUT", "x", False),  # may be: a handler looks whether it creates
+        ("w", "PUT", "x", True),
+        ("w", "DELETE", "x", True),
+        ("p", "GET", "x", False),
+        ("p", "GET", "team/x", True),
+        ("p", "DELETE", "team/x", True),
+    ):
+        assert tokens.permits(method, location, bearer(name)) == expected, (name, method, location)
+    assert not tokens.permits("GET", "x", None)
+    assert not tokens.permits("GET", "x", bearer("nobody"))
+    tokens.replace([])
+    assert not tokens.permits("GET", "x", bearer("w"))
+
+
+@on_loop
+async def test_asking_for_a_known_client_costs_microseconds() -> None:
+    tokens = with_tokens(*(client(f"c{n}") for n in range(100)))
+    header = bearer("c50")
+    await tokens.identify(header)
+    began = time.perf_counter()
+    for _ in range(2000):
+        tokens.permits("GET", "some/location.txt", header)
+    assert (time.perf_counter() - began) / 2000 < 50e-6  # about 2 µs where nobody else computes
