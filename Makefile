@@ -14,6 +14,7 @@ help:
 	@echo 'make slow      the tests that take minutes, left out of make test'
 	@echo 'make check    format, lint and type checks'
 	@echo 'make format   format the code'
+	@echo 'make mutations   break the product in one place at a time: which tests notice (docs/reliability.md)'
 	@echo 'make clean    remove .venv and what tools left; never ./data'
 	@echo 'PYTHON=/path/to/python chooses the interpreter; BLOBKEEP_<OPTION>=... sets an option (conf/blobkeep.toml).'
 
@@ -39,6 +40,14 @@ format:
 	@./bootstrap.sh test
 	.venv/bin/python -m ruff format .
 	.venv/bin/python -m ruff check --fix .
+
+# Campaigns: SEED chooses the run, SIZE how long it is (docs/reliability.md says what each does).
+SEED ?= 1
+.PHONY: mutations
+
+mutations:
+	@./bootstrap.sh test
+	.venv/bin/python -m tests.mutations --seed $(SEED) --size $(or $(SIZE),0)
 
 clean:
 	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

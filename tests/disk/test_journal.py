@@ -186,3 +186,13 @@ def test_appending_goes_on_behind_what_a_dead_process_left(where: Layout) -> Non
         file.close()
     found = journal.scan(path)
     assert (found.ids, found.rotten, found.last_batch) == ({0, 1, 2}, 0, 3)
+
+
+def test_a_failure_is_final_also_for_the_journal(where: Layout) -> None:
+    blob = complete(7, "a", b"hello")
+    blobdir.take(where, 7)
+    Path(where.data(7)).write_bytes(b"hello")
+    Path(where.state(7)).write_bytes(record.dump(deleted(blob)))
+    write_journal(where, [[entry_of(blob, b"hello")]])
+    found = settle.settle(where)
+    assert (found.live, found.failures) == ({}, [7])

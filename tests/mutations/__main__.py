@@ -1,0 +1,97 @@
+"""`python -m tests.mutations [--seed N] [--size N] [NAME ...]`: break the product, see which tests notice.
+
+In a copy of the tree, one row at a time. First the tests themselves, without any break: they must pass.
+Prints a table; exit status 1 if a break was missed, or a row does not fit the code any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.mutations.table import ROOT, Mutation, all_rows
+
+_NOT_COPIED = shutil.ignore_patterns(
+    ".git", ".venv", "data", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
+)
+_TIMEOUT_S = 600
+_FAILED = 1  # pytest's exit status where tests ran and failed; other ones say nothing about the break
+
+
+def run_tests(root: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """pytest in `root` until the first failure."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+
+
+def judge(root: Path, row: Mutation) -> str:
+    """ "caught", or what is wrong. The file is as before once this returns."""
+    path = root / row.file
+    before = path.read_bytes()
+    try:
+        row.apply(root)
+        done = run_tests(root, row.tests)
+    except ValueError as err:
+        return str(err)
+    except subprocess.TimeoutExpired:
+        return "caught"  # it hangs: nobody overlooks that
+    finally:
+        path.write_bytes(before)
+    if done.returncode == _FAILED:
+        return "caught"
+    if done.returncode == 0:
+        return "MISSED"
+    return f"pytest ended with {done.returncode}: {done.stdout[-500:]}"
+
+
+def chosen(rows: list[Mutation], names: list[str], seed: int, size: int) -> list[Mutation]:
+    """The rows with these names, or `size` at random (0: all)."""
+    if names:
+        unknown = set(names) - {row.name for row in rows}
+        if unknown:
+            raise SystemExit(f"no such mutation: {', '.join(sorted(unknown))}")
+        return [row for row in rows if row.name in names]
+    return random.Random(seed).sample(rows, size) if 0 < size < len(rows) else rows
+
+
+def main() -> int:
+    """See the module docstring."""
+    parser = argparse.ArgumentParser(prog="tests.mutations")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=0, help="how many rows; 0: all")
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    rows = chosen(all_rows(), options.names, options.seed, options.size)
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="blobkeep-mutations-") as temp:
+        root = Path(temp, "tree")
+        shutil.copytree(ROOT, root, ignore=_NOT_COPIED)
+        whole = run_tests(root, sorted({test for row in rows for test in row.tests}))
+        if whole.returncode != 0:
+            sys.stdout.write(f"The tests fail without any break:\n{whole.stdout[-3000:]}\n")
+            return 1
+        for row in rows:
+            began = time.monotonic()
+            verdict = judge(root, row)
+            missed += verdict != "caught"
+            sys.stdout.write(f"{verdict:8} {time.monotonic() - began:6.1f} s  {row.name}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(rows) - missed} of {len(rows)} caught\n")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

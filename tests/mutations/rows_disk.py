@@ -1,0 +1,36 @@
+"""Breaks of what stands on disk: records, the journal, recovery's decisions."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+ROWS = [
+    Mutation(
+        "seal-not-checked",
+        "common/record.py",
+        'if content[at:] != _SEAL + b"%08x\\n" % checksum.crc(content[:at]):',
+        "if False:",
+        ("tests/unit/test_record.py",),
+    ),
+    Mutation(
+        "journal-record-not-crc-checked",
+        "common/journal.py",
+        'if struct.unpack_from("<I", content, at + 4)[0] != crc(memoryview(content)[at + _PREFIX : end]):',
+        "if False:",
+        ("tests/disk/test_journal.py",),
+    ),
+    Mutation(
+        "failure-overwritten-by-replay",
+        "common/replay.py",
+        "found.seq == entry.seq and found.state is State.FAILURE:",
+        "False:",
+        ("tests/disk/test_journal.py",),
+    ),
+    Mutation(
+        "settle-keeps-the-lower-number",
+        "common/settle.py",
+        "if rival is None or found.seq > rival.seq:",
+        "if rival is None or found.seq < rival.seq:",
+        ("tests/disk/test_settle.py",),
+    ),
+]
