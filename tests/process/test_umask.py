@@ -1,0 +1,33 @@
+"""What the processes create is for their owner alone, whatever they inherit."""
+
+from __future__ import annotations
+
+import os
+
+from tests.conftest import StartServer
+from tests.support.processes import Process
+from tests.support.rules import DataDirectory
+
+
+def test_files_are_for_their_owner_alone_whatever_the_umask(
+    start_server: StartServer, data: DataDirectory
+) -> None:
+    old = os.umask(0)  # what a started process inherits
+    try:
+        server = start_server()
+        workers = [Process(name, data.path, "--once") for name in ("gc", "recovery")]
+    finally:
+        os.umask(old)
+    assert server.ask("POST", "/store/small", b"1").status == 201
+    assert server.ask("POST", "/store/large", bytes(3 << 20)).status == 201
+    assert server.ask("PUT", "/store/small", b"2").status == 200
+    assert server.ask("DELETE", "/store/large").status == 200
+    assert [worker.popen.wait(30) for worker in workers] == [0, 0]
+    found = [data.path, *data.path.rglob("*")]
+    assert any(path.name == "data.raw" for path in found)
+    wrong = [
+        f"{path} {path.lstat().st_mode:o}"
+        for path in found
+        if path.lstat().st_mode & 0o777 != (0o700 if path.is_dir() else 0o600)
+    ]
+    assert not wrong
