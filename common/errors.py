@@ -49,7 +49,11 @@ class BadLocation(BadRequest):
 
 
 class RangeNotSatisfiable(BlobkeepError):
-    """No byte of the asked ranges is inside the blob."""
+    """No byte of the asked ranges is inside the blob, which has `size` bytes."""
+
+    def __init__(self, text: str, size: int) -> None:
+        super().__init__(text)
+        self.size = size
 
 
 class PreconditionFailed(BlobkeepError):

@@ -8,8 +8,9 @@ from tornado.web import Application
 
 from common.config import Config
 from services.access import Access
-from services.base_handler import UnknownHandler
-from services.handlers import BlobHandler, ListHandler
+from services.base_handler import ServerHandler, UnknownHandler
+from services.handlers import BlobHandler
+from services.listings import ListingHandler
 from services.request_log import RequestLog
 from services.status import HealthHandler
 from services.store import Store
@@ -24,8 +25,10 @@ def make_app(store: Store, config: Config, requests: RequestLog, access: Access)
     return Application(
         [
             (r"/healthz", HealthHandler, shared),
-            (r"/store/", ListHandler, shared),
-            (r"/store/(.*)", BlobHandler, shared),
+            # A slash at the end, percent-encoded or not, makes it a folder.
+            (r"/store/(?:.*(?:/|%2[Ff]))?", ListingHandler, shared),
+            (r"/store/.*", BlobHandler, shared),
+            (r"\*", ServerHandler, shared),
         ],
         default_handler_class=UnknownHandler,
         default_handler_args=shared,

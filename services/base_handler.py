@@ -1,11 +1,15 @@
-"""What every handler does alike: errors as JSON, 405 with Allow, OPTIONS, nothing added to the headers."""
+"""What every handler does alike: errors as JSON, 405 with Allow, OPTIONS, the fields of every answer.
+
+Bodies are streamed to all handlers, so that no request can fill the memory: one that wants none drops it.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable
 from http.client import responses
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
@@ -13,6 +17,8 @@ from common.config import Config
 from common.errors import BlobkeepError, NotFound
 from services import http_errors
 from services.access import Access
+from services.http_headers import Fields, common_fields
+from services.http_uploads import parse_expect
 from services.store import Store
 
 log = logging.getLogger("http")
@@ -59,8 +65,16 @@ class BaseHandler(RequestHandler):
 
     def _check(self) -> Awaitable[None] | None:
         if self.request.method not in self.ALLOW.split(", "):
-            raise HTTPError(405)
+            self.refuse_method()
+        expect = self.request.headers.get("Expect")
+        if expect is not None:  # Tornado's own connection compares it letter by letter, in HTTP/1.0 too
+            waits = parse_expect(expect) and self.request.version != "HTTP/1.0"
+            self.request.headers["Expect"] = "100-continue" if waits else ""
         return self.before_body()
+
+    def refuse_method(self) -> NoReturn:
+        """Refuse a method that is not in `ALLOW`: 405."""
+        raise HTTPError(405)
 
     def before_body(self) -> Awaitable[None] | None:
         """For handlers: raise what refuses the request before its body is read."""
@@ -71,8 +85,14 @@ class BaseHandler(RequestHandler):
         return None
 
     def set_default_headers(self) -> None:
-        self.clear_header("Content-Type")
-        self.set_header("Server", "Blobkeep")
+        for name in ("Server", "Content-Type", "Date"):  # Tornado's
+            self.clear_header(name)
+        self.set_fields(common_fields(int(time.time())))
+
+    def set_fields(self, fields: Fields) -> None:
+        """Set several header fields, in this order."""
+        for name, value in fields:
+            self.set_header(name, value)
 
     def compute_etag(self) -> str | None:
         """Tags are the blobs' own, which handlers set; never a hash of an answer."""
@@ -107,8 +127,9 @@ class BaseHandler(RequestHandler):
         elif status_code >= 500:
             text = "The server met an error that it did not expect: see its log."
         self.set_header("Content-Type", "application/json")
-        if status_code >= 400 and self.request.method in ("POST", "PUT"):
-            # The body may still be on its way: it is not read, so the connection cannot go on.
+        if self.config.http == "tornado" and not self.request._body_future.done():
+            # Tornado's connection closes after an answer before the end of a request, but does not say so.
+            # Ours keeps it where nothing of a body is left to come, and says what it does.
             self.set_header("Connection", "close")
         self.finish(http_errors.body(status_code, text))
 
@@ -125,3 +146,13 @@ class UnknownHandler(BaseHandler):
 
     def before_body(self) -> None:
         raise NotFound("There is nothing here: blobs are under /store/.")
+
+
+class ServerHandler(UnknownHandler):
+    """`OPTIONS *`: what the server as a whole knows (RFC 9110, section 9.3.7)."""
+
+    ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+
+    def before_body(self) -> None:
+        if self.request.method != "OPTIONS":
+            super().before_body()

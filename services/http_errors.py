@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from common import errors
+from services.http_ranges import unsatisfied_range
 
 # Most specific first is not needed: the first class in an error's own ancestry that is listed decides.
 STATUS: dict[type[errors.BlobkeepError], int] = {
@@ -38,6 +39,8 @@ def headers_of(err: errors.BlobkeepError) -> list[tuple[str, str]]:
     """Header fields that the answer to `err` carries besides its type and length, some more than once."""
     if isinstance(err, errors.Unauthorized):
         return CHALLENGES
+    if isinstance(err, errors.RangeNotSatisfiable):
+        return [("Content-Range", unsatisfied_range(err.size))]
     reclaiming = isinstance(err, errors.NoIdLeft) and err.reclaiming
     return [("Retry-After", str(RETRY_AFTER_S))] if reclaiming or isinstance(err, errors.Busy) else []
 

@@ -61,7 +61,7 @@ def parse_ranges(header: str, size: int) -> list[Range] | None:
     if not is_any or is_suffix_of_nothing:
         return None
     if not asked:
-        raise RangeNotSatisfiable(f"No byte of this range is in the blob: it has {size} bytes.")
+        raise RangeNotSatisfiable(f"No byte of this range is in the blob: it has {size} bytes.", size)
     merged = _merge(asked)
     return merged if len(merged) <= MAX_PARTS else None
 

@@ -22,6 +22,7 @@ from services.http_locations import MAX_LOCATION_BYTES, parse_location, quote_lo
 from services.http_ranges import Multipart, Range, content_range, multipart, parse_ranges, unsatisfied_range
 from services.http_uploads import (
     DEFAULT_MEDIA_TYPE,
+    declared_bytes,
     expected_sha256,
     format_digest,
     parse_digest,
@@ -44,6 +45,7 @@ __all__ = [
     "Range",
     "Verdict",
     "content_range",
+    "declared_bytes",
     "etag",
     "evaluate",
     "expected_sha256",

@@ -15,6 +15,8 @@ FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
 MAX_FIELD_CHARS = 255
 SHA256_BYTES = 32
 
+_LENGTH = re.compile(r"[0-9]{1,18}")  # fits 63 bits
+
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t \x21-\x7e])*+"'
 # RFC 9110, section 8.3.1
@@ -102,6 +104,16 @@ def stored_encoding(header: str | None) -> str:
     if text and (len(text) > MAX_FIELD_CHARS or not _CODINGS.fullmatch(text)):
         raise BadRequest("Content-Encoding is malformed: name the codings, as in gzip, or leave it out.")
     return text
+
+
+def declared_bytes(headers: Mapping[str, str]) -> int | None:
+    """The length of the body in bytes by Content-Length; None where it is not said, or is no number.
+
+    A length that is said twice alike is one length (RFC 9110, section 8.6); the connection refuses the rest.
+    """
+    lengths = {length.strip(" \t") for length in headers.get("Content-Length", "").split(",")}
+    length = lengths.pop()
+    return int(length) if not lengths and _LENGTH.fullmatch(length) else None
 
 
 def refuse_partial(headers: Mapping[str, str]) -> None:
