@@ -79,6 +79,8 @@ def test_each_resource_but_healthz_refuses_who_says_nothing(guarded: Server) -> 
         assert any(map(rule.matcher.regex.match, paths)), f"add a path of {rule}"
     for path in paths:
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            if path == "*" and method != "OPTIONS":
+                continue  # not a request
             answer = guarded.ask(method, path)
             if path == "/healthz":
                 assert answer.status in (200, 204, 405), (method, path, answer)
