@@ -26,7 +26,7 @@ from common.states import State
 
 RESERVE_BYTES = 1 << 20  # room for the state writes of some deletes, given up when the disk is full
 # A state file is small: 4 KiB hold one of a blob up to 100 MiB. Longer ones take further reads.
-_READ_BYTES = 16 << 10
+_READ_BYTES = 4 << 10
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -54,15 +54,15 @@ def take(where: Layout, blob_id: int) -> bool:
     return True
 
 
-def read_record(where: Layout, blob_id: int) -> BlobRecord:
+def read_record(where: Layout, blob_id: int, *, with_history: bool = True) -> BlobRecord:
     """What the blob's state file says. Raises FileNotFoundError, CorruptRecord, other OSError."""
-    return read_record_in(where.folder(blob_id), blob_id)
+    return read_record_in(where.folder(blob_id), blob_id, with_history=with_history)
 
 
-def read_record_in(folder: str, blob_id: int | None) -> BlobRecord:
+def read_record_in(folder: str, blob_id: int | None, *, with_history: bool = True) -> BlobRecord:
     """The same for a folder anywhere, such as one in quarantine; `blob_id`: what its id must be, or None."""
     content = read_file(f"{folder}/{layout.STATE_NAME}")
-    found = record.load(content)
+    found = record.load(content, with_history=with_history)
     if blob_id is not None and found.id != blob_id:
         raise CorruptRecord(f"The state file says id {found.id}, its folder is that of {blob_id}.")
     return found
@@ -73,23 +73,21 @@ def read_file(path: str) -> bytes:
 
     Raises OSError for what says nothing about the file itself: no descriptors left, no rights, not there.
     """
-    fd = -1
     try:
         # O_NONBLOCK: a pipe put in its place must not hang us.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        parts = []
-        while part := os.read(fd, _READ_BYTES):
-            parts.append(part)
-            if len(part) < _READ_BYTES:
-                break
+        try:
+            content = os.read(fd, _READ_BYTES)
+            # Twice as much each time: to append to bytes copies them.
+            while len(content) % _READ_BYTES == 0 and (part := os.read(fd, max(_READ_BYTES, len(content)))):
+                content += part
+        finally:
+            os.close(fd)
     except OSError as err:
         if err.errno not in DAMAGE_ERRNOS:
             raise
         raise CorruptRecord(f"{os.path.basename(path)} cannot be read: {err.strerror}.") from err
-    finally:
-        if fd >= 0:
-            os.close(fd)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return content
 
 
 def write_record(where: Layout, new: BlobRecord) -> None:

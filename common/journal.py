@@ -42,6 +42,7 @@ _HEADER = struct.Struct("<QB16s")  # epoch, clean, boot id
 _HEAD = struct.Struct("<QQII")  # epoch, batch, index, payload length
 _PREFIX = 8  # magic and crc, before either
 _ALIGN = 8
+_WINDOW_BYTES = 1 << 20  # a file is read, and zeroed, in parts of this size: it is never whole in memory
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -114,20 +115,24 @@ def needs_replay(where: Layout) -> bool:
 def scan(path: str) -> Scan:
     """Read a journal file. Anything may stand in it: what is no whole record of its epoch is passed over."""
     found = Scan(path)
-    with open(path, "rb") as file:
-        content = file.read()
-    header = _parse_header(content)
-    if header is None:
-        return found  # never used, or its first batch was torn: nothing was acknowledged by it
-    found.epoch, found.clean, found.boot_id = header
-    if found.clean:
-        return found
+    with open(path, "rb", buffering=0) as file:
+        content = _Window(file.fileno())
+        header = _parse_header(content.get(0, _PREFIX + _HEADER.size))
+        if header is None:
+            return found  # never used, or its first batch was torn: nothing was acknowledged by it
+        found.epoch, found.clean, found.boot_id = header
+        if not found.clean:
+            _scan_records(content, found)
+    return found
+
+
+def _scan_records(content: _Window, found: Scan) -> None:
     at = _DATA_START
     torn_batch = 0  # a gap stands before a later part of this batch
     while at >= 0:
         record = _parse_record(content, at, found.epoch)
         if record is None:
-            at = content.find(_RECORD_MAGIC, at + 1)
+            at = content.find_magic(at + 1)
             continue
         batch, index, payload, end = record
         if batch < found.last_batch:
@@ -141,7 +146,6 @@ def scan(path: str) -> Scan:
             torn_batch = 0
         found.changes.append(payload)
         found.last_batch, found.end, at = batch, end, end
-    return found
 
 
 def _parse_header(content: bytes) -> tuple[int, bool, bytes] | None:
@@ -152,20 +156,49 @@ def _parse_header(content: bytes) -> tuple[int, bool, bytes] | None:
     return epoch, bool(clean), boot
 
 
-def _parse_record(content: bytes, at: int, epoch: int) -> tuple[int, int, list[Entry], int] | None:
+def _parse_record(content: _Window, at: int, epoch: int) -> tuple[int, int, list[Entry], int] | None:
     start = at + _PREFIX + _HEAD.size
-    if content[at : at + 4] != _RECORD_MAGIC or start > len(content):
+    head = content.get(at, _PREFIX + _HEAD.size)
+    if head[:4] != _RECORD_MAGIC or start > content.size:
         return None
-    found_epoch, batch, index, length = _HEAD.unpack_from(content, at + _PREFIX)
+    found_epoch, batch, index, length = _HEAD.unpack_from(head, _PREFIX)
     end = start + length
-    if found_epoch != epoch or end > len(content):
+    if found_epoch != epoch or end > content.size:
         return None
-    if struct.unpack_from("<I", content, at + 4)[0] != crc(memoryview(content)[at + _PREFIX : end]):
+    payload = content.get(start, length)
+    if struct.unpack_from("<I", head, 4)[0] != crc(payload, crc(head[_PREFIX:])):
         return None
     try:
-        return batch, index, _decode(content[start:end]), end + -end % _ALIGN
+        return batch, index, _decode(payload), end + -end % _ALIGN
     except msgspec.DecodeError:
         return None
+
+
+class _Window:
+    """An open journal file, of which only a part is in memory."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.size = os.fstat(fd).st_size
+        self._start = 0
+        self._bytes = b""
+
+    def get(self, at: int, length: int) -> bytes:
+        """The bytes at..at+length; fewer at the end of the file."""
+        offset = at - self._start
+        if offset < 0 or offset + length > len(self._bytes):
+            self._start, offset = at, 0
+            self._bytes = os.pread(self._fd, max(length, _WINDOW_BYTES), at)
+        return self._bytes[offset : offset + length]
+
+    def find_magic(self, at: int) -> int:
+        """Where the next record may begin, from `at` on; -1 where nowhere."""
+        while at < self.size:
+            found = self.get(at, _WINDOW_BYTES).find(_RECORD_MAGIC)
+            if found >= 0:
+                return at + found
+            at += _WINDOW_BYTES - len(_RECORD_MAGIC) + 1
+        return -1
 
 
 class JournalFile:
@@ -184,7 +217,8 @@ class JournalFile:
         self._end = found.end
         if not found.clean:
             # What stands behind the last whole record must not be taken for records that follow new ones.
-            durable.write_at(self._fd, bytes(self._size - self._end), self._end)
+            for at in range(self._end, self._size, _WINDOW_BYTES):
+                durable.write_at(self._fd, bytes(min(_WINDOW_BYTES, self._size - at)), at)
 
     def _make(self, size_bytes: int) -> None:
         if os.path.exists(self.path):

@@ -23,6 +23,7 @@ import base64
 import binascii
 import time
 from datetime import datetime
+from sys import intern
 
 import msgspec
 
@@ -37,7 +38,7 @@ DEFAULT_TYPE = "application/octet-stream"
 _SEAL = b"state: crc32c "
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One entry of the history: `code` as in states.CODE, `at` in RFC 3339 with up to nanoseconds."""
 
     code: int
@@ -45,8 +46,10 @@ class Event(msgspec.Struct, frozen=True):
     at: str
 
 
-class BlobRecord(msgspec.Struct, frozen=True):
+class BlobRecord(msgspec.Struct, frozen=True, gc=False):
     """What the state file says of one blob. Immutable: a transition gives a new record.
+
+    It cannot be part of a cycle, so the garbage collector need not look at it.
 
     `seq` only grows over the life of a directory, and is unique in it. `sha256` (32 bytes) and `crcs`
     (checksum.pack_crcs) are set once the blob is complete; a record of the original server never has them.
@@ -56,7 +59,7 @@ class BlobRecord(msgspec.Struct, frozen=True):
     location: str
     seq: int
     state: State
-    events: tuple[Event, ...]  # oldest first, at most LOG_SLOTS
+    events: tuple[Event, ...]  # oldest first, at most LOG_SLOTS; none where it was read without history
     size: int = 0
     sha256: bytes = b""
     crcs: bytes = b""
@@ -118,22 +121,22 @@ def _unix_ns(text: str) -> int:
 # --- the JSON, as msgspec types: what the original has, and our one member ---
 
 
-class _Status(msgspec.Struct):
+class _Status(msgspec.Struct, gc=False):
     code: int
     msg: str
 
 
-class _Entry(msgspec.Struct):
+class _Entry(msgspec.Struct, gc=False):
     status: _Status
     timestamp: str
 
 
-class _Log(msgspec.Struct):
+class _Log(msgspec.Struct, gc=False):
     log: list[_Entry]
     index: int
 
 
-class _Ours(msgspec.Struct):
+class _Ours(msgspec.Struct, gc=False):
     seq: int
     size: int = 0
     sha256: str = ""
@@ -142,15 +145,15 @@ class _Ours(msgspec.Struct):
     modified_ns: int = 0
 
 
-class _Options(msgspec.Struct):
+class _Options(msgspec.Struct, gc=False):
     map: dict[str, str] | None = None
 
 
-class _Leftover(msgspec.Struct):
+class _Leftover(msgspec.Struct, gc=False):
     pass
 
 
-class _Document(msgspec.Struct):
+class _Document(msgspec.Struct, gc=False):
     id: int
     location: str
     options: _Options
@@ -193,10 +196,11 @@ def _history_time(at: str) -> str:
     return whole + rest.lstrip("0123456789") if dot else at
 
 
-def load(content: bytes) -> BlobRecord:
+def load(content: bytes, *, with_history: bool = True) -> BlobRecord:
     """The record that `content` holds, ours or the original server's. Raises CorruptRecord.
 
-    A record of ours is taken only if its checksum is right: no byte of the file can change unseen.
+    A record of ours is taken only if its checksum is right: no byte of the file can change unseen. Costs
+    4 µs, 3 without the history, whose record is for serving alone: it must not be written back.
     """
     start = content.find(PREFIX)
     end = content.find(b"\n", start)
@@ -206,7 +210,7 @@ def load(content: bytes) -> BlobRecord:
     if len(first_line) != 2:
         raise CorruptRecord("The first line of the state file has no single colon.")
     try:
-        document = _decode(base64.b64decode(first_line[1], validate=True))
+        document = _decode(binascii.a2b_base64(first_line[1], strict_mode=True))
     except (binascii.Error, msgspec.DecodeError, UnicodeError) as err:
         raise CorruptRecord(f"The first line of the state file does not decode: {err}.") from err
     sealed = _check_seal(content)
@@ -214,7 +218,7 @@ def load(content: bytes) -> BlobRecord:
     if not sealed and (ours is not None or first_line[0] == PREFIX + VERSION.encode()):
         raise CorruptRecord("The state file is cut short: its checksum line is missing.")
     try:
-        return _from_document(document, content if sealed else b"")
+        return _from_document(document, content if sealed else b"", with_history)
     except (ValueError, IndexError, KeyError, OverflowError) as err:
         raise CorruptRecord(f"The state file has an impossible value: {err}.") from err
 
@@ -229,19 +233,22 @@ def _check_seal(content: bytes) -> bool:
     return True
 
 
-def _from_document(document: _Document, sealed_content: bytes) -> BlobRecord:
+def _from_document(document: _Document, sealed_content: bytes, with_history: bool) -> BlobRecord:
     ring = document.status.log
     if not 0 < len(ring) <= LOG_SLOTS:
         raise ValueError(f"{len(ring)} log entries")
     if len(ring) == LOG_SLOTS:  # wrapped: the oldest entry is the one to be overwritten next
         index = document.status.index % LOG_SLOTS
         ring = ring[index:] + ring[:index]
-    events = tuple(Event(e.status.code, e.status.msg, e.timestamp) for e in ring)
+    events: tuple[Event, ...] = ()
+    if with_history:
+        events = tuple([Event(e.status.code, e.status.msg, e.timestamp) for e in ring])
     ours = document.blobkeep
-    state = _state_of(events[-1])
+    newest = ring[-1]
+    state = _state_of(newest.status)
     complete = state is State.COMPLETE
     if ours is None:
-        newest_ns = _unix_ns(events[-1].at)
+        newest_ns = _unix_ns(newest.timestamp)
         # No number: it counts by the time of its last entry, which our numbers (µs) are comparable with.
         return BlobRecord(
             document.id, document.location, newest_ns // 1000, state, events, modified_ns=newest_ns
@@ -259,13 +266,13 @@ def _from_document(document: _Document, sealed_content: bytes) -> BlobRecord:
         ours.size,
         sha256,
         crcs,
-        ours.type,
-        ours.encoding,
+        intern(ours.type),  # a store has few of them, and many blobs of each
+        intern(ours.encoding),
         ours.modified_ns,
     )
 
 
-def _state_of(newest: Event) -> State:
+def _state_of(newest: _Status) -> State:
     if newest.code == CODE[State.FAILURE]:
         return State.FAILURE
     if newest.code == CODE[State.PENDING]:
@@ -273,7 +280,7 @@ def _state_of(newest: Event) -> State:
     if newest.code != CODE[State.COMPLETE]:
         raise ValueError(f"status code {newest.code}")
     # Both CREATED and COMPLETE are OK on disk; the message tells them apart, ours and the original's.
-    return State.COMPLETE if newest.message == MSG_COMPLETE else State.CREATED
+    return State.COMPLETE if newest.msg == MSG_COMPLETE else State.CREATED
 
 
 def _chunks(content: bytes) -> bytes:

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import msgspec
 
@@ -36,11 +37,20 @@ _NEVER_COMPLETE = {
 }
 
 
+class Kept(Protocol):
+    """What must be known of a blob that is served: it may have a rival."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def seq(self) -> int: ...
+
+
 @dataclass
 class Settlement:
     """What was found, and what became of it. Counts are blobs."""
 
-    live: dict[str, BlobRecord] = field(default_factory=dict)  # by location: what is served
+    live: dict[str, Any] = field(default_factory=dict)  # by location: the served records, or what `keep` made
     damaged: dict[str, tuple[str, blobdir.Note]] = field(default_factory=dict)  # by location: quarantined
     quarantined: list[tuple[int, str]] = field(default_factory=list)  # (id, reason), of this run
     foreign: list[str] = field(default_factory=list)
@@ -67,16 +77,22 @@ class Settlement:
 
 
 def settle(
-    where: Layout, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None
+    where: Layout,
+    *,
+    dry_run: bool = False,
+    keep: Callable[[BlobRecord], Kept] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Settlement:
     """Decide what every folder under DIR is, and make it so. Needs the state lock, unless `dry_run`.
 
+    `keep` makes of a record, which has no history then, what `live` is to hold in its place: records of all
+    blobs at once would take twice the memory that a server needs for serving them.
     `progress` is called with (done, all) before every folder. With `dry_run` nothing on disk changes and the
     result says what would. Raises OSError where DIR cannot be listed, SyncFailed where a sync fails; what
     cannot be changed for another reason (a full disk, say) is logged, not served, and left as it is.
     """
     began = time.monotonic()
-    run = _Run(where, dry_run)
+    run = _Run(where, dry_run, keep)
     if not dry_run:
         replay(where)
     ids, run.result.foreign = directory.names_in(where)
@@ -98,15 +114,16 @@ def settle(
 class _Run:
     """One run over a directory."""
 
-    def __init__(self, where: Layout, dry_run: bool) -> None:
+    def __init__(self, where: Layout, dry_run: bool, keep: Callable[[BlobRecord], Kept] | None) -> None:
         self.where = where
         self.dry_run = dry_run
+        self.keep = keep
         self.result = Settlement()
 
     def look_at(self, blob_id: int) -> None:
         self.result.seen += 1
         try:
-            found = blobdir.read_record(self.where, blob_id)
+            found = blobdir.read_record(self.where, blob_id, with_history=self.keep is None)
         except FileNotFoundError:
             self.without_state(blob_id)
             return
@@ -120,7 +137,7 @@ class _Run:
             self.result.failures.append(blob_id)
         else:
             self.result.interrupted += 1
-            self.to_failure(found, MSG_INTERRUPTED)
+            self.to_failure(found.id, found.location, MSG_INTERRUPTED)
 
     def complete(self, found: BlobRecord) -> None:
         try:
@@ -129,13 +146,15 @@ class _Run:
             self.quarantine(found.id, found.location, found.seq, str(err))
             return
         live = self.result.live
-        rival = live.get(found.location)
+        rival: Kept | None = live.get(found.location)
         if rival is None or found.seq > rival.seq:
             # The original's records have no checksums: compute them once, now, while nobody reads.
-            live[found.location] = self.adopt(found) if found.is_original else found
+            served = self.adopt(found) if found.is_original else found
+            live[found.location] = served if self.keep is None else self.keep(served)
         if rival is not None:
             self.result.superseded += 1
-            self.to_failure(min(found, rival, key=lambda r: (r.seq, r.id)), MSG_SUPERSEDED)
+            loser_id = min((found.seq, found.id), (rival.seq, rival.id))[1]
+            self.to_failure(loser_id, found.location, MSG_SUPERSEDED)
 
     def check_size(self, found: BlobRecord) -> None:
         try:
@@ -147,20 +166,23 @@ class _Run:
 
     def adopt(self, found: BlobRecord) -> BlobRecord:
         size, sha256, crcs = blobdir.sums(self.where, found.id)
-        adopted = msgspec.structs.replace(found, size=size, sha256=sha256, crcs=crcs)
         self.result.adopted += 1
-        self.attempt(
-            f"blob {found.id}: adopted from the original server",
-            lambda: blobdir.write_record(self.where, adopted),
-        )
-        return adopted
 
-    def to_failure(self, found: BlobRecord, message: str) -> None:
         def change() -> None:
+            whole = blobdir.read_record(self.where, found.id)
+            adopted = msgspec.structs.replace(whole, size=size, sha256=sha256, crcs=crcs)
+            blobdir.write_record(self.where, adopted)
+
+        self.attempt(f"blob {found.id}: adopted from the original server", change)
+        return msgspec.structs.replace(found, size=size, sha256=sha256, crcs=crcs)
+
+    def to_failure(self, blob_id: int, location: str, message: str) -> None:
+        def change() -> None:
+            found = blobdir.read_record(self.where, blob_id)  # with its history
             blobdir.fail(self.where, found, message, time.time_ns())
 
-        if self.attempt(f"blob {found.id} of {found.location!r}: {message}", change):
-            self.result.failures.append(found.id)
+        if self.attempt(f"blob {blob_id} of {location!r}: {message}", change):
+            self.result.failures.append(blob_id)
 
     def without_state(self, blob_id: int) -> None:
         """A folder without a state file: one that never became a blob, or one that lost its state."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -29,6 +29,7 @@ from common.errors import (
 )
 from common.errors import Damaged as DamagedError
 from common.layout import Layout
+from common.record import BlobRecord
 from common.settle import Settlement
 from services.changes import Change, Draft
 from services.committer import Committer
@@ -61,7 +62,7 @@ class LocalStore:
         self._space = FreeSpace(where.root, config.min_free_space_bytes)
         self._max_uploads = config.max_uploads
         damaged = {at: Damaged(n.id, n.seq, n.reason, name, n) for at, (name, n) in found.damaged.items()}
-        self._maps = Maps(map(served, found.live.values()), damaged)
+        self._maps = Maps(_taken_from(found.live), damaged)
         self.ids = Ids(where, self._maps.by_id)
         self.sequence = Sequence(found.max_seq)
         self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
@@ -259,6 +260,13 @@ class LocalStore:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._committer.stop)
         await loop.run_in_executor(None, self.threads.shutdown)
+
+
+def _taken_from(live: dict[str, BlobRecord | Blob]) -> Iterator[Blob]:
+    """What is served; `live` is empty in the end, so that nothing is held twice for long."""
+    while live:
+        found = live.popitem()[1]
+        yield found if isinstance(found, Blob) else served(found)
 
 
 def _journaling(where: Layout, sync: str) -> Journaling | None:

@@ -7,6 +7,7 @@ rule 1). Under supervisord it is given the listening socket as descriptor 0; oth
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -28,6 +29,7 @@ from services.entrance import Entrance, allow_many_descriptors
 from services.listening import listening_sockets, make_server
 from services.local_store import LocalStore
 from services.request_log import RequestLog
+from services.views import served
 
 log = logging.getLogger("server")
 
@@ -60,7 +62,7 @@ async def _run(options: config.Config) -> int:
         await asyncio.to_thread(held.acquire, options.lock_wait_s)
         where = directory.open_directory(options.dir, options.id_bits, owner=True)
         with Progress("recovery", "folders") as progress:
-            found = await asyncio.to_thread(settle, where, progress=progress)
+            found = await asyncio.to_thread(settle, where, keep=served, progress=progress)
         log.info("recovered: %s", found)
         sockets = listening_sockets(options)
     except (BlobkeepError, OSError) as err:
@@ -86,12 +88,12 @@ async def _run(options: config.Config) -> int:
     reports = serve_reports(where.ours(layout.SOCKET_NAME), store)
     log.info(
         "serving %d blobs on %s, %.2f s after start",
-        len(found.live),
+        store.counts().blobs,
         " ".join(_address(s) for s in sockets),
         time.monotonic() - began,
     )
     entrance.warn(sockets)
-    found.live.clear()  # the maps hold them now
+    gc.freeze()  # what is there now stays: no need to look through it in every collection
     await stopping.wait()
     log.info("stopping: requests under way may finish within %g s", options.drain_timeout_s)
     if not await drain(options.drain_timeout_s):

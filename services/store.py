@@ -6,6 +6,7 @@ from the event loop alone. Every error is one of common/errors.py.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
@@ -22,18 +23,57 @@ the location's writes, right before the commit."""
 class Blob(msgspec.Struct, frozen=True, gc=False):
     """One complete blob, as it is served. Holds no references to containers: the garbage collector skips it.
 
-    `sha256`: 32 bytes; `crcs`: see checksum.pack_crcs; `modified_ns`: Unix time in nanoseconds.
+    There are many, so what is rarely asked for is packed: some 300 bytes a blob, its location among them,
+    instead of 500; to unpack costs 0.1 µs.
     """
 
     location: str
     id: int
-    seq: int
     size: int
-    sha256: bytes
-    crcs: bytes
     type: str
     encoding: str
-    modified_ns: int
+    packed: bytes  # seq, modified_ns, then sha256 and crcs
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        location: str,
+        id: int,
+        seq: int,
+        size: int,
+        sha256: bytes,
+        crcs: bytes,
+        type: str,
+        encoding: str,
+        modified_ns: int,
+    ) -> Blob:
+        """`sha256`: 32 bytes; `crcs`: see checksum.pack_crcs; `modified_ns`: Unix time in nanoseconds."""
+        return cls(location, id, size, type, encoding, _pack(seq, modified_ns) + sha256 + crcs)
+
+    @property
+    def seq(self) -> int:
+        """Its sequence number: no two blobs of a directory have the same."""
+        return _unpack(self.packed)[0]  # type: ignore[no-any-return]
+
+    @property
+    def modified_ns(self) -> int:
+        """When it became complete: Unix time in nanoseconds."""
+        return _unpack(self.packed)[1]  # type: ignore[no-any-return]
+
+    @property
+    def sha256(self) -> bytes:
+        """Of its bytes: 32 bytes."""
+        return self.packed[16:48]
+
+    @property
+    def crcs(self) -> bytes:
+        """Of each of its chunks: see checksum.pack_crcs."""
+        return self.packed[48:]
+
+
+_pack = struct.Struct("<Qq").pack
+_unpack = struct.Struct("<Qq").unpack_from
 
 
 class Event(msgspec.Struct, frozen=True):

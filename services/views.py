@@ -9,7 +9,7 @@ from services.store import Blob, Description, Event
 
 def served(record: BlobRecord) -> Blob:
     """The blob of a complete record."""
-    return Blob(
+    return Blob.make(
         location=record.location,
         id=record.id,
         seq=record.seq,

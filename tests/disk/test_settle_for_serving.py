@@ -1,0 +1,105 @@
+"""Settling as the server does it: what it keeps of a record has no history, but what is on disk has."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from common import blobdir, checksum, directory, journal, record, settle
+from common.journal import Entry, JournalFile
+from common.layout import Layout
+from common.record import BlobRecord
+from common.states import MSG_COMPLETE, MSG_CREATED, MSG_INTERRUPTED, MSG_SUPERSEDED, MSG_WRITING, State
+from services.store import Blob
+from services.views import served
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Layout:
+    return directory.open_directory(str(tmp_path / "data"), 16, owner=True)
+
+
+def put(where: Layout, blob_id: int, seq: int, *, complete: bool = True) -> BlobRecord:
+    assert blobdir.take(where, blob_id)
+    first = record.created(blob_id, "a", seq, MSG_CREATED, time.time_ns(), "text/plain", "")
+    pending = first.advanced(State.PENDING, MSG_WRITING, time.time_ns())
+    fd = blobdir.stage(where, pending)
+    os.write(fd, b"body")
+    os.close(fd)
+    if not complete:
+        return pending
+    done = pending.completed(4, *checksum.sums_of(b"body"), time.time_ns())
+    blobdir.write_record(where, done)
+    return done
+
+
+def messages(where: Layout, blob_id: int) -> list[str]:
+    return [event.message for event in blobdir.read_record(where, blob_id).events]
+
+
+def test_what_is_kept_of_a_record_says_all_that_serving_needs(where: Layout) -> None:
+    blob = put(where, 7, 12345)
+    (kept,) = settle.settle(where, keep=served).live.values()
+    assert isinstance(kept, Blob)
+    names = ("location", "id", "seq", "size", "sha256", "crcs", "type", "encoding", "modified_ns")
+    assert [getattr(kept, n) for n in names] == [getattr(blob, n) for n in names]
+
+
+def test_an_interrupted_blob_keeps_its_history_on_disk(where: Layout) -> None:
+    put(where, 7, 1, complete=False)
+    assert settle.settle(where, keep=served).failures == [7]
+    assert messages(where, 7) == [MSG_CREATED, MSG_WRITING, MSG_INTERRUPTED]
+
+
+@pytest.mark.parametrize("older", [7, 8])
+def test_a_superseded_blob_keeps_its_history_on_disk(where: Layout, older: int) -> None:
+    newer = 15 - older
+    put(where, older, 1)
+    put(where, newer, 2)
+    found = settle.settle(where, keep=served)
+    assert (found.live["a"].id, found.superseded, found.failures) == (newer, 1, [older])
+    assert messages(where, older) == [MSG_CREATED, MSG_WRITING, MSG_COMPLETE, MSG_SUPERSEDED]
+    assert messages(where, newer) == [MSG_CREATED, MSG_WRITING, MSG_COMPLETE]
+
+
+def test_a_record_read_without_history_is_the_same_but_for_that(where: Layout) -> None:
+    blob = put(where, 7, 1)
+    bare = blobdir.read_record(where, 7, with_history=False)
+    assert bare.events == ()
+    assert bare.state is State.COMPLETE
+    assert (bare.seq, bare.size, bare.sha256, bare.crcs) == (blob.seq, blob.size, blob.sha256, blob.crcs)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 8192, 16384, 100_000])
+def test_a_small_file_is_read_whole_whatever_its_length(tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    (tmp_path / "file").write_bytes(content)
+    assert blobdir.read_file(str(tmp_path / "file")) == content
+
+
+def test_a_record_is_found_wherever_it_lies_in_a_journal_larger_than_what_is_read_at_once(
+    tmp_path: Path,
+) -> None:
+    """Records and gaps over the borders of the 1 MiB parts in which a journal is read."""
+    path = str(tmp_path / "journal")
+    file = JournalFile(path, 5 << 20)
+    file.begin(3)
+    body = bytes(range(256)) * 250
+    entries = [Entry(n, n, True, b"state", body[: 60_000 + n]) for n in range(60)]
+    for entry in entries:
+        file.append([journal.encode([entry])], {entry.id})
+    file.close()
+    found = journal.scan(path)
+    assert [change[0] for change in found.changes] == entries
+    assert found.rotten == 0
+    torn = Path(path)
+    content = bytearray(torn.read_bytes())
+    content[100_000:2_200_000] = bytes(2_100_000)  # more than one part is gone
+    torn.write_bytes(content)
+    found = journal.scan(path)
+    assert found.rotten == 1
+    assert found.changes[-1][0] == entries[-1]
+    assert 20 < len(found.changes) < 30
