@@ -76,7 +76,9 @@ class Worker(ABC):
         if not signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= STOP:
             time.sleep(seconds)  # not in the loop: a signal acts as it does on any program
         elif not self._stopping:
-            self._stopping = signal.sigtimedwait(STOP, max(0.0, seconds)) is not None
+            came = signal.sigtimedwait(STOP, max(0.0, seconds))
+            # Suspended and continued past the time (SIGSTOP, SIGCONT), Python 3.11 returns an empty signal.
+            self._stopping = came is not None and came.si_signo in STOP
 
     def guarded_pass(self) -> None:
         """One pass that never raises.

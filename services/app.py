@@ -11,20 +11,22 @@ from services.access import Access
 from services.base_handler import ServerHandler, UnknownHandler
 from services.handlers import BlobHandler
 from services.listings import ListingHandler
-from services.request_log import RequestLog
-from services.status import HealthHandler
+from services.monitor import Monitor
+from services.status import HealthHandler, MetricsHandler
 from services.store import Store
 
 
-def make_app(store: Store, config: Config, requests: RequestLog, access: Access) -> Application:
-    """The application that serves `store` to whom `access` admits; it tells `requests` of each request.
+def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> Application:
+    """The application that serves `store` to whom `access` admits.
 
-    Handlers find store, configuration and access in their `initialize`.
+    `monitor` counts the requests and answers for the server itself. Handlers find store, configuration and
+    access in their `initialize`.
     """
     shared: dict[str, Any] = {"store": store, "config": config, "access": access}
     return Application(
         [
             (r"/healthz", HealthHandler, shared),
+            (r"/metrics", MetricsHandler, shared),
             # A slash at the end, percent-encoded or not, makes it a folder.
             (r"/store/(?:.*(?:/|%2[Ff]))?", ListingHandler, shared),
             (r"/store/.*", BlobHandler, shared),
@@ -32,6 +34,7 @@ def make_app(store: Store, config: Config, requests: RequestLog, access: Access)
         ],
         default_handler_class=UnknownHandler,
         default_handler_args=shared,
-        log_function=requests.handled,
+        monitor=monitor,
+        log_function=monitor.requests.handled,
         cross_origin_protection=True,  # no page of another site, or stored here, makes a browser write
     )

@@ -31,12 +31,15 @@ from common.errors import BlobkeepError, StorageFailed, SyncFailed, from_os_erro
 from common.layout import Layout
 from common.record import BlobRecord
 from services.changes import Change
+from services.histogram import Histogram
 from services.journaling import Journaling
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+SYNC_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+GROUP_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MAX_BATCH = 256  # bounds how long the first of a batch waits for the last
 _SYNC_THREADS = 8  # the kernel merges the syncs that wait for one another into one journal commit
 
@@ -68,6 +71,8 @@ class Committer:
         self.batches = 0
         self.changes = 0
         self.sync_seconds = 0.0
+        self.sync_times_s = Histogram(SYNC_BOUNDS_S)  # of each batch, all its syncs together
+        self.group_sizes = Histogram(GROUP_BOUNDS)  # changes of each batch
 
     def submit(self, change: Change) -> asyncio.Future[BlobRecord | None]:
         """Make `change` durable; the future gives the record written, or the error, with nothing visible."""
@@ -121,6 +126,7 @@ class Committer:
             self._loop.call_soon_threadsafe(call.future.set_result, result)
 
     def _commit(self, batch: list[Change]) -> None:
+        synced_before_s = self.sync_seconds
         try:
             if self._broken is not None:
                 raise self._broken
@@ -136,6 +142,8 @@ class Committer:
             self._fail_all(batch, SyncFailed("The server failed to commit and stops: see its log."))
         self.batches += 1
         self.changes += len(batch)
+        self.sync_times_s.add(self.sync_seconds - synced_before_s)
+        self.group_sizes.add(len(batch))
 
     def _commit_by_journal(self, journaling: Journaling, alive: list[Change]) -> None:
         began = time.perf_counter()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -30,17 +31,20 @@ from common.errors import (
 from common.errors import Damaged as DamagedError
 from common.layout import Layout
 from common.record import BlobRecord
+from common.self_report import NamedBlob
 from common.settle import Settlement
 from services.changes import Change, Draft
 from services.committer import Committer
+from services.feed import Feed
 from services.free_space import FreeSpace
+from services.histogram import Histogram
 from services.ids import Ids, Sequence
 from services.journaling import Journaling
 from services.local_reading import LocalReading
 from services.local_upload import LocalUpload
 from services.maps import DAMAGED_TEXT, Damaged, Maps
 from services.orders import Orders
-from services.store import Blob, Condition, Counts, Description, Page
+from services.store import Blob, Condition, Counts, DamagedBlob, Description, Page
 from services.views import description, served
 
 log = logging.getLogger(__name__)
@@ -68,6 +72,8 @@ class LocalStore:
         self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
         self._committer = Committer(where, _journaling(where, config.sync), self.stop_for)
+        self.feed = Feed()
+        self.feed.failed(len(found.failures), 0)  # how long their data is was not looked at
         self._uploads: set[LocalUpload] = set()
         self._orders = Orders()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,7 +135,18 @@ class LocalStore:
         """See store.Store."""
         live = len(self._maps.by_id)
         left = self.ids.capacity - live
-        return Counts(live, self._maps.bytes, len(self._maps.damaged), len(self._uploads), left)
+        sizes = [upload.size for upload in self._uploads if upload.is_staged]
+        here = (live, self._maps.bytes, len(self._maps.damaged), len(self._uploads))
+        return Counts(*here, left, self.ids.capacity, len(sizes), sum(sizes), *self.feed.waiting())
+
+    def damaged_blobs(self, limit: int) -> list[DamagedBlob]:
+        """See store.Store."""
+        some = itertools.islice(self._maps.damaged.items(), limit)
+        return [DamagedBlob(location, one.blob_id, one.reason, one.name) for location, one in some]
+
+    def commits(self) -> tuple[Histogram, Histogram]:
+        """Of the commits since the start: seconds of the syncs of each, changes in each."""
+        return self._committer.sync_times_s, self._committer.group_sizes
 
     # --- writing ---
 
@@ -183,6 +200,10 @@ class LocalStore:
             record = await self._committer.submit(change)
             blob = served(record) if draft is not None and record is not None else None
             self._maps.show(location, blob)
+            if change.failure is not None:
+                self.feed.told(change.failure, len(change.failure.events) - 1)
+            if draft is not None and record is not None:
+                self.feed.told(record, len(draft.staged.events) if draft.staged is not None else 0)
         return blob, old is not None or damaged is not None
 
     def stop_for(self, err: SyncFailed) -> None:
@@ -214,6 +235,7 @@ class LocalStore:
         log.error("blob %d of %r: damaged: %s", blob.id, blob.location, reason)
         self._maps.show(blob.location, None)
         self._maps.damaged[blob.location] = Damaged(blob.id, blob.seq, reason, None, None)
+        self.feed.damaged(NamedBlob(blob.id, blob.location, reason))
         task = asyncio.get_running_loop().create_task(self._quarantine_soon(blob.location))
         self._tasks.add(task)  # the loop itself keeps only a weak reference
         task.add_done_callback(self._tasks.discard)

@@ -23,6 +23,7 @@ from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_ABORTED
 from services.changes import Draft, first_records
+from services.feed import Feed
 from services.ids import Ids, Sequence
 from services.store import Blob, Condition
 
@@ -46,6 +47,7 @@ class Owner(Protocol):
     threads: Executor
     small_body_bytes: int
     max_blob_bytes: int
+    feed: Feed
 
     async def commit_draft(self, draft: Draft, condition: Condition) -> tuple[Blob, bool]: ...
 
@@ -74,6 +76,16 @@ class LocalUpload:
         self._loop = loop
         self._timer = loop.call_later(STAGE_AFTER_S, self._stage_soon)
         self._staging: asyncio.Task[None] | None = None
+
+    @property
+    def is_staged(self) -> bool:
+        """True once it is on disk, in state Pending."""
+        return self._pending is not None
+
+    @property
+    def size(self) -> int:
+        """Bytes that came so far."""
+        return self._size
 
     async def write(self, data: Bytes) -> None:
         """See store.Upload."""
@@ -134,7 +146,9 @@ class LocalUpload:
         async with self._turn:
             pending = self._pending
             if pending is not None:
-                await self._loop.run_in_executor(self._owner.threads, self._fail, pending, reason)
+                failure = await self._loop.run_in_executor(self._owner.threads, self._fail, pending, reason)
+                if failure is not None:
+                    self._owner.feed.told(failure, len(failure.events) - 1)
 
     def _end(self) -> None:
         if not self._ended:
@@ -158,6 +172,8 @@ class LocalUpload:
                 return
             if self._pending is None:
                 await self._in_thread(self._make_folder)
+                assert self._pending is not None
+                self._owner.feed.told(self._pending, 0)
         await self._flush()
 
     async def _flush(self) -> None:
@@ -213,20 +229,22 @@ class LocalUpload:
         durable.sync_folder(where.folder(blob_id))
         durable.sync_folder(where.parent(blob_id))
 
-    def _fail(self, pending: BlobRecord, reason: str) -> None:
+    def _fail(self, pending: BlobRecord, reason: str) -> BlobRecord | None:
+        """Returns the record of the failure, None where there is none of ours."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
         where = self._owner.where
         try:
             if blobdir.read_record(where, pending.id).state is not pending.state:
-                return  # the committer undid it already
+                return None  # the committer undid it already
             failure = blobdir.failed(pending, f"{MSG_ABORTED}: {_one_line(reason)}", time.time_ns())
             blobdir.write_failure(where, failure, synced=False)
         except (OSError, BlobkeepError) as err:
             log.error("blob %d: stays Pending until the next start: %s", pending.id, err)
-            return
+            return None
         blobdir.hint(where, [pending.id])
+        return failure
 
 
 def _one_line(text: str) -> str:

@@ -18,18 +18,17 @@ from collections.abc import Sequence
 
 import uvloop
 
-from common import config, directory, durable, layout, lock, logs, process
+from common import config, directory, durable, layout, lock, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
-from common.progress import Progress
-from common.settle import settle
 from services.access_log import AccessLog
 from services.app import make_app
 from services.damage_socket import serve_reports
 from services.entrance import Entrance, allow_many_descriptors
 from services.listening import listening_sockets, make_server
 from services.local_store import LocalStore
+from services.monitor import REPORT_EVERY_S, Monitor, recovered
+from services.recovering import settle_answering
 from services.request_log import RequestLog
-from services.views import served
 
 log = logging.getLogger("server")
 
@@ -61,10 +60,12 @@ async def _run(options: config.Config) -> int:
         held = lock.StateLock(directory.make_root(options.dir), "server")
         await asyncio.to_thread(held.acquire, options.lock_wait_s)
         where = directory.open_directory(options.dir, options.id_bits, owner=True)
-        with Progress("recovery", "folders") as progress:
-            found = await asyncio.to_thread(settle, where, keep=served, progress=progress)
-        log.info("recovered: %s", found)
+        me = self_report.begin(where, "server", REPORT_EVERY_S)
+        requests = RequestLog(AccessLog() if options.access_log else None)
         sockets = listening_sockets(options)
+        found = await settle_answering(where, sockets, options, requests, entrance.tls)
+        log.info("recovered: %s", found)
+        summary = recovered(found)  # now: the store takes the blobs out of it
     except (BlobkeepError, OSError) as err:
         log.critical("cannot start: %s", err)
         return EXIT_FAILED
@@ -81,10 +82,11 @@ async def _run(options: config.Config) -> int:
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, entrance.reload)
     store = LocalStore(where, found, options, fail_stop)
-    requests = RequestLog(AccessLog() if options.access_log else None)
-    app = make_app(store, options, requests, entrance.access)
+    monitor = Monitor(where, store, options, requests, summary)
+    app = make_app(store, options, monitor, entrance.access)
     server, drain = make_server(app, options, requests, entrance.tls)
     server.add_sockets(sockets)
+    monitor.start(me)
     reports = serve_reports(where.ours(layout.SOCKET_NAME), store)
     log.info(
         "serving %d blobs on %s, %.2f s after start",
@@ -100,6 +102,7 @@ async def _run(options: config.Config) -> int:
         log.warning("some requests were not done in time and are cut off")
     reports.stop()
     await server.close_all_connections()
+    await monitor.close()
     await store.close()
     if requests.access is not None:
         requests.access.close()

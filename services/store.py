@@ -107,13 +107,30 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How much is there. `ids_left` counts ids without a live blob; garbage may still hold some of them."""
+    """How much is there. `ids_left` counts ids without a live blob; garbage may still hold some of them.
+
+    `pending`: uploads that are on disk already; `failures`: what is in Failure and waits for the gc.
+    """
 
     blobs: int
     bytes: int
     damaged: int
     uploads: int
     ids_left: int
+    ids: int
+    pending: int
+    pending_bytes: int
+    failures: int
+    failure_bytes: int
+
+
+class DamagedBlob(msgspec.Struct, frozen=True):
+    """A location whose blob is damaged. `quarantine`: the name of its folder there, None while on its way."""
+
+    location: str
+    id: int
+    reason: str
+    quarantine: str | None
 
 
 class Reading(Protocol):
@@ -199,6 +216,10 @@ class Store(Protocol):
 
     def counts(self) -> Counts:
         """How much is there, from memory."""
+        ...
+
+    def damaged_blobs(self, limit: int) -> list[DamagedBlob]:
+        """The first of the locations that answer 500 until they are written or deleted anew."""
         ...
 
     async def check_writable(self) -> None:

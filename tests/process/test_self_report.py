@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 
@@ -112,3 +113,15 @@ def test_a_folder_that_cannot_be_written_stops_nobody(where: Layout) -> None:
     assert report.starts == 1
     assert self_report.read(where, "gc") is None
     os.rmdir(self_report.path_of(where, "gc"))
+
+
+def test_a_worker_that_was_suspended_goes_on(where: Layout, gc: Process) -> None:
+    _after_a_pass(where, gc)
+    for _ in range(3):
+        gc.popen.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, gc.pid, os.WSTOPPED)
+        before = _after_a_pass(where, gc).totals.passes
+        time.sleep(0.1)  # longer than the pause between two passes
+        gc.popen.send_signal(signal.SIGCONT)
+        wait_for(lambda: _after_a_pass(where, gc).totals.passes > before, what="the next pass")  # noqa: B023
+    assert gc.stop() == 0

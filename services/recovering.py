@@ -1,0 +1,112 @@
+"""While a long recovery runs at the start: 503 with the progress, rather than clients that wait and wonder.
+
+A short one (nearly all are) is not worth it: whoever connects meanwhile waits in the queue of the listening
+socket, and is served. Beyond that, a server of its own answers on duplicates of the sockets until recovery
+is done; each answer is the last of its connection, so that the client's next one meets the real server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+
+from tornado.web import Application, RequestHandler
+
+from common.config import Config
+from common.layout import Layout
+from common.progress import Progress
+from common.settle import Settlement, settle
+from services import http_errors
+from services.listening import make_server
+from services.request_log import RequestLog
+from services.views import served
+
+PATIENCE_S = 1.0
+RETRY_AFTER_S = 1
+_LAST_ANSWERS_S = 1.0
+
+Settle = Callable[[Layout, Callable[[int, int], None]], Settlement]
+
+
+class HowFar:
+    """How far the recovery is; `tell` is called from its thread."""
+
+    def __init__(self, show: Progress) -> None:
+        self._show = show
+        self.done = 0
+        self.all = 0
+
+    def tell(self, done: int, total: int) -> None:
+        """`done` of `total` folders were looked at."""
+        self.done, self.all = done, total
+        self._show(done, total)
+
+    def __str__(self) -> str:
+        of = f" ({self.done} of {self.all} blobs looked at)" if self.all else ""
+        return f"The server is recovering after its start{of}: ask again in a moment."
+
+
+class RecoveringHandler(RequestHandler):
+    """Every resource, every method."""
+
+    def initialize(self, how_far: HowFar) -> None:
+        self.how_far = how_far
+
+    def prepare(self) -> None:
+        """503, Retry-After, and what is going on."""
+        self.set_status(503)
+        self.set_header("Server", "Blobkeep")
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Retry-After", str(RETRY_AFTER_S))
+        self.set_header("Connection", "close")
+        self.finish(http_errors.body(503, str(self.how_far)))
+
+
+def _settle(where: Layout, progress: Callable[[int, int], None]) -> Settlement:
+    return settle(where, keep=served, progress=progress)
+
+
+async def settle_answering(
+    where: Layout,
+    sockets: list[socket.socket],
+    config: Config,
+    requests: RequestLog,
+    tls: ssl.SSLContext | None,
+    *,
+    work: Settle = _settle,
+    patience_s: float = PATIENCE_S,
+) -> Settlement:
+    """Run the recovery in a thread; answer 503 where it takes long. Raises what the recovery raises."""
+    with Progress("recovery", "folders") as shown:
+        how_far = HowFar(shown)
+        running = asyncio.ensure_future(asyncio.to_thread(work, where, how_far.tell))
+        if (await asyncio.wait([running], timeout=patience_s))[0]:
+            return running.result()
+        async with _answering(sockets, config, requests, tls, how_far):
+            return await running
+
+
+@contextlib.asynccontextmanager
+async def _answering(
+    sockets: list[socket.socket],
+    config: Config,
+    requests: RequestLog,
+    tls: ssl.SSLContext | None,
+    how_far: HowFar,
+) -> AsyncIterator[None]:
+    app = Application(
+        default_handler_class=RecoveringHandler,
+        default_handler_args={"how_far": how_far},
+        log_function=requests.handled,
+    )
+    server, drain = make_server(app, config, requests, tls)
+    server.add_sockets([sock.dup() for sock in sockets])
+    try:
+        yield
+    finally:
+        await drain(_LAST_ANSWERS_S)
+        await server.close_all_connections()

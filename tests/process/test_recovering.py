@@ -1,0 +1,113 @@
+"""While a long recovery runs, clients get 503 with the progress; then the real server has the sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tornado.netutil import bind_sockets
+
+from common.config import Config
+from common.errors import SyncFailed
+from common.layout import Layout
+from common.settle import Settlement
+from services.recovering import settle_answering
+from services.request_log import RequestLog
+
+
+class Recovery:
+    """A recovery that has looked at 7 of 9 folders and lasts until it is told to end."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.end = threading.Event()
+        self.error = error
+
+    def __call__(self, where: Layout, progress: Callable[[int, int], None]) -> Settlement:
+        progress(7, 9)
+        assert self.end.wait(30)
+        if self.error is not None:
+            raise self.error
+        return Settlement(seen=9)
+
+
+def _ask(port: int, method: str, target: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, target)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("which", ["blobkeep", "tornado"])
+def test_a_long_recovery_answers_503_with_its_progress(tmp_path: Path, which: str) -> None:
+    async def run() -> None:
+        sockets = bind_sockets(0, "127.0.0.1")
+        port = sockets[0].getsockname()[1]
+        work, requests = Recovery(), RequestLog()
+        running = asyncio.ensure_future(
+            settle_answering(
+                Layout(str(tmp_path), 16), sockets, Config(http=which), requests, None, work=work, patience_s=0.0
+            )
+        )
+        for method, target in (("GET", "/healthz"), ("GET", "/store/a"), ("DELETE", "/store/a")):
+            status, headers, body = await asyncio.to_thread(_ask, port, method, target)
+            assert (status, headers["Retry-After"], headers["Connection"]) == (503, "1", "close")
+            assert "7 of 9" in json.loads(body)["text"]
+        assert (await asyncio.to_thread(_ask, port, "HEAD", "/healthz"))[::2] == (503, b"")
+        work.end.set()
+        assert (await running).seen == 9
+        assert requests.tallies["GET"].statuses == {503: 2}
+        # The listening sockets are still ours: who connects now waits for the real server.
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            accepted, _ = await asyncio.to_thread(_accept, sockets[0])
+            accepted.close()
+            client.close()
+        sockets[0].close()
+
+    asyncio.run(run())
+
+
+def _accept(listening: socket.socket) -> tuple[socket.socket, object]:
+    listening.setblocking(True)
+    listening.settimeout(30)
+    return listening.accept()
+
+
+def test_a_short_recovery_lets_clients_wait(tmp_path: Path) -> None:
+    async def run() -> None:
+        sockets = bind_sockets(0, "127.0.0.1")
+        work = Recovery()
+        work.end.set()
+        found = await settle_answering(
+            Layout(str(tmp_path), 16), sockets, Config(), RequestLog(), None, work=work, patience_s=30.0
+        )
+        assert found.seen == 9
+        sockets[0].close()
+
+    asyncio.run(run())
+
+
+def test_a_recovery_that_fails_is_told_to_the_caller(tmp_path: Path) -> None:
+    async def run() -> None:
+        sockets = bind_sockets(0, "127.0.0.1")
+        work = Recovery(SyncFailed("no"))
+        running = asyncio.ensure_future(
+            settle_answering(
+                Layout(str(tmp_path), 16), sockets, Config(), RequestLog(), None, work=work, patience_s=0.0
+            )
+        )
+        assert (await asyncio.to_thread(_ask, sockets[0].getsockname()[1], "GET", "/"))[0] == 503
+        work.end.set()
+        with pytest.raises(SyncFailed):
+            await running
+        sockets[0].close()
+
+    asyncio.run(run())
