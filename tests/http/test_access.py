@@ -13,9 +13,12 @@ import psutil
 import pytest
 
 from common.config import Config
+from common.layout import Layout
+from common.settle import Settlement
 from services import access_file
 from services.access import Access
 from services.app import make_app
+from services.monitor import Monitor, recovered
 from services.request_log import RequestLog
 from services.secret_hash import hash_password, hash_token
 from tests.conftest import StartServer
@@ -71,7 +74,8 @@ def assert_refused(answer: Answer, status: int) -> None:
 
 
 def test_each_resource_but_healthz_refuses_who_says_nothing(guarded: Server) -> None:
-    app = make_app(None, Config(), RequestLog(), Access([]))  # type: ignore[arg-type]
+    monitor = Monitor(Layout("", 16), None, Config(), RequestLog(), recovered(Settlement()))  # type: ignore[arg-type]
+    app = make_app(None, Config(), monitor, Access([]))  # type: ignore[arg-type]
     rules = app.default_router.rules[0].target.rules
     paths = ["*", "/", "/blobs/", "/blobs/1", "/healthz", "/metrics", "/nothing", "/openapi.json"]
     paths += ["/store", "/store/", "/store/1", "/store/a/"]
@@ -247,3 +251,13 @@ def test_a_body_that_nobody_wants_takes_no_memory(start_server: StartServer, kin
                 continue  # refused, before it was all there
             assert sock.recv(100).startswith(b"HTTP/1.1 ")
     assert process.memory_info().rss - before < 32 << 20
+
+
+def test_health_is_for_all_but_its_details_for_those_who_may_see_everything(guarded: Server) -> None:
+    assert guarded.ask("GET", "/healthz").body == b'"Ok!"\n'
+    assert_refused(guarded.ask("GET", "/healthz?verbose=1"), 401)
+    team, reader = ({"Authorization": f"Bearer {TOKENS[name]}"} for name in ("team", "reader"))
+    assert_refused(guarded.ask("GET", "/healthz?verbose=1", headers=team), 403)
+    assert_refused(guarded.ask("GET", "/metrics", headers=team), 403)
+    assert b'"processes"' in guarded.ask("GET", "/healthz?verbose=1", headers=reader).body
+    assert b"blobkeep_ready" in guarded.ask("GET", "/metrics", headers=reader).body

@@ -54,7 +54,13 @@ def test_a_long_recovery_answers_503_with_its_progress(tmp_path: Path, which: st
         work, requests = Recovery(), RequestLog()
         running = asyncio.ensure_future(
             settle_answering(
-                Layout(str(tmp_path), 16), sockets, Config(http=which), requests, None, work=work, patience_s=0.0
+                Layout(str(tmp_path), 16),
+                sockets,
+                Config(http=which),
+                requests,
+                None,
+                work=work,
+                patience_s=0.0,
             )
         )
         for method, target in (("GET", "/healthz"), ("GET", "/store/a"), ("DELETE", "/store/a")):
