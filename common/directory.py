@@ -54,6 +54,22 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
     return Layout(root, id_bits)
 
 
+def existing(root: str) -> Layout:
+    """The layout of a directory that is there, whatever its width; changes nothing. Raises ConfigError."""
+    root = os.path.abspath(root)
+    try:
+        found = _read_format(root) if os.path.isdir(root) else None
+        if found is None and not os.path.isdir(root):
+            raise ConfigError(f"There is no data directory {root}: give the one that the server uses, --dir.")
+    except OSError as err:
+        raise ConfigError(f"The data directory {root} cannot be read: {err.strerror}.") from err
+    if found is not None and found.format != FORMAT:
+        raise ConfigError(
+            f"{root} is of format {found.format}, this program knows {FORMAT}: use a newer one."
+        )
+    return Layout(root, 16 if found is None else found.id_bits)
+
+
 def make_root(root: str) -> str:
     """Create the data directory, with what is missing above it, durably; returns its absolute path."""
     root = os.path.abspath(root)

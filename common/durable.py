@@ -149,6 +149,7 @@ def rename(old: str, new: str) -> None:
     os.rename(old, new)
 
 
+
 def exchange(new: str, old: str) -> None:
     """Let two files of one folder change places, atomically: `old` then names what `new` named.
 
@@ -162,6 +163,12 @@ def exchange(new: str, old: str) -> None:
     if error not in (errno.EINVAL, errno.ENOSYS, errno.ENOENT):
         raise OSError(error, os.strerror(error), old)
     os.rename(new, old)
+
+
+def link(old: str, new: str) -> None:
+    """Give a file a second name. Raises FileExistsError, and OSError where the file system has no links."""
+    os.link(old, new, follow_symlinks=False)
+
 
 
 def remove_file(path: str) -> None:
