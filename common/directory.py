@@ -54,6 +54,11 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
     return Layout(root, id_bits)
 
 
+def format_file(id_bits: int) -> bytes:
+    """The content of `.blobkeep.json`."""
+    return msgspec.json.encode(Format(FORMAT, id_bits))
+
+
 def existing(root: str) -> Layout:
     """The layout of a directory that is there, whatever its width; changes nothing. Raises ConfigError."""
     root = os.path.abspath(root)

@@ -149,7 +149,6 @@ def rename(old: str, new: str) -> None:
     os.rename(old, new)
 
 
-
 def exchange(new: str, old: str) -> None:
     """Let two files of one folder change places, atomically: `old` then names what `new` named.
 
@@ -168,7 +167,6 @@ def exchange(new: str, old: str) -> None:
 def link(old: str, new: str) -> None:
     """Give a file a second name. Raises FileExistsError, and OSError where the file system has no links."""
     os.link(old, new, follow_symlinks=False)
-
 
 
 def remove_file(path: str) -> None:

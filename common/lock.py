@@ -17,13 +17,16 @@ _POLL_S = 0.05  # how late a waiting server may notice that its predecessor is g
 class FileLock:
     """An exclusive lock on the file at `path`, which says for people who holds it: "PID NAME".
 
+    `says`: False for a lock that is taken so often that the text would keep an idle disk awake.
+
     Two objects exclude each other, in one process too. Not for use by several threads at once. In a `with`
     statement it is released at the end; it must have been acquired before, or inside.
     """
 
-    def __init__(self, path: str, name: str) -> None:
+    def __init__(self, path: str, name: str, *, says: bool = True) -> None:
         self._path = path
         self._name = name
+        self._says = says
         self._fd = -1
 
     def try_acquire(self) -> bool:
@@ -40,6 +43,8 @@ class FileLock:
             os.close(fd)
             raise
         self._fd = fd
+        if not self._says:
+            return True
         with contextlib.suppress(OSError):  # a full disk must not stop a start; the text is for people
             durable.write_holder(fd, f"{os.getpid()} {self._name}\n")
         return True

@@ -48,6 +48,7 @@ class Collector(Worker):
         self._round_began_ns = 0
         self._last_round_ns = 0  # when the round before began: what is older was looked at then
         self._lock = lock.FileLock(where.ours(layout.GC_LOCK_NAME), "gc")
+        self._hold = lock.FileLock(where.ours(layout.GC_HOLD_NAME), "gc", says=False)
         self.total_removed = 0
 
     def run_once(self) -> str | None:
@@ -56,6 +57,12 @@ class Collector(Worker):
             return None  # another gc is at work; this one takes over when that one ends
         if journal.needs_replay(self._where):
             return None  # after a system crash the folders may be older than what was acknowledged
+        if not self._hold.try_acquire():
+            return None  # an export takes its snapshot: what it has not come to yet must stay
+        with self._hold:
+            return self._pass()
+
+    def _pass(self) -> str | None:
         began = time.monotonic()
         removed = freed_bytes = errors = 0
         self._named: list[NamedBlob] = []

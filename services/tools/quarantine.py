@@ -193,7 +193,7 @@ async def _restore(where: Layout, entry: Quarantined, args: argparse.Namespace, 
             record.sha256,
             lambda: verified(lambda n: os.read(fd, n), record),
         )
-        async with open_target(where, config, args) as target:
+        async with open_target(where.root, config, args) as target:
             outcome = await target.put(blob, replace=False)
     finally:
         os.close(fd)

@@ -36,8 +36,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         named = [
             entry
             for entry in survey.records(where)
-            if isinstance(entry, BlobRecord)
-            and entry.location == (found[0].location if found else args.blob)
+            if isinstance(entry, BlobRecord) and entry.location == (found[0].location if found else args.blob)
         ]
         live = survey.live_among(named)
         found = found or sorted(named, key=lambda blob: -blob.seq)

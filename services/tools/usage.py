@@ -114,7 +114,10 @@ def _write(
     )
     out.table(
         ["state", "blobs", "bytes", "on disk"],
-        [[state(name), room.count, room.data_bytes, room.disk_bytes] for name, room in sorted(states.items())],
+        [
+            [state(name), room.count, room.data_bytes, room.disk_bytes]
+            for name, room in sorted(states.items())
+        ],
     )
     for text, (_, disk_bytes) in ours.items():
         if disk_bytes:

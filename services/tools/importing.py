@@ -1,0 +1,186 @@
+"""`import FILE.tar`: the blobs of an export, put into a directory that may have others.
+
+They come as new blobs, with new ids and histories, through the running server or the store. To have the very
+directory back, ids and histories included, unpack the tar into an empty folder instead and serve that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from common import layout, record
+from common.errors import BadLocation, CorruptRecord, Damaged
+from common.progress import Progress
+from common.record import BlobRecord
+from common.states import State
+from services import http_rules
+from services.tools import exits
+from services.tools.exits import CommandFailed
+from services.tools.exporting import Exported
+from services.tools.incoming import Incoming, Outcome, verified
+from services.tools.output import Output, size
+from services.tools.tar import Tar
+from services.tools.targets import Target, add_target_arguments, open_target
+
+log = logging.getLogger("import")
+
+_Chunks = Callable[[], Iterator[bytes]]
+
+_NAME = re.compile(r"(?:\./)?((?:\d{1,5}/)?\d{1,5})/([^/]+)")
+_SMALL_BYTES = 1 << 20  # read whole, so that several can be stored at once
+_MAX_STATE_BYTES = 64 << 20  # 9 bytes a MiB of data: one of 7 TiB
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `import`."""
+    parser.add_argument("file", help="a tar file made by `export`, or by tar of a data directory at rest")
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="also where a location has other bytes now (else it keeps them)",
+    )
+    add_target_arguments(parser)
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    """Import; 1 where a blob was not whole, was not taken, or the file is cut short."""
+    return asyncio.run(_run(args, out))
+
+
+async def _run(args: argparse.Namespace, out: Output) -> int:
+    try:
+        tar = Tar.open(args.file, "r:")
+    except FileNotFoundError as err:
+        raise CommandFailed(exits.NOT_THERE, f"There is no file {args.file}.") from err
+    except (OSError, tarfile.TarError) as err:
+        raise CommandFailed(exits.USAGE, f"{args.file} is no tar file that can be read: {err}.") from err
+    file_bytes = os.stat(args.file).st_size
+    with tar:
+        async with open_target(args.dir, args.config, args) as target:
+            run = _Import(tar, target, replace=args.replace)
+            with Progress("import", "bytes") as progress:
+                await run.all(progress, file_bytes)
+    counts = {outcome.value: run.outcomes[outcome] for outcome in Outcome}
+    out.document(
+        {"into": target.name, **counts, "bytes": run.bytes, "problems": run.problems, "whole": run.is_whole}
+    )
+    out.line(f"into {target.name}: {size(run.bytes)} of data")
+    for name, count in counts.items():
+        out.line(
+            f"{name:9} {count:,}" + (" (kept as they are: --replace)" if name == "differs" and count else "")
+        )
+    for sentence in run.problems:
+        out.line(sentence)
+    return exits.OK if run.is_whole and not run.problems and not counts["differs"] else exits.NOT_WELL
+
+
+class _Import:
+    def __init__(self, tar: Tar, target: Target, *, replace: bool) -> None:
+        self._tar = tar
+        self._target = target
+        self._replace = replace
+        self._under_way: set[asyncio.Task[None]] = set()
+        self.outcomes: Counter[Outcome] = Counter()
+        self.problems: list[str] = []
+        self.bytes = 0
+        self.is_whole = False
+
+    async def all(self, progress: Progress, file_bytes: int) -> None:
+        """Every blob of the file; then `is_whole` says whether its closing note was there."""
+        waiting: dict[str, dict[str, tarfile.TarInfo]] = {}  # by folder: what came of it so far
+        try:
+            while (member := self._next()) is not None:
+                progress(member.offset, file_bytes)
+                if member.name.removeprefix("./") == layout.EXPORTED_NAME:
+                    self._compare(msgspec.json.decode(self._content(member), type=Exported))
+                match = _NAME.fullmatch(member.name)
+                if match is None or not member.isreg():
+                    continue
+                files = waiting.setdefault(match[1], {})
+                files[match[2]] = member
+                if layout.STATE_NAME in files and layout.DATA_NAME in files:
+                    del waiting[match[1]]
+                    await self._take(match[1], files[layout.STATE_NAME], files[layout.DATA_NAME])
+        finally:
+            while self._under_way:
+                await self._settle_one()
+        if not self.is_whole:
+            self.problems.append(
+                "The file has no closing note: it was cut short, or not made by `export`. "
+                "What it holds was imported."
+            )
+
+    def _next(self) -> tarfile.TarInfo | None:
+        try:
+            member = self._tar.next()
+        except (tarfile.TarError, OSError) as err:
+            self.problems.append(f"The file cannot be read further: {err}.")
+            return None
+        self._tar.forget()
+        return member
+
+    def _compare(self, note: Exported) -> None:
+        self.is_whole = True
+        self.problems += [f"was left out of the export: {sentence}" for sentence in note.left_out]
+
+    def _content(self, member: tarfile.TarInfo) -> bytes:
+        file = self._tar.extractfile(member)
+        if file is None or member.size > _MAX_STATE_BYTES:
+            raise CorruptRecord(f"{member.name} is no file of a size that it could have.")
+        return file.read()
+
+    async def _take(self, folder: str, state: tarfile.TarInfo, data: tarfile.TarInfo) -> None:
+        try:
+            blob = record.load(self._content(state))
+            if blob.state is not State.COMPLETE:
+                return
+            _check_location(blob.location)
+            if not blob.is_original and blob.size != data.size:
+                raise Damaged(f"data.raw has {data.size} bytes instead of {blob.size}")
+            if blob.is_original:
+                blob = msgspec.structs.replace(blob, size=data.size)
+            await self._store(blob, data)
+        except (CorruptRecord, Damaged, BadLocation, tarfile.TarError) as err:
+            self.problems.append(f"folder {folder}: not imported: {err}")
+
+    async def _store(self, blob: BlobRecord, data: tarfile.TarInfo) -> None:
+        if blob.size > _SMALL_BYTES:
+            while self._under_way:  # they would wait for it, and it for the tar
+                await self._settle_one()
+            await self._put(blob, lambda: self._chunks(blob, data))
+            return
+        whole = list(self._chunks(blob, data))
+        while len(self._under_way) >= self._target.at_once:
+            await self._settle_one()
+        self._under_way.add(asyncio.ensure_future(self._put(blob, lambda: iter(whole))))
+
+    async def _settle_one(self) -> None:
+        done, self._under_way = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def _put(self, blob: BlobRecord, chunks: _Chunks) -> None:
+        incoming = Incoming(blob.location, blob.type, blob.encoding, blob.size, blob.sha256, chunks)
+        self.outcomes[await self._target.put(incoming, replace=self._replace)] += 1
+        self.bytes += blob.size
+
+    def _chunks(self, blob: BlobRecord, data: tarfile.TarInfo) -> Iterator[bytes]:
+        file = self._tar.extractfile(data)
+        if file is None:
+            raise Damaged("data.raw is no file")
+        return verified(file.read, blob)
+
+
+def _check_location(location: str) -> None:
+    """Raises BadLocation for what no client could have written."""
+    if http_rules.parse_location(http_rules.quote_location(location)) != location:
+        raise BadLocation("The location is none that can be asked for.")

@@ -1,0 +1,85 @@
+"""The store of a directory that no server holds, as a target of import and restore."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator
+
+from common.config import Config
+from common.errors import BlobkeepError
+from common.errors import Damaged as DamagedError
+from common.layout import Layout
+from common.progress import Progress
+from common.settle import settle
+from services.local_store import LocalStore
+from services.store import Blob
+from services.tools.incoming import Incoming, Outcome
+
+_AT_ONCE = 32  # concurrent writers share their syncs
+
+
+class StoreTarget:
+    """See targets.Target. The caller holds the state lock (design rule 1) for as long as it is open."""
+
+    def __init__(self, store: LocalStore, config: Config, name: str) -> None:
+        self._store = store
+        self.name = name
+        self.at_once = max(1, min(_AT_ONCE, config.max_uploads))
+        self.failed: BlobkeepError | None = None
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def open(where: Layout, config: Config) -> AsyncIterator[StoreTarget]:
+        """Settle, as a server would, and open the store; on leaving, all of it is durable in place."""
+        with Progress("recovery", "folders") as progress:
+            found = await asyncio.to_thread(settle, where, progress=progress)
+        target: StoreTarget | None = None
+
+        def stop(err: BlobkeepError) -> None:
+            if target is not None:
+                target.failed = err
+
+        store = LocalStore(where, found, config, stop)
+        target = StoreTarget(store, config, where.root)
+        try:
+            yield target
+        finally:
+            await store.close()
+
+    async def put(self, blob: Incoming, *, replace: bool) -> Outcome:
+        """See targets.Target."""
+        if self.failed is not None:
+            raise self.failed  # a sync failed: nothing more is written (design rule 5)
+        there = self._find(blob.location)
+        if there is not None and there.sha256 == _sha256_of(blob):
+            return Outcome.SAME
+        if there is not None and not replace:
+            return Outcome.DIFFERS
+        upload = await self._store.begin(
+            blob.location, lambda old, damaged: None, blob.media_type, blob.encoding, blob.size
+        )
+        try:
+            for chunk in blob.chunks():
+                await upload.write(chunk)
+        except BaseException as err:
+            await upload.abort(str(err))
+            raise
+        await upload.commit()
+        return Outcome.CREATED if there is None else Outcome.REPLACED
+
+    def _find(self, location: str) -> Blob | None:
+        try:
+            return self._store.find(location)
+        except DamagedError:
+            return None  # writing it anew is what ends that
+
+
+def _sha256_of(blob: Incoming) -> bytes:
+    if blob.sha256:
+        return blob.sha256
+    whole = hashlib.sha256()
+    for chunk in blob.chunks():
+        whole.update(chunk)
+    return whole.digest()
