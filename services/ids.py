@@ -56,6 +56,11 @@ class Ids:
         """How many ids there are."""
         return 1 << self._where.id_bits
 
+    def check(self) -> None:
+        """Raise NoIdLeft where every id has a live blob: nothing that the gc removes would help."""
+        if len(self._used) >= self.capacity:
+            raise self._none_left()
+
     def take(self) -> int:
         """Take an id; its empty folder is there once this returns. Raises NoIdLeft, OSError."""
         rows = 1 if self._where.id_bits == 16 else min(_ROW_IDS, 1 + len(self._used) // _ROW_FILL)
@@ -73,9 +78,12 @@ class Ids:
         for number in free:
             if blobdir.take(self._where, base + number):
                 return base + number
+        raise self._none_left()
+
+    def _none_left(self) -> NoIdLeft:
         # Folders without a live blob are garbage: the gc frees their ids within seconds.
         reclaiming = len(self._used) < self.capacity
-        raise NoIdLeft(
+        return NoIdLeft(
             "All ids are taken: deleted blobs free theirs in a few seconds; for more than 65,536 blobs, "
             "start a new directory with id_bits = 32.",
             reclaiming=reclaiming,

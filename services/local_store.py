@@ -63,7 +63,7 @@ class LocalStore:
         self.where = where
         self.small_body_bytes = config.small_body_bytes
         self.max_blob_bytes = config.max_blob_size_bytes
-        self._space = FreeSpace(where.root, config.min_free_space_bytes)
+        self.space = FreeSpace(where.root, config.min_free_space_bytes)
         self._max_uploads = config.max_uploads
         damaged = {at: Damaged(n.id, n.seq, n.reason, name, n) for at, (name, n) in found.damaged.items()}
         self._maps = Maps(_taken_from(found.live), damaged)
@@ -157,7 +157,8 @@ class LocalStore:
             raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
         if len(self._uploads) >= self._max_uploads:
             raise Busy(f"{self._max_uploads} uploads are under way: try again in a moment.")
-        self._space.check(size or 0)
+        self.space.check(size or 0)
+        self.ids.check()
 
     async def begin(
         self, location: str, condition: Condition, media_type: str, encoding: str, size: int | None
@@ -219,7 +220,7 @@ class LocalStore:
 
     async def check_writable(self) -> None:
         """See store.Store."""
-        self._space.check(0)
+        self.space.check(0)
 
     async def keep_house(self) -> None:
         """Now and then: make the reserve anew that a delete on a full disk used up."""

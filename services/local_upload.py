@@ -24,6 +24,7 @@ from common.record import BlobRecord
 from common.states import MSG_ABORTED
 from services.changes import Draft, first_records
 from services.feed import Feed
+from services.free_space import FreeSpace
 from services.ids import Ids, Sequence
 from services.store import Blob, Condition
 
@@ -44,6 +45,7 @@ class Owner(Protocol):
     where: Layout
     ids: Ids
     sequence: Sequence
+    space: FreeSpace
     threads: Executor
     small_body_bytes: int
     max_blob_bytes: int
@@ -179,6 +181,8 @@ class LocalUpload:
     async def _flush(self) -> None:
         async with self._turn:
             if self._buffer and not self._ended:
+                # What was declared fitted when it began; others came since, and some declare nothing.
+                self._owner.space.check(len(self._buffer))
                 piece, self._buffer = self._buffer, bytearray()
                 await self._in_thread(lambda: self._append(piece))
 
