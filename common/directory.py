@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import msgspec
 
@@ -112,6 +113,25 @@ def ids_in(where: Layout) -> list[int]:
     """The ids that have a folder (a real one, no symlink), in the order of the directory."""
     ids, _ = names_in(where)
     return ids
+
+
+def ids_after(where: Layout, after: int) -> Iterator[int]:
+    """The ids greater than `after` that have a folder, in their order.
+
+    A directory is not sorted, so the first one costs a pass over the names of DIR (25 ms for 65,536 of
+    them), and with 32 bits over those of one first-level folder at a time. Nothing but names is read.
+    """
+    if where.id_bits == 16:
+        yield from sorted(blob_id for blob_id in ids_in(where) if blob_id > after)
+        return
+    rows: list[int] = []
+    _scan(where.root, "", 0, rows, [])
+    for row in sorted(rows):
+        if (row + 1) << 16 > after + 1:
+            ids: list[int] = []
+            with contextlib.suppress(FileNotFoundError):
+                _scan(f"{where.root}/{row}", f"{row}/", row << 16, ids, [])
+            yield from sorted(blob_id for blob_id in ids if blob_id > after)
 
 
 def names_in(where: Layout) -> tuple[list[int], list[str]]:

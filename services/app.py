@@ -9,6 +9,7 @@ from tornado.web import Application
 from common.config import Config
 from services.access import Access
 from services.base_handler import ServerHandler, UnknownHandler
+from services.blobs_by_id import BlobByIdHandler, BlobsHandler
 from services.handlers import BlobHandler
 from services.listings import ListingHandler
 from services.monitor import Monitor
@@ -30,6 +31,8 @@ def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> 
             # A slash at the end, percent-encoded or not, makes it a folder.
             (r"/store/(?:.*(?:/|%2[Ff]))?", ListingHandler, shared),
             (r"/store/.*", BlobHandler, shared),
+            (r"/blobs/", BlobsHandler, shared),
+            (r"/blobs/[^/]+", BlobByIdHandler, shared),
             (r"\*", ServerHandler, shared),
         ],
         default_handler_class=UnknownHandler,

@@ -36,10 +36,12 @@ class IdListing(NamedTuple):
     limit: int
 
 
-def parse_listing(query: str | bytes, folder: str = "") -> Listing:
+def parse_listing(query: str | bytes, folder: str = "", *, browsed: bool = False) -> Listing:
     """The parameters of `GET /store/` (`folder` "") or of `GET /store/{folder}`, where `folder` ends in "/".
 
     A folder is its own prefix, with the delimiter "/" unless the query says `delimiter=` (all below it).
+    `browsed`: by someone who follows links, to whom /store/ is a folder, too, and a page is as long as one
+    may be: rclone reads no second one.
     `query`: what follows the "?", form-encoded (so "+" is a space), a str with one character a byte.
     Raises BadRequest for an unknown, repeated or bad parameter: a misspelt `prefix` must not list everything.
     """
@@ -47,10 +49,11 @@ def parse_listing(query: str | bytes, folder: str = "") -> Listing:
     prefix = fields.get("prefix")
     if folder and prefix is not None:
         raise BadRequest("Say the prefix in the path or as ?prefix=, not both.")
-    delimiter = fields.get("delimiter", "/" if folder else "")
+    delimiter = fields.get("delimiter", "/" if folder or browsed else "")
     if delimiter not in ("", "/"):
         raise BadRequest("The delimiter can only be /: send delimiter=/ or leave it out.")
-    return Listing(folder or prefix or "", delimiter, fields.get("after", ""), _limit(fields))
+    limit = _limit(fields, MAX_LIMIT if browsed else DEFAULT_LIMIT)
+    return Listing(folder or prefix or "", delimiter, fields.get("after", ""), limit)
 
 
 def parse_id_listing(query: str | bytes) -> IdListing:
@@ -65,7 +68,15 @@ def parse_id_listing(query: str | bytes) -> IdListing:
     after = fields.get("after")
     if after is not None and not _ID.fullmatch(after):
         raise BadRequest("after= must be the id of a blob: pass the last page's next.")
-    return IdListing(state, -1 if after is None else int(after), _limit(fields))
+    return IdListing(state, -1 if after is None else int(after), _limit(fields, DEFAULT_LIMIT))
+
+
+def follows_links(user_agent: str | None) -> bool:
+    """Whether a client walks folders by their links: Wget, or rclone's http backend.
+
+    They say nothing of HTML in Accept, as curl and scripts do not, who would rather have JSON.
+    """
+    return (user_agent or "").lower().startswith(("wget/", "rclone/"))
 
 
 def wants_html(accept: str | None, otherwise: bool = False) -> bool:
@@ -124,8 +135,8 @@ def _decode(raw: bytes) -> str:
     return text
 
 
-def _limit(fields: dict[str, str]) -> int:
-    text = fields.get("limit", str(DEFAULT_LIMIT))
+def _limit(fields: dict[str, str], otherwise: int) -> int:
+    text = fields.get("limit", str(otherwise))
     limit = int(text) if _LIMIT.fullmatch(text) else 0
     if not 1 <= limit <= MAX_LIMIT:
         raise BadRequest(f"limit= must be a number from 1 to {MAX_LIMIT:,}, in digits.")

@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
-from common import blobdir, directory
+from common import blobdir
 from common.config import Config
 from common.errors import (
     DAMAGE_ERRNOS,
     NO_SPACE_ERRNOS,
     BlobkeepError,
     Busy,
-    CorruptRecord,
     NotFound,
     SyncFailed,
     TooLarge,
@@ -33,6 +32,7 @@ from common.layout import Layout
 from common.record import BlobRecord
 from common.self_report import NamedBlob
 from common.settle import Settlement
+from services import local_by_id
 from services.changes import Change, Draft
 from services.committer import Committer
 from services.feed import Feed
@@ -45,7 +45,7 @@ from services.local_upload import LocalUpload
 from services.maps import DAMAGED_TEXT, Damaged, Maps
 from services.orders import Orders
 from services.store import Blob, Condition, Counts, DamagedBlob, Description, Page
-from services.views import description, served
+from services.views import served
 
 log = logging.getLogger(__name__)
 
@@ -109,27 +109,11 @@ class LocalStore:
 
     async def list_by_id(self, state: str | None, after: int, limit: int) -> list[Description]:
         """See store.Store."""
-        found: list[Description] = []
-        for blob_id in sorted(await self._in_thread(directory.ids_in, self.where)):
-            if len(found) == limit:
-                break
-            if blob_id > after:
-                with contextlib.suppress(NotFound, DamagedError):
-                    one = await self.describe(blob_id)
-                    if state in (None, one.state):
-                        found.append(one)
-        return found
+        return await self._in_thread(local_by_id.page, self.where, self._maps.by_id, state, after, limit)
 
     async def describe(self, blob_id: int) -> Description:
         """See store.Store."""
-        try:
-            return description(await self._in_thread(blobdir.read_record, self.where, blob_id))
-        except FileNotFoundError as err:
-            raise NotFound(f"No blob has id {blob_id}.") from err
-        except CorruptRecord as err:
-            raise DamagedError(f"The state of blob {blob_id} is damaged on disk: see the log.") from err
-        except OSError as err:
-            raise from_os_error(err, "read the blob's state") from err
+        return await self._in_thread(local_by_id.describe, self.where, blob_id)
 
     def counts(self) -> Counts:
         """See store.Store."""

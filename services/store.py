@@ -85,7 +85,10 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Description(msgspec.Struct, frozen=True):
-    """Everything the state file says of a blob in any state. `history` is newest first."""
+    """Everything the state file says of a blob in any state. `history` is newest first.
+
+    `size` (bytes), `etag` and `modified` (RFC 3339) are those of a complete blob, None of any other.
+    """
 
     id: int
     location: str
@@ -93,6 +96,7 @@ class Description(msgspec.Struct, frozen=True):
     seq: int
     size: int | None
     etag: str | None
+    modified: str | None
     type: str
     encoding: str
     history: list[Event]
@@ -207,11 +211,14 @@ class Store(Protocol):
         ...
 
     async def list_by_id(self, state: str | None, after: int, limit: int) -> list[Description]:
-        """Blobs in any state with ids greater than `after`, by id."""
+        """Blobs in any state with ids greater than `after`, by id; with `state`, those in that state.
+
+        What cannot be read is left out. Reads the states of the page, and no others that memory knows of.
+        """
         ...
 
     async def describe(self, blob_id: int) -> Description:
-        """The state and history of one blob in any state. Raises NotFound."""
+        """The state and history of one blob in any state. Raises NotFound, Damaged."""
         ...
 
     def counts(self) -> Counts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.record import BlobRecord
+from common.record import BlobRecord, rfc3339
 from common.states import WORD_OF_CODE, State
 from services.store import Blob, Description, Event
 
@@ -32,6 +32,7 @@ def description(record: BlobRecord) -> Description:
         seq=record.seq,
         size=record.size if complete else None,
         etag=f'"{record.sha256.hex()}"' if complete else None,
+        modified=rfc3339(record.modified_ns) if complete else None,
         type=record.type,
         encoding=record.encoding,
         history=[Event(e.at, WORD_OF_CODE[e.code], e.message) for e in reversed(record.events)],

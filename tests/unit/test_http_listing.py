@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadRequest
+from services.http_listing import follows_links
 from services.http_rules import IdListing, Listing, parse_id_listing, parse_listing, wants_html
 
 fuzz = settings(deadline=None, max_examples=300)
@@ -53,6 +54,16 @@ def test_a_listing_of_the_store(query: str | bytes, listing: Listing) -> None:
 )
 def test_a_listing_of_a_folder(query: str, listing: Listing) -> None:
     assert parse_listing(query, folder="a/b/") == listing
+
+
+def test_who_follows_links_gets_folders_and_long_pages() -> None:
+    assert parse_listing("", browsed=True) == Listing("", "/", "", 10_000)
+    assert parse_listing("limit=5&delimiter=", browsed=True) == Listing("", "", "", 5)
+    assert parse_listing("after=a/b/c", folder="a/b/", browsed=True) == Listing("a/b/", "/", "a/b/c", 10_000)
+    assert follows_links("Wget/1.21.3")
+    assert follows_links("rclone/v1.60.1-DEV")
+    assert not follows_links("curl/7.88.1 with Wget/1")
+    assert not follows_links(None)
 
 
 def test_a_folder_takes_no_second_prefix() -> None:
