@@ -87,7 +87,8 @@ def _verify(where: Layout, blob: BlobRecord, tally: Tally, after_read: Callable[
     whole = hashlib.sha256()
     try:
         for chunk in range(checksum.chunk_count(blob.size)):
-            data = os.pread(fd, CHUNK_BYTES, chunk * CHUNK_BYTES)
+            start = chunk * CHUNK_BYTES
+            data = os.pread(fd, min(CHUNK_BYTES, blob.size - start), start)
             if checksum.crc(data) != checksum.unpack_crc(blob.crcs, chunk):
                 raise Damaged(f"data.raw fails its checksum in MiB {chunk}")
             whole.update(data)

@@ -68,6 +68,19 @@ def test_a_failure_without_a_hint_is_found_within_a_round_of_slices(where: Layou
     assert ids(where) == {blob.id for blob in blobs} - {blobs[3].id}
 
 
+def test_after_a_failure_without_a_hint_the_rest_of_the_round_is_looked_at_at_once(where: Layout) -> None:
+    blobs = [put(where, number, str(number)) for number in range(1, 41)]
+    gc = Collector(where, 5.0, slice_folders=10)
+    for _ in range(4):
+        gc.run_once()
+    for blob in blobs:
+        fail(where, blob, hinted=False)
+    gc.run_once()
+    assert len(ids(where)) == 30
+    gc.run_once()
+    assert ids(where) == set()
+
+
 def test_a_pending_blob_is_not_its_business(where: Layout) -> None:
     assert blobdir.take(where, 9)
     now_ns = time.time_ns()
