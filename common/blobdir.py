@@ -169,6 +169,15 @@ def discard(where: Layout, blob_id: int) -> None:
     durable.remove_tree(where.folder(blob_id))
 
 
+def note_failed_sync(where: Layout) -> None:
+    """Leave word for the restart: what it reads of the last commits may stand in memory alone.
+
+    Not synced, and it need not be: after a system crash the journal is compared with the disk anyway.
+    """
+    with contextlib.suppress(OSError):  # the disk is failing; this is the best that can be done
+        os.close(durable.append_file(where.ours(layout.SYNC_FAILED_NAME)))
+
+
 def keep_reserve(where: Layout) -> None:
     """Make the reserve, if it is not there and the disk has room for it."""
     path = where.ours(layout.RESERVE_NAME)

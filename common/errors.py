@@ -104,6 +104,10 @@ class SyncFailed(StorageFailed):
     """A sync failed: what is on disk is unknown, so the server answers 5xx and stops (design rule 5)."""
 
 
+class Unfinished(SyncFailed):
+    """A change is durable in the journal, not in its folders: nobody undoes it, the restart finishes it."""
+
+
 def from_os_error(err: OSError, doing: str) -> BlobkeepError:
     """The error to raise in place of `err`, by its errno; `doing` completes "could not ..."."""
     if err.errno in NO_SPACE_ERRNOS:

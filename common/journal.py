@@ -20,6 +20,7 @@ of; a gap before whole records of a later batch is rot.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ import msgspec
 
 from common import durable, layout
 from common.checksum import crc
+from common.errors import SyncFailed
 from common.layout import Layout
 
 NAMES = (layout.JOURNAL_NAME + ".0", layout.JOURNAL_NAME + ".1")
@@ -244,15 +246,24 @@ class JournalFile:
         self._write_header(clean=False)
 
     def append(self, payloads: list[bytes], ids: set[int]) -> None:
-        """Make one batch durable. Raises SyncFailed, and OSError if it could not be written."""
+        """Make one batch durable. Raises SyncFailed, and OSError if it could not be written.
+
+        Then the batch is overwritten, so that a restart of the process does not find what was answered with
+        an error; whether the disk has it is unknown.
+        """
         self._batch += 1
         parts = []
         for index, payload in enumerate(payloads):
             rest = _HEAD.pack(self.epoch, self._batch, index, len(payload)) + payload
             parts.append(_RECORD_MAGIC + struct.pack("<I", crc(rest)) + rest + bytes(-len(rest) % _ALIGN))
         batch = b"".join(parts)
-        durable.write_at(self._fd, batch, self._end)
-        durable.sync_file(self._fd)
+        try:
+            durable.write_at(self._fd, batch, self._end)
+            durable.sync_file(self._fd)
+        except (OSError, SyncFailed):
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                durable.write_at(self._fd, bytes(len(batch)), self._end)
+            raise
         self._end += len(batch)
         self.covered |= ids
 

@@ -27,6 +27,7 @@ EXPORTS_NAME = ".export"  # the hard links of snapshots that are being written o
 EXPORTED_NAME = ".exported.json"  # the last member of an export, so also in a directory unpacked from one
 GC_HOLD_NAME = ".gc.hold"  # a lock: while an export takes its snapshot, the gc removes nothing
 BENCH_NAME = ".bench"
+SYNC_FAILED_NAME = ".sync-failed"
 SUPERVISOR_SOCKET_NAME = ".supervisor.sock"
 
 # Every name of ours directly under DIR; any other that is not an id is foreign, and left alone.
@@ -35,6 +36,7 @@ OUR_NAMES = frozenset(
         *(FORMAT_NAME, FORMAT_NAME + ".tmp", LOCK_NAME, GC_LOCK_NAME, GONE_NAME, QUARANTINE_NAME),
         *(HINTS_NAME, HINTS_TAKEN_NAME, SOCKET_NAME, STATUS_NAME, RESERVE_NAME, SUPERVISOR_SOCKET_NAME),
         *(EXPORTS_NAME, EXPORTED_NAME, GC_HOLD_NAME, BENCH_NAME),
+        SYNC_FAILED_NAME,
         *(f"{JOURNAL_NAME}.{n}{end}" for n in (0, 1) for end in ("", ".tmp")),
     }
 )

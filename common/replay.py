@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 
-from common import blobdir, durable, journal, record
+from common import blobdir, durable, journal, layout, record
 from common.errors import CorruptRecord
 from common.journal import Entry
 from common.layout import Layout
@@ -25,9 +25,19 @@ log = logging.getLogger(__name__)
 def replay(where: Layout) -> int:
     """Bring the blobs' folders to where the journal says they were; returns how many were changed.
 
-    After a system crash everything is durable in place once this returns, and the journal is clean. Raises
-    OSError and SyncFailed: then nothing may be judged.
+    After a system crash everything is durable in place once this returns, and the journal is clean. So it is
+    after a failed sync: what is read then may stand in memory alone, where a sync finds nothing to do, so all
+    that the journal covers is written anew. Raises OSError and SyncFailed: then nothing may be judged.
     """
+    mark = where.ours(layout.SYNC_FAILED_NAME)
+    sync_failed = os.path.exists(mark)
+    changed = _replay(where, rewrite=sync_failed)
+    if sync_failed:
+        durable.remove_file(mark)
+    return changed
+
+
+def _replay(where: Layout, *, rewrite: bool) -> int:
     scans = [found for found in journal.scan_all(where) if not found.clean]
     if not scans:
         return 0
@@ -41,10 +51,11 @@ def replay(where: Layout) -> int:
         if before is not None and before.seq == entry.seq and entry.body is None:
             entry = Entry(entry.id, entry.seq, entry.alive, entry.state, before.body)
         last[entry.id] = entry
-    changed = [entry.id for entry in last.values() if _apply(where, entry, thorough=system_crash)]
+    thorough = rewrite or system_crash
+    changed = [e.id for e in last.values() if _apply(where, e, thorough=thorough, rewrite=rewrite)]
     if changed:
         log.info("replayed the journal: %d of %d blobs written anew", len(changed), len(last))
-    if system_crash:
+    if thorough:
         _checkpoint_all(where, set(last), scans)
     return len(changed)
 
@@ -61,8 +72,11 @@ def _checkpoint_all(where: Layout, ids: set[int], scans: list[journal.Scan]) -> 
         file.close()
 
 
-def _apply(where: Layout, entry: Entry, *, thorough: bool) -> bool:
-    """Make one blob's folder agree with its last entry; True if that changed anything."""
+def _apply(where: Layout, entry: Entry, *, thorough: bool, rewrite: bool) -> bool:
+    """Make one blob's folder agree with its last entry; True if that changed anything.
+
+    `rewrite`: write what agrees, too.
+    """
     content: bytes | None
     found: BlobRecord | None
     try:
@@ -75,12 +89,12 @@ def _apply(where: Layout, entry: Entry, *, thorough: bool) -> bool:
     if found is not None and found.seq == entry.seq and found.state is State.FAILURE:
         return False  # design rule 2
     if not entry.alive:
-        if content == entry.state or not os.path.isdir(where.folder(entry.id)):
+        if (content == entry.state and not rewrite) or not os.path.isdir(where.folder(entry.id)):
             return False  # done, or collected already
         blobdir.replace_state(where, entry.id, entry.state)
         return True
-    body_is_there = entry.body is None or _has_body(where, entry, thorough)
-    if content == entry.state and body_is_there:
+    body_is_there = entry.body is None or (not rewrite and _has_body(where, entry, thorough))
+    if content == entry.state and body_is_there and not rewrite:
         return False
     blobdir.take(where, entry.id)  # if its folder is there: what stands in it is older than the journal
     if not body_is_there:

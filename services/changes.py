@@ -107,6 +107,11 @@ class Change:
             with contextlib.suppress(OSError, BlobkeepError):  # `error` is the one to tell
                 step()
 
+    def leave(self, error: BlobkeepError) -> None:
+        """Leave it to the restart as it stands; `error` goes to the waiter."""
+        self.error = error
+        self._close()
+
     # --- steps ---
 
     def _prepare_failure(self, old: Blob) -> None:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from common import blobdir, durable
-from common.errors import BlobkeepError, StorageFailed, SyncFailed, from_os_error
+from common.errors import BlobkeepError, StorageFailed, SyncFailed, Unfinished, from_os_error
 from common.layout import Layout
 from common.record import BlobRecord
 from services.changes import Change
@@ -155,8 +155,8 @@ class Committer:
             for change in alive:
                 change.retire()
         except OSError as err:
-            # The journal has it, the folders do not: only a restart can tell what is true.
-            raise SyncFailed("The disk failed in the middle of a commit: the server stops.") from err
+            # The journal has it, so a restart will have it, too: to undo a part now would lose both values.
+            raise Unfinished("The disk failed in the middle of a commit: the server stops.") from err
         self._hint(alive)
 
     def _commit_by_folders(self, alive: list[Change]) -> None:
@@ -214,9 +214,12 @@ class Committer:
         first = self._broken is None
         self._broken = err
         for change in batch:
-            if change.error is None:
+            if change.error is None and isinstance(err, Unfinished):
+                change.leave(err)
+            elif change.error is None:
                 change.undo(err)
         if first:
+            blobdir.note_failed_sync(self._where)
             self._loop.call_soon_threadsafe(self._on_fatal, err)
 
 

@@ -10,7 +10,7 @@ import logging
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from common import durable, journal
+from common import blobdir, durable, journal
 from common.errors import SyncFailed
 from common.journal import JournalFile
 from common.layout import Layout
@@ -94,6 +94,7 @@ class Journaling:
             if clean:
                 self.empty()
         except SyncFailed as err:
+            blobdir.note_failed_sync(self._where)
             log.critical("the last checkpoint failed, the next start replays the journal: %s", err)
         finally:
             self._checkpointer.shutdown()

@@ -1,0 +1,95 @@
+"""A commit that the disk fails half-way: the server stops, and the restart has the old value or the new."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from common import directory, durable, journal, layout, settle
+from common.errors import SyncFailed
+from tests.store.test_local_store import Opened, anyhow, put
+from tests.support.rules import DataDirectory, live_blobs
+
+
+def update_that_fails(data: DataDirectory, break_disk: pytest.MonkeyPatch, step: str, number: int) -> None:
+    """Create "a", then update it while call number `number` of durable's `step` fails, and stop."""
+
+    async def main() -> None:
+        made = Opened(data.root)
+        await put(made.store, "a", b"old")
+        really = getattr(durable, step)
+        calls = iter(range(1, 1000))
+
+        def fail(*args: object, **kwargs: object) -> object:
+            if next(calls) >= number:
+                if step.startswith("sync"):
+                    raise SyncFailed("the disk failed")
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return really(*args, **kwargs)
+
+        break_disk.setattr(durable, step, fail)
+        with pytest.raises(SyncFailed):
+            await put(made.store, "a", b"new")
+        assert len(made.fatal) == 1
+        await made.store.close()
+        break_disk.undo()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("step", "number"), [("rename", 1), ("rename", 2), ("exchange", 1)])
+def test_a_commit_that_fails_behind_the_journal_loses_neither_value(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    update_that_fails(data, monkeypatch, step, number)
+    settle.settle(directory.open_directory(data.root, 16, owner=True))
+    assert live_blobs(data.root) == {"a": b"new"}  # durable in the journal, so there, though not acknowledged
+
+
+def test_what_the_journal_could_not_sync_is_not_there_after_a_restart(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update_that_fails(data, monkeypatch, "sync_file", 1)
+    settle.settle(directory.open_directory(data.root, 16, owner=True))
+    assert live_blobs(data.root) == {"a": b"old"}
+
+
+def test_after_a_failed_sync_the_restart_writes_anew_what_the_journal_covers(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may have dropped pages that it failed to write, and yet show them to readers as clean."""
+    update_that_fails(data, monkeypatch, "sync_file", 1)
+    mark = Path(data.root, layout.SYNC_FAILED_NAME)
+    assert mark.exists()
+    written: list[str] = []
+    really_replace = durable.replace
+
+    def replace(path: str, payload: bytes, *, synced: bool) -> None:
+        written.append(os.path.basename(path))
+        really_replace(path, payload, synced=synced)
+
+    monkeypatch.setattr(durable, "replace", replace)
+    where = directory.open_directory(data.root, 16, owner=True)
+    settle.settle(where)
+    assert written[:2] == [layout.DATA_NAME, layout.STATE_NAME]
+    assert not mark.exists()
+    assert all(found.clean for found in journal.scan_all(where))
+    written.clear()
+    settle.settle(where)
+    assert written == []
+
+
+def test_a_delete_after_such_a_restart_stays(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    update_that_fails(data, monkeypatch, "exchange", 1)
+
+    async def main() -> None:
+        made = Opened(data.root)
+        await made.store.delete("a", anyhow)
+        await made.store.close()
+
+    asyncio.run(main())
+    assert live_blobs(data.root) == {}
