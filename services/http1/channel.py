@@ -45,6 +45,8 @@ class Channel(asyncio.Protocol):
                 future.set_exception(StreamClosedError(real_error=exc))
                 future.exception()  # so that nothing is logged where nobody looks
         self._drain_waiters.clear()
+        if hasattr(self._transport, "_read_ready_cb"):
+            self._transport._read_ready_cb = None  # asyncio's own reference cycle, one a connection
 
     def pause_writing(self) -> None:
         self._writing_paused = True

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from tornado.httputil import HTTPConnection, HTTPInputError, HTTPMessageDelegate
+from tornado.iostream import IOStream, StreamClosedError
 
 from services.http1.body import Body
 from services.http1.dialogue import Dialogue, tell
@@ -19,8 +20,10 @@ from services.http1.errors import Refusal
 from services.http1.exchange import Exchange, failed_write
 from services.http1.limits import Limits
 from services.http1.parser import check_partial_head, parse_head, skip_empty_lines
+from services.http1.tunnel import dig
 
 _CR = 13
+_CUT_SHORT = "Send the whole request before closing."
 
 
 class Server(Protocol):
@@ -76,12 +79,13 @@ class Connection(Dialogue):
         idle = self._exchange is None and not self._pending
         if self._ending or idle or self.extra_info("ssl_object") is not None:
             return False
-        if self._exchange is not None and (self._body is None or self._waiting is not None):
+        if self._exchange is not None and self._body is None:
             self._since = self._loop.time()
-            if callback := self._exchange.take_close_callback():
+            if self._delegate is None and (callback := self._exchange.take_close_callback()):
                 tell(callback)
-        elif not self._writing_paused:  # else there may be a whole request, to be read later
-            self._refuse(400, "Send the whole request before closing.")
+        elif self._waiting is None and not self._writing_paused:
+            self._refuse(400, _CUT_SHORT)
+        # Else the rest of the request may be there, to be read later.
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -142,6 +146,15 @@ class Connection(Dialogue):
             return False  # unknown whether the body comes at all (RFC 9110 section 10.1.1)
         return self._body.ends_within(len(self._pending) + self._limits.discard_bytes)
 
+    def detach(self, exchange: Exchange) -> IOStream:
+        """Give up the connection. Its delegate hears no more, nor does the server. Raises StreamClosedError."""
+        if exchange is not self._exchange or self.closed():
+            raise StreamClosedError
+        exchange.close_callback = self._exchange = self._body = self._delegate = None
+        self._ending = True
+        self._server.on_close(self)
+        return dig(self._loop, self._transport, self._pending)
+
     def answered(self, exchange: Exchange) -> None:
         """The answer was written. Within a call of the delegate, the caller of that goes on."""
         if exchange is self._exchange and not self._in_delegate and self._waiting is None:
@@ -176,7 +189,7 @@ class Connection(Dialogue):
             check_partial_head(data, self._limits)
             self._scanned = max(0, len(data) - 3)
             if self._eof:
-                raise Refusal(400, "Send the whole request before closing.")
+                self._refuse(400, _CUT_SHORT)
             return
         self._pending = data[end + 4 :]
         self._scanned = 0
@@ -216,10 +229,10 @@ class Connection(Dialogue):
                 else:  # answered before, and the rest was dropped
                     self._next_request()
                 return
-            if not self._pending:
-                return
             piece, self._pending = body.take(self._pending)
             if not piece and not body.whole:
+                if self._eof:
+                    self._refuse(400, _CUT_SHORT)
                 return
             if piece and self._delegate is not None:
                 self._call(partial(self._delegate.data_received, piece), self._after_piece)

@@ -13,6 +13,7 @@ from typing import Any
 
 from tornado.gen import convert_yielded
 from tornado.httputil import HTTPInputError, HTTPMessageDelegate
+from tornado.iostream import StreamClosedError
 from tornado.log import app_log, gen_log
 
 from services.http1.body import Body
@@ -77,8 +78,9 @@ class Dialogue(Channel):
         """What the delegate returned is done."""
         self._waiting = None
         if self._exchange is None:  # the client went away meanwhile
-            if not future.cancelled():
-                future.exception()  # nobody else looks at it
+            err = None if future.cancelled() else future.exception()
+            if err is not None and not isinstance(err, StreamClosedError | HTTPInputError):
+                app_log.error("Uncaught exception", exc_info=err)
             self._abandon()
             return
         if self._body is not None:

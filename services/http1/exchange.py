@@ -40,6 +40,7 @@ class Exchange(HTTPConnection):
     keep_alive = True  # decided when the answer starts
     body_bytes_out = 0  # given to the transport; for whoever counts
     _chunked = False
+    _upgrading = False  # 101 was said: `detach` follows
     _left: int | None = None  # bytes of the declared Content-Length that are not written yet
 
     def __init__(self, connection: Connection, head: RequestHead) -> None:
@@ -65,7 +66,8 @@ class Exchange(HTTPConnection):
         lines = [f"HTTP/1.1 {code} {start_line.reason}"]
         lines += [f"{native_str(name)}: {native_str(value)}" for name, value in headers.get_all()]
         length = headers.get("Content-Length")
-        if head.start_line.method == "HEAD" or code in (204, 304):
+        if head.start_line.method == "HEAD" or code in (204, 304) or code < 200:
+            self._upgrading = code == 101
             self._left = 0  # no body whatever the fields say (RFC 9112 section 6.3)
         elif length is not None:
             if not (length.isascii() and length.isdigit()):
@@ -110,6 +112,8 @@ class Exchange(HTTPConnection):
         if self._left and not self.closed():
             self._connection.abort()
             raise HTTPOutputError(f"Tried to write {self._left} bytes less than Content-Length")
+        if self._upgrading:
+            return
         if self._chunked:
             self._connection.send(self, b"0\r\n\r\n")
         self.finished = True
@@ -157,10 +161,8 @@ class Exchange(HTTPConnection):
             self.body.timeout_s = timeout
 
     def detach(self) -> IOStream:
-        """Not offered: there is no IOStream to hand out, so no websockets on this server."""
-        raise NotImplementedError(
-            "services.http1 cannot detach a connection; use Tornado's own server for websockets"
-        )
+        """Leave HTTP: the connection belongs to whoever holds the IOStream that is returned."""
+        return self._connection.detach(self)
 
     @property
     def stream(self) -> StreamView:

@@ -1,0 +1,75 @@
+"""A connection that left HTTP: `RequestHandler.detach`, and so Tornado's websockets, get an IOStream.
+
+The IOStream is one end of a socket pair; the bytes are carried between the other end and the client's
+transport. It costs a copy, and works the same under TLS, with uvloop, and with answers not sent yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import cast
+
+from tornado.iostream import IOStream
+
+
+class Relay(asyncio.Protocol):
+    """Carries what its own transport receives to the other one, no faster than that one takes it."""
+
+    def __init__(self, early: bytes = b"") -> None:
+        self._early = early  # received before the other end was there
+        self._other: asyncio.Transport | None = None
+        self._own: asyncio.Transport | None = None
+        self._ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._own = cast(asyncio.Transport, transport)
+
+    def link(self, own: asyncio.Transport, other: asyncio.Transport) -> None:
+        """Begin to carry."""
+        self._own, self._other = own, other
+        if self._early:
+            other.write(self._early)
+            self._early = b""
+        if self._ended:
+            other.close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._other is None:
+            self._early += data
+        else:
+            self._other.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        other, self._own, self._other = self._other, None, None
+        if other is not None:
+            other.close()  # what is unsent is sent first
+
+    def pause_writing(self) -> None:
+        if self._other is not None:
+            self._other.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._other is not None:
+            self._other.resume_reading()
+
+
+def dig(loop: asyncio.AbstractEventLoop, outer: asyncio.Transport, received: bytes) -> IOStream:
+    """The IOStream of the client behind `outer`, beginning with what was `received` from it and not used."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    to_inner, to_outer = Relay(received), Relay()
+    outer.set_protocol(to_inner)
+    outer.resume_reading()
+    task = loop.create_task(_link(loop, ours, outer, to_inner, to_outer))
+    task.add_done_callback(lambda done: done.result())  # keeps it until then, and tells what went wrong
+    return IOStream(theirs)
+
+
+async def _link(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, outer: asyncio.Transport, inward: Relay, outward: Relay
+) -> None:
+    inner, _ = await loop.connect_accepted_socket(lambda: outward, sock)
+    inward.link(outer, inner)
+    outward.link(inner, outer)
