@@ -121,7 +121,7 @@ class Config:
     )
 
     http: str = _option(
-        "tornado",
+        "blobkeep",
         "Limits on clients",
         'Whose HTTP/1.1 connection serves: "blobkeep" (strict) or "tornado" (the stock one).',
         choices=("blobkeep", "tornado"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import sys
+import termios
 from typing import Any, cast
 
 from tornado.iostream import StreamClosedError
@@ -27,7 +30,7 @@ class Channel(asyncio.Protocol):
         self._writing_paused = False
         self._drain_waiters: list[asyncio.Future[None]] = []
         self._queued_bytes = 0  # given to the transport, ever
-        self._taken_bytes = 0  # of these, taken by the system, as seen at `_taken_at`
+        self._taken_bytes = 0  # of these, taken by the client's system, as seen at `_taken_at`
         self._taken_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -120,7 +123,7 @@ class Channel(asyncio.Protocol):
     def _check_channel_time(self, now: float) -> None:
         """Cut off a client that takes nothing of what is sent, or does not close after the last answer."""
         unsent_bytes = self._transport.get_write_buffer_size()
-        taken_bytes = self._queued_bytes - unsent_bytes
+        taken_bytes = self._queued_bytes - unsent_bytes - (self._in_system_bytes() if unsent_bytes else 0)
         if not unsent_bytes or taken_bytes != self._taken_bytes:
             self._taken_bytes = taken_bytes
             self._taken_at = now
@@ -131,3 +134,14 @@ class Channel(asyncio.Protocol):
                 self._lingering_since = now  # the time to close runs from when all was sent
             elif now - self._lingering_since > self._limits.linger_timeout_s:
                 self._transport.abort()
+
+    def _in_system_bytes(self) -> int:
+        """What the system took and the client did not: up to 4 MiB, asked for again in large steps only.
+
+        Without it a steady but slow reader would seem to stand still between two steps.
+        """
+        sock = self._transport.get_extra_info("socket")
+        try:
+            return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:  # closed meanwhile
+            return 0

@@ -128,8 +128,8 @@ class Connection(Dialogue):
 
     def send(self, exchange: Exchange, data: bytes) -> asyncio.Future[None]:
         """Write for `exchange`, if it is still the one in progress."""
-        if exchange is not self._exchange:
-            return failed_write()
+        if exchange is not self._exchange or self._transport.is_closing():
+            return failed_write()  # also between a failed send and the `connection_lost` that tells of it
         return self._write(data) or self._server.done
 
     def serves(self, exchange: Exchange) -> bool:
@@ -138,7 +138,9 @@ class Connection(Dialogue):
     def may_keep_alive(self) -> bool:
         """Whether an answer that starts now can be followed by another (RFC 9112 section 9.3)."""
         exchange = self._exchange
-        if exchange is None or not exchange.head.keep_alive or self._server.draining or self._eof:
+        if exchange is None or not exchange.head.keep_alive or self._server.draining:
+            return False
+        if self._eof and not self._pending:
             return False
         if self._body is None:
             return True
@@ -147,7 +149,7 @@ class Connection(Dialogue):
         return self._body.ends_within(len(self._pending) + self._limits.discard_bytes)
 
     def detach(self, exchange: Exchange) -> IOStream:
-        """Give up the connection. Its delegate hears no more, nor does the server. Raises StreamClosedError."""
+        """Give up the connection; its delegate and the server hear no more. Raises StreamClosedError."""
         if exchange is not self._exchange or self.closed():
             raise StreamClosedError
         exchange.close_callback = self._exchange = self._body = self._delegate = None
@@ -178,7 +180,9 @@ class Connection(Dialogue):
             self._regulate_reading()
 
     def _regulate_reading(self) -> None:
-        self._pause_reading(not self._ending and len(self._pending) > self._limits.pipeline_bytes)
+        """Stop reading ahead of what is being answered; a head, which has its own bound, is read on."""
+        waits = self._exchange is not None or self._writing_paused
+        self._pause_reading(waits and not self._ending and len(self._pending) > self._limits.pipeline_bytes)
 
     def _read_head(self) -> None:
         data = self._pending
@@ -186,7 +190,7 @@ class Connection(Dialogue):
             data = self._pending = skip_empty_lines(data)
         end = data.find(b"\r\n\r\n", self._scanned)
         if end < 0:
-            check_partial_head(data, self._limits)
+            check_partial_head(data, self._scanned, self._limits)
             self._scanned = max(0, len(data) - 3)
             if self._eof:
                 self._refuse(400, _CUT_SHORT)

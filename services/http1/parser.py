@@ -28,7 +28,7 @@ _digits = re.compile(
 ).fullmatch  # 18 digits: fits 63 bits; int() alone would take "+1" and "1_0"
 # RFC 3986 host and port, without "," (two Host fields joined by a proxy), "/" or "@".
 _host = re.compile(r"[A-Za-z0-9\-._~!$&'()*+;=%\[\]:]*").fullmatch
-_absolute = re.compile(r"https?://([^/?#@]+)([^#]*)", re.IGNORECASE).fullmatch
+_absolute = re.compile(r"https?://([^/?#@]+)((?:[/?][^#]*)?)", re.IGNORECASE).fullmatch
 _authority = re.compile(r"[^/?#@]+:[0-9]+").fullmatch
 _bare_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n)(?!\Z)|\0").search
 _empty_lines = re.compile(rb"(?:\r\n)+").match
@@ -83,14 +83,17 @@ def skip_empty_lines(data: bytes) -> bytes:
     return data[found.end() :] if found else data
 
 
-def check_partial_head(data: bytes, limits: Limits) -> None:
-    """Refuse at once what no further byte can make right: too long, or with a line end that is not CRLF."""
+def check_partial_head(data: bytes, checked_bytes: int, limits: Limits) -> None:
+    """Refuse at once what no further byte can make right: too long, or with a line end that is not CRLF.
+
+    `checked_bytes`: so much was found good before; to look again, for each byte that comes, costs too much.
+    """
     line_end = data.find(b"\r\n")
     if line_end < 0 and len(data) > limits.target_bytes + 64:  # 64: method, version and spaces
         _refuse_target(limits)
     if len(data) > limits.head_bytes:
         _refuse_head(limits)
-    if _bare_line_end(data):
+    if _bare_line_end(data, checked_bytes):
         raise Refusal(
             400, "End every line of the head with CR LF and send no NUL.", "bare CR, LF or NUL in the head"
         )

@@ -68,7 +68,11 @@ def dig(loop: asyncio.AbstractEventLoop, outer: asyncio.Transport, received: byt
 
 
 async def _link(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, outer: asyncio.Transport, inward: Relay, outward: Relay
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    outer: asyncio.Transport,
+    inward: Relay,
+    outward: Relay,
 ) -> None:
     inner, _ = await loop.connect_accepted_socket(lambda: outward, sock)
     inward.link(outer, inner)

@@ -1,0 +1,156 @@
+"""Early answers reach clients that are still sending: the connection lingers instead of resetting them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.http1.serving import Client, Running, running, wait_until
+
+MIB = 1 << 20
+
+
+def upload(server: Running, head: bytes, body_bytes: int) -> tuple[int, int]:
+    """Send a request with its whole body, then read: the status seen, and how much of the body was taken."""
+    client = server.connect()
+    sent = [0]
+
+    def send() -> None:
+        try:
+            while sent[0] < body_bytes:
+                sent[0] += client.sock.send(b"x" * min(65536, body_bytes - sent[0]))
+        except OSError:
+            pass  # the server had enough; what it said counts
+
+    client.send(head)
+    sender = threading.Thread(target=send)
+    sender.start()
+    sender.join(20)
+    code = client.answer()[0]
+    client.sock.close()
+    return code, sent[0]
+
+
+@pytest.mark.parametrize("with_uvloop", [True, False])
+@pytest.mark.parametrize(
+    ("target", "length", "code"), [("/refuse", 4 * MIB, 409), ("/echo", 4 * MIB, 413)], ids=["409", "413"]
+)
+def test_twenty_of_twenty_clients_see_an_early_answer(
+    with_uvloop: bool, target: str, length: int, code: int
+) -> None:
+    with running(with_uvloop=with_uvloop, body_bytes=MIB) as server:
+        head = f"PUT {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode()
+        with ThreadPoolExecutor(20) as clients:
+            seen = list(clients.map(lambda _: upload(server, head, length)[0], range(20)))
+        assert seen == [code] * 20
+        wait_until(lambda: server.open_connections() == 0, "closing")
+
+
+def test_a_refused_chunked_body_is_read_to_its_end_if_it_is_short_and_the_connection_stays() -> None:
+    with running() as server, server.connect() as client:
+        client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabc")
+        assert client.answer()[0] == 409
+        client.send(b"de" + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.answer()[2] == b"GET /next "
+
+
+def test_lingering_ends_after_so_many_bytes() -> None:
+    with running(linger_bytes=MIB) as server:
+        head = b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n"
+        client = server.connect(SO_SNDBUF=65536)
+        client.send(head)
+        with pytest.raises(OSError, match=r"reset|Broken"):
+            client.send_while_taken(b"x" * 65536, wait_s=20)
+        client.sock.close()
+
+
+def test_lingering_ends_after_so_long() -> None:
+    with running(linger_timeout_s=0.1) as server, server.connect() as client:
+        client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
+        assert client.answer()[0] == 409
+        wait_until(lambda: server.open_connections() == 0, "the cut")
+
+
+def test_close_answers_end_with_a_clean_close() -> None:
+    with running() as server:
+        for _ in range(20):
+            answer = server.ask(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert answer.endswith(b"GET /x ")
+
+
+def test_one_connection_too_many_is_told_503_and_others_go_on() -> None:
+    with running(max_connections=3, max_refusing=2) as server:
+        kept = [server.connect() for _ in range(3)]
+        for client in kept:
+            client.send(b"GET /k HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.answer()[0] == 200
+        with server.connect() as refused:
+            code, fields, _ = refused.answer()
+            assert (code, fields["retry-after"], fields["connection"]) == (503, "1", "close")
+        wait_until(lambda: server.open_connections() == 3, "forgetting the refused one")
+        kept[0].send(b"GET /k HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert kept[0].answer()[0] == 200
+        kept[0].sock.close()
+        wait_until(lambda: server.open_connections() == 2, "closing")
+        with server.connect() as another:
+            another.send(b"GET /k HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert another.answer()[0] == 200
+        for client in kept:
+            client.sock.close()
+
+
+def test_those_told_503_are_bounded_too() -> None:
+    with running(max_connections=1, max_refusing=2) as server:
+        first = server.connect()
+        first.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        first.answer()
+        clients = [server.connect() for _ in range(6)]
+        seen = [_status(client) for client in clients]
+        assert seen.count(503) == 2
+        assert seen.count(0) == 4
+        for client in [first, *clients]:
+            client.sock.close()
+
+
+def _status(client: Client) -> int:
+    try:
+        return client.answer()[0]
+    except (EOFError, OSError):
+        return 0
+
+
+def test_drain_finishes_what_is_under_way_and_closes_the_rest() -> None:
+    with running() as server, server.connect() as busy, server.connect() as idle, server.connect() as half:
+        busy.send(b"GET /slow?s=0.3 HTTP/1.1\r\nHost: a\r\n\r\n")
+        half.send(b"PUT /count HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        idle.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        idle.answer()
+        wait_until(lambda: server.open_connections() == 3, "three connections")
+        drained: list[bool] = []
+        thread = threading.Thread(target=lambda: drained.append(server.run(server.server.drain(20))))
+        thread.start()
+        assert idle.is_closed()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port))
+        half.send(b"cd")
+        for client, body in ((busy, b"0.3"), (half, b"4")):
+            _, fields, answered = client.answer()
+            assert (fields["connection"], answered) == ("close", body)
+            assert client.is_closed()
+        busy.sock.close()
+        half.sock.close()
+        thread.join(20)
+        assert drained == [True]
+
+
+def test_drain_gives_up_in_time() -> None:
+    with running() as server, server.connect() as client:
+        client.send(b"GET /slow?s=30 HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_until(lambda: server.open_connections() == 1, "the request")
+        began = time.monotonic()
+        assert server.run(server.server.drain(0.2)) is False
+        assert time.monotonic() - began < 5

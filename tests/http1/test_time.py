@@ -1,0 +1,131 @@
+"""What takes too long: heads, bodies, rates, idling, readers that do not read. Limits are set small here."""
+
+from __future__ import annotations
+
+import time
+
+from tests.http1.serving import Client, running, wait_until
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def trickle(client: Client, pause_s: float = 0.02) -> int:
+    """Send a byte now and then until the server answers; the status."""
+    client.sock.settimeout(pause_s)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            client.sock.send(b"a")
+            code = client.answer()[0]
+        except TimeoutError:
+            continue
+        client.sock.settimeout(20)
+        return code
+    raise AssertionError("no answer")
+
+
+def test_a_slow_head_is_answered_408() -> None:
+    with running(header_timeout_s=0.3) as server, server.connect() as client:
+        client.send(b"GET /")
+        assert trickle(client) == 408
+        assert client.is_closed()
+
+
+def test_a_slow_head_after_others_is_answered_408() -> None:
+    with running(header_timeout_s=0.3) as server, server.connect() as client:
+        client.send(GET + b"GET /")
+        assert client.answer()[0] == 200
+        assert client.answer()[0] == 408
+
+
+def test_a_body_that_stalls_is_answered_408() -> None:
+    with running(body_idle_timeout_s=0.3) as server, server.connect() as client:
+        client.send(b"PUT /count HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        code, fields, body = client.answer()
+        assert (code, fields["connection"]) == (408, "close")
+        assert b"without pauses" in body
+        assert client.is_closed()
+
+
+def test_a_body_slower_than_the_minimum_is_answered_408() -> None:
+    with running(upload_grace_s=0.2, min_upload_bytes_per_s=1000) as server, server.connect() as client:
+        client.send(b"PUT /count HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+        assert trickle(client) == 408
+
+
+def test_a_body_within_the_rate_is_taken_though_the_application_is_slow() -> None:
+    with (
+        running(upload_grace_s=0.2, min_upload_bytes_per_s=100_000, piece_bytes=1000) as server,
+        server.connect() as client,
+    ):
+        client.send(
+            b"PUT /count?wait=0.03 HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20_000
+        )
+        code, _, body = client.answer()  # takes 0.6 s, all of them the handler's
+        assert (code, body) == (200, b"20000")
+
+
+def test_an_idle_connection_is_closed_without_a_word() -> None:
+    with running(idle_timeout_s=0.3) as server, server.connect() as new, server.connect() as used:
+        used.send(GET)
+        assert used.answer()[0] == 200
+        assert used.is_closed()
+        assert new.is_closed()
+
+
+def test_a_request_under_way_is_not_idle() -> None:
+    with (
+        running(idle_timeout_s=0.1, header_timeout_s=0.1, body_idle_timeout_s=0.1) as server,
+        server.connect() as client,
+    ):
+        client.send(b"GET /slow?s=0.6 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.answer()[2] == b"0.6"
+
+
+def test_a_reader_that_takes_nothing_is_cut_off() -> None:
+    with (
+        running(write_idle_timeout_s=0.3, body_bytes=1 << 25) as server,
+        server.connect(SO_RCVBUF=4096) as client,
+    ):
+        body = b"x" * (1 << 24)
+        client.send(b"PUT /e HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        wait_until(lambda: server.open_connections() == 0, "the cut")
+
+
+def test_a_slow_reader_that_takes_a_little_is_not_cut_off() -> None:
+    with (
+        running(write_idle_timeout_s=0.5, body_bytes=1 << 25) as server,
+        server.connect(SO_RCVBUF=65536) as client,
+    ):
+        body = b"x" * (1 << 22)
+        client.send(b"PUT /e HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        began = time.monotonic()
+        while time.monotonic() - began < 1.2:
+            client.exactly(100_000)
+            time.sleep(0.1)
+        assert server.open_connections() == 1
+
+
+def test_a_client_that_is_gone_half_way_does_not_hold_an_answer_for_ever() -> None:
+    with running(half_closed_timeout_s=0.2) as server, server.connect() as client:
+        client.send(b"GET /slow?s=30 HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.end_sending()
+        wait_until(lambda: server.open_connections() == 0, "the cut")
+
+
+def test_slow_attackers_do_not_hold_up_others() -> None:
+    with running(header_timeout_s=5.0) as server:
+        attackers = [server.connect() for _ in range(200)]
+        for number, attacker in enumerate(attackers):
+            attacker.send(
+                b"GET /" if number % 2 else b"PUT /count HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1"
+            )
+        began = time.monotonic()
+        for _ in range(20):
+            with server.connect() as client:
+                client.send(GET)
+                assert client.answer()[0] == 200
+        assert time.monotonic() - began < 5
+        for attacker in attackers:
+            attacker.sock.close()
+        wait_until(lambda: server.open_connections() == 0, "closing")
