@@ -98,7 +98,7 @@ def _write(taken: Snapshot, fd: int) -> Exported:
     left_out = list(taken.left_out)
     stream: Any = _Descriptor(fd)
     with (
-        Tar.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_PIECE_BYTES) as tar,
+        Tar.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
         Progress("export", "bytes") as progress,
     ):
         _add(tar, layout.FORMAT_NAME, directory.format_file(taken.where.id_bits), time.time())
@@ -114,6 +114,7 @@ def _write(taken: Snapshot, fd: int) -> Exported:
             tar.forget()
         done = Exported(blobs, written_bytes, at, left_out)
         _add(tar, layout.EXPORTED_NAME, msgspec.json.encode(done), time.time())
+    stream.flush()
     return done
 
 
@@ -188,15 +189,32 @@ def _member(name: str, size_bytes: int, modified: float) -> tarfile.TarInfo:
 
 
 class _Descriptor:
-    """An open descriptor as the stream that a tar is written to."""
+    """An open descriptor as the stream that a tar is written to, in large pieces; `flush` ends it.
+
+    (The stream that tarfile has of its own writes when it is given up, too: into a pipe, for ever.)
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._at = 0
+        self._waiting = bytearray()
 
     def write(self, data: bytes) -> int:
-        """All of it."""
-        durable.write_all(self._fd, data)
+        """All of it, sooner or later."""
+        self._waiting += data
+        self._at += len(data)
+        if len(self._waiting) >= _PIECE_BYTES:
+            self.flush()
         return len(data)
+
+    def tell(self) -> int:
+        """How many bytes there are so far."""
+        return self._at
+
+    def flush(self) -> None:
+        """Write what waits."""
+        waiting, self._waiting = self._waiting, bytearray()
+        durable.write_all(self._fd, waiting)
 
 
 class _Reader:

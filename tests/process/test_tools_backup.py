@@ -1,0 +1,367 @@
+"""Export and import: what a snapshot of a busy store holds, and what becomes of it elsewhere."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from common import directory, durable, layout
+from common.lock import FileLock
+from services.gc import Collector
+from services.tools import snapshot
+from tests.conftest import StartServer
+from tests.support.processes import Process, Server, wait_for
+from tests.support.rules import DataDirectory, live_blobs
+from tests.support.tools import COMMAND, environment, tool
+
+GO_DATA = Path(__file__).resolve().parents[1] / "go-data"
+
+
+def unpack(file: Path, folder: Path) -> DataDirectory:
+    """The tar as a data directory, which must keep every rule."""
+    folder.mkdir(mode=0o700)
+    with tarfile.open(file) as tar:
+        tar.extractall(folder, filter="fully_trusted")
+    unpacked = DataDirectory(folder)
+    unpacked.check()
+    return unpacked
+
+
+def url(server: Server) -> tuple[str, str]:
+    return "--url", f"http://127.0.0.1:{server.port}"
+
+
+def test_an_export_unpacked_is_a_data_directory_with_ids_and_histories(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    large = random.Random(1).randbytes((2 << 20) + 17)
+    stored = {"a": b"a", "deep/er": b"", "large": large, "✓": b"check"}
+    for location, body in stored.items():
+        assert server.ask("POST", "/store/" + location.replace("✓", "%E2%9C%93"), body).status == 201
+    assert server.ask("POST", "/store/gone", b"g").status == 201
+    assert server.ask("DELETE", "/store/gone").status == 200
+    file = tmp_path / "e.tar"
+    ran = tool("export", file, "--json", "--dir", data.path)
+    assert ran.status == 0, ran
+    assert (ran.json["blobs"], ran.json["linked"], ran.json["left_out"]) == (4, True, [])
+    assert file.stat().st_mode & 0o777 == 0o600
+    unpacked = unpack(file, tmp_path / "unpacked")
+    assert live_blobs(unpacked.root) == stored
+    before = tool("show", "large", "--json", "--dir", data.path).json["blobs"][0]
+    after = tool("show", "large", "--json", "--dir", unpacked.path).json["blobs"][0]
+    assert {k: v for k, v in before.items() if k != "folder"} == {
+        k: v for k, v in after.items() if k != "folder"
+    }
+    assert list((data.path / ".export").iterdir()) == [], "the links are gone"
+
+
+def test_an_export_is_consistent_while_clients_write_and_the_gc_removes(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    stable = {f"stable/{n}": b"s%d" % n for n in range(60)}
+    hot = [f"hot/{n}" for n in range(4)]
+    for location, body in stable.items():
+        assert server.ask("POST", "/store/" + location, body).status == 201
+    for location in hot:
+        assert server.ask("POST", "/store/" + location, b"0").status == 201
+    gc = Process("gc", data.path, "--gc-interval", "0.05")
+    acknowledged = dict.fromkeys(hot, 0)
+    deleted: set[str] = set()
+    stop = threading.Event()
+    failures: list[str] = []
+
+    def update(location: str) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            if server.ask("PUT", "/store/" + location, b"%d" % number).status != 200:
+                failures.append(location)
+            acknowledged[location] = number
+
+    def churn() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            server.ask("POST", f"/store/short/{number}", b"short")
+            server.ask("DELETE", f"/store/short/{number}")
+            deleted.add(f"short/{number}")
+
+    threads = [threading.Thread(target=update, args=(location,)) for location in hot]
+    threads.append(threading.Thread(target=churn))
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: len(deleted) > 5, what="churn")
+        for round_number in range(4):
+            least, gone = dict(acknowledged), set(deleted)
+            file = tmp_path / f"{round_number}.tar"
+            ran = tool("export", file, "--json", "--dir", data.path)
+            assert ran.status == 0, ran
+            found = live_blobs(unpack(file, tmp_path / str(round_number)).root)
+            assert {k: v for k, v in found.items() if k.startswith("stable/")} == stable
+            for location in hot:
+                assert location in found, f"{location} was there all the time"
+                assert int(found[location]) >= least[location], "no value older than what was acknowledged"
+            assert not gone & set(found), "what was deleted before is not in it"
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        gc.end()
+    assert not failures
+
+
+def test_a_snapshot_keeps_what_is_replaced_deleted_and_collected_after_it(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    for location in ("kept", "updated", "deleted"):
+        assert server.ask("POST", "/store/" + location, b"old " + location.encode()).status == 201
+    with snapshot.take(directory.existing(data.root)) as taken:
+        assert server.ask("PUT", "/store/updated", b"new").status == 200
+        assert server.ask("DELETE", "/store/deleted").status == 200
+        Process("gc", data.path, "--once").popen.wait(30)
+        found = {held.location: Path(taken.data_path(held.id)).read_bytes() for held in taken.blobs}
+        assert all(taken.record_of(held).location == held.location for held in taken.blobs)
+    assert found == {"kept": b"old kept", "updated": b"old updated", "deleted": b"old deleted"}
+
+
+def test_without_hard_links_the_gc_waits_until_the_tar_is_written(
+    server: Server, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for location in ("kept", "updated", "deleted"):
+        assert server.ask("POST", "/store/" + location, b"old " + location.encode()).status == 201
+
+    def no_links(old: str, new: str) -> None:
+        raise OSError(errno.EPERM, "this file system has none")
+
+    monkeypatch.setattr(durable, "link", no_links)
+    where = directory.existing(data.root)
+    gc = Collector(where, 5.0)
+    with snapshot.take(where) as taken:
+        assert not taken.linked
+        assert server.ask("PUT", "/store/updated", b"new").status == 200
+        assert server.ask("DELETE", "/store/deleted").status == 200
+        gc.run_once()
+        assert gc.total_removed == 0
+        found = {held.location: Path(taken.data_path(held.id)).read_bytes() for held in taken.blobs}
+        complete = {held.location: taken.record_of(held).sha256 for held in taken.blobs}
+    assert found == {"kept": b"old kept", "updated": b"old updated", "deleted": b"old deleted"}
+    assert all(complete.values())
+    gc.run_once()
+    assert gc.total_removed == 2
+    gc.close()
+
+
+def test_what_is_replaced_while_the_snapshot_is_taken_is_in_it(
+    server: Server, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update, and a second one, between the list of folders and the first look into any of them."""
+    assert server.ask("POST", "/store/a", b"0").status == 201
+    assert server.ask("POST", "/store/b", b"0").status == 201
+    listed = directory.ids_in
+
+    def list_then_write(where: layout.Layout) -> list[int]:
+        ids = listed(where)
+        assert server.ask("PUT", "/store/a", b"1").status == 200
+        assert server.ask("PUT", "/store/a", b"2").status == 200
+        assert server.ask("DELETE", "/store/b").status == 200
+        return ids
+
+    monkeypatch.setattr(directory, "ids_in", list_then_write)
+    with snapshot.take(directory.existing(data.root)) as taken:
+        found = {held.location: Path(taken.data_path(held.id)).read_bytes() for held in taken.blobs}
+        assert found == {"a": b"0", "b": b"0"}, "as it was when the folders were listed"
+
+
+def test_the_gc_yields_while_a_snapshot_is_taken_and_the_lock_is_freed_by_death(
+    server: Server, data: DataDirectory
+) -> None:
+    assert server.ask("POST", "/store/a", b"a").status == 201
+    assert server.ask("DELETE", "/store/a").status == 200
+    where = directory.existing(data.root)
+    gc = Collector(where, 5.0)
+    hold = FileLock(where.ours(layout.GC_HOLD_NAME), "export")
+    with hold:
+        hold.acquire(0.0)
+        assert gc.run_once() is None
+        assert gc.total_removed == 0
+    assert gc.run_once() is not None
+    assert gc.total_removed == 1
+    gc.close()
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    assert server.ask("POST", "/store/a", b"a" * (1 << 20)).status == 201
+    fifo = tmp_path / "slow.tar.part"
+    os.mkfifo(fifo)  # nobody reads: the export waits in its tar, with its links made
+    slow = subprocess.Popen(
+        [*COMMAND, "export", str(tmp_path / "slow.tar"), "--dir", str(data.path)], env=environment()
+    )
+    links = data.path / ".export"
+    wait_for(lambda: links.is_dir() and any(links.glob("*/*.data")), what="the links")
+    assert tool("export", tmp_path / "other.tar", "--dir", data.path).status == 0
+    assert len(list(links.iterdir())) == 1, "those of one that lives are left alone"
+    slow.kill()
+    slow.wait()
+    assert tool("export", tmp_path / "next.tar", "--dir", data.path).status == 0
+    assert list(links.iterdir()) == []
+
+
+def test_an_interrupted_export_leaves_no_file_and_no_links(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    assert server.ask("POST", "/store/a", b"a").status == 201
+    read, write = os.pipe()  # it fills up, since nobody reads
+    os.set_blocking(read, False)
+    assert server.ask("POST", "/store/large", bytes(4 << 20)).status == 201
+    export = subprocess.Popen(
+        [*COMMAND, "export", "-", "--dir", str(data.path)],
+        env=environment(),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write)
+    links = data.path / ".export"
+    wait_for(lambda: links.is_dir() and any(links.glob("*/*.data")), what="the links")
+    time.sleep(0.1)  # into its write
+    export.send_signal(signal.SIGTERM)
+    _, said = export.communicate(timeout=30)
+    os.close(read)
+    assert export.returncode == 130
+    assert "Interrupted" in said
+    assert list(links.iterdir()) == []
+
+
+def test_a_damaged_blob_is_left_out_and_named(server: Server, data: DataDirectory, tmp_path: Path) -> None:
+    assert server.ask("POST", "/store/good", b"good").status == 201
+    assert server.ask("POST", "/store/bad", b"bad").status == 201
+    data.rotten = True
+    (path,) = [p for p in data.path.glob("*/data.raw") if p.read_bytes() == b"bad"]
+    path.write_bytes(b"bae")
+    ran = tool("export", tmp_path / "e.tar", "--json", "--dir", data.path)
+    assert ran.status == 1
+    assert ran.json["blobs"] == 1
+    assert "of 'bad': data.raw fails its checksum in MiB 0" in ran.json["left_out"][0]
+    assert live_blobs(unpack(tmp_path / "e.tar", tmp_path / "u").root) == {"good": b"good"}
+    again = tool("import", tmp_path / "e.tar", "--dir", tmp_path / "new")
+    assert again.status == 1, "an incomplete backup says so when it is needed, too"
+    assert "was left out of the export" in again.out
+
+
+def test_an_existing_file_is_not_replaced_unasked(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    file = tmp_path / "e.tar"
+    file.write_bytes(b"precious")
+    assert tool("export", file, "--dir", data.path).status == 2
+    assert file.read_bytes() == b"precious"
+    assert tool("export", file, "--force", "--dir", data.path).status == 0
+    assert tarfile.is_tarfile(file)
+
+
+def test_import_through_the_server_meets_what_is_there(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    large = random.Random(2).randbytes((3 << 20) + 5)
+    stored = {"same": b"same", "differs": b"old", "large": large, "new": b"new", "empty": b""}
+    for location, body in stored.items():
+        headers = {"Content-Type": f"text/{location}"}
+        assert server.ask("POST", "/store/" + location, body, headers).status == 201
+    file = tmp_path / "e.tar"
+    assert tool("export", file, "--dir", data.path).status == 0
+    for location in ("new", "large", "empty"):
+        assert server.ask("DELETE", "/store/" + location).status == 200
+    assert server.ask("PUT", "/store/differs", b"newer").status == 200
+    ran = tool("import", file, "--json", *url(server), "--dir", data.path)
+    assert ran.status == 1, "something differs"
+    counts = {name: ran.json[name] for name in ("created", "same", "differs", "replaced")}
+    assert counts == {"created": 3, "same": 1, "differs": 1, "replaced": 0}
+    assert server.ask("GET", "/store/differs").body == b"newer"
+    assert server.ask("GET", "/store/large").body == large
+    assert server.ask("GET", "/store/new").headers["content-type"] == "text/new"
+    ran = tool("import", file, "--replace", "--json", *url(server), "--dir", data.path)
+    assert ran.status == 0, ran
+    assert {location: server.ask("GET", "/store/" + location).body for location in stored} == stored
+
+
+def test_import_without_a_server_is_as_durable_and_takes_the_lock(
+    data: DataDirectory, tmp_path: Path, start_server: StartServer
+) -> None:
+    server = start_server()
+    stored = {f"n/{number}": b"content %d" % number for number in range(100)}
+    for location, body in stored.items():
+        assert server.ask("POST", "/store/" + location, body).status == 201
+    file = tmp_path / "e.tar"
+    assert tool("export", file, "--dir", data.path).status == 0
+    new = DataDirectory(tmp_path / "new")
+    ran = tool("import", file, "--json", "--dir", new.path)
+    assert ran.status == 0, ran
+    assert ran.json["created"] == 100
+    assert live_blobs(new.root) == stored
+    new.check()
+    again = tool("import", file, "--json", "--dir", new.path)
+    assert (again.status, again.json["same"]) == (0, 100)
+
+
+def test_a_file_that_was_cut_short_or_changed_is_told(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    for number in range(5):
+        assert server.ask("POST", f"/store/{number}", b"content %d" % number).status == 201
+    file = tmp_path / "e.tar"
+    assert tool("export", file, "--dir", data.path).status == 0
+    content = file.read_bytes()
+    (tmp_path / "cut.tar").write_bytes(content[: content.index(b".exported.json") // 512 * 512 - 1024])
+    cut = tool("import", tmp_path / "cut.tar", "--json", "--dir", tmp_path / "1")
+    assert (cut.status, cut.json["whole"]) == (1, False)
+    assert cut.json["created"] >= 3
+    changed = content.replace(b"content 3", b"content 4")
+    (tmp_path / "changed.tar").write_bytes(changed)
+    ran = tool("import", tmp_path / "changed.tar", "--json", "--dir", tmp_path / "2")
+    assert (ran.status, ran.json["created"]) == (1, 4)
+    assert "fails its checksum" in json.dumps(ran.json["problems"])
+    assert "3" not in live_blobs(str(tmp_path / "2"))
+    (tmp_path / "no.tar").write_bytes(b"no tar at all" * 100)
+    assert tool("import", tmp_path / "no.tar", "--dir", tmp_path / "3").status == 2
+
+
+def test_a_directory_of_the_original_server_can_be_exported_and_imported(tmp_path: Path) -> None:
+    old = DataDirectory(tmp_path / "old")
+    shutil.copytree(GO_DATA, old.path)
+    with tarfile.open(tmp_path / "as-it-is.tar", "w") as tar:  # made by tar, in whichever order
+        tar.add(old.path, arcname=".")
+    expected = {"foo": b"2" * 17, "blah": b"version 20", "empty": b"", "with space": b"s", "✓": b"c"}
+    ran = tool("import", tmp_path / "as-it-is.tar", "--json", "--dir", tmp_path / "new")
+    assert ran.json["created"] == 5
+    found = live_blobs(str(tmp_path / "new"))
+    assert found.keys() == expected.keys()
+    assert (found["foo"], found["blah"]) == (b"2" * 17, b"version 20")
+    assert tool("export", tmp_path / "e.tar", "--dir", old.path).status == 0
+    assert live_blobs(unpack(tmp_path / "e.tar", tmp_path / "u").root) == found
+    old.check()
+
+
+def test_an_export_of_32_bit_ids_keeps_its_width(
+    data: DataDirectory, tmp_path: Path, start_server: StartServer
+) -> None:
+    server = start_server("--id-bits", "32")
+    assert server.ask("POST", "/store/a", b"a").status == 201
+    assert tool("export", tmp_path / "e.tar", "--dir", data.path).status == 0
+    unpacked = unpack(tmp_path / "e.tar", tmp_path / "u")
+    assert live_blobs(unpacked.root) == {"a": b"a"}
+    assert directory.existing(unpacked.root).id_bits == 32
+    assert tool("import", tmp_path / "e.tar", *url(server), "--dir", data.path, "--json").json["same"] == 1
