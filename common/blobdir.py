@@ -13,18 +13,18 @@ something that `settle` can name. No maps, no threads, no network. Called by who
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 
 import msgspec
 
-from common import checksum, durable, layout, record
+from common import checksum, durable, layout, record, reserve
 from common.errors import DAMAGE_ERRNOS, NO_SPACE_ERRNOS, CorruptRecord, Damaged
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import State
 
-RESERVE_BYTES = 1 << 20  # room for the state writes of some deletes, given up when the disk is full
 # A state file is small: 4 KiB hold one of a blob up to 100 MiB. Longer ones take further reads.
 _READ_BYTES = 4 << 10
 
@@ -52,6 +52,11 @@ def take(where: Layout, blob_id: int) -> bool:
         durable.make_folder_durably(where.parent(blob_id))
         return take(where, blob_id)
     return True
+
+
+def is_folder(path: str) -> bool:
+    """True if a folder is there, itself: not a link to one."""
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def read_record(where: Layout, blob_id: int, *, with_history: bool = True) -> BlobRecord:
@@ -144,7 +149,7 @@ def write_failure(where: Layout, failure: BlobRecord, *, synced: bool = True) ->
     try:
         durable.replace(where.state(failure.id), payload, synced=synced)
     except OSError as err:
-        if err.errno not in NO_SPACE_ERRNOS or not give_up_reserve(where):
+        if err.errno not in NO_SPACE_ERRNOS or not reserve.give_up(where):
             raise
         durable.replace(where.state(failure.id), payload, synced=synced)
 
@@ -178,34 +183,6 @@ def note_failed_sync(where: Layout) -> None:
         os.close(durable.append_file(where.ours(layout.SYNC_FAILED_NAME)))
 
 
-def keep_reserve(where: Layout) -> None:
-    """Make the reserve, if it is not there and the disk has room for it."""
-    path = where.ours(layout.RESERVE_NAME)
-    if os.path.exists(path):
-        return
-    try:
-        fd = durable.create_file(path)
-    except OSError as err:
-        if err.errno in NO_SPACE_ERRNOS:
-            return
-        raise
-    try:
-        durable.allocate(fd, RESERVE_BYTES)
-    except OSError:
-        durable.remove_file(path)
-    finally:
-        os.close(fd)
-
-
-def give_up_reserve(where: Layout) -> bool:
-    """Free the reserve; False where there is none left."""
-    try:
-        durable.remove_file(where.ours(layout.RESERVE_NAME))
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def collect(where: Layout, blob_id: int, seq: int) -> int:
     """Remove the folder of a blob that is in Failure (the gc's right alone); returns the bytes freed.
 
@@ -230,6 +207,8 @@ def quarantine(where: Layout, blob_id: int, location: str | None, seq: int, reas
     refuses the note the folder moves without it.
     """
     folder = where.folder(blob_id)
+    if not is_folder(folder):
+        raise FileNotFoundError(errno.ENOENT, "its folder is gone", folder)
     note = Note(blob_id, location, seq, reason, record.rfc3339(time.time_ns()))
     with contextlib.suppress(OSError):
         durable.replace(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note), synced=True)
@@ -256,8 +235,30 @@ def read_note(folder: str) -> Note | None:
 
 def release(where: Layout, name: str, note: Note) -> None:
     """Remember, durably, that the damaged blob `name` was written or deleted anew: it answers 500 no more."""
-    path = f"{where.ours(layout.QUARANTINE_NAME)}/{name}/{layout.NOTE_NAME}"
-    durable.replace_durably(path, msgspec.json.encode(msgspec.structs.replace(note, released=True)))
+    prepare_release(where, name, note)
+    finish_release(where, name)
+
+
+def prepare_release(where: Layout, name: str, note: Note) -> None:
+    """The part of `release` that needs room on the disk; nothing is visible yet."""
+    payload = msgspec.json.encode(msgspec.structs.replace(note, released=True))
+    durable.write_file(_note_in_quarantine(where, name) + ".tmp", payload, synced=True)
+
+
+def finish_release(where: Layout, name: str) -> None:
+    """Durable once this returns."""
+    path = _note_in_quarantine(where, name)
+    durable.rename(path + ".tmp", path)
+    durable.sync_folder(os.path.dirname(path))
+
+
+def forget_release(where: Layout, name: str) -> None:
+    """Undo `prepare_release`."""
+    durable.remove_file(_note_in_quarantine(where, name) + ".tmp")
+
+
+def _note_in_quarantine(where: Layout, name: str) -> str:
+    return f"{where.ours(layout.QUARANTINE_NAME)}/{name}/{layout.NOTE_NAME}"
 
 
 def drop_quarantined(where: Layout, name: str) -> int:

@@ -7,44 +7,41 @@ committed since the last checkpoint, and only if the power or the system failed 
 
 Each file, pre-zeroed so that appending changes no metadata (93 µs a fdatasync instead of 175 to 7,955):
 
-    header   48 bytes   magic "BKJ1", crc32c of the rest, epoch u64, clean u8, boot id (16 bytes), zeros
+    header   37 bytes   magic "BKJ2", crc32c of the rest, epoch u64, clean u8, boot id (16 bytes), salt u32
     ...      zeros up to 4,096
-    records             magic "BKJr", crc32c of the rest of the head and of the payload, epoch u64,
-                        batch u64, index in the batch u32, payload length u32; then the payload;
+    records             magic "BKJr", crc32c (begun with the salt) of the rest of the head and of the payload,
+                        epoch u64, batch u64, index in the batch u32, payload length u32; then the payload;
                         all little endian, 8-aligned
 
-A payload is a msgpack list of Entry: the states that the change wrote, and small bodies. What is not a whole
-record is a gap. Batches are synced in turn: a gap in the last batch is its torn end, which nobody was told
-of; a gap before whole records of a later batch is rot.
+The salt is new with each epoch: nothing that an earlier life of the file left, or that a client put into a
+body, passes for a record. A payload is a msgpack list of Entry: the states that the change wrote, and small
+bodies. What is not a whole record is a gap. Batches are synced in turn: a gap in the last batch is its torn
+end, which nobody was told of; a gap before whole records of a later batch is rot.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
 from common import durable, layout
 from common.checksum import crc
-from common.errors import SyncFailed
 from common.layout import Layout
 
 NAMES = (layout.JOURNAL_NAME + ".0", layout.JOURNAL_NAME + ".1")
-_MAX_BYTES = 32 << 20  # of each file: some 16,000 small creates
-_MIN_BYTES = 1 << 20
-_DISK_SHARE = 64  # at most this part of the file system for each file
-_DATA_START = 4096
-_HEADER_MAGIC = b"BKJ1"
+DATA_START = 4096
+_HEADER_MAGIC = b"BKJ2"
 _RECORD_MAGIC = b"BKJr"
-_HEADER = struct.Struct("<QB16s")  # epoch, clean, boot id
+_HEADER = struct.Struct("<QB16sI")  # epoch, clean, boot id, salt
 _HEAD = struct.Struct("<QQII")  # epoch, batch, index, payload length
 _PREFIX = 8  # magic and crc, before either
 _ALIGN = 8
-_WINDOW_BYTES = 1 << 20  # a file is read, and zeroed, in parts of this size: it is never whole in memory
+WINDOW_BYTES = 1 << 20  # a file is read, and zeroed, in parts of this size: it is never whole in memory
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -77,8 +74,9 @@ class Scan:
     epoch: int = 0
     clean: bool = True
     boot_id: bytes = b""
+    salt: int = 0
     changes: list[list[Entry]] = field(default_factory=list)  # in order; empty where clean
-    end: int = _DATA_START  # where the next record goes
+    end: int = DATA_START  # where the next record goes
     last_batch: int = 0
     rotten: int = 0  # gaps that cannot be torn tails
 
@@ -109,7 +107,7 @@ def needs_replay(where: Layout) -> bool:
                 header = _parse_header(file.read(_PREFIX + _HEADER.size))
         except FileNotFoundError:
             continue
-        if header is not None and not header[1] and header[2] != now:
+        if header is not None and not header.clean and header.boot_id != now:
             return True
     return False
 
@@ -122,17 +120,18 @@ def scan(path: str) -> Scan:
         header = _parse_header(content.get(0, _PREFIX + _HEADER.size))
         if header is None:
             return found  # never used, or its first batch was torn: nothing was acknowledged by it
-        found.epoch, found.clean, found.boot_id = header
+        found.epoch, found.boot_id, found.salt = header.epoch, header.boot_id, header.salt
+        found.clean = bool(header.clean)
         if not found.clean:
             _scan_records(content, found)
     return found
 
 
 def _scan_records(content: _Window, found: Scan) -> None:
-    at = _DATA_START
+    at = DATA_START
     torn_batch = 0  # a gap stands before a later part of this batch
     while at >= 0:
-        record = _parse_record(content, at, found.epoch)
+        record = _parse_record(content, at, found.epoch, found.salt)
         if record is None:
             at = content.find_magic(at + 1)
             continue
@@ -150,15 +149,23 @@ def _scan_records(content: _Window, found: Scan) -> None:
         found.last_batch, found.end, at = batch, end, end
 
 
-def _parse_header(content: bytes) -> tuple[int, bool, bytes] | None:
+class _Header(NamedTuple):
+    epoch: int
+    clean: int
+    boot_id: bytes
+    salt: int
+
+
+def _parse_header(content: bytes) -> _Header | None:
     body = content[_PREFIX : _PREFIX + _HEADER.size]
     if len(body) < _HEADER.size or content[:_PREFIX] != _HEADER_MAGIC + struct.pack("<I", crc(body)):
         return None
-    epoch, clean, boot = _HEADER.unpack(body)
-    return epoch, bool(clean), boot
+    return _Header(*_HEADER.unpack(body))
 
 
-def _parse_record(content: _Window, at: int, epoch: int) -> tuple[int, int, list[Entry], int] | None:
+def _parse_record(
+    content: _Window, at: int, epoch: int, salt: int
+) -> tuple[int, int, list[Entry], int] | None:
     start = at + _PREFIX + _HEAD.size
     head = content.get(at, _PREFIX + _HEAD.size)
     if head[:4] != _RECORD_MAGIC or start > content.size:
@@ -168,7 +175,7 @@ def _parse_record(content: _Window, at: int, epoch: int) -> tuple[int, int, list
     if found_epoch != epoch or end > content.size:
         return None
     payload = content.get(start, length)
-    if struct.unpack_from("<I", head, 4)[0] != crc(payload, crc(head[_PREFIX:])):
+    if struct.unpack_from("<I", head, 4)[0] != crc(payload, crc(head[_PREFIX:], salt)):
         return None
     try:
         return batch, index, _decode(payload), end + -end % _ALIGN
@@ -190,110 +197,45 @@ class _Window:
         offset = at - self._start
         if offset < 0 or offset + length > len(self._bytes):
             self._start, offset = at, 0
-            self._bytes = os.pread(self._fd, max(length, _WINDOW_BYTES), at)
+            self._bytes = os.pread(self._fd, max(length, WINDOW_BYTES), at)
         return self._bytes[offset : offset + length]
 
     def find_magic(self, at: int) -> int:
         """Where the next record may begin, from `at` on; -1 where nowhere."""
         while at < self.size:
-            found = self.get(at, _WINDOW_BYTES).find(_RECORD_MAGIC)
+            found = self.get(at, WINDOW_BYTES).find(_RECORD_MAGIC)
             if found >= 0:
                 return at + found
-            at += _WINDOW_BYTES - len(_RECORD_MAGIC) + 1
+            at += WINDOW_BYTES - len(_RECORD_MAGIC) + 1
         return -1
 
 
-class JournalFile:
-    """One of the two files, open for appending. Not thread-safe: the committer's."""
+def mark_clean(found: Scan) -> None:
+    """Say, durably, that all that a scanned file covers is synced in place. Raises SyncFailed, OSError."""
+    fd = durable.open_in_place(found.path)
+    try:
+        durable.write_at(fd, header_of(found.epoch, True, found.salt), 0)
+        durable.sync_file(fd)
+    finally:
+        os.close(fd)
 
-    def __init__(self, path: str, size_bytes: int) -> None:
-        self.path = path
-        self._make(size_bytes)
-        self._fd = durable.open_in_place(path)
-        self._size = os.fstat(self._fd).st_size
-        found = scan(path)
-        self.epoch = found.epoch
-        self.begun = not found.clean  # its header says that records follow
-        self.covered = found.ids  # ids whose folders are not known to be durable
-        self._batch = found.last_batch
-        self._end = found.end
-        if not found.clean:
-            # What stands behind the last whole record must not be taken for records that follow new ones.
-            for at in range(self._end, self._size, _WINDOW_BYTES):
-                durable.write_at(self._fd, bytes(min(_WINDOW_BYTES, self._size - at)), at)
 
-    def _make(self, size_bytes: int) -> None:
-        if os.path.exists(self.path):
-            return
-        temp = self.path + ".tmp"
-        durable.write_file(temp, bytes(size_bytes), synced=True)
-        durable.rename(temp, self.path)
-        durable.sync_folder(os.path.dirname(self.path))
+def header_of(epoch: int, clean: bool, salt: int) -> bytes:
+    """The first bytes of a journal file."""
+    body = _HEADER.pack(epoch, clean, boot_id(), salt)
+    return _HEADER_MAGIC + struct.pack("<I", crc(body)) + body
 
-    @property
-    def capacity(self) -> int:
-        """How many bytes of records it takes when empty."""
-        return self._size - _DATA_START
 
-    def room(self) -> int:
-        """How many bytes of records it takes yet."""
-        return self._size - self._end
-
-    def begin(self, epoch: int) -> None:
-        """Start over, empty, as the newer of the two. Durable with the first batch."""
-        self.epoch, self._batch, self._end = epoch, 0, _DATA_START
-        self.begun = True
-        self._write_header(clean=False)
-
-    def append(self, payloads: list[bytes], ids: set[int]) -> None:
-        """Make one batch durable. Raises SyncFailed, and OSError if it could not be written.
-
-        Then the batch is overwritten, so that a restart of the process does not find what was answered with
-        an error; whether the disk has it is unknown.
-        """
-        self._batch += 1
-        parts = []
-        for index, payload in enumerate(payloads):
-            rest = _HEAD.pack(self.epoch, self._batch, index, len(payload)) + payload
-            parts.append(_RECORD_MAGIC + struct.pack("<I", crc(rest)) + rest + bytes(-len(rest) % _ALIGN))
-        batch = b"".join(parts)
-        try:
-            durable.write_at(self._fd, batch, self._end)
-            durable.sync_file(self._fd)
-        except (OSError, SyncFailed):
-            with contextlib.suppress(OSError):  # the first error is the one to tell
-                durable.write_at(self._fd, bytes(len(batch)), self._end)
-            raise
-        self._end += len(batch)
-        self.covered |= ids
-
-    def mark_clean(self) -> None:
-        """Say, durably, that all it covered is synced in place."""
-        self._write_header(clean=True)
-        durable.sync_file(self._fd)
-        self.covered = set()
-        self.begun = False
-
-    def _write_header(self, *, clean: bool) -> None:
-        body = _HEADER.pack(self.epoch, clean, boot_id())
-        durable.write_at(self._fd, _HEADER_MAGIC + struct.pack("<I", crc(body)) + body, 0)
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
+def framed(payload: bytes, epoch: int, batch: int, index: int, salt: int) -> bytes:
+    """A whole record, padded."""
+    rest = _HEAD.pack(epoch, batch, index, len(payload)) + payload
+    return _RECORD_MAGIC + struct.pack("<I", crc(rest, salt)) + rest + bytes(-len(rest) % _ALIGN)
 
 
 def record_bytes(payload: bytes) -> int:
     """How much room a payload takes."""
     length = _PREFIX + _HEAD.size + len(payload)
     return length + -length % _ALIGN
-
-
-def size_for(where: Layout) -> int:
-    """How large each file is to be: small on a small disk."""
-    disk = os.statvfs(where.root)
-    total = disk.f_blocks * disk.f_frsize
-    return max(_MIN_BYTES, min(_MAX_BYTES, total // _DISK_SHARE >> 20 << 20))
 
 
 def entries_of(scans: list[Scan]) -> Iterator[Entry]:

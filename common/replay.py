@@ -9,11 +9,14 @@ more.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+from dataclasses import dataclass
 
 from common import blobdir, durable, journal, layout, record
-from common.errors import CorruptRecord
+from common.blobdir import is_folder
+from common.errors import DAMAGE_ERRNOS, CorruptRecord, SyncFailed
 from common.journal import Entry
 from common.layout import Layout
 from common.record import BlobRecord
@@ -51,32 +54,59 @@ def _replay(where: Layout, *, rewrite: bool) -> int:
         if before is not None and before.seq == entry.seq and entry.body is None:
             entry = Entry(entry.id, entry.seq, entry.alive, entry.state, before.body)
         last[entry.id] = entry
-    thorough = rewrite or system_crash
-    changed = [e.id for e in last.values() if _apply(where, e, thorough=thorough, rewrite=rewrite)]
+    how = _How(thorough=rewrite or system_crash, rewrite=rewrite)
+    changed = [entry.id for entry in last.values() if _apply(where, entry, how)]
     if changed:
         log.info("replayed the journal: %d of %d blobs written anew", len(changed), len(last))
-    if thorough:
-        _checkpoint_all(where, set(last), scans)
+    if how.thorough:
+        forget(where)
     return len(changed)
 
 
-def _checkpoint_all(where: Layout, ids: set[int], scans: list[journal.Scan]) -> None:
+def forget(where: Layout) -> None:
+    """Make durable in place what the journal covers, and mark it clean. Raises SyncFailed, OSError.
+
+    For whoever is to change blobs without writing that to the journal: a later replay would undo it.
+    """
+    scans = [found for found in journal.scan_all(where) if not found.clean]
+    if not scans:
+        return
     root_fd = durable.open_folder(where.root)
     try:
-        checkpoint(where, ids, root_fd)
+        checkpoint(where, set().union(*(found.ids for found in scans)), root_fd)
+        for found in scans:  # the older first: the newer must never be forgotten before it
+            journal.mark_clean(found)
+    except SyncFailed:
+        blobdir.note_failed_sync(where)
+        raise
     finally:
         os.close(root_fd)
-    for found in scans:  # the older first: the newer must never be forgotten before it
-        file = journal.JournalFile(found.path, 0)
-        file.mark_clean()
-        file.close()
 
 
-def _apply(where: Layout, entry: Entry, *, thorough: bool, rewrite: bool) -> bool:
-    """Make one blob's folder agree with its last entry; True if that changed anything.
+@dataclass(frozen=True)
+class _How:
+    thorough: bool  # compare bodies, not only their sizes
+    rewrite: bool  # write what agrees, too
 
-    `rewrite`: write what agrees, too.
-    """
+
+def _apply(where: Layout, entry: Entry, how: _How) -> bool:
+    """Make one blob's folder agree with its last entry; True if that changed anything."""
+    folder = where.folder(entry.id)
+    if os.path.lexists(folder) and not is_folder(folder):
+        log.error("blob %d: %s is no folder: what the journal has of it is not written", entry.id, folder)
+        return False
+    try:
+        return _write(where, entry, how)
+    except OSError as err:
+        if err.errno not in DAMAGE_ERRNOS | {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+        # A folder, say, in the place of a file. What stands there is kept, and the blob is written elsewhere.
+        log.error("blob %d: %s: moved to quarantine, written anew", entry.id, err)
+        blobdir.quarantine(where, entry.id, None, entry.seq, f"found by the replay: {err.strerror}")
+        return _write(where, entry, how)
+
+
+def _write(where: Layout, entry: Entry, how: _How) -> bool:
     content: bytes | None
     found: BlobRecord | None
     try:
@@ -86,15 +116,17 @@ def _apply(where: Layout, entry: Entry, *, thorough: bool, rewrite: bool) -> boo
         content = found = None  # lost or torn: the journal knows better
     if found is not None and found.seq > entry.seq:
         return False  # the id was given to a newer blob since, which never became complete
-    if found is not None and found.seq == entry.seq and found.state is State.FAILURE:
+    if found is not None and found.seq == entry.seq and found.state is State.FAILURE and entry.alive:
         return False  # design rule 2
     if not entry.alive:
-        if (content == entry.state and not rewrite) or not os.path.isdir(where.folder(entry.id)):
+        if (content == entry.state and not how.rewrite) or not os.path.isdir(where.folder(entry.id)):
             return False  # done, or collected already
         blobdir.replace_state(where, entry.id, entry.state)
         return True
-    body_is_there = entry.body is None or (not rewrite and _has_body(where, entry, thorough))
-    if content == entry.state and body_is_there and not rewrite:
+    if entry.body is None and not os.path.isdir(where.folder(entry.id)):
+        return False  # its bytes, and their folder, were durable before its record: somebody moved it away
+    body_is_there = entry.body is None or (not how.rewrite and _has_body(where, entry, how.thorough))
+    if content == entry.state and body_is_there and not how.rewrite:
         return False
     blobdir.take(where, entry.id)  # if its folder is there: what stands in it is older than the journal
     if not body_is_there:

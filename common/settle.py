@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from common import blobdir, directory, layout
-from common.errors import BlobkeepError, CorruptRecord, Damaged, SyncFailed, from_os_error
+from common import blobdir, directory, layout, record, reserve
+from common.errors import DAMAGE_ERRNOS, BlobkeepError, CorruptRecord, Damaged, SyncFailed, from_os_error
 from common.layout import Layout
 from common.record import BlobRecord
-from common.replay import replay
+from common.replay import forget, replay
 from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,9 @@ class Settlement:
     live: dict[str, Any] = field(default_factory=dict)  # by location: the served records, or what `keep` made
     damaged: dict[str, tuple[str, blobdir.Note]] = field(default_factory=dict)  # by location: quarantined
     quarantined: list[tuple[int, str]] = field(default_factory=list)  # (id, reason), of this run
+    # By location: ids of superseded blobs that the disk did not let us mark. They must be, before their
+    # location is written or deleted: else a delete would bring them back at the next start.
+    unsettled: dict[str, list[int]] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
     failures: list[int] = field(default_factory=list)  # ids in Failure, for the gc
     seen: int = 0
@@ -103,8 +106,10 @@ def settle(
     run.know_the_quarantined()
     result = run.result
     if not dry_run:
+        if result.quarantined or result.superseded:
+            forget(where)  # a second replay would bring back what this run moved or marked
         blobdir.hint(where, result.failures)
-        blobdir.keep_reserve(where)
+        reserve.keep(where)
     for name in result.foreign:
         log.warning("%r in the data directory is not ours: left alone", name)
     result.seconds = time.monotonic() - began
@@ -142,19 +147,20 @@ class _Run:
     def complete(self, found: BlobRecord) -> None:
         try:
             self.check_size(found)
+            live = self.result.live
+            rival: Kept | None = live.get(found.location)
+            if rival is None or found.seq > rival.seq:
+                # The original's records have no checksums: compute them once, now, while nobody reads.
+                served = self.adopt(found) if found.is_original else found
+                live[found.location] = served if self.keep is None else self.keep(served)
         except Damaged as err:
             self.quarantine(found.id, found.location, found.seq, str(err))
             return
-        live = self.result.live
-        rival: Kept | None = live.get(found.location)
-        if rival is None or found.seq > rival.seq:
-            # The original's records have no checksums: compute them once, now, while nobody reads.
-            served = self.adopt(found) if found.is_original else found
-            live[found.location] = served if self.keep is None else self.keep(served)
         if rival is not None:
             self.result.superseded += 1
             loser_id = min((found.seq, found.id), (rival.seq, rival.id))[1]
-            self.to_failure(loser_id, found.location, MSG_SUPERSEDED)
+            if not self.to_failure(loser_id, found.location, MSG_SUPERSEDED):
+                self.result.unsettled.setdefault(found.location, []).append(loser_id)
 
     def check_size(self, found: BlobRecord) -> None:
         try:
@@ -165,7 +171,12 @@ class _Run:
             blobdir.check_size(self.where, found)
 
     def adopt(self, found: BlobRecord) -> BlobRecord:
-        size, sha256, crcs = blobdir.sums(self.where, found.id)
+        try:
+            size, sha256, crcs = blobdir.sums(self.where, found.id)
+        except OSError as err:
+            if err.errno not in DAMAGE_ERRNOS:
+                raise
+            raise Damaged(f"data.raw cannot be read: {err.strerror}") from err
         self.result.adopted += 1
 
         def change() -> None:
@@ -176,13 +187,15 @@ class _Run:
         self.attempt(f"blob {found.id}: adopted from the original server", change)
         return msgspec.structs.replace(found, size=size, sha256=sha256, crcs=crcs)
 
-    def to_failure(self, blob_id: int, location: str, message: str) -> None:
+    def to_failure(self, blob_id: int, location: str, message: str) -> bool:
         def change() -> None:
             found = blobdir.read_record(self.where, blob_id)  # with its history
             blobdir.fail(self.where, found, message, time.time_ns())
 
-        if self.attempt(f"blob {blob_id} of {location!r}: {message}", change):
+        done = self.attempt(f"blob {blob_id} of {location!r}: {message}", change)
+        if done:
             self.result.failures.append(blob_id)
+        return done
 
     def without_state(self, blob_id: int) -> None:
         """A folder without a state file: one that never became a blob, or one that lost its state."""
@@ -191,8 +204,9 @@ class _Run:
         except FileNotFoundError:
             return  # the gc took it meanwhile
         # A create writes both files under temporary names, and renames the state's last: while that name is
-        # there, the blob was never acknowledged. Data with no trace of a state is damage.
-        if layout.DATA_NAME in names and layout.STATE_TEMP_NAME not in names:
+        # there, the blob was never acknowledged. Data with no trace of a state is damage; so is a state that
+        # was only prepared to end the blob's life, which therefore had begun.
+        if layout.DATA_NAME in names and not self.has_unborn_state(blob_id):
             self.quarantine(blob_id, None, 0, "its state file is missing")
         elif names <= _NEVER_COMPLETE:
             self.result.removed += 1
@@ -201,6 +215,16 @@ class _Run:
             )
         else:
             self.quarantine(blob_id, None, 0, "its state file is missing and foreign files are in its folder")
+
+    def has_unborn_state(self, blob_id: int) -> bool:
+        """True where the state's temporary file is that of a blob that was to be, or a torn one."""
+        try:
+            content = blobdir.read_file(f"{self.where.folder(blob_id)}/{layout.STATE_TEMP_NAME}")
+            return record.load(content).state is not State.FAILURE
+        except FileNotFoundError:
+            return False
+        except CorruptRecord:
+            return True
 
     def quarantine(self, blob_id: int, location: str | None, seq: int, reason: str) -> None:
         # A note left by a quarantine that died half-way knows more than a state that does not parse.
@@ -237,5 +261,20 @@ class _Run:
             if note is None:
                 continue
             self.result.max_seq = max(self.result.max_seq, note.seq)
-            if note.location is not None and not note.released and note.location not in self.result.live:
+            if note.location is None or note.released:
+                continue
+            known = self.result.damaged.get(note.location)
+            if note.location in self.result.live:
+                self.release(name, note)  # written anew, by a process that died before it could say so here
+            elif known is None or known[1].seq < note.seq:
                 self.result.damaged[note.location] = (name, note)
+                if known is not None:
+                    self.release(*known)
+            else:
+                self.release(name, note)  # the newer one speaks for the location
+
+    def release(self, name: str, note: blobdir.Note) -> None:
+        self.attempt(
+            f"quarantine {name} of {note.location!r}: answered for by a newer blob",
+            lambda: blobdir.release(self.where, name, note),
+        )

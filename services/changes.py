@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from common import blobdir, checksum, durable, record
+from common import blobdir, checksum, durable, record, reserve
 from common.errors import NO_SPACE_ERRNOS, BlobkeepError, CorruptRecord, SyncFailed
 from common.journal import Entry
 from common.layout import Layout
@@ -59,7 +59,9 @@ class Change:
     _new_state: bytes = b""  # the content of the state files, as the journal must have them, too
     _failure_state: bytes = b""
     unsynced: list[int] = field(default_factory=list)  # descriptors of what `prepare` wrote
+    stuck: bool = False  # it was undone, but the disk did not let us: it may be visible after a restart
     _undo: list[Callable[[], object]] = field(default_factory=list)  # newest last
+    _decided: bool = False
 
     @property
     def result(self) -> BlobRecord | None:
@@ -70,6 +72,8 @@ class Change:
         """Write everything into temporary files; nothing is visible. Raises OSError, NoIdLeft."""
         if self.old is not None:
             self._prepare_failure(self.old)
+        if self.released is not None:
+            self._prepare_release(*self.released)
         if self.draft is not None:
             self._prepare_new(self.draft)
 
@@ -88,16 +92,25 @@ class Change:
         self._close()
         if self.new is not None:
             blobdir.publish(self.where, self.new.id)
-            self._undo = [self._unpublish]  # the folder is a blob's now: not to be discarded any more
+            if not self._decided:
+                self._undo = [self._unpublish]  # the folder is a blob's now: not to be discarded any more
 
     def retire(self) -> None:
         """Give the old blob's Failure state its name; what it said before stays behind for the gc."""
         if self.failure is not None:
             state = self.where.state(self.failure.id)
             durable.exchange(state + ".tmp", state)
+            self.decide()
         if self.released is not None:
             with contextlib.suppress(FileNotFoundError):  # an operator dropped it meanwhile
-                blobdir.release(self.where, *self.released)
+                blobdir.finish_release(self.where, self.released[0])
+
+    def decide(self) -> None:
+        """From here on nothing of it is undone: the old blob is, or will be, dead. To undo the new one as
+        well would lose an acknowledged value. Whoever is told of an error finds the new one after a restart.
+        """
+        self._decided = True
+        self._undo = []
 
     def undo(self, error: BlobkeepError) -> None:
         """Leave nothing visible of it, as well as a failing disk allows; `error` goes to the waiter."""
@@ -106,6 +119,7 @@ class Change:
         for step in reversed(self._undo):
             with contextlib.suppress(OSError, BlobkeepError):  # `error` is the one to tell
                 step()
+        self._undo = []
 
     def leave(self, error: BlobkeepError) -> None:
         """Leave it to the restart as it stands; `error` goes to the waiter."""
@@ -128,15 +142,25 @@ class Change:
         payload = self._failure_state = record.dump(self.failure)
         temp = self.where.state(old.id) + ".tmp"
         self._undo.append(lambda: durable.remove_file(temp))
+        self._finding_room(lambda: self._write(temp, payload))
+
+    def _prepare_release(self, name: str, note: blobdir.Note) -> None:
+        self._undo.append(lambda: blobdir.forget_release(self.where, name))
         try:
-            self._write(temp, payload)
+            self._finding_room(lambda: blobdir.prepare_release(self.where, name, note))
+        except FileNotFoundError:
+            self.released = None  # an operator dropped it meanwhile
+
+    def _finding_room(self, write: Callable[[], None]) -> None:
+        """A delete must find room on a full disk; an update may not use up what deletes will need."""
+        try:
+            write()
         except OSError as err:
-            # A delete must find room on a full disk; an update may not use up what deletes will need.
             if self.draft is not None or err.errno not in NO_SPACE_ERRNOS:
                 raise
-            if not blobdir.give_up_reserve(self.where):
+            if not reserve.give_up(self.where):
                 raise
-            self._write(temp, payload)
+            write()
 
     def _prepare_new(self, draft: Draft) -> None:
         now_ns = time.time_ns()
@@ -164,11 +188,13 @@ class Change:
         """A step after `publish` failed: no restart may find the new blob complete (rule 5)."""
         if self.new is None:
             return
+        self.stuck = True  # until it is done
         if isinstance(self.error, SyncFailed):  # never sync again: this lasts unless the power fails, too
             failure = blobdir.failed(self.new, MSG_NOT_COMMITTED, time.time_ns())
             blobdir.write_failure(self.where, failure, synced=False)
         else:
             blobdir.fail(self.where, self.new, MSG_NOT_COMMITTED, time.time_ns())
+        self.stuck = False
 
     def _close(self) -> None:
         while self.unsynced:

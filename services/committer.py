@@ -48,6 +48,7 @@ _SYNC_THREADS = 8  # the kernel merges the syncs that wait for one another into 
 class _Call:
     step: Callable[[], Any]
     future: asyncio.Future[Any]
+    empties: bool
 
 
 class Committer:
@@ -82,8 +83,15 @@ class Committer:
 
     def call(self, step: Callable[[], T]) -> asyncio.Future[T]:
         """Run `step` between two batches, with nothing left in the journal: what it moves stays moved."""
+        return self._submit_call(step, empties=True)
+
+    def between(self, step: Callable[[], T]) -> asyncio.Future[T]:
+        """Run `step` between two batches, when nothing is being prepared in any folder of a live blob."""
+        return self._submit_call(step, empties=False)
+
+    def _submit_call(self, step: Callable[[], T], *, empties: bool) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Call(step, future))
+        self._queue.put(_Call(step, future, empties))
         return future
 
     def stop(self) -> None:
@@ -115,7 +123,7 @@ class Committer:
         try:
             if self._broken is not None:
                 raise self._broken
-            if self._journaling is not None:
+            if self._journaling is not None and call.empties:
                 self._journaling.empty()
             result = call.step()
         except Exception as err:  # noqa: BLE001 - it goes to the caller
@@ -134,6 +142,9 @@ class Committer:
             if self._journaling is not None and self._journaling.takes(alive):
                 self._commit_by_journal(self._journaling, alive)
             else:
+                if self._journaling is not None:
+                    # Else a replay could bring back, from what it still holds, a blob that this deletes.
+                    self._journaling.empty()
                 self._commit_by_folders(alive)
         except SyncFailed as err:
             self._fail_all(batch, err)
@@ -147,7 +158,15 @@ class Committer:
 
     def _commit_by_journal(self, journaling: Journaling, alive: list[Change]) -> None:
         began = time.perf_counter()
+        try:
+            journaling.make_room()
+        except OSError as err:  # no descriptors, say: nothing is written yet, so it may well be undone
+            for change in alive:
+                change.undo(from_os_error(err, "make room in the journal"))
+            return
         journaling.append(alive)
+        for change in alive:
+            change.decide()
         self.sync_seconds += time.perf_counter() - began
         try:
             for change in alive:
@@ -196,6 +215,9 @@ class Committer:
                 if type(error) is StorageFailed:
                     log.error("could not %s: %s", doing, err)
                 change.undo(error)
+            if change.stuck:
+                # What is on disk is not what the maps say, and later writes would build on the maps.
+                raise SyncFailed("The disk failed a commit and its undoing: the server stops.")
         return done
 
     def _sync(self, sync: Callable[[int], None] | Callable[[str], None], what: Iterable[int | str]) -> None:

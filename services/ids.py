@@ -76,7 +76,8 @@ class Ids:
         free = [number for number in range(_ROW_IDS) if number not in taken]
         random.shuffle(free)
         for number in free:
-            if blobdir.take(self._where, base + number):
+            # An id that is still in use was just given up: the maps are about to hear of it.
+            if base + number not in self._used and blobdir.take(self._where, base + number):
                 return base + number
         raise self._none_left()
 

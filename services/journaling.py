@@ -11,20 +11,35 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from common import blobdir, durable, journal
-from common.errors import SyncFailed
-from common.journal import JournalFile
+from common.errors import NO_SPACE_ERRNOS, SyncFailed
+from common.journal_file import JournalFile, size_for
 from common.layout import Layout
-from common.replay import checkpoint
+from common.replay import checkpoint, forget
 from services.changes import Change
 
 log = logging.getLogger(__name__)
+
+
+def open_journal(where: Layout, sync: str) -> Journaling | None:
+    """The journal, where it is wanted and the disk has room for its files. Raises SyncFailed, OSError."""
+    if sync != "journal":
+        forget(where)  # one that an earlier server left: its replay would undo what we do without it
+        return None
+    try:
+        return Journaling(where)
+    except OSError as err:
+        if err.errno not in NO_SPACE_ERRNOS:
+            raise
+        forget(where)
+        log.warning('no room for a journal: going on with sync = "folder" until the next start')
+        return None
 
 
 class Journaling:
     """Used by the committer's thread alone. What an earlier process left in the journal stays covered."""
 
     def __init__(self, where: Layout) -> None:
-        size_bytes = journal.size_for(where)
+        size_bytes = size_for(where)
         self._where = where
         self._root_fd = durable.open_folder(where.root)
         files = [JournalFile(where.ours(name), size_bytes) for name in journal.NAMES]
@@ -47,43 +62,61 @@ class Journaling:
     def _room_needed(self) -> int:
         return sum(map(journal.record_bytes, self._payloads))
 
+    def make_room(self) -> None:
+        """Before `append`. Raises SyncFailed; OSError where a checkpoint was refused otherwise."""
+        if not self._active.begun:
+            self._begin()
+        elif self._room_needed() > self._active.room():
+            self._turn()
+
     def append(self, changes: list[Change]) -> None:
         """Make the changes that `takes` was asked about durable. Raises SyncFailed."""
         if not changes:
             return
         try:
-            if not self._active.begun:
-                self._begin()
-            elif self._room_needed() > self._active.room():
-                self._turn()
             self._active.append(self._payloads, self._ids)
         except OSError as err:
             raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
 
     def _turn(self) -> None:
         """Go on in the other file, once its own checkpoint is done; checkpoint this one."""
-        if self._checkpoint is not None:
-            self._checkpoint.result()  # raises what the checkpoint raised
+        self._finish_checkpoint()
         self._active, self._idle = self._idle, self._active
         self._begin()
         self._start_checkpoint(self._idle)
 
     def _begin(self) -> None:
         self._epoch += 1
-        self._active.begin(self._epoch)
+        try:
+            self._active.begin(self._epoch)
+        except OSError as err:
+            raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
 
     def _start_checkpoint(self, file: JournalFile) -> None:
         self._checkpoint = self._checkpointer.submit(self._make_durable, file)
 
+    def _finish_checkpoint(self) -> None:
+        checkpoint, self._checkpoint = self._checkpoint, None
+        if checkpoint is None:
+            return
+        try:
+            checkpoint.result()
+        except SyncFailed:
+            raise
+        except OSError:
+            self._make_durable(self._idle)  # it could not open a file, say: no sync has failed
+
     def _make_durable(self, file: JournalFile) -> None:
-        checkpoint(self._where, file.covered, self._root_fd)
-        file.mark_clean()
+        try:
+            checkpoint(self._where, file.covered, self._root_fd)
+            file.mark_clean()
+        except SyncFailed:
+            blobdir.note_failed_sync(self._where)
+            raise
 
     def empty(self) -> None:
         """Make everything durable in place now, so that the journal covers nothing. Raises SyncFailed."""
-        if self._checkpoint is not None:
-            self._checkpoint.result()
-            self._checkpoint = None
+        self._finish_checkpoint()
         for file in (self._idle, self._active):  # the older first: a replay must never meet it alone
             if file.begun:
                 self._make_durable(file)
@@ -93,7 +126,7 @@ class Journaling:
         try:
             if clean:
                 self.empty()
-        except SyncFailed as err:
+        except (SyncFailed, OSError) as err:
             blobdir.note_failed_sync(self._where)
             log.critical("the last checkpoint failed, the next start replays the journal: %s", err)
         finally:

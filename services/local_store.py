@@ -11,15 +11,15 @@ import contextlib
 import itertools
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
-from common import blobdir
+from common import blobdir, reserve
 from common.config import Config
 from common.errors import (
     DAMAGE_ERRNOS,
-    NO_SPACE_ERRNOS,
     BlobkeepError,
     Busy,
     NotFound,
@@ -32,6 +32,7 @@ from common.layout import Layout
 from common.record import BlobRecord
 from common.self_report import NamedBlob
 from common.settle import Settlement
+from common.states import MSG_SUPERSEDED, State
 from services import local_by_id
 from services.changes import Change, Draft
 from services.committer import Committer
@@ -39,12 +40,13 @@ from services.feed import Feed
 from services.free_space import FreeSpace
 from services.histogram import Histogram
 from services.ids import Ids, Sequence
-from services.journaling import Journaling
+from services.journaling import open_journal
 from services.local_reading import LocalReading
 from services.local_upload import LocalUpload
 from services.maps import DAMAGED_TEXT, Damaged, Maps
 from services.orders import Orders
 from services.store import Blob, Condition, Counts, DamagedBlob, Description, Page
+from services.tidying import tidy_slowly
 from services.views import served
 
 log = logging.getLogger(__name__)
@@ -66,12 +68,13 @@ class LocalStore:
         self.space = FreeSpace(where.root, config.min_free_space_bytes)
         self._max_uploads = config.max_uploads
         damaged = {at: Damaged(n.id, n.seq, n.reason, name, n) for at, (name, n) in found.damaged.items()}
+        self._unsettled = found.unsettled
         self._maps = Maps(_taken_from(found.live), damaged)
         self.ids = Ids(where, self._maps.by_id)
         self.sequence = Sequence(found.max_seq)
         self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
-        self._committer = Committer(where, _journaling(where, config.sync), self.stop_for)
+        self._committer = Committer(where, open_journal(where, config.sync), self.stop_for)
         self.feed = Feed()
         self.feed.failed(len(found.failures), 0)  # how long their data is was not looked at
         self._uploads: set[LocalUpload] = set()
@@ -178,6 +181,8 @@ class LocalStore:
             old: Blob | None = self._maps.by_location.get(location)
             damaged = self._maps.damaged.get(location)
             condition(old, damaged is not None)
+            if location in self._unsettled:
+                await self._settle_now(location)
             if damaged is not None and damaged.name is None:
                 damaged = await self._quarantine_now(location, damaged)
             released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
@@ -209,7 +214,11 @@ class LocalStore:
     async def keep_house(self) -> None:
         """Now and then: make the reserve anew that a delete on a full disk used up."""
         with contextlib.suppress(OSError):
-            await self._in_thread(blobdir.keep_reserve, self.where)
+            await self._in_thread(reserve.keep, self.where)
+
+    async def tidy(self) -> None:
+        """Once, after the start: see `tidying`."""
+        await tidy_slowly(self.where, self._maps, self._committer)
 
     # --- damage ---
 
@@ -244,6 +253,11 @@ class LocalStore:
             name, note = await self._committer.call(
                 lambda: blobdir.quarantine(self.where, blob_id, location, damaged.seq, damaged.reason)
             )
+        except FileNotFoundError:
+            # Somebody removed its folder by hand: nothing is left that could come back, or be released.
+            moved = Damaged(blob_id, damaged.seq, damaged.reason, "", None)
+            self._maps.damaged[location] = moved
+            return moved
         except (OSError, BlobkeepError) as err:
             if isinstance(err, SyncFailed):
                 self.stop_for(err)
@@ -254,6 +268,21 @@ class LocalStore:
         moved = Damaged(blob_id, damaged.seq, damaged.reason, name, note)
         self._maps.damaged[location] = moved
         return moved
+
+    async def _settle_now(self, location: str) -> None:
+        """Mark what recovery could not: older blobs of a location that is about to be written or deleted."""
+
+        def mark() -> None:
+            for blob_id in self._unsettled[location]:
+                older = blobdir.read_record(self.where, blob_id)
+                if older.state is State.COMPLETE:
+                    blobdir.fail(self.where, older, MSG_SUPERSEDED, time.time_ns())
+
+        try:
+            await self._committer.call(mark)
+        except OSError as err:
+            raise from_os_error(err, "mark an older blob of this location") from err
+        del self._unsettled[location]
 
     # --- inside ---
 
@@ -274,16 +303,3 @@ def _taken_from(live: dict[str, BlobRecord | Blob]) -> Iterator[Blob]:
     while live:
         found = live.popitem()[1]
         yield found if isinstance(found, Blob) else served(found)
-
-
-def _journaling(where: Layout, sync: str) -> Journaling | None:
-    """The journal, where it is wanted and the disk has room for its files."""
-    if sync != "journal":
-        return None
-    try:
-        return Journaling(where)
-    except OSError as err:
-        if err.errno not in NO_SPACE_ERRNOS:
-            raise
-        log.warning('no room for a journal: going on with sync = "folder" until the next start')
-        return None

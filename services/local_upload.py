@@ -73,6 +73,7 @@ class LocalUpload:
         self._size = 0
         self._ended = False
         self._committing = False
+        self._broken: BlobkeepError | None = None  # bytes were lost on the way to the disk: it cannot go on
         self._turn = asyncio.Lock()  # the timer's staging and a write must not meet
         loop = asyncio.get_running_loop()
         self._loop = loop
@@ -129,6 +130,9 @@ class LocalUpload:
             else:
                 draft.body = self._buffer
             committed = await self._owner.commit_draft(draft, self._condition)
+        except SyncFailed:
+            self._end()  # only the restart can tell what is true: what is on disk stays as it is for it
+            raise
         except BaseException as err:
             await self._give_up(str(err))
             raise
@@ -180,11 +184,17 @@ class LocalUpload:
 
     async def _flush(self) -> None:
         async with self._turn:
+            if self._broken is not None:
+                raise self._broken
             if self._buffer and not self._ended:
                 # What was declared fitted when it began; others came since, and some declare nothing.
                 self._owner.space.check(len(self._buffer))
                 piece, self._buffer = self._buffer, bytearray()
-                await self._in_thread(lambda: self._append(piece))
+                try:
+                    await self._in_thread(lambda: self._append(piece))
+                except BlobkeepError as err:
+                    self._broken = err  # whoever waits for the timer's staging does not see it raised
+                    raise
 
     async def _in_thread(self, step: Callable[[], T]) -> T:
         work = self._loop.run_in_executor(self._owner.threads, step)

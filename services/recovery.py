@@ -21,6 +21,7 @@ from common.layout import Layout
 from common.progress import Progress
 from common.self_report import MAX_NAMED, NamedBlob, Scrub
 from common.settle import Settlement, settle
+from common.tidy import tidy
 from common.worker import Worker, run_worker
 from services import scrub
 from services.check import check
@@ -80,6 +81,7 @@ class Recovery(Worker):
             where = directory.open_directory(self.where.root, self.where.id_bits, owner=True)
             with Progress("recovery", "folders") as progress:
                 settlement = settle(where, progress=progress)
+            tidy(where, (blob.id for blob in settlement.live.values()))
             self._settled = True
             return settlement
         finally:

@@ -96,7 +96,9 @@ async def _run(options: config.Config) -> int:
     )
     entrance.warn(sockets)
     gc.freeze()  # what is there now stays: no need to look through it in every collection
+    tidying = loop.create_task(store.tidy())
     await stopping.wait()
+    tidying.cancel()
     log.info("stopping: requests under way may finish within %g s", options.drain_timeout_s)
     if not await drain(options.drain_timeout_s):
         log.warning("some requests were not done in time and are cut off")

@@ -10,7 +10,8 @@ import pytest
 
 from common import blobdir, directory, journal, record, replay, settle
 from common.checksum import sums_of
-from common.journal import Entry, JournalFile
+from common.journal import Entry
+from common.journal_file import JournalFile
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_CREATED, MSG_DELETED, MSG_WRITING, State

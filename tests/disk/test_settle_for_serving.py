@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from common import blobdir, checksum, directory, journal, record, settle
-from common.journal import Entry, JournalFile
+from common.journal import Entry
+from common.journal_file import JournalFile
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_COMPLETE, MSG_CREATED, MSG_INTERRUPTED, MSG_SUPERSEDED, MSG_WRITING, State

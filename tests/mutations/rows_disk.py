@@ -15,14 +15,14 @@ ROWS = [
     Mutation(
         "journal-record-not-crc-checked",
         "common/journal.py",
-        'if struct.unpack_from("<I", content, at + 4)[0] != crc(memoryview(content)[at + _PREFIX : end]):',
+        'if struct.unpack_from("<I", head, 4)[0] != crc(payload, crc(head[_PREFIX:], salt)):',
         "if False:",
         ("tests/disk/test_journal.py",),
     ),
     Mutation(
         "failure-overwritten-by-replay",
         "common/replay.py",
-        "found.seq == entry.seq and found.state is State.FAILURE:",
+        "found.seq == entry.seq and found.state is State.FAILURE and entry.alive:",
         "False:",
         ("tests/disk/test_journal.py",),
     ),

@@ -21,6 +21,7 @@ from common.layout import Layout
 from common.lock import StateLock
 from common.record import BlobRecord
 from common.states import State
+from common.tidy import tidy
 from services.gc import Collector
 
 _BLOB_FILES = {layout.STATE_NAME, layout.DATA_NAME}
@@ -62,6 +63,7 @@ def broken_rules(root: str, *, rotten: bool = False) -> list[str]:
         first = settle.settle(where)
         again = settle.settle(where)
         broken = [f"recovery is not idempotent: first {first}, then {again}"] if again.changed else []
+        tidy(where, (blob.id for blob in again.live.values()))
         gc = Collector(where, 5.0, slice_folders=1 << 32)
         gc.run_once()
         gc.close()

@@ -1,0 +1,221 @@
+"""The fault ladder: the first disk call of an operation fails, then the second, ... until it passes.
+
+After each rung: the location has its old value or its new one, as was answered; nothing else changed; the
+location can be written; no descriptor and no folder is left over; a failed sync was reported as fatal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import BlobkeepError, NoSpace, SyncFailed
+from tests.support import rules
+from tests.support.campaign import choose
+from tests.support.disk_calls import Fault, standing_between
+from tests.support.stores import (
+    STAGED_BYTES,
+    Opened,
+    memory_folder,
+    open_descriptors,
+    opened,
+    small_journal,
+    until,
+)
+
+__all__ = ["small_journal"]
+pytestmark = pytest.mark.usefixtures("small_journal")
+
+OLD = {"old": b"old value", "large": b"L" * STAGED_BYTES, "other": b"not touched"}
+NEW = b"the new value"
+STAGED = os.urandom(STAGED_BYTES)
+
+
+async def create(store: Opened) -> None:
+    await store.put("new", NEW, only_new=True)
+
+
+async def create_staged(store: Opened) -> None:
+    await store.put("new", STAGED, only_new=True, pieces=3)
+
+
+async def update(store: Opened) -> None:
+    await store.put("old", NEW)
+
+
+async def update_staged(store: Opened) -> None:
+    await store.put("large", STAGED, pieces=3)
+
+
+async def delete(store: Opened) -> None:
+    await store.delete("old")
+
+
+async def several(store: Opened) -> None:
+    """One batch of the committer: the first value or none for each, whoever of the others failed."""
+    results = await asyncio.gather(
+        store.put("new", NEW), store.put("old", NEW), store.delete("large"), return_exceptions=True
+    )
+    failed = [r for r in results if isinstance(r, BaseException)]
+    if failed:
+        raise Partly(list(results)) from failed[0]
+
+
+class Partly(Exception):
+    """Some of several operations failed: `results` in their order."""
+
+    def __init__(self, results: list[object]) -> None:
+        super().__init__(repr(results))
+        self.results = results
+
+
+async def checkpoint(store: Opened) -> None:
+    """What empties the journal."""
+    await store.store._committer.call(lambda: None)
+
+
+async def turns(store: Opened) -> None:
+    """Writes until the journal's files have taken turns."""
+    for number in range(16):
+        await store.put("new", bytes([number]) * 3000)
+
+
+# What each leaves where it succeeds.
+OPERATIONS: dict[Callable[[Opened], Awaitable[None]], dict[str, bytes | None]] = {
+    create: {"new": NEW},
+    create_staged: {"new": STAGED},
+    update: {"old": NEW},
+    update_staged: {"large": STAGED},
+    delete: {"old": None},
+    several: {"new": NEW, "old": NEW, "large": None},
+    checkpoint: {},
+}
+ERRORS = {
+    "ENOSPC": errno.ENOSPC,
+    "EIO": errno.EIO,
+    "EDQUOT": errno.EDQUOT,
+    "EMFILE": errno.EMFILE,
+    "short": 0,
+}
+RUNGS = [
+    (operation, error, lasting, sync, id_bits)
+    for operation in OPERATIONS
+    for error in ERRORS
+    for lasting in (False, True)
+    for sync in ("journal", "folder", "none")
+    for id_bits in (16, 32)
+    if not (error == "short" and lasting and id_bits == 32)
+]
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """An empty folder in memory."""
+    path = Path(tempfile.mkdtemp(prefix="blobkeep-faults-", dir=memory_folder()))
+    yield path
+    shutil.rmtree(path)
+
+
+def name_of(rung: tuple[Callable[[Opened], Awaitable[None]], str, bool, str, int]) -> str:
+    operation, error, lasting, sync, id_bits = rung
+    return f"{operation.__name__}-{error}-{'lasting' if lasting else 'once'}-{sync}-{id_bits}"
+
+
+@pytest.mark.parametrize("rung", choose("ladder", RUNGS, 60), ids=name_of)
+def test_each_disk_call_fails_in_turn(
+    rung: tuple[Callable[[Opened], Awaitable[None]], str, bool, str, int], base: Path
+) -> None:
+    operation, error, lasting, sync, id_bits = rung
+    for at in range(1, 400):
+        root = str(base / f"{at}")
+        fault = Fault(at, ERRORS[error], lasting=lasting)
+        asyncio.run(one_rung(root, operation, fault, sync, id_bits))
+        asyncio.run(after_the_restart(root, operation, fault, sync, id_bits))
+        shutil.rmtree(root)
+        if not fault.hit:
+            return
+    raise AssertionError("the ladder has no end")
+
+
+async def one_rung(
+    root: str, operation: Callable[[Opened], Awaitable[None]], fault: Fault, sync: str, id_bits: int
+) -> None:
+    """Run the operation over a fault; judge what the process knows and says."""
+    async with opened(root, sync, id_bits) as store:
+        for location, body in OLD.items():
+            await store.put(location, body)
+        before = open_descriptors()
+        error: Exception | None = None
+        with standing_between(fault):
+            try:
+                await operation(store)
+            except (BlobkeepError, OSError, Partly) as err:
+                error = err
+            finally:
+                fault.armed = False
+        if isinstance(error, SyncFailed):
+            await until(lambda: store.fatal, "the report of a failed sync")
+        touched = OPERATIONS[operation]
+        if not fault.hit or fault.error == 0:
+            assert error is None, (fault.hit, error)
+        undecided = isinstance(error, SyncFailed) or bool(store.fatal)
+        allowed = {at: [body] for at, body in OLD.items()} | {"new": [None]}
+        allowed_now: dict[str, list[bytes | None]] = {}
+        for location, old in allowed.items():
+            new = touched.get(location, old[0])
+            if error is None:
+                allowed_now[location] = [new]
+            elif undecided:
+                allowed_now[location] = [old[0], new]
+            elif isinstance(error, Partly):
+                failed = error.results[list(touched).index(location)] if location in touched else None
+                allowed_now[location] = [old[0] if isinstance(failed, BaseException) else new]
+            else:
+                allowed_now[location] = [old[0]]
+        if store.fatal:
+            assert isinstance(store.fatal[0], SyncFailed)
+        else:
+            for location, values in allowed_now.items():
+                assert await store.read(location) in values, (location, fault.hit, error)
+            assert open_descriptors() <= before + 1, fault.hit  # +1: the event loop may open one lazily
+            # The disk is well again: every location can be written.
+            await store.put("large", b"again")
+            await store.put("new", b"again")
+            await store.delete("old") if await store.read("old") is not None else None
+            allowed_now = {"large": [b"again"], "new": [b"again"], "old": [None], "other": [OLD["other"]]}
+        _allowed[root] = allowed_now
+
+
+_allowed: dict[str, dict[str, list[bytes | None]]] = {}
+
+
+async def after_the_restart(
+    root: str, operation: Callable[[Opened], Awaitable[None]], fault: Fault, sync: str, id_bits: int
+) -> None:
+    """The same directory, by another process: what was answered is there, and nothing else."""
+    async with opened(root, sync, id_bits) as store:
+        found = await store.values()
+        for location, values in _allowed.pop(root).items():
+            assert found.get(location) in values, (location, found.get(location), fault.at, fault.hit)
+        assert set(found) <= {"old", "large", "other", "new"}
+        assert not store.found.quarantined
+        for location in ("old", "new", "large"):
+            await store.put(location, b"after")
+    broken = rules.broken_rules(root)
+    assert not broken, (broken, fault.at, fault.hit)
+
+
+def test_a_full_disk_is_told_as_such(base: Path) -> None:
+    async def run() -> None:
+        async with opened(str(base / "data")) as store:
+            with standing_between(Fault(1, errno.ENOSPC, lasting=True)), pytest.raises(NoSpace):
+                await create(store)
+
+    asyncio.run(run())

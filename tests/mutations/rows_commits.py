@@ -1,0 +1,81 @@
+"""Breaks of the way of a write to disk: order, syncs, undoing, acknowledging."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+FOUND = "tests/faults/test_found.py"
+LADDER = "tests/faults/test_ladder.py"
+
+ROWS = [
+    Mutation(
+        "undo-after-the-old-one-is-marked",
+        "services/changes.py",
+        "        self._decided = True\n        self._undo = []\n",
+        "        pass\n",
+        (FOUND, LADDER),
+    ),
+    Mutation(
+        "undo-failure-ignored",
+        "services/committer.py",
+        "            if change.stuck:\n",
+        "            if False:\n",
+        (LADDER,),
+    ),
+    Mutation(
+        "failed-record-stays-in-the-journal",
+        "common/journal_file.py",
+        "                durable.write_at(self._fd, bytes(len(batch)), self._end)\n",
+        "                pass\n",
+        (FOUND,),
+    ),
+    Mutation(
+        "failed-checkpoint-forgotten",
+        "services/journaling.py",
+        "            blobdir.note_failed_sync(self._where)\n            raise\n",
+        "            raise\n",
+        (FOUND,),
+    ),
+    Mutation(
+        "old-journal-left-in-use",
+        "services/journaling.py",
+        "forget(where)  # one that an earlier server left",
+        "pass  # one that an earlier server left",
+        (FOUND,),
+    ),
+    Mutation(
+        "journal-not-emptied-before-a-commit-by-folders",
+        "services/committer.py",
+        "                    self._journaling.empty()\n                self._commit_by_folders(alive)",
+        "                    pass\n                self._commit_by_folders(alive)",
+        (FOUND,),
+    ),
+    Mutation(
+        "lost-piece-not-remembered",
+        "services/local_upload.py",
+        "                    self._broken = err  # whoever",
+        "                    pass  # whoever",
+        (FOUND,),
+    ),
+    Mutation(
+        "superseded-blob-that-could-not-be-marked-forgotten",
+        "services/local_store.py",
+        "            if location in self._unsettled:\n",
+        "            if False:\n",
+        (FOUND,),
+    ),
+    Mutation(
+        "descriptors-left-open",
+        "services/changes.py",
+        "            os.close(self.unsynced.pop())\n",
+        "            self.unsynced.pop()\n",
+        (LADDER,),
+    ),
+    Mutation(
+        "folder-of-a-failed-create-left",
+        "services/changes.py",
+        "            self._undo.append(lambda: blobdir.discard(self.where, blob_id))\n",
+        "",
+        (LADDER,),
+    ),
+]

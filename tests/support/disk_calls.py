@@ -1,0 +1,149 @@
+"""Standing between the product and its disk: count its calls, fail the Nth, shorten it, or die at it.
+
+`standing_between` takes the place of `os` in the modules that touch the data directory, and of the two calls
+that `common.durable` makes through libc. What the product does with the answer is its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from common import blobdir, directory, durable, replay, settle
+from services import gc
+
+# What `os` offers and the product calls with a path or a descriptor of the data directory.
+CHANGES = frozenset(
+    {"mkdir", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "rmdir", "posix_fallocate"}
+)
+READS = frozenset({"open", "read", "stat", "listdir", "scandir"})
+_MODULES = (blobdir, directory, durable, gc, replay, settle)
+
+
+class Plan(Protocol):
+    """Told of each disk call before it is made; may raise OSError, or return a shorter piece to write."""
+
+    def before(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]: ...
+
+    def after(self, name: str) -> None: ...
+
+
+class _Os:
+    """`os`, but that the plan hears of the disk calls."""
+
+    def __init__(self, plan: Plan, names: frozenset[str]) -> None:
+        self._plan = plan
+        self._names = names
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in self._names:
+            return real
+
+        def call(*args: Any, **options: Any) -> Any:
+            result = real(*self._plan.before(name, args), **options)
+            self._plan.after(name)
+            return result
+
+        return call
+
+
+class _Libc:
+    def __init__(self, plan: Plan, names: frozenset[str], real: Any) -> None:
+        self._plan = plan
+        self._names = names
+        self._real = real
+
+    def syncfs(self, fd: int) -> int:
+        return _as_c(
+            self._plan, self._names, "fsync", lambda: self._real.fsync(fd)
+        )  # of one folder: not of the machine
+
+
+def _as_c(plan: Plan, names: frozenset[str], name: str, call: Callable[[], int]) -> int:
+    if name not in names:
+        return call()
+    try:
+        plan.before(name, ())
+    except OSError as err:
+        ctypes.set_errno(err.errno or 0)
+        return -1
+    result = call()
+    plan.after(name)
+    return result
+
+
+@contextmanager
+def standing_between(plan: Plan, names: frozenset[str] = CHANGES | READS) -> Iterator[None]:
+    """While inside, the plan hears of every disk call of this process's product modules."""
+    real_libc, real_exchange = durable._libc, durable._renameat2
+    for module in _MODULES:
+        vars(module)["os"] = _Os(plan, names)
+    durable._libc = _Libc(plan, names, real_libc)  # type: ignore[assignment]
+    durable._renameat2 = lambda *args: _as_c(plan, names, "rename", lambda: real_exchange(*args))
+    try:
+        yield
+    finally:
+        for module in _MODULES:
+            vars(module)["os"] = os
+        durable._libc, durable._renameat2 = real_libc, real_exchange
+
+
+class Fault:
+    """Fails disk call number `at` (counted from 1), and with `lasting` all after it, with `error`.
+
+    `error` 0: the call is only made shorter, where it writes more than one byte. `armed` from the start.
+    """
+
+    def __init__(self, at: int, error: int, *, lasting: bool) -> None:
+        self.at, self.error, self.lasting = at, error, lasting
+        self.calls = 0
+        self.hit: list[str] = []  # the calls that failed
+        self.armed = True
+        self._mutex = threading.Lock()
+
+    def before(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        with self._mutex:
+            if not self.armed:
+                return args
+            self.calls += 1
+            if self.calls != self.at and not (self.lasting and self.calls > self.at):
+                return args
+            self.hit.append(name)
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+        if name in ("write", "pwrite") and len(args[1]) > 1:
+            return (args[0], memoryview(args[1])[: (len(args[1]) + 1) // 2], *args[2:])
+        return args
+
+    def after(self, name: str) -> None:
+        """Nothing to do."""
+
+
+class Death:
+    """Ends the process at disk call number `at`, counted from 1: before it is made, or `late`, after it."""
+
+    def __init__(self, at: int, *, late: bool = False) -> None:
+        self.at, self.late = at, late
+        self.calls = 0
+        self._mutex = threading.Lock()
+
+    def before(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        with self._mutex:
+            self.calls += 1
+            if self.calls == self.at and not self.late:
+                os._exit(DIED)
+            if self.calls == self.at and name in ("write", "pwrite") and len(args[1]) > 1:
+                return (args[0], memoryview(args[1])[: len(args[1]) // 2], *args[2:])  # a torn write
+        return args
+
+    def after(self, name: str) -> None:
+        if self.late and self.calls >= self.at:
+            os._exit(DIED)
+
+
+DIED = 137

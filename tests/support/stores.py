@@ -1,0 +1,105 @@
+"""A LocalStore in this process, for tests that stand between it and its disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from common import directory, durable, journal_file, settle
+from common.config import Config
+from common.errors import AlreadyExists, BlobkeepError, NotFound
+from common.layout import Layout
+from services.local_store import LocalStore
+from services.store import Blob
+
+SMALL_BODY_BYTES = 4 << 10
+STAGED_BYTES = 3 * SMALL_BODY_BYTES
+
+
+class Opened:
+    """A store on `root`; `fatal` holds what it said when a sync failed."""
+
+    def __init__(self, root: str, sync: str = "journal", id_bits: int = 16) -> None:
+        config = Config(dir=root, sync=sync, id_bits=id_bits, small_body_bytes=SMALL_BODY_BYTES)
+        self.where: Layout = directory.open_directory(root, id_bits, owner=True)
+        self.fatal: list[BlobkeepError] = []
+        self.found = settle.settle(self.where)
+        self.store = LocalStore(self.where, self.found, config, self.fatal.append)
+
+    async def put(self, location: str, body: bytes, *, only_new: bool = False, pieces: int = 1) -> Blob:
+        def judge(blob: Blob | None, damaged: bool) -> None:
+            if only_new and blob is not None:
+                raise AlreadyExists("it is there")
+
+        upload = await self.store.begin(location, judge, "text/plain", "", len(body))
+        step = -(-len(body) // pieces) or 1
+        try:
+            for at in range(0, len(body), step):
+                await upload.write(body[at : at + step])
+        except BlobkeepError as err:
+            await upload.abort(str(err))
+            raise
+        return (await upload.commit())[0]
+
+    async def read(self, location: str) -> bytes | None:
+        """Its bytes, None where it is not there. Raises Damaged."""
+        try:
+            reading = await self.store.open(location)
+        except NotFound:
+            return None
+        try:
+            size = reading.blob.size
+            return b"".join([bytes(piece) async for piece in reading.chunks(0, size - 1)])
+        finally:
+            reading.close()
+
+    async def delete(self, location: str) -> None:
+        await self.store.delete(location, lambda blob, damaged: None)
+
+    async def values(self) -> dict[str, bytes | None]:
+        """Every location of the maps with the bytes that a reader gets."""
+        page = self.store.page("", "", "", 10_000)
+        return {blob.location: await self.read(blob.location) for blob in page.blobs}
+
+
+@asynccontextmanager
+async def opened(root: str, sync: str = "journal", id_bits: int = 16) -> AsyncIterator[Opened]:
+    """The store, closed at the end. `sync` "none" lasts only as long."""
+    durable._syncs = sync != "none"
+    try:
+        made = Opened(root, sync, id_bits)
+        try:
+            yield made
+        finally:
+            await made.store.close()
+    finally:
+        durable._syncs = True
+
+
+@pytest.fixture
+def small_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal of 32 KiB: quick to make, and soon full, so that its files take turns."""
+    monkeypatch.setattr(journal_file, "_MIN_BYTES", 32 << 10)
+    monkeypatch.setattr(journal_file, "_MAX_BYTES", 32 << 10)
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Wait, on the loop, until `condition` is true; fails after 10 s."""
+    end = asyncio.get_running_loop().time() + 10
+    while not condition():
+        assert asyncio.get_running_loop().time() < end, f"{what} did not happen"
+        await asyncio.sleep(0.001)
+
+
+def open_descriptors() -> int:
+    """How many this process has."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def memory_folder() -> str:
+    """Where many small directories are made and removed: in memory, where the machine has such a place."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
