@@ -1,0 +1,317 @@
+"""Clients that mean harm, or are only many: ordinary requests go on, and nothing of the others stays.
+
+On our own connection class (`http = "blobkeep"`), with limits made small so that they are met soon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.processes import Process, Server, wait_for
+from tests.support.rules import DataDirectory
+
+MIB = 1 << 20
+OURS = ("--http", "blobkeep")
+IDLE = 2000
+_made: list[socket.socket] = []  # by a test, to be closed after it
+
+
+@pytest.fixture(autouse=True)
+def _attackers() -> Iterator[None]:
+    """Descriptors enough for the attackers, who live in this process; they end with the test."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < IDLE + 500:
+        pytest.skip(f"only {hard} open files are allowed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192) if hard >= 0 else 8192, hard))
+    yield
+    while _made:
+        _made.pop().close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class Watch:
+    """What a server costs: memory and descriptors, against what it cost when it was quiet."""
+
+    def __init__(self, server: Server) -> None:
+        for _ in range(5):
+            assert server.ask("GET", "/store/").status == 200  # what is made once is made now
+        self.process = psutil.Process(server.pid)
+        self.descriptors_before = self.descriptors()
+        self.rss_before: int = self.process.memory_info().rss
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def grown_bytes(self) -> int:
+        rss: int = self.process.memory_info().rss
+        return rss - self.rss_before
+
+    def assert_nothing_leaks(self) -> None:
+        wait_for(
+            lambda: self.descriptors() <= self.descriptors_before,
+            what=f"the return to {self.descriptors_before} descriptors",
+        )
+
+
+def connect(server: Server, request: bytes = b"", receive_bytes: int = 0) -> socket.socket:
+    """A connection that has sent `request`; with a small receive buffer where asked for."""
+    sock = socket.socket()
+    _made.append(sock)
+    if receive_bytes:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    sock.settimeout(20)
+    sock.connect(("127.0.0.1", server.port))
+    if request:
+        sock.sendall(request)
+    return sock
+
+
+def reset(sock: socket.socket) -> None:
+    """Close as a client does that is gone: with a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def answer_of(sock: socket.socket) -> bytes:
+    """All that is said until the connection ends; b"" where it ends without a word."""
+    said = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := sock.recv(65536):
+            said += piece
+    sock.close()
+    return said
+
+
+def upload(location: str, size_bytes: int) -> bytes:
+    return f"POST /store/{location} HTTP/1.1\r\nHost: x\r\nContent-Length: {size_bytes}\r\n\r\n".encode()
+
+
+def assert_serves(server: Server, name: str, times: int = 10) -> None:
+    """Ordinary clients notice nothing."""
+    for n in range(times):
+        body = b"%d" % n
+        assert server.ask("POST", f"/store/{name}{n}", body).status == 201
+        assert server.ask("GET", f"/store/{name}{n}").body == body
+
+
+def test_two_thousand_idle_connections_cost_little_and_leave_nothing(start_server: StartServer) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # the server raises its own limit
+    try:
+        server = start_server(*OURS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    watch = Watch(server)
+    idle = [connect(server) for _ in range(IDLE)]
+    wait_for(lambda: watch.descriptors() >= watch.descriptors_before + IDLE, what="so many connections")
+    assert_serves(server, "a")
+    for sock in idle[::2]:
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    for sock in idle[::2]:
+        assert sock.recv(4096).startswith(b"HTTP/1.1 200 ")
+    assert_serves(server, "b")
+    assert watch.grown_bytes() < 48 * MIB  # 20 KiB each, and what Python keeps
+    for sock in idle[:1000]:
+        reset(sock)
+    for sock in idle[1000:]:
+        sock.close()
+    watch.assert_nothing_leaks()
+    assert_serves(server, "c")
+
+
+def test_connections_that_say_nothing_are_closed(start_server: StartServer) -> None:
+    server = start_server(*OURS, "--idle-timeout", "0.3")
+    watch = Watch(server)
+    idle = [connect(server) for _ in range(100)]
+    assert {answer_of(sock) for sock in idle} == {b""}
+    watch.assert_nothing_leaks()
+
+
+def test_slow_heads_are_answered_with_408_while_others_are_served(start_server: StartServer) -> None:
+    server = start_server(*OURS, "--header-timeout", "0.5")
+    watch = Watch(server)
+    slow = [connect(server, b"GET /store/a HTTP/1.1\r\n") for _ in range(100)]
+    for n in range(40):
+        for sock in slow:
+            with contextlib.suppress(OSError):
+                sock.sendall(b"X-%d: 1\r\n" % n)  # never the empty line
+        if n % 10 == 0:
+            assert_serves(server, f"n{n}-", 3)
+        time.sleep(0.025)  # the attackers' pace
+    for sock in slow:
+        assert answer_of(sock).startswith((b"HTTP/1.1 408 ", b""))
+    watch.assert_nothing_leaks()
+    assert watch.grown_bytes() < 32 * MIB
+
+
+def test_the_408_of_a_slow_head_arrives(start_server: StartServer) -> None:
+    server = start_server(*OURS, "--header-timeout", "0.2")
+    said = answer_of(connect(server, b"GET /store/a HTTP/1.1\r\nHost: "))
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nConnection: close\r\n" in said
+
+
+@pytest.mark.parametrize("size_bytes", [60_000, 2 * MIB])
+def test_slow_bodies_are_answered_with_408_and_leave_nothing(
+    start_server: StartServer, data: DataDirectory, size_bytes: int
+) -> None:
+    flags = ("--min-upload-rate", "1 MB", "--min-upload-grace", "0.5", "--body-timeout", "0.7")
+    server = start_server(*OURS, *flags)
+    watch = Watch(server)
+    trickling = [connect(server, upload(f"slow{n}", size_bytes)) for n in range(50)]
+    stalled = [connect(server, upload(f"stalled{n}", size_bytes) + b"x" * 1000) for n in range(50)]
+    for n in range(15):
+        for sock in trickling:
+            with contextlib.suppress(OSError):
+                sock.sendall(b"x")
+        if n % 5 == 0:
+            assert_serves(server, f"n{n}-", 2)
+        time.sleep(0.05)  # the attackers' pace
+    assert all(answer_of(sock).startswith(b"HTTP/1.1 408 ") for sock in stalled)
+    assert all(answer_of(sock).startswith((b"HTTP/1.1 408 ", b"")) for sock in trickling)
+    watch.assert_nothing_leaks()
+    assert server.ask("GET", "/store/slow0").status == 404
+    assert_nothing_is_left(data, server, 6)
+
+
+def assert_nothing_is_left(data: DataDirectory, server: Server, blobs: int) -> None:
+    """After a pass of the gc, the folders of live blobs are all that is on disk."""
+    gc = Process("gc", data.path, "--once")
+    assert gc.popen.wait(30) == 0, gc.said()
+    folders = [path for path in data.path.iterdir() if path.name.isdigit()]
+    assert len(folders) == blobs, [path.name for path in folders]
+    assert {path.name for folder in folders for path in folder.iterdir()} <= {
+        "data.raw",
+        "blob_state.base64.json",
+    }
+
+
+def test_two_hundred_uploads_cut_at_once_leave_nothing(
+    start_server: StartServer, data: DataDirectory
+) -> None:
+    server = start_server(*OURS)
+    watch = Watch(server)
+    cut = [connect(server, upload(f"cut{n}", 4 * MIB) + bytes(200_000)) for n in range(150)]
+    cut += [connect(server, upload(f"cut{n}", 1000) + bytes(900)) for n in range(150, 200)]
+
+    def pending() -> int:
+        return sum(1 for path in data.path.iterdir() if path.name.isdigit() and (path / "data.raw").exists())
+
+    wait_for(lambda: pending() >= 150, what="the uploads on disk")
+    assert_serves(server, "a")
+    for sock in cut:
+        reset(sock)
+    assert_serves(server, "b")
+    watch.assert_nothing_leaks()
+    for n in (0, 149, 150, 199):
+        assert server.ask("GET", f"/store/cut{n}").status == 404
+        assert server.ask("POST", f"/store/cut{n}", b"again").status == 201  # the name is free
+    assert watch.grown_bytes() < 64 * MIB
+    assert_nothing_is_left(data, server, 24)
+
+
+def test_readers_who_take_nothing_cost_little_and_are_cut_off_by_nobody_else(
+    start_server: StartServer,
+) -> None:
+    server = start_server(*OURS)
+    body = os.urandom(MIB) * 64
+    assert server.ask("POST", "/store/large", body).status == 201
+    assert len(server.ask("GET", "/store/large").body) == len(body)
+    watch = Watch(server)
+    readers = [connect(server, b"GET /store/large HTTP/1.1\r\nHost: x\r\n\r\n", 4096) for _ in range(50)]
+    for sock in readers:
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+    assert_serves(server, "a")
+    assert server.ask("GET", "/store/large").body == body
+    assert watch.grown_bytes() < 32 * MIB
+    for sock in readers:
+        reset(sock)
+    watch.assert_nothing_leaks()
+
+
+def test_one_who_asks_much_and_reads_nothing_is_not_read_either(start_server: StartServer) -> None:
+    server = start_server(*OURS)
+    assert server.ask("POST", "/store/a", bytes(50_000)).status == 201
+    watch = Watch(server)
+    asking = [connect(server, receive_bytes=4096) for _ in range(10)]
+    request = b"GET /store/a HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
+    for sock in asking:
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(400):  # 400,000 requests, 20 GB of answers
+                sock.send(request)
+    assert_serves(server, "b")
+    assert watch.grown_bytes() < 32 * MIB
+    for sock in asking:
+        reset(sock)
+    watch.assert_nothing_leaks()
+
+
+def test_one_connection_too_many_is_told_when_to_come_back_and_the_others_go_on(
+    start_server: StartServer,
+) -> None:
+    server = start_server(*OURS, "--max-connections", "20")
+    watch = Watch(server)
+    uploading = connect(server, upload("a", 6) + b"abc")
+    idle = [connect(server) for _ in range(19)]
+    wait_for(lambda: watch.descriptors() >= watch.descriptors_before + 20, what="the connections")
+    for _ in range(5):
+        said = answer_of(connect(server))
+        assert said.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: " in said
+    uploading.sendall(b"def")
+    assert uploading.recv(4096).startswith(b"HTTP/1.1 201 ")
+    for sock in [*idle, uploading]:
+        sock.close()
+    watch.assert_nothing_leaks()
+    assert server.ask("GET", "/store/a").body == b"abcdef"
+
+
+def test_one_upload_too_many_is_told_when_to_come_back_and_reads_go_on(start_server: StartServer) -> None:
+    server = start_server(*OURS, "--max-uploads", "4")
+    uploads = [connect(server, upload(f"a{n}", 6) + b"abc") for n in range(4)]
+
+    def refused() -> bool:
+        answer = server.ask("POST", "/store/b", b"b")
+        if answer.status == 503:
+            assert int(answer.headers["retry-after"]) > 0
+        return answer.status == 503 or server.ask("DELETE", "/store/b").status != 200
+
+    wait_for(refused, what="the refusal")
+    assert server.ask("GET", "/store/").status == 200
+    for sock in uploads:
+        sock.sendall(b"def")
+        assert sock.recv(4096).startswith(b"HTTP/1.1 201 ")
+        sock.close()
+    assert server.ask("GET", "/store/a3").body == b"abcdef"
+    wait_for(lambda: server.ask("POST", "/store/c", b"c").status in (201, 409), what="the next upload")
+
+
+def test_running_out_of_descriptors_ends_nobody_and_passes(start_server: StartServer) -> None:
+    server = start_server(*OURS)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (128, 128))
+    watch = Watch(server)
+    first = connect(server, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert first.recv(4096).startswith(b"HTTP/1.1 200 ")
+    idle = [connect(server) for _ in range(300)]  # the rest of them wait in the system's queue
+    wait_for(lambda: "cannot accept connections" in server.said(), what="the end of descriptors")
+    spent = watch.process.cpu_times()
+    time.sleep(1)  # the time in which it must not spin
+    now = watch.process.cpu_times()
+    assert (now.user + now.system) - (spent.user + spent.system) < 0.5
+    first.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert first.recv(4096).startswith(b"HTTP/1.1 ")
+    for sock in [*idle, first]:
+        sock.close()
+    watch.assert_nothing_leaks()
+    assert_serves(server, "a", 3)
