@@ -52,4 +52,5 @@ class BlobReading(LocationHandler):
                 continue
             async for data in reading.chunks(*piece):
                 self.write(bytes(data))
+                del data  # the connection alone holds it now, and frees it bit by bit
                 await self.flush()

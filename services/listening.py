@@ -20,6 +20,8 @@ from services import http1
 from services.request_log import RequestLog
 
 _BACKLOG = 1024
+# Before a client gets its next piece of a blob (256 KiB): less than one, so that slow ones never hold two.
+_UNSENT_BYTES = 64 << 10
 _NO_LIMIT = 1 << 62  # of bodies: the store has its own, per upload
 
 
@@ -85,6 +87,7 @@ def _limits(config: Config) -> http1.Limits:
         target_bytes=config.max_target_bytes,
         head_bytes=config.max_header_bytes,
         body_bytes=_NO_LIMIT,
+        write_buffer_bytes=_UNSENT_BYTES,
         header_timeout_s=config.header_timeout_s,
         idle_timeout_s=config.idle_timeout_s,
         body_idle_timeout_s=config.body_timeout_s,

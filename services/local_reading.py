@@ -8,66 +8,89 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 
 from common import checksum
-from common.checksum import CHUNK_BYTES
+from common.checksum import CHUNK_BYTES, Bytes
 from common.errors import DAMAGE_ERRNOS, Damaged
+from services.chunk_buffers import ChunkBuffers
 from services.store import Blob
 
 # Up to here a read from the page cache costs less than handing it to a thread (49 µs): 64 KiB take 12.
 INLINE_BYTES = 64 << 10
+# What a client is given at once. One that takes nothing holds this much, and no more, in the server's memory.
+PIECE_BYTES = 256 << 10
 
 
 class LocalReading:
     """An open data.raw. Design rule 4: what it opened never changes; it reads it to the end."""
 
-    def __init__(self, blob: Blob, fd: int, threads: Executor, report: Callable[[Blob, str], object]) -> None:
+    def __init__(
+        self,
+        blob: Blob,
+        fd: int,
+        threads: Executor,
+        buffers: ChunkBuffers,
+        report: Callable[[Blob, str], object],
+    ) -> None:
         self.blob = blob
         self._fd = fd
         self._threads = threads
+        self._buffers = buffers
         self._report = report
-        self._reading: asyncio.Future[bytes] | None = None
+        self._reading: asyncio.Future[int] | None = None
 
-    async def chunks(self, first: int, last: int) -> AsyncIterator[memoryview]:
-        """See store.Reading. Reads whole chunks of 1 MiB, one at a time; yields what was asked of them."""
-        chunk = first // CHUNK_BYTES
-        while chunk * CHUNK_BYTES <= last and first <= last:
-            start = chunk * CHUNK_BYTES
-            data = await self._verified(chunk)
-            yield memoryview(data)[max(first - start, 0) : last + 1 - start]
-            chunk += 1
-
-    async def _verified(self, chunk: int) -> bytes:
-        """The bytes of one chunk, read with the exact size (a larger buffer costs more than the read)."""
-        start = chunk * CHUNK_BYTES
-        length = min(CHUNK_BYTES, self.blob.size - start)
-        data = self._read_cached(length, start) if length <= INLINE_BYTES else None
-        if data is None:
-            self._reading = asyncio.get_running_loop().run_in_executor(
-                self._threads, self._read, length, start
-            )
-            data = await asyncio.shield(self._reading)
-            self._reading = None
-        if len(data) != length:
-            self._damaged(f"data.raw ends at byte {start + len(data)} instead of {self.blob.size}")
-        if checksum.crc(data) != checksum.unpack_crc(self.blob.crcs, chunk):
-            self._damaged(f"data.raw fails its checksum in MiB {chunk}")
-        return data
+    async def chunks(self, first: int, last: int) -> AsyncIterator[bytes]:
+        """See store.Reading. Reads and verifies whole chunks of 1 MiB; yields at most PIECE_BYTES at once."""
+        at = first
+        while at <= last:
+            chunk, begin = divmod(at, CHUNK_BYTES)
+            start = at - begin
+            length = min(CHUNK_BYTES, self.blob.size - start)
+            end = min(begin + PIECE_BYTES, length, last + 1 - start)
+            data = self._read_cached(length, start) if length <= INLINE_BYTES else None
+            if data is not None:
+                self._verify(data, chunk)
+                piece = [data[begin:end]]
+            else:
+                async with self._buffers.borrow(self, chunk) as held:
+                    view = memoryview(held.data)[:length]
+                    if not held.filled:
+                        await self._fill(view, chunk)
+                    piece = [bytes(view[begin:end])]
+                    held.more = end < length and start + end <= last
+            at = start + end
+            data = None
+            yield piece.pop()  # the client may take its time: nobody but the caller holds these bytes
 
     def _read_cached(self, length: int, start: int) -> bytes | None:
         """The bytes if they are in the page cache; None where the disk would block the loop."""
-        buffer = bytearray(length)
+        buffer = bytearray(length)  # of the exact size: a larger one costs more than the read
         try:
             got = os.preadv(self._fd, [buffer], start, os.RWF_NOWAIT)
         except OSError:  # EAGAIN, or a file system that does not know the flag: the thread will tell
             return None
         return bytes(buffer) if got == length else None
 
-    def _read(self, length: int, start: int) -> bytes:
+    async def _fill(self, view: memoryview, chunk: int) -> None:
+        """Read one chunk, as long as `view`, in a thread, and verify it."""
+        loop = asyncio.get_running_loop()
+        self._reading = loop.run_in_executor(self._threads, self._read, view, chunk * CHUNK_BYTES)
+        got = await asyncio.shield(self._reading)
+        self._reading = None
+        self._verify(view[:got], chunk)
+
+    def _read(self, view: memoryview, start: int) -> int:
         try:
-            return os.pread(self._fd, length, start)
+            return os.preadv(self._fd, [view], start)
         except OSError as err:
             if err.errno not in DAMAGE_ERRNOS:
                 raise
-            return b""  # a sector that cannot be read: as good as missing
+            return 0  # a sector that cannot be read: as good as missing
+
+    def _verify(self, data: Bytes, chunk: int) -> None:
+        start = chunk * CHUNK_BYTES
+        if len(data) != min(CHUNK_BYTES, self.blob.size - start):
+            self._damaged(f"data.raw ends at byte {start + len(data)} instead of {self.blob.size}")
+        if checksum.crc(data) != checksum.unpack_crc(self.blob.crcs, chunk):
+            self._damaged(f"data.raw fails its checksum in MiB {chunk}")
 
     def _damaged(self, reason: str) -> None:
         self._report(self.blob, reason)
@@ -75,6 +98,7 @@ class LocalReading:
 
     def close(self) -> None:
         """Close the file, after a read that is still under way in a thread."""
+        self._buffers.forget(self)
         fd, self._fd = self._fd, -1
         if fd < 0:
             return

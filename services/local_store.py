@@ -35,6 +35,7 @@ from common.settle import Settlement
 from common.states import MSG_SUPERSEDED, State
 from services import local_by_id
 from services.changes import Change, Draft
+from services.chunk_buffers import ChunkBuffers
 from services.committer import Committer
 from services.feed import Feed
 from services.free_space import FreeSpace
@@ -66,6 +67,7 @@ class LocalStore:
         self.small_body_bytes = config.small_body_bytes
         self.max_blob_bytes = config.max_blob_size_bytes
         self.space = FreeSpace(where.root, config.min_free_space_bytes)
+        self._buffers = ChunkBuffers()
         self._max_uploads = config.max_uploads
         damaged = {at: Damaged(n.id, n.seq, n.reason, name, n) for at, (name, n) in found.damaged.items()}
         self._unsettled = found.unsettled
@@ -103,7 +105,7 @@ class LocalStore:
                     raise DamagedError(DAMAGED_TEXT) from err
                 raise from_os_error(err, "open the blob") from err
             if self._maps.by_location.get(location) is blob:  # design rule 3
-                return LocalReading(blob, fd, self.threads, self.report_damage)
+                return LocalReading(blob, fd, self.threads, self._buffers, self.report_damage)
             os.close(fd)
 
     def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:

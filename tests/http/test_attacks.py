@@ -46,11 +46,15 @@ class Watch:
         for _ in range(5):
             assert server.ask("GET", "/store/").status == 200  # what is made once is made now
         self.process = psutil.Process(server.pid)
+        wait_for(lambda: not self.clients(), what="the end of these requests")
         self.descriptors_before = self.descriptors()
         self.rss_before: int = self.process.memory_info().rss
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def clients(self) -> int:
+        return sum(1 for found in self.process.net_connections("tcp") if found.status != psutil.CONN_LISTEN)
 
     def grown_bytes(self) -> int:
         rss: int = self.process.memory_info().rss

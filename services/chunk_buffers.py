@@ -1,0 +1,74 @@
+"""The memory that reads of large blobs share: a few buffers of one chunk, however many readers there are.
+
+A chunk is verified whole, but sent in pieces, as fast as its client takes them. Meanwhile its buffer is kept
+for the rest of it, unless another reader needs one: then the slow reader reads and verifies it once more. So
+fifty clients that take nothing hold no more chunks than one. Used buffers are also faster than new ones,
+whose pages the kernel clears first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from common.checksum import CHUNK_BYTES
+
+# 8 MiB: one for each thread that reads from disk.
+MAX_BUFFERS = 8
+
+
+class Held:
+    """A buffer while it is borrowed. `filled`: it holds the chunk still. `more`: keep it, there is a rest."""
+
+    __slots__ = ("data", "filled", "more")
+
+    def __init__(self, data: bytearray, filled: bool) -> None:
+        self.data = data
+        self.filled = filled
+        self.more = False
+
+
+class ChunkBuffers:
+    """Used on the event loop alone. A reader is any object; it keeps at most one chunk."""
+
+    def __init__(self) -> None:
+        self._free: list[bytearray] = []
+        self._kept: OrderedDict[object, tuple[int, bytearray]] = OrderedDict()  # longest there first
+        self._unmade = MAX_BUFFERS
+        # Who is inside has a buffer; so where there is room inside, one is free, kept or unmade.
+        self._room = asyncio.Semaphore(MAX_BUFFERS)
+
+    @asynccontextmanager
+    async def borrow(self, reader: object, chunk: int) -> AsyncIterator[Held]:
+        """A buffer of CHUNK_BYTES for a chunk of `reader`. Waits while all of them are borrowed.
+
+        After an exception the buffer is given up: a thread may still be writing into it.
+        """
+        async with self._room:
+            number, data = self._kept.pop(reader, (-1, None))
+            held = Held(self._any() if data is None else data, number == chunk)
+            try:
+                yield held
+            except BaseException:
+                self._unmade += 1
+                raise
+            if held.more:
+                self._kept[reader] = chunk, held.data
+            else:
+                self._free.append(held.data)
+
+    def forget(self, reader: object) -> None:
+        """The reader will not come back."""
+        kept = self._kept.pop(reader, None)
+        if kept is not None:
+            self._free.append(kept[1])
+
+    def _any(self) -> bytearray:
+        if self._free:
+            return self._free.pop()
+        if self._unmade:
+            self._unmade -= 1
+            return bytearray(CHUNK_BYTES)
+        return self._kept.popitem(last=False)[1][1]
