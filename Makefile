@@ -14,6 +14,7 @@ help:
 	@echo 'make slow      the tests that take minutes, left out of make test'
 	@echo 'make check    format, lint and type checks'
 	@echo 'make format   format the code'
+	@echo 'make fuzz-http   fuzz a server from its own /openapi.json (SEED=1 SIZE=500: requests an operation)'
 	@echo 'make mutations   break the product in one place at a time: which tests notice (docs/reliability.md)'
 	@echo 'make clean    remove .venv and what tools left; never ./data'
 	@echo 'PYTHON=/path/to/python chooses the interpreter; BLOBKEEP_<OPTION>=... sets an option (conf/blobkeep.toml).'
@@ -43,7 +44,11 @@ format:
 
 # Campaigns: SEED chooses the run, SIZE how long it is (docs/reliability.md says what each does).
 SEED ?= 1
-.PHONY: mutations
+.PHONY: mutations fuzz-http
+
+fuzz-http:
+	@./bootstrap.sh test
+	.venv/bin/python -m tests.http.fuzz --seed $(SEED) --size $(or $(SIZE),500)
 
 mutations:
 	@./bootstrap.sh test

@@ -13,6 +13,7 @@ from services.blobs_by_id import BlobByIdHandler, BlobsHandler
 from services.handlers import BlobHandler
 from services.listings import ListingHandler
 from services.monitor import Monitor
+from services.openapi import OpenApiHandler
 from services.status import HealthHandler, MetricsHandler
 from services.store import Store
 
@@ -33,6 +34,7 @@ def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> 
             (r"/store/.*", BlobHandler, shared),
             (r"/blobs/", BlobsHandler, shared),
             (r"/blobs/[^/]+", BlobByIdHandler, shared),
+            (r"/openapi\.json", OpenApiHandler, shared),
             (r"\*", ServerHandler, shared),
         ],
         default_handler_class=UnknownHandler,

@@ -61,7 +61,7 @@ Step = Callable[..., None]
 ABORTS: list[tuple[Step, Step]] = [
     (begin, end)
     for begin in (begin_declared, begin_chunked, begin_small)
-    for end in (lose, break_chunk)
+    for end in (lose, end_early, break_chunk)
     if end is not break_chunk or begin is begin_chunked
 ]
 
