@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,8 @@ from common.errors import BlobkeepError, NoSpace, SyncFailed
 from tests.support import rules
 from tests.support.campaign import choose
 from tests.support.disk_calls import Fault, standing_between
+from tests.support.operations import OLD, OPERATIONS, Operation, Partly, create
 from tests.support.stores import (
-    STAGED_BYTES,
-    Opened,
     memory_folder,
     open_descriptors,
     opened,
@@ -33,70 +31,6 @@ from tests.support.stores import (
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
-OLD = {"old": b"old value", "large": b"L" * STAGED_BYTES, "other": b"not touched"}
-NEW = b"the new value"
-STAGED = os.urandom(STAGED_BYTES)
-
-
-async def create(store: Opened) -> None:
-    await store.put("new", NEW, only_new=True)
-
-
-async def create_staged(store: Opened) -> None:
-    await store.put("new", STAGED, only_new=True, pieces=3)
-
-
-async def update(store: Opened) -> None:
-    await store.put("old", NEW)
-
-
-async def update_staged(store: Opened) -> None:
-    await store.put("large", STAGED, pieces=3)
-
-
-async def delete(store: Opened) -> None:
-    await store.delete("old")
-
-
-async def several(store: Opened) -> None:
-    """One batch of the committer: the first value or none for each, whoever of the others failed."""
-    results = await asyncio.gather(
-        store.put("new", NEW), store.put("old", NEW), store.delete("large"), return_exceptions=True
-    )
-    failed = [r for r in results if isinstance(r, BaseException)]
-    if failed:
-        raise Partly(list(results)) from failed[0]
-
-
-class Partly(Exception):
-    """Some of several operations failed: `results` in their order."""
-
-    def __init__(self, results: list[object]) -> None:
-        super().__init__(repr(results))
-        self.results = results
-
-
-async def checkpoint(store: Opened) -> None:
-    """What empties the journal."""
-    await store.store._committer.call(lambda: None)
-
-
-async def turns(store: Opened) -> None:
-    """Writes until the journal's files have taken turns."""
-    for number in range(16):
-        await store.put("new", bytes([number]) * 3000)
-
-
-# What each leaves where it succeeds.
-OPERATIONS: dict[Callable[[Opened], Awaitable[None]], dict[str, bytes | None]] = {
-    create: {"new": NEW},
-    create_staged: {"new": STAGED},
-    update: {"old": NEW},
-    update_staged: {"large": STAGED},
-    delete: {"old": None},
-    several: {"new": NEW, "old": NEW, "large": None},
-    checkpoint: {},
-}
 ERRORS = {
     "ENOSPC": errno.ENOSPC,
     "EIO": errno.EIO,
@@ -123,15 +57,13 @@ def base() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def name_of(rung: tuple[Callable[[Opened], Awaitable[None]], str, bool, str, int]) -> str:
+def name_of(rung: tuple[Operation, str, bool, str, int]) -> str:
     operation, error, lasting, sync, id_bits = rung
     return f"{operation.__name__}-{error}-{'lasting' if lasting else 'once'}-{sync}-{id_bits}"
 
 
 @pytest.mark.parametrize("rung", choose("ladder", RUNGS, 60), ids=name_of)
-def test_each_disk_call_fails_in_turn(
-    rung: tuple[Callable[[Opened], Awaitable[None]], str, bool, str, int], base: Path
-) -> None:
+def test_each_disk_call_fails_in_turn(rung: tuple[Operation, str, bool, str, int], base: Path) -> None:
     operation, error, lasting, sync, id_bits = rung
     for at in range(1, 400):
         root = str(base / f"{at}")
@@ -144,9 +76,7 @@ def test_each_disk_call_fails_in_turn(
     raise AssertionError("the ladder has no end")
 
 
-async def one_rung(
-    root: str, operation: Callable[[Opened], Awaitable[None]], fault: Fault, sync: str, id_bits: int
-) -> None:
+async def one_rung(root: str, operation: Operation, fault: Fault, sync: str, id_bits: int) -> None:
     """Run the operation over a fault; judge what the process knows and says."""
     async with opened(root, sync, id_bits) as store:
         for location, body in OLD.items():
@@ -196,9 +126,7 @@ async def one_rung(
 _allowed: dict[str, dict[str, list[bytes | None]]] = {}
 
 
-async def after_the_restart(
-    root: str, operation: Callable[[Opened], Awaitable[None]], fault: Fault, sync: str, id_bits: int
-) -> None:
+async def after_the_restart(root: str, operation: Operation, fault: Fault, sync: str, id_bits: int) -> None:
     """The same directory, by another process: what was answered is there, and nothing else."""
     async with opened(root, sync, id_bits) as store:
         found = await store.values()

@@ -31,12 +31,13 @@ class Process:
     """`python -m services.<program>` on the directory `root`; options are flags. Its log is in `log`."""
 
     def __init__(
-        self, program: str, root: Path | str, *flags: str, env: dict[str, str] | None = None
+        self, program: str, root: Path | str, *flags: str, env: dict[str, str] | None = None, module: str = ""
     ) -> None:
         self.program = program
         self.root = Path(root)
         self.log = self.root.parent / f"{self.root.name}.{program}.log"
         self._flags = flags
+        self._module = module or f"services.{program}"
         self._env = env or {}
         self.popen = self._start()
 
@@ -46,7 +47,7 @@ class Process:
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             return subprocess.Popen(
-                [sys.executable, "-m", f"services.{self.program}", "--dir", str(self.root), *self._flags],
+                [sys.executable, "-m", self._module, "--dir", str(self.root), *self._flags],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,

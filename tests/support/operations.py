@@ -1,0 +1,70 @@
+"""The writes that faults and crashes interrupt, and what each leaves where it succeeds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+from tests.support.stores import STAGED_BYTES, Opened
+
+Operation = Callable[[Opened], Awaitable[None]]
+
+OLD = {"old": b"old value", "large": b"L" * STAGED_BYTES, "other": b"not touched"}
+NEW = b"the new value"
+STAGED = os.urandom(STAGED_BYTES)
+
+
+async def create(store: Opened) -> None:
+    await store.put("new", NEW, only_new=True)
+
+
+async def create_staged(store: Opened) -> None:
+    await store.put("new", STAGED, only_new=True, pieces=3)
+
+
+async def update(store: Opened) -> None:
+    await store.put("old", NEW)
+
+
+async def update_staged(store: Opened) -> None:
+    await store.put("large", STAGED, pieces=3)
+
+
+async def delete(store: Opened) -> None:
+    await store.delete("old")
+
+
+async def several(store: Opened) -> None:
+    """One batch of the committer: the first value or none for each, whoever of the others failed."""
+    results = await asyncio.gather(
+        store.put("new", NEW), store.put("old", NEW), store.delete("large"), return_exceptions=True
+    )
+    failed = [r for r in results if isinstance(r, BaseException)]
+    if failed:
+        raise Partly(list(results)) from failed[0]
+
+
+class Partly(Exception):
+    """Some of several operations failed: `results` in their order."""
+
+    def __init__(self, results: list[object]) -> None:
+        super().__init__(repr(results))
+        self.results = results
+
+
+async def checkpoint(store: Opened) -> None:
+    """What empties the journal."""
+    await store.store._committer.call(lambda: None)
+
+
+# What each leaves where it succeeds.
+OPERATIONS: dict[Operation, dict[str, bytes | None]] = {
+    create: {"new": NEW},
+    create_staged: {"new": STAGED},
+    update: {"old": NEW},
+    update_staged: {"large": STAGED},
+    delete: {"old": None},
+    several: {"new": NEW, "old": NEW, "large": None},
+    checkpoint: {},
+}
