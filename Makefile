@@ -54,6 +54,12 @@ mutations:
 	@./bootstrap.sh test
 	.venv/bin/python -m tests.mutations --seed $(SEED) --size $(or $(SIZE),0)
 
+.PHONY: power-cuts
+
+power-cuts:
+	@./bootstrap.sh test
+	.venv/bin/python -m tests.cuts.campaign --seed $(SEED) --size $(or $(SIZE),3000)
+
 clean:
 	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find common services tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,13 +1,13 @@
 """One blob on disk: each operation an ordered list of steps, so that a crash after any of them leaves
 something that `settle` can name. No maps, no threads, no network. Called by whoever holds the state lock
-(design rule 1), and by the gc for `collect`.
+(design rule 1). What the gc does is in `services/gone.py`.
 
     stage:      mkdir DIR/<id> > state Pending, synced > folder synced > data.raw created
     create:     mkdir DIR/<id> (or staged) > data.raw and the complete state's temporary file synced
                 > renamed > folder synced > DIR synced > acknowledged
     fail:       state Failure to a temporary file, synced > renamed > folder synced > acknowledged
-    collect:    (gc, only from Failure) rename DIR/<id> to DIR/.gone/<id>-<seq> > remove what is in it
-    quarantine: note in the folder > rename it to DIR/.quarantine/<id>-<seq> > both folders synced
+    collect:    (gc, only from Failure) rename DIR/<id> to DIR/.gone/<id>-<seq> > DIR synced > remove it
+    quarantine: note in the folder, synced > rename it to DIR/.quarantine/<id>-<seq> > both folders synced
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from common.states import State
 
 # A state file is small: 4 KiB hold one of a blob up to 100 MiB. Longer ones take further reads.
 _READ_BYTES = 4 << 10
+_LEFTOVERS = frozenset(
+    {layout.STATE_TEMP_NAME, layout.DATA_TEMP_NAME, layout.NOTE_NAME, layout.NOTE_NAME + ".tmp"}
+)
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -157,8 +160,12 @@ def write_failure(where: Layout, failure: BlobRecord, *, synced: bool = True) ->
 def fail(where: Layout, old: BlobRecord, message: str, now_ns: int) -> BlobRecord:
     """Mark one blob Failure; durable once this returns. The gc is told. Returns the new record."""
     failure = failed(old, message, now_ns)
-    write_failure(where, failure)
-    durable.sync_folder(where.folder(old.id))
+    folder_fd = durable.open_folder(where.folder(old.id))  # by its name it may soon be another's: the gc's
+    try:
+        write_failure(where, failure)
+        durable.sync_open_folder(folder_fd)
+    finally:
+        os.close(folder_fd)
     hint(where, [old.id])
     return failure
 
@@ -170,7 +177,13 @@ def hint(where: Layout, ids: list[int]) -> None:
 
 
 def discard(where: Layout, blob_id: int) -> None:
-    """Remove a folder in which nothing was ever acknowledged: the lock holder's right (design rule 3)."""
+    """Remove a folder in which nothing was ever acknowledged: the lock holder's right (design rule 3).
+
+    Its data goes first, durably: data without any state file would look like damage.
+    """
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        durable.remove_file(where.data(blob_id))
+        durable.sync_folder(where.folder(blob_id))
     durable.remove_tree(where.folder(blob_id))
 
 
@@ -181,23 +194,6 @@ def note_failed_sync(where: Layout) -> None:
     """
     with contextlib.suppress(OSError):  # the disk is failing; this is the best that can be done
         os.close(durable.append_file(where.ours(layout.SYNC_FAILED_NAME)))
-
-
-def collect(where: Layout, blob_id: int, seq: int) -> int:
-    """Remove the folder of a blob that is in Failure (the gc's right alone); returns the bytes freed.
-
-    It leaves DIR by one rename, so nobody meets half a blob, and its id is free at once.
-    """
-    gone = where.ours(layout.GONE_NAME)
-    target = f"{gone}/{blob_id}-{seq}"
-    with contextlib.suppress(FileExistsError):
-        durable.make_folder(gone)
-    try:
-        durable.rename(where.folder(blob_id), target)
-    except OSError:
-        durable.remove_tree(target)  # a leftover of that very name: finish it, then try once more
-        durable.rename(where.folder(blob_id), target)
-    return durable.remove_tree(target)
 
 
 def quarantine(where: Layout, blob_id: int, location: str | None, seq: int, reason: str) -> tuple[str, Note]:
@@ -211,7 +207,7 @@ def quarantine(where: Layout, blob_id: int, location: str | None, seq: int, reas
         raise FileNotFoundError(errno.ENOENT, "its folder is gone", folder)
     note = Note(blob_id, location, seq, reason, record.rfc3339(time.time_ns()))
     with contextlib.suppress(OSError):
-        durable.replace(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note), synced=True)
+        durable.replace_durably(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note))
     home = where.ours(layout.QUARANTINE_NAME)
     durable.make_folder_durably(home)
     name = f"{blob_id}-{seq}"
@@ -223,6 +219,12 @@ def quarantine(where: Layout, blob_id: int, location: str | None, seq: int, reas
     durable.sync_folder(home)
     durable.sync_folder(where.parent(blob_id))
     return name, note
+
+
+def leftovers(where: Layout, blob_id: int) -> list[str]:
+    """Names of ours that steps cut short by a crash left beside a complete blob's files."""
+    names = os.listdir(where.folder(blob_id))
+    return [name for name in names if name in _LEFTOVERS] if len(names) > 2 else []
 
 
 def read_note(folder: str) -> Note | None:

@@ -137,11 +137,19 @@ def sync_folder(path: str) -> None:
         return
     fd = open_folder(path)
     try:
+        sync_open_folder(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_open_folder(fd: int) -> None:
+    """The same for an open folder, wherever it was moved meanwhile. Raises SyncFailed."""
+    if not _syncs:
+        return
+    try:
         os.fsync(fd)
     except OSError as err:
         raise SyncFailed("The disk failed to keep a folder's entries: the server stops.") from err
-    finally:
-        os.close(fd)
 
 
 def rename(old: str, new: str) -> None:

@@ -76,6 +76,7 @@ class Scan:
     boot_id: bytes = b""
     salt: int = 0
     changes: list[list[Entry]] = field(default_factory=list)  # in order; empty where clean
+    last_start: int = DATA_START  # where the last batch begins
     end: int = DATA_START  # where the next record goes
     last_batch: int = 0
     rotten: int = 0  # gaps that cannot be torn tails
@@ -145,6 +146,8 @@ def _scan_records(content: _Window, found: Scan) -> None:
         if torn_batch and batch > torn_batch:
             found.rotten += 1  # that batch was not the last
             torn_batch = 0
+        if batch > found.last_batch:
+            found.last_start = at
         found.changes.append(payload)
         found.last_batch, found.end, at = batch, end, end
 
@@ -208,6 +211,21 @@ class _Window:
                 return at + found
             at += WINDOW_BYTES - len(_RECORD_MAGIC) + 1
         return -1
+
+
+def write_last_again(found: Scan) -> None:
+    """Make durable what `scan` found. Raises SyncFailed, OSError.
+
+    The last batch, and the header with a first one, may never have come to the disk: their process died
+    before it synced them; or that sync failed, and the kernel dropped what it could not write.
+    """
+    fd = durable.open_in_place(found.path)
+    try:
+        for start, end in ((0, _PREFIX + _HEADER.size), (found.last_start, found.end)):
+            durable.write_at(fd, os.pread(fd, end - start, start), start)
+        durable.sync_file(fd)
+    finally:
+        os.close(fd)
 
 
 def mark_clean(found: Scan) -> None:

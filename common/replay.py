@@ -1,9 +1,10 @@
 """Replaying the journal: the lock holder's first step, before anyone judges a blob.
 
 After a process crash the files are there, as far as they were written; what a commit had not come to is
-finished. After a system crash every file since the last checkpoint may be missing, cut or stale; each is
-compared with the journal, byte for byte, and written anew where it differs. Running it twice changes nothing
-more.
+finished. After a system crash every file since the last checkpoint may be missing, cut or stale. Each is
+compared with the journal, byte for byte, and written anew where it differs. Then everything under DIR is
+made durable, whoever wrote it: what settle judges, retires or serves may not be undone by a power cut that
+comes after. Running it twice changes nothing more.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import errno
 import logging
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from common import blobdir, durable, journal, layout, record
 from common.blobdir import is_folder
@@ -25,88 +26,84 @@ from common.states import State
 log = logging.getLogger(__name__)
 
 
-def replay(where: Layout) -> int:
-    """Bring the blobs' folders to where the journal says they were; returns how many were changed.
+class Replayed(NamedTuple):
+    """How many blobs were written anew, and the highest sequence number in the journal."""
 
-    After a system crash everything is durable in place once this returns, and the journal is clean. So it is
-    after a failed sync: what is read then may stand in memory alone, where a sync finds nothing to do, so all
-    that the journal covers is written anew. Raises OSError and SyncFailed: then nothing may be judged.
+    changed: int
+    max_seq: int
+
+
+def replay(where: Layout) -> Replayed:
+    """Bring the blobs' folders to where the journal says they were.
+
+    Once this returns, all that is under DIR is durable, and the journal is clean: nothing done from now on
+    without it can be undone by a later replay. After a failed sync what is read may stand in memory alone,
+    where a sync finds nothing to do: then all that the journal covers is written anew. Raises OSError and
+    SyncFailed: then nothing may be judged.
     """
     mark = where.ours(layout.SYNC_FAILED_NAME)
     sync_failed = os.path.exists(mark)
-    changed = _replay(where, rewrite=sync_failed)
+    root_fd = durable.open_folder(where.root)  # before the first write: see sync_file_system
+    try:
+        replayed = _replay(where, root_fd, rewrite=sync_failed)
+    except SyncFailed:
+        blobdir.note_failed_sync(where)
+        raise
+    finally:
+        os.close(root_fd)
     if sync_failed:
         durable.remove_file(mark)
-    return changed
+    return replayed
 
 
-def _replay(where: Layout, *, rewrite: bool) -> int:
+def _replay(where: Layout, root_fd: int, *, rewrite: bool) -> Replayed:
     scans = [found for found in journal.scan_all(where) if not found.clean]
-    if not scans:
-        return 0
     for found in scans:
         if found.rotten:
             log.error("%s: %d gaps: the disk lost a part of the journal", found.path, found.rotten)
-    system_crash = any(found.boot_id != journal.boot_id() for found in scans)
+        journal.write_last_again(found)  # the folders may not be ahead of it
+    last = _last_entries(scans)
+    changed = [entry.id for entry in last.values() if _apply(where, entry, rewrite=rewrite)]
+    durable.sync_file_system(root_fd)
+    for found in scans:  # the older first: the newer must never be forgotten before it
+        journal.mark_clean(found)
+    if changed:
+        log.info("replayed the journal: %d of %d blobs written anew", len(changed), len(last))
+    return Replayed(len(changed), max((entry.seq for entry in last.values()), default=0))
+
+
+def _last_entries(scans: list[journal.Scan]) -> dict[int, Entry]:
+    """What the journal says last of each id; with the body, if an entry before had it."""
     last: dict[int, Entry] = {}
     for entry in journal.entries_of(scans):
         before = last.get(entry.id)
         if before is not None and before.seq == entry.seq and entry.body is None:
             entry = Entry(entry.id, entry.seq, entry.alive, entry.state, before.body)
         last[entry.id] = entry
-    how = _How(thorough=rewrite or system_crash, rewrite=rewrite)
-    changed = [entry.id for entry in last.values() if _apply(where, entry, how)]
-    if changed:
-        log.info("replayed the journal: %d of %d blobs written anew", len(changed), len(last))
-    if how.thorough:
-        forget(where)
-    return len(changed)
+    return last
 
 
-def forget(where: Layout) -> None:
-    """Make durable in place what the journal covers, and mark it clean. Raises SyncFailed, OSError.
+def _apply(where: Layout, entry: Entry, *, rewrite: bool) -> bool:
+    """Make one blob's folder agree with its last entry; True if that changed anything.
 
-    For whoever is to change blobs without writing that to the journal: a later replay would undo it.
+    `rewrite`: write what agrees, too.
     """
-    scans = [found for found in journal.scan_all(where) if not found.clean]
-    if not scans:
-        return
-    root_fd = durable.open_folder(where.root)
-    try:
-        checkpoint(where, set().union(*(found.ids for found in scans)), root_fd)
-        for found in scans:  # the older first: the newer must never be forgotten before it
-            journal.mark_clean(found)
-    except SyncFailed:
-        blobdir.note_failed_sync(where)
-        raise
-    finally:
-        os.close(root_fd)
-
-
-@dataclass(frozen=True)
-class _How:
-    thorough: bool  # compare bodies, not only their sizes
-    rewrite: bool  # write what agrees, too
-
-
-def _apply(where: Layout, entry: Entry, how: _How) -> bool:
-    """Make one blob's folder agree with its last entry; True if that changed anything."""
     folder = where.folder(entry.id)
     if os.path.lexists(folder) and not is_folder(folder):
         log.error("blob %d: %s is no folder: what the journal has of it is not written", entry.id, folder)
         return False
     try:
-        return _write(where, entry, how)
+        return _write(where, entry, rewrite)
     except OSError as err:
         if err.errno not in DAMAGE_ERRNOS | {errno.ENOTEMPTY, errno.EEXIST}:
             raise
         # A folder, say, in the place of a file. What stands there is kept, and the blob is written elsewhere.
         log.error("blob %d: %s: moved to quarantine, written anew", entry.id, err)
         blobdir.quarantine(where, entry.id, None, entry.seq, f"found by the replay: {err.strerror}")
-        return _write(where, entry, how)
+        return _write(where, entry, rewrite)
 
 
-def _write(where: Layout, entry: Entry, how: _How) -> bool:
+def _write(where: Layout, entry: Entry, rewrite: bool) -> bool:
     content: bytes | None
     found: BlobRecord | None
     try:
@@ -114,19 +111,19 @@ def _write(where: Layout, entry: Entry, how: _How) -> bool:
         found = record.load(content)
     except (FileNotFoundError, CorruptRecord):
         content = found = None  # lost or torn: the journal knows better
-    if found is not None and found.seq > entry.seq:
+    if found is not None and found.seq > entry.seq and not (entry.alive and found.state is State.FAILURE):
         return False  # the id was given to a newer blob since, which never became complete
     if found is not None and found.seq == entry.seq and found.state is State.FAILURE and entry.alive:
         return False  # design rule 2
     if not entry.alive:
-        if (content == entry.state and not how.rewrite) or not os.path.isdir(where.folder(entry.id)):
+        if (content == entry.state and not rewrite) or not os.path.isdir(where.folder(entry.id)):
             return False  # done, or collected already
         blobdir.replace_state(where, entry.id, entry.state)
         return True
     if entry.body is None and not os.path.isdir(where.folder(entry.id)):
         return False  # its bytes, and their folder, were durable before its record: somebody moved it away
-    body_is_there = entry.body is None or (not how.rewrite and _has_body(where, entry, how.thorough))
-    if content == entry.state and body_is_there and not how.rewrite:
+    body_is_there = entry.body is None or (not rewrite and _has_body(where, entry))
+    if content == entry.state and body_is_there and not rewrite:
         return False
     blobdir.take(where, entry.id)  # if its folder is there: what stands in it is older than the journal
     if not body_is_there:
@@ -135,12 +132,9 @@ def _write(where: Layout, entry: Entry, how: _How) -> bool:
     return True
 
 
-def _has_body(where: Layout, entry: Entry, thorough: bool) -> bool:
-    body = entry.body or b""
+def _has_body(where: Layout, entry: Entry) -> bool:
     try:
-        if not thorough:
-            return os.stat(where.data(entry.id), follow_symlinks=False).st_size == len(body)
-        return blobdir.read_file(where.data(entry.id)) == body
+        return blobdir.read_file(where.data(entry.id)) == entry.body
     except (FileNotFoundError, CorruptRecord):
         return False
 

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from common import blobdir, directory, layout, record, reserve
+from common import blobdir, directory, durable, layout, record, reserve
 from common.errors import DAMAGE_ERRNOS, BlobkeepError, CorruptRecord, Damaged, SyncFailed, from_os_error
 from common.layout import Layout
 from common.record import BlobRecord
-from common.replay import forget, replay
+from common.replay import replay
 from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,8 @@ def settle(
     began = time.monotonic()
     run = _Run(where, dry_run, keep)
     if not dry_run:
-        replay(where)
+        # Numbers of blobs that the gc has removed since count, too: theirs are not to be given again.
+        run.result.max_seq = replay(where).max_seq
     ids, run.result.foreign = directory.names_in(where)
     for done, blob_id in enumerate(ids):
         if progress is not None:
@@ -106,8 +107,6 @@ def settle(
     run.know_the_quarantined()
     result = run.result
     if not dry_run:
-        if result.quarantined or result.superseded:
-            forget(where)  # a second replay would bring back what this run moved or marked
         blobdir.hint(where, result.failures)
         reserve.keep(where)
     for name in result.foreign:
@@ -147,6 +146,8 @@ class _Run:
     def complete(self, found: BlobRecord) -> None:
         try:
             self.check_size(found)
+            if not self.tidy(found):
+                return
             live = self.result.live
             rival: Kept | None = live.get(found.location)
             if rival is None or found.seq > rival.seq:
@@ -161,6 +162,26 @@ class _Run:
             loser_id = min((found.seq, found.id), (rival.seq, rival.id))[1]
             if not self.to_failure(loser_id, found.location, MSG_SUPERSEDED):
                 self.result.unsettled.setdefault(found.location, []).append(loser_id)
+
+    def tidy(self, found: BlobRecord) -> bool:
+        """Remove what a crash left beside a blob's files; False if that was half a quarantine, now whole."""
+        left = blobdir.leftovers(self.where, found.id)
+        if layout.NOTE_NAME in left and not self.is_good(found):
+            self.quarantine(found.id, found.location, found.seq, "data.raw fails its checksums")
+            return False
+
+        def change() -> None:
+            for name in left:
+                durable.remove_file(f"{self.where.folder(found.id)}/{name}")
+
+        if left:
+            self.attempt(f"blob {found.id}: {', '.join(left)} left by a crash, removed", change)
+        return True
+
+    def is_good(self, found: BlobRecord) -> bool:
+        """Whether all bytes are what was written: the journal may have healed what was found damaged."""
+        sums = (found.size, found.sha256, found.crcs)
+        return found.is_original or blobdir.sums(self.where, found.id) == sums
 
     def check_size(self, found: BlobRecord) -> None:
         try:

@@ -56,8 +56,10 @@ class Change:
     error: BlobkeepError | None = None
     new: BlobRecord | None = None  # once prepared
     failure: BlobRecord | None = None  # the old blob's last record, once prepared
+    old_folder_fd: int = -1
     _new_state: bytes = b""  # the content of the state files, as the journal must have them, too
     _failure_state: bytes = b""
+    _removed: Entry | None = None  # for an old blob without a folder
     unsynced: list[int] = field(default_factory=list)  # descriptors of what `prepare` wrote
     stuck: bool = False  # it was undone, but the disk did not let us: it may be visible after a restart
     _undo: list[Callable[[], object]] = field(default_factory=list)  # newest last
@@ -83,6 +85,8 @@ class Change:
         if self.new is not None and self.draft is not None:
             body = bytes(self.draft.body) if self.draft.staged is None else None
             entries.append(Entry(self.new.id, self.new.seq, True, self._new_state, body))
+        if self._removed is not None:
+            entries.append(self._removed)
         if self.failure is not None:
             entries.append(Entry(self.failure.id, self.failure.seq, False, self._failure_state, None))
         return entries
@@ -94,6 +98,17 @@ class Change:
             blobdir.publish(self.where, self.new.id)
             if not self._decided:
                 self._undo = [self._unpublish]  # the folder is a blob's now: not to be discarded any more
+
+    def hold_old(self) -> None:
+        """Open the old blob's folder: once it is retired, the gc may take it, and another have its id."""
+        if self.failure is not None:
+            self.old_folder_fd = durable.open_folder(self.where.folder(self.failure.id))
+
+    def let_old_go(self) -> None:
+        """Close what `hold_old` opened."""
+        fd, self.old_folder_fd = self.old_folder_fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def retire(self) -> None:
         """Give the old blob's Failure state its name; what it said before stays behind for the gc."""
@@ -134,7 +149,8 @@ class Change:
             before = blobdir.read_record(self.where, old.id)
         except FileNotFoundError:
             if not os.path.isdir(self.where.folder(old.id)):
-                return  # somebody removed the folder by hand: nothing is left that could come back
+                self._prepare_without_folder(old, now_ns)
+                return
             before = _from_memory(old, now_ns)
         except CorruptRecord:
             before = _from_memory(old, now_ns)
@@ -161,6 +177,12 @@ class Change:
             if not reserve.give_up(self.where):
                 raise
             write()
+
+    def _prepare_without_folder(self, old: Blob, now_ns: int) -> None:
+        """Somebody removed the folder by hand: neither the journal nor a power cut may bring it back."""
+        durable.sync_folder(self.where.parent(old.id))
+        failure = blobdir.failed(_from_memory(old, now_ns), MSG_DELETED, now_ns)
+        self._removed = Entry(failure.id, failure.seq, False, record.dump(failure), None)
 
     def _prepare_new(self, draft: Draft) -> None:
         now_ns = time.time_ns()

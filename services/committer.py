@@ -186,9 +186,14 @@ class Committer:
         alive = self._each(alive, Change.publish, "publish the blob")
         self._sync(durable.sync_folder, self._folders(alive))
         self._sync(durable.sync_folder, {self._where.parent(c.new.id) for c in alive if c.new is not None})
-        alive = self._each(alive, Change.retire, "mark the old blob")
-        old = [self._where.folder(c.failure.id) for c in alive if c.failure is not None]
-        self._sync(durable.sync_folder, old)
+        holding = self._each(alive, Change.hold_old, "mark the old blob")
+        try:
+            alive = self._each(holding, Change.retire, "mark the old blob")
+            held = [change.old_folder_fd for change in alive if change.old_folder_fd >= 0]
+            self._sync(durable.sync_open_folder, held)
+        finally:
+            for change in holding:
+                change.let_old_go()
         self._hint(alive)
 
     def _folders(self, changes: list[Change]) -> list[str]:

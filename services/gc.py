@@ -24,9 +24,11 @@ from common import blobdir, config, directory, durable, journal, layout, lock
 from common.errors import CorruptRecord
 from common.layout import Layout
 from common.progress import Progress
+from common.record import BlobRecord
 from common.self_report import MAX_NAMED, NamedBlob
 from common.states import State
 from common.worker import Worker, run_worker
+from services import gone
 
 log = logging.getLogger("gc")
 
@@ -36,6 +38,7 @@ log = logging.getLogger("gc")
 SLICE_FOLDERS = 1024
 # Change times have the granularity of the kernel's clock tick; a look must overlap the one before.
 OVERLAP_NS = 1_000_000_000
+REMOVED_AT_ONCE = 256  # folders that share the sync of their leaving
 
 
 class Collector(Worker):
@@ -70,20 +73,23 @@ class Collector(Worker):
         removed = freed_bytes = errors = 0
         self._named: list[NamedBlob] = []
         freed_bytes += self._finish_leftovers()
+        taken_out: dict[str, BlobRecord] = {}  # by their names in DIR/.gone
         suspects = self._suspects()
         with Progress("gc pass", "folders") as progress:
             for done, blob_id in enumerate(suspects):
                 progress(done, len(suspects))
                 try:
-                    freed = self._collect_if_failed(blob_id)
+                    if (found := self._if_failed(blob_id)) is not None:
+                        taken_out[gone.take_out(self._where, blob_id, found.seq)] = found
                 except OSError as err:
                     errors += 1
                     log.error("blob %d: could not be removed: %s", blob_id, err)
-                    continue
-                if freed is not None:
-                    removed += 1
-                    freed_bytes += freed
-                if self.should_stop():
+                stop = self.should_stop() or done + 1 == len(suspects)
+                if taken_out and (stop or len(taken_out) == REMOVED_AT_ONCE):
+                    removed += len(taken_out)
+                    freed_bytes += self._remove(taken_out)
+                    taken_out = {}
+                if stop:
                     break
         self._forget_hints()
         self.total_removed += removed
@@ -147,29 +153,35 @@ class Collector(Worker):
             return False  # no state, no Failure: nothing for the gc
         return max(found.st_ctime_ns, found.st_mtime_ns) >= self._last_round_ns - OVERLAP_NS
 
-    def _collect_if_failed(self, blob_id: int) -> int | None:
-        """Remove the blob if its state says Failure; the bytes freed, None where it does not."""
+    def _if_failed(self, blob_id: int) -> BlobRecord | None:
+        """The blob's record if its state is Failure."""
         try:
             found = blobdir.read_record(self._where, blob_id)
         except (FileNotFoundError, CorruptRecord):
             return None  # gone, not yet a blob, or damaged: the lock holder's business
         if found.state is not State.FAILURE:
             return None
-        log.debug("blob %d of %r: removing", blob_id, found.location)
-        freed = blobdir.collect(self._where, blob_id, found.seq)
         self._hurry = self._hurry or blob_id not in self._hinted
-        if len(self._named) < MAX_NAMED:
-            self._named.append(NamedBlob(blob_id, found.location, f"removed, {freed} bytes freed"))
-        return freed
+        return found
+
+    def _remove(self, taken_out: dict[str, BlobRecord]) -> int:
+        """Remove what `take_out` moved; the bytes freed."""
+        total_bytes = 0
+        for name, freed_bytes in gone.remove_gone(self._where, taken_out):
+            blob = taken_out[name]
+            log.debug("blob %d of %r: removed", blob.id, blob.location)
+            if len(self._named) < MAX_NAMED:
+                self._named.append(NamedBlob(blob.id, blob.location, f"removed, {freed_bytes} bytes freed"))
+            total_bytes += freed_bytes
+        return total_bytes
 
     def _finish_leftovers(self) -> int:
         """Remove what a gc that died left in DIR/.gone; the bytes freed."""
-        gone = self._where.ours(layout.GONE_NAME)
         try:
-            names = os.listdir(gone)
+            names = os.listdir(self._where.ours(layout.GONE_NAME))
         except FileNotFoundError:
             return 0
-        return sum(durable.remove_tree(f"{gone}/{name}") for name in names)
+        return sum(freed_bytes for _, freed_bytes in gone.remove_gone(self._where, names))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,29 +14,30 @@ from common import blobdir, durable, journal
 from common.errors import NO_SPACE_ERRNOS, SyncFailed
 from common.journal_file import JournalFile, size_for
 from common.layout import Layout
-from common.replay import checkpoint, forget
+from common.replay import checkpoint
 from services.changes import Change
 
 log = logging.getLogger(__name__)
 
 
 def open_journal(where: Layout, sync: str) -> Journaling | None:
-    """The journal, where it is wanted and the disk has room for its files. Raises SyncFailed, OSError."""
+    """The journal, where it is wanted and the disk has room for its files. Raises SyncFailed, OSError.
+
+    What an earlier server left in it was replayed, and it is clean: what we do without it stays done.
+    """
     if sync != "journal":
-        forget(where)  # one that an earlier server left: its replay would undo what we do without it
         return None
     try:
         return Journaling(where)
     except OSError as err:
         if err.errno not in NO_SPACE_ERRNOS:
             raise
-        forget(where)
         log.warning('no room for a journal: going on with sync = "folder" until the next start')
         return None
 
 
 class Journaling:
-    """Used by the committer's thread alone. What an earlier process left in the journal stays covered."""
+    """Used by the committer's thread alone."""
 
     def __init__(self, where: Layout) -> None:
         size_bytes = size_for(where)

@@ -140,7 +140,7 @@ class LocalUpload:
         return committed
 
     async def abort(self, reason: str) -> None:
-        """See store.Upload. A staged one goes to Failure on disk; unsynced, since Pending is as dead."""
+        """See store.Upload. A staged one goes to Failure on disk; its name unsynced: Pending is as dead."""
         if not self._committing:
             await self._give_up(reason)
 
@@ -253,7 +253,10 @@ class LocalUpload:
             if blobdir.read_record(where, pending.id).state is not pending.state:
                 return None  # the committer undid it already
             failure = blobdir.failed(pending, f"{MSG_ABORTED}: {_one_line(reason)}", time.time_ns())
-            blobdir.write_failure(where, failure, synced=False)
+            blobdir.write_failure(where, failure)  # synced: half a state would look like damage
+        except SyncFailed as err:
+            self._loop.call_soon_threadsafe(self._owner.stop_for, err)
+            return None
         except (OSError, BlobkeepError) as err:
             log.error("blob %d: stays Pending until the next start: %s", pending.id, err)
             return None

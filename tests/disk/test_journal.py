@@ -15,6 +15,7 @@ from common.journal_file import JournalFile
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_CREATED, MSG_DELETED, MSG_WRITING, State
+from tests.cuts.recorder import ListLog, recording
 
 NOW_NS = 1_795_507_830_364_475_953
 ANOTHER_BOOT = b"\x01" * 16
@@ -172,8 +173,8 @@ def test_a_process_crash_finishes_what_the_commit_had_not_come_to(where: Layout)
     file.close()
     assert not journal.needs_replay(where)
     assert settle.settle(where).live == {"a": blob}
-    assert not journal.scan(path).clean  # still covered: the folders are not synced
-    assert replay.replay(where) == 0
+    assert journal.scan(path).clean  # what is judged, and then served, must be durable in place
+    assert replay.replay(where).changed == 0
 
 
 def test_appending_goes_on_behind_what_a_dead_process_left(where: Layout) -> None:
@@ -197,3 +198,48 @@ def test_a_failure_is_final_also_for_the_journal(where: Layout) -> None:
     write_journal(where, [[entry_of(blob, b"hello")]])
     found = settle.settle(where)
     assert (found.live, found.failures) == ({}, [7])
+
+
+def test_an_id_whose_old_folder_came_back_is_its_last_owners(
+    where: Layout,
+) -> None:
+    """A cut may undo the gc's rename: then the folder is that of a deleted blob, with a higher number
+    if the clock went back."""
+    gone, new = complete(7, "a", b"gone", seq=900), complete(7, "b", b"new", seq=2)
+    blobdir.take(where, 7)
+    Path(where.data(7)).write_bytes(b"gone")
+    Path(where.state(7)).write_bytes(record.dump(deleted(gone)))
+    write_journal(where, [[entry_of(new, b"new")]])
+    assert settle.settle(where).live == {"b": new}
+
+
+def test_numbers_in_the_journal_are_not_given_again(where: Layout) -> None:
+    blob = complete(7, "a", b"hello", seq=900)
+    write_journal(where, [[entry_of(blob, b"hello")], [entry_of(deleted(blob), None)]])
+    assert settle.settle(where).max_seq == 900
+
+
+@pytest.mark.parametrize("boots", [1, 2])
+def test_the_journal_is_durable_before_the_folders_follow_it(where: Layout, boots: int) -> None:
+    """A process may die before its sync; the old blob's Failure must not be on disk without the new one."""
+    old, new = complete(7, "a", b"old", seq=1), complete(8, "a", b"new", seq=2)
+    blobdir.take(where, 7)
+    Path(where.data(7)).write_bytes(b"old")
+    blobdir.write_record(where, old)
+    path = write_journal(where, [[entry_of(new, b"new"), entry_of(deleted(old), None)]])
+    log = ListLog()
+    with recording(log):
+        for _ in range(boots):
+            replay.replay(where)
+    opened = next(op.fd for op in log.ops if op.kind == "open" and op.path == path)
+    syncs = [n for n, op in enumerate(log.ops) if op.kind == "begin"]
+    assert log.ops[syncs[0]].fd == opened
+    assert all(op.kind in ("open", "write", "begin", "end") for op in log.ops[: syncs[0] + 1])
+    assert not any(op.path.startswith(where.folder(8)) for op in log.ops[: syncs[0]])
+
+
+def test_nothing_is_judged_before_it_is_durable(where: Layout) -> None:
+    log = ListLog()
+    with recording(log):
+        settle.settle(where)
+    assert [op.path for op in log.ops if op.kind == "begin"][:1] == ["all"]

@@ -14,6 +14,7 @@ from common import blobdir, checksum, directory, record, settle
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_CREATED, MSG_WRITING, State
+from tests.cuts.recorder import ListLog, recording
 
 
 @pytest.fixture(params=[16, 32])
@@ -167,3 +168,49 @@ def test_a_directory_of_the_original_server_is_served(tmp_path: Path) -> None:
     assert found.adopted == 1
     assert found.live["foo"].sha256 == blob.sha256
     assert not settle.settle(where).changed
+
+
+def test_what_a_crash_left_beside_a_blob_is_removed(where: Layout) -> None:
+    blob = put(where, 7, "a")
+    for name in ("blob_state.base64.json.tmp", "data.raw.tmp", "quarantine.json.tmp"):
+        Path(where.folder(7), name).write_bytes(b"half")
+    assert settle.settle(where).live == {"a": blob}
+    assert sorted(os.listdir(where.folder(7))) == ["blob_state.base64.json", "data.raw"]
+
+
+@pytest.mark.parametrize("data", [b"body", b"bodx"])
+def test_a_quarantine_that_died_after_its_note_is_finished_or_called_off(where: Layout, data: bytes) -> None:
+    blob = put(where, 7, "a", seq=5)
+    note = blobdir.Note(7, "a", 5, "data.raw fails its checksum", "2026-11-22T07:45:48Z")
+    Path(where.folder(7), "quarantine.json").write_bytes(msgspec.json.encode(note))
+    Path(where.data(7)).write_bytes(data)
+    found = settle.settle(where)
+    if data == b"body":
+        assert found.live == {"a": blob}
+        assert len(os.listdir(where.folder(7))) == 2
+    else:
+        assert (found.live, set(found.damaged)) == ({}, {"a"})
+    assert not settle.settle(where).changed
+
+
+def test_a_damaged_blob_that_was_written_anew_does_not_come_back_with_a_delete(where: Layout) -> None:
+    put(where, 7, "a", seq=5)
+    lose_data(where)
+    settle.settle(where)
+    new = put(where, 8, "a", seq=6)  # and the server died before it released the old one's note
+    assert settle.settle(where).live == {"a": new}
+    blobdir.fail(where, new, "Deleted!", time.time_ns())
+    found = settle.settle(where)
+    assert (found.live, found.damaged) == ({}, {})
+
+
+def test_data_of_what_never_was_a_blob_goes_before_its_state(where: Layout) -> None:
+    """Killed in between, it must not look like a blob that lost its state."""
+    assert blobdir.take(where, 7)
+    Path(where.data(7)).write_bytes(b"body")
+    Path(where.state(7) + ".tmp").write_bytes(b"state")
+    log = ListLog()
+    with recording(log):
+        settle.settle(where)
+    removed = [os.path.basename(op.path) for op in log.ops if op.kind == "unlink"]
+    assert removed == ["data.raw", "blob_state.base64.json.tmp"]

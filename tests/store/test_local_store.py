@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common import blobdir, directory, durable, settle
+from common import blobdir, directory, durable, journal, journal_file, settle
 from common.config import Config
 from common.errors import AlreadyExists, BlobkeepError, NotFound, SyncFailed
 from common.states import State
@@ -195,3 +195,51 @@ def test_after_a_failed_sync_writes_fail_and_the_server_is_told_once(
 
     run(data, scenario)
     assert list(settle.settle(directory.open_directory(data.root, 16, owner=True)).live) == ["a"]
+
+
+def test_the_gc_may_take_an_old_blob_before_the_commit_has_synced_it(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = durable.exchange
+    collected: list[str | None] = []
+
+    def collect_at_once(new: str, old: str) -> None:
+        exchange(new, old)
+        gc = Collector(directory.open_directory(data.root, 16, owner=False), 5.0, slice_folders=1 << 32)
+        collected.append(gc.run_once())
+        gc.close()
+
+    async def scenario(made: Opened) -> None:
+        await put(made.store, "a", b"old")
+        monkeypatch.setattr(durable, "exchange", collect_at_once)
+        await put(made.store, "a", b"new")
+        assert any(collected)
+        assert not made.fatal
+        assert await read(made.store, "a") == b"new"
+
+    run(data, scenario, sync="folder")
+
+
+def test_a_blob_whose_folder_was_removed_by_hand_and_that_is_deleted_stays_so(data: DataDirectory) -> None:
+    async def scenario(made: Opened) -> None:
+        blob = await put(made.store, "a", b"body")
+        blobdir.discard(made.where, blob.id)
+        await made.store.delete("a", anyhow)
+        entries = list(journal.entries_of(journal.scan_all(made.where)))
+        assert [(entry.id, entry.alive) for entry in entries] == [(blob.id, True), (blob.id, False)]
+
+    run(data, scenario)
+
+
+def test_a_commit_by_folders_leaves_nothing_in_the_journal(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would bring back what that commit retires, and the gc has taken."""
+    monkeypatch.setattr(journal_file, "_MAX_BYTES", 1 << 20)
+
+    async def scenario(made: Opened) -> None:
+        await put(made.store, "a", b"small")
+        await put(made.store, "a", b"x" * (2 << 20))
+        assert [found.clean for found in journal.scan_all(made.where)] == [True, True]
+
+    run(data, scenario, small_body_bytes=4 << 20)

@@ -47,13 +47,17 @@ class Process:
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             return subprocess.Popen(
-                [sys.executable, "-m", self._module, "--dir", str(self.root), *self._flags],
+                [sys.executable, "-m", *self.module(), "--dir", str(self.root), *self._flags],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+
+    def module(self) -> list[str]:
+        """What `python -m` runs, with what stands before the flags."""
+        return [self._module]
 
     @property
     def pid(self) -> int:

@@ -1,0 +1,167 @@
+"""Starts the product on a disk that a power cut left, and says what is wrong with what it makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+from common import checksum, directory, journal, lock, settle
+from common.layout import Layout
+from services.gc import Collector
+from tests.cuts.cuts import digest, one_image
+from tests.cuts.disk import Disk, Image
+from tests.cuts.recorder import ListLog, recording
+from tests.cuts.session import ANYTHING, DAMAGED, Expected, Value
+from tests.support.rules import broken_rules, layout_of
+
+Values = dict[str, Value]
+
+
+@dataclass
+class Checker:
+    """Checks disks in `folder`, on a fast file system. `rotten`: blobs were damaged on purpose.
+
+    `second_cuts`: how many of the disks that a second cut, during recovery, leaves are checked of each.
+    """
+
+    folder: Path
+    rng: random.Random
+    rotten: bool = False
+    second_cuts: int = 0
+    checked: int = 0
+    seen: set[bytes] = field(default_factory=set)  # digests of what was checked, with what was expected
+
+    def is_new(self, image: Image, expected: Expected) -> bool:
+        """False for a disk that was checked before, with the same expectations."""
+        wanted = repr(sorted((at, sorted(map(repr, values))) for at, values in expected.possible.items()))
+        key = digest(image) + wanted.encode()
+        if key in self.seen:
+            return False
+        self.seen.add(key)
+        return True
+
+    def check(self, image: Image, expected: Expected) -> list[str]:
+        """What is wrong, a sentence each."""
+        self.checked += 1
+        possible = dict(expected.possible)
+        root = self._build(image)
+        log = ListLog()
+        with _booted(2), recording(log):
+            if self.rng.random() < 0.3:
+                _gc_pass(root)  # it is started first, and must wait
+            values, wrong = self._recover(root)
+        served_at = len(log.ops)
+        wrong += _compare("after the cut", values, possible)
+        exactly = {at: frozenset({values.get(at)}) for at in possible}
+        with _booted(2), recording(log):
+            wrong += broken_rules(str(root), rotten=self.rotten)
+        for boot, when in ((2, "after a gc pass"), (3, "after a second restart")):
+            with _booted(boot):
+                again, more = self._recover(root)
+                wrong += more + _compare(when, again, exactly)
+        if self.second_cuts and not wrong:
+            wrong += self._cut_again(image, log, served_at, possible, exactly)
+        return wrong
+
+    def _build(self, image: Image) -> Path:
+        top = self.folder / "disk"
+        shutil.rmtree(top, ignore_errors=True)
+        write_image(image, top)
+        return top / "data"
+
+    def _recover(self, root: Path) -> tuple[Values, list[str]]:
+        """What a starting server finds: (by location what it serves, what is wrong)."""
+        directory.make_root(str(root))
+        where = layout_of(str(root))
+        with lock.StateLock(str(root), "test") as held:
+            held.acquire(10.0)
+            where = directory.open_directory(str(root), where.id_bits, owner=True)
+            found = settle.settle(where)
+        values: Values = dict.fromkeys(found.damaged, DAMAGED)
+        for at, blob in found.live.items():
+            data = Path(where.data(blob.id)).read_bytes()
+            good = (blob.sha256, blob.crcs) == checksum.sums_of(data)
+            values[at] = data if good else DAMAGED
+        wrong = [f"foreign: {name}" for name in found.foreign]
+        if not self.rotten:
+            wrong += [f"blob {blob_id} was quarantined: {why}" for blob_id, why in found.quarantined]
+        return values, wrong
+
+    def _cut_again(
+        self,
+        image: Image,
+        log: ListLog,
+        served_at: int,
+        possible: dict[str, frozenset[Value]],
+        exactly: dict[str, frozenset[Value]],
+    ) -> list[str]:
+        """The power fails again while, or after, the disk `image` is recovered."""
+        wrong: list[str] = []
+        moments = sorted(self.rng.randrange(len(log.ops) + 1) for _ in range(self.second_cuts))
+        disk = Disk(str(self.folder / "disk"))
+        disk.start_with(image)
+        done = 0
+        images = []
+        for moment in moments:
+            for op in log.ops[done:moment]:
+                disk.apply(op)
+            done = moment
+            images.append((moment, one_image(disk, self.rng)[1]))
+        for moment, second in images:
+            root = self._build(second)
+            with _booted(4):
+                values, more = self._recover(root)
+            wanted = possible if moment < served_at else exactly
+            more += _compare("after the second cut", values, wanted)
+            with _booted(4):
+                more += broken_rules(str(root), rotten=self.rotten)
+            self.checked += 1
+            wrong += [f"cut again at {moment} of {len(log.ops)} ({served_at}): {text}" for text in more]
+        return wrong
+
+
+def write_image(image: Image, top: Path) -> None:
+    """Make the folder `top` hold `image`."""
+    top.mkdir(0o700, parents=True)
+    for path, content in image.items():
+        if content is None:
+            os.mkdir(top / path, 0o700)
+        else:
+            fd = os.open(top / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            os.write(fd, content)
+            os.close(fd)
+
+
+def _compare(when: str, values: Values, possible: dict[str, frozenset[Value]]) -> list[str]:
+    wrong = []
+    for at in sorted(possible.keys() | values.keys()):
+        wanted = possible.get(at, frozenset({None}))
+        if {values.get(at), ANYTHING}.isdisjoint(wanted):
+            may = " or ".join(sorted(map(_short, wanted)))
+            wrong.append(f"{when}: {at} is {_short(values.get(at))} instead of {may}")
+    return wrong
+
+
+def _short(value: Value) -> str:
+    return "nothing" if value is None else f"{value[:12]!r} ({len(value)} bytes)"
+
+
+@contextlib.contextmanager
+def _booted(number: int) -> Iterator[None]:
+    """The system seems to have been started since: time number `number`."""
+    with mock.patch.object(journal, "boot_id", return_value=bytes([number]) * 16):
+        yield
+
+
+def _gc_pass(root: Path) -> None:
+    if root.is_dir():
+        where: Layout = layout_of(str(root))
+        gc = Collector(where, 5.0, slice_folders=1 << 32)
+        gc.run_once()
+        gc.close()

@@ -1,0 +1,50 @@
+"""`python -m tests.cuts.recorded PROGRAM ...`: a service of the product, its disk operations recorded.
+
+The environment says where to (RECORD_LOG), when to die (RECORD_DIE_AT: at which entry of its own), how long a
+sync may take (RECORD_SYNC_S), how large a journal file is (RECORD_JOURNAL_BYTES: tiny, so that it turns
+often) and how many ids there are (RECORD_IDS: few, so that they come back). All else is the product's.
+The system seems to have been booted for the recorded processes alone: whoever looks at their disk later does
+so after a system crash.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import sys
+
+from common import journal, journal_file
+from services import ids
+from tests.cuts.recorder import SharedLog, install
+
+BOOT = b"\x01" * 16
+
+
+class _FewIds(random.Random):
+    """Chooses among the first few ids only."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._count = count
+
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        return super().randrange(min(start, self._count))
+
+
+def main() -> int:
+    """Run the program; returns its exit status."""
+    about = os.environ
+    size = int(about["RECORD_JOURNAL_BYTES"])
+    journal_file._MIN_BYTES = journal_file._MAX_BYTES = size
+    journal.boot_id = lambda: BOOT
+    if count := int(about.get("RECORD_IDS", "0")):
+        vars(ids)["random"] = _FewIds(count)
+    log = SharedLog(about["RECORD_LOG"], int(about.get("RECORD_DIE_AT", "0")))
+    install(log, float(about.get("RECORD_SYNC_S", "0")))
+    module = importlib.import_module(f"services.{sys.argv[1]}")
+    return int(module.main(sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

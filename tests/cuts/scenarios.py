@@ -1,0 +1,176 @@
+"""What is recorded: the product at work, in the ways that leave different things on disk.
+
+Each scenario is a function of an empty folder and a seed; it gives the recording.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from common import durable, layout, record
+from common.states import State
+from tests.cuts.session import ANYTHING, DAMAGED, Recording, Session, copy_in
+from tests.support.rules import live_blobs
+
+GO_DATA = Path(__file__).parents[1] / "go-data"
+_SMALL = (10, 100, 700)
+_MIXED = (10, 700, 2500, 5000)  # above 1 KiB: staged
+
+
+def small(folder: Path, seed: int) -> Recording:
+    """Small bodies, group commits, ids that come back at once; the journal turns all the time."""
+    with Session(folder, seed, ids=8, gc_interval="0.05") as session:
+        session.start_server()
+        session.start("gc")
+        session.clients(3, 12, _SMALL)
+        session.stop(clean=session.rng.random() < 0.5)
+        return session.finish()
+
+
+def staged(folder: Path, seed: int) -> Recording:
+    """Bodies on both sides of the limit, uploads that are cut, a stop and a start in between."""
+    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
+        session.start_server()
+        session.start("gc")
+        session.clients(2, 8, _MIXED)
+        _cut_upload(session, "0/0", 3000)
+        assert session.server is not None
+        assert session.server.stop() == 0
+        session.start_server()
+        session.read_all()
+        session.clients(2, 6, _MIXED)
+        session.stop(clean=False)
+        return session.finish()
+
+
+def _cut_upload(session: Session, location: str, size_bytes: int) -> None:
+    """An update of which only a part arrives: nothing of it may ever be seen."""
+    assert session.server is not None
+    connection = http.client.HTTPConnection("127.0.0.1", session.server.port, timeout=30)
+    connection.putrequest("PUT", f"/store/{location}")
+    connection.putheader("Content-Length", str(size_bytes))
+    connection.endheaders()
+    connection.send(b"x" * (size_bytes - 1))
+    connection.close()
+
+
+def by_folders(folder: Path, seed: int) -> Recording:
+    """sync = "folder": the same without a journal."""
+    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024", sync="folder") as session:
+        session.start_server()
+        session.start("gc")
+        session.clients(3, 8, _MIXED)
+        session.stop(clean=session.rng.random() < 0.5)
+        return session.finish()
+
+
+def wide(folder: Path, seed: int) -> Recording:
+    """id_bits = 32."""
+    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024", id_bits="32") as session:
+        session.start_server()
+        session.start("gc")
+        session.clients(2, 8, _MIXED)
+        session.stop(clean=False)
+        return session.finish()
+
+
+def killed(folder: Path, seed: int, sync: str = "journal") -> Recording:
+    """The server dies at any of its disk operations and is started again; what is then read, stays."""
+    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024", sync=sync) as session:
+        session.start("gc")
+        for _ in range(3):
+            session.start_server(die_at=session.rng.randint(10, 160))
+            session.clients(2, 8, _MIXED)
+            if session.rng.random() < 0.3:
+                session.start("recovery", "--once").popen.wait(30)
+        session.stop(clean=False)
+        session.start("gc")
+        session.start_server()
+        session.read_all()
+        session.stop(clean=False)
+        return session.finish()
+
+
+def killed_by_folders(folder: Path, seed: int) -> Recording:
+    """The same with sync = "folder"."""
+    return killed(folder, seed, sync="folder")
+
+
+def large_batches(folder: Path, seed: int) -> Recording:
+    """Bodies that do not fit in the journal, beside small ones: commits by folders in between."""
+    with Session(folder, seed, ids=12, gc_interval="0.05", small_body="65536", id_bits="32") as session:
+        session.start_server()
+        session.start("gc")
+        session.clients(4, 8, (10, 700, 9000), deletes=0.5)
+        session.stop(clean=False)
+        return session.finish()
+
+
+def quarantined(folder: Path, seed: int) -> Recording:
+    """Blobs that rot, are found, moved away, and written or deleted anew."""
+    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
+        session.start_server()
+        session.start("gc")
+        for location in ("rot/0", "rot/1", "rot/2"):
+            session.write("POST", location, session.body(session.rng.choice((50, 3000))))
+        for location in ("rot/0", "rot/1", "rot/2"):
+            _rot(session, location)
+            session.read(location)
+        session.clients(1, 4, _SMALL)
+        session.write("PUT", "rot/0", session.body(60))
+        session.write("DELETE", "rot/1", None)
+        session.write("DELETE", "rot/0", None)
+        session.clients(1, 4, _SMALL)
+        session.stop(clean=session.rng.random() < 0.5)
+        return session.finish()
+
+
+def _rot(session: Session, location: str) -> None:
+    """Change a byte of its data, durably: the disk itself did it."""
+    (folder,) = [
+        path.parent
+        for path in session.root.glob(f"*/{layout.STATE_NAME}")
+        if _says(path, location) and path.parent.name.isdigit()
+    ]
+
+    def change() -> None:
+        fd = durable.open_in_place(str(folder / layout.DATA_NAME))
+        durable.write_at(fd, b"\xff", 5)
+        durable.sync_file(fd)
+        os.close(fd)
+
+    session.mark("begin", location, DAMAGED)  # a journal that covers it yet may heal it
+    session.do_ourselves(change)
+
+
+def _says(path: Path, location: str) -> bool:
+    found = record.load(path.read_bytes())
+    return found.location == location and found.state is State.COMPLETE
+
+
+def original(folder: Path, seed: int) -> Recording:
+    """A directory of the original server, copied and never synced: once we served a blob, it stays."""
+    with Session(folder, seed, ids=0, gc_interval="0.05") as session:
+        there = live_blobs(str(GO_DATA))
+        for location in there:
+            session.mark("begin", location, ANYTHING)
+        session.do_ourselves(lambda: copy_in(GO_DATA, session.root))
+        session.start_server()
+        session.start("gc")
+        for location in there:
+            session.read(location)
+        session.clients(2, 4, _SMALL)
+        session.stop(clean=False)
+        return session.finish()
+
+
+SCENARIOS: dict[str, Callable[[Path, int], Recording]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        *(small, staged, by_folders, wide, killed, killed_by_folders, large_batches),
+        *(quarantined, original),
+    )
+}

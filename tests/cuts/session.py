@@ -1,0 +1,276 @@
+"""One recording: real, recorded processes on one directory, and clients who mark what they were answered.
+
+Every location is written by one client at a time, so what must be there is plain: what was answered last, or
+the one write that has no answer yet. Clients write their marks into the processes' log: a cut after the mark
+"done" may not lose the write.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from common import durable
+from tests.cuts.disk import Disk, Image
+from tests.cuts.recorder import Op, SharedLog, read_log, recording
+from tests.support.processes import Answer, Process, Server
+
+Value = bytes | None  # what is at a location; None: nothing
+DAMAGED = b"\0damaged"  # in place of a value: it is there and cannot be read
+ANYTHING = b"\0anything"  # nobody has promised anything yet
+
+_DONE = frozenset({200, 201})
+_REFUSED = frozenset({404, 409, 412, 503, 507})  # nothing was changed
+
+
+class Mark(msgspec.Struct, array_like=True):
+    """Of a client. `what`: "begin" of a write of `value`; its "done", "refused" or "unknown"; "saw" it."""
+
+    what: str
+    location: str
+    value: Value
+
+
+class Expected:
+    """What may be at each location, mark by mark."""
+
+    def __init__(self) -> None:
+        self.possible: dict[str, frozenset[Value]] = {}
+        self._before: dict[str, frozenset[Value]] = {}
+
+    def at(self, location: str) -> frozenset[Value]:
+        """What may be there now."""
+        return self.possible.get(location, frozenset({None}))
+
+    def take(self, mark: Mark) -> None:
+        """The next mark."""
+        at = mark.location
+        if mark.what == "begin":
+            self._before[at] = self.at(at)
+            self.possible[at] = self.at(at) | {mark.value}
+        elif mark.what in ("done", "saw"):
+            self.possible[at] = frozenset({mark.value})
+        elif mark.what == "refused":
+            self.possible[at] = self._before[at]
+
+
+class _Recorded(Process):
+    def module(self) -> list[str]:
+        return ["tests.cuts.recorded", self.program]
+
+
+class _RecordedServer(Server):
+    def module(self) -> list[str]:
+        return ["tests.cuts.recorded", self.program]
+
+
+class Session:
+    """`folder`: an empty one of our own, on a fast file system. `options`: of the product, by name."""
+
+    def __init__(
+        self, folder: Path, seed: int, *, ids: int = 0, journal_bytes: int = 12 << 10, **options: str
+    ) -> None:
+        self.top = folder / "disk"
+        self.root = self.top / "data"
+        self.top.mkdir(parents=True)
+        self.rng = random.Random(seed)
+        self._log_path = str(folder / "log")
+        self.log = SharedLog(self._log_path)
+        self.expected = Expected()
+        self._guard = threading.Lock()
+        self._env = {f"BLOBKEEP_{name.upper()}": value for name, value in options.items()}
+        self._env |= {"RECORD_LOG": self._log_path, "RECORD_IDS": str(ids)}
+        self._env |= {"RECORD_JOURNAL_BYTES": str(journal_bytes), "RECORD_SYNC_S": "0.002"}
+        self._processes: list[Process] = []
+        self._count = 0
+        self.server: Server | None = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        for process in self._processes:
+            process.popen.kill()
+            process.popen.wait(30)
+
+    # --- processes ---
+
+    def start_server(self, die_at: int = 0) -> None:
+        """A server; it kills itself at its own log entry `die_at`, maybe before it serves."""
+        env = self._env | {"RECORD_DIE_AT": str(die_at)}
+        self.server = None
+        try:
+            server = _RecordedServer(self.root, env=env)
+        except AssertionError:
+            if not die_at:
+                raise
+            return
+        self.server = server
+        self._processes.append(server)
+
+    def start(self, program: str, *flags: str) -> Process:
+        """The gc or the recovery worker."""
+        process = _Recorded(program, self.root, *flags, env=self._env)
+        self._processes.append(process)
+        return process
+
+    def kill(self, process: Process) -> None:
+        """kill -9, between two of its operations."""
+        self.log.kill(process.pid)
+        process.popen.wait(30)
+
+    def stop(self, *, clean: bool) -> None:
+        """End every process: by SIGTERM, or by SIGKILL."""
+        for process in self._processes:
+            if process.popen.poll() is None:
+                if clean:
+                    status = process.stop()
+                    # A worker that has only just been started does not listen to signals yet.
+                    assert status == 0 or (process is not self.server and not process.said()), process.said()
+                else:
+                    self.kill(process)
+
+    # --- clients ---
+
+    def mark(self, what: str, location: str, value: Value) -> None:
+        """Into the log, and into what we expect."""
+        mark = Mark(what, location, value)
+        with self.log.locked():
+            self.log.put(Op("mark", os.getpid(), data=msgspec.msgpack.encode(mark)))
+        with self._guard:
+            self.expected.take(mark)
+
+    def write(self, method: str, location: str, value: Value) -> str:
+        """One write; "done", "refused" or "unknown"."""
+        self.mark("begin", location, value)
+        answer = self._ask(method, location, value)
+        status = answer.status if answer is not None else 0
+        what = "done" if status in _DONE else "refused" if status in _REFUSED else "unknown"
+        self.mark(what, location, value)
+        return what
+
+    def read(self, location: str) -> Value:
+        """One read, which must give what may be there. Raises ConnectionError where no server answers."""
+        answer = self._ask("GET", location, None)
+        if answer is None:
+            raise ConnectionError("no answer")
+        assert answer.status in (200, 404, 500), answer
+        value = {404: None, 500: DAMAGED}.get(answer.status, answer.body)
+        assert not {value, ANYTHING}.isdisjoint(self.expected.at(location)), f"read {value!r} of {location}"
+        if value != DAMAGED:
+            self.mark("saw", location, value)
+        return value
+
+    def _ask(self, method: str, location: str, value: Value) -> Answer | None:
+        if self.server is None:
+            return None
+        try:
+            return self.server.ask(method, f"/store/{quote(location)}", value)
+        except (OSError, http.client.HTTPException):
+            return None
+
+    def body(self, size_bytes: int) -> bytes:
+        """One that no other write has."""
+        with self._guard:
+            self._count += 1
+            text = b"write %d. " % self._count
+        return (text * (size_bytes // len(text) + 1))[: max(size_bytes, len(text))]
+
+    def change(self, location: str, sizes: tuple[int, ...], rng: random.Random, deletes: float) -> str:
+        """Create, update or delete: what fits what is there."""
+        now = self.expected.at(location)
+        if len(now) > 1:
+            now = frozenset({self.read(location)})
+        if now == {None}:
+            return self.write("POST", location, self.body(rng.choice(sizes)))
+        if rng.random() < deletes:
+            return self.write("DELETE", location, None)
+        return self.write("PUT", location, self.body(rng.choice(sizes)))
+
+    def clients(self, count: int, changes: int, sizes: tuple[int, ...], deletes: float = 0.4) -> None:
+        """`count` clients at once, each with two locations of its own, until done or nobody answers."""
+        errors: list[BaseException] = []
+
+        def one(number: int, seed: int) -> None:
+            rng = random.Random(seed)
+            try:
+                for _ in range(changes):
+                    self.change(f"{number}/{rng.randrange(2)}", sizes, rng, deletes)
+            except ConnectionError:
+                pass  # the server was killed, as was planned
+            except BaseException as err:  # noqa: BLE001 - raised again below, in the test's thread
+                errors.append(err)
+
+        threads = [threading.Thread(target=one, args=(n, self.rng.random())) for n in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for err in errors:
+            raise err
+
+    def read_all(self) -> None:
+        """Read every location that was ever written."""
+        for location in list(self.expected.possible):
+            self.read(location)
+
+    def do_ourselves(self, step: Callable[[], None]) -> None:
+        """Change the directory as a process of the product would, recorded."""
+        with recording(self.log):
+            step()
+
+    # --- the result ---
+
+    def finish(self) -> Recording:
+        """The log, once every process has ended. AssertionError where it is not the whole truth."""
+        assert all(process.popen.poll() is not None for process in self._processes)
+        ops = read_log(self._log_path)
+        disk = Disk(str(self.top))
+        for op in ops:
+            disk.apply(op)
+        real, logged = _image_of(self.root, self.top), disk.whole()
+        differ = [path for path in real.keys() | logged.keys() if real.get(path, 0) != logged.get(path, 0)]
+        assert not differ, f"the log does not explain {sorted(differ)}"
+        return Recording(str(self.top), ops)
+
+
+class Recording(msgspec.Struct):
+    """What was done to the disk at `top` (the data directory is `data` in it), and told to clients."""
+
+    top: str
+    ops: list[Op]
+
+
+def mark_of(op: Op) -> Mark | None:
+    """The mark that an entry is."""
+    return msgspec.msgpack.decode(op.data, type=Mark) if op.kind == "mark" else None
+
+
+def _image_of(root: Path, top: Path) -> Image:
+    image: Image = {}
+    for path in [root, *sorted(root.rglob("*"))]:
+        inside = str(path.relative_to(top))
+        if path.is_dir():
+            image[inside] = None
+        elif path.is_file():
+            image[inside] = path.read_bytes()
+    return image
+
+
+def copy_in(source: Path, target: Path) -> None:
+    """Copy a folder by `durable`'s calls, nothing synced: as `cp -r`, recorded."""
+    durable.make_folder(str(target))
+    for path in sorted(source.iterdir()):
+        if path.is_dir():
+            copy_in(path, target / path.name)
+        else:
+            fd = durable.create_file(str(target / path.name))
+            durable.write_all(fd, path.read_bytes())
+            os.close(fd)
