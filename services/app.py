@@ -10,8 +10,10 @@ from common.config import Config
 from services.access import Access
 from services.base_handler import ServerHandler, UnknownHandler
 from services.blobs_by_id import BlobByIdHandler, BlobsHandler
+from services.dashboard import DashboardHandler
 from services.handlers import BlobHandler
 from services.listings import ListingHandler
+from services.live import EventsHandler, Live
 from services.monitor import Monitor
 from services.openapi import OpenApiHandler
 from services.status import HealthHandler, MetricsHandler
@@ -27,6 +29,9 @@ def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> 
     shared: dict[str, Any] = {"store": store, "config": config, "access": access}
     return Application(
         [
+            (r"/", DashboardHandler, shared),
+            (r"/dashboard/([a-zA-Z.-]+)", DashboardHandler, shared),
+            (r"/events", EventsHandler, shared),
             (r"/healthz", HealthHandler, shared),
             (r"/metrics", MetricsHandler, shared),
             # A slash at the end, percent-encoded or not, makes it a folder.
@@ -40,6 +45,7 @@ def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> 
         default_handler_class=UnknownHandler,
         default_handler_args=shared,
         monitor=monitor,
+        live=Live(monitor),
         log_function=monitor.requests.handled,
         cross_origin_protection=True,  # no page of another site, or stored here, makes a browser write
     )

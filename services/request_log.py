@@ -82,7 +82,7 @@ class RequestLog:
             request.method or "",
             handler.get_status(),
             request.uri or "",
-            request.request_time(),
+            0.0 if getattr(handler, "ENDLESS", False) else request.request_time(),
             getattr(connection, "body_bytes_in", None) or _length(request.headers),
             _sent_bytes(handler),
             request.remote_ip or "-",

@@ -100,6 +100,7 @@ async def _run(options: config.Config) -> int:
     await stopping.wait()
     tidying.cancel()
     log.info("stopping: requests under way may finish within %g s", options.drain_timeout_s)
+    app.settings["live"].close()  # dashboards would keep us until the end of that time
     if not await drain(options.drain_timeout_s):
         log.warning("some requests were not done in time and are cut off")
     reports.stop()

@@ -1,0 +1,64 @@
+// The stream of server-sent events, read with fetch: an EventSource cannot send the caller's token.
+
+import { withRights } from "./api.js";
+
+const SILENCE_MS = 3000; // a server that says nothing for so long is down, or hangs
+const RETRY_MS = 1000;
+
+// `handlers`: by event, and `lost(status, text)`: called whenever there is no stream.
+export function listen(handlers) {
+  let stop = new AbortController();
+  let stopped = false;
+
+  async function stream() {
+    const guard = new AbortController();
+    let timer = 0;
+    const heard = () => { clearTimeout(timer); timer = setTimeout(() => guard.abort(), SILENCE_MS); };
+    stop.signal.addEventListener("abort", () => guard.abort());
+    heard();
+    try {
+      const answer = await fetch("/events", { headers: withRights(), signal: guard.signal, cache: "no-store" });
+      if (!answer.ok) {
+        let text = "";
+        try { text = (await answer.json()).text; } catch { /* not from us */ }
+        handlers.lost(answer.status, text);
+        return answer.status;
+      }
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "";
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        heard();
+        const parts = (rest + value).split("\n\n");
+        rest = parts.pop();
+        for (const part of parts) {
+          const [, event, data] = part.match(/^event: (.*)\ndata: (.*)$/);
+          handlers[event](JSON.parse(data));
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof TypeError || error.name === "AbortError")) throw error;
+    } finally {
+      clearTimeout(timer);
+      guard.abort();
+    }
+    handlers.lost(0, "");
+    return 0;
+  }
+
+  (async () => {
+    while (!stopped) {
+      const status = await stream();
+      const forbidden = status === 401 || status === 403; // only another token changes that
+      await new Promise((resolve) => {
+        const timer = forbidden ? 0 : setTimeout(resolve, RETRY_MS);
+        stop.signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); });
+      });
+      stop = new AbortController();
+    }
+  })();
+
+  // Begin anew, with the rights of now.
+  return { restart: () => stop.abort(), end: () => { stopped = true; stop.abort(); } };
+}
