@@ -115,7 +115,8 @@ class BaseHandler(RequestHandler):
         if isinstance(err, BlobkeepError):
             status_code, text = http_errors.status_of(err), str(err)
             self.set_status(status_code)
-            for name, value in http_errors.headers_of(err):
+            by_script = self.request.headers.get("X-Requested-With") == "XMLHttpRequest"
+            for name, value in http_errors.headers_of(err, by_script=by_script):
                 self.add_header(name, value)
         elif status_code == 405:
             self.set_header("Allow", self.ALLOW)

@@ -35,10 +35,13 @@ def status_of(err: errors.BlobkeepError) -> int:
     return next(STATUS[kind] for kind in type(err).__mro__ if kind in STATUS)
 
 
-def headers_of(err: errors.BlobkeepError) -> list[tuple[str, str]]:
-    """Header fields that the answer to `err` carries besides its type and length, some more than once."""
+def headers_of(err: errors.BlobkeepError, *, by_script: bool = False) -> list[tuple[str, str]]:
+    """Header fields that the answer to `err` carries besides its type and length, some more than once.
+
+    `by_script`: the dashboard asks; for the Basic challenge its browser would open a window of its own.
+    """
     if isinstance(err, errors.Unauthorized):
-        return CHALLENGES
+        return CHALLENGES[1:] if by_script else CHALLENGES
     if isinstance(err, errors.RangeNotSatisfiable):
         return [("Content-Range", unsatisfied_range(err.size))]
     reclaiming = isinstance(err, errors.NoIdLeft) and err.reclaiming

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import re
 import signal
 import socket
@@ -27,6 +28,9 @@ from tests.support.processes import Answer, Server, wait_for
 HTTP = ["blobkeep", "tornado"]
 TOKENS = {name: f"token-of-{name}" for name in ("reader", "writer", "appender", "team")}
 PASSWORD = "a pass word"
+
+# What tells nothing about anybody's blobs; the dashboard's page is what asks for a token.
+PUBLIC = ["/", "/dashboard/main.js", "/healthz"]
 
 Ask = Callable[..., Answer]
 
@@ -73,11 +77,11 @@ def assert_refused(answer: Answer, status: int) -> None:
     assert ("www-authenticate" in answer.headers) == (status == 401)
 
 
-def test_each_resource_but_healthz_refuses_who_says_nothing(guarded: Server) -> None:
+def test_each_resource_but_public_ones_refuses_who_says_nothing(guarded: Server) -> None:
     monitor = Monitor(Layout("", 16), None, Config(), RequestLog(), recovered(Settlement()))  # type: ignore[arg-type]
     app = make_app(None, Config(), monitor, Access([]))  # type: ignore[arg-type]
     rules = app.default_router.rules[0].target.rules
-    paths = ["*", "/", "/blobs/", "/blobs/1", "/healthz", "/metrics", "/nothing", "/openapi.json"]
+    paths = [*PUBLIC, "*", "/blobs/", "/blobs/1", "/events", "/metrics", "/nothing", "/openapi.json"]
     paths += ["/store", "/store/", "/store/1", "/store/a/"]
     for rule in rules:
         assert any(map(rule.matcher.regex.match, paths)), f"add a path of {rule}"
@@ -86,7 +90,7 @@ def test_each_resource_but_healthz_refuses_who_says_nothing(guarded: Server) -> 
             if path == "*" and method != "OPTIONS":
                 continue  # not a request
             answer = guarded.ask(method, path)
-            if path == "/healthz":
+            if path in PUBLIC:
                 assert answer.status in (200, 204, 405), (method, path, answer)
             elif method == "HEAD":
                 assert (answer.status, answer.body) == (401, b""), (method, path, answer)
@@ -134,7 +138,7 @@ def test_roles_do_what_they_may_and_nothing_else(guarded: Server) -> None:
     assert ask("POST", "/store/team/x", b"x", team).status == 201
     assert ask("GET", "/store/team/x", headers=team).body == b"x"
     assert b'"team/x"' in ask("GET", "/store/?prefix=team/", headers=team).body
-    for path in ("/store/a", "/store/team", "/store/", "/store/?prefix=t", "/blobs/", "/", "/metrics"):
+    for path in ("/store/a", "/store/team", "/store/", "/store/?prefix=t", "/blobs/", "/events", "/metrics"):
         assert_refused(ask("GET", path, headers=team), 403)
     assert_refused(ask("DELETE", "/store/a", headers=team), 403)
     assert ask("GET", "/store/a", headers=writer).body == b"3"
@@ -261,3 +265,15 @@ def test_health_is_for_all_but_its_details_for_those_who_may_see_everything(guar
     assert_refused(guarded.ask("GET", "/metrics", headers=team), 403)
     assert b'"processes"' in guarded.ask("GET", "/healthz?verbose=1", headers=reader).body
     assert b"blobkeep_ready" in guarded.ask("GET", "/metrics", headers=reader).body
+
+
+def test_the_dashboard_is_not_challenged_in_a_way_that_opens_a_window(guarded: Server) -> None:
+    def challenges(headers: dict[str, str]) -> list[str]:
+        connection = http.client.HTTPConnection("127.0.0.1", guarded.port, timeout=30)
+        connection.request("GET", "/events", headers=headers)
+        found = connection.getresponse().headers.get_all("WWW-Authenticate", [])
+        connection.close()
+        return [challenge.split()[0] for challenge in found]
+
+    assert challenges({}) == ["Basic", "Bearer"]
+    assert challenges({"X-Requested-With": "XMLHttpRequest"}) == ["Bearer"]

@@ -118,9 +118,7 @@ def test_there_is_a_bound_of_listeners_and_who_leaves_makes_room(
         client.close()
 
 
-@pytest.mark.parametrize("which", HTTP)
-def test_a_server_that_stops_does_not_wait_for_its_dashboards(start_server: StartServer, which: str) -> None:
-    server = start_server("--http", which)
+def test_a_server_that_stops_does_not_wait_for_its_dashboards(server: Server) -> None:
     with listen(server) as client:
         assert client.recv(20).startswith(b"HTTP/1.1 200 ")
         began = time.monotonic()
