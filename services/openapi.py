@@ -19,6 +19,7 @@ from services.openapi_parts import (
     DESCRIBED,
     ENTRY,
     LIMIT,
+    LOCATION,
     MAX_ID,
     PLAIN,
     SCHEMAS,
@@ -146,7 +147,7 @@ def _blob() -> Json:
     location = parameter(
         "path",
         "location",
-        {"type": "string", "minLength": 1, "maxLength": MAX_LOCATION_BYTES},
+        {"type": "string", "pattern": LOCATION, "maxLength": MAX_LOCATION_BYTES},
         f"1 to {MAX_LOCATION_BYTES:,} bytes of UTF-8: a path of segments without control characters, none of "
         "them empty, `.` or `..`. An encoded slash is a slash.",
     )

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import StartServer
 from tests.http.conftest import CONNECTIONS, shared_server
 from tests.support.processes import Server
 from tests.support.raw import RawConnection, connected
+from tests.support.rules import DataDirectory
 
 MAX_BLOB, MAX_UPLOADS = 300_000, 3
 CHUNKED = {"Transfer-Encoding": "chunked"}
@@ -113,3 +115,22 @@ def test_an_undeclared_body_is_507_when_the_room_ends(nearly_full: Server, locat
                 break
         assert answered
     assert nearly_full.ask("GET", f"/store/{location}").status == 404
+
+
+def test_without_a_free_id_an_upload_is_507_and_says_when_to_come_back(
+    start_server: StartServer, data: DataDirectory
+) -> None:
+    server = start_server()
+    server.ask("POST", "/store/there", b"old")
+    taken = {int(name) for name in os.listdir(data.root) if name.isdigit()}
+    others = [number for number in range(65_536) if number not in taken]
+    for number in others:
+        os.mkdir(f"{data.root}/{number}", 0o700)
+    for method, target in (("POST", "/store/new"), ("PUT", "/store/there")):
+        answer = server.ask(method, target, b"x")  # the folders might be garbage that the gc is about to free
+        assert (answer.status, answer.headers["retry-after"]) == (507, "5")
+    assert server.ask("GET", "/store/there").body == b"old"
+    assert server.ask("DELETE", "/store/there").status == 200
+    for number in others:
+        os.rmdir(f"{data.root}/{number}")
+    assert server.ask("POST", "/store/new", b"x").status == 201
