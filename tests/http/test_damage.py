@@ -1,4 +1,4 @@
-"""A byte that rotted on disk is never sent as good: 500 before the first byte, after it an answer cut short."""
+"""A rotten byte is never sent as good: 500 before anything was sent, later the answer is cut short."""
 
 from __future__ import annotations
 
