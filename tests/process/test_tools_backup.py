@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import json
 import os
 import random
@@ -103,7 +104,7 @@ def test_an_export_is_consistent_while_clients_write_and_the_gc_removes(
         thread.start()
     try:
         wait_for(lambda: len(deleted) > 5, what="churn")
-        for round_number in range(4):
+        for round_number in range(2):
             least, gone = dict(acknowledged), set(deleted)
             file = tmp_path / f"{round_number}.tar"
             ran = tool("export", file, "--json", "--dir", data.path)
@@ -182,6 +183,41 @@ def test_what_is_replaced_while_the_snapshot_is_taken_is_in_it(
     with snapshot.take(directory.existing(data.root)) as taken:
         found = {held.location: Path(taken.data_path(held.id)).read_bytes() for held in taken.blobs}
         assert found == {"a": b"0", "b": b"0"}, "as it was when the folders were listed"
+
+
+def test_an_update_that_began_before_the_snapshot_and_ends_within_it_is_met(
+    server: Server, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new blob is looked at while Pending, the old one when it is Failure since before the beginning."""
+    assert server.ask("POST", "/store/a", b"old").status == 201
+    (old,) = directory.ids_in(directory.existing(data.root))
+    upload = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    upload.putrequest("PUT", "/store/a")
+    upload.putheader("Content-Length", "6")
+    upload.endheaders(b"new")
+    wait_for(lambda: len(directory.ids_in(directory.existing(data.root))) == 2, what="Pending on disk")
+    (new,) = set(directory.ids_in(directory.existing(data.root))) - {old}
+    wait_for((data.path / str(new) / layout.DATA_NAME).exists, what="Pending on disk")
+    monkeypatch.setattr(directory, "ids_in", lambda where: [new, old])
+    # As if the update's states had been written down just before the beginning, and renamed after it.
+    late = time.time_ns() + 60_000_000_000
+    monkeypatch.setattr("services.tools.snapshot.time.time_ns", lambda: late)
+    looked = snapshot._Taking._look_at
+    seen: list[int] = []
+
+    def look(taking: snapshot._Taking, blob_id: int, began_at: str) -> None:
+        if blob_id == old and old not in seen:
+            upload.send(b"est")
+            assert upload.getresponse().status == 200
+        seen.append(blob_id)
+        looked(taking, blob_id, began_at)
+
+    monkeypatch.setattr(snapshot._Taking, "_look_at", look)
+    with snapshot.take(directory.existing(data.root)) as taken:
+        found = {held.location: Path(taken.data_path(held.id)).read_bytes() for held in taken.blobs}
+    upload.close()
+    assert seen == [new, old, new]
+    assert found == {"a": b"newest"}
 
 
 def test_the_gc_yields_while_a_snapshot_is_taken_and_the_lock_is_freed_by_death(
