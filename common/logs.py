@@ -1,6 +1,7 @@
 """Logging: one line an event, to stderr: time, level, process, what. No line can be forged by a value.
 
-Control characters in whatever is logged are escaped, so an event is one line and moves no cursor. A warning
+Which blob, and how long it took, is part of the text; where the line is JSON it has fields of its own, too
+(`about`). Control characters in whatever is logged are escaped, so an event is one line and moves no cursor. A warning
 or error that repeats, word for word, is written once in ten seconds, and counted in between.
 """
 
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Protocol
 
 REPEAT_WINDOW_S = 10.0
+_ABOUT = ("blob", "location", "seconds")  # what `about` gives
 _MAX_REMEMBERED = 1000  # different texts within one window; beyond that, the oldest are forgotten
 
 
@@ -50,6 +52,13 @@ def divert(stream: Stream) -> None:
             handler.setStream(stream)
 
 
+def about(
+    blob_id: int | None = None, location: str | None = None, seconds: float | None = None
+) -> dict[str, object]:
+    """For `extra=`: which blob the line is about, and how long it took. Fields of these names in JSON."""
+    return {"blob": blob_id, "location": location, "seconds": seconds}
+
+
 class LineFormatter(logging.Formatter):
     """`2026-11-24T08:00:00.123Z INFO server: message`; a traceback follows, escaped, on the same line."""
 
@@ -66,16 +75,19 @@ class LineFormatter(logging.Formatter):
 
 
 class JsonFormatter(LineFormatter):
-    """The same as one JSON object a line, in ASCII."""
+    """The same as one JSON object a line, in ASCII: time, level, process, message, and what `about` gave."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
-        entry = {
+        entry: dict[str, object] = {
             "time": _time(record),
             "level": record.levelname,
             "process": self._process,
             "message": record.getMessage(),
         }
+        for name in _ABOUT:
+            if (value := getattr(record, name, None)) is not None:
+                entry[name] = value
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry)
@@ -127,9 +139,11 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
         if repeat.count:
             first = repeat.first
             text = f"{first.getMessage()} - repeated {repeat.count} times"
-            super().emit(
-                logging.LogRecord(first.name, first.levelno, first.pathname, first.lineno, text, None, None)
+            again = logging.LogRecord(
+                first.name, first.levelno, first.pathname, first.lineno, text, None, None
             )
+            again.__dict__.update({name: getattr(first, name, None) for name in _ABOUT})
+            super().emit(again)
 
 
 class _Repeat:

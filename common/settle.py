@@ -20,6 +20,7 @@ import msgspec
 from common import blobdir, directory, durable, layout, record, reserve
 from common.errors import DAMAGE_ERRNOS, BlobkeepError, CorruptRecord, Damaged, SyncFailed, from_os_error
 from common.layout import Layout
+from common.logs import about
 from common.record import BlobRecord
 from common.replay import replay
 from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
@@ -205,7 +206,11 @@ class _Run:
             adopted = msgspec.structs.replace(whole, size=size, sha256=sha256, crcs=crcs)
             blobdir.write_record(self.where, adopted)
 
-        self.attempt(f"blob {found.id}: adopted from the original server", change)
+        self.attempt(
+            f"blob {found.id}: adopted from the original server",
+            change,
+            about=about(found.id, found.location),
+        )
         return msgspec.structs.replace(found, size=size, sha256=sha256, crcs=crcs)
 
     def to_failure(self, blob_id: int, location: str, message: str) -> bool:
@@ -213,7 +218,9 @@ class _Run:
             found = blobdir.read_record(self.where, blob_id)  # with its history
             blobdir.fail(self.where, found, message, time.time_ns())
 
-        done = self.attempt(f"blob {blob_id} of {location!r}: {message}", change)
+        done = self.attempt(
+            f"blob {blob_id} of {location!r}: {message}", change, about=about(blob_id, location)
+        )
         if done:
             self.result.failures.append(blob_id)
         return done
@@ -232,7 +239,9 @@ class _Run:
         elif names <= _NEVER_COMPLETE:
             self.result.removed += 1
             self.attempt(
-                f"blob {blob_id}: never complete, removed", lambda: blobdir.discard(self.where, blob_id)
+                f"blob {blob_id}: never complete, removed",
+                lambda: blobdir.discard(self.where, blob_id),
+                about=about(blob_id),
             )
         else:
             self.quarantine(blob_id, None, 0, "its state file is missing and foreign files are in its folder")
@@ -257,9 +266,21 @@ class _Run:
         def change() -> None:
             blobdir.quarantine(self.where, blob_id, location, seq, reason)
 
-        self.attempt(f"blob {blob_id} of {location!r}: damaged, quarantined: {reason}", change, logging.ERROR)
+        self.attempt(
+            f"blob {blob_id} of {location!r}: damaged, quarantined: {reason}",
+            change,
+            logging.ERROR,
+            about=about(blob_id, location),
+        )
 
-    def attempt(self, what: str, change: Callable[[], object], level: int = logging.INFO) -> bool:
+    def attempt(
+        self,
+        what: str,
+        change: Callable[[], object],
+        level: int = logging.INFO,
+        *,
+        about: dict[str, object],
+    ) -> bool:
         """Do `change` and say so; False where the disk did not let us."""
         if not self.dry_run:
             try:
@@ -268,9 +289,9 @@ class _Run:
                 raise
             except OSError as err:
                 reason: BlobkeepError = from_os_error(err, "change it")
-                log.error("%s: left as it is: %s", what, reason)
+                log.error("%s: left as it is: %s", what, reason, extra=about)
                 return False
-        log.log(level, "%s", what)
+        log.log(level, "%s", what, extra=about)
         return True
 
     def know_the_quarantined(self) -> None:
@@ -298,4 +319,5 @@ class _Run:
         self.attempt(
             f"quarantine {name} of {note.location!r}: answered for by a newer blob",
             lambda: blobdir.release(self.where, name, note),
+            about=about(note.id, note.location),
         )

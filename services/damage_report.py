@@ -9,7 +9,7 @@ import socket
 
 import msgspec
 
-from common import layout
+from common import layout, logs
 from common.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,8 @@ def report_damage(where: Layout, blob_id: int, seq: int, reason: str) -> bool:
 
 def tell_server(where: Layout, blob_id: int, location: str | None, seq: int, reason: str) -> None:
     """`report_damage`, with the damage logged, and that nobody could be told."""
-    log.error("blob %d of %r: damaged: %s", blob_id, location, reason)
+    log.error("blob %d of %r: damaged: %s", blob_id, location, reason, extra=logs.about(blob_id, location))
     try:
         report_damage(where, blob_id, seq, reason)
     except OSError as err:
-        log.error("blob %d: no server to tell: %s", blob_id, err)
+        log.error("blob %d: no server to tell: %s", blob_id, err, extra=logs.about(blob_id, location))

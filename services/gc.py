@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from common import blobdir, config, directory, durable, journal, layout, lock
+from common import blobdir, config, directory, durable, journal, layout, lock, logs
 from common.errors import CorruptRecord
 from common.layout import Layout
 from common.progress import Progress
@@ -83,7 +83,7 @@ class Collector(Worker):
                         taken_out[gone.take_out(self._where, blob_id, found.seq)] = found
                 except OSError as err:
                     errors += 1
-                    log.error("blob %d: could not be removed: %s", blob_id, err)
+                    log.error("blob %d: could not be removed: %s", blob_id, err, extra=logs.about(blob_id))
                 stop = self.should_stop() or done + 1 == len(suspects)
                 if taken_out and (stop or len(taken_out) == REMOVED_AT_ONCE):
                     removed += len(taken_out)
@@ -169,7 +169,8 @@ class Collector(Worker):
         total_bytes = 0
         for name, freed_bytes in gone.remove_gone(self._where, taken_out):
             blob = taken_out[name]
-            log.debug("blob %d of %r: removed", blob.id, blob.location)
+            about = logs.about(blob.id, blob.location)
+            log.debug("blob %d of %r: removed, %d bytes freed", blob.id, blob.location, freed_bytes, extra=about)
             if len(self._named) < MAX_NAMED:
                 self._named.append(NamedBlob(blob.id, blob.location, f"removed, {freed_bytes} bytes freed"))
             total_bytes += freed_bytes

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
-from common import blobdir, reserve
+from common import blobdir, logs, reserve
 from common.config import Config
 from common.errors import (
     DAMAGE_ERRNOS,
@@ -228,7 +228,8 @@ class LocalStore:
         """Stop serving `blob`, if it is still its location's, and quarantine it in the background."""
         if self._maps.by_location.get(blob.location) is not blob:
             return
-        log.error("blob %d of %r: damaged: %s", blob.id, blob.location, reason)
+        about = logs.about(blob.id, blob.location)
+        log.error("blob %d of %r: damaged: %s", blob.id, blob.location, reason, extra=about)
         self._maps.show(blob.location, None)
         self._maps.damaged[blob.location] = Damaged(blob.id, blob.seq, reason, None, None)
         self.feed.damaged(NamedBlob(blob.id, blob.location, reason))
@@ -263,7 +264,8 @@ class LocalStore:
         except (OSError, BlobkeepError) as err:
             if isinstance(err, SyncFailed):
                 self.stop_for(err)
-            log.error("blob %d of %r: could not be quarantined: %s", blob_id, location, err)
+            about = logs.about(blob_id, location)
+            log.error("blob %d of %r: could not be quarantined: %s", blob_id, location, err, extra=about)
             if isinstance(err, OSError):
                 raise from_os_error(err, "quarantine the damaged blob") from err
             raise

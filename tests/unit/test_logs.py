@@ -193,3 +193,42 @@ def test_an_uncaught_exception_is_one_line_too(where: str) -> None:
     assert done.stderr.count("\n") == 1
     assert "CRITICAL gc: uncaught RuntimeError" in done.stderr
     assert "RuntimeError: a\\nb" in done.stderr
+
+
+def test_in_json_the_blob_and_how_long_it_took_have_fields_of_their_own(set_up: Setup) -> None:
+    stderr = set_up(log_format="json")
+    log = logging.getLogger("gc")
+    log.info("blob 7 of 'a\u2028b': removed", extra=logs.about(7, "a\u2028b", 0.25))
+    log.info("blob 8: removed", extra=logs.about(8))
+    log.info("nothing in particular")
+    lines = [json.loads(line) for line in stderr.getvalue().splitlines()]
+    assert (lines[0]["blob"], lines[0]["location"], lines[0]["seconds"]) == (7, "a\u2028b", 0.25)
+    assert lines[1]["blob"] == 8
+    assert not {"location", "seconds"} & lines[1].keys()
+    assert not {"blob", "location", "seconds"} & lines[2].keys()
+    assert stderr.getvalue().isascii()
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a\nb",
+        "a\r\nb",
+        "a\u2028b\u2029c",
+        "\x1b[31mred",
+        "\x9b31m",
+        "\u202edesrever",
+        "\u2066x\u2069",
+        "\x85",
+        "\u200b",
+    ],
+)
+def test_nothing_that_a_client_chose_forges_a_line(set_up: Setup, log_format: str, value: str) -> None:
+    stderr = set_up(log_format=log_format)
+    forged = f"{value}2026-11-24T08:00:00.123Z INFO server: stopped"
+    logging.getLogger("x").info("blob 1 of %s", forged, extra=logs.about(1, forged))
+    logging.getLogger("x").info("blob 1 of %r", forged, extra=logs.about(1, forged))
+    written = stderr.getvalue()
+    assert written.count("\n") == 2
+    assert all(line.isprintable() for line in written.removesuffix("\n").split("\n"))
