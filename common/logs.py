@@ -1,8 +1,8 @@
 """Logging: one line an event, to stderr: time, level, process, what. No line can be forged by a value.
 
 Which blob, and how long it took, is part of the text; where the line is JSON it has fields of its own, too
-(`about`). Control characters in whatever is logged are escaped, so an event is one line and moves no cursor. A warning
-or error that repeats, word for word, is written once in ten seconds, and counted in between.
+(`about`). Control characters in whatever is logged are escaped, so an event is one line and moves no cursor.
+A warning or error that repeats, word for word, is written once in ten seconds, and counted in between.
 """
 
 from __future__ import annotations

@@ -1,0 +1,56 @@
+"""Writes docs/options.md from the table of options: `python -m common.options_reference > docs/options.md`."""
+
+from __future__ import annotations
+
+import sys
+
+from common.options import ALL, OPTIONS, Option, size_text, toml_value
+
+_TOP = """# Every option
+
+Made from `common/options.py` by `python -m common.options_reference > docs/options.md`; a test keeps it current.
+
+An option is given by a flag (`--max-uploads 9`), else by the environment (`BLOBKEEP_MAX_UPLOADS=9`), else in the
+configuration file (`max_uploads = 9`), else it has its default. The file is `conf/blobkeep.toml`, or the one that
+`-c FILE` or `BLOBKEEP_CONFIG` names; all three processes read it. What is unknown, ill-typed or given twice is
+refused by name at start. The unit may be left out of a name (`gc_interval`); a size may be written as `"64 KiB"` or
+`"1.5 GB"`. A change takes effect when the process is started anew (`supervisorctl restart server`).
+
+The workers also take `--once`: one pass over everything, then exit; recovery with `--dry-run` changes nothing.
+"""
+
+
+def as_markdown() -> str:
+    """The content of docs/options.md."""
+    parts = [_TOP]
+    group = ""
+    for option in OPTIONS.values():
+        if option.group != group:
+            group = option.group
+            parts.append(f"## {group}\n")
+        parts.append(_section(option))
+    return "\n".join(parts)
+
+
+def _section(option: Option) -> str:
+    default = f"`{toml_value(option.default)}`"
+    if option.is_size and option.default:
+        default += f" ({size_text(option.default)})"
+    facts = [f"default {default}"]
+    if option.unit:
+        facts.append(f"in {option.unit}")
+    if option.choices:
+        facts.append("one of " + ", ".join(f"`{toml_value(choice)}`" for choice in option.choices))
+    names = option.flags or tuple("--" + spelling.replace("_", "-") for spelling in option.spellings)
+    flags = ", ".join(f"`{name}`" for name in names)
+    users = "all three" if option.used_by == ALL else " and ".join(sorted(option.used_by))
+    text = option.text.replace("|", "\\|")
+    return f"### `{option.name}`\n\n{text}\n\n{_upper('; '.join(facts))}. Flag: {flags} (of {users}).\n"
+
+
+def _upper(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_markdown())
