@@ -1,4 +1,4 @@
-"""Writes docs/options.md from the table of options: `python -m common.options_reference > docs/options.md`."""
+"""Makes docs/options.md of the options: `python -m common.options_reference > docs/options.md`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from common.options import ALL, OPTIONS, Option, size_text, toml_value
 
 _TOP = """# Every option
 
-Made from `common/options.py` by `python -m common.options_reference > docs/options.md`; a test keeps it current.
+Made of `common/options.py` by `python -m common.options_reference > docs/options.md`; a test keeps it so.
 
-An option is given by a flag (`--max-uploads 9`), else by the environment (`BLOBKEEP_MAX_UPLOADS=9`), else in the
-configuration file (`max_uploads = 9`), else it has its default. The file is `conf/blobkeep.toml`, or the one that
-`-c FILE` or `BLOBKEEP_CONFIG` names; all three processes read it. What is unknown, ill-typed or given twice is
-refused by name at start. The unit may be left out of a name (`gc_interval`); a size may be written as `"64 KiB"` or
-`"1.5 GB"`. A change takes effect when the process is started anew (`supervisorctl restart server`).
+An option is given by a flag (`--max-uploads 9`), else by the environment (`BLOBKEEP_MAX_UPLOADS=9`), else in
+the configuration file (`max_uploads = 9`), else it has its default. The file is `conf/blobkeep.toml`, or the
+one that `-c FILE` or `BLOBKEEP_CONFIG` names; all three processes read it, and so do the tools. What is
+unknown, ill-typed or given twice is refused by name at start. The unit may be left out of a name
+(`gc_interval`); a size may be written as `"64 KiB"` or `"1.5 GB"`.
+
+A change takes effect when the process is started anew (`supervisorctl restart server`); the files that
+`auth_file`, `tls_cert` and `tls_key` name are read again on SIGHUP.
 
 The workers also take `--once`: one pass over everything, then exit; recovery with `--dry-run` changes nothing.
 """
