@@ -19,7 +19,7 @@ unknown, ill-typed or given twice is refused by name at start. The unit may be l
 A change takes effect when the process is started anew (`supervisorctl restart server`); the files that
 `auth_file`, `tls_cert` and `tls_key` name are read again on SIGHUP.
 
-The workers also take `--once`: one pass over everything, then exit; recovery with `--dry-run` changes nothing.
+The workers also take `--once`: one pass, then exit; with `--dry-run` recovery changes nothing.
 """
 
 

@@ -170,7 +170,9 @@ class Collector(Worker):
         for name, freed_bytes in gone.remove_gone(self._where, taken_out):
             blob = taken_out[name]
             about = logs.about(blob.id, blob.location)
-            log.debug("blob %d of %r: removed, %d bytes freed", blob.id, blob.location, freed_bytes, extra=about)
+            log.debug(
+                "blob %d of %r: removed, %d bytes freed", blob.id, blob.location, freed_bytes, extra=about
+            )
             if len(self._named) < MAX_NAMED:
                 self._named.append(NamedBlob(blob.id, blob.location, f"removed, {freed_bytes} bytes freed"))
             total_bytes += freed_bytes
