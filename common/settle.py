@@ -176,7 +176,8 @@ class _Run:
                 durable.remove_file(f"{self.where.folder(found.id)}/{name}")
 
         if left:
-            self.attempt(f"blob {found.id}: {', '.join(left)} left by a crash, removed", change)
+            what = f"blob {found.id}: {', '.join(left)} left by a crash, removed"
+            self.attempt(what, change, about=about(found.id, found.location))
         return True
 
     def is_good(self, found: BlobRecord) -> bool:
