@@ -177,7 +177,7 @@ class _Run:
 
         if left:
             what = f"blob {found.id}: {', '.join(left)} left by a crash, removed"
-            self.attempt(what, change, about=about(found.id, found.location))
+            self.attempt((found.id, found.location), what, change)
         return True
 
     def is_good(self, found: BlobRecord) -> bool:
@@ -207,11 +207,8 @@ class _Run:
             adopted = msgspec.structs.replace(whole, size=size, sha256=sha256, crcs=crcs)
             blobdir.write_record(self.where, adopted)
 
-        self.attempt(
-            f"blob {found.id}: adopted from the original server",
-            change,
-            about=about(found.id, found.location),
-        )
+        what = f"blob {found.id}: adopted from the original server"
+        self.attempt((found.id, found.location), what, change)
         return msgspec.structs.replace(found, size=size, sha256=sha256, crcs=crcs)
 
     def to_failure(self, blob_id: int, location: str, message: str) -> bool:
@@ -219,9 +216,7 @@ class _Run:
             found = blobdir.read_record(self.where, blob_id)  # with its history
             blobdir.fail(self.where, found, message, time.time_ns())
 
-        done = self.attempt(
-            f"blob {blob_id} of {location!r}: {message}", change, about=about(blob_id, location)
-        )
+        done = self.attempt((blob_id, location), f"blob {blob_id} of {location!r}: {message}", change)
         if done:
             self.result.failures.append(blob_id)
         return done
@@ -239,11 +234,8 @@ class _Run:
             self.quarantine(blob_id, None, 0, "its state file is missing")
         elif names <= _NEVER_COMPLETE:
             self.result.removed += 1
-            self.attempt(
-                f"blob {blob_id}: never complete, removed",
-                lambda: blobdir.discard(self.where, blob_id),
-                about=about(blob_id),
-            )
+            what = f"blob {blob_id}: never complete, removed"
+            self.attempt((blob_id, None), what, lambda: blobdir.discard(self.where, blob_id))
         else:
             self.quarantine(blob_id, None, 0, "its state file is missing and foreign files are in its folder")
 
@@ -267,20 +259,11 @@ class _Run:
         def change() -> None:
             blobdir.quarantine(self.where, blob_id, location, seq, reason)
 
-        self.attempt(
-            f"blob {blob_id} of {location!r}: damaged, quarantined: {reason}",
-            change,
-            logging.ERROR,
-            about=about(blob_id, location),
-        )
+        what = f"blob {blob_id} of {location!r}: damaged, quarantined: {reason}"
+        self.attempt((blob_id, location), what, change, logging.ERROR)
 
     def attempt(
-        self,
-        what: str,
-        change: Callable[[], object],
-        level: int = logging.INFO,
-        *,
-        about: dict[str, object],
+        self, blob: tuple[int, str | None], what: str, change: Callable[[], object], level: int = logging.INFO
     ) -> bool:
         """Do `change` and say so; False where the disk did not let us."""
         if not self.dry_run:
@@ -290,9 +273,9 @@ class _Run:
                 raise
             except OSError as err:
                 reason: BlobkeepError = from_os_error(err, "change it")
-                log.error("%s: left as it is: %s", what, reason, extra=about)
+                log.error("%s: left as it is: %s", what, reason, extra=about(*blob))
                 return False
-        log.log(level, "%s", what, extra=about)
+        log.log(level, "%s", what, extra=about(*blob))
         return True
 
     def know_the_quarantined(self) -> None:
@@ -318,7 +301,7 @@ class _Run:
 
     def release(self, name: str, note: blobdir.Note) -> None:
         self.attempt(
+            (note.id, note.location),
             f"quarantine {name} of {note.location!r}: answered for by a newer blob",
             lambda: blobdir.release(self.where, name, note),
-            about=about(note.id, note.location),
         )
