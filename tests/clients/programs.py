@@ -1,0 +1,38 @@
+"""Running other people's programs against a server, each skipped only where it is not installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def need(program: str) -> str:
+    """Where `program` is; skips the test where it is not installed."""
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"{program} is not installed")
+    return found
+
+
+def run(
+    *command: str | Path, cwd: Path | None = None, stdin: bytes = b"", expect: int = 0, **env: str
+) -> tuple[str, str]:
+    """(stdout, stderr) of a program that must end with the status `expect`. No proxy, no user's settings."""
+    clean = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+    clean |= {"HOME": str(cwd or "/nonexistent"), "LC_ALL": "C", **env}
+    done = subprocess.run(
+        [need(str(command[0])), *command[1:]],
+        cwd=cwd,
+        env=clean,
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    assert done.returncode == expect, f"{command} ended with {done.returncode}:\n{out}\n{err}"
+    return out, err
