@@ -7,23 +7,32 @@ the original server's, whose ids have 16 bits.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 
 import msgspec
 
-from common import durable, layout
-from common.errors import ConfigError, from_os_error
+from common import blobdir, checksum, durable, layout
+from common.errors import ConfigError, CorruptRecord, from_os_error
 from common.layout import Layout
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 
 
 class Format(msgspec.Struct, frozen=True):
-    """What `.blobkeep.json` says."""
+    """What `.blobkeep.json` says. `check`: CRC-32C of both numbers in hex; empty where nobody gave it."""
 
     format: int
     id_bits: int
+    check: str = ""
+
+    @property
+    def right_check(self) -> str:
+        """What `check` must be."""
+        return f"{checksum.crc(f'{self.format} {self.id_bits}'.encode()):08x}"
 
 
 def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
@@ -36,9 +45,9 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
         root = make_root(root)
         found = _read_format(root)
         if found is None:
-            found = Format(FORMAT, 16 if _has_blobs_of_16_bits(root) else id_bits)
+            found = Format(FORMAT, _width_of_blobs(root) or id_bits)
             if owner:
-                durable.replace_durably(f"{root}/{layout.FORMAT_NAME}", msgspec.json.encode(found))
+                _write_format(root, found)
     except OSError as err:
         raise ConfigError(
             f"The data directory {root} cannot be used ({err.strerror}): give another with --dir."
@@ -88,25 +97,51 @@ def make_root(root: str) -> str:
 def _read_format(root: str) -> Format | None:
     path = f"{root}/{layout.FORMAT_NAME}"
     try:
-        with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=Format)
+        found = msgspec.json.decode(blobdir.read_file(path), type=Format)
+        if found.check in ("", found.right_check):
+            return found
+        raise CorruptRecord("its checksum is wrong")
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as err:
-        raise ConfigError(
-            f"{path} does not parse: write "
-            '{"format": 1, "id_bits": 16} or 32 into it, as the folders below it are laid out.'
-        ) from err
+    except (msgspec.DecodeError, CorruptRecord) as err:
+        width = _width_of_blobs(root)
+        if width is None:
+            raise ConfigError(
+                f"{path} is damaged ({err}): write "
+                '{"format": 1, "id_bits": 16} or 32 into it, as the folders below it are laid out.'
+            ) from err
+        log.error("%s is damaged (%s): its blobs are laid out with id_bits = %d", path, err, width)
+        return None
 
 
-def _has_blobs_of_16_bits(root: str) -> bool:
+def _write_format(root: str, found: Format) -> None:
+    content = msgspec.json.encode(msgspec.structs.replace(found, check=found.right_check))
+    try:
+        durable.replace_durably(f"{root}/{layout.FORMAT_NAME}", content)
+    except IsADirectoryError as err:
+        log.error("%s cannot be written: %s", layout.FORMAT_NAME, err.strerror)
+
+
+def _width_of_blobs(root: str) -> int | None:
+    """The width with which blobs are laid out in `root`; None where there is none, or of both widths."""
+    widths = set()
     with os.scandir(root) as entries:
         for entry in entries:
-            if layout.parse_id(entry.name) is not None and os.path.lexists(
-                f"{entry.path}/{layout.STATE_NAME}"
-            ):
-                return True
-    return False
+            if layout.parse_id(entry.name) is None or not entry.is_dir(follow_symlinks=False):
+                continue
+            if os.path.lexists(f"{entry.path}/{layout.STATE_NAME}"):
+                widths.add(16)
+            elif 32 not in widths and _is_row(entry.path):
+                widths.add(32)
+    return widths.pop() if len(widths) == 1 else None
+
+
+def _is_row(path: str) -> bool:
+    with os.scandir(path) as entries:
+        return any(
+            layout.parse_id(entry.name) is not None and os.path.lexists(f"{entry.path}/{layout.STATE_NAME}")
+            for entry in entries
+        )
 
 
 def ids_in(where: Layout) -> list[int]:

@@ -63,8 +63,11 @@ def rewrite_file(path: str) -> int:
 
 
 def append_file(path: str) -> int:
-    """Open a file for appending, created where it is missing; returns its descriptor."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    """Open a file for appending, created where it is missing; returns its descriptor.
+
+    A pipe in its place must not hang us: that is an OSError, too.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     return os.open(path, flags, _FILE_MODE)
 
 

@@ -21,8 +21,13 @@ end, which nobody was told of; a gap before whole records of a later batch is ro
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
 import os
+import stat
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -31,7 +36,10 @@ import msgspec
 
 from common import durable, layout
 from common.checksum import crc
+from common.errors import DAMAGE_ERRNOS
 from common.layout import Layout
+
+log = logging.getLogger(__name__)
 
 NAMES = (layout.JOURNAL_NAME + ".0", layout.JOURNAL_NAME + ".1")
 DATA_START = 4096
@@ -94,8 +102,23 @@ def boot_id() -> bytes:
 
 
 def scan_all(where: Layout) -> list[Scan]:
-    """Both files, the older epoch first; only those that are there."""
-    scans = [scan(where.ours(name)) for name in NAMES if os.path.exists(where.ours(name))]
+    """Both files, the older epoch first; only those that are there.
+
+    For the lock holder: what is no file of ours, or cannot be read, is moved aside under a foreign name.
+    """
+    scans = []
+    for name in NAMES:
+        path = where.ours(name)
+        try:
+            scans.append(scan(path))
+        except FileNotFoundError:
+            continue
+        except OSError as err:
+            if err.errno not in DAMAGE_ERRNOS:
+                raise
+            aside = f"{path}.damaged-{time.time_ns()}"
+            log.error("%s cannot be read (%s): going on without it, moved to %s", path, err.strerror, aside)
+            durable.rename(path, aside)
     return sorted(scans, key=lambda found: found.epoch)
 
 
@@ -104,10 +127,12 @@ def needs_replay(where: Layout) -> bool:
     now = boot_id()
     for name in NAMES:
         try:
-            with open(where.ours(name), "rb") as file:
-                header = _parse_header(file.read(_PREFIX + _HEADER.size))
-        except FileNotFoundError:
-            continue
+            with _opened(where.ours(name)) as fd:
+                header = _parse_header(os.pread(fd, _PREFIX + _HEADER.size, 0))
+        except OSError as err:
+            if err.errno not in DAMAGE_ERRNOS | {errno.ENOENT}:
+                raise
+            continue  # not there, or no file: the lock holder's business
         if header is not None and not header.clean and header.boot_id != now:
             return True
     return False
@@ -116,8 +141,8 @@ def needs_replay(where: Layout) -> bool:
 def scan(path: str) -> Scan:
     """Read a journal file. Anything may stand in it: what is no whole record of its epoch is passed over."""
     found = Scan(path)
-    with open(path, "rb", buffering=0) as file:
-        content = _Window(file.fileno())
+    with _opened(path) as fd:
+        content = _Window(fd)
         header = _parse_header(content.get(0, _PREFIX + _HEADER.size))
         if header is None:
             return found  # never used, or its first batch was torn: nothing was acknowledged by it
@@ -126,6 +151,18 @@ def scan(path: str) -> Scan:
         if not found.clean:
             _scan_records(content, found)
     return found
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    """A descriptor of a plain file. Raises OSError with one of DAMAGE_ERRNOS for anything else."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.ENXIO, "not a plain file", path)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _scan_records(content: _Window, found: Scan) -> None:

@@ -37,8 +37,10 @@ class JournalFile:
             durable.sync_file(self._fd)
 
     def _make(self, size_bytes: int) -> None:
-        if os.path.exists(self.path):
-            return
+        with contextlib.suppress(FileNotFoundError):
+            # One that was cut is made anew, unless it is in use: then what is left of it still counts.
+            if os.stat(self.path).st_size >= min(size_bytes, _MIN_BYTES) or not journal.scan(self.path).clean:
+                return
         temp = self.path + ".tmp"
         durable.write_file(temp, bytes(size_bytes), synced=True)
         durable.rename(temp, self.path)

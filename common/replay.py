@@ -89,7 +89,7 @@ def _apply(where: Layout, entry: Entry, *, rewrite: bool) -> bool:
     `rewrite`: write what agrees, too.
     """
     folder = where.folder(entry.id)
-    if os.path.lexists(folder) and not is_folder(folder):
+    if any(os.path.lexists(path) and not is_folder(path) for path in (where.parent(entry.id), folder)):
         log.error("blob %d: %s is no folder: what the journal has of it is not written", entry.id, folder)
         return False
     try:

@@ -52,7 +52,8 @@ class Settlement:
     """What was found, and what became of it. Counts are blobs."""
 
     live: dict[str, Any] = field(default_factory=dict)  # by location: the served records, or what `keep` made
-    damaged: dict[str, tuple[str, blobdir.Note]] = field(default_factory=dict)  # by location: quarantined
+    # By location: quarantined, under this name; an empty one for what the disk did not let us move.
+    damaged: dict[str, tuple[str, blobdir.Note]] = field(default_factory=dict)
     quarantined: list[tuple[int, str]] = field(default_factory=list)  # (id, reason), of this run
     # By location: ids of superseded blobs that the disk did not let us mark. They must be, before their
     # location is written or deleted: else a delete would bring them back at the next start.
@@ -260,7 +261,10 @@ class _Run:
             blobdir.quarantine(self.where, blob_id, location, seq, reason)
 
         what = f"blob {blob_id} of {location!r}: damaged, quarantined: {reason}"
-        self.attempt((blob_id, location), what, change, logging.ERROR)
+        if not self.attempt((blob_id, location), what, change, logging.ERROR) and location is not None:
+            # It is where it was, and must not be served: no name says so.
+            note = blobdir.Note(blob_id, location, seq, reason, record.rfc3339(time.time_ns()))
+            self.result.damaged[location] = ("", note)
 
     def attempt(
         self, blob: tuple[int, str | None], what: str, change: Callable[[], object], level: int = logging.INFO
@@ -283,7 +287,7 @@ class _Run:
         home = self.where.ours(layout.QUARANTINE_NAME)
         names = os.listdir(home) if os.path.isdir(home) else []
         for name in sorted(names):
-            note = blobdir.read_note(f"{home}/{name}")
+            note = blobdir.read_note(f"{home}/{name}") or self.note_from_state(f"{home}/{name}")
             if note is None:
                 continue
             self.result.max_seq = max(self.result.max_seq, note.seq)
@@ -294,10 +298,20 @@ class _Run:
                 self.release(name, note)  # written anew, by a process that died before it could say so here
             elif known is None or known[1].seq < note.seq:
                 self.result.damaged[note.location] = (name, note)
-                if known is not None:
+                if known is not None and known[0]:
                     self.release(*known)
             else:
                 self.release(name, note)  # the newer one speaks for the location
+
+    def note_from_state(self, folder: str) -> blobdir.Note | None:
+        """Where the disk was too full for a note, or it rotted: the state tells whose blob it was."""
+        try:
+            found = blobdir.read_record_in(folder, None)
+        except (OSError, CorruptRecord):
+            return None
+        if found.state is not State.COMPLETE:
+            return None
+        return blobdir.Note(found.id, found.location, found.seq, "its note is missing", found.events[-1].at)
 
     def release(self, name: str, note: blobdir.Note) -> None:
         self.attempt(

@@ -230,6 +230,16 @@ def first_records(draft: Draft, blob_id: int, seq: int, now_ns: int, is_update: 
     return first.advanced(State.PENDING, MSG_WRITING, now_ns)
 
 
+def restore_state(where: Layout, blob: Blob) -> bool:
+    """Write the state of a live blob anew, durably, where it says nothing any more. False where it does."""
+    try:
+        blobdir.read_record(where, blob.id)
+    except (FileNotFoundError, CorruptRecord):
+        blobdir.write_record(where, _from_memory(blob, time.time_ns()))
+        return True
+    return False
+
+
 def _from_memory(blob: Blob, now_ns: int) -> BlobRecord:
     """The record of a blob whose state file no longer says anything; its history begins anew."""
     first = record.created(

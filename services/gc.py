@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ log = logging.getLogger("gc")
 SLICE_FOLDERS = 1024
 # Change times have the granularity of the kernel's clock tick; a look must overlap the one before.
 OVERLAP_NS = 1_000_000_000
+_LEFTOVER = re.compile(r"(quarantine-)?\d+-\d+(-\d+)?")  # what is on its way out, in DIR/.gone
 REMOVED_AT_ONCE = 256  # folders that share the sync of their leaving
 
 
@@ -55,6 +57,7 @@ class Collector(Worker):
         self._last_round_ns = 0  # when the round before began: what is older was looked at then
         self._lock = lock.FileLock(where.ours(layout.GC_LOCK_NAME), "gc")
         self._hold = lock.FileLock(where.ours(layout.GC_HOLD_NAME), "gc", says=False)
+        self._said: set[str] = set()
         self.total_removed = 0
 
     def run_once(self) -> str | None:
@@ -118,18 +121,25 @@ class Collector(Worker):
     def _take_hints(self) -> list[int]:
         taken = self._where.ours(layout.HINTS_TAKEN_NAME)
         try:
-            if not os.path.exists(taken):  # else one that an earlier gc died over
+            if not os.path.lexists(taken):  # else one that an earlier gc died over
                 durable.rename(self._where.ours(layout.HINTS_NAME), taken)
-            with open(taken, "rb") as file:
-                lines = file.read().split()
+            lines = blobdir.read_file(taken).split()
         except FileNotFoundError:
+            return []
+        except CorruptRecord as err:
+            self._say_once(f"{layout.HINTS_TAKEN_NAME} is no file of ours: going on without hints: {err}")
             return []
         return list(dict.fromkeys(int(line) for line in lines if line.isdigit() and len(line) <= 10))
 
     def _forget_hints(self) -> None:
         path = self._where.ours(layout.HINTS_TAKEN_NAME)
-        if os.path.exists(path):
+        if os.path.lexists(path) and not blobdir.is_folder(path):
             durable.remove_file(path)
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.error("%s", text)
 
     def _slice(self) -> list[int]:
         """The next folders to look at; a new round begins with a new list of what is there."""
@@ -180,11 +190,18 @@ class Collector(Worker):
 
     def _finish_leftovers(self) -> int:
         """Remove what a gc that died left in DIR/.gone; the bytes freed."""
-        try:
-            names = os.listdir(self._where.ours(layout.GONE_NAME))
-        except FileNotFoundError:
+        folder = self._where.ours(layout.GONE_NAME)
+        if not blobdir.is_folder(folder):
+            if os.path.lexists(folder):
+                self._say_once(f"{layout.GONE_NAME} is no folder: nothing can be removed")
             return 0
-        return sum(freed_bytes for _, freed_bytes in gone.remove_gone(self._where, names))
+        ours = []
+        for name in os.listdir(folder):
+            if _LEFTOVER.fullmatch(name) and blobdir.is_folder(f"{folder}/{name}"):
+                ours.append(name)
+            else:
+                self._say_once(f"{layout.GONE_NAME}/{name} is not ours: left alone")
+        return sum(freed_bytes for _, freed_bytes in gone.remove_gone(self._where, ours))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterable, Iterator
 
-from common import durable, layout
+from common import blobdir, durable, layout
 from common.layout import Layout
 
 
@@ -18,6 +19,8 @@ def take_out(where: Layout, blob_id: int, seq: int) -> str:
     name = f"{blob_id}-{seq}"
     with contextlib.suppress(FileExistsError):
         durable.make_folder(gone)
+    if not blobdir.is_folder(gone):
+        raise NotADirectoryError(errno.ENOTDIR, "it is no folder", gone)
     try:
         durable.rename(where.folder(blob_id), f"{gone}/{name}")
     except OSError:

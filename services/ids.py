@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
@@ -9,7 +10,7 @@ import time
 from collections.abc import Sized
 from typing import Protocol
 
-from common import blobdir
+from common import blobdir, durable
 from common.errors import NoIdLeft
 from common.layout import Layout, parse_id
 
@@ -50,6 +51,9 @@ class Ids:
     def __init__(self, where: Layout, used: UsedIds) -> None:
         self._where = where
         self._used = used
+        self._rows: set[int] = set()  # first-level folders that this process knows to be durable
+        self._foreign_rows: set[int] = set()
+        self._mutex = threading.Lock()
 
     @property
     def capacity(self) -> int:
@@ -63,23 +67,48 @@ class Ids:
 
     def take(self) -> int:
         """Take an id; its empty folder is there once this returns. Raises NoIdLeft, OSError."""
-        rows = 1 if self._where.id_bits == 16 else min(_ROW_IDS, 1 + len(self._used) // _ROW_FILL)
+        all_rows = self.capacity // _ROW_IDS
+        rows = min(all_rows, 1 + len(self._used) // _ROW_FILL + len(self._foreign_rows))
         for _ in range(_TRIES):
             blob_id = random.randrange(rows * _ROW_IDS)
-            if blob_id not in self._used and blobdir.take(self._where, blob_id):
+            if blob_id not in self._used and self._has_row(blob_id) and blobdir.take(self._where, blob_id):
                 return blob_id
-        return self._take_by_looking(random.randrange(rows) * _ROW_IDS)
+        return self._take_by_looking(random.randrange(rows), all_rows)
 
-    def _take_by_looking(self, base: int) -> int:
-        """Nearly all ids are taken: list which are free, rather than guess on."""
-        taken = {parse_id(name) for name in os.listdir(self._where.parent(base))}
-        free = [number for number in range(_ROW_IDS) if number not in taken]
-        random.shuffle(free)
-        for number in free:
-            # An id that is still in use was just given up: the maps are about to hear of it.
-            if base + number not in self._used and blobdir.take(self._where, base + number):
-                return base + number
+    def _take_by_looking(self, first_row: int, all_rows: int) -> int:
+        """Nearly all ids are taken: list which are free, rather than guess on; row by row, all around."""
+        for row in range(first_row, first_row + all_rows):
+            base = row % all_rows * _ROW_IDS
+            if not self._has_row(base):
+                continue
+            taken = {parse_id(name) for name in os.listdir(self._where.parent(base))}
+            free = [number for number in range(_ROW_IDS) if number not in taken]
+            random.shuffle(free)
+            for number in free:
+                # An id that is still in use was just given up: the maps are about to hear of it.
+                if base + number not in self._used and blobdir.take(self._where, base + number):
+                    return base + number
         raise self._none_left()
+
+    def _has_row(self, blob_id: int) -> bool:
+        """Make sure that the first-level folder of an id of 32 bits is there, and durable in DIR.
+
+        False where it is no folder: recovery would not follow a symlink, so what is written there is lost.
+        """
+        row = blob_id // _ROW_IDS
+        if self._where.id_bits == 16 or row in self._rows:
+            return True
+        with self._mutex:  # who comes second must not go on before it is durable
+            if row not in self._rows and row not in self._foreign_rows:
+                path = self._where.parent(blob_id)
+                with contextlib.suppress(FileExistsError):
+                    durable.make_folder(path)
+                if blobdir.is_folder(path):
+                    durable.sync_folder(self._where.root)  # also for one that a process left when it died
+                    self._rows.add(row)
+                else:
+                    self._foreign_rows.add(row)
+            return row in self._rows
 
     def _none_left(self) -> NoIdLeft:
         # Folders without a live blob are garbage: the gc frees their ids within seconds.

@@ -11,12 +11,11 @@ import contextlib
 import itertools
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
-from common import blobdir, logs, reserve
+from common import blobdir, reserve
 from common.config import Config
 from common.errors import (
     DAMAGE_ERRNOS,
@@ -30,9 +29,7 @@ from common.errors import (
 from common.errors import Damaged as DamagedError
 from common.layout import Layout
 from common.record import BlobRecord
-from common.self_report import NamedBlob
 from common.settle import Settlement
-from common.states import MSG_SUPERSEDED, State
 from services import local_by_id
 from services.changes import Change, Draft
 from services.chunk_buffers import ChunkBuffers
@@ -42,6 +39,7 @@ from services.free_space import FreeSpace
 from services.histogram import Histogram
 from services.ids import Ids, Sequence
 from services.journaling import open_journal
+from services.local_damage import LocalDamage
 from services.local_reading import LocalReading
 from services.local_upload import LocalUpload
 from services.maps import DAMAGED_TEXT, Damaged, Maps
@@ -69,8 +67,10 @@ class LocalStore:
         self.space = FreeSpace(where.root, config.min_free_space_bytes)
         self._buffers = ChunkBuffers()
         self._max_uploads = config.max_uploads
-        damaged = {at: Damaged(n.id, n.seq, n.reason, name, n) for at, (name, n) in found.damaged.items()}
-        self._unsettled = found.unsettled
+        damaged = {
+            at: Damaged(note.id, note.seq, note.reason, name or None, note if name else None)
+            for at, (name, note) in found.damaged.items()
+        }
         self._maps = Maps(_taken_from(found.live), damaged)
         self.ids = Ids(where, self._maps.by_id)
         self.sequence = Sequence(found.max_seq)
@@ -81,7 +81,9 @@ class LocalStore:
         self.feed.failed(len(found.failures), 0)  # how long their data is was not looked at
         self._uploads: set[LocalUpload] = set()
         self._orders = Orders()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.damage = LocalDamage(
+            where, self._maps, self._orders, self._committer, self.feed, self.stop_for, found.unsettled
+        )
 
     # --- reading ---
 
@@ -183,10 +185,9 @@ class LocalStore:
             old: Blob | None = self._maps.by_location.get(location)
             damaged = self._maps.damaged.get(location)
             condition(old, damaged is not None)
-            if location in self._unsettled:
-                await self._settle_now(location)
+            await self.damage.settle_now(location)
             if damaged is not None and damaged.name is None:
-                damaged = await self._quarantine_now(location, damaged)
+                damaged = await self.damage.quarantine_now(location, damaged)
             released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
             change = Change(self.where, self.ids, self.sequence, draft, old, released)
             record = await self._committer.submit(change)
@@ -226,67 +227,15 @@ class LocalStore:
 
     def report_damage(self, blob: Blob, reason: str) -> None:
         """Stop serving `blob`, if it is still its location's, and quarantine it in the background."""
-        if self._maps.by_location.get(blob.location) is not blob:
-            return
-        about = logs.about(blob.id, blob.location)
-        log.error("blob %d of %r: damaged: %s", blob.id, blob.location, reason, extra=about)
-        self._maps.show(blob.location, None)
-        self._maps.damaged[blob.location] = Damaged(blob.id, blob.seq, reason, None, None)
-        self.feed.damaged(NamedBlob(blob.id, blob.location, reason))
-        task = asyncio.get_running_loop().create_task(self._quarantine_soon(blob.location))
-        self._tasks.add(task)  # the loop itself keeps only a weak reference
-        task.add_done_callback(self._tasks.discard)
+        self.damage.report(blob, reason)
 
     def find_by_id(self, blob_id: int, seq: int) -> Blob | None:
-        """The live blob with this id and sequence number: what the recovery worker's reports name."""
+        """The live blob with this id and sequence number: what the recovery worker's reports name.
+
+        Number 0 is that of a state that cannot be read.
+        """
         blob = self._maps.by_id.get(blob_id)
-        return blob if blob is not None and blob.seq == seq else None
-
-    async def _quarantine_soon(self, location: str) -> None:
-        async with self._orders.of(location):
-            damaged = self._maps.damaged.get(location)
-            if damaged is not None and damaged.name is None:
-                with contextlib.suppress(BlobkeepError):  # logged where it was raised
-                    await self._quarantine_now(location, damaged)
-
-    async def _quarantine_now(self, location: str, damaged: Damaged) -> Damaged:
-        """Under the location's order: move the folder. Raises StorageFailed and the like, once logged."""
-        blob_id = damaged.blob_id
-        try:
-            name, note = await self._committer.call(
-                lambda: blobdir.quarantine(self.where, blob_id, location, damaged.seq, damaged.reason)
-            )
-        except FileNotFoundError:
-            # Somebody removed its folder by hand: nothing is left that could come back, or be released.
-            moved = Damaged(blob_id, damaged.seq, damaged.reason, "", None)
-            self._maps.damaged[location] = moved
-            return moved
-        except (OSError, BlobkeepError) as err:
-            if isinstance(err, SyncFailed):
-                self.stop_for(err)
-            about = logs.about(blob_id, location)
-            log.error("blob %d of %r: could not be quarantined: %s", blob_id, location, err, extra=about)
-            if isinstance(err, OSError):
-                raise from_os_error(err, "quarantine the damaged blob") from err
-            raise
-        moved = Damaged(blob_id, damaged.seq, damaged.reason, name, note)
-        self._maps.damaged[location] = moved
-        return moved
-
-    async def _settle_now(self, location: str) -> None:
-        """Mark what recovery could not: older blobs of a location that is about to be written or deleted."""
-
-        def mark() -> None:
-            for blob_id in self._unsettled[location]:
-                older = blobdir.read_record(self.where, blob_id)
-                if older.state is State.COMPLETE:
-                    blobdir.fail(self.where, older, MSG_SUPERSEDED, time.time_ns())
-
-        try:
-            await self._committer.call(mark)
-        except OSError as err:
-            raise from_os_error(err, "mark an older blob of this location") from err
-        del self._unsettled[location]
+        return blob if blob is not None and seq in (blob.seq, 0) else None
 
     # --- inside ---
 

@@ -52,7 +52,11 @@ def check_blob(where: Layout, blob_id: int, tally: Tally, after_read: Callable[[
     try:
         before = blobdir.read_record(where, blob_id)
     except FileNotFoundError:
-        return None  # no blob, or no longer one
+        return (
+            _damage(tally, Damage(blob_id, None, 0, "its state file is missing"))
+            if _lost_state(where, blob_id)
+            else None
+        )
     except CorruptRecord as err:
         return _damage(tally, Damage(blob_id, None, 0, str(err)))
     if before.state is not State.COMPLETE or before.is_original:
@@ -70,6 +74,15 @@ def check_blob(where: Layout, blob_id: int, tally: Tally, after_read: Callable[[
     except (FileNotFoundError, CorruptRecord):
         return None  # the next round says what this is
     return _damage(tally, Damage(blob_id, before.location, before.seq, reason))
+
+
+def _lost_state(where: Layout, blob_id: int) -> bool:
+    """True for data without a state. Looked for in the opposite of the order in which a create makes them."""
+    there = [
+        os.path.lexists(path)
+        for path in (where.state(blob_id) + ".tmp", where.state(blob_id), where.data(blob_id))
+    ]
+    return there == [False, False, True]
 
 
 def _damage(tally: Tally, damage: Damage) -> Damage:

@@ -257,7 +257,7 @@ def test_a_server_that_dies_while_it_quarantines_never_serves_the_damage(base: P
                 death = Death(at)
                 with standing_between(death, CHANGES):
                     assert await read_rotten(store) == "Damaged"
-                    await until(lambda: not store.store._tasks, "quarantine")
+                    await until(lambda: not store.store.damage.tasks, "quarantine")
                     death.at = -1
 
         async def serve_again(root: str = root) -> None:

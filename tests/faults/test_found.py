@@ -167,7 +167,7 @@ def test_damage_that_was_deleted_stays_so_on_a_full_disk(data: DataDirectory, sy
             overwrite(store.where.data(blob.id), b"TO BE DAMAGED")
             with pytest.raises(BlobkeepError, match="damaged"):
                 await store.read("a")
-            await until(lambda: not store.store._tasks, "quarantine")
+            await until(lambda: not store.store.damage.tasks, "quarantine")
             with standing_between(Fault(1, errno.ENOSPC, lasting=False), frozenset({"write"})):
                 await store.delete("a")  # the reserve makes room
             assert not store.fatal

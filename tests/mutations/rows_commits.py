@@ -59,9 +59,9 @@ ROWS = [
     ),
     Mutation(
         "superseded-blob-that-could-not-be-marked-forgotten",
-        "services/local_store.py",
-        "            if location in self._unsettled:\n",
-        "            if False:\n",
+        "services/local_damage.py",
+        "        if location not in self._unsettled:\n",
+        "        if True:\n",
         (FOUND,),
     ),
     Mutation(
