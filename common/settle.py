@@ -19,6 +19,7 @@ import msgspec
 
 from common import blobdir, directory, durable, layout, record, reserve
 from common.errors import DAMAGE_ERRNOS, BlobkeepError, CorruptRecord, Damaged, SyncFailed, from_os_error
+from common.known_damage import damaged_locations
 from common.layout import Layout
 from common.logs import about
 from common.record import BlobRecord
@@ -284,34 +285,10 @@ class _Run:
 
     def know_the_quarantined(self) -> None:
         """Which locations are damaged: in quarantine, known by name, not written or deleted since."""
-        home = self.where.ours(layout.QUARANTINE_NAME)
-        names = os.listdir(home) if os.path.isdir(home) else []
-        for name in sorted(names):
-            note = blobdir.read_note(f"{home}/{name}") or self.note_from_state(f"{home}/{name}")
-            if note is None:
-                continue
-            self.result.max_seq = max(self.result.max_seq, note.seq)
-            if note.location is None or note.released:
-                continue
-            known = self.result.damaged.get(note.location)
-            if note.location in self.result.live:
-                self.release(name, note)  # written anew, by a process that died before it could say so here
-            elif known is None or known[1].seq < note.seq:
-                self.result.damaged[note.location] = (name, note)
-                if known is not None and known[0]:
-                    self.release(*known)
-            else:
-                self.release(name, note)  # the newer one speaks for the location
-
-    def note_from_state(self, folder: str) -> blobdir.Note | None:
-        """Where the disk was too full for a note, or it rotted: the state tells whose blob it was."""
-        try:
-            found = blobdir.read_record_in(folder, None)
-        except (OSError, CorruptRecord):
-            return None
-        if found.state is not State.COMPLETE:
-            return None
-        return blobdir.Note(found.id, found.location, found.seq, "its note is missing", found.events[-1].at)
+        known, max_seq = damaged_locations(self.where, self.result.live, self.release)
+        self.result.max_seq = max(self.result.max_seq, max_seq)
+        for location, found in known.items():
+            self.result.damaged.setdefault(location, found)  # what could not be moved now is newer
 
     def release(self, name: str, note: blobdir.Note) -> None:
         self.attempt(
