@@ -1,4 +1,4 @@
-"""Which locations are damaged, as the folders in quarantine tell: for recovery, when it knows what is served."""
+"""Which locations are damaged, as the folders in quarantine tell: recovery's last question."""
 
 from __future__ import annotations
 
