@@ -19,11 +19,15 @@ def need(program: str) -> str:
 
 
 def run(
-    *command: str | Path, cwd: Path | None = None, stdin: bytes = b"", expect: int = 0, **env: str
+    *command: str | Path,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    expect: int = 0,
+    env: dict[str, str] | None = None,
 ) -> tuple[str, str]:
     """(stdout, stderr) of a program that must end with the status `expect`. No proxy, no user's settings."""
     clean = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
-    clean |= {"HOME": str(cwd or "/nonexistent"), "LC_ALL": "C", **env}
+    clean |= {"HOME": str(cwd or "/nonexistent"), "LC_ALL": "C", **(env or {})}
     done = subprocess.run(
         [need(str(command[0])), *command[1:]],
         cwd=cwd,

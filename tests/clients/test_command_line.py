@@ -165,7 +165,7 @@ def test_wget_mirrors_a_folder_by_its_listing(url: str, tree: dict[str, bytes], 
     options = ("-r", "-np", "-nH", "--cut-dirs=2", "--restrict-file-names=nocontrol", "-e", "robots=off")
     mirror = tmp_path / "mirror"
     mirror.mkdir()
-    run("wget", "-nv", *options, "-R", "index.html*", url + "/tree/", cwd=mirror, LC_ALL="C.UTF-8")
+    run("wget", "-nv", *options, "-R", "index.html*", url + "/tree/", cwd=mirror, env={"LC_ALL": "C.UTF-8"})
     assert files_in(mirror) == tree
 
 
@@ -233,6 +233,11 @@ def test_each_program_can_say_who_it_is(start_server: StartServer, tmp_path: Pat
         run(*command, *told, url, *last, cwd=cwd)
         assert (cwd / "got").read_bytes() == b"1", name
     run("curl", "-sS", "--fail", url, expect=22)
+    if shutil.which("rclone"):
+        header = ("--http-headers", f"Authorization,Bearer {token}")
+        store = url.removesuffix("/a")
+        assert rclone(store, "lsf", *header, ":http:", cwd=tmp_path) == "a\n"
+        assert rclone(store, "cat", *header, ":http:a", cwd=tmp_path) == "1"
 
 
 def _token(path: Path) -> str:
