@@ -38,6 +38,11 @@ from services.openapi_parts import (
 )
 
 _TEXT: Json = {"type": "string", "pattern": PLAIN, "maxLength": MAX_LOCATION_BYTES}
+# A browser asks again each time, and has it mostly.
+_PAGE: Json = {
+    "200": answer("The file.", ("ETag",), {"*/*": {}}),
+    "304": answer("The client has it.", ("ETag",)),
+}
 
 
 class OpenApiHandler(BaseHandler):
@@ -122,6 +127,18 @@ def document() -> Json:
                     "503": answer("They cannot, and why.", (), {"application/json": {"type": "object"}}),
                 },
                 [parameter("query", "verbose", {"type": "string"}, "All that is known.")],
+            ),
+            "/": readable("The dashboard", _PAGE, []),
+            "/dashboard/{name}": {
+                "parameters": [
+                    parameter("path", "name", {"type": "string", "pattern": "^[a-z-]+[.][a-z]+$"})
+                ],
+                **readable("A file of the dashboard", _PAGE | {"404": error("It has no such file.")}, []),
+            },
+            "/events": readable(
+                "What happens, as server-sent events, without end",
+                {"200": answer("They.", (), {"text/event-stream": {"type": "string"}})},
+                [],
             ),
             "/metrics": readable(
                 "Figures for Prometheus", {"200": answer("They.", (), {"text/plain": {"type": "string"}})}, []

@@ -89,7 +89,7 @@ SCHEMAS: Json = {
 }
 
 _FIELDS: Json = {
-    "ETag": {"pattern": TAG},
+    "ETag": {"pattern": '^"'},
     "Last-Modified": {},
     "Accept-Ranges": {"const": "bytes"},
     "Repr-Digest": {"pattern": DIGEST},
@@ -152,5 +152,7 @@ def readable(summary: str, responses: Json, parameters: list[Json]) -> Json:
         for status, one in get["responses"].items()
     }
     head = {"summary": f"{summary}: the head alone", "parameters": parameters, "responses": bodiless}
-    options = operation("What the resource knows", {"204": answer("See Allow.", ("Allow",))}, [])
+    known = {"204": answer("See Allow.", ("Allow",))}
+    known |= {status: one for status, one in responses.items() if status == "404"}
+    options = operation("What the resource knows", known, [])
     return {"get": get, "head": head, "options": options}

@@ -117,6 +117,7 @@ def test_an_undeclared_body_is_507_when_the_room_ends(nearly_full: Server, locat
     assert nearly_full.ask("GET", f"/store/{location}").status == 404
 
 
+@pytest.mark.slow
 def test_without_a_free_id_an_upload_is_507_and_says_when_to_come_back(
     start_server: StartServer, data: DataDirectory
 ) -> None:

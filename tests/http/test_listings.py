@@ -13,7 +13,7 @@ from urllib.parse import quote, urljoin
 
 import pytest
 
-from tests.http.conftest import CONNECTIONS, shared_server
+from tests.http.conftest import shared_server
 from tests.http.pages import page, pages
 from tests.support.processes import Answer, Server
 from tests.support.raw import RawConnection
@@ -23,10 +23,10 @@ COUNT = 2500
 NAMES = sorted(f"many/{n % 50:02}/{n:04}" for n in range(COUNT))
 
 
-@pytest.fixture(scope="module", params=CONNECTIONS)
-def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with 2,500 small blobs in 50 folders."""
-    for server in shared_server(tmp_path_factory, request.param):
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with 2,500 small blobs in 50 folders. Which connection class serves it makes no difference."""
+    for server in shared_server(tmp_path_factory, "blobkeep"):
         connections = [RawConnection(server.port) for _ in range(50)]
         for at in range(0, COUNT, 50):
             for connection, name in zip(connections, NAMES[at : at + 50], strict=True):

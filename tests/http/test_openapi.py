@@ -36,7 +36,7 @@ def test_every_resource_is_described() -> None:
     monitor = Monitor(Layout("", 16), None, Config(), RequestLog(), recovered(Settlement()))  # type: ignore[arg-type]
     app = make_app(None, Config(), monitor, Access([]))  # type: ignore[arg-type]
     rules = [rule.matcher.regex for rule in app.default_router.rules[0].target.rules]
-    paths = [re.sub(r"\{\w+\}", "1", path) for path in document()["paths"]]
+    paths = [re.sub(r"\{\w+\}", "1", path.replace("{name}", "app.js")) for path in document()["paths"]]
     for rule in rules:
         assert rule.match("*") or any(map(rule.match, paths)), f"{rule.pattern} is not described"
 
@@ -52,7 +52,8 @@ def test_a_fuzzer_finds_every_answer_described(creating: Server) -> None:
     run = fuzz(f"http://127.0.0.1:{creating.port}/openapi.json", SEED, SIZE)
     assert run.returncode == 0, run.stdout + run.stderr
     operations = sum(len(methods.keys() - {"parameters"}) for methods in document()["paths"].values())
-    assert f"Tested: {operations - 1}" in run.stdout  # it leaves out the GET that gave it the description
+    # All but the GET that gave it the description, and the one without an end (schemathesis.toml).
+    assert f"Tested: {operations - 2}\n" in run.stdout
 
 
 @pytest.fixture
