@@ -25,8 +25,16 @@ _UNSENT_BYTES = 64 << 10
 _NO_LIMIT = 1 << 62  # of bodies: the store has its own, per upload
 
 
+_FIRST_OF_SYSTEMD = 3  # sd_listen_fds(3): the first descriptor that a socket unit passes on
+
+
 def listening_sockets(config: Config) -> list[socket.socket]:
-    """The socket that supervisord holds and gave us as descriptor 0, or our own. Raises OSError."""
+    """Those that systemd passed on, or the one that supervisord gave us as descriptor 0, or our own.
+
+    Raises OSError.
+    """
+    if given_by_systemd := _sockets_of_systemd():
+        return given_by_systemd
     if stat.S_ISSOCK(os.fstat(0).st_mode):
         given = socket.socket(fileno=os.dup(0))
         if given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -34,6 +42,17 @@ def listening_sockets(config: Config) -> list[socket.socket]:
             return [given]
     host, port = host_and_port(config.listen)
     return bind_sockets(port, host or None, backlog=_BACKLOG)
+
+
+def _sockets_of_systemd() -> list[socket.socket]:
+    """What a socket unit passed on to this very process (LISTEN_PID, LISTEN_FDS); empty where none did."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    given = [socket.socket(fileno=os.dup(_FIRST_OF_SYSTEMD + number)) for number in range(count)]
+    for sock in given:
+        sock.setblocking(False)
+    return given
 
 
 def tls_context(config: Config) -> ssl.SSLContext | None:

@@ -1,0 +1,90 @@
+"""The examples in conf/: what can be checked without the system that they are for is checked."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT, wait_for
+from tests.support.proxies import free_ports
+from tests.support.rules import DataDirectory, live_blobs
+from tests.support.tools import environment
+
+UNITS = sorted((ROOT / "conf" / "systemd").iterdir())
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
+
+
+@needs("systemd-analyze")
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    """Each program that a unit starts is put where it is here: systemd looks whether it is there."""
+    programs = Path(sys.executable).parent
+    for unit in UNITS:
+        text = unit.read_text().replace("/opt/blobkeep/.venv/bin/", f"{programs}/")
+        (tmp_path / unit.name).write_text(text)
+    command = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    # It tells of every unit of this machine; ours are in this folder.
+    complaints = [line for line in done.stderr.splitlines() if "blobkeep" in line]
+    assert not complaints
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_unit_starts_what_is_there_with_the_options_that_it_needs() -> None:
+    for unit in UNITS:
+        text = unit.read_text()
+        assert "not tried under a running systemd" in text, "it says what it is worth"
+        if unit.suffix != ".service":
+            continue
+        assert "Environment=BLOBKEEP_DIR=/var/lib/blobkeep" in text
+        assert "Restart=always" in text
+        (start,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
+        module = start.rpartition("services.")[2]
+        assert start.endswith("supervisord.conf") or (ROOT / "services" / f"{module}.py").exists()
+
+
+@needs("systemd-socket-activate")
+def test_the_server_takes_the_sockets_that_systemd_passes_on(data: DataDirectory) -> None:
+    """Two of them; the server is started by the first connection, which waits for it and is answered."""
+    ports = free_ports(2)
+    listen = [flag for port in ports for flag in ("-l", f"127.0.0.1:{port}")]
+    settings = {"PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull}
+    passed_on = [flag for name, value in settings.items() for flag in ("-E", f"{name}={value}")]
+    log = data.path.parent / "activate.log"
+    with log.open("wb") as output:
+        activate = subprocess.Popen(
+            ["systemd-socket-activate", *listen, *passed_on]
+            + [sys.executable, "-m", "services.server", "--dir", data.root, "-s", "127.0.0.1:1"],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_for(lambda: log.read_text().count("Listening on") == 2, what="systemd-socket-activate")
+        for port in ports:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.request("POST", f"/store/{port}", b"x")
+            assert connection.getresponse().status == 201
+            connection.close()
+    finally:
+        activate.terminate()
+        assert activate.wait(20) == 0, log.read_text()
+    assert live_blobs(data.root) == {str(port): b"x" for port in ports}
+
+
+@needs("docker-compose")
+def test_the_compose_file_is_one(tmp_path: Path) -> None:
+    command = ["docker-compose", "-f", str(ROOT / "conf" / "compose.yaml"), "config"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "target: /data" in done.stdout or "blobs:/data" in done.stdout
