@@ -58,11 +58,11 @@ def test_the_server_takes_the_sockets_that_systemd_passes_on(data: DataDirectory
     listen = [flag for port in ports for flag in ("-l", f"127.0.0.1:{port}")]
     settings = {"PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull}
     passed_on = [flag for name, value in settings.items() for flag in ("-E", f"{name}={value}")]
+    server = [sys.executable, "-m", "services.server", "--dir", data.root, "-s", "127.0.0.1:1"]
     log = data.path.parent / "activate.log"
     with log.open("wb") as output:
         activate = subprocess.Popen(
-            ["systemd-socket-activate", *listen, *passed_on]
-            + [sys.executable, "-m", "services.server", "--dir", data.root, "-s", "127.0.0.1:1"],
+            ["systemd-socket-activate", *listen, *passed_on, *server],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.DEVNULL,
