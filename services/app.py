@@ -30,7 +30,7 @@ def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> 
     return Application(
         [
             (r"/", DashboardHandler, shared),
-            (r"/dashboard/([a-zA-Z.-]+)", DashboardHandler, shared),
+            (r"/dashboard/(.*)", DashboardHandler, shared),
             (r"/events", EventsHandler, shared),
             (r"/healthz", HealthHandler, shared),
             (r"/metrics", MetricsHandler, shared),

@@ -238,7 +238,8 @@ def _up(process: ProcessFigures) -> Check:
     text = {
         "up": "It runs.",
         "stalled": "It is there, but has not said anything for long, or is suspended: look at its log.",
-        "down": "It does not run: supervisord starts it again, unless it was stopped.",
+        "stopped": "It was stopped: start it again, with supervisorctl start for one.",
+        "down": "It died: supervisord starts it again.",
         "never": "It has never run on this directory.",
     }[process.state]
     if process.is_up and last is not None and last.error:

@@ -16,7 +16,8 @@ SILENT_AFTER_S = 120.0
 
 
 class ProcessFigures(msgspec.Struct):
-    """One process. `state`: up, stalled (there, but silent or suspended), down, or never (seen here).
+    """One process. `state`: up, stalled (there, but silent or suspended), stopped (as told), down, or never
+    (seen here).
 
     Memory in bytes; times in seconds; `cpu_percent` of one core, over the time between two looks.
     """
@@ -71,7 +72,11 @@ class Neighbours:
             totals=report.totals,
             scrub=report.scrub,
         )
-        if self_report.is_alive(report):
+        if report.stopped:
+            figures.state = "stopped"
+        elif not self_report.is_alive(report):
+            figures.crashes += 1  # as its next start will count
+        else:
             try:
                 self._ask_kernel(figures, report)
             except psutil.NoSuchProcess:

@@ -61,7 +61,7 @@ function show(blob, about, headers) {
   byId("blob-download").hidden = !blob.live;
   byId("blob-replace").hidden = byId("blob-delete").hidden = !blob.live && !blob.damaged;
   const rows = [];
-  if (about) rows.push(["Id", about.id], ["Size", about.size === null ? "not known" : `${bytes(about.size)} (${about.size})`], ["Sequence", about.sequence]);
+  if (about) rows.push(["Id", about.id], ["Size", about.size === null ? "not known" : bytes(about.size) + (about.size < 1024 ? "" : ` (${about.size})`)], ["Sequence", about.sequence]);
   if (about?.etag) rows.push(["SHA-256", about.etag.replace(/^"|"$/g, "")]);
   if (headers) for (const [name, value] of headers) rows.push([name, value]);
   byId("blob-fields").replaceChildren(...rows.map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, String(value)))));

@@ -2,8 +2,8 @@
 
 import { byId, bytes, count, duration, element, say } from "./text.js";
 
-const LOOK = { up: "good", stalled: "warn", down: "bad", never: "bad" };
-const WORD = { up: "Running", stalled: "Not responding", down: "Down", never: "Never ran here" };
+const LOOK = { up: "good", stalled: "warn", stopped: "bad", down: "bad", never: "bad" };
+const WORD = { up: "Running", stalled: "Not responding", stopped: "Stopped", down: "Down", never: "Never ran here" };
 const TITLE = { server: "Server", gc: "Garbage collector", recovery: "Recovery worker" };
 const FIELDS = ["pid", "uptime", "memory", "CPU", "restarts", "crashes"];
 const cards = new Map();

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import socket
 import time
@@ -81,14 +80,18 @@ def test_a_process_that_is_down_or_suspended_is_seen_within_2_seconds(server: Se
     gc.kill()
     wait_for(lambda: process(server, "gc")["state"] == "down", 2.0, "seeing that the gc is dead")
     assert server.ask("GET", "/healthz").status == 200  # blobs can still be written and read
+    assert process(server, "gc")["crashes"] == 1
     gc.restart()
-    wait_for(lambda: process(server, "gc")["crashes"] == 1, what="the gc's second life")
-    assert process(server, "gc")["state"] == "up"
+    wait_for(lambda: process(server, "gc")["state"] == "up", what="the gc's second life")
+    assert (process(server, "gc")["crashes"], process(server, "gc")["starts"]) == (1, 2)
+    assert gc.stop() == 0
+    wait_for(lambda: process(server, "gc")["state"] == "stopped", 2.0, "seeing that the gc was stopped")
+    assert process(server, "gc")["crashes"] == 1
 
 
 def test_a_disk_that_refuses_writes_is_503_and_why(server: Server, data: DataDirectory) -> None:
     status = data.path / ".status"
-    shutil.rmtree(status)
+    status.rename(data.path.parent / "moved")  # in one step: the server writes into it now and then
     status.write_bytes(b"")  # no folder: nothing can be written into it
     answer = wait_for(
         lambda: a if (a := server.ask("GET", "/healthz")).status == 503 else None, what="the 503"
