@@ -108,7 +108,7 @@ def _whole_second(second: int) -> str:
     return cached[1]
 
 
-def _unix_ns(text: str) -> int:
+def unix_ns(text: str) -> int:
     """The inverse of rfc3339, for any zone; nanoseconds are kept. Raises ValueError."""
     whole, dot, rest = text.partition(".")
     if not dot:
@@ -248,7 +248,7 @@ def _from_document(document: _Document, sealed_content: bytes, with_history: boo
     state = _state_of(newest.status)
     complete = state is State.COMPLETE
     if ours is None:
-        newest_ns = _unix_ns(newest.timestamp)
+        newest_ns = unix_ns(newest.timestamp)
         # No number: it counts by the time of its last entry, which our numbers (µs) are comparable with.
         return BlobRecord(
             document.id, document.location, newest_ns // 1000, state, events, modified_ns=newest_ns

@@ -5,14 +5,18 @@ The store tells it of each transition (about 1 µs each); the workers' self repo
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 
 import msgspec
 
-from common.record import BlobRecord, rfc3339
+from common import logs
+from common.record import BlobRecord, rfc3339, unix_ns
 from common.self_report import NamedBlob
 from common.states import CODE, WORD_OF_CODE, State
+
+log = logging.getLogger(__name__)
 
 KEPT = 300  # entries: what a dashboard that is opened now sees of the past
 
@@ -54,6 +58,8 @@ class Feed:
             self.number += 1
             self._kept.append((self.number, record, at))
             self.counts[WORD_OF_CODE[record.events[at].code]] += 1
+            if log.isEnabledFor(logging.DEBUG):
+                _log(record, at)
         if record.state is State.FAILURE:
             self.failed(1, record.size)
 
@@ -99,6 +105,16 @@ class Feed:
         self.number += 1
         now = rfc3339(time.time_ns())
         self._kept.append(Entry(self.number, now, blob.id, blob.location, state, blob.text))
+
+
+def _log(record: BlobRecord, at: int) -> None:
+    """One line a transition, as the original wrote them with -D, and how long the state before lasted."""
+    event = record.events[at]
+    word = WORD_OF_CODE[event.code]
+    seconds = (unix_ns(event.at) - unix_ns(record.events[at - 1].at)) / 1e9 if at else None
+    after = "" if seconds is None else f", after {seconds:.6f} s"
+    about = logs.about(record.id, record.location, seconds)
+    log.debug("blob %d of %r: %s - %s%s", record.id, record.location, word, event.message, after, extra=about)
 
 
 def _entry(number: int, record: BlobRecord, at: int) -> Entry:
