@@ -31,6 +31,7 @@ from common.layout import Layout
 from common.record import BlobRecord
 from common.settle import Settlement
 from services import local_by_id
+from services.at_hand import AtHand
 from services.changes import Change, Draft
 from services.chunk_buffers import ChunkBuffers
 from services.committer import Committer
@@ -72,6 +73,7 @@ class LocalStore:
             for at, (name, note) in found.damaged.items()
         }
         self._maps = Maps(_taken_from(found.live), damaged)
+        self._at_hand = AtHand(where, config.hot_bytes)
         self.ids = Ids(where, self._maps.by_id)
         self.sequence = Sequence(found.max_seq)
         self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
@@ -90,6 +92,12 @@ class LocalStore:
     def find(self, location: str) -> Blob | None:
         """See store.Store."""
         return self._maps.find(location)
+
+    def at_hand(self, location: str) -> tuple[Blob, bytes] | None:
+        """See store.Store."""
+        blob: Blob | None = self._maps.by_location.get(location)
+        data = None if blob is None else self._at_hand.bytes_of(blob)
+        return None if blob is None or data is None else (blob, data)
 
     async def open(self, location: str) -> LocalReading:
         """See store.Store. Never another blob's bytes: ids come back, hence the second look at the maps."""

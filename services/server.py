@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 
 import uvloop
+from tornado.httputil import HTTPServerConnectionDelegate
 
 from common import config, directory, durable, layout, lock, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
@@ -24,6 +25,7 @@ from services.access_log import AccessLog
 from services.app import make_app
 from services.damage_socket import serve_reports
 from services.entrance import Entrance, allow_many_descriptors
+from services.lean import Lean
 from services.listening import listening_sockets, make_server
 from services.local_store import LocalStore
 from services.monitor import REPORT_EVERY_S, Monitor, recovered
@@ -83,7 +85,9 @@ async def _run(options: config.Config) -> int:
     loop.add_signal_handler(signal.SIGHUP, entrance.reload)
     store = LocalStore(where, found, options, fail_stop)
     monitor = Monitor(where, store, options, requests, summary)
-    app = make_app(store, options, monitor, entrance.access)
+    app: HTTPServerConnectionDelegate = make_app(store, options, monitor, entrance.access)
+    if options.lean and options.http == "blobkeep":
+        app = Lean(app, store, entrance.access, requests)
     server, drain = make_server(app, options, requests, entrance.tls)
     server.add_sockets(sockets)
     monitor.start(me)

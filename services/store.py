@@ -185,6 +185,13 @@ class Store(Protocol):
         """The blob, from memory; None where there is none. Raises Damaged."""
         ...
 
+    def at_hand(self, location: str) -> tuple[Blob, bytes] | None:
+        """The blob and all its bytes, verified, where that takes no waiting: for small blobs that are hot.
+
+        None says nothing: `find` and `open` do.
+        """
+        ...
+
     async def open(self, location: str) -> Reading:
         """Open it for reading. Raises NotFound, Damaged."""
         ...

@@ -2,6 +2,7 @@
 
 from services.http1.exchange import Exchange
 from services.http1.limits import Limits
+from services.http1.parser import FieldBlock, RequestHead
 from services.http1.server import HTTPServer
 
-__all__ = ["Exchange", "HTTPServer", "Limits"]
+__all__ = ["Exchange", "FieldBlock", "HTTPServer", "Limits", "RequestHead"]

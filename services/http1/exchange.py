@@ -26,7 +26,7 @@ from services.http1.stream_view import StreamView
 if TYPE_CHECKING:
     from services.http1.connection import Connection
 
-_COPY_BYTES = 64 * 1024  # to join head and body costs less than a second write, up to about here
+COPY_BYTES = 64 * 1024  # to join head and body costs less than a second write, up to about here
 
 
 class Exchange(HTTPConnection):
@@ -129,10 +129,11 @@ class Exchange(HTTPConnection):
         self.started = True
         self.keep_alive = connection.may_keep_alive()
         if not self.keep_alive:
-            head = head[:-2] + b"Connection: close\r\n\r\n"
+            if not self.head.is_http10 or self.head.keep_alive:
+                head = head[:-2] + b"Connection: close\r\n\r\n"
         elif self.head.is_http10:
             head = head[:-2] + b"Connection: Keep-Alive\r\n\r\n"
-        if len(body) <= _COPY_BYTES:
+        if len(body) <= COPY_BYTES:
             connection.send(self, head + body if body else head)
         else:
             connection.send(self, head)
@@ -140,6 +141,11 @@ class Exchange(HTTPConnection):
         self.body_bytes_out = len(body)
         self.finished = True
         connection.answered(self)
+
+    @property
+    def remote_ip(self) -> str:
+        """Of the client, or of the proxy before it."""
+        return str(getattr(self.context, "remote_ip", "-"))
 
     @property
     def body_bytes_in(self) -> int:

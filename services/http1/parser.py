@@ -40,22 +40,50 @@ CHUNKED = -1
 
 
 class RequestHeaders(HTTPHeaders):
-    """Tornado's headers, made from checked parts; a copy for each request, as handlers may change theirs."""
+    """Tornado's headers, made from checked parts; each request has its own, as handlers may change theirs.
+
+    `fields` may be shared with other requests: it is copied before the first change.
+    """
 
     def __init__(self, fields: dict[str, list[str]]) -> None:
         # Not the inherited constructor: it checks every name and value again, most of the time of a request.
-        self._as_list = {name: [*values] for name, values in fields.items()}
+        self._as_list = fields
         self._combined_cache = {}
+        self._is_shared = True
 
     def copy(self) -> HTTPHeaders:
-        return RequestHeaders(self._as_list)
+        return RequestHeaders({name: [*values] for name, values in self._as_list.items()})
 
     __copy__ = copy
 
+    def get_list(self, name: str) -> list[str]:
+        return [*super().get_list(name)]
 
-@dataclasses.dataclass(frozen=True, slots=True)
+    def add(self, name: str, value: str, *, _chars_are_bytes: bool = True) -> None:
+        self._own()
+        super().add(name, value, _chars_are_bytes=_chars_are_bytes)
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._own()
+        super().__setitem__(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        self._own()
+        super().__delitem__(name)
+
+    def _own(self) -> None:
+        if self._is_shared:
+            self._as_list = {name: [*values] for name, values in self._as_list.items()}
+            self._is_shared = False
+
+
+@dataclasses.dataclass(slots=True, eq=False)
 class FieldBlock:
-    """What the fields of a head say, whatever the request line was."""
+    """What the fields of a head say, whatever the request line was.
+
+    Shared by all requests with the same fields: `memo` is for whoever derives something from these and wants
+    to do that once. Nothing else of it is changed.
+    """
 
     fields: dict[str, list[str]]
     host: str | None
@@ -63,6 +91,7 @@ class FieldBlock:
     close: bool  # `Connection: close`
     keep_alive: bool  # `Connection: keep-alive`
     expects_continue: bool
+    memo: object = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,6 +104,8 @@ class RequestHead:
     keep_alive: bool  # the client expects the connection to stay open
     expects_continue: bool
     is_http10: bool
+    block: FieldBlock
+    memo: object = None  # as FieldBlock's, for who looks at the target, too
 
 
 def skip_empty_lines(data: bytes) -> bytes:
@@ -140,6 +171,7 @@ def parse_head(data: bytes, limits: Limits) -> RequestHead:
         not fields.close and (not is_http10 or fields.keep_alive),  # RFC 9112 section 9.3
         fields.expects_continue and not is_http10,  # RFC 9110 section 10.1.1: ignored from HTTP/1.0
         is_http10,
+        fields,
     )
 
 

@@ -22,9 +22,10 @@ from tornado.log import gen_log
 from tornado.netutil import ssl_options_to_context
 
 from services.http1.acceptor import Acceptor
-from services.http1.connection import Connection
+from services.http1.connection import Answer, Connection
 from services.http1.context import RequestContext
 from services.http1.limits import Limits
+from services.http1.parser import RequestHead
 
 
 class HTTPServer(tornado.httpserver.HTTPServer):
@@ -40,6 +41,9 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     # Called with method, target (both empty where no head was read), status and remote address for each
     # answer that a connection gives by itself, the application having said nothing.
     on_refused: Callable[[str, str, int, str], None] | None = None
+    # Called with each request that has no body, on connections that stay open; what it returns is sent as it
+    # is, and no delegate is made. It must not wait, and must not give a body to HEAD.
+    at_once: Callable[[RequestHead, RequestContext], Answer | None] | None = None
 
     def initialize(
         self,
@@ -83,6 +87,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._open: set[Connection] = set()
         self._connecting: set[asyncio.Task[None]] = set()  # in the TLS handshake
         self._refusing = 0
+        self.known_heads: dict[bytes, RequestHead] = {}
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -129,6 +134,10 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         if self._decompress:
             delegate = _GzipMessageDelegate(delegate, self.limits.piece_bytes, self.limits.body_bytes)
         return delegate
+
+    def answer_at_once(self, head: RequestHead, context: object) -> Answer | None:
+        """What `at_once` says, if anybody is asked."""
+        return None if self.at_once is None else self.at_once(head, cast(RequestContext, context))
 
     def opened(self, connection: Connection) -> None:
         """A connection is there."""

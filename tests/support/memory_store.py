@@ -96,6 +96,10 @@ class MemoryStore:
             raise Damaged("This blob is damaged.")
         return self.blobs[location][0] if location in self.blobs else None
 
+    def at_hand(self, location: str) -> tuple[Blob, bytes] | None:
+        found = self.blobs.get(location)
+        return None if found is None or location in self.damaged else found
+
     async def open(self, location: str) -> MemoryReading:
         if self.find(location) is None:
             raise NotFound("There is no such blob.")
