@@ -160,4 +160,9 @@ def _authorization(head: RequestHead) -> str | None:
 
 
 def _lines(fields: Fields) -> bytes:
-    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
+    """The fields as they are sent, names spelled as Tornado spells those of handlers."""
+    return "".join(f"{_spelled(name)}: {value}\r\n" for name, value in fields).encode("latin-1")
+
+
+def _spelled(name: str) -> str:
+    return "-".join(word.capitalize() for word in name.split("-"))

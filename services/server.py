@@ -17,7 +17,6 @@ import time
 from collections.abc import Sequence
 
 import uvloop
-from tornado.httputil import HTTPServerConnectionDelegate
 
 from common import config, directory, durable, layout, lock, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
@@ -85,10 +84,11 @@ async def _run(options: config.Config) -> int:
     loop.add_signal_handler(signal.SIGHUP, entrance.reload)
     store = LocalStore(where, found, options, fail_stop)
     monitor = Monitor(where, store, options, requests, summary)
-    app: HTTPServerConnectionDelegate = make_app(store, options, monitor, entrance.access)
-    if options.lean and options.http == "blobkeep":
-        app = Lean(app, store, entrance.access, requests)
-    server, drain = make_server(app, options, requests, entrance.tls)
+    app = make_app(store, options, monitor, entrance.access)
+    lean = (
+        Lean(app, store, entrance.access, requests) if options.lean and options.http == "blobkeep" else None
+    )
+    server, drain = make_server(lean or app, options, requests, entrance.tls)
     server.add_sockets(sockets)
     monitor.start(me)
     reports = serve_reports(where.ours(layout.SOCKET_NAME), store)

@@ -9,43 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from functools import partial
-from typing import Protocol
 
-from tornado.httputil import HTTPConnection, HTTPInputError, HTTPMessageDelegate
+from tornado.httputil import HTTPInputError
 from tornado.iostream import IOStream, StreamClosedError
 
 from services.http1.body import Body
 from services.http1.dialogue import Dialogue, tell
 from services.http1.errors import Refusal
 from services.http1.exchange import COPY_BYTES, Exchange, failed_write
-from services.http1.limits import Limits
 from services.http1.parser import RequestHead, check_partial_head, parse_head, skip_empty_lines
+from services.http1.server_interface import Server
 from services.http1.tunnel import dig
 
 _CR = 13
 _CUT_SHORT = "Send the whole request before closing."
-
-
-_KNOWN_HEADS = 2048  # with the next: at most some 3 MiB
-_KNOWN_HEAD_BYTES = 512
-
-Answer = tuple[bytes, bytes]
-"""A whole answer: the head, from the status line to the empty line, and the body. See HTTPServer.at_once."""
-
-
-class Server(Protocol):
-    """What a connection needs of its server."""
-
-    limits: Limits
-    draining: bool
-    done: asyncio.Future[None]  # one that is done: what a write returns when nothing has to wait
-    known_heads: dict[bytes, RequestHead]  # of requests that were answered at once, by their bytes
-
-    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate: ...
-    def answer_at_once(self, head: RequestHead, context: object) -> Answer | None: ...
-    def opened(self, connection: Connection) -> None: ...
-    def on_close(self, server_conn: object) -> None: ...
-    def tell_refused(self, method: str, target: str, code: int, context: object) -> None: ...
 
 
 class Connection(Dialogue):
@@ -221,11 +198,8 @@ class Connection(Dialogue):
             if self._pending:
                 self._since = self._loop.time()
                 self._loop.call_soon(self._advance)
-            elif end + 4 <= _KNOWN_HEAD_BYTES:
-                known = self._server.known_heads
-                if len(known) >= _KNOWN_HEADS:
-                    del known[next(iter(known))]
-                known[data] = head
+            else:
+                self._server.known_heads.add(data, head)
             return
         exchange = self._exchange = Exchange(self, head)
         if head.body_bytes:

@@ -22,10 +22,11 @@ from tornado.log import gen_log
 from tornado.netutil import ssl_options_to_context
 
 from services.http1.acceptor import Acceptor
-from services.http1.connection import Answer, Connection
+from services.http1.connection import Connection
 from services.http1.context import RequestContext
 from services.http1.limits import Limits
 from services.http1.parser import RequestHead
+from services.http1.server_interface import Answer, KnownHeads
 
 
 class HTTPServer(tornado.httpserver.HTTPServer):
@@ -87,7 +88,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._open: set[Connection] = set()
         self._connecting: set[asyncio.Task[None]] = set()  # in the TLS handshake
         self._refusing = 0
-        self.known_heads: dict[bytes, RequestHead] = {}
+        self.known_heads = KnownHeads()
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -71,7 +71,7 @@ def failing(*modules: str) -> set[str]:
         check=False,
         env={**os.environ, "ASYNC_TEST_TIMEOUT": "10"},
     )
-    assert re.search(r"^Ran \d{3,} tests in ", run.stderr, re.MULTILINE), run.stderr[-3000:]
+    assert re.search(r"^Ran \d+ tests in ", run.stderr, re.MULTILINE), run.stderr[-3000:]
     found = set()
     for name, case in _FAILED.findall(run.stderr):
         found.add(f"{name} {case}".strip())
@@ -80,10 +80,20 @@ def failing(*modules: str) -> set[str]:
 
 @pytest.mark.timeout(120)
 def test_tornados_own_suite_passes_but_for_what_is_named() -> None:
-    assert failing(*(f"tornado.test.{name}" for name in _MODULES)) == EXPECTED.keys()
+    check(*(f"tornado.test.{name}" for name in _MODULES))
+
+
+def check(*modules: str) -> None:
+    """What fails is what is expected. Some tests of Tornado's are about times, and fail where the machine is
+    busy: those are asked again, by themselves."""
+    found = failing(*modules)
+    assert found >= EXPECTED.keys(), f"passes now: {EXPECTED.keys() - found}"
+    if unexpected := found - EXPECTED.keys():
+        again = {name.partition(".")[0] for name in unexpected}
+        assert not unexpected & failing(*(f"tornado.test.{module}" for module in sorted(again)))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_all_of_tornados_own_suite_passes_but_for_what_is_named() -> None:
-    assert failing() == EXPECTED.keys()
+    check()

@@ -74,6 +74,10 @@ class RawConnection:
         self.request(method, target, headers, body)
         return self.answer(method)
 
+    def rest(self) -> bytes:
+        """Everything until the server closes the connection."""
+        return self._file.read()
+
     def at_end(self) -> bool:
         """Wait for what comes next: True if it is the end of the connection."""
         with contextlib.suppress(ConnectionError):

@@ -83,7 +83,10 @@ def test_every_option_may_be_given_without_its_unit_and_in_every_place(
     assert _as_dict(read(tmp_path, environment=variables)) == expected
     program = next(iter(OPTIONS[name].used_by & {"server"} or OPTIONS[name].used_by))
     flags = [
-        f"--{k.replace('_', '-')}" + ("" if OPTIONS[name].type is bool else f"={_text(v)}")
+        f"--{k.replace('_', '-')}={_text(v)}"
+        if v is not False and v is not True
+        # A flag that is on by default is turned off by its opposite.
+        else f"--{'' if v else 'no-'}{k.replace('_', '-')}"
         for k, v in pairs.items()
     ]
     assert _as_dict(read(tmp_path, *flags, program=program)) == expected

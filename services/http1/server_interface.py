@@ -1,0 +1,46 @@
+"""What a connection needs of its server, and what both know of requests that are answered at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from tornado.httputil import HTTPConnection, HTTPMessageDelegate
+
+from services.http1.limits import Limits
+from services.http1.parser import RequestHead
+
+if TYPE_CHECKING:
+    from services.http1.connection import Connection
+
+_MAX_KNOWN = 2048  # with the next: at most some 3 MiB
+_KNOWN_BYTES = 512
+
+Answer = tuple[bytes, bytes]
+"""A whole answer: the head, from the status line to the empty line, and the body. See HTTPServer.at_once."""
+
+
+class KnownHeads(dict[bytes, RequestHead]):
+    """Heads of requests that were answered at once, by their bytes: clients repeat themselves."""
+
+    def add(self, data: bytes, head: RequestHead) -> None:
+        """Remember `head`; forget the oldest where there are too many."""
+        if len(data) <= _KNOWN_BYTES:
+            if len(self) >= _MAX_KNOWN:
+                del self[next(iter(self))]
+            self[data] = head
+
+
+class Server(Protocol):
+    """See HTTPServer, which is one."""
+
+    limits: Limits
+    draining: bool
+    done: asyncio.Future[None]  # one that is done: what a write returns when nothing has to wait
+    known_heads: KnownHeads
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate: ...
+    def answer_at_once(self, head: RequestHead, context: object) -> Answer | None: ...
+    def opened(self, connection: Connection) -> None: ...
+    def on_close(self, server_conn: object) -> None: ...
+    def tell_refused(self, method: str, target: str, code: int, context: object) -> None: ...
