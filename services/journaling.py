@@ -50,8 +50,6 @@ class Journaling:
         self._epoch = self._active.epoch
         self._payloads: list[bytes] = []
         self._ids: set[int] = set()
-        if self._idle.begun:
-            self._start_checkpoint(self._idle)
 
     def takes(self, changes: list[Change]) -> bool:
         """Encode the records of `changes`; False if they cannot fit in an empty file: too long a state."""

@@ -5,97 +5,18 @@ One system for all tests, since each leaves it serving.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.support.processes import ROOT, wait_for
-from tests.support.rules import DataDirectory
-
-SERVES_WITHIN_S = 10.0  # what is promised after any kill
-
-
-class System:
-    """supervisord on a copy of the shipped configuration, with its sockets elsewhere."""
-
-    def __init__(self, home: Path) -> None:
-        self.data = DataDirectory(home / "data")
-        self.home = home
-        text = (ROOT / "supervisord.conf").read_text()
-        text = text.replace("%(here)s/run", str(home)).replace("%(here)s", str(ROOT))
-        (home / "supervisord.conf").write_text(text)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
-        self.log = home / "log"
-        self.start()
-
-    def start(self) -> None:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
-        environment |= {
-            "PYTHONPATH": str(ROOT),
-            "BLOBKEEP_CONFIG": os.devnull,
-            "BLOBKEEP_LISTEN": f"127.0.0.1:{self.port}",
-            "BLOBKEEP_DIR": str(self.data.path),
-        }
-        with self.log.open("ab") as log:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.home / "supervisord.conf")],
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def ctl(self, *command: str) -> str:
-        conf = str(self.home / "supervisord.conf")
-        done = subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisorctl", "-c", conf, *command],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        return done.stdout
-
-    def pids(self) -> dict[str, int]:
-        """By program, of those that run; asked of the system, not of supervisord, who may be dead."""
-        found: dict[str, int] = {}
-        for process in psutil.process_iter(["cmdline", "environ"]):
-            words = process.info["cmdline"] or []
-            environment = process.info["environ"] or {}
-            if environment.get("BLOBKEEP_DIR") == str(self.data.path) and "-m" in words:
-                found[words[words.index("-m") + 1].removeprefix("services.")] = process.pid
-        found.pop("supervisor.supervisord", None)
-        return found
-
-    def ask(self, method: str, location: str, body: bytes | None = None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SERVES_WITHIN_S)
-        with contextlib.closing(connection):
-            connection.request(method, "/store/" + location, body)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-
-    def serves(self) -> bool:
-        try:
-            return self.ask("GET", "lasting") == (200, b"value")
-        except (OSError, http.client.HTTPException):
-            return False
-
-    def end(self) -> None:
-        self.popen.terminate()
-        self.popen.wait(40)
+from tests.support.processes import wait_for
+from tests.support.system import SERVES_WITHIN_S, System
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,172 @@
+"""Breaks that a power cut, or a kill under load, must show: syncs, their order, the fences around them."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+CUT = "tests/cuts/test_power_cuts.py::test_nothing_acknowledged_is_lost"
+SMALL, STAGED, FOLDERS = f"{CUT}[small]", f"{CUT}[staged]", f"{CUT}[by_folders]"
+KILLED, KILLED_BY_FOLDERS = f"{CUT}[killed]", f"{CUT}[killed_by_folders]"
+TORTURE = "tests/torture/test_torture.py"
+
+ROWS = [
+    Mutation(
+        "journal-not-synced",
+        "common/journal_file.py",
+        "            durable.write_at(self._fd, batch, self._end)\n            durable.sync_file(self._fd)\n",
+        "            durable.write_at(self._fd, batch, self._end)\n",
+        (SMALL,),
+    ),
+    Mutation(
+        "acknowledged-before-the-commit",
+        "services/committer.py",
+        "        journaling.append(alive)\n",
+        "        threading.Timer(0.02, journaling.append, (alive,)).start()\n",
+        (SMALL,),
+    ),
+    Mutation(
+        "journal-record-without-the-body",
+        "services/changes.py",
+        "bytes(self.draft.body) if self.draft.staged is None else None",
+        "None",
+        (SMALL,),
+    ),
+    Mutation("no-replay", "common/settle.py", "replay(where).max_seq", "0", (SMALL,)),
+    Mutation(
+        "journal-files-in-the-wrong-order",
+        "common/journal.py",
+        "sorted(scans, key=lambda found: found.epoch)",
+        "sorted(scans, key=lambda found: -found.epoch)",
+        (SMALL,),
+    ),
+    Mutation(
+        "checkpoint-without-a-sync",
+        "services/journaling.py",
+        "            checkpoint(self._where, file.covered, self._root_fd)\n",
+        "            pass\n",
+        (SMALL,),
+    ),
+    Mutation(
+        "journal-turned-before-its-checkpoint-is-done",
+        "services/journaling.py",
+        "        self._finish_checkpoint()\n        self._active, self._idle = self._idle, self._active\n",
+        "        self._active, self._idle = self._idle, self._active\n",
+        (SMALL,),
+    ),
+    Mutation(
+        "gc-does-not-wait-for-the-replay",
+        "services/gc.py",
+        "if journal.needs_replay(self._where):",
+        "if False:",
+        (SMALL,),
+    ),
+    Mutation(
+        "an-id-with-a-folder-is-taken",
+        "common/blobdir.py",
+        "    except FileExistsError:\n        return False\n",
+        "    except FileExistsError:\n        return True\n",
+        (SMALL,),
+    ),
+    Mutation(
+        "gone-removed-before-it-is-gone-for-good",
+        "services/gone.py",
+        "            durable.sync_folder(parent)\n",
+        "            pass\n",
+        (FOLDERS,),
+    ),
+    Mutation(
+        "parent-not-synced",
+        "services/committer.py",
+        "self._sync(durable.sync_folder, {self._where.parent(c.new.id) for c in alive if c.new is not None})",
+        "pass",
+        (FOLDERS,),
+    ),
+    Mutation(
+        "failure-not-synced",
+        "services/committer.py",
+        "            self._sync(durable.sync_open_folder, held)\n",
+        "            pass\n",
+        (FOLDERS,),
+    ),
+    Mutation(
+        "old-folder-synced-by-its-name",
+        "services/committer.py",
+        "            held = [change.old_folder_fd for change in alive if change.old_folder_fd >= 0]\n"
+        "            self._sync(durable.sync_open_folder, held)\n",
+        "            held = [self._where.folder(c.failure.id) for c in alive if c.failure is not None]\n"
+        "            self._sync(durable.sync_folder, held)\n",
+        ("tests/store/test_local_store.py",),
+    ),
+    Mutation(
+        "files-not-synced-before-their-names",
+        "services/committer.py",
+        "        self._sync(durable.sync_file, (fd for change in alive for fd in change.unsynced))\n",
+        "",
+        (FOLDERS,),
+    ),
+    Mutation(
+        "staged-data-not-synced",
+        "services/local_upload.py",
+        "            durable.sync_file(fd)\n",
+        "            pass\n",
+        (STAGED,),
+    ),
+    Mutation(
+        "judged-before-it-is-durable",
+        "common/replay.py",
+        "    durable.sync_file_system(root_fd)\n    for found",
+        "    for found",
+        (KILLED_BY_FOLDERS,),
+    ),
+    Mutation(
+        "journal-of-a-dead-process-not-synced",
+        "common/replay.py",
+        "        journal.write_last_again(found)",
+        "        pass",
+        ("tests/disk/test_journal.py",),
+    ),
+    Mutation(
+        "note-not-synced-before-the-move",
+        "common/blobdir.py",
+        'durable.replace_durably(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note))',
+        'durable.replace(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note), synced=True)',
+        (f"{CUT}[quarantined]",),
+    ),
+    Mutation(
+        "data-without-a-state-left",
+        "common/blobdir.py",
+        "        durable.remove_file(where.data(blob_id))\n",
+        "        pass\n",
+        ("tests/disk/test_settle.py",),
+    ),
+    Mutation(
+        "leftovers-stay",
+        "common/settle.py",
+        "            if not self.tidy(found):\n",
+        "            if False:\n",
+        (SMALL,),
+    ),
+    Mutation(
+        "shown-before-it-is-committed",
+        "services/local_store.py",
+        "            record = await self._committer.submit(change)\n",
+        "            if draft is None:\n"
+        "                self._maps.show(location, None)\n"
+        "            record = await self._committer.submit(change)\n",
+        (TORTURE,),
+    ),
+    Mutation(
+        "a-cut-upload-is-taken-as-whole",
+        "services/local_store.py",
+        "            condition(old, damaged is not None)\n",
+        "",
+        (TORTURE,),
+    ),
+    Mutation(
+        "a-reader-does-not-look-again",
+        "services/local_store.py",
+        "if self._maps.by_location.get(location) is blob:  # design rule 3",
+        "if True:",
+        (TORTURE,),
+    ),
+]

@@ -1,0 +1,145 @@
+"""Is a history of concurrent calls on one location what some order of them, one at a time, would have given?
+
+The search of Wing and Gong, with Lowe's memory of (which calls are placed, state) as porcupine has it. A call
+takes effect at one moment between its begin and its end. One that got no answer may have taken effect at any
+time since it began, or never. The state is the number of the write whose value is there, None for nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+State = int | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call. Times in seconds; `end_s` None: it got no answer.
+
+    `kind` and what it does and says of the state, `value` being the number of a write:
+    "read" value (None: nothing there); "create" value, "exists"; "update" value, "missing" (a delete, too);
+    "delete"; "swap" value where `expected` was there, "differs" where it was not.
+    """
+
+    kind: str
+    begin_s: float
+    end_s: float | None
+    value: State = None
+    expected: State = None
+    client: int = 0
+
+    def step(self, state: State) -> tuple[bool, State]:
+        """(whether it may happen in `state`, the state after it)."""
+        match self.kind:
+            case "read":
+                return state == self.value, state
+            case "create":
+                return state is None, self.value
+            case "exists":
+                return state is not None, state
+            case "update":
+                return state is not None, self.value
+            case "missing":
+                return state is None, state
+            case "delete":
+                return state is not None, None
+            case "swap":
+                return state is not None and state == self.expected, self.value
+            case "differs":
+                return state != self.expected, state
+        raise ValueError(self.kind)
+
+
+class Undecided(Exception):
+    """The search took too long."""
+
+
+class _Event:
+    """A call's begin or end in the list of what is not placed yet. `match`: its end, of a begin."""
+
+    __slots__ = ("call", "match", "next", "number", "previous")
+
+    def __init__(self, number: int, call: Call, match: _Event | None) -> None:
+        self.number = number
+        self.call = call
+        self.match = match
+        self.previous: _Event = self
+        self.next: _Event | None = None
+
+
+def is_linearizable(history: Sequence[Call], initial: State = None, limit_s: float = 60.0) -> bool:
+    """True if some order explains the history. Raises Undecided after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    head = _events(history)
+    answered = sum(call.end_s is not None for call in history)  # those still to be placed
+    state, placed = initial, 0
+    seen: set[tuple[int, State]] = set()
+    choices: list[tuple[_Event, State]] = []
+    entry = head.next
+    steps = 0
+    while answered:
+        steps += 1
+        if steps % 4096 == 0 and time.monotonic() > deadline:
+            raise Undecided(f"{len(history)} calls, {limit_s:g} s")
+        if entry is not None and _is_begin(entry):
+            fits, after = entry.call.step(state)
+            now = placed | 1 << entry.number
+            if fits and (now, after) not in seen:
+                seen.add((now, after))
+                choices.append((entry, state))
+                state, placed = after, now
+                answered -= entry.call.end_s is not None
+                _lift(entry)
+                entry = head.next
+            else:
+                entry = entry.next
+            continue
+        # The end of a call that is not placed, or of the list: the last choice was wrong.
+        if not choices:
+            return False
+        entry, state = choices.pop()
+        placed &= ~(1 << entry.number)
+        answered += entry.call.end_s is not None
+        _unlift(entry)
+        entry = entry.next
+    return True
+
+
+def _is_begin(entry: _Event) -> bool:
+    return entry.match is not None or entry.call.end_s is None
+
+
+def _events(history: Sequence[Call]) -> _Event:
+    """The list, by time, behind a head of its own. At equal times begins come first: more is allowed."""
+    marks: list[tuple[float, int, _Event]] = []
+    for number, call in enumerate(history):
+        end = _Event(number, call, None) if call.end_s is not None else None
+        marks.append((call.begin_s, 0, _Event(number, call, end)))
+        if end is not None and call.end_s is not None:
+            marks.append((call.end_s, 1, end))
+    marks.sort(key=lambda mark: mark[:2])
+    head = last = _Event(-1, Call("", 0.0, None), None)
+    for _, _, event in marks:
+        last.next, event.previous = event, last
+        last = event
+    return head
+
+
+def _lift(begin: _Event) -> None:
+    """Take a call out of the list."""
+    for event in (begin, begin.match):
+        if event is not None:
+            event.previous.next = event.next
+            if event.next is not None:
+                event.next.previous = event.previous
+
+
+def _unlift(begin: _Event) -> None:
+    """Put it back: in the reverse order of `_lift`."""
+    for event in (begin.match, begin):
+        if event is not None:
+            event.previous.next = event
+            if event.next is not None:
+                event.next.previous = event

@@ -1,0 +1,28 @@
+"""`python -m tests.torture.few_ids ...`: the server, but that it gives the lowest ids first: they come back.
+
+What is left of the product's choice: an id is taken by an exclusive mkdir, or passed over if it has a folder.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import MutableSequence
+from typing import Any
+
+from services import ids, server
+
+COUNT = 64
+
+
+class _LowFirst(random.Random):
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        return super().randrange(min(start, COUNT))
+
+    def shuffle(self, x: MutableSequence[Any]) -> None:
+        """Of what is free beyond those, the lowest first."""
+
+
+if __name__ == "__main__":
+    vars(ids)["random"] = _LowFirst()
+    sys.exit(server.main(sys.argv[1:]))

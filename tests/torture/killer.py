@@ -1,0 +1,84 @@
+"""Kills processes of a system at random, and at moments when they have only half done something."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+
+from common import layout
+from tests.support.processes import wait_for
+from tests.support.system import System
+
+_VICTIMS = ("server", "gc", "recovery", "supervisord")
+_WEIGHTS = (12, 4, 2, 1)
+_NASTY_WITHIN_S = 0.3
+
+
+class Killer(threading.Thread):
+    """Until `stopping` is set. `kills`: how many, by victim and moment."""
+
+    def __init__(self, system: System, seed: int, stopping: threading.Event) -> None:
+        super().__init__(name="killer")
+        self._system = system
+        self._rng = random.Random(seed)
+        self._stopping = stopping
+        self.kills: Counter[str] = Counter()
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self._stopping.wait(self._rng.uniform(0.05, 1.2)):
+                self._kill_one(self._rng.choices(_VICTIMS, _WEIGHTS)[0])
+        except BaseException as err:  # noqa: BLE001 - told by who joins the thread
+            self.error = err
+
+    def _kill_one(self, victim: str) -> None:
+        if victim == "supervisord":
+            os.kill(self._system.popen.pid, signal.SIGKILL)
+            self._system.popen.wait(10)
+            self.kills[victim] += 1
+            self._system.start()
+            return
+        pid = self._system.pids().get(victim)
+        if pid is None:
+            return  # it is on its way back
+        moment = "at random"
+        if victim in ("server", "gc") and self._rng.random() < 0.6:
+            moment = "half-way"
+            if not self._wait_for_half(layout.GONE_NAME if victim == "gc" else ".tmp"):
+                moment = "at random"
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self.kills[f"{victim} {moment}"] += 1
+
+    def _wait_for_half(self, sign: str) -> bool:
+        """Watch for a temporary file, or for a folder on its way out; False where none is seen in time."""
+        root = self._system.data.root
+        deadline = time.monotonic() + _NASTY_WITHIN_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if sign == layout.GONE_NAME:
+                    if os.listdir(f"{root}/{sign}"):
+                        return True
+                    continue
+                for name in os.listdir(root):
+                    if name.isdigit() and any(file.endswith(sign) for file in os.listdir(f"{root}/{name}")):
+                        return True
+        return False
+
+
+def wait_until_it_serves(system: System) -> None:
+    """Return once a request is answered."""
+
+    def answers() -> bool:
+        try:
+            return system.ask("GET", "nothing-here")[0] == 404
+        except OSError:
+            return False
+
+    wait_for(answers, 60.0, "an answer after the last kill")
