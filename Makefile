@@ -54,11 +54,15 @@ mutations:
 	@./bootstrap.sh test
 	.venv/bin/python -m tests.mutations --seed $(SEED) --size $(or $(SIZE),0)
 
-.PHONY: power-cuts
+.PHONY: power-cuts torture
 
 power-cuts:
 	@./bootstrap.sh test
 	.venv/bin/python -m tests.cuts.campaign --seed $(SEED) --size $(or $(SIZE),3000)
+
+torture:
+	@./bootstrap.sh test
+	.venv/bin/python -m tests.torture.campaign --seed $(SEED) --seconds $(or $(SECONDS),120)
 
 clean:
 	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

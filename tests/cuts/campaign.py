@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
 import random
 import shutil
@@ -22,6 +23,8 @@ from tests.cuts.cuts import all_images, one_image
 from tests.cuts.disk import Disk, Image
 from tests.cuts.scenarios import SCENARIOS
 from tests.cuts.session import ANYTHING, DAMAGED, Expected, Recording, mark_of
+
+_SHARE_EXHAUSTED = 0.05  # of the moments at which few operations are on their way: all their disks
 
 
 @dataclass
@@ -62,6 +65,7 @@ def check(
     rotten = any(mark is not None and mark.value in (DAMAGED, ANYTHING) for mark in marks)
     outcome = Outcome(name, len(recording.ops))
     checker = Checker(folder, rng, rotten=rotten)
+    last: tuple[Image, Expected] | None = None
     for no, expected, model, image in _images(recording, rng, size):
         if not checker.is_new(image, expected):
             continue
@@ -72,7 +76,12 @@ def check(
         outcome.disks["second cut"] += checker.checked - before - 1
         outcome.wrong += [f"{name} seed {seed}, cut after {no}, {model}: {text}" for text in wrong]
         if len(outcome.wrong) >= stop_after:
-            break
+            return outcome
+        last = image, copy.deepcopy(expected)
+    if last is not None:
+        outcome.disks["served by a real server"] += 1
+        wrong = checker.check_by_server(*last)
+        outcome.wrong += [f"{name} seed {seed}, the last disk, served: {text}" for text in wrong]
     return outcome
 
 
@@ -92,7 +101,7 @@ def _images(
         owed += per_moment * rng.uniform(0.0, 2.0)
         if owed < 1.0:
             continue
-        few = all_images(disk) if owed > 8 else None
+        few = all_images(disk) if rng.random() < _SHARE_EXHAUSTED else None
         if few is not None:
             for image in few:
                 owed -= 1

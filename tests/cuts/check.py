@@ -6,18 +6,20 @@ import contextlib
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
+from urllib.parse import quote
 
 from common import checksum, directory, journal, lock, settle
 from common.layout import Layout
 from services.gc import Collector
 from tests.cuts.cuts import digest, one_image
 from tests.cuts.disk import Disk, Image
-from tests.cuts.recorder import ListLog, recording
+from tests.cuts.recorder import ListLog, Op, recording
 from tests.cuts.session import ANYTHING, DAMAGED, Expected, Value
+from tests.support.processes import Process, Server
 from tests.support.rules import broken_rules, layout_of
 
 Values = dict[str, Value]
@@ -51,10 +53,8 @@ class Checker:
         self.checked += 1
         possible = dict(expected.possible)
         root = self._build(image)
-        log = ListLog()
+        log = _Interrupted(self.rng.choice((0, 1, self.rng.randint(2, 60))), lambda: _gc_pass(root))
         with _booted(2), recording(log):
-            if self.rng.random() < 0.3:
-                _gc_pass(root)  # it is started first, and must wait
             values, wrong = self._recover(root)
         served_at = len(log.ops)
         wrong += _compare("after the cut", values, possible)
@@ -68,6 +68,20 @@ class Checker:
         if self.second_cuts and not wrong:
             wrong += self._cut_again(image, log, served_at, possible, exactly)
         return wrong
+
+    def check_by_server(self, image: Image, expected: Expected) -> list[str]:
+        """The same by a real server, which a gc has been started before."""
+        root = self._build(image)
+        directory.make_root(str(root))
+        width = str(layout_of(str(root)).id_bits)
+        gc = Process("gc", root, "--gc-interval", "0.01", "--id-bits", width)
+        server = Server(root, "--id-bits", width)
+        try:
+            values = {at: _served(server, at) for at in expected.possible}
+        finally:
+            server.end()
+            gc.end()
+        return _compare("as served", values, expected.possible)
 
     def _build(self, image: Image) -> Path:
         top = self.folder / "disk"
@@ -124,6 +138,25 @@ class Checker:
             self.checked += 1
             wrong += [f"cut again at {moment} of {len(log.ops)} ({served_at}): {text}" for text in more]
         return wrong
+
+
+class _Interrupted(ListLog):
+    """Does something in the middle: before entry number `at`, counted from 1; 0: never."""
+
+    def __init__(self, at: int, act: Callable[[], None]) -> None:
+        super().__init__()
+        self._at = at
+        self._act = act
+
+    def put(self, op: Op) -> None:
+        super().put(op)
+        if len(self.ops) == self._at:
+            self._act()
+
+
+def _served(server: Server, location: str) -> Value:
+    answer = server.ask("GET", f"/store/{quote(location)}")
+    return {404: None, 500: DAMAGED}.get(answer.status, answer.body)
 
 
 def write_image(image: Image, top: Path) -> None:

@@ -57,9 +57,12 @@ def one_image(disk: Disk, rng: random.Random) -> tuple[str, Image]:
         return kind, disk.image(lambda change: change.no <= until_no, contents)
     share = rng.choice((0.0, 0.05, 0.5, 0.5, 0.95, 1.0))
     kept = {change.no for change in changes if rng.random() < share}
-    if changes and rng.random() < 0.3:  # one alone against all the others
+    chance = rng.random()
+    if changes and chance < 0.3:  # one alone against all the others
         odd = rng.choice(changes).no
         kept = rng.choice(({odd}, {change.no for change in changes} - {odd}))
+    elif chance < 0.5:  # only of the last few any
+        kept = {change.no for n, change in enumerate(changes, 5) if n < len(changes) or rng.random() < 0.5}
     how = rng.choice((None, _missing, _whole, _sectors))
     return kind, disk.image(lambda change: change.no in kept, _contents(rng, how))
 

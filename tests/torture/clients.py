@@ -35,6 +35,7 @@ class Record:
         with self._lock:
             self.calls.setdefault(location, []).append(call)
             self.counts["unanswered" if call.end_s is None else call.kind] += 1
+            self.counts["answered"] += call.end_s is not None
 
     def complain(self, text: str) -> None:
         """Something that may never be."""

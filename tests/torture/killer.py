@@ -13,18 +13,21 @@ from collections import Counter
 from common import layout
 from tests.support.processes import wait_for
 from tests.support.system import System
+from tests.torture.clients import Record
 
 _VICTIMS = ("server", "gc", "recovery", "supervisord")
 _WEIGHTS = (12, 4, 2, 1)
 _NASTY_WITHIN_S = 0.3
+_WORKS_WITHIN_S = 10.0
 
 
 class Killer(threading.Thread):
     """Until `stopping` is set. `kills`: how many, by victim and moment."""
 
-    def __init__(self, system: System, seed: int, stopping: threading.Event) -> None:
+    def __init__(self, system: System, record: Record, seed: int, stopping: threading.Event) -> None:
         super().__init__(name="killer")
         self._system = system
+        self._record = record
         self._rng = random.Random(seed)
         self._stopping = stopping
         self.kills: Counter[str] = Counter()
@@ -32,10 +35,18 @@ class Killer(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._stopping.wait(self._rng.uniform(0.05, 1.2)):
+            while not self._stopping.wait(self._rng.uniform(0.05, 1.0)):
+                self._let_them_work(self._rng.randint(1, 60))
                 self._kill_one(self._rng.choices(_VICTIMS, _WEIGHTS)[0])
         except BaseException as err:  # noqa: BLE001 - told by who joins the thread
             self.error = err
+
+    def _let_them_work(self, answers: int) -> None:
+        """On a busy machine a server that is killed as soon as it is back would never do anything."""
+        until = self._record.counts["answered"] + answers
+        deadline = time.monotonic() + _WORKS_WITHIN_S
+        while self._record.counts["answered"] < until and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def _kill_one(self, victim: str) -> None:
         if victim == "supervisord":

@@ -22,7 +22,7 @@ def test_an_order_explains_what_clients_saw_while_processes_were_killed(
     print(f"SEED={SEED}")  # noqa: T201 - shown where it fails
     outcome = campaign.run(SEED, SECONDS, few_ids=few_ids, home=tmp_path)
     assert not outcome.wrong, "\n".join(outcome.wrong)
-    assert outcome.calls > 50
+    assert outcome.counts["answered"] > 0
     assert outcome.kills
 
 
