@@ -28,3 +28,37 @@ def test_what_a_document_points_to_is_there(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{path.name} points to {target}"
+
+
+def test_every_alert_has_a_section_that_says_what_to_do() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (ROOT / "conf" / "alerts.yml").read_text())
+    operating = (ROOT / "docs" / "operating.md").read_text()
+    sections = re.findall(r"^### (Blobkeep\w+)\n(.+)", operating, re.MULTILINE)
+    assert {name for name, _ in sections} == set(alerts)
+    assert all(len(text) > 20 for _, text in sections)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_sections_that_are_pointed_to_are_there(path: Path) -> None:
+    for target, section in re.findall(r"\]\(([^)#\s]*)#([^)]+)\)", path.read_text()):
+        if "://" in target:
+            continue
+        other = path.parent / target if target else path
+        headings = re.findall(r"^#+ (.+)$", other.read_text(), re.MULTILINE)
+        assert section in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+
+
+def test_the_commands_in_the_documents_are_commands() -> None:
+    known = {"ls", "show", "du", "check", "quarantine", "export", "import", "bench"}
+    for path in DOCS:
+        used = set(re.findall(r"(?:`|^    |&& )tools ([a-z]+)", path.read_text(), re.MULTILINE))
+        assert used <= known, path.name
+    assert "python -m services.tools" in (ROOT / "docs" / "operating.md").read_text()
+
+
+def test_options_named_in_the_documents_are_options() -> None:
+    spellings = {spelling for option in OPTIONS.values() for spelling in option.spellings}
+    for name in ("operating.md", "troubleshooting.md"):
+        text = (ROOT / "docs" / name).read_text()
+        for found in re.findall(r"`([a-z_]+) = [^`]+`", text):
+            assert found in spellings, f"{name}: {found}"
