@@ -24,6 +24,7 @@ from services.request_log import RequestLog
 from services.secret_hash import hash_password, hash_token
 from tests.conftest import StartServer
 from tests.support.processes import Answer, Server, wait_for
+from tests.support.raw import connected
 
 HTTP = ["blobkeep", "tornado"]
 TOKENS = {name: f"token-of-{name}" for name in ("reader", "writer", "appender", "team")}
@@ -142,6 +143,22 @@ def test_roles_do_what_they_may_and_nothing_else(guarded: Server) -> None:
         assert_refused(ask("GET", path, headers=team), 403)
     assert_refused(ask("DELETE", "/store/a", headers=team), 403)
     assert ask("GET", "/store/a", headers=writer).body == b"3"
+
+
+def test_each_request_of_a_connection_is_asked_anew(start_server: StartServer, clients: Path) -> None:
+    guarded = start_server("--auth-file", str(clients), "--http", "blobkeep")
+    assert guarded.ask("POST", "/store/hot", b"hot", bearer("writer")).status == 201
+    with connected(guarded.port) as client:
+        for name, status in [("reader", 200)] * 3 + [
+            (None, 401),
+            ("reader", 200),
+            ("team", 403),
+            ("ann", 200),
+        ]:
+            who = basic("ann", PASSWORD) if name == "ann" else bearer(name) if name else {}
+            for method in ("GET", "HEAD"):
+                assert client.ask(method, "/store/hot", who).status == status, name
+            assert client.ask("GET", "/healthz").status == 200
 
 
 def test_users_come_with_basic_and_tokens_do_too(guarded: Server) -> None:
