@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -91,6 +91,7 @@ class Access:
     """
 
     def __init__(self, clients: Sequence[Client] | None = None) -> None:
+        self.on_replaced: list[Callable[[], None]] = []  # to end what was allowed once and goes on for ever
         self._thread = ThreadPoolExecutor(1, "passwords")  # one: guesses must not take all cores
         self.replace(clients)
 
@@ -102,6 +103,8 @@ class Access:
         self._right: dict[bytes, Client] = {}
         self._wrong: dict[bytes, None] = {}
         self._checking: dict[bytes, asyncio.Future[bool]] = {}
+        for tell in self.on_replaced:
+            tell()
 
     def permits(self, method: str, location: str, authorization: str | None) -> bool:
         """Whether a request for the blob at `location` may be answered at once. Cheap and synchronous.

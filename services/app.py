@@ -26,6 +26,8 @@ def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> 
     `monitor` counts the requests and answers for the server itself. Handlers find store, configuration and
     access in their `initialize`.
     """
+    live = Live(monitor)
+    access.on_replaced.append(live.close)  # who may still listen comes back
     shared: dict[str, Any] = {"store": store, "config": config, "access": access}
     return Application(
         [
@@ -45,7 +47,7 @@ def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> 
         default_handler_class=UnknownHandler,
         default_handler_args=shared,
         monitor=monitor,
-        live=Live(monitor),
+        live=live,
         log_function=monitor.requests.handled,
         cross_origin_protection=True,  # no page of another site, or stored here, makes a browser write
     )

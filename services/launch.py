@@ -169,8 +169,9 @@ def _welcome_lines(options: config.Config) -> Iterator[str]:
     store = f"{'https' if options.tls_cert else 'http'}://{reached}:{port}/store"
     yield f"Blobkeep listens on {options.listen} and keeps its blobs in {os.path.abspath(options.dir)}."
     yield "supervisord runs server, gc and recovery here, until Ctrl-C. In another terminal:"
-    yield f"  curl --request POST {store}/foo --data 11111111111111111"
-    yield f"  curl {store}/foo"
+    who = " --user NAME" if options.auth_file else ""  # curl asks for the password: a token, or what it is
+    yield f"  curl{who} --request POST {store}/foo --data 11111111111111111"
+    yield f"  curl{who} {store}/foo"
     yield f"  {os.path.relpath(sys.prefix)}/bin/supervisorctl status"
 
 

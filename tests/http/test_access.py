@@ -225,6 +225,21 @@ def test_sighup_takes_new_clients_and_keeps_the_old_where_the_file_is_wrong(
     assert status("reader") == 200
 
 
+def test_one_who_listens_for_ever_is_asked_again_when_the_rules_change(
+    start_server: StartServer, clients: Path
+) -> None:
+    server = start_server("--auth-file", str(clients))
+    with connected(server.port) as listening:
+        head = f"GET /events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKENS['reader']}\r\n\r\n"
+        listening.send(head.encode())
+        assert listening.sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+        write_clients(clients, "writer")
+        server.popen.send_signal(signal.SIGHUP)
+        while listening.sock.recv(65536):
+            pass  # to the end of the stream
+    assert server.ask("GET", "/events", headers=bearer("reader")).status == 401
+
+
 def test_a_file_that_others_may_read_stops_the_start_with_a_sentence(
     start_server: StartServer, clients: Path
 ) -> None:
