@@ -69,16 +69,23 @@ class BlobWriting(LocationHandler):
     async def _store_it(self) -> None:
         upload = self._upload
         assert upload is not None
-        if self._sha256 is not None and await upload.sha256() != self._sha256:
-            err = BadRequest("The body is not what its digest says, and was not stored: send it again.")
-            await upload.abort(str(err))
-            raise err
+        if self._sha256 is not None:
+            await self._verify(upload, self._sha256)
         blob, was_there = await upload.commit()
         self.set_status(200 if was_there and self.request.method == "PUT" else 201)
         self.set_header("ETag", http_rules.etag(blob.sha256))
         if self.get_status() == 201:
             self.set_header("Location", "/store/" + http_rules.quote_location(self.location))
         self.set_header("Content-Length", "0")
+
+    async def _verify(self, upload: Upload, sha256: bytes) -> None:
+        """Abort the upload, and raise why, unless its bytes are those that the client announced."""
+        try:
+            if await upload.sha256() != sha256:
+                raise BadRequest("The body is not what its digest says, and was not stored: send it again.")
+        except BaseException as err:
+            await upload.abort(str(err))
+            raise
 
     async def delete(self) -> None:
         """200, empty body."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,13 +15,13 @@ from tornado.web import Application
 
 from common import settle
 from common.config import Config
-from common.errors import Damaged, SyncFailed
+from common.errors import Damaged, NoSpace, SyncFailed
 from common.layout import Layout
 from services.access import Access
 from services.app import make_app
 from services.monitor import Monitor, recovered
 from services.request_log import RequestLog
-from tests.support.memory_store import MemoryReading, MemoryStore
+from tests.support.memory_store import MemoryReading, MemoryStore, MemoryUpload
 
 
 @pytest.fixture
@@ -133,3 +134,18 @@ async def test_damage_found_while_a_blob_is_sent_cuts_the_answer_short(
     monkeypatch.setattr(MemoryReading, "chunks", rotten)
     with pytest.raises(HTTPStreamClosedError):
         await ask("GET", "/store/a")
+
+
+@pytest.mark.gen_test
+async def test_an_upload_whose_digest_cannot_be_made_is_ended(
+    ask: Client, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nobody ended would hold its place among max_uploads for ever."""
+
+    async def fails(upload: MemoryUpload) -> bytes:
+        raise NoSpace("The disk became full.")
+
+    monkeypatch.setattr(MemoryUpload, "sha256", fails)
+    digest = {"Repr-Digest": f"sha-256=:{base64.b64encode(bytes(32)).decode()}:"}
+    assert (await ask("POST", "/store/a", b"a", **digest)).code == 507
+    assert store.aborted == ["The disk became full."]

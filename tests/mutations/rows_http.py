@@ -1,0 +1,125 @@
+"""Breaks of the HTTP contract: conditions, ranges, uploads, listings, and the description of it all."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+_READING = ("tests/http/test_reading.py::test_read",)
+_WRITING = ("tests/http/test_writing.py::test_write",)
+_ABORTS = ("tests/http/test_aborts.py",)
+_LISTINGS = ("tests/http/test_listings.py",)
+
+ROWS = [
+    Mutation(
+        "range-served-though-if-range-fails",
+        "services/http_reads.py",
+        "if condition is not None and not if_range_holds(",
+        "if condition is not None and False and not if_range_holds(",
+        _READING,
+    ),
+    Mutation(
+        "range-of-a-head",
+        "services/http_reads.py",
+        'if asked is None or method != "GET":',
+        "if asked is None:",
+        _READING,
+    ),
+    Mutation(
+        "stored-page-not-sandboxed",
+        "services/http_headers.py",
+        '        ("Content-Security-Policy", STORED_CSP),\n',
+        "",
+        _READING,
+    ),
+    Mutation(
+        "rot-found-after-the-first-byte-ends-in-order",
+        "services/blob_reading.py",
+        "self.request.connection.stream.close()",
+        "self.request.connection.stream.closed()",
+        ("tests/http/test_damage.py",),
+    ),
+    Mutation(
+        "write-conditions-ignored",
+        "services/http_writes.py",
+        "if evaluate(headers, tag, modified, method) is PRECONDITION_FAILED:",
+        "if False:",
+        _WRITING,
+    ),
+    Mutation(
+        "post-updates",
+        "services/http_writes.py",
+        'if method == "POST" and blob is not None:',
+        "if False:",
+        _WRITING,
+    ),
+    Mutation(
+        "digest-not-compared",
+        "services/blob_writing.py",
+        "if await upload.sha256() != sha256:",
+        "if await upload.sha256() is None:",
+        _WRITING,
+    ),
+    Mutation(
+        "part-stored-as-the-whole",
+        "services/blob_writing.py",
+        "        http_rules.refuse_partial(headers)\n",
+        "",
+        _WRITING,
+    ),
+    Mutation(
+        "expect-compared-letter-by-letter",
+        "services/base_handler.py",
+        'self.request.headers["Expect"] = "100-continue" if waits else ""',
+        "pass",
+        ("tests/http/test_writing.py::test_continue_is_said_in_any_letter_case",),
+    ),
+    Mutation(
+        "cut-upload-stays",
+        "services/blob_writing.py",
+        'asyncio.ensure_future(self._upload.abort("connection lost"))',
+        "None",
+        _ABORTS,
+    ),
+    Mutation(
+        "error-in-a-body-told-at-its-end",
+        "services/blob_writing.py",
+        "                self.send_error(500, exc_info=sys.exc_info())\n",
+        "                pass\n",
+        ("tests/http/test_limits.py",),
+    ),
+    Mutation(
+        "room-looked-at-only-at-the-start",
+        "services/local_upload.py",
+        "                self._owner.space.check(len(self._buffer))\n",
+        "",
+        ("tests/http/test_limits.py",),
+    ),
+    Mutation(
+        "names-not-escaped-in-pages",
+        "services/listing_html.py",
+        "{escape(link.name)}",
+        "{link.name}",
+        ("tests/http/test_listings.py::test_no_name_escapes_from_a_page",),
+    ),
+    Mutation(
+        "links-from-the-root",
+        "services/listings.py",
+        "quote_location(location[base:])",
+        "quote_location(location)",
+        _LISTINGS,
+    ),
+    Mutation(
+        "pages-by-id-unsorted-across-folders",
+        "common/directory.py",
+        "    for row in sorted(rows):\n        if (row + 1)",
+        "    for row in sorted(rows, reverse=True):\n        if (row + 1)",
+        ("tests/http/test_blobs_by_id.py",),
+    ),
+    Mutation(
+        "description-lies",
+        "services/openapi.py",
+        '            {"201": created, "409": error("It is there already."), **refused},',
+        '            {"201": created, **refused},',
+        ("tests/http/test_openapi.py",),
+    ),
+]
