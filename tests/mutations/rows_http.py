@@ -92,7 +92,7 @@ ROWS = [
         "services/local_upload.py",
         "                self._owner.space.check(len(self._buffer))\n",
         "",
-        ("tests/http/test_limits.py",),
+        ("tests/store/test_room.py",),
     ),
     Mutation(
         "names-not-escaped-in-pages",
