@@ -1,103 +1,105 @@
-"""What is measured: each case a function of a running peer that returns one figure, and what it means."""
+"""Rates of small requests: each case a function of a running peer, measured with wrk."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 
 from bench import load
+from bench.measure import Case, Values
 from bench.peers import Running
 
 KIB = 1 << 10
 MIB = 1 << 20
+_FILLERS = 8
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One measured value. `rate`: requests a second; `cpu_us`: the server's CPU a request; times in µs."""
-
-    rate: float
-    cpu_us: float
-    p50_us: int
-    p99_us: int
-    errors: int
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row of the table. `prepare` is not measured."""
-
-    name: str
-    prepare: Callable[[Running], None]
-    run: Callable[[Running, float], load.Result]
-
-    def measure(self, peer: Running, seconds: float) -> Figure:
-        """Prepare, run, and read the server's CPU time before and after."""
-        self.prepare(peer)
-        before = peer.cpu_seconds()
-        result = self.run(peer, seconds)
-        cpu_us = (peer.cpu_seconds() - before) / max(1, result.requests) * 1e6
-        return Figure(result.rate, cpu_us, result.p50_us, result.p99_us, result.errors)
+def _measured(peer: Running, run: Callable[[], load.Result]) -> Values:
+    before = peer.cpu_seconds()
+    result = run()
+    return {
+        "per_s": result.rate,
+        "cpu_us": (peer.cpu_seconds() - before) / max(1, result.requests) * 1e6,
+        "p50_us": result.p50_us,
+        "p99_us": result.p99_us,
+        "errors": result.errors,
+    }
 
 
-def _nothing(peer: Running) -> None:
-    del peer
+def fill(peer: Running, prefix: str, count: int, size: int) -> None:
+    """Create `count` blobs of `size` bytes, unless they are there."""
+    body = b"x" * size
 
+    def work(first: int) -> None:
+        with peer.client() as ask:
+            for number in range(first, count, _FILLERS):
+                status = ask(peer.create, f"{prefix}{number}", body)
+                if status not in (200, 201, 204, 409):
+                    raise RuntimeError(f"{peer.name}: {peer.create} answered {status}")
 
-def _blobs(prefix: str, count: int, size: int) -> Callable[[Running], None]:
-    def prepare(peer: Running) -> None:
-        body = b"x" * size
-        for number in range(count):
-            status = peer.request(peer.create, f"{prefix}{number}", body)
-            if status not in (200, 201, 204, 409):
-                raise RuntimeError(f"{peer.name}: {peer.create} answered {status}")
-
-    return prepare
+    with ThreadPoolExecutor(_FILLERS) as threads:
+        list(threads.map(work, range(_FILLERS)))
 
 
 def _get(size: int, count: int, connections: int) -> Case:
-    name = f"GET {_size(size)}, {connections} connections"
-    prefix = f"get-{size}-"
-    return Case(
-        name,
-        _blobs(prefix, count, size),
-        lambda peer, seconds: load.read(peer.url, peer.prefix + prefix, count, connections, seconds),
-    )
+    def run(peer: Running, seconds: float) -> Values:
+        prefix = f"get-{size}-"
+        fill(peer, prefix, count, size)
+        return _measured(peer, lambda: load.read(peer, peer.prefix + prefix, count, connections, seconds))
+
+    return Case(f"GET {_size(size)}, {_clients(connections)}", "per_s", run)
 
 
 def _create(size: int, connections: int) -> Case:
-    def run(peer: Running, seconds: float) -> load.Result:
+    def run(peer: Running, seconds: float) -> Values:
         prefix = f"{peer.prefix}new-{size}-{connections}-{time.monotonic_ns()}-"
-        return load.write(peer.url, peer.create, prefix, size, connections, seconds)
+        return _measured(peer, lambda: load.write(peer, peer.create, prefix, size, connections, seconds))
 
-    return Case(f"create {_size(size)}, {connections} connections", _nothing, run)
+    return Case(f"create {_size(size)}, {_clients(connections)}", "per_s", run)
 
 
 def _replace(size: int, connections: int) -> Case:
-    count = 200
-    return Case(
-        f"replace {_size(size)}, {connections} connections",
-        _blobs("old-", count, size),
-        lambda peer, seconds: load.write(
-            peer.url, peer.replace, peer.prefix + "old-", size, connections, seconds, count=count
-        ),
-    )
+    def run(peer: Running, seconds: float) -> Values:
+        fill(peer, "old-", 200, size)
+        prefix = peer.prefix + "old-"
+        return _measured(
+            peer,
+            lambda: load.write(peer, peer.replace, prefix, size, connections, seconds, count=200),
+        )
+
+    return Case(f"replace {_size(size)}, {_clients(connections)}", "per_s", run)
+
+
+def _delete(connections: int) -> Case:
+    """As many as there are: a fixed number of blobs, not a time, or most requests would find nothing."""
+
+    def run(peer: Running, seconds: float) -> Values:
+        count = round((300 if peer.is_slow else 3000) * seconds)
+        prefix = f"del-{time.monotonic_ns()}-"
+        fill(peer, prefix, count, KIB)
+        return _measured(peer, lambda: load.delete(peer, peer.prefix + prefix, count, connections))
+
+    return Case(f"delete, {_clients(connections)}", "per_s", run)
 
 
 def _mixed(size: int, connections: int) -> Case:
-    count = 200
-    return Case(
-        f"90 % GET, 10 % replace, {_size(size)}, {connections} connections",
-        _blobs("mix-", count, size),
-        lambda peer, seconds: load.mixed(
-            peer.url, peer.replace, peer.prefix + "mix-", size, count, connections, seconds
-        ),
-    )
+    def run(peer: Running, seconds: float) -> Values:
+        fill(peer, "mix-", 200, size)
+        prefix = peer.prefix + "mix-"
+        return _measured(
+            peer, lambda: load.mixed(peer, peer.replace, prefix, size, 200, connections, seconds)
+        )
+
+    return Case(f"90 % GET, 10 % replace, {_size(size)}, {_clients(connections)}", "per_s", run)
 
 
 def _size(size: int) -> str:
     return f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
+
+
+def _clients(connections: int) -> str:
+    return "1 connection" if connections == 1 else f"{connections} connections"
 
 
 CASES = [
@@ -112,5 +114,6 @@ CASES = [
     _create(4 * KIB, 16),
     _create(MIB, 16),
     _replace(KIB, 16),
+    _delete(16),
     _mixed(KIB, 16),
 ]

@@ -1,30 +1,35 @@
-"""The load: wrk, pinned to the second core, with one script for reads and one for writes."""
+"""The load: wrk with small scripts; for what must end after a number of requests, clients of our own."""
 
 from __future__ import annotations
 
 import re
+import selectors
+import socket
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-LOAD_CORE = "1"
+if TYPE_CHECKING:
+    from bench.peers import Running
 
 # Reads walk through the blobs; every connection of wrk's one thread shares the counter.
 _READ = """
 local n = 0
 request = function()
   n = n + 1
-  return wrk.format("GET", "{prefix}" .. (n % {count}))
+  return wrk.format("GET", "{prefix}" .. (n % {count}), {headers})
 end
 """
-# Writes: a name is never used twice ({unique}), or the same few are replaced or deleted again and again.
+# Writes: a name is never used twice ({unique}), or the same few are replaced again and again.
 _WRITE = """
 local n = 0
 local body = string.rep("x", {size})
 request = function()
   n = n + 1
-  return wrk.format("{method}", "{prefix}" .. ({unique} and n or n % {count}), nil, body)
+  return wrk.format("{method}", "{prefix}" .. ({unique} and n or n % {count}), {headers}, body)
 end
 """
 # Nine reads, then a replacement.
@@ -33,7 +38,9 @@ local n = 0
 local body = string.rep("x", {size})
 request = function()
   n = n + 1
-  if n % 10 == 0 then return wrk.format("{method}", "{prefix}" .. (n % {count}), nil, body) end
+  if n % 10 == 0 then
+    return wrk.format("{method}", "{prefix}" .. (n % {count}), {headers}, body)
+  end
   return wrk.format("GET", "{prefix}" .. (n % {count}))
 end
 """
@@ -48,52 +55,90 @@ end
 
 @dataclass(frozen=True)
 class Result:
-    """What one run of wrk measured. Rates a second, times in microseconds."""
+    """What one run measured. Rates a second, times in microseconds."""
 
     requests: int
     rate: float
     errors: int
-    p50_us: int
-    p99_us: int
+    p50_us: float
+    p99_us: float
 
 
-def read(url: str, prefix: str, count: int, connections: int, seconds: float) -> Result:
+def read(peer: Running, prefix: str, count: int, connections: int, seconds: float) -> Result:
     """GET of `count` blobs under `prefix`, by number."""
-    return _wrk(_READ.format(prefix=prefix, count=count), url, connections, seconds)
+    return _wrk(_READ.format(prefix=prefix, count=count, headers="nil"), peer.url, connections, seconds)
 
 
 def write(
-    url: str, method: str, prefix: str, size: int, connections: int, seconds: float, *, count: int = 0
+    peer: Running, method: str, prefix: str, size: int, connections: int, seconds: float, *, count: int = 0
 ) -> Result:
-    """POST, PUT or DELETE with bodies of `size` bytes: new names each time, or `count` names in turn."""
-    unique = "false" if count else "true"
-    script = _WRITE.format(method=method, prefix=prefix, size=size, count=count or 1, unique=unique)
-    return _wrk(script, url, connections, seconds)
+    """POST or PUT with bodies of `size` bytes: new names each time, or `count` names in turn."""
+    script = _WRITE.format(
+        method=method,
+        prefix=prefix,
+        size=size,
+        count=count or 1,
+        unique="false" if count else "true",
+        headers=peer.lua_headers,
+    )
+    return _wrk(script, peer.url, connections, seconds)
 
 
 def mixed(
-    url: str, method: str, prefix: str, size: int, count: int, connections: int, seconds: float
+    peer: Running, method: str, prefix: str, size: int, count: int, connections: int, seconds: float
 ) -> Result:
     """Nine GETs to one replacement."""
-    return _wrk(
-        _MIXED.format(method=method, prefix=prefix, size=size, count=count), url, connections, seconds
-    )
+    script = _MIXED.format(method=method, prefix=prefix, size=size, count=count, headers=peer.lua_headers)
+    return _wrk(script, peer.url, connections, seconds)
+
+
+def delete(peer: Running, prefix: str, count: int, connections: int) -> Result:
+    """DELETE each of `count` blobs under `prefix` once: wrk knows only times, not numbers of requests."""
+    names = iter(range(count))
+    began: dict[socket.socket, float] = {}
+    times_us: list[float] = []
+    errors = 0
+    head = "".join(f"{name}: {value}\r\n" for name, value in peer.headers().items())
+    with selectors.DefaultSelector() as ready:
+
+        def ask_next(sock: socket.socket) -> None:
+            number = next(names, None)
+            if number is None:
+                ready.unregister(sock)
+                sock.close()
+                return
+            began[sock] = time.perf_counter()
+            sock.sendall(f"DELETE {prefix}{number} HTTP/1.1\r\nHost: a\r\n{head}\r\n".encode())
+
+        since = time.perf_counter()
+        for _ in range(connections):
+            sock = socket.create_connection(("127.0.0.1", peer.port))
+            ready.register(sock, selectors.EVENT_READ)
+            ask_next(sock)
+        while ready.get_map():
+            for key, _ in ready.select():
+                sock = key.fileobj  # type: ignore[assignment]
+                answer = sock.recv(65536)  # its head is small, a body of it too
+                times_us.append((time.perf_counter() - began[sock]) * 1e6)
+                errors += answer[9:12] not in (b"200", b"204")
+                if not answer or b"onnection: close" in answer:
+                    ready.unregister(sock)
+                    sock.close()
+                    sock = socket.create_connection(("127.0.0.1", peer.port))
+                    ready.register(sock, selectors.EVENT_READ)
+                ask_next(sock)
+    seconds = time.perf_counter() - since
+    times_us.sort()
+    p50, p99 = times_us[len(times_us) // 2], times_us[len(times_us) * 99 // 100]
+    return Result(len(times_us), len(times_us) / seconds, errors, p50, p99)
 
 
 def _wrk(script: str, url: str, connections: int, seconds: float) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "load.lua")
         path.write_text(script + _REPORT)
-        command = [
-            "taskset",
-            "-c",
-            LOAD_CORE,
-            "wrk",
-            "-t1",
-            f"-c{connections}",
-            f"-d{max(1, round(seconds))}s",
-        ]
-        done = subprocess.run([*command, "-s", path, url], capture_output=True, text=True, check=True)
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(path), url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = re.search(r"^RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)$", done.stdout, re.MULTILINE)
     if found is None:
         raise RuntimeError(f"wrk said:\n{done.stdout}{done.stderr}")

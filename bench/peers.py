@@ -12,26 +12,53 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-SERVER_CORE = "0"
+from bench import swift
+
+SERVER_CORE = 0
+LOAD_CORE = 1
 _START_S = 30.0
 ROOT = Path(__file__).resolve().parent.parent
+
+Ask = Callable[..., int]
+"""(method, blob's name, body) -> status, on one connection that is kept."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a peer is spoken to. `prefix`: what comes before a blob's name; `lua_headers`: a Lua expression."""
+
+    prefix: str = "/"
+    create: str = "PUT"
+    replace: str = "PUT"
+    lua_headers: str = "nil"
+    is_slow: bool = False
+    is_ours: bool = False
+
+
+KINDS = {
+    "blobkeep": Kind("/store/", "POST", is_ours=True),
+    "blobkeep, stock Tornado": Kind("/store/", "POST", is_ours=True),
+    "nginx": Kind(),
+    "go server": Kind("/store/", "POST"),
+    "swift": Kind(swift.PREFIX, lua_headers=swift.LUA_HEADERS, is_slow=True),
+    "wsgidav": Kind(is_slow=True),
+    "copyparty": Kind("/", is_slow=True),
+}
 
 
 @dataclass
 class Running:
-    """A started peer. `prefix`: what comes before a blob's name; `create`, `replace`: its methods."""
+    """A started peer."""
 
     name: str
+    kind: Kind
     port: int
-    prefix: str
-    create: str
-    replace: str
     process: psutil.Process
     folder: Path
 
@@ -40,10 +67,39 @@ class Running:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def prefix(self) -> str:
+        """What comes before a blob's name."""
+        return self.kind.prefix
+
+    @property
+    def create(self) -> str:
+        """The method that creates."""
+        return self.kind.create
+
+    @property
+    def replace(self) -> str:
+        """The method that replaces."""
+        return self.kind.replace
+
+    @property
+    def lua_headers(self) -> str:
+        """The fields of a write, for wrk."""
+        return self.kind.lua_headers
+
+    @property
+    def is_slow(self) -> bool:
+        """True where a tenth of the requests has to do."""
+        return self.kind.is_slow
+
+    def processes(self) -> list[psutil.Process]:
+        """The server, and those that it started."""
+        return [self.process, *self.process.children(recursive=True)]
+
     def cpu_seconds(self) -> float:
         """CPU time so far, of its processes together."""
         total = 0.0
-        for process in [self.process, *self.process.children(recursive=True)]:
+        for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
                 total += times.user + times.system
@@ -51,38 +107,58 @@ class Running:
 
     def rss_bytes(self) -> int:
         """Resident memory, of its processes together."""
-        return sum(p.memory_info().rss for p in [self.process, *self.process.children(recursive=True)])
+        total = 0
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
+        return total
 
-    def request(self, method: str, name: str, body: bytes = b"") -> int:
-        """One request; its status."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, self.prefix + name, body if method != "GET" else None)
+    def headers(self) -> dict[str, str]:
+        """The fields of a write."""
+        return swift.headers() if self.name == "swift" else {}
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A new connection to it."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[Ask]:
+        """A client with one connection."""
+        connection = self.connect()
+
+        def ask(method: str, name: str, body: bytes = b"") -> int:
+            headers = {} if method in ("GET", "HEAD") else self.headers()
+            connection.request(method, self.prefix + name, body or None, headers)
             answer = connection.getresponse()
             answer.read()
             return answer.status
+
+        try:
+            yield ask
         finally:
             connection.close()
 
 
 def available(go_binary: str | None) -> list[str]:
     """The names of the peers that can be started here."""
-    names = ["blobkeep", "blobkeep on stock Tornado"]
-    if _nginx():
-        names.append("nginx")
-    if shutil.which("wsgidav", path=_path()):
-        names.append("wsgidav")
-    if go_binary:
-        names.append("go server")
-    return names
+    there = {
+        "blobkeep": True,
+        "blobkeep, stock Tornado": True,
+        "nginx": bool(_program("nginx")),
+        "go server": bool(go_binary),
+        "swift": swift.installed() is not None,
+        "wsgidav": bool(_program("wsgidav")),
+        "copyparty": bool(_program("copyparty")),
+    }
+    return [name for name in KINDS if there[name]]
 
 
 def _path() -> str:
     return f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
-def _nginx() -> str | None:
-    return shutil.which("nginx", path=_path())
+def _program(name: str) -> str | None:
+    return shutil.which(name, path=_path())
 
 
 def free_port() -> int:
@@ -95,22 +171,30 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def started(
-    name: str, base: Path, go_binary: str | None = None, folder: Path | None = None
+    name: str,
+    base: Path,
+    go_binary: str | None = None,
+    folder: Path | None = None,
+    flags: tuple[str, ...] = (),
 ) -> Iterator[Running]:
-    """Start peer `name` on a new folder below `base`, or on `folder`; stop it after."""
-    own = folder is None
+    """Start peer `name` on a new folder below `base`, or on `folder`; stop it after.
+
+    The folder stays, until the whole benchmark is over: after many removals ext4 creates files ten times
+    slower, for a minute.
+    """
     folder = folder or Path(tempfile.mkdtemp(dir=base))
     port = free_port()
-    command, prefix, create, replace = _command(name, port, folder, go_binary)
-    log = (folder.parent / f"{folder.name}.log").open("wb")
+    command = [*_command(name, port, folder, go_binary), *flags]
+    log = (folder.parent / f"{folder.name}.log").open("ab")
     child = subprocess.Popen(
-        ["taskset", "-c", SERVER_CORE, *command],
+        command,
         stdout=log,
         stderr=log,
         cwd=ROOT,
-        env={**os.environ, "PATH": _path()},
+        env={**os.environ, "PATH": _path(), "BLOBKEEP_CONFIG": os.devnull},
+        preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
     )
-    running = Running(name, port, prefix, create, replace, psutil.Process(child.pid), folder)
+    running = Running(name, KINDS[name], port, psutil.Process(child.pid), folder)
     try:
         _wait(running, child)
         yield running
@@ -122,46 +206,37 @@ def started(
             child.kill()
             child.wait()
         log.close()
-        if own:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait(running: Running, child: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and child.poll() is None:
-        with contextlib.suppress(OSError):
-            running.request("GET", "absent")
-            return
-        time.sleep(0.02)
+        with contextlib.suppress(OSError, http.client.HTTPException), running.client() as ask:
+            if ask("GET", "absent") != 503:  # 503: Blobkeep is recovering
+                return
+        time.sleep(0.002)
     raise RuntimeError(f"{running.name} did not start: see {running.folder}.log")
 
 
-def _command(name: str, port: int, folder: Path, go_binary: str | None) -> tuple[list[str], str, str, str]:
-    """(command, prefix of a blob's path, method that creates, method that replaces)"""
+def _command(name: str, port: int, folder: Path, go_binary: str | None) -> list[str]:
+    address = f"127.0.0.1:{port}"
     if name.startswith("blobkeep"):
-        http = "tornado" if "stock" in name else "blobkeep"
-        command = [sys.executable, "-m", "services.server", "--dir", str(folder), "-s", f"127.0.0.1:{port}"]
-        return [*command, "--http", http], "/store/", "POST", "PUT"
+        http_by = "tornado" if "stock" in name else "blobkeep"
+        server = [sys.executable, "-m", "services.server", "--dir", str(folder), "-s", address]
+        return [*server, "--http", http_by]
     if name == "nginx":
-        return (
-            [_nginx() or "nginx", "-c", str(_nginx_conf(port, folder)), "-p", str(folder)],
-            "/",
-            "PUT",
-            "PUT",
-        )
+        return [_program(name) or name, "-c", str(_nginx_conf(port, folder)), "-p", str(folder)]
     if name == "wsgidav":
-        wsgidav = shutil.which("wsgidav", path=_path()) or "wsgidav"
-        command = [
-            wsgidav,
-            "--host=127.0.0.1",
-            f"--port={port}",
-            f"--root={folder}",
-            "--auth=anonymous",
-            "-q",
-        ]
-        return command, "/", "PUT", "PUT"
+        found = _program(name) or name
+        at = ["--host=127.0.0.1", f"--port={port}", f"--root={folder}"]
+        return [found, *at, "--auth=anonymous", "-q"]
+    if name == "copyparty":
+        found = _program(name) or name
+        return [found, "-i", "127.0.0.1", "-p", str(port), "-v", f"{folder}::A", "--daw", "-q", "-j", "1"]
+    if name == "swift":
+        return swift.command(port, folder)
     if name == "go server" and go_binary:
-        return [go_binary, "--dir", str(folder), "-s", f"127.0.0.1:{port}"], "/store/", "POST", "PUT"
+        return [go_binary, "--dir", str(folder), "-s", address]
     raise ValueError(name)
 
 

@@ -34,8 +34,8 @@ ROUND_PAUSE_S = 24 * 3600.0
 # How long one pass re-reads at the most, so that a server's death is noticed soon.
 PASS_S = 5.0
 # A small blob costs 60 µs whatever its size. Each counts as so many bytes, which keeps a round over small
-# ones at 0.3 % of a core (50 a second at the default rate: 60,000 in 20 minutes).
-BLOB_COUNTS_AS_BYTES = 400 << 10
+# ones at 0.3 % of a core (30 a second at the default rate: 60,000 in half an hour).
+BLOB_COUNTS_AS_BYTES = 640 << 10
 # Waiting for less than this is put off: each wait costs as much as a blob.
 WAIT_FROM_S = 0.25
 # How often a round says how far it is: it takes hours.

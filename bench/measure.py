@@ -1,0 +1,43 @@
+"""What a measurement is, and how a case is named and chosen. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Values = dict[str, float]
+"""By name with its unit: per_s, cpu_us, p50_us, p99_us, errors, mib_per_s, cpu_us_per_mib, grown_mib,
+seconds, cpu_s, percent."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of a table. `headline`: which of its values the row is about.
+
+    `run` gets what the case runs on, a started peer or a folder for those that start processes themselves,
+    and for how many seconds.
+    """
+
+    name: str
+    headline: str
+    run: Callable[[Any, float], Values]
+    once: bool = False  # a round more would tell nothing new, and takes long
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one run of one case on one peer measured."""
+
+    case: str
+    peer: str
+    values: Values
+
+
+def median(figures: list[Figure], case: str, peer: str, name: str) -> float | None:
+    """The median of one value over the rounds; None where it was not measured."""
+    found = sorted(f.values[name] for f in figures if (f.case, f.peer) == (case, peer) and name in f.values)
+    if not found:
+        return None
+    middle = len(found) // 2
+    return found[middle] if len(found) % 2 else (found[middle - 1] + found[middle]) / 2
