@@ -1,7 +1,7 @@
 # Blobkeep: `make run` starts it, `make test` tests it. Nothing needs to be installed before but Python 3.11, git and make.
 # Options of the server may be given to make: make run BLOBKEEP_LISTEN=127.0.0.1:8080 BLOBKEEP_DIR=/srv/blobs
 .DEFAULT_GOAL := help
-.PHONY: help run test slow check format clean
+.PHONY: help run test slow bench bench-swift check format clean
 
 PYTHON ?=
 # Most tests wait for a disk or a process: more at once than there are cores.
@@ -12,6 +12,7 @@ help:
 	@echo 'make run      set up .venv, start Blobkeep in the foreground on ./data and port 7777'
 	@echo 'make test     set up what the tests need, run them (make test TESTS=tests/unit for some)'
 	@echo 'make slow      the tests that take minutes, left out of make test'
+	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
 	@echo 'make check    format, lint and type checks'
 	@echo 'make format   format the code'
 	@echo 'make fuzz-http   fuzz a server from its own /openapi.json (SEED=1 SIZE=500: requests an operation)'
@@ -36,6 +37,24 @@ check:
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy
+
+# A run of everything takes some 15 minutes on two quiet cores. DOCS= leaves docs/performance.md as it is.
+CASES ?=
+PEERS ?=
+SECONDS ?= 2
+ROUNDS ?= 3
+GO ?=
+DOCS ?= $(if $(CASES)$(PEERS),,docs)
+bench:
+	@./bootstrap.sh bench
+	.venv/bin/python -m bench --seconds $(SECONDS) --rounds $(ROUNDS) --only '$(CASES)' --peers '$(PEERS)' \
+	    $(if $(GO),--go '$(GO)') $(if $(DOCS),--docs '$(DOCS)')
+
+# OpenStack Swift's object server as one more peer, in an environment of its own: it pins what we pin, too.
+bench-swift:
+	@./bootstrap.sh
+	.venv/bin/python -m venv .venv-swift
+	.venv-swift/bin/python -m pip install --quiet swift==2.38.3
 
 format:
 	@./bootstrap.sh test
@@ -65,5 +84,5 @@ torture:
 	.venv/bin/python -m tests.torture.campaign --seed $(SEED) --seconds $(or $(SECONDS),120)
 
 clean:
-	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-swift *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find common services tests -name __pycache__ -prune -exec rm -rf {} +

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 Values = dict[str, float]
 """By name with its unit: per_s, cpu_us, p50_us, p99_us, errors, mib_per_s, cpu_us_per_mib, grown_mib,
@@ -16,12 +15,12 @@ class Case:
     """One row of a table. `headline`: which of its values the row is about.
 
     `run` gets what the case runs on, a started peer or a folder for those that start processes themselves,
-    and for how many seconds.
+    and for how many seconds (but see house.RESTARTS).
     """
 
     name: str
     headline: str
-    run: Callable[[Any, float], Values]
+    run: Callable[..., Values]
     once: bool = False  # a round more would tell nothing new, and takes long
 
 
