@@ -126,7 +126,7 @@ class BaseHandler(RequestHandler):
                 "A page of another origin asks for this in its reader's name: only our own pages may write."
             )
         elif status_code >= 500:
-            text = "The server met an error that it did not expect: see its log."
+            text = http_errors.UNEXPECTED
         self.set_header("Content-Type", "application/json")
         if self.config.http == "tornado" and not self.request._body_future.done():
             # Tornado's connection closes after an answer before the end of a request, but does not say so.

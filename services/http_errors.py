@@ -27,6 +27,7 @@ CHALLENGES = [
     ("WWW-Authenticate", 'Basic realm="Blobkeep", charset="UTF-8"'),
     ("WWW-Authenticate", 'Bearer realm="Blobkeep"'),
 ]
+UNEXPECTED = "The server met an error that it did not expect: see its log."
 RETRY_AFTER_S = 5  # a pass of the gc: what is busy or full now may not be then
 
 

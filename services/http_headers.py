@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from services.http_conditions import etag
 from services.http_dates import format_http_date
 from services.http_uploads import format_digest
@@ -41,6 +43,16 @@ def validators(blob: Blob) -> Fields:
 def modified_s(blob: Blob) -> int:
     """The blob's Last-Modified as Unix time in whole seconds."""
     return blob.modified_ns // 1_000_000_000
+
+
+def sent(fields: Fields) -> bytes:
+    """The lines of `fields`, with names spelled as Tornado spells those of handlers."""
+    return "".join(f"{_spelled(name)}: {value}\r\n" for name, value in fields).encode("latin-1")
+
+
+@functools.lru_cache(100)
+def _spelled(name: str) -> str:
+    return "-".join(word.capitalize() for word in name.split("-"))
 
 
 def common_fields(now_s: int) -> Fields:

@@ -11,10 +11,14 @@ from time import perf_counter, time
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
 
-from common.errors import BlobkeepError
+from common.errors import BadLocation, BlobkeepError
+from common.options import Config
 from services.access import Access
 from services.http1 import Exchange, FieldBlock, RequestHead
-from services.http_headers import Fields, blob_fields, common_fields
+from services.http_headers import blob_fields, common_fields, sent
+from services.http_locations import parse_location
+from services.http_writes import write_condition
+from services.lean_writing import LeanWriting
 from services.location_handler import PREFIX
 from services.request_log import RequestLog
 from services.store import Blob, Store
@@ -34,12 +38,21 @@ class Lean(HTTPServerConnectionDelegate):
     """Answers what is plain; `app` gets the rest. For services.http1 alone: others have no Exchange."""
 
     def __init__(
-        self, app: HTTPServerConnectionDelegate, store: Store, access: Access, requests: RequestLog
+        self,
+        app: HTTPServerConnectionDelegate,
+        store: Store,
+        access: Access,
+        requests: RequestLog,
+        config: Config,
     ) -> None:
         self._app = app
         self._store = store
         self._access = access
         self._requests = requests
+        self._small_bytes = config.small_body_bytes
+        self._conditions = {
+            method: write_condition(method, {}, config.put_creates) for method in ("POST", "PUT", "DELETE")
+        }
         self._fields: dict[str, tuple[Blob, bytes]] = {}  # of blobs, by location
         self._common = b""
         self._common_s = 0
@@ -47,8 +60,14 @@ class Lean(HTTPServerConnectionDelegate):
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         """See HTTPServerConnectionDelegate."""
         assert isinstance(request_conn, Exchange)
-        if not request_conn.head.body_bytes:
-            answer = self.at_once(request_conn.head, request_conn.context)
+        head = request_conn.head
+        condition = self._conditions.get(head.start_line.method)
+        if condition is not None:
+            location = self._written_location(request_conn)
+            if location is not None:
+                return LeanWriting(request_conn, self._store, location, condition, self._answered)
+        elif not head.body_bytes:
+            answer = self.at_once(head, request_conn.context)
             if answer is not None:
                 return _Answering(request_conn, answer)
         return self._app.start_request(server_conn, request_conn)
@@ -82,7 +101,7 @@ class Lean(HTTPServerConnectionDelegate):
         now_s = int(time())
         if now_s != self._common_s:
             self._common_s = now_s
-            self._common = b"HTTP/1.1 200 OK\r\n" + _lines(common_fields(now_s))
+            self._common = b"HTTP/1.1 200 OK\r\n" + sent(common_fields(now_s))
         known = self._fields.get(location)
         fields = known[1] if known is not None and known[0] is blob else self._fields_of(blob)
         self._requests.answered(
@@ -98,6 +117,39 @@ class Lean(HTTPServerConnectionDelegate):
         )
         return self._common + fields, body
 
+    def _written_location(self, exchange: Exchange) -> str | None:
+        """What a plain small write names; None where a handler is to judge."""
+        head = exchange.head
+        method, target, _ = head.start_line
+        location = target[len(PREFIX) :]
+        if (
+            head.body_bytes > (0 if method == "DELETE" else self._small_bytes)
+            or not exchange.body_is_here
+            or not _is_plain_target(target)
+            or not _is_plain(head.block)
+        ):
+            return None
+        try:
+            parse_location(location)
+        except BadLocation:
+            return None
+        return location if self._access.permits(method, location, _authorization(head)) else None
+
+    def _answered(self, exchange: Exchange, status: int, began: float) -> None:
+        head = exchange.head
+        method, target, version = head.start_line
+        self._requests.answered(
+            method,
+            status,
+            target,
+            perf_counter() - began,
+            exchange.body_bytes_in,
+            exchange.body_bytes_out,
+            exchange.remote_ip,
+            head.headers,
+            version,
+        )
+
     def _known(self, location: str) -> tuple[Blob, bytes] | None:
         """The blob, without its body: for a HEAD."""
         try:
@@ -108,7 +160,7 @@ class Lean(HTTPServerConnectionDelegate):
 
     def _fields_of(self, blob: Blob) -> bytes:
         """The blob's own fields, as they are sent, and the empty line."""
-        fields = _lines(blob_fields(blob)) + b"\r\n"
+        fields = sent(blob_fields(blob)) + b"\r\n"
         if len(self._fields) >= _MAX_HEADS:
             del self._fields[next(iter(self._fields))]
         self._fields[blob.location] = (blob, fields)
@@ -135,16 +187,13 @@ def _plain_location(head: RequestHead) -> str:
     What the maps know is a good location; it stands in a target like this as it is.
     """
     method, target, _ = head.start_line
-    location = target[len(PREFIX) :]
-    plain = (
-        method in ("GET", "HEAD")
-        and target.startswith(PREFIX)
-        and "%" not in location
-        and "?" not in location
-        and location.isascii()
-        and _is_plain(head.block)
-    )
-    return location if plain else ""
+    plain = method in ("GET", "HEAD") and _is_plain_target(target) and _is_plain(head.block)
+    return target[len(PREFIX) :] if plain else ""
+
+
+def _is_plain_target(target: str) -> bool:
+    """Whether what follows /store/ is, as it stands, the location of a blob or no location at all."""
+    return target.startswith(PREFIX) and target.isascii() and "%" not in target and "?" not in target
 
 
 def _is_plain(block: FieldBlock) -> bool:
@@ -157,12 +206,3 @@ def _is_plain(block: FieldBlock) -> bool:
 def _authorization(head: RequestHead) -> str | None:
     values = head.block.fields.get("Authorization")
     return values[0] if values else None
-
-
-def _lines(fields: Fields) -> bytes:
-    """The fields as they are sent, names spelled as Tornado spells those of handlers."""
-    return "".join(f"{_spelled(name)}: {value}\r\n" for name, value in fields).encode("latin-1")
-
-
-def _spelled(name: str) -> str:
-    return "-".join(word.capitalize() for word in name.split("-"))

@@ -82,6 +82,7 @@ class LocalStore:
         self.feed = Feed()
         self.feed.failed(len(found.failures), 0)  # how long their data is was not looked at
         self._uploads: set[LocalUpload] = set()
+        self._whole = 0  # uploads by `write_whole`
         self._orders = Orders()
         self.damage = LocalDamage(
             where, self._maps, self._orders, self._committer, self.feed, self.stop_for, found.unsettled
@@ -135,7 +136,7 @@ class LocalStore:
         live = len(self._maps.by_id)
         left = self.ids.capacity - live
         sizes = [upload.size for upload in self._uploads if upload.is_staged]
-        here = (live, self._maps.bytes, len(self._maps.damaged), len(self._uploads))
+        here = (live, self._maps.bytes, len(self._maps.damaged), len(self._uploads) + self._whole)
         return Counts(*here, left, self.ids.capacity, len(sizes), sum(sizes), *self.feed.waiting())
 
     def damaged_blobs(self, limit: int) -> list[DamagedBlob]:
@@ -154,7 +155,7 @@ class LocalStore:
         condition(self._maps.by_location.get(location), location in self._maps.damaged)
         if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
             raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
-        if len(self._uploads) >= self._max_uploads:
+        if len(self._uploads) + self._whole >= self._max_uploads:
             raise Busy(f"{self._max_uploads} uploads are under way: try again in a moment.")
         self.space.check(size or 0)
         self.ids.check()
@@ -168,6 +169,17 @@ class LocalStore:
         upload = LocalUpload(self, Draft(location, media_type, encoding), condition, is_update)
         self._uploads.add(upload)
         return upload
+
+    async def write_whole(
+        self, location: str, condition: Condition, media_type: str, encoding: str, body: bytes
+    ) -> tuple[Blob, bool]:
+        """See store.Store."""
+        self.admit(location, condition, len(body))
+        self._whole += 1
+        try:
+            return await self.commit_draft(Draft(location, media_type, encoding, body), condition)
+        finally:
+            self._whole -= 1
 
     async def commit_draft(self, draft: Draft, condition: Condition) -> tuple[Blob, bool]:
         """For LocalUpload: make `draft` its location's blob, in the location's one order of writes."""

@@ -86,7 +86,9 @@ async def _run(options: config.Config) -> int:
     monitor = Monitor(where, store, options, requests, summary)
     app = make_app(store, options, monitor, entrance.access)
     lean = (
-        Lean(app, store, entrance.access, requests) if options.lean and options.http == "blobkeep" else None
+        Lean(app, store, entrance.access, requests, options)
+        if options.lean and options.http == "blobkeep"
+        else None
     )
     server, drain = make_server(lean or app, options, requests, entrance.tls)
     server.add_sockets(sockets)

@@ -209,6 +209,13 @@ class Store(Protocol):
         """
         ...
 
+    async def write_whole(
+        self, location: str, condition: Condition, media_type: str, encoding: str, body: bytes
+    ) -> tuple[Blob, bool]:
+        """An upload in one step, of a body that is small and whole. Returns and raises what `begin` and
+        Upload.commit do."""
+        ...
+
     async def delete(self, location: str, condition: Condition) -> None:
         """Delete it; returns once that is durable. Raises NotFound, what `condition` raises, SyncFailed."""
         ...

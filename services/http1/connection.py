@@ -153,6 +153,11 @@ class Connection(Dialogue):
         self._server.on_close(self)
         return dig(self._loop, self._transport, self._pending)
 
+    @property
+    def pending_bytes(self) -> int:
+        """So much was received and not used."""
+        return len(self._pending)
+
     def answered(self, exchange: Exchange) -> None:
         """The answer was written. Within a call of the delegate, the caller of that goes on."""
         if exchange is self._exchange and not self._in_delegate and self._waiting is None:

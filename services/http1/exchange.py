@@ -148,6 +148,11 @@ class Exchange(HTTPConnection):
         return str(getattr(self.context, "remote_ip", "-"))
 
     @property
+    def body_is_here(self) -> bool:
+        """Whether the whole body has come already: there is none, or it came with the head."""
+        return 0 <= self.head.body_bytes <= self._connection.pending_bytes
+
+    @property
     def body_bytes_in(self) -> int:
         """How much of the request's body was taken so far."""
         return self.body.received_bytes if self.body is not None else 0

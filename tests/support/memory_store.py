@@ -116,6 +116,13 @@ class MemoryStore:
         self.admit(location, condition, size)
         return MemoryUpload(self, location, condition, media_type, encoding)
 
+    async def write_whole(
+        self, location: str, condition: Condition, media_type: str, encoding: str, body: bytes
+    ) -> tuple[Blob, bool]:
+        upload = await self.begin(location, condition, media_type, encoding, len(body))
+        await upload.write(body)
+        return await upload.commit()
+
     async def delete(self, location: str, condition: Condition) -> None:
         condition(self.blobs.get(location, (None, b""))[0], location in self.damaged)
         if self.blobs.pop(location, None) is None:
