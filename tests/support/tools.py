@@ -1,15 +1,26 @@
-"""Running `python -m services.tools` as an operator does, and reading what it says."""
+"""Running `python -m services.tools` as an operator does, and reading what it says.
+
+Most commands run within the test's own process, which costs a fifth of a new one; what matters to a process
+(terminals, pipes, signals) is tried in real ones with `COMMAND`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import os
-import subprocess
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from services.tools import cli
 from tests.support.processes import ROOT
 
 COMMAND = [sys.executable, "-m", "services.tools"]
@@ -34,16 +45,31 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull}
 
 
-def tool(*arguments: str | Path, stdin: str = "") -> Ran:
+def tool(*arguments: str | Path) -> Ran:
     """Run one command to its end."""
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=ROOT,
-        env=environment(),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    out, err = io.StringIO(), io.StringIO()
+    with _process_as_it_was(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:  # how argparse ends a --help
+            status = int(end.code or 0)
+    return Ran(status, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def _process_as_it_was() -> Iterator[None]:
+    """What a command changes of its process is put back after it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    hooks = sys.excepthook, threading.excepthook
+    umask = os.umask(0o077)
+    on_stop = signal.getsignal(signal.SIGTERM)
+    try:
+        with mock.patch.dict(os.environ, environment(), clear=True):
+            yield
+    finally:
+        logging.captureWarnings(False)
+        root.handlers, root.level = handlers, level
+        sys.excepthook, threading.excepthook = hooks
+        os.umask(umask)
+        signal.signal(signal.SIGTERM, on_stop)
