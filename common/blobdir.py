@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import time
 
 import msgspec
@@ -86,6 +87,8 @@ def read_file(path: str) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             content = os.read(fd, _READ_BYTES)
+            if len(content) == _READ_BYTES and not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.ENXIO, "it is no plain file")  # a device may never end
             # Twice as much each time: to append to bytes copies them.
             while len(content) % _READ_BYTES == 0 and (part := os.read(fd, max(_READ_BYTES, len(content)))):
                 content += part
@@ -231,7 +234,7 @@ def read_note(folder: str) -> Note | None:
     """The note in a quarantined folder; None where there is none that can be read."""
     try:
         return msgspec.json.decode(read_file(f"{folder}/{layout.NOTE_NAME}"), type=Note)
-    except (OSError, CorruptRecord, msgspec.DecodeError):
+    except (OSError, CorruptRecord, msgspec.DecodeError, UnicodeError):
         return None
 
 

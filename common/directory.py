@@ -103,7 +103,7 @@ def _read_format(root: str) -> Format | None:
         raise CorruptRecord("its checksum is wrong")
     except FileNotFoundError:
         return None
-    except (msgspec.DecodeError, CorruptRecord) as err:
+    except (msgspec.DecodeError, UnicodeError, CorruptRecord) as err:
         width = _width_of_blobs(root)
         if width is None:
             raise ConfigError(

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 
 from common.errors import SyncFailed
 
@@ -111,9 +112,11 @@ def sync_file_system(fd: int) -> None:
 
 
 def sync_path(path: str) -> None:
-    """Make the bytes of a file durable, whoever wrote them. Raises SyncFailed, FileNotFoundError."""
+    """Make the bytes of a file durable, whoever wrote them. Raises SyncFailed; OSError where it is no file."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.ENXIO, "not a plain file", path)
         sync_file(fd)
     finally:
         os.close(fd)

@@ -16,7 +16,16 @@ NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 # What the kernel says of a file that is not what we wrote: rotten, or a symlink, device or folder in its
 # place. Any other error (no descriptors, no rights) says nothing about the blob and must not condemn it.
 DAMAGE_ERRNOS = frozenset(
-    {errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR}
+    {
+        errno.EIO,
+        errno.EUCLEAN,
+        errno.EBADMSG,
+        errno.ELOOP,
+        errno.ENXIO,
+        errno.EISDIR,
+        errno.ENOTDIR,
+        errno.ESPIPE,
+    }
 )
 
 

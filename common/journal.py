@@ -219,7 +219,7 @@ def _parse_record(
         return None
     try:
         return batch, index, _decode(payload), end + -end % _ALIGN
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError):
         return None
 
 

@@ -42,7 +42,7 @@ def replay(where: Layout) -> Replayed:
     SyncFailed: then nothing may be judged.
     """
     mark = where.ours(layout.SYNC_FAILED_NAME)
-    sync_failed = os.path.exists(mark)
+    sync_failed = os.path.lexists(mark) and not is_folder(mark)
     root_fd = durable.open_folder(where.root)  # before the first write: see sync_file_system
     try:
         replayed = _replay(where, root_fd, rewrite=sync_failed)
@@ -98,8 +98,10 @@ def _apply(where: Layout, entry: Entry, *, rewrite: bool) -> bool:
         if err.errno not in DAMAGE_ERRNOS | {errno.ENOTEMPTY, errno.EEXIST}:
             raise
         # A folder, say, in the place of a file. What stands there is kept, and the blob is written elsewhere.
-        log.error("blob %d: %s: moved to quarantine, written anew", entry.id, err)
-        blobdir.quarantine(where, entry.id, None, entry.seq, f"found by the replay: {err.strerror}")
+        log.error("blob %d: %s: moved to quarantine", entry.id, err)
+        # Its location, only where the journal has no bytes to write it anew.
+        location = record.load(entry.state).location if entry.alive and entry.body is None else None
+        blobdir.quarantine(where, entry.id, location, entry.seq, f"found by the replay: {err.strerror}")
         return _write(where, entry, rewrite)
 
 
@@ -155,7 +157,12 @@ def checkpoint(where: Layout, ids: set[int], root_fd: int) -> None:
     for blob_id in ids:
         for path in (where.data(blob_id), where.state(blob_id)):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                durable.sync_path(path)
+                try:
+                    durable.sync_path(path)
+                except OSError as err:
+                    if err.errno not in (errno.ELOOP, errno.ENXIO):
+                        raise
+                    log.error("%s is no file of ours: %s", path, err.strerror)  # who reads it will tell
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             durable.sync_folder(where.folder(blob_id))
     for parent in {where.parent(blob_id) for blob_id in ids}:

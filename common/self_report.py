@@ -121,7 +121,7 @@ def read(where: Layout, name: str) -> SelfReport | None:
     try:
         with open(path_of(where, name), "rb") as file:
             return msgspec.json.decode(file.read(), type=SelfReport)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeError):
         return None
 
 

@@ -41,7 +41,7 @@ class DamagedHandler(RequestHandler):
         """200 where the blob was live and is seen to; 404 where it is not live any more."""
         try:
             report = msgspec.json.decode(self.request.body, type=Report)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError):
             self.set_status(400)
             return
         blob = self.store.find_by_id(report.id, report.seq)

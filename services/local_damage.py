@@ -81,6 +81,7 @@ class LocalDamage:
                     log.warning("blob %d of %r: its state was written anew", blob.id, blob.location)
             except (OSError, BlobkeepError) as err:
                 log.error("blob %d: its state could not be written anew: %s", blob.id, err)
+                self.report(blob, "its state is damaged")  # in quarantine a note says whose it is
 
     async def _quarantine_soon(self, location: str) -> None:
         async with self._orders.of(location):

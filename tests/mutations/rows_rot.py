@@ -1,0 +1,81 @@
+"""Breaks of what keeps rot from being sent, followed, waited for, or counted as nothing."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+BYTES = "tests/rot/test_bytes.py"
+PLACES = "tests/rot/test_places.py"
+
+ROWS = [
+    Mutation(
+        "chunk-not-compared-before-it-is-sent",
+        "services/local_reading.py",
+        "!= checksum.unpack_crc(self.blob.crcs, chunk)",
+        "!= checksum.crc(data)",
+        (BYTES,),
+    ),
+    Mutation(
+        "data-of-another-length-served",
+        "common/blobdir.py",
+        "if not blob.is_original and found.st_size != blob.size:",
+        "if False:",
+        (PLACES, "tests/disk/test_settle.py"),
+    ),
+    Mutation(
+        "a-device-is-read-to-its-end",
+        "common/blobdir.py",
+        "if len(content) == _READ_BYTES and not stat.S_ISREG(os.fstat(fd).st_mode):",
+        "if False:",
+        (f"{PLACES}::test_something_else_in_the_place_of_a_name_of_ours", "--timeout=20"),
+    ),
+    Mutation(
+        "links-in-gone-are-followed",
+        "services/gc.py",
+        "        if not blobdir.is_folder(folder):\n            if os.path.lexists(folder):",
+        "        if not os.path.exists(folder):\n            if os.path.lexists(folder):",
+        (PLACES,),
+    ),
+    Mutation(
+        "linked-first-level-folder-used",
+        "services/ids.py",
+        "                if blobdir.is_folder(path):\n",
+        "                if True:\n",
+        (PLACES,),
+    ),
+    Mutation(
+        "format-file-not-checked",
+        "common/directory.py",
+        'if found.check in ("", found.right_check):',
+        "if True:",
+        (BYTES,),
+    ),
+    Mutation(
+        "damaged-state-of-a-live-blob-ignored",
+        "services/local_store.py",
+        "seq in (blob.seq, 0)",
+        "seq == blob.seq",
+        (PLACES,),
+    ),
+    Mutation(
+        "note-that-does-not-parse-stops-the-start",
+        "common/blobdir.py",
+        "    except (OSError, CorruptRecord, msgspec.DecodeError, UnicodeError):\n",
+        "    except (OSError, CorruptRecord):\n",
+        (BYTES,),
+    ),
+    Mutation(
+        "damage-not-remembered-after-a-restart",
+        "common/known_damage.py",
+        "        damaged[note.location] = (name, note)\n",
+        "",
+        (BYTES, PLACES),
+    ),
+    Mutation(
+        "scrub-overlooks-the-data",
+        "services/scrub.py",
+        'raise Damaged(f"data.raw fails its checksum in MiB {chunk}")',
+        "pass",
+        (BYTES,),
+    ),
+]
