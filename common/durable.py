@@ -112,7 +112,7 @@ def sync_file_system(fd: int) -> None:
 
 
 def sync_path(path: str) -> None:
-    """Make the bytes of a file durable, whoever wrote them. Raises SyncFailed; OSError where it is no file."""
+    """Make the bytes of a file durable, whoever wrote them. Raises SyncFailed; OSError where it is none."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):

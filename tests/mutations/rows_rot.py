@@ -74,8 +74,8 @@ ROWS = [
     Mutation(
         "scrub-overlooks-the-data",
         "services/scrub.py",
-        'raise Damaged(f"data.raw fails its checksum in MiB {chunk}")',
-        "pass",
+        "        _verify(where, before, tally, after_read)\n",
+        "        pass\n",
         (BYTES,),
     ),
 ]

@@ -33,11 +33,11 @@ pytestmark = pytest.mark.usefixtures("small_journal")
 def base() -> Iterator[Path]:
     """An empty folder in memory."""
     path = Path(tempfile.mkdtemp(prefix="blobkeep-rot-", dir=memory_folder()))
-    (path / "elsewhere").mkdir()
-    (path / "elsewhere" / "mine").write_bytes(b"not yours")
+    write_mine(path / "elsewhere" / "mine")
+    write_mine(path / "elsewhere" / "7-5" / "mine")  # as the gc names what it removes
     yield path
-    assert (path / "elsewhere" / "mine").read_bytes() == b"not yours"
-    assert os.listdir(path / "elsewhere") == ["mine"]
+    assert files_under(path / "elsewhere") == {"mine", "7-5/mine"}
+    assert (path / "elsewhere" / "mine").read_bytes() == b"mine"
     shutil.rmtree(path)
 
 
