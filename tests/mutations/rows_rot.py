@@ -23,13 +23,6 @@ ROWS = [
         (PLACES, "tests/disk/test_settle.py"),
     ),
     Mutation(
-        "a-device-is-read-to-its-end",
-        "common/blobdir.py",
-        "if len(content) == _READ_BYTES and not stat.S_ISREG(os.fstat(fd).st_mode):",
-        "if False:",
-        (f"{PLACES}::test_something_else_in_the_place_of_a_name_of_ours", "--timeout=20"),
-    ),
-    Mutation(
         "links-in-gone-are-followed",
         "services/gc.py",
         "        if not blobdir.is_folder(folder):\n            if os.path.lexists(folder):",
