@@ -60,28 +60,30 @@ class Maps:
         self.damaged.pop(location, None)
 
     def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
-        """See store.Store. Each step is a search in the sorted keys."""
+        """See store.Store. Walks the sorted keys; each folder that is folded costs one more search."""
         locations = self.by_location
-        keys = locations.keys()
         blobs: list[Blob] = []
         prefixes: list[str] = []
-        at = max(locations.bisect_left(prefix), locations.bisect_right(after))
-        if delimiter and after.startswith(prefix) and after.endswith(delimiter):
-            at = max(at, locations.bisect_left(_past(after)))  # `after` was a common prefix: skip all of it
+        start, from_start = (prefix, True) if prefix > after else (after, False)
+        if delimiter and len(after) > len(prefix) and after.startswith(prefix) and after.endswith(delimiter):
+            start, from_start = _past(after), True  # `after` was a common prefix: skip all of it
         last = ""
-        while at < len(keys) and keys[at].startswith(prefix):
-            if len(blobs) + len(prefixes) == limit:
-                return Page(blobs, prefixes, last)
-            last = keys[at]
-            cut = last.find(delimiter, len(prefix)) if delimiter else -1
-            if cut < 0:
-                blobs.append(locations[last])
-                at += 1
+        while True:
+            for key in locations.irange(start, inclusive=(from_start, True)):
+                if not key.startswith(prefix):
+                    return Page(blobs, prefixes, None)
+                if len(blobs) + len(prefixes) == limit:
+                    return Page(blobs, prefixes, last)
+                cut = key.find(delimiter, len(prefix)) if delimiter else -1
+                if cut >= 0:
+                    last = key[: cut + 1]
+                    prefixes.append(last)
+                    start, from_start = _past(last), True
+                    break
+                last = key
+                blobs.append(locations[key])
             else:
-                last = last[: cut + 1]
-                prefixes.append(last)
-                at = locations.bisect_left(_past(last))
-        return Page(blobs, prefixes, None)
+                return Page(blobs, prefixes, None)
 
 
 def _past(prefix: str) -> str:
