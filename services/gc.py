@@ -184,7 +184,7 @@ class Collector(Worker):
                 "blob %d of %r: removed, %d bytes freed", blob.id, blob.location, freed_bytes, extra=about
             )
             if len(self._named) < MAX_NAMED:
-                self._named.append(NamedBlob(blob.id, blob.location, f"removed, {freed_bytes} bytes freed"))
+                self._named.append(NamedBlob(blob.id, blob.location, f"{freed_bytes} bytes freed"))
             total_bytes += freed_bytes
         return total_bytes
 

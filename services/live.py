@@ -32,7 +32,6 @@ class Listener:
 
     def __init__(self) -> None:
         self.messages: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING)
-        self.is_slow = False
 
 
 class Live:
@@ -103,7 +102,7 @@ class Live:
             try:
                 listener.messages.put_nowait(message)
             except asyncio.QueueFull:
-                listener.is_slow = True
+                log.info("a dashboard is too slow, and is cut off")
                 self._end(listener)
 
     def _end(self, listener: Listener) -> None:

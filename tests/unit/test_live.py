@@ -1,0 +1,40 @@
+"""The bound of what is kept for a dashboard that does not read."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+
+from common.config import Config
+from common.layout import Layout
+from common.settle import Settlement
+from services.feed import Feed
+from services.live import MAX_LISTENERS, MAX_WAITING, Live
+from services.monitor import Monitor, recovered
+from services.request_log import RequestLog
+
+
+def _live(tmp_path: Path) -> Live:
+    store = SimpleNamespace(feed=Feed())
+    return Live(Monitor(Layout(str(tmp_path), 16), store, Config(), RequestLog(), recovered(Settlement())))
+
+
+def test_who_does_not_read_is_cut_off_and_makes_room(tmp_path: Path) -> None:
+    async def run() -> None:
+        live = _live(tmp_path)
+        listeners = [live.join() for _ in range(MAX_LISTENERS)]
+        awake = listeners[0]
+        for number in range(MAX_WAITING + 1):
+            live._tell(b"%d" % number)
+            while not awake.messages.empty():
+                assert awake.messages.get_nowait() is not None
+        for asleep in listeners[1:]:
+            assert asleep.messages.qsize() <= MAX_WAITING
+            last = [asleep.messages.get_nowait() for _ in range(asleep.messages.qsize())][-1]
+            assert last is None
+        assert [live.join() for _ in range(MAX_LISTENERS - 1)]
+        live.close()
+        assert awake.messages.get_nowait() is None
+
+    asyncio.run(run())
