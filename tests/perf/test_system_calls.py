@@ -1,0 +1,169 @@
+"""System calls a request, counted with strace on a real server: stable where times are not.
+
+A count above the recorded one fails: either something crept in, or it is worth its cost and the record says
+why. Below it, lower the record. What the kernel does for the loop's timers and for other threads' wake-ups
+is in the counts, too, so they are no whole numbers; `SLACK` covers that.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.processes import Server, wait_for
+
+REQUESTS = 200
+SLACK = 0.35
+BODY = b"x" * 1024
+Counts = Mapping[str, float]
+
+
+def can_trace() -> bool:
+    """Whether strace is there, and may be used: containers often forbid it."""
+    if shutil.which("strace") is None:
+        return False
+    return (
+        subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode == 0
+    )
+
+
+pytestmark = pytest.mark.skipif(not can_trace(), reason="strace is not there, or not allowed")
+
+
+class Client:
+    """One connection that is kept, and no library in between."""
+
+    def __init__(self, port: int) -> None:
+        self._sock = socket.create_connection(("127.0.0.1", port), timeout=30)
+
+    def ask(self, method: str, name: str, body: bytes = b"") -> int:
+        """One request with a small answer; its status."""
+        length = f"Content-Length: {len(body)}\r\n" if method in ("POST", "PUT") else ""
+        head = f"{method} /store/{name} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n"
+        self._sock.sendall(head.encode() + body)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += self._sock.recv(65536)
+        head_bytes, _, rest = answer.partition(b"\r\n\r\n")
+        fields = dict(line.split(b": ", 1) for line in head_bytes.lower().split(b"\r\n")[1:])
+        left = int(fields.get(b"content-length", b"0")) - len(rest) if method != "HEAD" else 0
+        while left > 0:
+            left -= len(self._sock.recv(65536))
+        return int(answer.split(b" ", 2)[1])
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+@contextmanager
+def counted(server: Server, folder: Path) -> Iterator[dict[str, float]]:
+    """What the server calls meanwhile, by name, divided by REQUESTS; filled in at the end."""
+    counts: dict[str, float] = {}
+    path = folder / "calls"
+    command = ["strace", "-f", "-c", "-U", "name,calls", "-o", str(path), "-p", str(server.pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
+        assert tracer.stderr is not None
+        threads = len(os.listdir(f"/proc/{server.pid}/task"))
+        wait_for(lambda: traced(server.pid) == threads, what="strace's attaching")
+        yield counts
+        tracer.send_signal(signal.SIGINT)
+        tracer.stderr.read()
+        tracer.wait(30)
+    for line in path.read_text().splitlines():
+        parts = line.split()
+        if len(parts) == 2 and parts[1].isdigit() and parts[0] != "total":
+            counts[parts[0]] = int(parts[1]) / REQUESTS
+
+
+def traced(pid: int) -> int:
+    """How many threads of a process have a tracer."""
+    found = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
+        found += "TracerPid:\t0\n" not in status
+    return found
+
+
+@pytest.fixture
+def traced_server(start_server: StartServer) -> Iterator[tuple[Server, Client]]:
+    server = start_server()
+    client = Client(server.port)
+    for number in range(20):  # threads that start with the first requests, lazy imports
+        assert client.ask("POST", f"warm-{number}", BODY) == 201
+        assert client.ask("GET", f"warm-{number}") == 200
+        assert client.ask("PUT", f"warm-{number}", BODY) == 200
+        assert client.ask("DELETE", f"warm-{number}") == 200
+    yield server, client
+    client.close()
+
+
+def check(counts: Counts, recorded: Counts, what: str) -> None:
+    """That no count is above the recorded one, and that nothing is called that is not recorded."""
+    shown = ", ".join(f"{name} {count:.2f}" for name, count in sorted(counts.items()) if count > SLACK / 2)
+    more = {name: count for name, count in counts.items() if count > recorded.get(name, 0) + SLACK}
+    assert not more, f"{what} calls more than recorded: {more}; all: {shown}"
+
+
+# The way of every request: the loop waits, the request is read, the answer is written.
+REQUEST = {"epoll_pwait": 1, "read": 1, "write": 1}
+# A write goes to the committer's thread and back: `write` wakes the loop and `read` takes that, the futexes
+# wake the thread and pass Python's lock around (how often depends on who is faster); the loop turns once for
+# the answer's task. `getpid` is asyncio's way of finding its loop.
+THERE_AND_BACK = {"epoll_pwait": 3, "read": 2, "write": 2, "futex": 9, "getpid": 1}
+# One batch of one: its record is written into the journal and synced. Sixteen at once share that.
+JOURNAL = {"pwrite64": 1, "fdatasync": 1}
+
+
+def plus(*parts: Counts) -> Counts:
+    """The sums."""
+    return {name: sum(part.get(name, 0) for part in parts) for part in parts for name in part}
+
+
+# Its folder is made, which takes the id; two files are made and get their names.
+NEW_BLOB = {"mkdir": 1, "openat": 2, "write": 2, "close": 2, "rename": 2}
+# Its state is read for the history, written anew, and takes the place of the old one; the gc gets a hint
+# (opened each time, since the gc takes the file away).
+OLD_BLOB = {"openat": 3, "read": 1, "write": 2, "close": 3, "renameat2": 1}
+
+CREATE = plus(THERE_AND_BACK, JOURNAL, NEW_BLOB)
+REPLACE = plus(THERE_AND_BACK, JOURNAL, NEW_BLOB, OLD_BLOB)
+DELETE = plus(THERE_AND_BACK, JOURNAL, OLD_BLOB)
+# The first read of a body: the file is opened without a walk through the disk, read if it is in the page
+# cache, closed. Then its bytes are in memory.
+FIRST_GET = plus(REQUEST, {"openat2": 1, "preadv2": 1, "close": 1})
+
+
+def test_a_request_of_each_kind_makes_no_more_system_calls_than_recorded(
+    traced_server: tuple[Server, Client], tmp_path: Path
+) -> None:
+    server, client = traced_server
+    for what, method, status, body, recorded in (
+        ("a create of 1 KiB", "POST", 201, BODY, CREATE),
+        ("a first GET", "GET", 200, b"", FIRST_GET),
+        ("a GET", "GET", 200, b"", REQUEST),
+        ("a HEAD", "HEAD", 200, b"", REQUEST),
+        ("a replacement by 1 KiB", "PUT", 200, BODY, REPLACE),
+        ("a DELETE", "DELETE", 200, b"", DELETE),
+    ):
+        with counted(server, tmp_path) as counts:
+            answers = {client.ask(method, f"blob-{number}", body) for number in range(REQUESTS)}
+        assert answers == {status}
+        assert sum(counts.values()) >= 2.5, f"{what}: strace saw {counts}"
+        check(counts, recorded, what)
+
+
+def test_the_count_of_one_call_too_many_fails() -> None:
+    check({"read": 1.2, "futex": 0.3}, {"read": 1}, "a GET")
+    with pytest.raises(AssertionError, match=r"more than recorded.*'fsync'"):
+        check({"read": 1, "fsync": 1}, {"read": 1}, "a GET")
+    with pytest.raises(AssertionError, match=r"more than recorded.*'read'"):
+        check({"read": 2}, {"read": 1}, "a GET")
