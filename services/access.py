@@ -122,6 +122,11 @@ class Access:
             and (client.refusal(method, location) is None)
         )
 
+    def name_of(self, authorization: str | None) -> str:
+        """Whose this header is, where that is known already: for the log of what was permitted."""
+        client = self._right.get(self._digest(authorization)) if authorization else None
+        return "-" if client is None else client.name
+
     async def identify(self, authorization: str | None) -> Client:
         """Whose secret an Authorization header has. Raises Unauthorized; Busy while many passwords wait."""
         if not authorization:

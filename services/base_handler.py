@@ -56,8 +56,8 @@ class BaseHandler(RequestHandler):
     async def _admit(self) -> None:
         request = self.request
         client = await self.access.identify(request.headers.get("Authorization"))
-        client.check(request.method or "", request.path, request.query)
         self.user = client.name
+        client.check(request.method or "", request.path, request.query)
         self.may_update = client.may_update
         checking = self._check()
         if checking is not None:

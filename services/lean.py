@@ -114,6 +114,7 @@ class Lean(HTTPServerConnectionDelegate):
             getattr(context, "remote_ip", "-"),
             head.headers,
             version,
+            self._user(head),
         )
         return self._common + fields, body
 
@@ -148,7 +149,14 @@ class Lean(HTTPServerConnectionDelegate):
             exchange.remote_ip,
             head.headers,
             version,
+            self._user(head),
         )
+
+    def _user(self, head: RequestHead) -> str:
+        """Who asks, where that is written down anywhere."""
+        if self._access.is_open or self._requests.access is None:
+            return "-"
+        return self._access.name_of(_authorization(head))
 
     def _known(self, location: str) -> tuple[Blob, bytes] | None:
         """The blob, without its body: for a HEAD."""
