@@ -182,7 +182,8 @@ class Connection(Dialogue):
 
     def _regulate_reading(self) -> None:
         """Stop reading ahead of what is being answered; a head, which has its own bound, is read on."""
-        waits = self._exchange is not None or self._writing_paused
+        # Nothing of it looked at yet: whole requests, perhaps, whose turn comes later in the loop.
+        waits = self._exchange is not None or self._writing_paused or not self._scanned
         self._pause_reading(waits and not self._ending and len(self._pending) > self._limits.pipeline_bytes)
 
     def _read_head(self) -> None:
