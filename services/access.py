@@ -106,6 +106,10 @@ class Access:
         for tell in self.on_replaced:
             tell()
 
+    def close(self) -> None:
+        """The server stops: passwords that wait are not looked at any more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
     def permits(self, method: str, location: str, authorization: str | None) -> bool:
         """Whether a request for the blob at `location` may be answered at once. Cheap and synchronous.
 
@@ -169,7 +173,13 @@ class Access:
                 self._thread, tried.hash.matches, credentials.secret
             )
             check.add_done_callback(lambda _: checking.pop(digest))
-        if await asyncio.shield(check) and client is not None:
+        try:
+            right = await asyncio.shield(check)
+        except asyncio.CancelledError:
+            if check.cancelled():
+                raise Busy("The server is stopping: try again in a moment.") from None
+            raise
+        if right and client is not None:
             return client
         _remember(wrong, digest, None)
         raise Unauthorized(_WRONG)

@@ -111,6 +111,7 @@ async def _run(options: config.Config) -> int:
         log.warning("some requests were not done in time and are cut off")
     reports.stop()
     await server.close_all_connections()
+    entrance.access.close()
     await monitor.close()
     await store.close()
     if requests.access is not None:

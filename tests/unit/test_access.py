@@ -254,6 +254,18 @@ async def test_the_loop_goes_on_while_passwords_are_checked_and_guesses_do_not_p
 
 
 @on_loop
+async def test_guesses_that_wait_do_not_hold_up_the_end_of_the_server() -> None:
+    slow = Counting("right", 0.05)
+    users = Access([client("ann", hash=slow)])
+    guesses = [asyncio.create_task(users.identify(basic("ann", f"guess {n}"))) for n in range(20)]
+    await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED)
+    users.close()
+    ended = await asyncio.gather(*guesses, return_exceptions=True)
+    assert {type(err) for err in ended} == {Unauthorized, Busy}
+    assert slow.asked < 10
+
+
+@on_loop
 async def test_what_is_remembered_has_a_bound() -> None:
     users = Access([client("ann", hash=Counting("right"))])
     for n in range(access._MAX_REMEMBERED + 50):
