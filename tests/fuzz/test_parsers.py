@@ -1,0 +1,230 @@
+"""Every parser of what a disk or a client may hold, under bytes that nobody would send on purpose.
+
+No exception but the documented ones; time and memory in proportion to the input.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import random
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from common import blobdir, journal, record
+from common.checksum import crc, sums_of
+from common.errors import BadRequest, CorruptRecord, RangeNotSatisfiable
+from common.states import MSG_CREATED, MSG_WRITING, State
+from services import (
+    http_conditions,
+    http_credentials,
+    http_dates,
+    http_listing,
+    http_locations,
+    http_ranges,
+    http_uploads,
+)
+from services.http1.chunked import ChunkedDecoder
+from services.http1.errors import Refusal
+from services.http1.limits import Limits
+from services.http1.parser import check_partial_head, parse_head, skip_empty_lines
+from tests.support.campaign import SEED, SIZE
+
+LIMITS = Limits()
+NOW_NS = 1_795_507_830_364_475_953
+NASTY = [b"\0", b"\r\n", b"\n", b"%", b",", b";", b'"', b"=", b"-", b"9" * 30, b"1e9", b"null", b"\xff"]
+EXAMPLES = 150 * SIZE or 20_000
+
+
+def a_state(size: int = 3_000_000) -> bytes:
+    first = record.created(7, "a/\u2713", 12, MSG_CREATED, NOW_NS, "text/plain", "gzip")
+    sha256, crcs = sums_of(bytes(size))
+    return record.dump(
+        first.advanced(State.PENDING, MSG_WRITING, NOW_NS).completed(size, sha256, crcs, NOW_NS)
+    )
+
+
+ORIGINALS = [p.read_bytes() for p in sorted(Path(__file__).parents[1].glob("go-data/*/blob_state*.json"))]
+NOTE = msgspec.json.encode(blobdir.Note(7, "a", 12, "short", "2026-11-22T07:45:48Z"))
+HEAD = (
+    b"PUT /store/a%20b?x=1 HTTP/1.1\r\nHost: localhost:7777\r\nContent-Length: 12\r\nExpect: 100-continue\r\n"
+    b'If-Match: "abc", W/"d"\r\nConnection: keep-alive, close\r\nTransfer-Encoding: chunked\r\n\r\n'
+)
+CHUNKS = b"5;a=b\r\nhello\r\n000\r\nDigest: x\r\n\r\n"
+
+
+def document_of(state: bytes) -> bytes:
+    """The JSON in the first line."""
+    return base64.b64decode(state[state.index(b"BLOB_BASE64_") :].splitlines()[0].split(b":")[1])
+
+
+def load_document(version: bytes, sealed: bool) -> Callable[[bytes], object]:
+    """The state file that holds this JSON, so that what is behind the checksum is tried, too."""
+
+    def load(content: bytes) -> object:
+        body = b"BLOB_BASE64_" + version + b":" + base64.b64encode(content) + b"\n\n"
+        body += b"\ndata: 3 bytes\nchunks: 00000000\n"
+        return record.load(body + b"state: crc32c %08x\n" % crc(body) if sealed else body)
+
+    return load
+
+
+def text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
+    """Fields come as HTTP heads are decoded: one character a byte."""
+    return lambda content: parse(content.decode("latin-1"))
+
+
+def dechunk(content: bytes) -> None:
+    """Byte for byte in uneven pieces, as a socket may give them."""
+    decoder = ChunkedDecoder(LIMITS)
+    rest = b""
+    for at in range(0, len(content), 37):
+        piece, rest = decoder.decode(rest + content[at : at + 37], 1 << 16)
+        assert len(piece) <= len(content)
+        if decoder.done:
+            break
+
+
+def condition(name: str) -> Callable[[bytes], object]:
+    def evaluate(value: str) -> None:
+        for method in ("GET", "PUT"):
+            http_conditions.evaluate({name: value}, '"abc"', 1_700_000_000, method)
+
+    return text(evaluate)
+
+
+@dataclass(frozen=True)
+class Parser:
+    """`allowed`: the documented exceptions. `good`: inputs from which others are made."""
+
+    parse: Callable[[bytes], object]
+    good: tuple[bytes, ...]
+    allowed: tuple[type[Exception], ...] = (BadRequest,)
+
+
+PARSERS = {
+    "state": Parser(record.load, (a_state(), a_state(0), *ORIGINALS), (CorruptRecord,)),
+    "state without history": Parser(
+        lambda content: record.load(content, with_history=False), (a_state(10), *ORIGINALS), (CorruptRecord,)
+    ),
+    "sealed document": Parser(
+        load_document(b"blobkeep1", True),
+        (document_of(a_state(3)), *map(document_of, ORIGINALS)),
+        (CorruptRecord,),
+    ),
+    "original's document": Parser(
+        load_document(b"dev", False), tuple(map(document_of, ORIGINALS)), (CorruptRecord,)
+    ),
+    "journal header": Parser(journal._parse_header, (journal.header_of(5, False, 99),), ()),
+    "head": Parser(lambda content: parse_head(skip_empty_lines(content), LIMITS), (HEAD,), (Refusal,)),
+    "partial head": Parser(lambda content: check_partial_head(content, 0, LIMITS), (HEAD,), (Refusal,)),
+    "chunks": Parser(dechunk, (CHUNKS,), (Refusal,)),
+    "location": Parser(http_locations.parse_location, (b"a/b%2Fc/%E2%9C%93", b"with%20space")),
+    "listing's path": Parser(http_locations.split_listing, (b"a/b/", b"")),
+    "listing": Parser(http_listing.parse_listing, (b"prefix=a%2F&delimiter=/&limit=10&after=b",)),
+    "id listing": Parser(http_listing.parse_id_listing, (b"state=Pending&after=7&limit=3",)),
+    "accept": Parser(text(http_listing.wants_html), (b"text/html;q=0.9, application/json;q=0.5, */*",)),
+    "ranges": Parser(
+        text(lambda value: http_ranges.parse_ranges(value, 1000)),
+        (b"bytes=0-9, 20-, -5", b"bytes=999-"),
+        (RangeNotSatisfiable,),
+    ),
+    "If-Match": Parser(condition("If-Match"), (b'"abc", W/"d", *',)),
+    "If-None-Match": Parser(condition("If-None-Match"), (b'W/"abc"',)),
+    "If-Modified-Since": Parser(condition("If-Modified-Since"), (b"Sun, 06 Nov 1994 08:49:37 GMT",)),
+    "If-Unmodified-Since": Parser(condition("If-Unmodified-Since"), (b"Sunday, 06-Nov-94 08:49:37 GMT",)),
+    "If-Range": Parser(
+        text(lambda value: http_conditions.if_range_holds(value, '"abc"', 1_700_000_000)),
+        (b'"abc"', b"Sun Nov  6 08:49:37 1994"),
+        (),
+    ),
+    "date": Parser(
+        text(lambda value: http_dates.parse_http_date(value, 1_700_000_000)),
+        (b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sunday, 06-Nov-94 08:49:37 GMT"),
+        (),
+    ),
+    "authorization": Parser(
+        text(http_credentials.parse_authorization), (b"Basic dXNlcjpwYXNz", b"Bearer abc.def"), ()
+    ),
+    "digest": Parser(
+        text(lambda value: http_uploads.expected_sha256({"Repr-Digest": value})),
+        (b"sha-256=:" + b"A" * 43 + b"=:, sha-512=:AAAA:",),
+    ),
+    "media type": Parser(text(http_uploads.stored_media_type), (b'text/plain; charset="utf-8"',), ()),
+    "encoding": Parser(text(http_uploads.stored_encoding), (b"gzip, br",)),
+    "expect": Parser(text(http_uploads.parse_expect), (b"100-Continue",)),
+}
+
+
+def survives(parser: Parser, content: bytes) -> None:
+    with contextlib.suppress(*parser.allowed):
+        parser.parse(content)
+
+
+def mutated(good: bytes, how: random.Random) -> bytes:
+    """`good` after a few of: a bit turned, a part replaced, cut out, doubled, put in, the end cut off."""
+    content = bytearray(good)
+    for _ in range(how.randrange(1, 6)):
+        at = how.randrange(len(content) + 1)
+        end = min(len(content), at + how.choice([1, 1, 2, 8, 64]))
+        kind = how.randrange(6)
+        if kind == 0 and at < len(content):
+            content[at] ^= 1 << how.randrange(8)
+        elif kind == 1:
+            content[at:end] = bytes([how.randrange(256)])
+        elif kind == 2:
+            del content[at:end]
+        elif kind == 3:
+            content[at:at] = content[at:end] * how.choice([1, 2, 50])
+        elif kind == 4:
+            content[at:at] = how.choice(
+                [b"\0", b"\r\n", b"\n", b"%", b",", b";", b'"', b"=", b"-", b"9" * 30]
+            )
+        else:
+            del content[at:]
+    return bytes(content)
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_no_exception_but_the_documented_ones(name: str) -> None:
+    parser = PARSERS[name]
+
+    @seed(SEED)
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.binary(max_size=300))
+    def anything(content: bytes) -> None:
+        survives(parser, content)
+
+    anything()
+    how = random.Random(f"{SEED} {name}")
+    for _ in range(EXAMPLES * 5):
+        survives(parser, mutated(how.choice(parser.good), how))
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_time_and_memory_are_in_proportion(name: str) -> None:
+    """On 128 KiB of what makes a careless parser look at everything again for every byte: 2 s, 32 MiB."""
+    parser = PARSERS[name]
+    for good in parser.good:
+        parts = [good[at : at + n] for n in (1, 2, 9) for at in range(0, min(len(good), 60), 7)]
+        parts += [b" ", b",", b"%", b"%41", b'"', b"\\", b"\r\n", b"a=b&", b"0-0,", b"=:", b"1\r\na\r\n"]
+        for part in parts[:: 1 if SIZE != 1 else 3]:
+            if not part:
+                continue
+            content = good + part * ((128 << 10) // len(part))
+            tracemalloc.start()
+            began = time.process_time()
+            survives(parser, content)
+            took_s = time.process_time() - began
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert took_s < 2, part
+            assert peak_bytes < 32 << 20, part
