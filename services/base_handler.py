@@ -23,6 +23,8 @@ from services.store import Store
 
 log = logging.getLogger("http")
 
+CLIENT_LEFT = 499  # for logs and metrics alone, as nginx calls it: there was nobody to answer
+
 
 @stream_request_body
 class BaseHandler(RequestHandler):
@@ -133,6 +135,16 @@ class BaseHandler(RequestHandler):
             # Ours keeps it where nothing of a body is left to come, and says what it does.
             self.set_header("Connection", "close")
         self.finish(http_errors.body(status_code, text))
+
+    def on_connection_close(self) -> None:
+        """The client has left. If that was before its request was whole, nobody else counts and logs it."""
+        whole = self.request._body_future.done()
+        super().on_connection_close()
+        stream: Any = self.request.connection.stream  # type: ignore[union-attr]
+        refused = stream is not None and not stream.closed()  # then the connection tells of it
+        if not whole and not refused:
+            self.set_status(CLIENT_LEFT, "Client Left")
+            self.application.log_request(self)
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         """Expected errors are the client's; only the others are logged, once, here."""

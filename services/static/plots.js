@@ -10,7 +10,7 @@ const PLOTS = [
   ["plot-requests", count, 5, [["requests", "requests", 1], ["errors", "of these 5xx", 2]]],
   ["plot-latency", (v) => v.toFixed(v < 10 ? 1 : 0), 1, [["p50_ms", "half under", 1], ["p99_ms", "99 % under", 2]]],
   ["plot-bytes", bytes, 1024, [["bytes_out", "sent", 1], ["bytes_in", "received", 2]]],
-  ["plot-workers", count, 5, [["removed", "blobs removed", 1]], [["scrubbed_bytes", "re-read", 3]]],
+  ["plot-workers", count, 5, [["removed", "blobs removed", 1]], [["freed_bytes", "freed", 2], ["scrubbed_bytes", "re-read", 3]]],
 ];
 let fields = [];
 let samples = [];

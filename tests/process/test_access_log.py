@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
 
 import pytest
 
@@ -39,3 +40,25 @@ def test_it_is_off_unless_asked_for(start_server: StartServer) -> None:
     assert server.ask("GET", "/store/a").status == 404
     assert server.stop() == 0
     assert "/store/a" not in server.said()
+
+
+@pytest.mark.parametrize("http", ["blobkeep", "tornado"])
+def test_a_client_that_leaves_before_its_request_is_whole_is_a_line_too(
+    start_server: StartServer, http: str
+) -> None:
+    server = start_server("--access-log", "--http", http)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"POST /store/cut HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234")
+        wait_for(lambda: server.ask("GET", "/blobs/?state=Pending").body.count(b'"cut"'), what="its begin")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no end
+    wait_for(lambda: '"POST /store/cut HTTP/1.1" 499 0 ' in server.said(), what="the line")
+    assert b'blobkeep_requests_total{method="POST",status="499"} 1.0' in server.ask("GET", "/metrics").body
+
+
+def test_an_upload_that_is_refused_on_its_way_is_one_line(start_server: StartServer) -> None:
+    server = start_server("--access-log", "--body-timeout", "0.2")
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"POST /store/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234")
+        assert b" 408 " in client.recv(1000)
+    server.stop()
+    assert re.findall(r'"POST /store/slow[^"]*" (\d+)', server.said()) == ["408"]
