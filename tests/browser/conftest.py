@@ -16,9 +16,9 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def browser() -> Iterator[Browser]:
-    """One browser for all tests of a worker."""
+    """A browser. Not longer than one test: while playwright runs, nobody can call asyncio.run() beside it."""
     if not os.access(CHROMIUM, os.X_OK):
         pytest.skip(f"there is no {CHROMIUM}")
     with sync_playwright() as playwright:
