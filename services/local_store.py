@@ -226,6 +226,10 @@ class LocalStore:
             self._on_fatal(err)
             self._on_fatal = None
 
+    def uploads(self) -> int:
+        """How many are under way."""
+        return len(self._uploads)
+
     def upload_ended(self, upload: LocalUpload) -> None:
         """For LocalUpload."""
         self._uploads.discard(upload)

@@ -90,7 +90,7 @@ ROWS = [
     Mutation(
         "room-looked-at-only-at-the-start",
         "services/local_upload.py",
-        "                self._owner.space.check(len(self._buffer))\n",
+        "                self._owner.space.check(self._held_bytes)\n",
         "",
         ("tests/store/test_room.py",),
     ),

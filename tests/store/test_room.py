@@ -13,7 +13,7 @@ from tests.support.rules import DataDirectory
 from tests.support.stores import opened
 
 
-@pytest.mark.parametrize("declared", [None, 1 << 20])
+@pytest.mark.parametrize("declared", [None, 2 << 20])
 def test_an_upload_ends_when_the_room_does(data: DataDirectory, declared: int | None) -> None:
     async def main() -> None:
         async with opened(data.root) as made:
@@ -23,7 +23,7 @@ def test_an_upload_ends_when_the_room_does(data: DataDirectory, declared: int | 
             await upload.write(os.urandom(300_000))
             store.space = FreeSpace(data.root, 1 << 60)  # others have filled the disk meanwhile
             with pytest.raises(NoSpace):
-                await upload.write(os.urandom(300_000))
+                await upload.write(os.urandom(1_200_000))  # more than waits in memory
             await upload.abort("no room")
             assert await made.values() == {"kept": b"old"}
 
