@@ -1,0 +1,162 @@
+"""Breaks of the operator's tools, of progress, and of what is logged."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+_BACKUP = "tests/process/test_tools_backup.py::test_"
+_QUARANTINE = "tests/process/test_tools_quarantine.py::test_"
+_TOOLS = "tests/process/test_tools.py::test_"
+
+ROWS = [
+    Mutation(
+        "snapshot-looks-once",
+        "services/tools/snapshot.py",
+        "        self._look_at_all(again, began_at)\n",
+        "",
+        (_BACKUP + "an_update_that_began_before_the_snapshot_and_ends_within_it_is_met",),
+    ),
+    Mutation(
+        "snapshot-without-what-was-replaced-meanwhile",
+        "services/tools/snapshot.py",
+        "elif _was_live_at(blob, began_at):",
+        "elif False:",
+        (_BACKUP + "what_is_replaced_while_the_snapshot_is_taken_is_in_it",),
+    ),
+    Mutation(
+        "snapshot-with-what-was-deleted-before",
+        "services/tools/snapshot.py",
+        "return newest.at >= began_at and newest.message",
+        "return newest.message",
+        (_BACKUP + "an_export_unpacked_is_a_data_directory_with_ids_and_histories",),
+    ),
+    Mutation(
+        "gc-does-not-yield-to-a-snapshot",
+        "services/gc.py",
+        "        if not self._hold.try_acquire():\n            return None",
+        "        if not self._hold.try_acquire() and False:\n            return None",
+        (_BACKUP + "the_gc_yields_while_a_snapshot_is_taken_and_the_lock_is_freed_by_death",),
+    ),
+    Mutation(
+        "gc-not-held-without-links",
+        "services/tools/snapshot.py",
+        "        if snapshot.linked:\n            hold.release()",
+        "        if True:\n            hold.release()",
+        (_BACKUP + "without_hard_links_the_gc_waits_until_the_tar_is_written",),
+    ),
+    Mutation(
+        "links-of-a-living-export-removed",
+        "services/tools/snapshot.py",
+        "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "",
+        (_BACKUP + "what_a_killed_export_left_is_removed_by_the_next",),
+    ),
+    Mutation(
+        "damaged-chunk-passes",
+        "services/tools/incoming.py",
+        "        if blob.crcs and checksum.crc(data) != checksum.unpack_crc(blob.crcs, chunk):",
+        "        if False and checksum.crc(data) != checksum.unpack_crc(blob.crcs, chunk):",
+        (
+            _BACKUP + "a_damaged_blob_is_left_out_and_named",
+            _BACKUP + "a_file_that_was_cut_short_or_changed_is_told",
+        ),
+    ),
+    Mutation(
+        "cut-export-taken-for-whole",
+        "services/tools/importing.py",
+        "        self.is_whole = False\n",
+        "        self.is_whole = True\n",
+        (_BACKUP + "a_file_that_was_cut_short_or_changed_is_told",),
+    ),
+    Mutation(
+        "import-replaces-unasked",
+        "services/tools/http_target.py",
+        "        if not replace:\n            return Outcome.DIFFERS\n",
+        "",
+        (_BACKUP + "import_through_the_server_meets_what_is_there",),
+    ),
+    Mutation(
+        "export-replaces-unasked",
+        "services/tools/exporting.py",
+        "elif os.path.exists(path) and not args.force:",
+        "elif False:",
+        (_BACKUP + "an_existing_file_is_not_replaced_unasked",),
+    ),
+    Mutation(
+        "restore-of-what-is-damaged",
+        "services/tools/quarantine.py",
+        "    damage = _damage(entry)\n    if damage is not None or record is None:",
+        "    damage = None\n    if damage is not None or record is None:",
+        (_QUARANTINE + "what_is_still_damaged_is_not_restored",),
+    ),
+    Mutation(
+        "restore-undoes-a-delete",
+        "services/tools/quarantine.py",
+        "entry.note.released and not args.even_deleted:",
+        "entry.note.released and False:",
+        (_QUARANTINE + "what_was_deleted_since_is_not_brought_back_by_accident",),
+    ),
+    Mutation(
+        "drop-without-asking",
+        "services/tools/quarantine.py",
+        "    if not args.yes:\n",
+        "    if False:\n",
+        (_QUARANTINE + "drop_asks_and_then_removes_for_good",),
+    ),
+    Mutation(
+        "tools-write-what-is-not-printable",
+        "services/tools/output.py",
+        "isinstance(part, int) else one_line(part)",
+        "isinstance(part, int) else part",
+        (_TOOLS + "no_location_forges_a_line_of_a_tool_or_of_a_log",),
+    ),
+    Mutation(
+        "colour-where-nobody-looks",
+        "services/tools/output.py",
+        'and not os.environ.get("NO_COLOR")',
+        "",
+        (_TOOLS + "history_is_in_colour_on_a_terminal_and_nowhere_else",),
+    ),
+    Mutation(
+        "check-tells-nobody",
+        "services/check.py",
+        "if damage is not None and serving and not dry_run:",
+        "if False:",
+        (_TOOLS + "check_finds_rot_while_a_server_runs_and_the_server_acts",),
+    ),
+    Mutation(
+        "check-settles-in-a-dry-run",
+        "services/check.py",
+        "settle(where, dry_run=dry_run, progress=progress)",
+        "settle(where, progress=progress)",
+        (_TOOLS + "check_without_a_server_settles_what_a_dead_one_left",),
+    ),
+    Mutation(
+        "log-lines-through-the-bar",
+        "common/progress.py",
+        "            logs.divert(_Above(self._bar.console))\n",
+        "",
+        ("tests/unit/test_progress.py::test_on_a_terminal_it_is_a_bar_and_log_lines_stand_above_it",),
+    ),
+    Mutation(
+        "bar-on-a-dumb-terminal",
+        "common/progress.py",
+        'not in (None, "", "dumb")',
+        "is not None",
+        ("tests/unit/test_progress.py::test_a_dumb_terminal_gets_no_bar",),
+    ),
+    Mutation(
+        "transitions-not-logged",
+        "services/feed.py",
+        "            if log.isEnabledFor(logging.DEBUG):\n                _log(record, at)\n",
+        "",
+        ("tests/process/test_logged_transitions.py::test_with_debug_every_transition_is_a_line",),
+    ),
+    Mutation(
+        "systemd-sockets-not-taken",
+        "services/listening.py",
+        'if os.environ.get("LISTEN_PID") != str(os.getpid()):',
+        "if True:",
+        ("tests/process/test_service_files.py::test_the_server_takes_the_sockets_that_systemd_passes_on",),
+    ),
+]
