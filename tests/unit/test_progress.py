@@ -45,7 +45,8 @@ def test_on_a_terminal_it_is_a_bar_and_log_lines_stand_above_it() -> None:
     assert "━" in shown
     # The warning has a line of its own: from the left edge to the end, no bar around it.
     warning = next(line for line in shown.split("\n") if "blob 7" in line)
-    written = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", warning)
+    since_erased = warning.rpartition("\x1b[2K")[2]
+    written = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", since_erased)
     assert re.fullmatch(r"20[-0-9]+T[.:0-9]+Z WARNING recovery: blob 7: something happened", written)
     assert "INFO recovery: done" in shown.split("\n")[-2]
 
