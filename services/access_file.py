@@ -142,7 +142,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = entry_text(make_client(asked.name, asked.role, asked.prefix, hashed))
         durable.append_line(asked.file, text if known is not None else HEADER + text)
     except (ConfigError, ValueError) as err:
-        print(f"access_file: {err}", file=sys.stderr)  # noqa: T201 - a command's answer
+        _tell(f"access_file: {err}")
+        return 2
+    except OSError as err:
+        _tell(f"access_file: {asked.file} cannot be written: {err.strerror}.")
         return 2
     if not asked.password:
         print(secret)  # noqa: T201 - a command's answer

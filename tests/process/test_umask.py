@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.conftest import StartServer
 from tests.support.processes import Process
 from tests.support.rules import DataDirectory
 
 
+@pytest.mark.parametrize("inherited", [0, 0o177])
 def test_files_are_for_their_owner_alone_whatever_the_umask(
-    start_server: StartServer, data: DataDirectory
+    start_server: StartServer, data: DataDirectory, inherited: int
 ) -> None:
-    old = os.umask(0)  # what a started process inherits
+    old = os.umask(inherited)
     try:
         server = start_server()
         workers = [Process(name, data.path, "--once") for name in ("gc", "recovery")]

@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import BadRequest, Busy, Forbidden, Unauthorized
 from services import access
@@ -180,6 +182,21 @@ def test_a_token_is_taken_as_a_bearers_and_as_its_clients_password() -> None:
     ):
         with pytest.raises(Unauthorized):
             asyncio.run(tokens.identify(wrong))
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.text().map(lambda text: f"Bearer {text}"),
+        st.binary().map(lambda raw: "Basic " + base64.b64encode(raw).decode()),
+        st.text(st.characters(max_codepoint=255)).map(lambda text: f"Basic {text}"),
+    )
+)
+def test_no_header_that_anyone_makes_up_is_more_than_unauthorized(header: str) -> None:
+    users = with_tokens(client("ci"))
+    with pytest.raises(Unauthorized):
+        asyncio.run(users.identify(header))
+    assert not users.permits("GET", "a", header)
 
 
 def test_a_password_is_no_token_and_only_its_own_users() -> None:

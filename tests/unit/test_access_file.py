@@ -175,3 +175,10 @@ def test_the_command_adds_nothing_to_a_file_that_others_may_read(
     path = write(tmp_path / "clients.toml", ENTRY, 0o644)
     assert access_file.main(["add", path, "new"]) == 2
     assert "chmod 600" in capsys.readouterr().err
+
+
+def test_the_command_says_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert access_file.main(["add", str(tmp_path / "missing" / "clients.toml"), "ci"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "cannot be written: No such file" in err
