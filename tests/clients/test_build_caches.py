@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -90,6 +91,21 @@ def client(cache: Server) -> Iterator[RawConnection]:
     """A connection to `cache`."""
     with connected(cache.port) as made:
         yield made
+
+
+def test_ccache_fills_a_cache_that_it_may_only_append_to(start_server: StartServer, tmp_path: Path) -> None:
+    add = ("-m", "services.access_file", "add", tmp_path / "clients.toml")
+    token = run(sys.executable, *add, "ci", "--role", "append-only", "--prefix", "ccache/", cwd=ROOT)[
+        0
+    ].strip()
+    server = start_server("--put-creates", "--auth-file", str(tmp_path / "clients.toml"))
+    storage = f"http://127.0.0.1:{server.port}/store/ccache|bearer-token={token}"
+    assert_second_compilation_hits(tmp_path, storage)
+    who = {"Authorization": f"Bearer {token}"}
+    stored = json.loads(server.ask("GET", "/store/?prefix=ccache/", headers=who).body)["blobs"]
+    assert len(stored) >= FILES
+    for blob in stored:  # what others have built cannot be changed under their feet
+        assert server.ask("PUT", f"/store/{blob['location']}", b"poison", who).status == 403
 
 
 def test_what_bazel_says(client: RawConnection) -> None:
