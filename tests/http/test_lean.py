@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.http import test_reading, test_writing
+from tests.http import test_names, test_reading, test_writing
 from tests.http.conftest import shared_server
 from tests.support.processes import Server
 from tests.support.raw import connected
@@ -81,7 +81,7 @@ def test_every_row_of_the_writing_table(both: Both, place: str) -> None:
 
 
 ODD = [
-    *(name for name in test_writing.BAD_NAMES.values() if name),
+    *(name for name in test_names.BAD_NAMES.values() if name),
     *(b"/store/" + name.encode() for name in ("a%2Fb", "a/b/", "a?b", "a%20b", "a+b", "~", "a;b", "a//b")),
     b"/store",
     b"/storeroom",

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import time
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 import pytest
 
@@ -138,83 +137,6 @@ def test_the_coding_is_given_back_and_never_applied(strict: Server, location: st
     assert strict.ask("PUT", f"/store/{location}", b"plain").status == 200
     found = strict.ask("GET", f"/store/{location}", None, {"Accept-Encoding": "gzip"})
     assert ("content-encoding" in found.headers, found.body) == (False, b"plain")
-
-
-# --- names ---
-
-GOOD_NAMES = [
-    "a",
-    "a/b/c.txt",
-    "with space",
-    "✓/ü",
-    "a%2Fb",
-    "100%",
-    "?",
-    "#",
-    "a;b=c&d",
-    "...",
-    "a..b",
-    "\\..\\",
-    "~",
-]
-
-
-@pytest.mark.parametrize("name", GOOD_NAMES)
-def test_any_path_of_utf8_is_a_location(name: str, strict: Server, location: str) -> None:
-    target = f"/store/{location}/{quote(name)}"
-    answer = strict.ask("POST", target, name.encode())
-    assert (answer.status, answer.headers["location"]) == (201, target)
-    assert strict.ask("GET", target).body == name.encode()
-
-
-def test_an_encoded_slash_is_a_slash_and_decoding_happens_once(strict: Server, location: str) -> None:
-    strict.ask("POST", f"/store/{location}/a%2fb", b"1")
-    assert strict.ask("GET", f"/store/{location}/a/b").body == b"1"
-    assert strict.ask("GET", f"/store/{location}/a%252fb").status == 404
-
-
-def test_another_normal_form_is_another_location(strict: Server, location: str) -> None:
-    composed, decomposed = quote("\u00fc"), quote("u\u0308")
-    strict.ask("POST", f"/store/{location}/{composed}", b"1")
-    assert strict.ask("GET", f"/store/{location}/{decomposed}").status == 404
-
-
-BAD_NAMES = {
-    "empty": b"",
-    "over 1,024 bytes": b"a" * 1025,
-    "over 1,024 bytes of UTF-8": b"%C3%BC" * 513,
-    "not UTF-8": b"a%FF",
-    "NUL": b"a%00",
-    "line feed": b"a%0ab",
-    "C1": b"a%C2%85",
-    "dot": b"a/./b",
-    "dot dot": b"a/../b",
-    "encoded dot dot": b"%2e%2e/etc/passwd",
-    "dot dot behind an encoded slash": b"a%2f..",
-    "empty segment": b"a//b",
-    "empty segment at the end": b"a/",
-    "empty first segment": b"/a",
-    "half an escape": b"a%2",
-    "surrogate": b"%ED%A0%80",
-    "overlong slash": b"%C0%AF",
-}
-
-
-@pytest.mark.parametrize("raw", BAD_NAMES.values(), ids=BAD_NAMES)
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET"])
-def test_a_bad_location_is_400(raw: bytes, method: str, strict: Server) -> None:
-    if method == "GET" and (not raw or raw == b"a/"):
-        pytest.skip("a listing")
-    with connected(strict.port) as connection:
-        answer = connection.ask(method, b"/store/" + raw, None, b"x" if method != "GET" else None)
-    assert answer.status == 400
-    assert answer.body.startswith(b'{"code": 400, "text": "The location ')
-
-
-def test_a_location_of_1024_bytes_is_accepted(strict: Server) -> None:
-    target = "/store/" + "%C3%BC" * 512
-    assert strict.ask("POST", target, b"long").status == 201
-    assert strict.ask("GET", target).body == b"long"
 
 
 # --- bodies ---
