@@ -28,9 +28,6 @@ from common.states import State
 
 # A state file is small: 4 KiB hold one of a blob up to 100 MiB. Longer ones take further reads.
 _READ_BYTES = 4 << 10
-_LEFTOVERS = frozenset(
-    {layout.STATE_TEMP_NAME, layout.DATA_TEMP_NAME, layout.NOTE_NAME, layout.NOTE_NAME + ".tmp"}
-)
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -222,12 +219,6 @@ def quarantine(where: Layout, blob_id: int, location: str | None, seq: int, reas
     durable.sync_folder(home)
     durable.sync_folder(where.parent(blob_id))
     return name, note
-
-
-def leftovers(where: Layout, blob_id: int) -> list[str]:
-    """Names of ours that steps cut short by a crash left beside a complete blob's files."""
-    names = os.listdir(where.folder(blob_id))
-    return [name for name in names if name in _LEFTOVERS] if len(names) > 2 else []
 
 
 def read_note(folder: str) -> Note | None:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from common import blobdir, directory, durable, layout, record, reserve
+from common import blobdir, directory, layout, record, reserve
 from common.errors import DAMAGE_ERRNOS, BlobkeepError, CorruptRecord, Damaged, SyncFailed, from_os_error
 from common.known_damage import damaged_locations
 from common.layout import Layout
@@ -149,8 +149,6 @@ class _Run:
     def complete(self, found: BlobRecord) -> None:
         try:
             self.check_size(found)
-            if not self.tidy(found):
-                return
             live = self.result.live
             rival: Kept | None = live.get(found.location)
             if rival is None or found.seq > rival.seq:
@@ -165,27 +163,6 @@ class _Run:
             loser_id = min((found.seq, found.id), (rival.seq, rival.id))[1]
             if not self.to_failure(loser_id, found.location, MSG_SUPERSEDED):
                 self.result.unsettled.setdefault(found.location, []).append(loser_id)
-
-    def tidy(self, found: BlobRecord) -> bool:
-        """Remove what a crash left beside a blob's files; False if that was half a quarantine, now whole."""
-        left = blobdir.leftovers(self.where, found.id)
-        if layout.NOTE_NAME in left and not self.is_good(found):
-            self.quarantine(found.id, found.location, found.seq, "data.raw fails its checksums")
-            return False
-
-        def change() -> None:
-            for name in left:
-                durable.remove_file(f"{self.where.folder(found.id)}/{name}")
-
-        if left:
-            what = f"blob {found.id}: {', '.join(left)} left by a crash, removed"
-            self.attempt((found.id, found.location), what, change)
-        return True
-
-    def is_good(self, found: BlobRecord) -> bool:
-        """Whether all bytes are what was written: the journal may have healed what was found damaged."""
-        sums = (found.size, found.sha256, found.crcs)
-        return found.is_original or blobdir.sums(self.where, found.id) == sums
 
     def check_size(self, found: BlobRecord) -> None:
         try:

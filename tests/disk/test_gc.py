@@ -13,6 +13,7 @@ from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_CREATED, MSG_DELETED, MSG_WRITING, State
 from services.gc import Collector
+from tests.cuts.recorder import ListLog, recording
 from tests.support.processes import Process, wait_for
 from tests.support.rules import DataDirectory
 
@@ -146,3 +147,18 @@ def test_the_process_collects_while_no_server_runs(data: DataDirectory) -> None:
         gc.end()
     assert gc.said().count("pass: removed=1") == 2  # one line for each pass that did something
     assert settle.settle(where).live == {"keep": keep}
+
+
+def test_a_folder_has_left_for_good_before_its_files_go(where: Layout) -> None:
+    """Else a power cut could bring it back with a part of them, which looks like damage."""
+    fail(where, put(where, 7, "a"))
+    gc = Collector(where, 5.0, slice_folders=EVERYTHING)
+    log = ListLog()
+    with recording(log):
+        gc.run_once()
+    gc.close()
+    left = next(n for n, op in enumerate(log.ops) if op.path == where.folder(7))
+    removed = next(n for n, op in enumerate(log.ops) if op.kind == "unlink" and layout.GONE_NAME in op.path)
+    synced = next(op for op in log.ops[left:removed] if op.kind == "open")
+    assert synced.path == where.parent(7)
+    assert [op.kind for op in log.ops[left:removed]][1:4] == ["open", "begin", "end"]

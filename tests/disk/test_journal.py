@@ -15,6 +15,7 @@ from common.journal_file import JournalFile
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_CREATED, MSG_DELETED, MSG_WRITING, State
+from services.gc import Collector
 from tests.cuts.recorder import ListLog, recording
 
 NOW_NS = 1_795_507_830_364_475_953
@@ -243,3 +244,18 @@ def test_nothing_is_judged_before_it_is_durable(where: Layout) -> None:
     with recording(log):
         settle.settle(where)
     assert [op.path for op in log.ops if op.kind == "begin"][:1] == ["all"]
+
+
+def test_the_gc_does_nothing_before_the_replay(where: Layout) -> None:
+    """A cut may bring back the folder of a deleted blob under an id that was given to another."""
+    gone, new = complete(7, "a", b"gone", seq=1), complete(7, "b", b"new", seq=2)
+    blobdir.take(where, 7)
+    blobdir.write_record(where, deleted(gone))
+    write_journal(where, [[entry_of(new, b"new")]])
+    gc = Collector(where, 5.0, slice_folders=1 << 32)
+    assert gc.run_once() is None
+    assert os.path.isdir(where.folder(7))
+    assert settle.settle(where).live == {"b": new}
+    gc.run_once()
+    gc.close()
+    assert settle.settle(where).live == {"b": new}

@@ -6,7 +6,6 @@ from tests.mutations.table import Mutation
 
 CUT = "tests/cuts/test_power_cuts.py::test_nothing_acknowledged_is_lost"
 SMALL, STAGED, FOLDERS = f"{CUT}[small]", f"{CUT}[staged]", f"{CUT}[by_folders]"
-KILLED, KILLED_BY_FOLDERS = f"{CUT}[killed]", f"{CUT}[killed_by_folders]"
 TORTURE = "tests/torture/test_torture.py"
 
 ROWS = [
@@ -58,7 +57,7 @@ ROWS = [
         "services/gc.py",
         "if journal.needs_replay(self._where):",
         "if False:",
-        (SMALL,),
+        ("tests/disk/test_journal.py",),
     ),
     Mutation(
         "an-id-with-a-folder-is-taken",
@@ -72,7 +71,7 @@ ROWS = [
         "services/gone.py",
         "            durable.sync_folder(parent)\n",
         "            pass\n",
-        (FOLDERS,),
+        ("tests/disk/test_gc.py",),
     ),
     Mutation(
         "parent-not-synced",
@@ -116,7 +115,7 @@ ROWS = [
         "common/replay.py",
         "    durable.sync_file_system(root_fd)\n    for found",
         "    for found",
-        (KILLED_BY_FOLDERS,),
+        ("tests/disk/test_journal.py",),
     ),
     Mutation(
         "journal-of-a-dead-process-not-synced",
@@ -130,7 +129,7 @@ ROWS = [
         "common/blobdir.py",
         'durable.replace_durably(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note))',
         'durable.replace(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note), synced=True)',
-        (f"{CUT}[quarantined]",),
+        ("tests/disk/test_settle.py",),
     ),
     Mutation(
         "data-without-a-state-left",
@@ -140,26 +139,17 @@ ROWS = [
         ("tests/disk/test_settle.py",),
     ),
     Mutation(
-        "leftovers-stay",
-        "common/settle.py",
-        "            if not self.tidy(found):\n",
-        "            if False:\n",
-        (SMALL,),
-    ),
-    Mutation(
-        "shown-before-it-is-committed",
-        "services/local_store.py",
-        "            record = await self._committer.submit(change)\n",
-        "            if draft is None:\n"
-        "                self._maps.show(location, None)\n"
-        "            record = await self._committer.submit(change)\n",
-        (TORTURE,),
-    ),
-    Mutation(
-        "a-cut-upload-is-taken-as-whole",
+        "condition-not-judged-in-its-turn",
         "services/local_store.py",
         "            condition(old, damaged is not None)\n",
         "",
+        (TORTURE,),
+    ),
+    Mutation(
+        "writes-of-a-location-overtake-each-other",
+        "services/local_store.py",
+        "        async with self._orders.of(location):\n            old: Blob",
+        "        if True:\n            old: Blob",
         (TORTURE,),
     ),
     Mutation(
@@ -167,6 +157,6 @@ ROWS = [
         "services/local_store.py",
         "if self._maps.by_location.get(location) is blob:  # design rule 3",
         "if True:",
-        (TORTURE,),
+        ("tests/store/test_local_store.py",),
     ),
 ]
