@@ -66,7 +66,7 @@ class Checker:
                 again, more = self._recover(root)
                 wrong += more + _compare(when, again, exactly)
         if self.second_cuts and not wrong:
-            wrong += self._cut_again(image, log, served_at, possible, exactly)
+            wrong += self._cut_again(image, log, served_at, expected, exactly)
         return wrong
 
     def check_by_server(self, image: Image, expected: Expected) -> list[str]:
@@ -112,7 +112,7 @@ class Checker:
         image: Image,
         log: ListLog,
         served_at: int,
-        possible: dict[str, frozenset[Value]],
+        expected: Expected,
         exactly: dict[str, frozenset[Value]],
     ) -> list[str]:
         """The power fails again while, or after, the disk `image` is recovered."""
@@ -126,12 +126,14 @@ class Checker:
             for op in log.ops[done:moment]:
                 disk.apply(op)
             done = moment
-            images.append((moment, one_image(disk, self.rng)[1]))
+            second = one_image(disk, self.rng)[1]
+            if self.is_new(second, expected if moment < served_at else Expected(exactly)):
+                images.append((moment, second))
         for moment, second in images:
             root = self._build(second)
             with _booted(4):
                 values, more = self._recover(root)
-            wanted = possible if moment < served_at else exactly
+            wanted = expected.possible if moment < served_at else exactly
             more += _compare("after the second cut", values, wanted)
             with _booted(4):
                 more += broken_rules(str(root), rotten=self.rotten)

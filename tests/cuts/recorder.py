@@ -50,6 +50,7 @@ class Op(msgspec.Struct, array_like=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Op).decode
 _LENGTH = struct.Struct("<I")
+_sync_numbers = itertools.count(1)  # of this process
 
 
 class Log(Protocol):
@@ -126,13 +127,12 @@ class _Recorder:
     def __init__(self, log: Log, sync_s: float) -> None:
         self.log = log
         self.sync_s = sync_s
-        self._numbers = itertools.count(1)
 
     def put(self, kind: str, **about: Any) -> None:
         self.log.put(Op(kind, os.getpid(), **about))
 
     def sync(self, fd: int, kind: str, call: Callable[[], Any]) -> Any:
-        no = next(self._numbers)
+        no = next(_sync_numbers)
         with self.log.locked():
             self.put("begin", path=kind, fd=fd, inode=os.fstat(fd).st_ino, no=no)
         if self.sync_s:

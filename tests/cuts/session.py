@@ -41,8 +41,8 @@ class Mark(msgspec.Struct, array_like=True):
 class Expected:
     """What may be at each location, mark by mark."""
 
-    def __init__(self) -> None:
-        self.possible: dict[str, frozenset[Value]] = {}
+    def __init__(self, possible: dict[str, frozenset[Value]] | None = None) -> None:
+        self.possible = possible or {}
         self._before: dict[str, frozenset[Value]] = {}
 
     def at(self, location: str) -> frozenset[Value]:
