@@ -183,7 +183,7 @@ def test_continue_is_said_in_any_letter_case(spelling: str, strict: Server, loca
         began = time.monotonic()
         connection.request("POST", f"/store/{location}", {"Expect": spelling, "Content-Length": "3"})
         assert connection.answer().status == 100
-        assert time.monotonic() - began < 1  # a client that is not answered waits a second
+        assert time.monotonic() - began < 5  # as a rule 0.4 ms; one that is told nothing waits for ever
         connection.send(b"abc")
         assert connection.answer().status == 201
     assert strict.ask("GET", f"/store/{location}").body == b"abc"
@@ -195,7 +195,7 @@ def refusal(server: Server, method: str, target: str, headers: dict[str, str]) -
         began = time.monotonic()
         connection.request(method, target, {"Expect": "100-Continue", "Content-Length": "999999"} | headers)
         answer = connection.answer()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         assert connection.at_end()  # a body that was not read: no other request can follow
         return answer
 
