@@ -71,6 +71,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.store = self.runner.run(make())
         self.upload = None
+        self.last_seq = 0
         self.gc = Collector(self.store.where, 5.0, slice_folders=1 << 32)
 
     def do(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -85,7 +86,7 @@ class StoreMachine(RuleBasedStateMachine):
     def write(self, location: str, body: bytes, *, only_new: bool) -> None:
         folders = self.folders()
         try:
-            self.do(lambda: self.store.put(location, body, only_new=only_new, pieces=3))
+            blob = self.do(lambda: self.store.put(location, body, only_new=only_new, pieces=3))
         except NoIdLeft:
             assert folders == FEW_IDS
         except AlreadyExists:
@@ -94,6 +95,8 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             assert not only_new or location not in self.model
             self.model[location] = body
+            assert blob.seq > self.last_seq, "a number was given that is not greater than all before it"
+            self.last_seq = blob.seq
 
     @rule(location=LOCATIONS, body=BODIES)
     def create(self, location: str, body: bytes) -> None:
@@ -146,6 +149,17 @@ class StoreMachine(RuleBasedStateMachine):
             return upload
 
         self.upload = self.do(begin)
+        self.upload_location = location
+
+    @rule()
+    def finish(self) -> None:
+        if self.upload is not None:
+            upload, self.upload = self.upload, None
+            blob, was_there = self.do(upload.commit)
+            assert was_there == (self.upload_location in self.model)
+            self.model[self.upload_location] = b"half" * 4000
+            assert blob.seq > self.last_seq
+            self.last_seq = blob.seq
 
     @rule()
     def abort(self) -> None:

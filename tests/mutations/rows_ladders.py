@@ -1,0 +1,126 @@
+"""Breaks that the model, the crash ladder, the fault ladder and the fuzz must each notice on their own."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+MODEL = ("tests/model/test_store.py",)
+CRASHES = ("tests/crashes/test_ladder.py",)
+FAULTS = ("tests/faults/test_ladder.py",)
+FUZZ = ("tests/fuzz/test_parsers.py",)
+
+ROWS = [
+    Mutation(
+        "gc-collects-what-is-pending",
+        "services/gc.py",
+        "        if found.state is not State.FAILURE:\n",
+        "        if found.state is State.COMPLETE:\n",
+        MODEL,
+    ),
+    Mutation(
+        "clock-that-goes-back-gives-lower-numbers",
+        "services/ids.py",
+        "self._last = max(self._last + 1, time.time_ns() // 1000)",
+        "self._last = time.time_ns() // 1000",
+        MODEL,
+    ),
+    Mutation(
+        "deleted-location-stays-in-the-map",
+        "services/maps.py",
+        "            del self.by_location[location]\n",
+        "            pass\n",
+        MODEL,
+    ),
+    Mutation(
+        "old-blob-not-retired",
+        "services/committer.py",
+        "            for change in alive:\n                change.retire()\n",
+        "",
+        MODEL,
+    ),
+    Mutation(
+        "old-blob-marked-before-the-new-one-is-there",
+        "services/committer.py",
+        '        alive = self._each(alive, Change.publish, "publish the blob")\n',
+        '        alive = self._each(alive, Change.retire, "mark the old blob")\n'
+        '        alive = self._each(alive, Change.publish, "publish the blob")\n',
+        CRASHES,
+    ),
+    Mutation(
+        "state-rewritten-in-place",
+        "common/durable.py",
+        '    temp = path + ".tmp"\n    write_file(temp, payload, synced=synced)\n',
+        '    temp = path + ".tmp"\n    write_file(path, payload, synced=synced)\n    rename(path, temp)\n',
+        CRASHES,
+    ),
+    Mutation(
+        "acknowledged-before-it-is-published",
+        "services/committer.py",
+        "                self._commit(batch)\n                self._loop.call_soon_threadsafe(_resolve, batch)\n",
+        "                self._loop.call_soon_threadsafe(_resolve, batch)\n                self._commit(batch)\n",
+        CRASHES,
+    ),
+    Mutation(
+        "interrupted-upload-left-pending",
+        "common/settle.py",
+        "            self.to_failure(found.id, found.location, MSG_INTERRUPTED)\n",
+        "            pass\n",
+        (*MODEL, *CRASHES),
+    ),
+    Mutation(
+        "no-second-look-at-the-maps",
+        "services/local_store.py",
+        "            if self._maps.by_location.get(location) is blob:  # design rule 3\n",
+        "            if True:\n",
+        ("tests/store/test_local_store.py",),
+    ),
+    Mutation(
+        "delete-does-not-use-the-reserve",
+        "services/changes.py",
+        "            if not reserve.give_up(self.where):\n",
+        "            if True:\n",
+        ("tests/faults/test_found.py", "tests/faults/test_real.py"),
+    ),
+    Mutation(
+        "old-value-lost-when-an-update-fails",
+        "services/committer.py",
+        "                error = from_os_error(err, doing)\n",
+        "                error = from_os_error(err, doing)\n                change.retire()\n",
+        FAULTS,
+    ),
+    Mutation(
+        "failed-sync-told-to-nobody",
+        "services/committer.py",
+        "            self._loop.call_soon_threadsafe(self._on_fatal, err)\n",
+        "            pass\n",
+        FAULTS,
+    ),
+    Mutation(
+        "short-writes-not-continued",
+        "common/durable.py",
+        "        view = view[write_some(fd, view) :]\n",
+        "        write_some(fd, view)\n        return\n",
+        FAULTS,
+    ),
+    Mutation(
+        "impossible-values-of-a-state-escape",
+        "common/record.py",
+        "    except (ValueError, IndexError, KeyError, OverflowError) as err:\n",
+        "    except (IndexError, KeyError, OverflowError) as err:\n",
+        FUZZ,
+    ),
+    Mutation(
+        "odd-percent-signs-escape",
+        "services/http_text.py",
+        "        raise BadEscape\n",
+        "        raise KeyError(raw)\n",
+        FUZZ,
+    ),
+    Mutation(
+        "chunk-lines-without-a-bound",
+        "services/http1/chunked.py",
+        "        if self._extra_bytes > self._limits.chunk_extra_bytes:\n",
+        "        if len(bytes(self._extra_bytes * 1024)) < 0:\n",
+        FUZZ,
+    ),
+]
