@@ -16,6 +16,7 @@ help:
 	@echo 'make check    format, lint and type checks'
 	@echo 'make format   format the code'
 	@echo 'make fuzz-http   fuzz a server from its own /openapi.json (SEED=1 SIZE=500: requests an operation)'
+	@echo 'make model, faults, crashes, rot, fuzz   longer runs of these tests (SEED=1 SIZE=10; SIZE=0: everything)'
 	@echo 'make mutations   break the product in one place at a time: which tests notice (docs/reliability.md)'
 	@echo 'make clean    remove .venv and what tools left; never ./data'
 	@echo 'PYTHON=/path/to/python chooses the interpreter; BLOBKEEP_<OPTION>=... sets an option (conf/blobkeep.toml).'
@@ -68,6 +69,12 @@ SEED ?= 1
 fuzz-http:
 	@./bootstrap.sh test
 	.venv/bin/python -m tests.http.fuzz --seed $(SEED) --size $(or $(SIZE),500)
+
+.PHONY: model faults crashes rot fuzz
+
+model faults crashes rot fuzz:
+	@./bootstrap.sh test
+	.venv/bin/python -m tests.campaigns $@ --seed $(SEED) --size $(or $(SIZE),10) --jobs $(JOBS)
 
 mutations:
 	@./bootstrap.sh test

@@ -19,7 +19,7 @@ import pytest
 from common import blobdir, directory, durable, settle
 from services.gc import Collector
 from tests.support import rules
-from tests.support.campaign import choose
+from tests.support.campaign import choose, tally
 from tests.support.disk_calls import CHANGES, DIED, Death, standing_between
 from tests.support.operations import OLD, OPERATIONS, Operation
 from tests.support.stores import Opened, memory_folder, opened, small_journal, until
@@ -127,6 +127,7 @@ def test_a_process_that_dies_at_each_disk_call_loses_nothing(
         broken = rules.broken_rules(root)
         assert not broken, (at, broken)
         shutil.rmtree(root)
+        tally("deaths of forked processes", died)
         if not died:
             return
     raise AssertionError("the ladder has no end")
@@ -190,6 +191,7 @@ def test_recovery_that_dies_at_each_disk_call_comes_to_the_same_end(
         broken = rules.broken_rules(root)
         assert not broken, (at, broken)
         shutil.rmtree(root)
+        tally("deaths of forked processes", died)
         if not died:
             return
     raise AssertionError("the ladder has no end")
@@ -226,6 +228,7 @@ def test_a_gc_that_dies_at_each_disk_call_harms_nobody(base: Path, id_bits: int,
         broken = rules.broken_rules(root)
         assert not broken, (at, broken)
         shutil.rmtree(root)
+        tally("deaths of forked processes", died)
         if not died:
             return
     raise AssertionError("the ladder has no end")
@@ -274,6 +277,7 @@ def test_a_server_that_dies_while_it_quarantines_never_serves_the_damage(base: P
         broken = rules.broken_rules(root, rotten=True)
         assert not broken, (at, broken)
         shutil.rmtree(root)
+        tally("deaths of forked processes", died)
         if not died:
             return
     raise AssertionError("the ladder has no end")

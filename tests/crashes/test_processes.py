@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartServer
-from tests.support.campaign import SIZE, chooser
+from tests.support.campaign import SIZE, chooser, tally
 from tests.support.disk_calls import DIED
 from tests.support.processes import Process, Server
 from tests.support.rules import DataDirectory
@@ -63,6 +63,7 @@ def test_a_server_that_dies_at_a_disk_call_loses_nothing(
                 now[location] = [new]
         finally:
             server.kill()
+        tally("deaths of real servers", server.popen.returncode == DIED)
         whole = start_server(*flags)
         for location, values in now.items():
             answer = whole.ask("GET", f"/store/{location}")

@@ -17,7 +17,7 @@ import pytest
 
 from common.errors import BlobkeepError, NoSpace, SyncFailed
 from tests.support import rules
-from tests.support.campaign import choose
+from tests.support.campaign import choose, tally
 from tests.support.disk_calls import Fault, standing_between
 from tests.support.operations import OLD, OPERATIONS, Operation, Partly, create
 from tests.support.stores import (
@@ -71,6 +71,7 @@ def test_each_disk_call_fails_in_turn(rung: tuple[Operation, str, bool, str, int
         asyncio.run(one_rung(root, operation, fault, sync, id_bits))
         asyncio.run(after_the_restart(root, operation, fault, sync, id_bits))
         shutil.rmtree(root)
+        tally("faults", bool(fault.hit))
         if not fault.hit:
             return
     raise AssertionError("the ladder has no end")

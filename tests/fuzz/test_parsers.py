@@ -36,7 +36,7 @@ from services.http1.chunked import ChunkedDecoder
 from services.http1.errors import Refusal
 from services.http1.limits import Limits
 from services.http1.parser import check_partial_head, parse_head, skip_empty_lines
-from tests.support.campaign import SEED, SIZE
+from tests.support.campaign import SEED, SIZE, tally
 
 LIMITS = Limits()
 NOW_NS = 1_795_507_830_364_475_953
@@ -164,7 +164,11 @@ PARSERS = {
 }
 
 
+_inputs = [0]
+
+
 def survives(parser: Parser, content: bytes) -> None:
+    _inputs[0] += 1
     with contextlib.suppress(*parser.allowed):
         parser.parse(content)
 
@@ -203,10 +207,12 @@ def test_no_exception_but_the_documented_ones(name: str) -> None:
     def anything(content: bytes) -> None:
         survives(parser, content)
 
+    before = _inputs[0]
     anything()
     how = random.Random(f"{SEED} {name}")
     for _ in range(EXAMPLES * 5):
         survives(parser, mutated(how.choice(parser.good), how))
+    tally("inputs", _inputs[0] - before)
 
 
 @pytest.mark.parametrize("name", PARSERS)

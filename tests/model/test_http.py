@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from services.gc import Collector
 from tests.support import rules
-from tests.support.campaign import SEED, SIZE
+from tests.support.campaign import SEED, SIZE, tally
 from tests.support.processes import Server
 
 LOCATIONS = st.sampled_from(["a", "b/c", "b/d", "%E2%9C%93"])
@@ -87,6 +87,7 @@ class HttpMachine(RuleBasedStateMachine):
     def everyone_agrees(self) -> None:
         if not hasattr(self, "server"):
             return
+        tally("states of a server compared", 1)
         for location in ("a", "b/c", "b/d", "%E2%9C%93"):
             answer = self.server.ask("GET", f"/store/{location}")
             found = answer.body if answer.status == 200 else None

@@ -26,7 +26,7 @@ from services import ids, scrub
 from services.gc import Collector
 from services.local_upload import LocalUpload
 from tests.support import rules
-from tests.support.campaign import SEED, SIZE
+from tests.support.campaign import SEED, SIZE, tally
 from tests.support.stores import Opened, memory_folder, small_journal
 
 __all__ = ["small_journal"]
@@ -203,6 +203,7 @@ class StoreMachine(RuleBasedStateMachine):
     def memory_is_disk_is_model(self) -> None:
         if not hasattr(self, "store"):
             return
+        tally("states of a store compared", 1)
         assert self.do(self.store.values) == self.model
         assert rules.live_blobs(self.root) == self.model
         counts = self.store.store.counts()

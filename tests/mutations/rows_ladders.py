@@ -56,8 +56,8 @@ ROWS = [
     Mutation(
         "acknowledged-before-it-is-published",
         "services/committer.py",
-        "                self._commit(batch)\n                self._loop.call_soon_threadsafe(_resolve, batch)\n",
-        "                self._loop.call_soon_threadsafe(_resolve, batch)\n                self._commit(batch)\n",
+        "self._commit(batch)\n                self._loop.call_soon_threadsafe(_resolve, batch)\n",
+        "self._loop.call_soon_threadsafe(_resolve, batch)\n                self._commit(batch)\n",
         CRASHES,
     ),
     Mutation(

@@ -18,7 +18,7 @@ from common.errors import CorruptRecord, Damaged
 from common.journal import NAMES, scan
 from common.layout import Layout
 from services import scrub
-from tests.support.campaign import choose, chooser
+from tests.support.campaign import choose, chooser, tally
 from tests.support.stores import Opened, memory_folder, opened, small_journal
 
 __all__ = ["small_journal"]
@@ -37,6 +37,7 @@ def base() -> Iterator[Path]:
 
 
 def flip(path: str, at: int, bit: int) -> None:
+    tally("bytes turned", 1)
     with open(path, "r+b") as file:
         file.seek(at)
         byte = file.read(1)[0]

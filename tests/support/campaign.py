@@ -24,3 +24,11 @@ def choose(name: str, of: Sequence[T], share: int) -> list[T]:
     if count >= len(of):
         return list(of)
     return [of[i] for i in sorted(chooser(name).sample(range(len(of)), count))]
+
+
+def tally(what: str, count: int) -> None:
+    """Count what a campaign did, for its last lines: see tests/campaigns.py."""
+    path = os.environ.get("CAMPAIGN_TALLY")
+    if path:
+        with open(path, "a", encoding="utf-8") as file:  # one short line: processes may append at once
+            file.write(f"{count} {what}\n")
