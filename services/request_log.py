@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from typing import Any
 
 from tornado.web import RequestHandler
 
@@ -77,13 +76,13 @@ class RequestLog:
     def handled(self, handler: RequestHandler) -> None:
         """The same for a Tornado handler: an Application's `log_function`."""
         request = handler.request
-        connection: Any = request.connection
+        received: int | None = getattr(request.connection, "body_bytes_in", None)
         self.answered(
             request.method or "",
             handler.get_status(),
             request.uri or "",
             0.0 if getattr(handler, "ENDLESS", False) else request.request_time(),
-            getattr(connection, "body_bytes_in", None) or _length(request.headers),
+            _length(request.headers) if received is None else received,
             _sent_bytes(handler),
             request.remote_ip or "-",
             request.headers,

@@ -75,7 +75,15 @@ function fail(error) {
   say(byId("blob-message"), error.message);
 }
 
+// One question after the other: an answer must not be taken for another's.
+let asking = Promise.resolve();
+
 export function confirm(title, text, yes) {
+  asking = asking.then(() => question(title, text, yes));
+  return asking;
+}
+
+function question(title, text, yes) {
   const asked = byId("confirm");
   say(byId("confirm-title"), title);
   say(byId("confirm-text"), text);

@@ -1,10 +1,11 @@
 // Browsing by prefix, searching, and uploading by drag and drop with progress.
 
-import { json, send } from "./api.js";
+import { ask, json, Refused, send, storeUrl } from "./api.js";
 import { confirm, find, openLocation, whenChanged } from "./blob.js";
 import { byId, bytes, element, moment, say } from "./text.js";
 
 const PAGE = 200;
+const ASK_FIRST_BYTES = 1 << 20;
 const AT_ONCE = 3; // uploads that share the connection; the others wait
 let folder = "";
 let next = null;
@@ -66,10 +67,29 @@ function showPath() {
 const queue = [];
 let running = 0;
 
+// `files`: pairs of a file and its path below the folder.
 export function upload(files) {
   const into = byId("folder").value.replace(/^\/+/, "").replace(/([^/])$/, "$1/");
-  for (const file of files) queue.push({ file, location: into + (file.webkitRelativePath || file.name), shown: shownUpload(file) });
+  for (const [file, path] of files) queue.push({ file, location: into + path, shown: shownUpload(file) });
   work();
+}
+
+// What was dropped; of folders, all files below them.
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.());
+  if (entries.some((entry) => !entry)) return [...transfer.files].map((file) => [file, file.name]);
+  return (await Promise.all(entries.map(below))).flat();
+}
+
+async function below(entry) {
+  if (entry.isFile) return [[await new Promise((resolve, reject) => entry.file(resolve, reject)), entry.fullPath.slice(1)]];
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) { // it tells a hundred at a time
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!some.length) return (await Promise.all(found.map(below))).flat();
+    found.push(...some);
+  }
 }
 
 function shownUpload(file) {
@@ -94,6 +114,7 @@ async function one({ file, location, shown }) {
   try {
     let status;
     try {
+      if (file.size > ASK_FIRST_BYTES) await refuseIfThere(location);
       status = await send("POST", location, file, {}, told, started);
     } catch (error) {
       if (error.status !== 409) throw error;
@@ -115,6 +136,17 @@ async function one({ file, location, shown }) {
   open(folder);
 }
 
+// Of a large file, learn before it is sent what its POST would be answered after.
+async function refuseIfThere(location) {
+  try {
+    await ask("HEAD", storeUrl(location));
+  } catch (error) {
+    if (error.status !== 404 && error.status !== 500) throw error;
+    return; // it is not there, or damaged, and then to be created anew
+  }
+  throw new Refused(409, "");
+}
+
 // --- wiring ---
 
 byId("search").addEventListener("submit", async (event) => {
@@ -129,7 +161,10 @@ byId("search").addEventListener("submit", async (event) => {
 });
 
 byId("choose").addEventListener("click", () => byId("files").click());
-byId("files").addEventListener("change", (event) => { upload([...event.target.files]); event.target.value = ""; });
+byId("files").addEventListener("change", (event) => {
+  upload([...event.target.files].map((file) => [file, file.name]));
+  event.target.value = "";
+});
 byId("more").addEventListener("click", () => page(false));
 whenChanged(() => open(folder));
 
@@ -142,5 +177,6 @@ addEventListener("drop", (event) => {
   if (!carriesFiles(event)) return;
   event.preventDefault();
   drop.classList.remove("over");
-  upload([...event.dataTransfer.files]);
+  dropped(event.dataTransfer).then(upload, (error) => notify(`This cannot be read: ${error.message}`));
 });
+addEventListener("beforeunload", (event) => { if (running) event.preventDefault(); });

@@ -4,6 +4,7 @@ import { withRights } from "./api.js";
 
 const SILENCE_MS = 3000; // a server that says nothing for so long is down, or hangs
 const RETRY_MS = 1000;
+const HIDDEN_MS = 60_000;
 
 // `handlers`: by event, and `lost(status, text)`: called whenever there is no stream.
 export function listen(handlers) {
@@ -47,15 +48,26 @@ export function listen(handlers) {
     return 0;
   }
 
+  // A tab that nobody sees gives its connection back after a while: browsers have six for one server.
+  let hiddenTimer = 0;
+  let resume = () => {};
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(hiddenTimer);
+    if (document.hidden) hiddenTimer = setTimeout(() => stop.abort(), HIDDEN_MS);
+    else resume();
+  });
+  const seen = () => new Promise((resolve) => { resume = resolve; if (!document.hidden) resolve(); });
+
   (async () => {
     while (!stopped) {
+      if (stop.signal.aborted) stop = new AbortController();
+      await seen();
       const status = await stream();
       const forbidden = status === 401 || status === 403; // only another token changes that
       await new Promise((resolve) => {
         const timer = forbidden ? 0 : setTimeout(resolve, RETRY_MS);
         stop.signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); });
       });
-      stop = new AbortController();
     }
   })();
 

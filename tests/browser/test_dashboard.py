@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from services import access_file
 from services.secret_hash import hash_token
@@ -129,6 +129,46 @@ def test_files_are_dropped_with_progress_and_what_is_there_is_replaced_only_on_d
     page.get_by_role("button", name="Replace", exact=True).click()
     expect(page.locator("#uploads .good").last).to_have_text("replaced")
     assert server.ask("GET", "/store/a%20b%25%3F%23.txt").body == b"two"
+
+
+def test_of_two_files_that_are_there_each_is_asked_about(visit: Visit, server: Server) -> None:
+    for name in ("one", "two"):
+        assert server.ask("POST", f"/store/{name}", b"old").status == 201
+    page = opened(visit, server)
+    files: list[FilePayload] = [
+        {"name": name, "mimeType": "text/plain", "buffer": b"new"} for name in ("one", "two")
+    ]
+    page.set_input_files("#files", files)
+    question = page.locator("#confirm-text")
+    expect(question).to_contain_text("is there already")
+    first = "one" if "one" in question.inner_text() else "two"
+    second = "two" if first == "one" else "one"
+    page.get_by_role("button", name="Cancel").last.click()
+    expect(question).to_contain_text(second)
+    page.get_by_role("button", name="Replace", exact=True).click()
+    expect(page.locator("#uploads .good")).to_have_text("replaced")
+    assert server.ask("GET", f"/store/{first}").body == b"old"
+    assert server.ask("GET", f"/store/{second}").body == b"new"
+
+
+def test_a_large_file_is_not_sent_to_learn_that_it_is_there_or_not_allowed(
+    visit: Visit, start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server("--max-blob-size", "20 MB")
+    assert server.ask("POST", "/store/there", b"old").status == 201
+    page = opened(visit, server)
+    for name, size in (("there", 15_000_000), ("large", 30_000_000)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    page.set_input_files("#files", tmp_path / "there")
+    expect(page.locator("#confirm-text")).to_contain_text("is there already")
+    page.get_by_role("button", name="Cancel").last.click()
+    page.set_input_files("#files", tmp_path / "large")
+    expect(page.locator("#uploads .bad").last).to_contain_text("over the limit")
+    text = server.ask("GET", "/metrics").body.decode()
+    received = re.search(r'blobkeep_request_body_bytes_total\{method="POST"\} (\S+)', text)
+    assert received is not None
+    assert float(received[1]) < 30_000_000
 
 
 def test_blobs_are_browsed_by_prefix_and_found_by_id_with_the_keyboard_alone(
