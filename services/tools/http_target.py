@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from common.errors import DAMAGE_ERRNOS
+from common.errors import DAMAGE_ERRNOS, BadRequest, BlobkeepError, TooLarge
 from services import http_rules
 from services.tools import exits
 from services.tools.exits import CommandFailed
@@ -143,11 +143,14 @@ class HttpTarget:
             connection.close()
         return answer.status, answer.headers, text
 
-    def _refused(self, location: str, status: int, text: str) -> CommandFailed:
+    def _refused(self, location: str, status: int, text: str) -> BlobkeepError:
+        """TooLarge or BadRequest where this one blob is not wanted; else no other one will be, either."""
         try:
             text = json.loads(text)["text"]
         except (ValueError, KeyError, TypeError):
             text = text[:200]
+        if status in (400, 413):
+            return (TooLarge if status == 413 else BadRequest)(text)
         hint = " Give the token of a client that may write: --token-file." if status in (401, 403) else ""
         return CommandFailed(
             exits.REFUSED, f"The server answered {status} for {location!r}: {text}{hint}".rstrip(": ")

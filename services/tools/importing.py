@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from common import layout, record
-from common.errors import BadLocation, CorruptRecord, Damaged
+from common.errors import BadLocation, BadRequest, CorruptRecord, Damaged, TooLarge
 from common.progress import Progress
 from common.record import BlobRecord
 from common.states import State
@@ -111,8 +111,11 @@ class _Import:
                     del waiting[match[1]]
                     await self._take(match[1], files[layout.STATE_NAME], files[layout.DATA_NAME])
         finally:
-            while self._under_way:
-                await self._settle_one()
+            # Of several errors the first is told: they have one cause.
+            rest = await asyncio.gather(*self._under_way, return_exceptions=True)
+        for result in rest:
+            if isinstance(result, BaseException):
+                raise result
         if not self.is_whole:
             self.problems.append(
                 "The file has no closing note: it was cut short, or not made by `export`. "
@@ -165,13 +168,17 @@ class _Import:
 
     async def _settle_one(self) -> None:
         done, self._under_way = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        for error in [task.exception() for task in done]:
+            if error is not None:
+                raise error
 
     async def _put(self, blob: BlobRecord, chunks: _Chunks) -> None:
         incoming = Incoming(blob.location, blob.type, blob.encoding, blob.size, blob.sha256, chunks)
-        self.outcomes[await self._target.put(incoming, replace=self._replace)] += 1
-        self.bytes += blob.size
+        try:
+            self.outcomes[await self._target.put(incoming, replace=self._replace)] += 1
+            self.bytes += blob.size
+        except (BadRequest, TooLarge) as err:  # this one is not wanted; others may be
+            self.problems.append(f"{blob.location!r}: not imported: {err}")
 
     def _chunks(self, blob: BlobRecord, data: tarfile.TarInfo) -> Iterator[bytes]:
         file = self._tar.extractfile(data)

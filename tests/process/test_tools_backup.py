@@ -19,7 +19,9 @@ import pytest
 
 from common import directory, durable, layout
 from common.lock import FileLock
+from services import access_file
 from services.gc import Collector
+from services.secret_hash import hash_token
 from services.tools import snapshot
 from tests.conftest import StartServer
 from tests.support.processes import Process, Server, wait_for
@@ -351,6 +353,36 @@ def test_import_without_a_server_is_as_durable_and_takes_the_lock(
     new.check()
     again = tool("import", file, "--json", "--dir", new.path)
     assert (again.status, again.json["same"]) == (0, 100)
+
+
+def test_import_into_a_server_that_asks_for_a_token(
+    data: DataDirectory, tmp_path: Path, start_server: StartServer
+) -> None:
+    clients, token = tmp_path / "clients.toml", tmp_path / "token"
+    hashed = hash_token("the-token")
+    entry = access_file.entry_text(access_file.make_client("backup", "read-write", "", hashed))
+    clients.write_text(access_file.HEADER + entry)
+    clients.chmod(0o600)
+    token.write_text("the-token\n")
+    server = start_server("--auth-file", str(clients), "--max-blob-size", "2000000")
+    source = DataDirectory(tmp_path / "source")
+    shutil.copytree(GO_DATA, source.path)
+    assert tool("export", tmp_path / "e.tar", "--dir", source.path).status == 0
+    refused = tool("import", tmp_path / "e.tar", *url(server), "--dir", data.path)
+    assert refused.status == 5
+    assert refused.err.count("\n") == 1, "eight at once were refused; it is told once"
+    assert "--token-file" in refused.err
+    as_client = ("--token-file", token, *url(server), "--json", "--dir", data.path)
+    assert tool("import", tmp_path / "e.tar", *as_client).json["created"] == 5
+    # What one server refuses for itself is told, and the others are imported.
+    large = Server(tmp_path / "large")
+    assert large.ask("POST", "/store/large", bytes(3_000_000)).status == 201
+    assert large.ask("POST", "/store/other", b"o").status == 201
+    large.stop()
+    assert tool("export", tmp_path / "l.tar", "--dir", large.root).status == 0
+    ran = tool("import", tmp_path / "l.tar", *as_client)
+    assert (ran.status, ran.json["created"]) == (1, 1)
+    assert any("'large': not imported" in problem for problem in ran.json["problems"])
 
 
 def test_a_file_that_was_cut_short_or_changed_is_told(
