@@ -5,9 +5,27 @@ from __future__ import annotations
 from tornado.iostream import StreamClosedError
 
 from common.errors import Damaged, NotFound
+from services.http1 import Exchange
 from services.http_reads import ReadPlan, plan_read
 from services.location_handler import LocationHandler
 from services.store import Reading
+
+
+class _Client:
+    """The client as a store.Sink: the head goes out before the first bytes, once these are verified."""
+
+    def __init__(self, handler: BlobReading, exchange: Exchange) -> None:
+        self._handler: BlobReading | None = handler
+        self._exchange = exchange
+
+    def take(self, data: memoryview) -> int:
+        if self._handler is not None:
+            self._handler.flush()
+            self._handler = None
+        return self._exchange.take(data)
+
+    async def ready(self) -> None:
+        await self._exchange.ready()
 
 
 class BlobReading(LocationHandler):
@@ -46,9 +64,13 @@ class BlobReading(LocationHandler):
 
     async def _send(self, reading: Reading, plan: ReadPlan) -> None:
         """Piece by piece as the client takes them. Nothing is sent before the first piece is verified."""
+        connection = self.request.connection
         for piece in plan.pieces:
             if isinstance(piece, bytes):
                 self.write(piece)
+                continue
+            if isinstance(connection, Exchange) and connection.sends_directly:
+                await reading.pour(*piece, _Client(self, connection))
                 continue
             async for data in reading.chunks(*piece):
                 self.write(bytes(data))

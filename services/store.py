@@ -137,6 +137,21 @@ class DamagedBlob(msgspec.Struct, frozen=True):
     quarantine: str | None
 
 
+class Sink(Protocol):
+    """Where the bytes of a reading go: a client that takes them as fast as it can."""
+
+    def take(self, data: memoryview) -> int:
+        """Take what goes now from the beginning of `data`, and keep no reference to it; how many bytes.
+
+        0: nothing, until `ready`. Raises what tells that nobody takes anything any more.
+        """
+        ...
+
+    async def ready(self) -> None:
+        """Wait until it takes more. Raises as `take`."""
+        ...
+
+
 class Reading(Protocol):
     """An open blob: reads the bytes it had when it was opened, to the end, whatever happens to the name."""
 
@@ -147,6 +162,12 @@ class Reading(Protocol):
         """The bytes first..last (inclusive, 0-based) in pieces, each verified before it is yielded.
 
         Raises Damaged at the first piece whose checksum is wrong. A piece is valid until the next one.
+        """
+        ...
+
+    async def pour(self, first: int, last: int, sink: Sink) -> None:
+        """The same bytes into `sink`, each verified before it is taken. For the many and the slow: memory is
+        held only while the sink takes something. Raises Damaged, and what the sink raises.
         """
         ...
 

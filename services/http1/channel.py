@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import socket
 import sys
 import termios
 from typing import Any, cast
@@ -32,6 +33,8 @@ class Channel(asyncio.Protocol):
         self._queued_bytes = 0  # given to the transport, ever
         self._taken_bytes = 0  # of these, taken by the client's system, as seen at `_taken_at`
         self._taken_at = 0.0
+        self._direct: socket.socket | None = None
+        self._waits_directly = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is none by its type
@@ -48,6 +51,9 @@ class Channel(asyncio.Protocol):
                 future.set_exception(StreamClosedError(real_error=exc))
                 future.exception()  # so that nothing is logged where nobody looks
         self._drain_waiters.clear()
+        if self._direct is not None:
+            self._loop.remove_writer(self._direct.fileno())
+            self._direct.close()
         if hasattr(self._transport, "_read_ready_cb"):
             self._transport._read_ready_cb = None  # asyncio's own reference cycle, one a connection
 
@@ -78,6 +84,55 @@ class Channel(asyncio.Protocol):
         future: asyncio.Future[None] = self._loop.create_future()
         self._drain_waiters.append(future)
         return future
+
+    # Past the transport, for bodies in buffers that are used again: what a transport has not sent yet it
+    # keeps, and what it is given it copies.
+
+    def send_directly(self, data: memoryview) -> int:
+        """Give the system what it takes now from the beginning of `data`; how many bytes, kept by nobody.
+
+        0 also while the transport has something unsent. Not under TLS. Raises StreamClosedError.
+        """
+        if self.closed():
+            raise StreamClosedError
+        if self._transport.get_write_buffer_size():
+            return 0
+        if self._direct is None:
+            # A duplicate: event loops do not let others wait for the descriptor of a transport.
+            self._direct = self._transport.get_extra_info("socket").dup()
+        try:
+            sent_bytes = self._direct.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as err:
+            self._cut()
+            raise StreamClosedError(real_error=err) from err
+        self._queued_bytes += sent_bytes
+        return sent_bytes
+
+    async def wait_to_send(self) -> None:
+        """Wait until `send_directly` would take something. Raises StreamClosedError."""
+        if self.closed():
+            raise StreamClosedError
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._drain_waiters.append(future)
+        self._waits_directly = True
+        direct = self._direct
+        if self._transport.get_write_buffer_size() or direct is None:
+            # Tell of the moment when the transport has sent all, and nothing sooner.
+            self._transport.set_write_buffer_limits(high=0)
+            if not self._writing_paused:
+                self.resume_writing()
+        else:
+            self._loop.add_writer(direct.fileno(), self.resume_writing)
+        try:
+            await future
+        finally:
+            self._waits_directly = False
+            if direct is not None and direct.fileno() >= 0:
+                self._loop.remove_writer(direct.fileno())  # a number: uvloop keeps a socket object open
+            if not self.closed():
+                self._transport.set_write_buffer_limits(high=self._limits.write_buffer_bytes)
 
     def _pause_reading(self, pause: bool) -> None:
         if pause is not self._reading_paused and not self._transport.is_closing():
@@ -123,8 +178,9 @@ class Channel(asyncio.Protocol):
     def _check_channel_time(self, now: float) -> None:
         """Cut off a client that takes nothing of what is sent, or does not close after the last answer."""
         unsent_bytes = self._transport.get_write_buffer_size()
-        taken_bytes = self._queued_bytes - unsent_bytes - (self._in_system_bytes() if unsent_bytes else 0)
-        if not unsent_bytes or taken_bytes != self._taken_bytes:
+        waits = unsent_bytes > 0 or self._waits_directly
+        taken_bytes = self._queued_bytes - unsent_bytes - (self._in_system_bytes() if waits else 0)
+        if not waits or taken_bytes != self._taken_bytes:
             self._taken_bytes = taken_bytes
             self._taken_at = now
         elif now - self._taken_at > self._limits.write_idle_timeout_s:

@@ -124,12 +124,12 @@ class Connection(Dialogue):
 
     def send(self, exchange: Exchange, data: bytes) -> asyncio.Future[None]:
         """Write for `exchange`, if it is still the one in progress."""
-        if exchange is not self._exchange or self._transport.is_closing():
+        if not self.serves(exchange):
             return failed_write()  # also between a failed send and the `connection_lost` that tells of it
         return self._write(data) or self._server.done
 
     def serves(self, exchange: Exchange) -> bool:
-        return exchange is self._exchange
+        return exchange is self._exchange and not self._transport.is_closing()
 
     def may_keep_alive(self) -> bool:
         """Whether an answer that starts now can be followed by another (RFC 9112 section 9.3)."""

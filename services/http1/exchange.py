@@ -107,6 +107,30 @@ class Exchange(HTTPConnection):
         self.started = True
         return self._connection.send(self, self._framed(chunk))
 
+    @property
+    def sends_directly(self) -> bool:
+        """Whether `take` and `ready` may be used, for a body of a declared length: not under TLS."""
+        return self._connection.extra_info("ssl_object") is None
+
+    def take(self, data: memoryview) -> int:
+        """As `write`, of as much from the beginning of `data` as goes now, without a copy; how many bytes.
+
+        Nobody refers to `data` afterwards. 0: wait for `ready`. Raises StreamClosedError, HTTPOutputError.
+        """
+        if self.closed():
+            raise StreamClosedError
+        assert not self._chunked
+        self._check_left(data)
+        sent_bytes = self._connection.send_directly(data)
+        self._count(sent_bytes)
+        return sent_bytes
+
+    async def ready(self) -> None:
+        """Wait until `take` takes something. Raises StreamClosedError."""
+        if self.closed():
+            raise StreamClosedError
+        await self._connection.wait_to_send()
+
     def finish(self) -> None:
         """The answer is whole. Raises HTTPOutputError, and cuts the connection, if its body is too short."""
         if self._left and not self.closed():
@@ -189,13 +213,19 @@ class Exchange(HTTPConnection):
         callback, self.close_callback = self.close_callback, None
         return callback
 
-    def _framed(self, chunk: bytes) -> bytes:
+    def _check_left(self, chunk: bytes | memoryview) -> None:
+        if self._left is not None and len(chunk) > self._left:
+            self._connection.abort()  # before the framing of the next answer is lost
+            raise HTTPOutputError("Tried to write more data than Content-Length")
+
+    def _count(self, body_bytes: int) -> None:
         if self._left is not None:
-            if len(chunk) > self._left:
-                self._connection.abort()  # before the framing of the next answer is lost
-                raise HTTPOutputError("Tried to write more data than Content-Length")
-            self._left -= len(chunk)
-        self.body_bytes_out += len(chunk)
+            self._left -= body_bytes
+        self.body_bytes_out += body_bytes
+
+    def _framed(self, chunk: bytes) -> bytes:
+        self._check_left(chunk)
+        self._count(len(chunk))
         if self._chunked and chunk:  # an empty chunk would end the body
             return b"%x\r\n%b\r\n" % (len(chunk), chunk)
         return chunk

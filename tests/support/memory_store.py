@@ -15,7 +15,7 @@ from common.errors import Damaged, NoSpace, NotFound
 from common.record import rfc3339
 from services.feed import Feed
 from services.histogram import Histogram
-from services.store import Blob, Condition, Counts, DamagedBlob, Description, Event, Page
+from services.store import Blob, Condition, Counts, DamagedBlob, Description, Event, Page, Sink
 
 
 class MemoryReading:
@@ -27,6 +27,11 @@ class MemoryReading:
 
     async def chunks(self, first: int, last: int) -> AsyncIterator[Bytes]:
         yield self._body[first : last + 1]
+
+    async def pour(self, first: int, last: int, sink: Sink) -> None:
+        while first <= last:
+            first += sink.take(memoryview(self._body)[first : last + 1])
+            await sink.ready()
 
     def close(self) -> None: ...
 
