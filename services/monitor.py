@@ -125,13 +125,13 @@ class Monitor:
         self._me = me
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def close(self) -> None:
-        """Watch no more, and say that this process stops."""
+    async def close(self, *, told: bool) -> None:
+        """Watch no more. `told`: it was told to stop, and says so; else its end counts as a crash."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         if self._me is not None:
-            self._me.stopped = True
+            self._me.stopped = told
             await self._in_thread(lambda: self_report.write(self._where, self._me))  # type: ignore[arg-type]
         self._thread.shutdown()
 
@@ -238,8 +238,8 @@ def _up(process: ProcessFigures) -> Check:
     text = {
         "up": "It runs.",
         "stalled": "It is there, but has not said anything for long, or is suspended: look at its log.",
-        "stopped": "It was stopped: start it again, with supervisorctl start for one.",
-        "down": "It died: supervisord starts it again.",
+        "stopped": "It was stopped: start it again (supervisorctl start, systemctl start).",
+        "down": "It died: supervisord or systemd starts it again. Its last log lines say why.",
         "never": "It has never run on this directory.",
     }[process.state]
     if process.is_up and last is not None and last.error:

@@ -112,7 +112,7 @@ async def _run(options: config.Config) -> int:
     reports.stop()
     await server.close_all_connections()
     entrance.access.close()
-    await monitor.close()
+    await monitor.close(told=exit_status == 0)
     await store.close()
     if requests.access is not None:
         requests.access.close()

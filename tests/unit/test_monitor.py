@@ -1,0 +1,31 @@
+"""The server's own report: a stop that it was told is no crash, one that it chose after a failed sync is."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from common import self_report
+from common.config import Config
+from common.layout import Layout
+from common.settle import Settlement
+from services.feed import Feed
+from services.monitor import REPORT_EVERY_S, Monitor, recovered
+from services.request_log import RequestLog
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_end_that_nobody_asked_for_counts_as_a_crash(tmp_path: Path, told: bool) -> None:
+    where = Layout(str(tmp_path), 16)
+
+    async def run() -> None:
+        store = SimpleNamespace(feed=Feed())
+        monitor = Monitor(where, store, Config(), RequestLog(), recovered(Settlement()))
+        monitor.start(self_report.begin(where, "server", REPORT_EVERY_S))
+        await monitor.close(told=told)
+
+    asyncio.run(run())
+    assert self_report.begin(where, "server", REPORT_EVERY_S).crashes == (not told)
