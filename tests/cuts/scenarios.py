@@ -99,6 +99,17 @@ def killed_by_folders(folder: Path, seed: int) -> Recording:
     return killed(folder, seed, sync="folder")
 
 
+def switched(folder: Path, seed: int) -> Recording:
+    """Servers that die, each syncing in another way than the one before."""
+    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
+        session.start("gc")
+        for sync in ("journal", "folder", "journal", "folder"):
+            session.start_server(die_at=session.rng.randint(40, 200), sync=sync)
+            session.clients(2, 8, _MIXED, deletes=0.6)
+        session.stop(clean=False)
+        return session.finish()
+
+
 def large_batches(folder: Path, seed: int) -> Recording:
     """Bodies that do not fit in the journal, beside small ones: commits by folders in between."""
     with Session(folder, seed, ids=12, gc_interval="0.05", small_body="65536", id_bits="32") as session:
@@ -170,7 +181,7 @@ def original(folder: Path, seed: int) -> Recording:
 SCENARIOS: dict[str, Callable[[Path, int], Recording]] = {
     scenario.__name__: scenario
     for scenario in (
-        *(small, staged, by_folders, wide, killed, killed_by_folders, large_batches),
+        *(small, staged, by_folders, wide, killed, killed_by_folders, switched, large_batches),
         *(quarantined, original),
     )
 }

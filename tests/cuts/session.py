@@ -102,9 +102,10 @@ class Session:
 
     # --- processes ---
 
-    def start_server(self, die_at: int = 0) -> None:
+    def start_server(self, die_at: int = 0, **options: str) -> None:
         """A server; it kills itself at its own log entry `die_at`, maybe before it serves."""
-        env = self._env | {"RECORD_DIE_AT": str(die_at)}
+        env = self._env | {f"BLOBKEEP_{name.upper()}": value for name, value in options.items()}
+        env["RECORD_DIE_AT"] = str(die_at)
         self.server = None
         try:
             server = _RecordedServer(self.root, env=env)
