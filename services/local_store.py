@@ -213,10 +213,10 @@ class LocalStore:
             record = await self._committer.submit(change)
             blob = served(record) if draft is not None and record is not None else None
             self._maps.show(location, blob)
-            if change.failure is not None:
-                self.feed.told(change.failure, len(change.failure.events) - 1)
             if draft is not None and record is not None:
                 self.feed.told(record, len(draft.staged.events) if draft.staged is not None else 0)
+            if change.failure is not None:
+                self.feed.told(change.failure, len(change.failure.events) - 1)
         return blob, old is not None or damaged is not None
 
     def stop_for(self, err: SyncFailed) -> None:

@@ -135,3 +135,19 @@ def test_a_dashboard_that_is_open_is_no_latency(server: Server) -> None:
         time.sleep(0.3)
     pattern = r'blobkeep_request_duration_seconds_bucket\{le="0.0001",method="GET"\} ([1-9])'
     wait_for(lambda: re.search(pattern, server.ask("GET", "/metrics").body.decode()), what="its line")
+
+
+def test_the_feed_tells_of_an_update_in_the_order_in_which_it_becomes_true(server: Server) -> None:
+    assert server.ask("POST", "/store/a", b"1").status == 201
+    assert server.ask("PUT", "/store/a", b"2").status == 200
+    with listen(server) as client:
+        received = b""
+        while b"event: tick" not in received:
+            received += client.recv(1 << 16)
+    found = re.search(rb"event: hello\ndata: (.*)\n\n", received)
+    assert found is not None
+    feed = json.loads(found[1])["feed"]
+    old, new = feed[0]["id"], feed[-2]["id"]
+    told = [(entry["id"], entry["state"]) for entry in feed]
+    assert told[:3] == [(old, "OK"), (old, "Pending"), (old, "OK")]
+    assert told[3:] == [(new, "OK"), (new, "Pending"), (new, "OK"), (old, "Failure")]
