@@ -114,8 +114,12 @@ def check(where: Layout, *, dry_run: bool) -> Report:
     ids = directory.ids_in(where)
     with Progress("re-reading", "blobs") as progress:
         for done, blob_id in enumerate(ids):
-            progress(done, len(ids))
-            damage = scrub.check_blob(where, blob_id, report.tally, lambda read_bytes: None)
+
+            def tell(read_bytes: int, done: int = done) -> None:
+                progress(done, len(ids))  # within a large blob, too
+
+            tell(0)
+            damage = scrub.check_blob(where, blob_id, report.tally, tell)
             if damage is not None and serving and not dry_run:
                 tell_server(where, damage.id, damage.location, damage.seq, damage.reason)
     report.waiting = [

@@ -14,7 +14,7 @@ import os
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -103,9 +103,13 @@ def _write(taken: Snapshot, fd: int) -> Exported:
     ):
         _add(tar, layout.FORMAT_NAME, directory.format_file(taken.where.id_bits), time.time())
         for held in taken.blobs:
-            progress(written_bytes, total)
+
+            def tell(of_it: int, before: int = written_bytes) -> None:
+                progress(before + of_it, total)
+
+            tell(0)
             try:
-                _add_blob(tar, taken, held)
+                _add_blob(tar, taken, held, tell)
             except (CorruptRecord, Damaged) as err:
                 left_out.append(f"blob {held.id} of {held.location!r}: {err}")
                 continue
@@ -118,7 +122,7 @@ def _write(taken: Snapshot, fd: int) -> Exported:
     return done
 
 
-def _add_blob(tar: Tar, taken: Snapshot, held: Held) -> None:
+def _add_blob(tar: Tar, taken: Snapshot, held: Held, tell: Callable[[int], None]) -> None:
     """Raises Damaged and CorruptRecord, with nothing written; CommandFailed if it rots between two reads."""
     blob = taken.record_of(held)
     try:
@@ -134,11 +138,11 @@ def _add_blob(tar: Tar, taken: Snapshot, held: Held) -> None:
             whole = b"".join(_chunks(fd, blob))
         else:  # too large to keep: read it twice, since a tar cannot take back what it has
             for _ in _chunks(fd, blob):
-                pass
+                tell(0)
         folder = os.path.relpath(taken.where.folder(blob.id), taken.where.root)
         modified = blob.modified_ns / 1e9
         _add(tar, f"{folder}/{layout.STATE_NAME}", record.dump(blob), modified)
-        data: Any = io.BytesIO(whole) if blob.size <= _PIECE_BYTES else _Reader(_chunks(fd, blob))
+        data: Any = io.BytesIO(whole) if blob.size <= _PIECE_BYTES else _Reader(_chunks(fd, blob), tell)
         tar.addfile(_member(f"{folder}/{layout.DATA_NAME}", blob.size, modified), data)
     finally:
         os.close(fd)
@@ -220,8 +224,10 @@ class _Descriptor:
 class _Reader:
     """Chunks as a stream that a tar reads from. Each was compared with its checksum already, once."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes], tell: Callable[[int], None]) -> None:
         self._chunks = chunks
+        self._tell = tell  # called with how many bytes were read so far
+        self._read = 0
         self._left = b""
 
     def read(self, count: int) -> bytes:
@@ -235,4 +241,6 @@ class _Reader:
                     f"{err}, though it was whole a moment ago: the disk is failing. No export.",
                 ) from err
         data, self._left = self._left[:count], self._left[count:]
+        self._read += len(data)
+        self._tell(self._read)
         return data

@@ -66,9 +66,9 @@ async def _run(args: argparse.Namespace, out: Output) -> int:
     file_bytes = os.stat(args.file).st_size
     with tar:
         async with open_target(args.dir, args.config, args) as target:
-            run = _Import(tar, target, replace=args.replace)
             with Progress("import", "bytes") as progress:
-                await run.all(progress, file_bytes)
+                run = _Import(tar, target, lambda at: progress(at, file_bytes), replace=args.replace)
+                await run.all()
     counts = {outcome.value: run.outcomes[outcome] for outcome in Outcome}
     out.document(
         {"into": target.name, **counts, "bytes": run.bytes, "problems": run.problems, "whole": run.is_whole}
@@ -84,7 +84,8 @@ async def _run(args: argparse.Namespace, out: Output) -> int:
 
 
 class _Import:
-    def __init__(self, tar: Tar, target: Target, *, replace: bool) -> None:
+    def __init__(self, tar: Tar, target: Target, tell: Callable[[int], None], *, replace: bool) -> None:
+        self._tell = tell  # called with how far in the file we are
         self._tar = tar
         self._target = target
         self._replace = replace
@@ -94,12 +95,12 @@ class _Import:
         self.bytes = 0
         self.is_whole = False
 
-    async def all(self, progress: Progress, file_bytes: int) -> None:
+    async def all(self) -> None:
         """Every blob of the file; then `is_whole` says whether its closing note was there."""
         waiting: dict[str, dict[str, tarfile.TarInfo]] = {}  # by folder: what came of it so far
         try:
             while (member := self._next()) is not None:
-                progress(member.offset, file_bytes)
+                self._tell(member.offset)
                 if member.name.removeprefix("./") == layout.EXPORTED_NAME:
                     self._compare(msgspec.json.decode(self._content(member), type=Exported))
                 match = _NAME.fullmatch(member.name)
@@ -184,7 +185,12 @@ class _Import:
         file = self._tar.extractfile(data)
         if file is None:
             raise Damaged("data.raw is no file")
-        return verified(file.read, blob)
+
+        def read(count: int) -> bytes:
+            self._tell(file.tell() + data.offset_data)
+            return file.read(count)
+
+        return verified(read, blob)
 
 
 def _check_location(location: str) -> None:

@@ -115,3 +115,17 @@ def test_a_large_body_that_is_refused_gets_the_refusal(behind: Proxy) -> None:
     answer = behind.ask("POST", "/store/there", bytes(300_000))
     assert answer.status == 409
     assert b"there already" in answer.body
+
+
+def test_the_events_of_the_dashboard_come_at_once(behind: Proxy) -> None:
+    connection = behind.connect()
+    connection.request("GET", "/events")
+    answer = connection.getresponse()
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert answer.readline().startswith(b"event: hello")
+    while answer.readline().strip():
+        pass
+    assert behind.ask("POST", "/store/seen", b"x").status == 201
+    while b"seen" not in (line := answer.readline()):
+        assert line, "the stream ended"
+    connection.close()
