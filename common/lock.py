@@ -84,7 +84,37 @@ class FileLock:
 
 
 class StateLock(FileLock):
-    """The lock that lets its holder write state in the directory `root`, which must be there."""
+    """The lock that lets its holder write state in the directory `root`, which must be there.
+
+    The directory itself is locked as well: who removes the file, or replaces it, lets nobody in.
+    """
 
     def __init__(self, root: str, name: str) -> None:
-        super().__init__(os.path.join(os.path.abspath(root), layout.LOCK_NAME), name)
+        self._root = os.path.abspath(root)
+        self._root_fd = -1
+        super().__init__(os.path.join(self._root, layout.LOCK_NAME), name)
+
+    def try_acquire(self) -> bool:
+        """See FileLock."""
+        if self._root_fd >= 0:
+            return True
+        root_fd = durable.open_folder(self._root)
+        try:
+            fcntl.flock(root_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not super().try_acquire():
+                raise BlockingIOError
+        except BlockingIOError:
+            os.close(root_fd)
+            return False
+        except BaseException:
+            os.close(root_fd)
+            raise
+        self._root_fd = root_fd
+        return True
+
+    def release(self) -> None:
+        """See FileLock."""
+        super().release()
+        root_fd, self._root_fd = self._root_fd, -1
+        if root_fd >= 0:
+            os.close(root_fd)

@@ -117,10 +117,10 @@ ROWS = [
         FUZZ,
     ),
     Mutation(
-        "chunk-lines-without-a-bound",
-        "services/http1/chunked.py",
-        "        if self._extra_bytes > self._limits.chunk_extra_bytes:\n",
-        "        if len(bytes(self._extra_bytes * 1024)) < 0:\n",
+        "numbers-of-any-length-are-computed",
+        "services/http_ranges.py",
+        'int(digits or "0") if len(digits) <= MAX_DIGITS else 10**MAX_DIGITS',
+        'int(digits or "0")',
         FUZZ,
     ),
 ]

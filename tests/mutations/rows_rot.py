@@ -71,4 +71,11 @@ ROWS = [
         "        pass\n",
         (BYTES,),
     ),
+    Mutation(
+        "directory-itself-not-locked",
+        "common/lock.py",
+        "            fcntl.flock(root_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "",
+        ("tests/unit/test_lock.py",),
+    ),
 ]

@@ -31,4 +31,4 @@ def tally(what: str, count: int) -> None:
     path = os.environ.get("CAMPAIGN_TALLY")
     if path:
         with open(path, "a", encoding="utf-8") as file:  # one short line: processes may append at once
-            file.write(f"{count} {what}\n")
+            file.write(f"{int(count)} {what}\n")

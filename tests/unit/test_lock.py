@@ -139,3 +139,17 @@ def test_a_missing_directory_is_an_error_and_no_descriptor_leaks(tmp_path: Path)
         assert not StateLock(str(tmp_path), "server").try_acquire()
     held.release()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_who_removes_the_file_lets_nobody_in(tmp_path: Path, replaced: bool) -> None:
+    """The recovery worker would settle, and so end, what a running server is writing."""
+    first, second = StateLock(str(tmp_path), "server"), StateLock(str(tmp_path), "recovery")
+    assert first.try_acquire()
+    (tmp_path / layout.LOCK_NAME).unlink()
+    if replaced:
+        (tmp_path / layout.LOCK_NAME).touch()
+    assert not second.try_acquire()
+    first.release()
+    assert second.try_acquire()
+    second.release()
