@@ -8,6 +8,7 @@ from common import directory, journal
 from services.check import Report, check
 from services.tools import exits
 from services.tools.output import Output
+from services.tools.owner import must_be_owner
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     """Check, and write the table; 1 where anything is damaged."""
     where = directory.existing(args.dir)
+    must_be_owner(where.root)  # in a dry run, too: it takes the lock, whose file may not be there yet
     if args.dry_run and journal.needs_replay(where):
         out.line("The journal has not been replayed since the system crashed: without --dry-run it is.")
     report = check(where, dry_run=args.dry_run)

@@ -28,6 +28,7 @@ from services.tools import exits, snapshot
 from services.tools.exits import CommandFailed
 from services.tools.incoming import verified
 from services.tools.output import Output, size
+from services.tools.owner import must_be_owner
 from services.tools.snapshot import Held, Snapshot
 from services.tools.tar import Tar
 
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     """Write the file, durably and under its name only once it is whole; 1 where a blob was left out."""
     where = directory.existing(args.dir)
+    must_be_owner(where.root)
     path: str = args.file
     if path == STDOUT:
         if sys.stdout.isatty() or out.as_json:

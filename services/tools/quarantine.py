@@ -23,6 +23,7 @@ from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.incoming import Incoming, Outcome, verified
 from services.tools.output import Output, size
+from services.tools.owner import must_be_owner
 from services.tools.targets import add_target_arguments, open_target
 
 
@@ -219,6 +220,7 @@ def _refuse_if_deleted(where: Layout, location: str) -> None:
 
 
 def _drop(where: Layout, args: argparse.Namespace, out: Output) -> int:
+    must_be_owner(where.root)
     entries = [_named(where, name) for name in args.name]
     if not args.yes:
         _ask(entries)

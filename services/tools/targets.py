@@ -21,6 +21,7 @@ from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.http_target import HttpTarget
 from services.tools.incoming import Incoming, Outcome
+from services.tools.owner import must_be_owner
 from services.tools.store_target import StoreTarget
 
 # The recovery worker has the lock for a moment while it settles; a server keeps it.
@@ -51,6 +52,8 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
 @contextlib.asynccontextmanager
 async def open_target(root: str, config: Config, args: argparse.Namespace) -> AsyncIterator[Target]:
     """The server, if one holds the directory or `--url` names one; else the store, with the lock held."""
+    if args.url is None:
+        must_be_owner(root)
     held = None if args.url is not None else _lock_if_free(root)
     if held is None:
         server = HttpTarget(args.url or _default_url(config), _token(args.token_file))

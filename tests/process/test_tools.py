@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -231,3 +232,25 @@ def test_bench_does_not_believe_memory() -> None:
 )
 def test_the_verdict(sync_us: float, file_system: str, rotates: bool | None, belief: Belief) -> None:
     assert judge(sync_us, file_system, rotates)[0] is belief
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could write in the directory of another")
+def test_root_leaves_nothing_in_the_directory_of_another_user(data: DataDirectory, tmp_path: Path) -> None:
+    data.path.mkdir(mode=0o700)
+    an_export = tmp_path / "empty.tar"
+    assert tool("import", an_export, "--dir", data.path).status == 3
+    tarfile.open(an_export, "w").close()
+    os.chown(data.path, 12345, 12345)
+    for command in (
+        ("check",),
+        ("check", "--dry-run"),
+        ("export", tmp_path / "e.tar"),
+        ("quarantine", "drop", "1-1", "--yes"),
+        ("import", an_export),
+    ):
+        ran = tool(*command, "--dir", data.path)
+        assert (ran.status, "sudo -u #12345" in ran.err) == (2, True), ran
+    for looking in (("ls", "-l"), ("du", "--json"), ("quarantine", "list")):
+        assert tool(*looking, "--dir", data.path).status == 0
+    assert list(data.path.iterdir()) == []
+    os.chown(data.path, 0, 0)
