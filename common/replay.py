@@ -120,7 +120,8 @@ def _write(where: Layout, entry: Entry, rewrite: bool) -> bool:
     if not entry.alive:
         if (content == entry.state and not rewrite) or not os.path.isdir(where.folder(entry.id)):
             return False  # done, or collected already
-        blobdir.replace_state(where, entry.id, entry.state)
+        with contextlib.suppress(FileNotFoundError):  # collected in this very moment
+            blobdir.replace_state(where, entry.id, entry.state)
         return True
     if entry.body is None and not os.path.isdir(where.folder(entry.id)):
         return False  # its bytes, and their folder, were durable before its record: somebody moved it away

@@ -259,3 +259,27 @@ def test_the_gc_does_nothing_before_the_replay(where: Layout) -> None:
     gc.run_once()
     gc.close()
     assert settle.settle(where).live == {"b": new}
+
+
+def test_the_gc_may_take_a_failure_while_it_is_replayed(
+    where: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = complete(7, "a", b"hello")
+    blobdir.take(where, 7)
+    blobdir.write_record(where, deleted(blob))
+    file = JournalFile(where.ours(journal.NAMES[0]), 1 << 20)
+    file.begin(1)
+    file.append([journal.encode([entry_of(deleted(blob), None)])], {7})
+    file.close()
+    blobdir.note_failed_sync(where)  # so that it is written anew, though it agrees
+    gc = Collector(where, 5.0, slice_folders=1 << 32)
+    replace_state = blobdir.replace_state
+
+    def collect_first(where: Layout, blob_id: int, content: bytes) -> None:
+        assert gc.run_once()
+        replace_state(where, blob_id, content)
+
+    monkeypatch.setattr(blobdir, "replace_state", collect_first)
+    found = settle.settle(where)
+    gc.close()
+    assert (found.live, found.seen) == ({}, 0)
