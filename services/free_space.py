@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from common.errors import NoSpace
+from common.errors import NoSpace, from_os_error
 
 # So long one look is believed. A look on the event loop costs 3 µs, and waits for the interpreter's lock
 # after it: a third of what the loop has to do for a small create.
@@ -25,10 +25,16 @@ class FreeSpace:
         self._looked_at = -_BELIEVED_S
 
     def check(self, size_bytes: int) -> None:
-        """Count a body of `size_bytes` in. Raises NoSpace, after a fresh look, where it does not fit."""
+        """Count a body of `size_bytes` in.
+
+        Raises NoSpace, after a fresh look, where it does not fit; StorageFailed where the disk is gone.
+        """
         now = time.monotonic()
         if now - self._looked_at >= _BELIEVED_S or self._left_bytes < size_bytes:
-            disk = os.statvfs(self._path)
+            try:
+                disk = os.statvfs(self._path)
+            except OSError as err:
+                raise from_os_error(err, "look at the room on its disk") from err
             self._left_bytes = disk.f_bavail * disk.f_frsize - self._min_free_bytes
             self._looked_at = now
             if self._left_bytes < size_bytes:

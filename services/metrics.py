@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from common import self_report
 from services.histogram import Histogram
-from services.monitor import Monitor, Snapshot
+from services.monitor import Disk, Monitor, Snapshot
 from services.neighbours import ProcessFigures
 from services.request_log import BOUNDS_S, RequestLog
 
@@ -41,6 +41,8 @@ class _Collector:
         )
         yield from _requests(self._monitor.requests)
         yield from _storage(self._now)
+        if self._now.disk is not None:
+            yield from _disk(self._now.disk)
         yield from _commits(*self._monitor.store.commits())
         yield from _recovery(self._now)
         yield from _processes(self._now.processes)
@@ -84,7 +86,7 @@ def _requests(log: RequestLog) -> Iterator[Metric]:
 
 
 def _storage(now: Snapshot) -> Iterator[Metric]:
-    counts, disk = now.counts, now.disk
+    counts = now.counts
     yield gauge(
         "blobkeep_blobs",
         "Blobs by state; Failure: those that wait for the gc.",
@@ -109,18 +111,21 @@ def _storage(now: Snapshot) -> Iterator[Metric]:
     yield gauge("blobkeep_uploads", "Uploads under way.", counts.uploads)
     yield gauge("blobkeep_ids", "How many ids there are.", counts.ids)
     yield gauge("blobkeep_ids_left", "Ids without a live blob.", counts.ids_left)
-    yield gauge("blobkeep_disk_size_bytes", "Size of the file system of the data directory.", disk.size_bytes)
-    yield gauge("blobkeep_disk_free_bytes", "Free there, for a user who is not root.", disk.free_bytes)
-    yield gauge("blobkeep_disk_free_inodes", "Files that can still be made there.", disk.free_inodes)
-    yield gauge(
-        "blobkeep_disk_min_free_bytes", "Uploads that would leave less are refused.", disk.min_free_bytes
-    )
     yield gauge("blobkeep_ready", "1 while a blob can be written and read.", int(now.ready))
     yield gauge(
         "blobkeep_check_ok",
         "1 for each check of /healthz?verbose that is well.",
         {(check.name,): int(check.ok) for check in now.checks},
         "check",
+    )
+
+
+def _disk(disk: Disk) -> Iterator[Metric]:
+    yield gauge("blobkeep_disk_size_bytes", "Size of the file system of the data directory.", disk.size_bytes)
+    yield gauge("blobkeep_disk_free_bytes", "Free there, for a user who is not root.", disk.free_bytes)
+    yield gauge("blobkeep_disk_free_inodes", "Files that can still be made there.", disk.free_inodes)
+    yield gauge(
+        "blobkeep_disk_min_free_bytes", "Uploads that would leave less are refused.", disk.min_free_bytes
     )
 
 

@@ -7,6 +7,7 @@ costs more is looked up only when somebody asks, in a thread, at most once a sec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -91,7 +92,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     ready: bool
     checks: list[Check]
     processes: list[ProcessFigures]
-    disk: Disk
+    disk: Disk | None  # None: it is gone
     counts: Counts
     damaged: list[DamagedBlob]
     recovered: Recovered
@@ -176,14 +177,12 @@ class Monitor:
         )
         return self._snapshot
 
-    def _look_at_system(self) -> tuple[list[ProcessFigures], Disk]:
-        found = os.statvfs(self._where.root)
-        disk = Disk(
-            found.f_blocks * found.f_frsize,
-            found.f_bavail * found.f_frsize,
-            found.f_favail,
-            self._config.min_free_space_bytes,
-        )
+    def _look_at_system(self) -> tuple[list[ProcessFigures], Disk | None]:
+        disk = None
+        with contextlib.suppress(OSError):  # gone: the checks say so
+            found = os.statvfs(self._where.root)
+            size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+            disk = Disk(size, free, found.f_favail, self._config.min_free_space_bytes)
         return self._neighbours.look(self._neighbours.reports()), disk
 
     async def _room(self) -> Check:

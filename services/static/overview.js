@@ -81,8 +81,8 @@ export function showStore(now) {
   tile("tile-recovery", "Last start", duration(now.recovered.seconds),
     `${count(now.recovered.live)} blobs, ${count(now.recovered.interrupted)} interrupted`);
   const { disk } = now;
-  meter("disk", disk.size_bytes - disk.free_bytes, disk.size_bytes, 0.85, 0.95);
-  say(byId("disk-text"), `${bytes(disk.free_bytes)} free of ${bytes(disk.size_bytes)}`);
+  if (disk) meter("disk", disk.size_bytes - disk.free_bytes, disk.size_bytes, 0.85, 0.95);
+  say(byId("disk-text"), disk ? `${bytes(disk.free_bytes)} free of ${bytes(disk.size_bytes)}` : "gone");
   meter("ids", c.ids - c.ids_left, c.ids, 0.85, 0.95);
   say(byId("ids-text"), `${count(c.ids_left)} left of ${count(c.ids)}`);
   showScrub(now.processes.find((one) => one.name === "recovery")?.scrub);

@@ -191,3 +191,21 @@ def test_a_scrape_of_a_busy_server_is_cheap(server: Server) -> None:
         assert server.ask("GET", "/metrics").status == 200
         fastest_s = min(fastest_s, time.perf_counter() - began)
     assert fastest_s < 0.1
+
+
+def test_a_directory_that_is_gone_is_told_and_the_rest_still_shown(
+    server: Server, data: DataDirectory
+) -> None:
+    assert server.ask("POST", "/store/a", b"1").status == 201
+    elsewhere = data.path.rename(data.path.parent / "unmounted")
+    answer = wait_for(
+        lambda: a if (a := server.ask("GET", "/healthz")).status == 503 else None, what="the 503"
+    )
+    assert answer is not None
+    assert "ENOENT" in json.loads(answer.body)["text"]
+    wait_for(lambda: verbose(server)["disk"] is None, what="seeing it")
+    assert verbose(server)["ready"] is False
+    found = metrics(server)
+    assert (found["blobkeep_ready",], found["blobkeep_blobs", "OK"]) == (0, 1)
+    elsewhere.rename(data.path)
+    wait_for(lambda: server.ask("GET", "/healthz").status == 200, what="its return")
