@@ -35,7 +35,8 @@ export function listen(handlers) {
         rest = parts.pop();
         for (const part of parts) {
           const [, event, data] = part.match(/^event: (.*)\ndata: (.*)$/);
-          handlers[event](JSON.parse(data));
+          // A mistake of ours must not look like a lost connection.
+          try { handlers[event](JSON.parse(data)); } catch (error) { reportError(error); }
         }
       }
     } catch (error) {
@@ -44,7 +45,7 @@ export function listen(handlers) {
       clearTimeout(timer);
       guard.abort();
     }
-    handlers.lost(0, "");
+    if (!stop.signal.aborted) handlers.lost(0, "");
     return 0;
   }
 
@@ -60,11 +61,11 @@ export function listen(handlers) {
 
   (async () => {
     while (!stopped) {
-      if (stop.signal.aborted) stop = new AbortController();
+      stop = new AbortController();
       await seen();
       const status = await stream();
       const forbidden = status === 401 || status === 403; // only another token changes that
-      await new Promise((resolve) => {
+      if (!stop.signal.aborted) await new Promise((resolve) => {
         const timer = forbidden ? 0 : setTimeout(resolve, RETRY_MS);
         stop.signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); });
       });
