@@ -93,8 +93,12 @@ class BlobWriting(LocationHandler):
         self.set_header("Content-Length", "0")
 
     def on_connection_close(self) -> None:
-        """The client has left: before the commit began, its upload is dropped."""
+        """The client has left, or ended its sending: an upload that is not whole then never will be.
+
+        One that is whole goes on: its client may wait for the answer, as `nc -N` does.
+        """
+        is_whole = self.request._body_future.done()
         super().on_connection_close()
-        if self._upload is not None:
+        if self._upload is not None and not is_whole:
             # Kept: the loop itself has only a weak reference.
             self._dropping = asyncio.ensure_future(self._upload.abort("connection lost"))

@@ -1,0 +1,38 @@
+"""A client that sends its request and then ends its sending, as `nc -N` does, is answered like any other."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.http.conftest import shared_server
+from tests.support.processes import Server
+from tests.support.raw import connected
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    yield from shared_server(tmp_path_factory, "blobkeep")
+
+
+@pytest.mark.parametrize("size", [10, 100_000, 1_500_000])
+@pytest.mark.parametrize("by_handler", [False, True])
+def test_an_upload_is_stored_and_answered(served: Server, size: int, by_handler: bool) -> None:
+    body = b"x" * size
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    headers = {"Repr-Digest": f"sha-256=:{digest}:"} if by_handler else {}
+    for number in range(5):
+        target = f"/store/half/{size}/{by_handler}/{number}"
+        with connected(served.port) as connection:
+            connection.request("POST", target, headers, body)
+            connection.sock.shutdown(socket.SHUT_WR)
+            assert connection.answer().status == 201
+        with connected(served.port) as connection:
+            connection.request("GET", target)
+            connection.sock.shutdown(socket.SHUT_WR)
+            assert connection.answer().body == body
+            assert connection.at_end()
