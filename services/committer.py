@@ -127,11 +127,11 @@ class Committer:
                 self._journaling.empty()
             result = call.step()
         except Exception as err:  # noqa: BLE001 - it goes to the caller
-            self._loop.call_soon_threadsafe(call.future.set_exception, err)
+            self._loop.call_soon_threadsafe(_tell, call.future, None, err)
             if isinstance(err, SyncFailed):
                 self._fail_all([], err)
         else:
-            self._loop.call_soon_threadsafe(call.future.set_result, result)
+            self._loop.call_soon_threadsafe(_tell, call.future, result, None)
 
     def _commit(self, batch: list[Change]) -> None:
         synced_before_s = self.sync_seconds
@@ -250,13 +250,18 @@ class Committer:
             self._loop.call_soon_threadsafe(self._on_fatal, err)
 
 
+def _tell(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
+    """On the loop: give the waiter its result, unless it waits no more."""
+    if future.cancelled():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
 def _resolve(batch: list[Change]) -> None:
     """On the loop: give each waiter its result. Once a batch, since waking the loop is a system call."""
     for change in batch:
-        future = change.future
-        if future is None or future.cancelled():
-            continue
-        if change.error is not None:
-            future.set_exception(change.error)
-        else:
-            future.set_result(change.result)
+        if change.future is not None:
+            _tell(change.future, change.result, change.error)
