@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from functools import partial
 
 from tornado.httputil import HTTPInputError
 from tornado.iostream import IOStream, StreamClosedError
@@ -211,7 +210,7 @@ class Connection(Dialogue):
         if head.body_bytes:
             self._body = exchange.body = Body(head.body_bytes, self._limits, self._loop.time())
             self._continue_sent = False
-        self._call(partial(self._start, exchange), self._after_headers)
+        self._call(self._after_headers, self._start, exchange)
 
     def _answer_at_once(self, head: RequestHead) -> bool:
         """Let the server answer without an exchange, if it will, where the connection stays open after it."""
@@ -268,7 +267,7 @@ class Connection(Dialogue):
                     self._refuse(400, _CUT_SHORT)
                 return
             if piece and self._delegate is not None:
-                self._call(partial(self._delegate.data_received, piece), self._after_piece)
+                self._call(self._after_piece, self._delegate.data_received, piece)
 
     def _after_piece(self) -> None:
         assert self._exchange is not None
@@ -278,7 +277,7 @@ class Connection(Dialogue):
     def _finish_request(self) -> None:
         delegate, self._delegate = self._delegate, None
         assert delegate is not None
-        self._call(delegate.finish, self._after_finish)
+        self._call(self._after_finish, delegate.finish)
 
     def _after_finish(self) -> None:
         if self._exchange is not None and self._exchange.finished:

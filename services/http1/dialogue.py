@@ -53,11 +53,13 @@ class Dialogue(Channel):
         """For whoever counts: we answered by ourselves. Empty texts where no head was read."""
         raise NotImplementedError
 
-    def _call(self, method: Callable[[], Awaitable[None] | None], then: Callable[[], None]) -> None:
+    def _call(
+        self, then: Callable[[], None], method: Callable[..., Awaitable[None] | None], *args: object
+    ) -> None:
         """Call the delegate, and `then` when what it returned is done. Lets HTTPInputError through."""
         self._in_delegate = True
         try:
-            result = method()
+            result = method(*args)
         except HTTPInputError:
             raise
         except Exception:  # noqa: BLE001 - whatever the application raises
