@@ -143,7 +143,7 @@ ROWS = [
         "services/local_upload.py",
         "blobdir.write_failure(where, failure)  # synced",
         "blobdir.write_failure(where, failure, synced=False)  # synced",
-        (STAGED,),
+        ("tests/store/test_local_store.py",),
     ),
     Mutation(
         "old-failure-with-a-higher-number-wins",

@@ -17,6 +17,7 @@ from common.states import State
 from services.gc import Collector
 from services.local_store import LocalStore
 from services.store import Blob, Condition
+from tests.cuts.recorder import ListLog, recording
 from tests.support.rules import DataDirectory
 
 STAGED = os.urandom(200_000)  # over small_body_bytes: on disk while it comes in
@@ -243,3 +244,18 @@ def test_a_commit_by_folders_leaves_nothing_in_the_journal(
         assert [found.clean for found in journal.scan_all(made.where)] == [True, True]
 
     run(data, scenario, small_body_bytes=4 << 20)
+
+
+def test_the_state_of_an_aborted_upload_is_durable_before_its_name(data: DataDirectory) -> None:
+    """Else a power cut could leave an empty state file, which looks like damage."""
+
+    async def scenario(made: Opened) -> None:
+        upload = await made.store.begin("a", anyhow, "text/plain", "", len(STAGED))
+        await upload.write(STAGED)
+        log = ListLog()
+        with recording(log):
+            await upload.abort("its client went away")
+        kinds = [op.kind for op in log.ops]
+        assert kinds.index("begin") < kinds.index("end") < kinds.index("rename")
+
+    run(data, scenario)
