@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common import blobdir, durable
+from common import blobdir, durable, layout
 from common.errors import BlobkeepError, NoSpace, SyncFailed
 from services import local_upload
 from services.gc import Collector
@@ -235,5 +235,24 @@ def test_a_live_blob_that_lost_its_state_while_it_was_being_deleted_is_not_throw
             assert len(store.found.quarantined) == 1
             moved = f"{where.ours('.quarantine')}/{blob.id}-0/data.raw"
             assert blobdir.read_file(moved) == b"acknowledged"
+
+    asyncio.run(run())
+
+
+def test_a_checkpoint_that_fails_in_the_background_leaves_word_at_once(data: DataDirectory) -> None:
+    """The process may be killed before a commit hears of it; its successor must not sync again and hope."""
+
+    async def run() -> None:
+        async with opened(data.root) as store:
+            await store.put("a", b"acknowledged")
+            journaling = store.store._committer._journaling
+            assert journaling is not None
+            failing = standing_between(Fault(1, errno.EIO, lasting=False), frozenset({"fdatasync"}))
+            with failing, pytest.raises(SyncFailed):
+                journaling._make_durable(journaling._active)
+            assert layout.SYNC_FAILED_NAME in os.listdir(data.root)
+        async with opened(data.root) as store:
+            assert await store.read("a") == b"acknowledged"
+            assert layout.SYNC_FAILED_NAME not in os.listdir(data.root)
 
     asyncio.run(run())
