@@ -22,6 +22,7 @@ from common.errors import DAMAGE_ERRNOS, BlobkeepError, CorruptRecord, Damaged, 
 from common.known_damage import damaged_locations
 from common.layout import Layout
 from common.logs import about
+from common.prefetch import Prefetch
 from common.record import BlobRecord
 from common.replay import replay
 from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
@@ -103,10 +104,12 @@ def settle(
         # Numbers of blobs that the gc has removed since count, too: theirs are not to be given again.
         run.result.max_seq = replay(where).max_seq
     ids, run.result.foreign = directory.names_in(where)
-    for done, blob_id in enumerate(ids):
-        if progress is not None:
-            progress(done, len(ids))
-        run.look_at(blob_id)
+    with Prefetch(where, ids) as ahead:
+        for done, blob_id in enumerate(ids):
+            if progress is not None:
+                progress(done, len(ids))
+            ahead.reached(done)
+            run.look_at(blob_id)
     run.know_the_quarantined()
     result = run.result
     if not dry_run:
