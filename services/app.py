@@ -7,17 +7,17 @@ from typing import Any
 from tornado.web import Application
 
 from common.config import Config
-from services.access import Access
-from services.base_handler import ServerHandler, UnknownHandler
-from services.blobs_by_id import BlobByIdHandler, BlobsHandler
-from services.dashboard import DashboardHandler
-from services.handlers import BlobHandler
-from services.listings import ListingHandler
-from services.live import EventsHandler, Live
-from services.monitor import Monitor
-from services.openapi import OpenApiHandler
-from services.status import HealthHandler, MetricsHandler
+from services.access.decisions import Access
+from services.handlers.base import ServerHandler, UnknownHandler
+from services.handlers.blobs import BlobHandler
+from services.handlers.blobs_by_id import BlobByIdHandler, BlobsHandler
+from services.handlers.dashboard import DashboardHandler
+from services.handlers.listings import ListingHandler
+from services.handlers.live import EventsHandler, Live
+from services.handlers.openapi import OpenApiHandler
+from services.handlers.status import HealthHandler, MetricsHandler
 from services.store import Store
+from services.watch.monitor import Monitor
 
 
 def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> Application:

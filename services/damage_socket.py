@@ -16,7 +16,7 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import Application, RequestHandler
 
 from common import durable
-from services.local_store import LocalStore
+from services.local.store import LocalStore
 
 log = logging.getLogger(__name__)
 

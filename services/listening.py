@@ -17,8 +17,8 @@ from common.config import host_and_port
 from common.errors import ConfigError
 from common.options import Config
 from services import http1
-from services.lean import Lean
-from services.request_log import RequestLog
+from services.handlers.lean import Lean
+from services.watch.request_log import RequestLog
 
 _BACKLOG = 1024
 # Before a client gets its next piece of a blob (256 KiB): less than one, so that slow ones never hold two.

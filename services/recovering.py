@@ -19,10 +19,10 @@ from common.config import Config
 from common.layout import Layout
 from common.progress import Progress
 from common.settle import Settlement, settle
-from services import http_errors
+from services.handlers import http_errors
 from services.listening import make_server
-from services.request_log import RequestLog
-from services.views import served
+from services.local.views import served
+from services.watch.request_log import RequestLog
 
 PATIENCE_S = 1.0
 RETRY_AFTER_S = 1

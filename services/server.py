@@ -20,16 +20,16 @@ import uvloop
 
 from common import config, directory, durable, layout, lock, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
-from services.access_log import AccessLog
+from services.access.entrance import Entrance, allow_many_descriptors
 from services.app import make_app
 from services.damage_socket import serve_reports
-from services.entrance import Entrance, allow_many_descriptors
-from services.lean import Lean
+from services.handlers.lean import Lean
 from services.listening import listening_sockets, make_server
-from services.local_store import LocalStore
-from services.monitor import REPORT_EVERY_S, Monitor, recovered
+from services.local.store import LocalStore
 from services.recovering import settle_answering
-from services.request_log import RequestLog
+from services.watch.access_log import AccessLog
+from services.watch.monitor import REPORT_EVERY_S, Monitor, recovered
+from services.watch.request_log import RequestLog
 
 log = logging.getLogger("server")
 

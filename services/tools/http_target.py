@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from common.errors import DAMAGE_ERRNOS, BadRequest, BlobkeepError, TooLarge
-from services import http_rules
+from services import rules
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.incoming import Incoming, Outcome
@@ -60,7 +60,7 @@ class HttpTarget:
 
     def _meet(self, blob: Incoming, etag: str, replace: bool) -> Outcome:
         """What to do where there is a blob already."""
-        if blob.sha256 and etag == http_rules.etag(blob.sha256):
+        if blob.sha256 and etag == rules.etag(blob.sha256):
             return Outcome.SAME
         if not replace:
             return Outcome.DIFFERS
@@ -71,7 +71,7 @@ class HttpTarget:
         return Outcome.REPLACED
 
     def _compare(self, blob: Incoming, etag: str | None) -> None:
-        if blob.sha256 and etag != http_rules.etag(blob.sha256):
+        if blob.sha256 and etag != rules.etag(blob.sha256):
             raise CommandFailed(
                 exits.NOT_WELL, f"The server stored other bytes for {blob.location!r}: it says ETag {etag}."
             )
@@ -90,7 +90,7 @@ class HttpTarget:
         if blob.encoding:
             headers["Content-Encoding"] = blob.encoding
         if blob.sha256:
-            headers["Repr-Digest"] = http_rules.format_digest(blob.sha256)
+            headers["Repr-Digest"] = rules.format_digest(blob.sha256)
         return self._ask(method, blob.location, blob, headers)
 
     def _ask(
@@ -98,7 +98,7 @@ class HttpTarget:
     ) -> tuple[int, http.client.HTTPMessage, str]:
         """(status, headers, text). Once more where a kept connection turns out to be closed: if the first
         try did arrive, the second meets its bytes, which are the same."""
-        target = "/store/" + http_rules.quote_location(location)
+        target = "/store/" + rules.quote_location(location)
         while True:
             connection = getattr(self._of_thread, "connection", None)
             is_new = connection is None

@@ -22,7 +22,7 @@ from common.errors import BadLocation, BadRequest, CorruptRecord, Damaged, TooLa
 from common.progress import Progress
 from common.record import BlobRecord
 from common.states import State
-from services import http_rules
+from services import rules
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.exporting import Exported
@@ -195,5 +195,5 @@ class _Import:
 
 def _check_location(location: str) -> None:
     """Raises BadLocation for what no client could have written."""
-    if http_rules.parse_location(http_rules.quote_location(location)) != location:
+    if rules.parse_location(rules.quote_location(location)) != location:
         raise BadLocation("The location is none that can be asked for.")

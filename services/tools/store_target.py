@@ -13,7 +13,7 @@ from common.errors import Damaged as DamagedError
 from common.layout import Layout
 from common.progress import Progress
 from common.settle import settle
-from services.local_store import LocalStore
+from services.local.store import LocalStore
 from services.store import Blob
 from services.tools.incoming import Incoming, Outcome
 

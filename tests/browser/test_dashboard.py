@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
-from services import access_file
-from services.secret_hash import hash_token
+from services.access import file as access_file
+from services.access.secret_hash import hash_token
 from tests.browser.conftest import Visit
 from tests.conftest import StartServer
 from tests.support.processes import Process, Server, wait_for

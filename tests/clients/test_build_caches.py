@@ -33,7 +33,7 @@ def cache(start_server: StartServer) -> Server:
 @pytest.fixture
 def guarded(start_server: StartServer, tmp_path: Path) -> tuple[Server, str]:
     """A server with an access file, and the token of its client "ci"."""
-    add = ("-m", "services.access_file", "add", tmp_path / "clients.toml", "ci")
+    add = ("-m", "services.access.file", "add", tmp_path / "clients.toml", "ci")
     token = run(sys.executable, *add, cwd=ROOT)[0].strip()
     return start_server("--put-creates", "--auth-file", str(tmp_path / "clients.toml")), token
 
@@ -94,7 +94,7 @@ def client(cache: Server) -> Iterator[RawConnection]:
 
 
 def test_ccache_fills_a_cache_that_it_may_only_append_to(start_server: StartServer, tmp_path: Path) -> None:
-    add = ("-m", "services.access_file", "add", tmp_path / "clients.toml")
+    add = ("-m", "services.access.file", "add", tmp_path / "clients.toml")
     token = run(sys.executable, *add, "ci", "--role", "append-only", "--prefix", "ccache/", cwd=ROOT)[
         0
     ].strip()

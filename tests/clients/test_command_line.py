@@ -242,4 +242,4 @@ def test_each_program_can_say_who_it_is(start_server: StartServer, tmp_path: Pat
 
 def _token(path: Path) -> str:
     """A token, made as docs/access.md says, of a client "ci"."""
-    return run(sys.executable, "-m", "services.access_file", "add", path, "ci", cwd=ROOT)[0].strip()
+    return run(sys.executable, "-m", "services.access.file", "add", path, "ci", cwd=ROOT)[0].strip()

@@ -15,7 +15,7 @@ import random
 import sys
 
 from common import journal, journal_file
-from services import ids
+from services.local import ids
 from tests.cuts.recorder import SharedLog, install
 
 BOOT = b"\x01" * 16

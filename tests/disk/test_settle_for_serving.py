@@ -14,8 +14,8 @@ from common.journal_file import JournalFile
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_COMPLETE, MSG_CREATED, MSG_INTERRUPTED, MSG_SUPERSEDED, MSG_WRITING, State
+from services.local.views import served
 from services.store import Blob
-from services.views import served
 
 
 @pytest.fixture

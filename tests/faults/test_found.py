@@ -11,8 +11,8 @@ import pytest
 
 from common import blobdir, durable, layout
 from common.errors import BlobkeepError, NoSpace, SyncFailed
-from services import local_upload
 from services.gc import Collector
+from services.local import upload as local_upload
 from tests.support.disk_calls import Fault, standing_between
 from tests.support.rules import DataDirectory, layout_of
 from tests.support.stores import Opened, opened, small_journal, until

@@ -23,19 +23,17 @@ from common import blobdir, journal, record
 from common.checksum import crc, sums_of
 from common.errors import BadRequest, CorruptRecord, RangeNotSatisfiable
 from common.states import MSG_CREATED, MSG_WRITING, State
-from services import (
-    http_conditions,
-    http_credentials,
-    http_dates,
-    http_listing,
-    http_locations,
-    http_ranges,
-    http_uploads,
-)
 from services.http1.chunked import ChunkedDecoder
 from services.http1.errors import Refusal
 from services.http1.limits import Limits
 from services.http1.parser import check_partial_head, parse_head, skip_empty_lines
+from services.rules import conditions as http_conditions
+from services.rules import credentials as http_credentials
+from services.rules import dates as http_dates
+from services.rules import listing as http_listing
+from services.rules import locations as http_locations
+from services.rules import ranges as http_ranges
+from services.rules import uploads as http_uploads
 from tests.support.campaign import SEED, SIZE, tally
 
 LIMITS = Limits()

@@ -16,12 +16,12 @@ import pytest
 from common.config import Config
 from common.layout import Layout
 from common.settle import Settlement
-from services import access_file
-from services.access import Access
+from services.access import file as access_file
+from services.access.decisions import Access
+from services.access.secret_hash import hash_password, hash_token
 from services.app import make_app
-from services.monitor import Monitor, recovered
-from services.request_log import RequestLog
-from services.secret_hash import hash_password, hash_token
+from services.watch.monitor import Monitor, recovered
+from services.watch.request_log import RequestLog
 from tests.conftest import StartServer
 from tests.support.processes import Answer, Server, wait_for
 from tests.support.raw import connected

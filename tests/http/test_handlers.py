@@ -17,10 +17,10 @@ from common import settle
 from common.config import Config
 from common.errors import Damaged, NoSpace, SyncFailed
 from common.layout import Layout
-from services.access import Access
+from services.access.decisions import Access
 from services.app import make_app
-from services.monitor import Monitor, recovered
-from services.request_log import RequestLog
+from services.watch.monitor import Monitor, recovered
+from services.watch.request_log import RequestLog
 from tests.support.memory_store import MemoryReading, MemoryStore, MemoryUpload
 
 

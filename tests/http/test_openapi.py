@@ -14,11 +14,11 @@ import pytest
 from common.layout import Layout
 from common.options import Config
 from common.settle import Settlement
-from services.access import Access
+from services.access.decisions import Access
 from services.app import make_app
-from services.monitor import Monitor, recovered
-from services.openapi import document
-from services.request_log import RequestLog
+from services.handlers.openapi import document
+from services.watch.monitor import Monitor, recovered
+from services.watch.request_log import RequestLog
 from tests.http.conftest import shared_server
 from tests.http.fuzz import fuzz
 from tests.support.processes import Server

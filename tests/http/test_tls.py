@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from common.config import Config
-from services.entrance import Entrance, exposure
+from services.access.entrance import Entrance, exposure
 from tests.conftest import StartServer
 from tests.support.processes import Server, wait_for
 

@@ -22,9 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from common import directory, durable
 from common.errors import AlreadyExists, NoIdLeft, NotFound
-from services import ids, scrub
+from services import scrub
 from services.gc import Collector
-from services.local_upload import LocalUpload
+from services.local import ids
+from services.local.upload import LocalUpload
 from tests.support import rules
 from tests.support.campaign import SEED, SIZE, tally
 from tests.support.stores import Opened, memory_folder, small_journal

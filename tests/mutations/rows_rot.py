@@ -10,7 +10,7 @@ PLACES = "tests/rot/test_places.py"
 ROWS = [
     Mutation(
         "chunk-not-compared-before-it-is-sent",
-        "services/local_reading.py",
+        "services/local/reading.py",
         "!= checksum.unpack_crc(self.blob.crcs, chunk)",
         "!= checksum.crc(data)",
         (BYTES,),
@@ -31,7 +31,7 @@ ROWS = [
     ),
     Mutation(
         "linked-first-level-folder-used",
-        "services/ids.py",
+        "services/local/ids.py",
         "                if blobdir.is_folder(path):\n",
         "                if True:\n",
         (PLACES,),
@@ -45,7 +45,7 @@ ROWS = [
     ),
     Mutation(
         "damaged-state-of-a-live-blob-ignored",
-        "services/local_store.py",
+        "services/local/store.py",
         "seq in (blob.seq, 0)",
         "seq == blob.seq",
         (PLACES,),

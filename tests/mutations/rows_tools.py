@@ -147,7 +147,7 @@ ROWS = [
     ),
     Mutation(
         "transitions-not-logged",
-        "services/feed.py",
+        "services/watch/feed.py",
         "            if log.isEnabledFor(logging.DEBUG):\n                _log(record, at)\n",
         "",
         ("tests/process/test_logged_transitions.py::test_with_debug_every_transition_is_a_line",),

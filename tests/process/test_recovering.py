@@ -18,7 +18,7 @@ from common.errors import SyncFailed
 from common.layout import Layout
 from common.settle import Settlement
 from services.recovering import settle_answering
-from services.request_log import RequestLog
+from services.watch.request_log import RequestLog
 
 
 class Recovery:

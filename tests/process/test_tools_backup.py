@@ -19,9 +19,9 @@ import pytest
 
 from common import directory, durable, layout
 from common.lock import FileLock
-from services import access_file
+from services.access import file as access_file
+from services.access.secret_hash import hash_token
 from services.gc import Collector
-from services.secret_hash import hash_token
 from services.tools import snapshot
 from tests.conftest import StartServer
 from tests.support.processes import Process, Server, wait_for

@@ -15,7 +15,7 @@ from common.config import Config
 from common.errors import AlreadyExists, BlobkeepError, NotFound, SyncFailed
 from common.states import State
 from services.gc import Collector
-from services.local_store import LocalStore
+from services.local.store import LocalStore
 from services.store import Blob, Condition
 from tests.cuts.recorder import ListLog, recording
 from tests.support.rules import DataDirectory

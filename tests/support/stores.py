@@ -13,7 +13,7 @@ from common import directory, durable, journal_file, settle
 from common.config import Config
 from common.errors import AlreadyExists, BlobkeepError, NotFound
 from common.layout import Layout
-from services.local_store import LocalStore
+from services.local.store import LocalStore
 from services.store import Blob
 
 SMALL_BODY_BYTES = 4 << 10

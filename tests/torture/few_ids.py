@@ -10,7 +10,8 @@ import sys
 from collections.abc import MutableSequence
 from typing import Any
 
-from services import ids, server
+from services import server
+from services.local import ids
 
 COUNT = 64
 

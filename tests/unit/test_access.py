@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import BadRequest, Busy, Forbidden, Unauthorized
-from services import access
-from services.access import Access, Client, Role
-from services.secret_hash import SecretHash, hash_password, hash_token
+from services.access import decisions as access
+from services.access.decisions import Access, Client, Role
+from services.access.secret_hash import SecretHash, hash_password, hash_token
 
 R, A, W = Role.READ_ONLY, Role.APPEND_ONLY, Role.READ_WRITE
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
-from services import access_file
-from services.access import Client, Role
-from services.secret_hash import hash_token
+from services.access import file as access_file
+from services.access.decisions import Client, Role
+from services.access.secret_hash import hash_token
 
 HASH = str(hash_token("t"))
 ENTRY = f'[[client]]\nname = "ci"\nrole = "read-only"\nhash = "{HASH}"\n'

@@ -11,10 +11,10 @@ from common import record
 from common.record import BlobRecord
 from common.self_report import NamedBlob
 from common.states import State
-from services.feed import KEPT, Feed
-from services.histogram import Histogram, quantile
-from services.request_log import BOUNDS_S, RequestLog
-from services.samples import Samples, sums_of
+from services.watch.feed import KEPT, Feed
+from services.watch.histogram import Histogram, quantile
+from services.watch.request_log import BOUNDS_S, RequestLog
+from services.watch.samples import Samples, sums_of
 
 
 def _complete(blob_id: int = 1) -> BlobRecord:

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadRequest
-from services.http_rules import (
+from services.rules import (
     NOT_MODIFIED,
     PRECONDITION_FAILED,
     PROCEED,

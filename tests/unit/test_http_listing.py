@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadRequest
-from services.http_listing import follows_links
-from services.http_rules import IdListing, Listing, parse_id_listing, parse_listing, wants_html
+from services.rules import IdListing, Listing, parse_id_listing, parse_listing, wants_html
+from services.rules.listing import follows_links
 
 fuzz = settings(deadline=None, max_examples=300)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadRequest
-from services.http_rules import (
+from services.rules import (
     expected_sha256,
     format_digest,
     parse_digest,

@@ -19,14 +19,19 @@ FORBIDDEN = [
     ("common", "services"),
     ("common", "tornado"),
     ("services.http1", "common"),  # the connection knows nothing of blobs
-    ("services.gc", "services.store"),
-    ("services.gc", "services.local_store"),
-    ("services.recovery", "services.store"),
-    ("services.recovery", "services.local_store"),
-    ("services.handlers", "services.local_store"),
-    ("services.base_handler", "services.local_store"),
     ("services.store", "common.layout"),
     ("services.store", "common.durable"),
+    ("services.rules", "common.durable"),
+    ("services.rules", "services.store"),
+    ("services.rules", "services.handlers"),
+    ("services.handlers", "services.local"),  # handlers know a store by its interface
+    ("services.handlers", "common.durable"),
+    ("services.local", "services.handlers"),
+    ("services.local", "tornado"),
+    ("services.gc", "services.store"),
+    ("services.gc", "services.local"),
+    ("services.recovery", "services.store"),
+    ("services.recovery", "services.local"),
 ]
 
 # Calls that change the disk; `open` counts where its mode writes.
@@ -37,7 +42,7 @@ WRITING = {
 }
 
 # These open and write a stream of their own process, such as stderr: no file of the data directory.
-STREAMS = {"services.supervision", "services.access_log"}
+STREAMS = {"services.supervision", "services.watch.access_log"}
 
 
 def name_of(path: Path) -> str:

@@ -8,10 +8,10 @@ import pytest
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
 
 from common.options import Config
-from services.access import Access
+from services.access.decisions import Access
+from services.handlers.lean import Lean
 from services.http1 import Exchange
-from services.lean import Lean
-from services.request_log import RequestLog
+from services.watch.request_log import RequestLog
 from tests.http1.serving import Running, running
 from tests.support.memory_store import MemoryStore
 

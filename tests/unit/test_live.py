@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from common.config import Config
 from common.layout import Layout
 from common.settle import Settlement
-from services.feed import Feed
-from services.live import MAX_LISTENERS, MAX_WAITING, Live
-from services.monitor import Monitor, recovered
-from services.request_log import RequestLog
+from services.handlers.live import MAX_LISTENERS, MAX_WAITING, Live
+from services.watch.feed import Feed
+from services.watch.monitor import Monitor, recovered
+from services.watch.request_log import RequestLog
 
 
 def _live(tmp_path: Path) -> Live:

@@ -7,7 +7,7 @@ import time
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.maps import Maps
+from services.local.maps import Maps
 from services.store import Blob
 
 fuzz = settings(deadline=None, max_examples=300)

@@ -12,9 +12,9 @@ from common import self_report
 from common.config import Config
 from common.layout import Layout
 from common.settle import Settlement
-from services.feed import Feed
-from services.monitor import REPORT_EVERY_S, Monitor, recovered
-from services.request_log import RequestLog
+from services.watch.feed import Feed
+from services.watch.monitor import REPORT_EVERY_S, Monitor, recovered
+from services.watch.request_log import RequestLog
 
 
 @pytest.mark.parametrize("told", [True, False])

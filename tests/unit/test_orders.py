@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.orders import Orders
+from services.local.orders import Orders
 
 
 def test_writers_of_one_location_go_one_after_the_other_in_the_order_they_came() -> None:

@@ -12,8 +12,8 @@ import pytest
 from common import durable
 from common.errors import SyncFailed
 from common.layout import Layout
-from services import probe
-from services.probe import Check, DiskProbe
+from services.watch import probe
+from services.watch.probe import Check, DiskProbe
 
 
 def checked(root: Path) -> Check:

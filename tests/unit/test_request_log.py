@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from services.access_log import MAX_WAITING, AccessLog, escaped
-from services.request_log import BOUNDS_S, OTHER, RequestLog
+from services.watch.access_log import MAX_WAITING, AccessLog, escaped
+from services.watch.request_log import BOUNDS_S, OTHER, RequestLog
 
 _COMBINED = re.compile(
     r'^(\S+) - (\S+) \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] "([^"]*)" (\d{3}) (\d+) "([^"]*)" '

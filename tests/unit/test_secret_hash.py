@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.secret_hash import hash_password, hash_token, parse_hash
+from services.access.secret_hash import hash_password, hash_token, parse_hash
 
 TEXT = "scrypt:14:8:5:AAAAAAAAAAAAAAAAAAAAAA==:" + "A" * 43 + "="
 

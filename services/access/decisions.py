@@ -1,0 +1,204 @@
+"""Who may do what: the one decision that every request but /healthz passes before anything else happens.
+
+Pure but for the thread that checks passwords. Where clients come from is `access_file`; who asks is
+BaseHandler.prepare, and whoever answers requests without a handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from common.errors import Busy, Forbidden, Unauthorized
+from services.access.secret_hash import SecretHash
+from services.rules.credentials import Credentials, parse_authorization
+from services.rules.listing import parse_listing
+from services.rules.locations import parse_location, split_listing
+
+T = TypeVar("T")
+
+STORE = "/store/"
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_CREATES = frozenset({"POST", "PUT"})  # of PUT only what creates: see Client.may_update
+
+_MAX_REMEMBERED = 1024  # headers that were checked; far more than there are clients
+_MAX_CHECKING = 32  # passwords that wait for the thread: some 6 s of it
+
+_NOBODY = "Say who you are: send a token (Authorization: Bearer ...) or a user and password (Basic)."
+_WRONG = "This token, or user and password, is unknown here: check it, or ask for a new one."
+
+
+class Role(StrEnum):
+    """What a client may do. All may read."""
+
+    READ_ONLY = "read-only"
+    APPEND_ONLY = "append-only"  # create, but neither update nor delete
+    READ_WRITE = "read-write"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One entry of the access file. `prefix`: where not empty, every location of its starts with it."""
+
+    name: str
+    role: Role
+    prefix: str
+    hash: SecretHash
+
+    @property
+    def may_update(self) -> bool:
+        """False: a PUT that passed `check` must still not find a blob at its location."""
+        return self.role is Role.READ_WRITE
+
+    def check(self, method: str, path: str, query: str) -> None:
+        """Raise Forbidden where the role or the prefix forbids a request; `path` as it stands in its target.
+
+        Raises BadRequest where a client with a prefix asks for what no location can be.
+        """
+        if self.role is Role.READ_WRITE and not self.prefix:
+            return
+        refusal = self.refusal(method, _location(path, query))
+        if refusal is not None:
+            raise Forbidden(refusal)
+
+    def refusal(self, method: str, location: str | None) -> str | None:
+        """Why not, as a sentence; None: go on. `location`: None for what is not under /store/.
+
+        Of a listing, `location` is its prefix. What is not a blob shows or changes the whole server, so a
+        client with a prefix may not use it, and only read-write clients may do more than read it.
+        """
+        if method not in READS:
+            if self.role is Role.READ_ONLY:
+                return f"{self.name} may read, but not write: use the token of one who may."
+            if self.role is Role.APPEND_ONLY and (method not in _CREATES or location is None):
+                return f"{self.name} may create blobs, but neither update nor delete: use another token."
+        if self.prefix and (location is None or not location.startswith(self.prefix)):
+            return f"{self.name} may only use what is under {STORE}{self.prefix}, listings too (?prefix=)."
+        return None
+
+
+class Access:
+    """Asked on the event loop alone. With `clients` None everyone may do everything.
+
+    A header that was found right is remembered by a keyed digest, so that the next request costs a
+    microsecond and nobody learns from its time; so is a password that was wrong, which costs a thread.
+    """
+
+    def __init__(self, clients: Sequence[Client] | None = None) -> None:
+        self.on_replaced: list[Callable[[], None]] = []  # to end what was allowed once and goes on for ever
+        self._thread = ThreadPoolExecutor(1, "passwords")  # one: guesses must not take all cores
+        self.replace(clients)
+
+    def replace(self, clients: Sequence[Client] | None) -> None:
+        """From now on these may do what they may. Forgets all that was checked."""
+        self.is_open = clients is None
+        self._clients = {client.name: client for client in clients or ()}
+        self._key = os.urandom(32)
+        self._right: dict[bytes, Client] = {}
+        self._wrong: dict[bytes, None] = {}
+        self._checking: dict[bytes, asyncio.Future[bool]] = {}
+        for tell in self.on_replaced:
+            tell()
+
+    def close(self) -> None:
+        """The server stops: passwords that wait are not looked at any more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def permits(self, method: str, location: str, authorization: str | None) -> bool:
+        """Whether a request for the blob at `location` may be answered at once. Cheap and synchronous.
+
+        For whoever answers without a RequestHandler: True, then do it. False, then give the request to the
+        Application, whose handlers ask again: they check a password in a thread, and refuse with a reason.
+        `location`: percent-decoded, as parse_location gives it.
+        """
+        if self.is_open:
+            return True
+        client = self._right.get(self._digest(authorization)) if authorization else None
+        return (
+            client is not None
+            and (client.may_update or method in READS)
+            and (client.refusal(method, location) is None)
+        )
+
+    def name_of(self, authorization: str | None) -> str:
+        """Whose this header is, where that is known already: for the log of what was permitted."""
+        client = self._right.get(self._digest(authorization)) if authorization else None
+        return "-" if client is None else client.name
+
+    async def identify(self, authorization: str | None) -> Client:
+        """Whose secret an Authorization header has. Raises Unauthorized; Busy while many passwords wait."""
+        if not authorization:
+            raise Unauthorized(_NOBODY)
+        digest = self._digest(authorization)
+        client = self._right.get(digest)
+        if client is not None:
+            return client
+        credentials = parse_authorization(authorization)
+        if credentials is None or digest in self._wrong:
+            raise Unauthorized(_WRONG)
+        right = self._right
+        client = self._by_token(credentials) or await self._by_password(credentials, digest)
+        _remember(right, digest, client)  # in vain where `replace` was called meanwhile
+        return client
+
+    def _by_token(self, credentials: Credentials) -> Client | None:
+        """A token is given as a bearer's, or as the password of the client's name."""
+        found = None
+        for client in self._clients.values():  # all of them, whichever matches: equal time
+            named = credentials.user in (None, client.name)
+            if not client.hash.slow and client.hash.matches(credentials.secret) and named:
+                found = client
+        return found
+
+    async def _by_password(self, credentials: Credentials, digest: bytes) -> Client:
+        slow = {name: client for name, client in self._clients.items() if client.hash.slow}
+        if credentials.user is None or not slow:
+            raise Unauthorized(_WRONG)
+        client = slow.get(credentials.user)
+        # A user who does not exist takes as long as one who does, so that nobody can try names.
+        tried = client or next(iter(slow.values()))
+        wrong, checking = self._wrong, self._checking
+        check = checking.get(digest)
+        if check is None:
+            if len(checking) >= _MAX_CHECKING:
+                raise Busy("Many passwords are being checked: try again in a moment.")
+            loop = asyncio.get_running_loop()
+            check = checking[digest] = loop.run_in_executor(
+                self._thread, tried.hash.matches, credentials.secret
+            )
+            check.add_done_callback(lambda _: checking.pop(digest))
+        try:
+            right = await asyncio.shield(check)
+        except asyncio.CancelledError:
+            if check.cancelled():
+                raise Busy("The server is stopping: try again in a moment.") from None
+            raise
+        if right and client is not None:
+            return client
+        _remember(wrong, digest, None)
+        raise Unauthorized(_WRONG)
+
+    def _digest(self, authorization: str) -> bytes:
+        data = authorization.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(data, key=self._key, digest_size=16).digest()
+
+
+def _remember(known: dict[bytes, T], digest: bytes, value: T) -> None:
+    known[digest] = value
+    if len(known) > _MAX_REMEMBERED:
+        del known[next(iter(known))]
+
+
+def _location(path: str, query: str) -> str | None:
+    """The location, or the prefix of the listing, that a target is about; None for everything else."""
+    if not path.startswith(STORE):
+        return None
+    raw = path[len(STORE) :]
+    folder = split_listing(raw)
+    return parse_location(raw) if folder is None else parse_listing(query, folder).prefix

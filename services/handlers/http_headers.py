@@ -1,0 +1,64 @@
+"""The header fields of every answer, and of every blob: one place, as a GET has more than one path. Pure."""
+
+from __future__ import annotations
+
+import functools
+
+from services.rules.conditions import etag
+from services.rules.dates import format_http_date
+from services.rules.uploads import format_digest
+from services.store import Blob
+
+SERVER = "Blobkeep"
+# A stored page must not act on this origin: it runs no script, submits no form, loads nothing.
+STORED_CSP = "sandbox; default-src 'none'"
+
+Fields = list[tuple[str, str]]
+
+
+def blob_fields(blob: Blob) -> Fields:
+    """The fields of a 200 that carries the whole blob, in the order in which they are sent.
+
+    What every answer has (Server, Date, X-Content-Type-Options) comes before them, from common_fields.
+    """
+    fields = [
+        ("Content-Type", blob.type),
+        ("Content-Length", str(blob.size)),
+        *validators(blob),
+        ("Accept-Ranges", "bytes"),
+        ("Repr-Digest", format_digest(blob.sha256)),
+        ("Blob-Id", str(blob.id)),
+        ("Content-Security-Policy", STORED_CSP),
+    ]
+    if blob.encoding:
+        fields.append(("Content-Encoding", blob.encoding))
+    return fields
+
+
+def validators(blob: Blob) -> Fields:
+    """ETag and Last-Modified: all that a 304 says of a blob (RFC 9110, section 15.4.5)."""
+    return [("ETag", etag(blob.sha256)), ("Last-Modified", format_http_date(modified_s(blob)))]
+
+
+def modified_s(blob: Blob) -> int:
+    """The blob's Last-Modified as Unix time in whole seconds."""
+    return blob.modified_ns // 1_000_000_000
+
+
+def sent(fields: Fields) -> bytes:
+    """The lines of `fields`, with names spelled as Tornado spells those of handlers."""
+    return "".join(f"{_spelled(name)}: {value}\r\n" for name, value in fields).encode("latin-1")
+
+
+@functools.lru_cache(100)
+def _spelled(name: str) -> str:
+    return "-".join(word.capitalize() for word in name.split("-"))
+
+
+def common_fields(now_s: int) -> Fields:
+    """The fields that every answer begins with. `now_s`: Unix time."""
+    return [
+        ("Server", SERVER),
+        ("Date", format_http_date(now_s)),
+        ("X-Content-Type-Options", "nosniff"),
+    ]

@@ -1,0 +1,90 @@
+"""A small write that is there with its head, answered without a RequestHandler: create, update or delete.
+
+The fields and texts are those of BlobWriting and BaseHandler; what sets the pace is the store's commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from http.client import responses
+from time import perf_counter, time
+
+from tornado.httputil import HTTPMessageDelegate
+
+from common.errors import BlobkeepError
+from services.handlers import http_errors
+from services.handlers.http_headers import Fields, common_fields, sent
+from services.handlers.location import PREFIX
+from services.http1 import Exchange
+from services.rules.conditions import etag
+from services.rules.locations import quote_location
+from services.rules.uploads import stored_media_type
+from services.store import Condition, Store
+
+log = logging.getLogger("http")
+
+Answered = Callable[[Exchange, int, float], None]
+"""Counts an answer: its exchange, its status, when its request began (perf_counter)."""
+
+
+class LeanWriting(HTTPMessageDelegate):
+    """One POST, PUT or DELETE of `location`. Once it is whole, the client's leaving stops nothing."""
+
+    __slots__ = ("_answered", "_began", "_body", "_condition", "_exchange", "_location", "_store", "_task")
+
+    def __init__(
+        self, exchange: Exchange, store: Store, location: str, condition: Condition, answered: Answered
+    ) -> None:
+        self._began = perf_counter()
+        self._exchange = exchange
+        self._store = store
+        self._location = location
+        self._condition = condition
+        self._answered = answered
+        self._body = b""
+
+    def data_received(self, chunk: bytes) -> None:
+        """See HTTPMessageDelegate."""
+        self._body += chunk
+
+    def finish(self) -> None:
+        """See HTTPMessageDelegate."""
+        # Kept: the loop itself has only a weak reference.
+        self._task = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            status, fields = await self._result()
+            body = b""
+        except BlobkeepError as err:
+            status = http_errors.status_of(err)
+            fields = http_errors.headers_of(err)
+            body = http_errors.body(status, str(err))
+        except Exception:
+            method, target, _ = self._exchange.head.start_line
+            log.exception("%s %s failed", method, target)
+            status, fields = 500, []
+            body = http_errors.body(500, http_errors.UNEXPECTED)
+        if body:
+            fields = [*fields, ("Content-Type", "application/json")]
+        fields = [*common_fields(int(time())), *fields, ("Content-Length", str(len(body)))]
+        head = f"HTTP/1.1 {status} {responses[status]}\r\n".encode() + sent(fields) + b"\r\n"
+        self._exchange.respond(head, body)
+        self._answered(self._exchange, status, self._began)
+
+    async def _result(self) -> tuple[int, Fields]:
+        head = self._exchange.head
+        method = head.start_line.method
+        if method == "DELETE":
+            await self._store.delete(self._location, self._condition)
+            return 200, []
+        media_type = stored_media_type(head.headers.get("Content-Type"))
+        blob, was_there = await self._store.write_whole(
+            self._location, self._condition, media_type, "", self._body
+        )
+        fields = [("ETag", etag(blob.sha256))]
+        if was_there and method == "PUT":
+            return 200, fields
+        return 201, [*fields, ("Location", PREFIX + quote_location(self._location))]

@@ -1,0 +1,282 @@
+"""The store on one local directory: its maps, and the one order of each location's writes.
+
+Owned by the server alone, which holds the state lock (design rule 1). Everything here runs on the event
+loop; what touches the disk is handed to the committer (durable steps) or to a few threads (the rest).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
+
+from common import blobdir, reserve
+from common.config import Config
+from common.errors import (
+    DAMAGE_ERRNOS,
+    BlobkeepError,
+    Busy,
+    NotFound,
+    SyncFailed,
+    TooLarge,
+    from_os_error,
+)
+from common.errors import Damaged as DamagedError
+from common.layout import Layout
+from common.record import BlobRecord
+from common.settle import Settlement
+from services.local import by_id as local_by_id
+from services.local.at_hand import AtHand
+from services.local.changes import Change, Draft
+from services.local.chunk_buffers import ChunkBuffers
+from services.local.committer import Committer
+from services.local.damage import LocalDamage
+from services.local.free_space import FreeSpace
+from services.local.ids import Ids, Sequence
+from services.local.journaling import open_journal
+from services.local.maps import DAMAGED_TEXT, Damaged, Maps
+from services.local.orders import Orders
+from services.local.reading import LocalReading
+from services.local.tidying import tidy_slowly
+from services.local.upload import LocalUpload
+from services.local.views import served
+from services.store import Blob, Condition, Counts, DamagedBlob, Description, Page
+from services.watch.feed import Feed
+from services.watch.histogram import Histogram
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_DISK_THREADS = 8
+
+
+class LocalStore:
+    """See store.Store. `on_fatal` is called, once, when a sync failed: the server must stop."""
+
+    def __init__(
+        self, where: Layout, found: Settlement, config: Config, on_fatal: Callable[[BlobkeepError], None]
+    ) -> None:
+        self.where = where
+        self.small_body_bytes = config.small_body_bytes
+        self.max_blob_bytes = config.max_blob_size_bytes
+        self.space = FreeSpace(where.root, config.min_free_space_bytes)
+        self._buffers = ChunkBuffers()
+        self._max_uploads = config.max_uploads
+        damaged = {
+            at: Damaged(note.id, note.seq, note.reason, name or None, note if name else None)
+            for at, (name, note) in found.damaged.items()
+        }
+        self._maps = Maps(_taken_from(found.live), damaged)
+        self._at_hand = AtHand(where, config.hot_bytes)
+        self.ids = Ids(where, self._maps.by_id)
+        self.sequence = Sequence(found.max_seq)
+        self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
+        self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
+        self._committer = Committer(where, open_journal(where, config.sync), self.stop_for)
+        self.feed = Feed()
+        self.feed.failed(len(found.failures), 0)  # how long their data is was not looked at
+        self._uploads: set[LocalUpload] = set()
+        self._whole = 0  # uploads by `write_whole`
+        self._orders = Orders()
+        self.damage = LocalDamage(
+            where, self._maps, self._orders, self._committer, self.feed, self.stop_for, found.unsettled
+        )
+
+    # --- reading ---
+
+    def find(self, location: str) -> Blob | None:
+        """See store.Store."""
+        return self._maps.find(location)
+
+    def at_hand(self, location: str) -> tuple[Blob, bytes] | None:
+        """See store.Store."""
+        blob: Blob | None = self._maps.by_location.get(location)
+        data = None if blob is None else self._at_hand.bytes_of(blob)
+        return None if blob is None or data is None else (blob, data)
+
+    async def open(self, location: str) -> LocalReading:
+        """See store.Store. Never another blob's bytes: ids come back, hence the second look at the maps."""
+        while True:
+            blob = self._maps.find(location)
+            if blob is None:
+                raise NotFound("There is no such blob: create it with POST.")
+            try:
+                fd = await self._in_thread(blobdir.open_data, self.where, blob.id)
+            except OSError as err:
+                if self._maps.by_location.get(location) is not blob:
+                    continue  # replaced or deleted, and collected, meanwhile
+                if err.errno in DAMAGE_ERRNOS or isinstance(err, FileNotFoundError):
+                    self.report_damage(blob, f"data.raw cannot be opened: {err.strerror}")
+                    raise DamagedError(DAMAGED_TEXT) from err
+                raise from_os_error(err, "open the blob") from err
+            if self._maps.by_location.get(location) is blob:  # design rule 3
+                return LocalReading(blob, fd, self.threads, self._buffers, self.report_damage)
+            os.close(fd)
+
+    def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        """See store.Store."""
+        return self._maps.page(prefix, delimiter, after, limit)
+
+    async def list_by_id(self, state: str | None, after: int, limit: int) -> list[Description]:
+        """See store.Store."""
+        return await self._in_thread(local_by_id.page, self.where, self._maps.by_id, state, after, limit)
+
+    async def describe(self, blob_id: int) -> Description:
+        """See store.Store."""
+        return await self._in_thread(local_by_id.describe, self.where, blob_id)
+
+    def counts(self) -> Counts:
+        """See store.Store."""
+        live = len(self._maps.by_id)
+        left = self.ids.capacity - live
+        sizes = [upload.size for upload in self._uploads if upload.is_staged]
+        here = (live, self._maps.bytes, len(self._maps.damaged), len(self._uploads) + self._whole)
+        return Counts(*here, left, self.ids.capacity, len(sizes), sum(sizes), *self.feed.waiting())
+
+    def damaged_blobs(self, limit: int) -> list[DamagedBlob]:
+        """See store.Store."""
+        some = itertools.islice(self._maps.damaged.items(), limit)
+        return [DamagedBlob(location, one.blob_id, one.reason, one.name) for location, one in some]
+
+    def commits(self) -> tuple[Histogram, Histogram]:
+        """Of the commits since the start: seconds of the syncs of each, changes in each."""
+        return self._committer.sync_times_s, self._committer.group_sizes
+
+    # --- writing ---
+
+    def admit(self, location: str, condition: Condition, size: int | None) -> None:
+        """See store.Store."""
+        condition(self._maps.by_location.get(location), location in self._maps.damaged)
+        if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
+            raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
+        if len(self._uploads) + self._whole >= self._max_uploads:
+            raise Busy(f"{self._max_uploads} uploads are under way: try again in a moment.")
+        self.space.check(size or 0)
+        self.ids.check()
+
+    async def begin(
+        self, location: str, condition: Condition, media_type: str, encoding: str, size: int | None
+    ) -> LocalUpload:
+        """See store.Store."""
+        self.admit(location, condition, size)
+        is_update = location in self._maps.by_location
+        upload = LocalUpload(self, Draft(location, media_type, encoding), condition, is_update)
+        self._uploads.add(upload)
+        return upload
+
+    async def write_whole(
+        self, location: str, condition: Condition, media_type: str, encoding: str, body: bytes
+    ) -> tuple[Blob, bool]:
+        """See store.Store."""
+        self.admit(location, condition, len(body))
+        self._whole += 1
+        try:
+            return await self.commit_draft(Draft(location, media_type, encoding, body), condition)
+        finally:
+            self._whole -= 1
+
+    async def commit_draft(self, draft: Draft, condition: Condition) -> tuple[Blob, bool]:
+        """For LocalUpload: make `draft` its location's blob, in the location's one order of writes."""
+        blob, was_there = await self._change(draft.location, condition, draft)
+        assert blob is not None
+        return blob, was_there
+
+    async def delete(self, location: str, condition: Condition) -> None:
+        """See store.Store."""
+
+        def is_there(blob: Blob | None, damaged: bool) -> None:
+            condition(blob, damaged)
+            if blob is None and not damaged:
+                raise NotFound("There is no such blob: nothing was deleted.")
+
+        await self._change(location, is_there, None)
+
+    async def _change(
+        self, location: str, condition: Condition, draft: Draft | None
+    ) -> tuple[Blob | None, bool]:
+        """One write: judged, made durable, shown; nobody else's write of the location comes in between."""
+        async with self._orders.of(location):
+            old: Blob | None = self._maps.by_location.get(location)
+            damaged = self._maps.damaged.get(location)
+            condition(old, damaged is not None)
+            await self.damage.settle_now(location)
+            if damaged is not None and damaged.name is None:
+                damaged = await self.damage.quarantine_now(location, damaged)
+            released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
+            change = Change(self.where, self.ids, self.sequence, draft, old, released)
+            record = await self._committer.submit(change)
+            blob = served(record) if draft is not None and record is not None else None
+            self._maps.show(location, blob)
+            if draft is not None and record is not None:
+                self.feed.told(record, len(draft.staged.events) if draft.staged is not None else 0)
+            if change.failure is not None:
+                self.feed.told(change.failure, len(change.failure.events) - 1)
+        return blob, old is not None or damaged is not None
+
+    def stop_for(self, err: SyncFailed) -> None:
+        """After a failed sync, wherever it was: tell the server, once, to stop (design rule 5)."""
+        if self._on_fatal is not None:
+            log.critical("a sync failed, the server stops: %s", err.__cause__ or err)
+            self._on_fatal(err)
+            self._on_fatal = None
+
+    def uploads(self) -> int:
+        """How many are under way."""
+        return len(self._uploads)
+
+    def upload_ended(self, upload: LocalUpload) -> None:
+        """For LocalUpload."""
+        self._uploads.discard(upload)
+
+    async def check_writable(self) -> None:
+        """See store.Store."""
+        self.space.check(0)
+
+    async def keep_house(self) -> None:
+        """Now and then: make the reserve anew that a delete on a full disk used up."""
+        with contextlib.suppress(OSError):
+            await self._in_thread(reserve.keep, self.where)
+
+    async def tidy(self) -> None:
+        """Once, after the start: see `tidying`."""
+        await tidy_slowly(self.where, self._maps, self._committer)
+
+    # --- damage ---
+
+    def report_damage(self, blob: Blob, reason: str) -> None:
+        """Stop serving `blob`, if it is still its location's, and quarantine it in the background."""
+        self.damage.report(blob, reason)
+
+    def find_by_id(self, blob_id: int, seq: int) -> Blob | None:
+        """The live blob with this id and sequence number: what the recovery worker's reports name.
+
+        Number 0 is that of a state that cannot be read.
+        """
+        blob = self._maps.by_id.get(blob_id)
+        return blob if blob is not None and seq in (blob.seq, 0) else None
+
+    # --- inside ---
+
+    async def _in_thread(self, step: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, step, *args)
+
+    async def close(self) -> None:
+        """End every upload, finish what was submitted, give back threads."""
+        for upload in list(self._uploads):
+            await upload.abort("the server stops")
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._committer.stop)
+        await loop.run_in_executor(None, self.threads.shutdown)
+
+
+def _taken_from(live: dict[str, BlobRecord | Blob]) -> Iterator[Blob]:
+    """What is served; `live` is empty in the end, so that nothing is held twice for long."""
+    while live:
+        found = live.popitem()[1]
+        yield found if isinstance(found, Blob) else served(found)

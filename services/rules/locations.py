@@ -1,0 +1,78 @@
+"""Locations in request targets: from percent-encoded bytes to the name of a blob, and back. Pure."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from common.errors import BadLocation
+from services.rules.text import CONTROL, BadEscape, decode_percent
+
+MAX_LOCATION_BYTES = 1024  # of UTF-8, after decoding (http.md, "Refusals")
+
+_BAD_SEGMENT = re.compile(r"(?:^|/)(\.{0,2})(?:/|\Z)")
+
+
+def parse_location(raw: str | bytes) -> str:
+    """The location that `raw` names: everything after `/store/` in the target's path, without the query.
+
+    Percent-decoded exactly once (RFC 3986, section 2.4), so `%2F` is a slash and `%252F` is the text `%2F`;
+    `+` is a plus. UTF-8, never normalised: another normal form is another location. A `str` is taken as
+    HTTP heads are decoded, one character a byte (latin-1).
+
+    Raises BadLocation for what http.md refuses. The result is 1 to 1,024 bytes of UTF-8, without control
+    characters, and each of its segments is neither empty nor `.` nor `..`.
+    """
+    if len(raw) > 3 * MAX_LOCATION_BYTES:  # no escape is longer than three bytes
+        raise _too_long()
+    location = raw if isinstance(raw, str) and "%" not in raw and raw.isascii() else _decode(raw)
+    if not location:
+        raise BadLocation("The location is empty: name the blob after /store/.")
+    if len(location) * 4 > MAX_LOCATION_BYTES and len(location.encode()) > MAX_LOCATION_BYTES:
+        raise _too_long()
+    if CONTROL.search(location):
+        raise BadLocation("The location has a control character: leave out what is not text.")
+    if bad := _BAD_SEGMENT.search(location):
+        segment = bad[1]
+        if segment:
+            raise BadLocation(f'The location has a segment "{segment}": write the path without it.')
+        raise BadLocation("The location has an empty segment: put one slash between names, none at the ends.")
+    return location
+
+
+def split_listing(raw: str | bytes) -> str | None:
+    """The prefix that a target asks a listing of; None where it names a blob.
+
+    "" for `/store/` itself, "a/b/" for `/store/a/b/` (an encoded slash at the end counts, as everywhere).
+    Only for GET and HEAD: a write to such a target is one to a bad location. Raises BadLocation where what
+    precedes the last slash could not be part of a location.
+    """
+    if not raw:
+        return ""
+    last = raw[-3:] if isinstance(raw, bytes) else raw[-3:].encode("latin-1", "replace")
+    if not last.endswith(b"/") and last.upper() != b"%2F":
+        return None
+    return parse_location(raw[: -1 if last.endswith(b"/") else -3]) + "/"
+
+
+def quote_location(location: str) -> str:
+    """`location` as it stands in a URL path: all but unreserved characters and slashes percent-encoded.
+
+    RFC 3986, section 2.3. Safe in a header and between quotes in HTML; parse_location gives back the same.
+    """
+    return quote(location)
+
+
+def _decode(raw: str | bytes) -> str:
+    try:
+        return decode_percent(raw)
+    except BadEscape as err:
+        raise BadLocation(
+            "The location has a % without two hex digits: write a percent sign as %25."
+        ) from err
+    except UnicodeError as err:
+        raise BadLocation("The location is not UTF-8: percent-encode the name's UTF-8 bytes.") from err
+
+
+def _too_long() -> BadLocation:
+    return BadLocation(f"The location is over {MAX_LOCATION_BYTES:,} bytes of UTF-8: choose a shorter one.")

@@ -1,0 +1,226 @@
+"""GET /metrics: the monitor's numbers as Prometheus' text. Names say units and begin with blobkeep_."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+from common import self_report
+from services.watch.histogram import Histogram
+from services.watch.monitor import Disk, Monitor, Snapshot
+from services.watch.neighbours import ProcessFigures
+from services.watch.request_log import BOUNDS_S, RequestLog
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+try:
+    VERSION = version("blobkeep")
+except PackageNotFoundError:  # run from its folder, with the dependencies installed by other means
+    VERSION = "unknown"
+
+
+def exposition(monitor: Monitor, now: Snapshot) -> bytes:
+    """The whole answer. Nothing of this is touched by the requests that are counted."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(monitor, now))
+    return generate_latest(registry)
+
+
+class _Collector:
+    """What the library asks for the metrics."""
+
+    def __init__(self, monitor: Monitor, now: Snapshot) -> None:
+        self._monitor = monitor
+        self._now = now
+
+    def collect(self) -> Iterator[Metric]:
+        yield gauge(
+            "blobkeep_build_info", "1; the label says which version runs.", {(VERSION,): 1}, "version"
+        )
+        yield from _requests(self._monitor.requests)
+        yield from _storage(self._now)
+        if self._now.disk is not None:
+            yield from _disk(self._now.disk)
+        yield from _commits(*self._monitor.store.commits())
+        yield from _recovery(self._now)
+        yield from _processes(self._now.processes)
+
+
+def _requests(log: RequestLog) -> Iterator[Metric]:
+    tallies = log.tallies
+    yield counter(
+        "blobkeep_requests",
+        "Requests answered.",
+        {(m, str(s)): n for m, tally in tallies.items() for s, n in tally.statuses.items()},
+        "method",
+        "status",
+    )
+    latency = HistogramMetricFamily(
+        "blobkeep_request_duration_seconds",
+        "From the head of a request to the end of its answer.",
+        labels=["method"],
+    )
+    for method, tally in tallies.items():
+        latency.add_metric([method], cumulated(BOUNDS_S, tally.buckets), tally.seconds)
+    yield latency
+    yield counter(
+        "blobkeep_request_body_bytes",
+        "Bytes received in bodies.",
+        {(m,): tally.bytes_in for m, tally in tallies.items()},
+        "method",
+    )
+    yield counter(
+        "blobkeep_response_body_bytes",
+        "Bytes sent in bodies.",
+        {(m,): tally.bytes_out for m, tally in tallies.items()},
+        "method",
+    )
+    yield counter(
+        "blobkeep_connection_refusals",
+        "What connections answered by themselves: malformed, too large, too slow, too many.",
+        {(str(status),): n for status, n in log.refusals.items()},
+        "status",
+    )
+
+
+def _storage(now: Snapshot) -> Iterator[Metric]:
+    counts = now.counts
+    yield gauge(
+        "blobkeep_blobs",
+        "Blobs by state; Failure: those that wait for the gc.",
+        {("OK",): counts.blobs, ("Pending",): counts.pending, ("Failure",): counts.failures},
+        "state",
+    )
+    yield gauge(
+        "blobkeep_blob_bytes",
+        "Bytes of data by state.",
+        {("OK",): counts.bytes, ("Pending",): counts.pending_bytes, ("Failure",): counts.failure_bytes},
+        "state",
+    )
+    yield counter(
+        "blobkeep_transitions",
+        "Transitions of blobs, by the state that they led to.",
+        {(state,): n for state, n in now.transitions.items()},
+        "state",
+    )
+    yield gauge(
+        "blobkeep_damaged_blobs", "Locations that answer 500 because their blob is damaged.", counts.damaged
+    )
+    yield gauge("blobkeep_uploads", "Uploads under way.", counts.uploads)
+    yield gauge("blobkeep_ids", "How many ids there are.", counts.ids)
+    yield gauge("blobkeep_ids_left", "Ids without a live blob.", counts.ids_left)
+    yield gauge("blobkeep_ready", "1 while a blob can be written and read.", int(now.ready))
+    yield gauge(
+        "blobkeep_check_ok",
+        "1 for each check of /healthz?verbose that is well.",
+        {(check.name,): int(check.ok) for check in now.checks},
+        "check",
+    )
+
+
+def _disk(disk: Disk) -> Iterator[Metric]:
+    yield gauge("blobkeep_disk_size_bytes", "Size of the file system of the data directory.", disk.size_bytes)
+    yield gauge("blobkeep_disk_free_bytes", "Free there, for a user who is not root.", disk.free_bytes)
+    yield gauge("blobkeep_disk_free_inodes", "Files that can still be made there.", disk.free_inodes)
+    yield gauge(
+        "blobkeep_disk_min_free_bytes", "Uploads that would leave less are refused.", disk.min_free_bytes
+    )
+
+
+def _commits(syncs: Histogram, groups: Histogram) -> Iterator[Metric]:
+    for name, text, histogram in (
+        ("blobkeep_commit_sync_seconds", "What the syncs of one commit took, all together.", syncs),
+        ("blobkeep_commit_changes", "Changes that shared one commit.", groups),
+    ):
+        family = HistogramMetricFamily(name, text, labels=[])
+        family.add_metric([], cumulated(histogram.bounds, histogram.buckets), histogram.sum)
+        yield family
+
+
+def _recovery(now: Snapshot) -> Iterator[Metric]:
+    done = now.recovered
+    yield gauge("blobkeep_recovery_seconds", "How long the recovery at the last start took.", done.seconds)
+    outcomes = ("live", "interrupted", "superseded", "adopted", "removed", "quarantined")
+    yield gauge(
+        "blobkeep_recovery_blobs",
+        "What the recovery at the last start made of the folders that it found.",
+        {(outcome,): getattr(done, outcome) for outcome in outcomes},
+        "outcome",
+    )
+
+
+def _processes(processes: list[ProcessFigures]) -> Iterator[Metric]:
+    def each(name: str, text: str, attribute: str, make: object = gauge) -> Metric:
+        values = {(one.name,): getattr(one, attribute) for one in processes}
+        return make(name, text, {key: v for key, v in values.items() if v is not None}, "process")  # type: ignore[operator,no-any-return]
+
+    yield each("blobkeep_process_up", "1 while the process runs and is heard of.", "is_up")
+    yield each("blobkeep_process_starts", "Starts of the process on this directory.", "starts", counter)
+    yield each("blobkeep_process_crashes", "Ends of it without a word.", "crashes", counter)
+    yield each("blobkeep_process_uptime_seconds", "Since its start.", "uptime_s")
+    yield each("blobkeep_process_resident_memory_bytes", "Its resident memory.", "memory_bytes")
+    yield each("blobkeep_process_cpu_seconds", "CPU time of it, user and system.", "cpu_s", counter)
+    yield each("blobkeep_process_threads", "Its threads.", "threads")
+    yield each("blobkeep_process_open_fds", "Its open file descriptors.", "open_files")
+    yield each("blobkeep_process_silence_seconds", "Since its last self report.", "heard_s_ago")
+    workers = {one.name: one for one in processes if one.name != "server"}
+    for field, text in (
+        ("passes", "Passes of the worker."),
+        ("failed_passes", "Passes that ended with an error."),
+    ):
+        yield counter(
+            f"blobkeep_worker_{field}",
+            text,
+            {(name,): getattr(one.totals, field) for name, one in workers.items() if one.totals is not None},
+            "process",
+        )
+    yield gauge(
+        "blobkeep_worker_last_pass_seconds",
+        "How long the last pass took.",
+        {(name,): one.last_pass.seconds for name, one in workers.items() if one.last_pass is not None},
+        "process",
+    )
+    gc = workers["gc"].totals or self_report.Totals()
+    yield counter("blobkeep_gc_removed_blobs", "Blobs that the gc removed.", gc.removed)
+    yield counter("blobkeep_gc_freed_bytes", "Bytes that the gc freed.", gc.freed_bytes)
+    yield counter("blobkeep_gc_errors", "Blobs that the gc could not remove.", gc.errors)
+    scrub = workers["recovery"].scrub or self_report.Scrub()
+    yield counter("blobkeep_scrub_blobs", "Blobs that were re-read and are good.", scrub.checked)
+    yield counter("blobkeep_scrub_bytes", "Bytes that were re-read.", scrub.checked_bytes)
+    yield counter("blobkeep_scrub_damaged_blobs", "Blobs that were found damaged.", scrub.damaged)
+    yield gauge(
+        "blobkeep_scrub_round_blobs", "Blobs of the round under way, 0 between two.", scrub.round_blobs
+    )
+    yield gauge("blobkeep_scrub_round_left_blobs", "Of these, still to be re-read.", scrub.round_left)
+
+
+Values = float | dict[tuple[str, ...], float]
+
+
+def gauge(name: str, text: str, values: Values, *labels: str) -> Metric:
+    """What goes up and down: one value, or one by the values of `labels`."""
+    return _filled(GaugeMetricFamily(name, text, labels=labels), values)
+
+
+def counter(name: str, text: str, values: Values, *labels: str) -> Metric:
+    """What only grows; the library appends `_total`."""
+    return _filled(CounterMetricFamily(name, text, labels=labels), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Values) -> Metric:
+    for key, value in values.items() if isinstance(values, dict) else [((), values)]:
+        family.add_metric(list(key), value)
+    return family
+
+
+def cumulated(bounds: object, buckets: list[int]) -> list[tuple[str, float]]:
+    """Buckets as Prometheus has them: (upper bound, values up to there)."""
+    names = [*(f"{bound:g}" for bound in bounds), "+Inf"]  # type: ignore[attr-defined]
+    total = 0
+    made = []
+    for name, count in zip(names, buckets, strict=True):
+        total += count
+        made.append((name, float(total)))
+    return made

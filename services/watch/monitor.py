@@ -1,0 +1,246 @@
+"""What the server knows of itself, its neighbours and the disk, for /healthz, /metrics and the dashboard.
+
+A tick a second keeps the last ten minutes for the plots and listens to the workers' self reports. All that
+costs more is looked up only when somebody asks, in a thread, at most once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from common import self_report
+from common.config import Config
+from common.errors import BlobkeepError
+from common.layout import Layout
+from common.self_report import SelfReport
+from common.settle import Settlement
+from services.store import Counts, DamagedBlob, Store
+from services.watch.feed import Feed
+from services.watch.histogram import Histogram
+from services.watch.neighbours import Neighbours, ProcessFigures
+from services.watch.probe import Check, DiskProbe
+from services.watch.request_log import RequestLog
+from services.watch.samples import Samples, sums_of
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+REPORT_EVERY_S = 5.0
+_FRESH_S = 0.5  # a snapshot that old will do
+_DAMAGED_NAMED = 50
+
+
+class Watched(Store, Protocol):
+    """A store that tells what it does."""
+
+    feed: Feed
+
+    def commits(self) -> tuple[Histogram, Histogram]: ...
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What the start found and did, in blobs."""
+
+    seconds: float
+    seen: int
+    live: int
+    interrupted: int
+    superseded: int
+    adopted: int
+    removed: int
+    quarantined: int
+
+
+def recovered(found: Settlement) -> Recovered:
+    """The sums of a recovery, without its blobs."""
+    return Recovered(
+        found.seconds,
+        found.seen,
+        len(found.live),
+        found.interrupted,
+        found.superseded,
+        found.adopted,
+        found.removed,
+        len(found.quarantined),
+    )
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """The file system of the data directory. `min_free_bytes`: uploads that would leave less are refused."""
+
+    size_bytes: int
+    free_bytes: int
+    free_inodes: int
+    min_free_bytes: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything, as of `time_s`. `transitions`: since the start of the server, by state."""
+
+    time_s: float
+    ready: bool
+    checks: list[Check]
+    processes: list[ProcessFigures]
+    disk: Disk | None  # None: it is gone
+    counts: Counts
+    damaged: list[DamagedBlob]
+    recovered: Recovered
+    transitions: dict[str, int]
+
+
+class Monitor:
+    """Used from the event loop alone, between `start` and `close`."""
+
+    def __init__(
+        self, where: Layout, store: Watched, config: Config, requests: RequestLog, recovered: Recovered
+    ) -> None:
+        self.store = store
+        self.requests = requests
+        self.samples = Samples()
+        self.on_tick: Callable[[], None] | None = None  # called every second
+        self._where = where
+        self._config = config
+        self._recovered = recovered
+        self._neighbours = Neighbours(where)
+        self._probe = DiskProbe(where)
+        self._thread = ThreadPoolExecutor(1, "monitor")
+        self._me: SelfReport | None = None
+        self._last_gc_pass_s: float | None = None
+        self._snapshot: Snapshot | None = None
+        self._looking: asyncio.Future[Snapshot] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, me: SelfReport) -> None:
+        """Begin to watch; `me` is this process' own report."""
+        self._me = me
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self, *, told: bool) -> None:
+        """Watch no more. `told`: it was told to stop, and says so; else its end counts as a crash."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._me is not None:
+            self._me.stopped = told
+            await self._in_thread(lambda: self_report.write(self._where, self._me))  # type: ignore[arg-type]
+        self._thread.shutdown()
+
+    async def look(self) -> Snapshot:
+        """Everything there is to know, at most half a second old."""
+        if self._snapshot is not None and time.time() - self._snapshot.time_s < _FRESH_S:
+            return self._snapshot
+        if self._looking is None:  # whoever asks meanwhile gets the same
+            self._looking = asyncio.ensure_future(self._look())
+            self._looking.add_done_callback(self._looked)
+        return await asyncio.shield(self._looking)
+
+    async def checks(self) -> list[Check]:
+        """Whether a blob can be written and read: cheap enough for load balancers to ask every second."""
+        return [await self._probe.check(), await self._room(), self._ids()]
+
+    # --- inside ---
+
+    def _looked(self, future: asyncio.Future[Snapshot]) -> None:
+        self._looking = None
+
+    async def _look(self) -> Snapshot:
+        checks = await self.checks()
+        processes, disk = await self._in_thread(self._look_at_system)
+        checks += [_up(one) for one in processes if one.name != "server"]
+        counts = self.store.counts()
+        checks.append(
+            Check(
+                "damage", not counts.damaged, False, 0.0, f"{counts.damaged} blobs are known to be damaged."
+            )
+        )
+        self._snapshot = Snapshot(
+            time.time(),
+            all(check.ok for check in checks if check.vital),
+            checks,
+            processes,
+            disk,
+            counts,
+            self.store.damaged_blobs(_DAMAGED_NAMED),
+            self._recovered,
+            dict(self.store.feed.counts),
+        )
+        return self._snapshot
+
+    def _look_at_system(self) -> tuple[list[ProcessFigures], Disk | None]:
+        disk = None
+        with contextlib.suppress(OSError):  # gone: the checks say so
+            found = os.statvfs(self._where.root)
+            size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+            disk = Disk(size, free, found.f_favail, self._config.min_free_space_bytes)
+        return self._neighbours.look(self._neighbours.reports()), disk
+
+    async def _room(self) -> Check:
+        try:
+            await self.store.check_writable()
+        except BlobkeepError as err:
+            return Check("room", False, True, 0.0, str(err))
+        return Check("room", True, True, 0.0, "The disk has room for uploads.")
+
+    def _ids(self) -> Check:
+        left = self.store.counts().ids_left
+        text = f"{left} ids are left." if left else "All ids are taken: delete blobs, or use id_bits = 32."
+        return Check("ids", left > 0, True, 0.0, text)
+
+    async def _run(self) -> None:
+        written_s = 0.0
+        while True:
+            try:
+                reports = await self._in_thread(self._neighbours.reports)
+                self._hear(reports)
+                me = self._me
+                if me is not None and time.monotonic() - written_s > REPORT_EVERY_S:
+                    written_s = time.monotonic()
+                    await self._in_thread(lambda: self_report.write(self._where, me))  # noqa: B023
+                if self.on_tick is not None:
+                    self.on_tick()
+            except Exception:  # what only watches must not end
+                log.exception("the monitor failed")
+            await asyncio.sleep(TICK_S)
+
+    def _hear(self, reports: dict[str, SelfReport | None]) -> None:
+        """Take what is new out of the self reports."""
+        gc, recovery = reports["gc"], reports["recovery"]
+        if gc is not None and gc.last is not None:
+            last = gc.last
+            if self._last_gc_pass_s is not None and last.began_s != self._last_gc_pass_s:
+                self.store.feed.removed(last.named, last.removed)
+            self._last_gc_pass_s = last.began_s
+            if not last.error:
+                self.store.feed.collected(last.began_s, last.errors)
+        removed, freed = (gc.totals.removed, gc.totals.freed_bytes) if gc is not None else (0, 0)
+        scrub = recovery.scrub if recovery is not None else None
+        scrubbed = scrub.checked_bytes if scrub is not None else 0
+        self.samples.add(sums_of(self.requests.tallies.values(), time.time(), removed, freed, scrubbed))
+
+    async def _in_thread(self, step: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, step)
+
+
+def _up(process: ProcessFigures) -> Check:
+    last = process.last_pass
+    text = {
+        "up": "It runs.",
+        "stalled": "It is there, but has not said anything for long, or is suspended: look at its log.",
+        "stopped": "It was stopped: start it again (supervisorctl start, systemctl start).",
+        "down": "It died: supervisord or systemd starts it again. Its last log lines say why.",
+        "never": "It has never run on this directory.",
+    }[process.state]
+    if process.is_up and last is not None and last.error:
+        return Check(process.name, False, False, process.heard_s_ago, f"Its last pass failed: {last.error}")
+    return Check(process.name, process.is_up, False, process.heard_s_ago, text)
