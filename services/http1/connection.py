@@ -304,6 +304,8 @@ class Connection(Dialogue):
             self._end()
             return
         self._exchange = None
+        if self._server.draining:  # since the answer began, which promised to keep the connection
+            self.close_if_idle()
         self._since = self._loop.time()
         if self._pending:
             # Later, so that a client that sends many requests at once does not hold up the others.

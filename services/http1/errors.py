@@ -20,7 +20,7 @@ class Refusal(HTTPInputError):
 
 def refusal_bytes(code: int, text: str, *, with_body: bool = True, retry_after_s: int | None = None) -> bytes:
     """A whole answer, `{"code": N, "text": "..."}`, that says `Connection: close` (RFC 9112 section 9.6)."""
-    body = json.dumps({"code": code, "text": text}, separators=(",", ":")).encode()
+    body = json.dumps({"code": code, "text": text}).encode() + b"\n"
     retry = "" if retry_after_s is None else f"Retry-After: {retry_after_s}\r\n"
     head = (
         f"HTTP/1.1 {code} {http.HTTPStatus(code).phrase}\r\n"

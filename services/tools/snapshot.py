@@ -7,8 +7,9 @@ then or since, whole. (One that is deleted meanwhile may be in it as it was.) Ho
   keeps both as they are; the links are made in DIR/.export/, and the tar is written from them at leisure;
 - while the links are made the gc removes nothing (it yields to the lock `.gc.hold`), so a blob that was
   replaced or deleted before we came to it still has its folder and its data, and its state says when;
-- what was not complete at the first look is looked at again: an update completes the new blob before it
-  marks the old one, so where the old one was met marked, the new one is met complete the second time;
+- what was not complete or not there at the first look is looked at again: an update completes the new blob
+  before it marks the old one, so where the old one was met marked, the new one is met complete at the latest
+  the second time;
 - with no server running, the tool takes the state lock for that moment, and settles first.
 
 Where the file system has no hard links, the gc is held until the tar is written.
@@ -142,9 +143,13 @@ class _Taking:
         began = time.monotonic()
         began_at = record.rfc3339(time.time_ns())
         snapshot._home, snapshot._home_fd = _make_home(self.where)
-        self._look_at_all(directory.ids_in(self.where), began_at)
+        ids = directory.ids_in(self.where)
+        self._look_at_all(ids, began_at)
+        # A change notes its time before its folder is there: one that was being prepared as we began may have
+        # marked the old blob with an earlier time, and have made the new one's folder behind our back.
+        since = set(directory.ids_in(self.where)).difference(ids)
         again, self.unfinished = self.unfinished, []
-        self._look_at_all(again, began_at)
+        self._look_at_all([*again, *sorted(since)], began_at)
         for location, held in self.revived.items():
             if location in self.live:
                 self._drop(held.id)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tornado.web import RequestHandler
 
-from tests.http1.serving import Client, Running, running, wait_until
+from tests.http1.serving import Client, Running, ordinary_app, running, wait_until
 
 MIB = 1 << 20
 
@@ -143,6 +145,40 @@ def test_drain_finishes_what_is_under_way_and_closes_the_rest() -> None:
             assert client.is_closed()
         busy.sock.close()
         half.sock.close()
+        thread.join(20)
+        assert drained == [True]
+
+
+class Halves(RequestHandler):
+    """An answer in two halves: the second when the test says so."""
+
+    go_on: asyncio.Event
+
+    def initialize(self, go_on: asyncio.Event) -> None:
+        self.go_on = go_on
+
+    async def get(self) -> None:
+        self.set_header("Content-Length", "4")
+        self.write(b"ab")
+        await self.flush()
+        await self.go_on.wait()
+        self.write(b"cd")
+
+
+def test_drain_closes_behind_an_answer_that_promised_to_keep_the_connection() -> None:
+    go_on = asyncio.Event()
+    app = ordinary_app((r"/halves", Halves, {"go_on": go_on}))
+    with running(app) as server, server.connect() as client:
+        client.send(b"GET /halves HTTP/1.1\r\nHost: a\r\n\r\n")
+        head = client.until(b"ab")
+        assert b"connection: close" not in head.lower()
+        drained: list[bool] = []
+        thread = threading.Thread(target=lambda: drained.append(server.run(server.server.drain(20))))
+        thread.start()
+        wait_until(lambda: server.server.draining, "the drain's begin")
+        server.call(go_on.set)
+        assert client.until(b"cd").endswith(b"cd")
+        assert client.is_closed()
         thread.join(20)
         assert drained == [True]
 

@@ -166,7 +166,7 @@ def test_what_is_refused_is_told_and_closed(server: Running, data: bytes, code: 
         assert client.answer()[2] == b"GET /first "
         found, fields, body = client.answer()
         assert (found, fields["connection"], fields["content-type"]) == (code, "close", "application/json")
-        assert b'"code":%d' % code in body
+        assert b'"code": %d' % code in body
         assert client.is_closed()
 
 
