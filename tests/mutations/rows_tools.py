@@ -12,7 +12,7 @@ ROWS = [
     Mutation(
         "snapshot-looks-once",
         "services/tools/snapshot.py",
-        "        self._look_at_all(again, began_at)\n",
+        "        self._look_at_all([*again, *sorted(since)], began_at)\n",
         "",
         (_BACKUP + "an_update_that_began_before_the_snapshot_and_ends_within_it_is_met",),
     ),
