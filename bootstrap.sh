@@ -35,16 +35,17 @@ choose() {
         "Install one (Debian, Ubuntu: apt install python3 python3-venv), or name it: make run PYTHON=/path/to/python3.11"
 }
 
-# What is installed, for what, and where: an environment that was moved or copied does not work.
-wanted() {
-    echo "$PWD $(cksum <pyproject.toml) $1"
-}
-
-made=.venv/blobkeep-made
-if [ -f "$made" ] && fits .venv/bin/python; then
-    case $(cat "$made") in
-    "$(wanted test)" | "$(wanted "$extra")") exit 0 ;;
-    esac
+# What is installed, and where: an environment that was moved or copied does not work. A file for each extra.
+wanted="$PWD $(cksum <pyproject.toml)"
+made=.venv/blobkeep-made${extra:+-$extra}
+if fits .venv/bin/python; then
+    set -- "$made"
+    [ -n "$extra" ] || set -- .venv/blobkeep-made* # with any extra, all is there without it, too
+    for file in "$@"; do
+        if [ "$(cat "$file" 2>/dev/null)" = "$wanted" ]; then
+            exit 0
+        fi
+    done
 fi
 
 python=$(choose)
@@ -55,11 +56,11 @@ python=$(choose)
 }
 
 echo "Installing into .venv, on $(version "$python") ..." >&2
-case "$(cat "$made" 2>/dev/null)" in
+case "$(cat .venv/blobkeep-made* 2>/dev/null)" in
 "$PWD "*) fits .venv/bin/python || "$python" -m venv --clear .venv ;;
 *) "$python" -m venv --clear .venv ;;
 esac
 rm -f "$made"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input -e ".${extra:+[$extra]}" ||
     fail "The packages could not be installed: pip says why above. Behind a mirror, set PIP_INDEX_URL."
-wanted "$extra" >"$made"
+echo "$wanted" >"$made"
