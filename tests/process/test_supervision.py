@@ -248,7 +248,8 @@ def test_a_program_that_dies_at_once_is_never_given_up_and_never_waits_long(tmp_
 
 
 def test_programs_run_on_the_python_of_supervisord_and_log_to_its_output(lasting: Supervisord) -> None:
-    assert f"started on {sys.prefix}/bin/python" in lasting.log.read_text()  # or python3: one interpreter
+    line = f"started on {sys.prefix}/bin/python"  # or python3: one interpreter
+    wait_for(lambda: line in lasting.log.read_text())  # it goes through a pipe
 
 
 def test_a_killed_supervisord_leaves_nobody_behind_and_the_next_one_serves_at_once(
