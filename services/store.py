@@ -1,6 +1,6 @@
 """What the HTTP handlers know of storage: an interface without paths, locks or syncs in any signature.
 
-The local directory implements it (`local_store`); an engine across machines may, too. All of it is used
+The local directory implements it (`services/local`); an engine across machines may, too. All of it is used
 from the event loop alone. Every error is one of common/errors.py.
 """
 
