@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tornado.ioloop import IOLoop
 
 from tests.support.processes import Process, Server
 from tests.support.rules import DataDirectory
+
+# How long one example takes is the machine's business: time-outs are a bound for whole tests.
+settings.register_profile("blobkeep", deadline=None)
+settings.load_profile("blobkeep")
 
 StartServer = Callable[..., Server]
 
