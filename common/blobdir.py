@@ -25,6 +25,7 @@ from common.errors import DAMAGE_ERRNOS, NO_SPACE_ERRNOS, CorruptRecord, Damaged
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import State
+from common.times import rfc3339
 
 # A state file is small: 4 KiB hold one of a blob up to 100 MiB. Longer ones take further reads.
 _READ_BYTES = 4 << 10
@@ -205,7 +206,7 @@ def quarantine(where: Layout, blob_id: int, location: str | None, seq: int, reas
     folder = where.folder(blob_id)
     if not is_folder(folder):
         raise FileNotFoundError(errno.ENOENT, "its folder is gone", folder)
-    note = Note(blob_id, location, seq, reason, record.rfc3339(time.time_ns()))
+    note = Note(blob_id, location, seq, reason, rfc3339(time.time_ns()))
     with contextlib.suppress(OSError):
         durable.replace_durably(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note))
     home = where.ours(layout.QUARANTINE_NAME)

@@ -18,6 +18,7 @@ from common.errors import SyncFailed
 
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
+_REWRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _syncs = True  # see trade_safety_for_speed
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -59,8 +60,7 @@ def create_file(path: str) -> int:
 
 def rewrite_file(path: str) -> int:
     """Open a file of our own for writing, empty, whether it was there or not; returns its descriptor."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path, flags, _FILE_MODE)
+    return os.open(path, _REWRITE, _FILE_MODE)
 
 
 def append_file(path: str) -> int:
@@ -90,10 +90,9 @@ def open_in_place(path: str) -> int:
 
 def write_at(fd: int, data: bytes, offset: int) -> None:
     """Write every byte of `data` at `offset`."""
-    view = memoryview(data)
-    while len(view):
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
+    written = os.pwrite(fd, data, offset)
+    while written < len(data):  # hardly ever
+        written += os.pwrite(fd, memoryview(data)[written:], offset + written)
 
 
 def open_folder(path: str) -> int:
@@ -203,9 +202,9 @@ def allocate(fd: int, size_bytes: int) -> None:
 
 def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
     """Write every byte of `data`, however many calls that takes."""
-    view = memoryview(data)
-    while len(view):
-        view = view[write_some(fd, view) :]
+    written = write_some(fd, data)
+    while written < len(data):  # hardly ever
+        written += write_some(fd, memoryview(data)[written:])
 
 
 def write_file(path: str, payload: bytes, *, synced: bool) -> None:

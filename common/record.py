@@ -19,23 +19,23 @@ last line, and that line must be right; a record without it is the original's, w
 
 from __future__ import annotations
 
-import base64
 import binascii
-import time
-from datetime import datetime
 from sys import intern
 
 import msgspec
 
 from common import checksum
 from common.errors import CorruptRecord
-from common.states import CODE, MSG_COMPLETE, WORD_OF_CODE, State, advance
+from common.states import CODE, MSG_COMPLETE, MSG_WRITING, WORD_OF_CODE, State, advance
+from common.times import rfc3339, to_the_second, unix_ns
 
 VERSION = "blobkeep1"
 PREFIX = b"BLOB_BASE64_"
 LOG_SLOTS = 16  # the original's ring; we keep the newest 16 in order, which is a ring not yet wrapped
 DEFAULT_TYPE = "application/octet-stream"
 _SEAL = b"state: crc32c "
+_OK = CODE[State.COMPLETE]
+_PENDING = CODE[State.PENDING]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -92,30 +92,27 @@ def created(
     return BlobRecord(blob_id, location, seq, State.CREATED, (first,), type=media_type, encoding=encoding)
 
 
-def rfc3339(at_ns: int) -> str:
-    """Unix time in nanoseconds as RFC 3339 in UTC, with nanoseconds."""
-    return f"{_whole_second(at_ns // 1_000_000_000)}.{at_ns % 1_000_000_000:09d}Z"
+def whole(
+    blob_id: int,
+    location: str,
+    seq: int,
+    message: str,
+    now_ns: int,
+    media_type: str,
+    encoding: str,
+    size: int,
+    sha256: bytes,
+    crcs: bytes,
+) -> BlobRecord:
+    """The record of a blob that came whole: created, written and complete in one moment.
 
-
-_second_cache: tuple[int, str] = (-1, "")
-
-
-def _whole_second(second: int) -> str:
-    global _second_cache  # most events of a busy second share it; strftime costs 2 µs
-    cached = _second_cache
-    if cached[0] != second:
-        cached = _second_cache = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-    return cached[1]
-
-
-def unix_ns(text: str) -> int:
-    """The inverse of rfc3339, for any zone; nanoseconds are kept. Raises ValueError."""
-    whole, dot, rest = text.partition(".")
-    if not dot:
-        return round(datetime.fromisoformat(text).timestamp()) * 1_000_000_000
-    digits = len(rest) - len(rest.lstrip("0123456789"))
-    fraction_ns = int((rest[:digits] + "000000000")[:9])
-    return round(datetime.fromisoformat(whole + rest[digits:]).timestamp()) * 1_000_000_000 + fraction_ns
+    What `created`, `advanced` and `completed` come to, at a quarter of their 4 µs: each small create pays it.
+    """
+    at = rfc3339(now_ns)
+    events = (Event(_OK, message, at), Event(_PENDING, MSG_WRITING, at), Event(_OK, MSG_COMPLETE, at))
+    return BlobRecord(
+        blob_id, location, seq, State.COMPLETE, events, size, sha256, crcs, media_type, encoding, now_ns
+    )
 
 
 # --- the JSON, as msgspec types: what the original has, and our one member ---
@@ -180,8 +177,9 @@ def dump(record: BlobRecord) -> bytes:
             record.seq, record.size, record.sha256.hex(), record.type, record.encoding, record.modified_ns
         ),
     )
-    lines = [f"BLOB_BASE64_{VERSION}:{base64.b64encode(_encode(document)).decode()}", ""]
-    lines += [f"{_history_time(e.at)} - {WORD_OF_CODE[e.code]} - {e.message}" for e in reversed(events)]
+    packed = binascii.b2a_base64(_encode(document), newline=False).decode()
+    lines = [f"BLOB_BASE64_{VERSION}:{packed}", ""]
+    lines += [f"{to_the_second(e.at)} - {WORD_OF_CODE[e.code]} - {e.message}" for e in reversed(events)]
     lines.append("")
     if record.state is State.COMPLETE:
         lines.append(f"data: {record.size} bytes, sha256 {record.sha256.hex()}")
@@ -189,11 +187,6 @@ def dump(record: BlobRecord) -> bytes:
             lines.append("chunks: " + record.crcs.hex(" ", 4))
     body = "\n".join(lines).encode() + b"\n"
     return body + _SEAL + b"%08x\n" % checksum.crc(body)
-
-
-def _history_time(at: str) -> str:
-    whole, dot, rest = at.partition(".")
-    return whole + rest.lstrip("0123456789") if dot else at
 
 
 def load(content: bytes, *, with_history: bool = True) -> BlobRecord:

@@ -26,6 +26,7 @@ from common.prefetch import Prefetch
 from common.record import BlobRecord
 from common.replay import replay
 from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
+from common.times import rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -244,7 +245,7 @@ class _Run:
         what = f"blob {blob_id} of {location!r}: damaged, quarantined: {reason}"
         if not self.attempt((blob_id, location), what, change, logging.ERROR) and location is not None:
             # It is where it was, and must not be served: no name says so.
-            note = blobdir.Note(blob_id, location, seq, reason, record.rfc3339(time.time_ns()))
+            note = blobdir.Note(blob_id, location, seq, reason, rfc3339(time.time_ns()))
             self.result.damaged[location] = ("", note)
 
     def attempt(

@@ -55,6 +55,12 @@ def _spelled(name: str) -> str:
     return "-".join(word.capitalize() for word in name.split("-"))
 
 
+@functools.lru_cache(2)
+def sent_common(now_s: int) -> bytes:
+    """The lines of common_fields: the same for all answers of a second."""
+    return sent(common_fields(now_s))
+
+
 def common_fields(now_s: int) -> Fields:
     """The fields that every answer begins with. `now_s`: Unix time."""
     return [

@@ -14,7 +14,7 @@ from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConn
 from common.errors import BadLocation, BlobkeepError
 from common.options import Config
 from services.access.decisions import Access
-from services.handlers.http_headers import blob_fields, common_fields, sent
+from services.handlers.http_headers import blob_fields, sent, sent_common
 from services.handlers.http_writes import write_condition
 from services.handlers.lean_writing import LeanWriting
 from services.handlers.location import PREFIX
@@ -54,8 +54,6 @@ class Lean(HTTPServerConnectionDelegate):
             method: write_condition(method, {}, config.put_creates) for method in ("POST", "PUT", "DELETE")
         }
         self._fields: dict[str, tuple[Blob, bytes]] = {}  # of blobs, by location
-        self._common = b""
-        self._common_s = 0
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         """See HTTPServerConnectionDelegate."""
@@ -98,10 +96,6 @@ class Lean(HTTPServerConnectionDelegate):
         if found is None:
             return None
         blob, body = found
-        now_s = int(time())
-        if now_s != self._common_s:
-            self._common_s = now_s
-            self._common = b"HTTP/1.1 200 OK\r\n" + sent(common_fields(now_s))
         known = self._fields.get(location)
         fields = known[1] if known is not None and known[0] is blob else self._fields_of(blob)
         self._requests.answered(
@@ -116,7 +110,7 @@ class Lean(HTTPServerConnectionDelegate):
             version,
             self._user(head),
         )
-        return self._common + fields, body
+        return b"HTTP/1.1 200 OK\r\n" + sent_common(int(time())) + fields, body
 
     def _written_location(self, exchange: Exchange) -> str | None:
         """What a plain small write names; None where a handler is to judge."""

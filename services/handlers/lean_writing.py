@@ -15,7 +15,7 @@ from tornado.httputil import HTTPMessageDelegate
 
 from common.errors import BlobkeepError
 from services.handlers import http_errors
-from services.handlers.http_headers import Fields, common_fields, sent
+from services.handlers.http_headers import Fields, sent, sent_common
 from services.handlers.location import PREFIX
 from services.http1 import Exchange
 from services.rules.conditions import etag
@@ -69,9 +69,9 @@ class LeanWriting(HTTPMessageDelegate):
             body = http_errors.body(500, http_errors.UNEXPECTED)
         if body:
             fields = [*fields, ("Content-Type", "application/json")]
-        fields = [*common_fields(int(time())), *fields, ("Content-Length", str(len(body)))]
-        head = f"HTTP/1.1 {status} {responses[status]}\r\n".encode() + sent(fields) + b"\r\n"
-        self._exchange.respond(head, body)
+        start_line = b"HTTP/1.1 %d %s\r\n" % (status, responses[status].encode())
+        end = b"Content-Length: %d\r\n\r\n" % len(body)
+        self._exchange.respond(start_line + sent_common(int(time())) + sent(fields) + end, body)
         self._answered(self._exchange, status, self._began)
 
     async def _result(self) -> tuple[int, Fields]:

@@ -7,7 +7,7 @@ from typing import NoReturn
 from urllib.parse import urlencode
 
 from common.errors import NotFound
-from common.record import rfc3339
+from common.times import rfc3339
 from services.handlers.base import BaseHandler
 from services.handlers.http_headers import modified_s
 from services.handlers.listing_html import PAGE_CSP, Link, listing_html

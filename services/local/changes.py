@@ -188,18 +188,23 @@ class Change:
         now_ns = time.time_ns()
         pending = draft.staged
         if pending is None:
-            blob_id = self.ids.take()
-            self._undo.append(lambda: blobdir.discard(self.where, blob_id))
-            self._write(self.where.data(blob_id) + ".tmp", draft.body)
-            draft.size = len(draft.body)
-            draft.sha256, draft.crcs = checksum.sums_of(draft.body)
-            pending = first_records(draft, blob_id, self.sequence.next(), now_ns, self.old is not None)
+            self.new = self._prepare_whole(draft, now_ns)
         else:
             # Its number is that of its place in the order of commits, not of when its upload began.
             pending = msgspec.structs.replace(pending, seq=self.sequence.next())
-        self.new = pending.completed(draft.size, draft.sha256, draft.crcs, now_ns)
+            self.new = pending.completed(draft.size, draft.sha256, draft.crcs, now_ns)
         self._new_state = record.dump(self.new)
         self._write(self.where.state(self.new.id) + ".tmp", self._new_state)
+
+    def _prepare_whole(self, draft: Draft, now_ns: int) -> BlobRecord:
+        blob_id = self.ids.take()
+        self._undo.append(lambda: blobdir.discard(self.where, blob_id))
+        body = draft.body
+        self._write(self.where.data(blob_id) + ".tmp", body)
+        return record.whole(
+            *(blob_id, draft.location, self.sequence.next(), _first_message(self.old is not None), now_ns),
+            *(draft.media_type, draft.encoding, len(body), *checksum.sums_of(body)),
+        )
 
     def _write(self, path: str, payload: bytes | bytearray) -> None:
         fd = durable.rewrite_file(path)
@@ -225,9 +230,13 @@ class Change:
 
 def first_records(draft: Draft, blob_id: int, seq: int, now_ns: int, is_update: bool) -> BlobRecord:
     """The record of a new blob while its bytes are being written: created, then Pending."""
-    message = MSG_UPDATED if is_update else MSG_CREATED
+    message = _first_message(is_update)
     first = record.created(blob_id, draft.location, seq, message, now_ns, draft.media_type, draft.encoding)
     return first.advanced(State.PENDING, MSG_WRITING, now_ns)
+
+
+def _first_message(is_update: bool) -> str:
+    return MSG_UPDATED if is_update else MSG_CREATED
 
 
 def restore_state(where: Layout, blob: Blob) -> bool:

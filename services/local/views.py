@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from common.record import BlobRecord, rfc3339
+from common.record import BlobRecord
 from common.states import WORD_OF_CODE, State
+from common.times import rfc3339
 from services.store import Blob, Description, Event
 
 

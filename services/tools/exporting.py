@@ -24,6 +24,7 @@ from common.checksum import Hasher
 from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged
 from common.progress import Progress
 from common.record import BlobRecord
+from common.times import rfc3339
 from services.tools import exits, snapshot
 from services.tools.exits import CommandFailed
 from services.tools.incoming import verified
@@ -94,7 +95,7 @@ def _write_file(taken: Snapshot, path: str) -> Exported:
 
 
 def _write(taken: Snapshot, fd: int) -> Exported:
-    at = record.rfc3339(time.time_ns())
+    at = rfc3339(time.time_ns())
     total = taken.bytes
     blobs = written_bytes = 0
     left_out = list(taken.left_out)

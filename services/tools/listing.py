@@ -6,8 +6,9 @@ import argparse
 
 from common import directory
 from common.progress import Progress
-from common.record import BlobRecord, rfc3339
+from common.record import BlobRecord
 from common.states import WORD_OF_CODE
+from common.times import rfc3339
 from services import survey
 from services.tools import exits
 from services.tools.output import Cell, Output, state

@@ -7,8 +7,9 @@ import argparse
 from common import blobdir, directory
 from common.errors import CorruptRecord
 from common.layout import Layout
-from common.record import BlobRecord, rfc3339
+from common.record import BlobRecord
 from common.states import WORD_OF_CODE
+from common.times import rfc3339
 from services import survey
 from services.tools import exits, listing
 from services.tools.exits import CommandFailed

@@ -34,6 +34,7 @@ from common.progress import Progress
 from common.record import BlobRecord
 from common.settle import settle
 from common.states import MSG_COMPLETE, MSG_DELETED, State
+from common.times import rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class _Taking:
     def run(self) -> None:
         snapshot = self.snapshot
         began = time.monotonic()
-        began_at = record.rfc3339(time.time_ns())
+        began_at = rfc3339(time.time_ns())
         snapshot._home, snapshot._home_fd = _make_home(self.where)
         ids = directory.ids_in(self.where)
         self._look_at_all(ids, began_at)

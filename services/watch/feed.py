@@ -12,9 +12,10 @@ from collections import Counter, deque
 import msgspec
 
 from common import logs
-from common.record import BlobRecord, rfc3339, unix_ns
+from common.record import BlobRecord
 from common.self_report import NamedBlob
 from common.states import CODE, WORD_OF_CODE, State
+from common.times import rfc3339, unix_ns
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +55,13 @@ class Feed:
 
     def told(self, record: BlobRecord, since: int) -> None:
         """A blob went through `record.events[since:]`, and is now as `record` says."""
-        for at in range(since, len(record.events)):
+        events = record.events
+        is_logged = log.isEnabledFor(logging.DEBUG)
+        for at in range(since, len(events)):
             self.number += 1
             self._kept.append((self.number, record, at))
-            self.counts[WORD_OF_CODE[record.events[at].code]] += 1
-            if log.isEnabledFor(logging.DEBUG):
+            self.counts[WORD_OF_CODE[events[at].code]] += 1
+            if is_logged:
                 _log(record, at)
         if record.state is State.FAILURE:
             self.failed(1, record.size)

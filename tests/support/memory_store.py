@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 from common.checksum import Bytes, sums_of
 from common.errors import Damaged, NoSpace, NotFound
-from common.record import rfc3339
+from common.times import rfc3339
 from services.store import Blob, Condition, Counts, DamagedBlob, Description, Event, Page, Sink
 from services.watch.feed import Feed
 from services.watch.histogram import Histogram
