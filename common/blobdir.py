@@ -61,15 +61,14 @@ def is_folder(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
 
 
-def read_record(where: Layout, blob_id: int, *, with_history: bool = True) -> BlobRecord:
+def read_record(where: Layout, blob_id: int) -> BlobRecord:
     """What the blob's state file says. Raises FileNotFoundError, CorruptRecord, other OSError."""
-    return read_record_in(where.folder(blob_id), blob_id, with_history=with_history)
+    return read_record_in(where.folder(blob_id), blob_id)
 
 
-def read_record_in(folder: str, blob_id: int | None, *, with_history: bool = True) -> BlobRecord:
+def read_record_in(folder: str, blob_id: int | None) -> BlobRecord:
     """The same for a folder anywhere, such as one in quarantine; `blob_id`: what its id must be, or None."""
-    content = read_file(f"{folder}/{layout.STATE_NAME}")
-    found = record.load(content, with_history=with_history)
+    found = record.load(read_file(f"{folder}/{layout.STATE_NAME}"))
     if blob_id is not None and found.id != blob_id:
         raise CorruptRecord(f"The state file says id {found.id}, its folder is that of {blob_id}.")
     return found

@@ -10,12 +10,14 @@ import contextlib
 import os
 import resource
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from common.layout import Layout
 
-SLICE_BLOBS = 512
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 _THREADS = 16  # an SSD answers as many at a time nearly as fast as one
 _STATE_BYTES = 4096
 _SECTORS = 8  # of a page: the kernel counts reads in units of 512 bytes
@@ -23,26 +25,24 @@ _COLD_SHARE = 4  # a slice was cold if one blob in so many had to be read from t
 
 
 class Prefetch:
-    """Ahead of who reads the blobs `ids`, in this order, and says how far it is. Changes nothing on disk."""
+    """Beside who reads the blobs of one slice after the other. Changes nothing on disk."""
 
-    def __init__(self, where: Layout, ids: Sequence[int]) -> None:
+    def __init__(self, where: Layout) -> None:
         self._where = where
-        self._ids = ids
         self._read_before = _sectors_read()
+        self._blobs_before = 0  # in the last slice
         self._threads: ThreadPoolExecutor | None = None
         self.slices = 0  # read ahead so far
 
-    def reached(self, done: int) -> None:
-        """To be called before each blob; where the last slice was cold, warms the next, and waits for it."""
-        if done % SLICE_BLOBS:
-            return
+    def before(self, ids: Sequence[int]) -> None:
+        """To be called before each slice; where the last one was cold, warms this one, and waits for it."""
         read = _sectors_read()
-        is_cold = read - self._read_before > SLICE_BLOBS * _SECTORS // _COLD_SHARE
-        self._read_before = read
+        is_cold = read - self._read_before > self._blobs_before * _SECTORS // _COLD_SHARE
+        self._read_before, self._blobs_before = read, len(ids)
         if is_cold:
             self.slices += 1
-            self._threads = self._threads or ThreadPoolExecutor(_THREADS, "prefetch")
-            list(self._threads.map(self._touch, self._ids[done : done + SLICE_BLOBS]))
+            self._threads = self._threads or _threads()
+            list(self._threads.map(self._touch, ids))
 
     def _touch(self, blob_id: int) -> None:
         """What goes wrong here goes wrong for the reader, too, who tells."""
@@ -64,6 +64,12 @@ class Prefetch:
     ) -> None:
         if self._threads is not None:
             self._threads.shutdown()
+
+
+def _threads() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # a warm start does without
+
+    return ThreadPoolExecutor(_THREADS, "prefetch")
 
 
 def _sectors_read() -> int:

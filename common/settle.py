@@ -13,18 +13,18 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import msgspec
 
 from common import blobdir, directory, layout, record, reserve
+from common.blob import Blob, served
 from common.errors import DAMAGE_ERRNOS, BlobkeepError, CorruptRecord, Damaged, SyncFailed, from_os_error
 from common.known_damage import damaged_locations
 from common.layout import Layout
 from common.logs import about
-from common.prefetch import Prefetch
 from common.record import BlobRecord
 from common.replay import replay
+from common.slices import SLICE_BLOBS, Slices
 from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
 from common.times import rfc3339
 
@@ -41,20 +41,11 @@ _NEVER_COMPLETE = {
 }
 
 
-class Kept(Protocol):
-    """What must be known of a blob that is served: it may have a rival."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def seq(self) -> int: ...
-
-
 @dataclass
 class Settlement:
     """What was found, and what became of it. Counts are blobs."""
 
-    live: dict[str, Any] = field(default_factory=dict)  # by location: the served records, or what `keep` made
+    live: dict[str, Blob] = field(default_factory=dict)  # by location: what is served
     # By location: quarantined, under this name; an empty one for what the disk did not let us move.
     damaged: dict[str, tuple[str, blobdir.Note]] = field(default_factory=dict)
     quarantined: list[tuple[int, str]] = field(default_factory=list)  # (id, reason), of this run
@@ -85,34 +76,33 @@ class Settlement:
 
 
 def settle(
-    where: Layout,
-    *,
-    dry_run: bool = False,
-    keep: Callable[[BlobRecord], Kept] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    where: Layout, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> Settlement:
     """Decide what every folder under DIR is, and make it so. Needs the state lock, unless `dry_run`.
 
-    `keep` makes of a record, which has no history then, what `live` is to hold in its place: records of all
-    blobs at once would take twice the memory that a server needs for serving them.
-    `progress` is called with (done, all) before every folder. With `dry_run` nothing on disk changes and the
-    result says what would. Raises OSError where DIR cannot be listed, SyncFailed where a sync fails; what
-    cannot be changed for another reason (a full disk, say) is logged, not served, and left as it is.
+    `progress` is called with (done, all) before every slice of folders. With `dry_run` nothing on disk
+    changes and the result says what would. Raises OSError where DIR cannot be listed, SyncFailed where a sync
+    fails; what cannot be changed for another reason (a full disk, say) is logged, not served, and left as it
+    is.
     """
     began = time.monotonic()
-    run = _Run(where, dry_run, keep)
+    run = _Run(where, dry_run)
+    result = run.result
     if not dry_run:
         # Numbers of blobs that the gc has removed since count, too: theirs are not to be given again.
-        run.result.max_seq = replay(where).max_seq
-    ids, run.result.foreign = directory.names_in(where)
-    with Prefetch(where, ids) as ahead:
-        for done, blob_id in enumerate(ids):
+        result.max_seq = replay(where).max_seq
+    ids, result.foreign = directory.names_in(where)
+    with Slices(where) as slices:
+        for done in range(0, len(ids), SLICE_BLOBS):
             if progress is not None:
                 progress(done, len(ids))
-            ahead.reached(done)
-            run.look_at(blob_id)
+            some = ids[done : done + SLICE_BLOBS]
+            for blob_id, blob in zip(some, slices.read(some), strict=True):
+                if blob is None:
+                    run.look_at(blob_id)
+                else:
+                    run.plain(blob)
     run.know_the_quarantined()
-    result = run.result
     if not dry_run:
         blobdir.hint(where, result.failures)
         reserve.keep(where)
@@ -125,16 +115,29 @@ def settle(
 class _Run:
     """One run over a directory."""
 
-    def __init__(self, where: Layout, dry_run: bool, keep: Callable[[BlobRecord], Kept] | None) -> None:
+    def __init__(self, where: Layout, dry_run: bool) -> None:
         self.where = where
         self.dry_run = dry_run
-        self.keep = keep
         self.result = Settlement()
 
+    def plain(self, blob: Blob) -> None:
+        """Complete, and whole as far as its size says."""
+        result = self.result
+        result.seen += 1
+        seq = blob.seq
+        if seq > result.max_seq:
+            result.max_seq = seq
+        rival = result.live.get(blob.location)
+        if rival is None:
+            result.live[blob.location] = blob
+        else:
+            self.settle_rivals(blob, rival)
+
     def look_at(self, blob_id: int) -> None:
+        """Whatever else stands in a folder."""
         self.result.seen += 1
         try:
-            found = blobdir.read_record(self.where, blob_id, with_history=self.keep is None)
+            found = blobdir.read_record(self.where, blob_id)
         except FileNotFoundError:
             self.without_state(blob_id)
             return
@@ -151,22 +154,28 @@ class _Run:
             self.to_failure(found.id, found.location, MSG_INTERRUPTED)
 
     def complete(self, found: BlobRecord) -> None:
+        live = self.result.live
+        rival = live.get(found.location)
         try:
             self.check_size(found)
-            live = self.result.live
-            rival: Kept | None = live.get(found.location)
-            if rival is None or found.seq > rival.seq:
-                # The original's records have no checksums: compute them once, now, while nobody reads.
-                served = self.adopt(found) if found.is_original else found
-                live[found.location] = served if self.keep is None else self.keep(served)
+            # The original's records have no checksums: compute them once, now, while nobody reads.
+            if found.is_original and (rival is None or _rank(found) > _rank(rival)):
+                found = self.adopt(found)
         except Damaged as err:
             self.quarantine(found.id, found.location, found.seq, str(err))
             return
-        if rival is not None:
-            self.result.superseded += 1
-            loser_id = min((found.seq, found.id), (rival.seq, rival.id))[1]
-            if not self.to_failure(loser_id, found.location, MSG_SUPERSEDED):
-                self.result.unsettled.setdefault(found.location, []).append(loser_id)
+        if rival is None:
+            live[found.location] = served(found)
+        else:
+            self.settle_rivals(served(found), rival)
+
+    def settle_rivals(self, found: Blob, rival: Blob) -> None:
+        """Two complete ones for one location: the newer is served, the other becomes Failure."""
+        newer, older = (found, rival) if _rank(found) > _rank(rival) else (rival, found)
+        self.result.live[found.location] = newer
+        self.result.superseded += 1
+        if not self.to_failure(older.id, older.location, MSG_SUPERSEDED):
+            self.result.unsettled.setdefault(older.location, []).append(older.id)
 
     def check_size(self, found: BlobRecord) -> None:
         try:
@@ -277,3 +286,10 @@ class _Run:
             f"quarantine {name} of {note.location!r}: answered for by a newer blob",
             lambda: blobdir.release(self.where, name, note),
         )
+
+
+def _rank(blob: Blob | BlobRecord) -> tuple[int, int]:
+    """Of two for one location the higher is served. The original's have no number, and may be equal but for
+    the id.
+    """
+    return blob.seq, blob.id

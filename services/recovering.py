@@ -21,7 +21,6 @@ from common.progress import Progress
 from common.settle import Settlement, settle
 from services.handlers import http_errors
 from services.listening import make_server
-from services.local.views import served
 from services.watch.request_log import RequestLog
 
 PATIENCE_S = 1.0
@@ -67,7 +66,7 @@ class RecoveringHandler(RequestHandler):
 
 
 def _settle(where: Layout, progress: Callable[[int, int], None]) -> Settlement:
-    return settle(where, keep=served, progress=progress)
+    return settle(where, progress=progress)
 
 
 async def settle_answering(

@@ -6,74 +6,18 @@ from the event loop alone. Every error is one of common/errors.py.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import msgspec
 
+from common.blob import Blob as Blob  # handlers know it from here
 from common.checksum import Bytes
 
 Condition = Callable[["Blob | None", bool], None]
 """Called with the location's current blob (None: it is not there) and whether it is damaged; raises what is
 to be answered if the write must not go on. A store calls it before the body and again, in the one order of
 the location's writes, right before the commit."""
-
-
-class Blob(msgspec.Struct, frozen=True, gc=False):
-    """One complete blob, as it is served. Holds no references to containers: the garbage collector skips it.
-
-    There are many, so what is rarely asked for is packed: some 300 bytes a blob, its location among them,
-    instead of 500; to unpack costs 0.1 µs.
-    """
-
-    location: str
-    id: int
-    size: int
-    type: str
-    encoding: str
-    packed: bytes  # seq, modified_ns, then sha256 and crcs
-
-    @classmethod
-    def make(
-        cls,
-        *,
-        location: str,
-        id: int,
-        seq: int,
-        size: int,
-        sha256: bytes,
-        crcs: bytes,
-        type: str,
-        encoding: str,
-        modified_ns: int,
-    ) -> Blob:
-        """`sha256`: 32 bytes; `crcs`: see checksum.pack_crcs; `modified_ns`: Unix time in nanoseconds."""
-        return cls(location, id, size, type, encoding, _pack(seq, modified_ns) + sha256 + crcs)
-
-    @property
-    def seq(self) -> int:
-        """Its sequence number: no two blobs of a directory have the same."""
-        return _unpack(self.packed)[0]  # type: ignore[no-any-return]
-
-    @property
-    def modified_ns(self) -> int:
-        """When it became complete: Unix time in nanoseconds."""
-        return _unpack(self.packed)[1]  # type: ignore[no-any-return]
-
-    @property
-    def sha256(self) -> bytes:
-        """Of its bytes: 32 bytes."""
-        return self.packed[16:48]
-
-    @property
-    def crcs(self) -> bytes:
-        """Of each of its chunks: see checksum.pack_crcs."""
-        return self.packed[48:]
-
-
-_pack = struct.Struct("<Qq").pack
-_unpack = struct.Struct("<Qq").unpack_from
 
 
 class Event(msgspec.Struct, frozen=True):

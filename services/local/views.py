@@ -5,22 +5,7 @@ from __future__ import annotations
 from common.record import BlobRecord
 from common.states import WORD_OF_CODE, State
 from common.times import rfc3339
-from services.store import Blob, Description, Event
-
-
-def served(record: BlobRecord) -> Blob:
-    """The blob of a complete record."""
-    return Blob.make(
-        location=record.location,
-        id=record.id,
-        seq=record.seq,
-        size=record.size,
-        sha256=record.sha256,
-        crcs=record.crcs,
-        type=record.type,
-        encoding=record.encoding,
-        modified_ns=record.modified_ns,
-    )
+from services.store import Description, Event
 
 
 def description(record: BlobRecord) -> Description:

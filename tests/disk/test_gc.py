@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from common import blobdir, checksum, directory, layout, record, settle
+from common.blob import served
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_CREATED, MSG_DELETED, MSG_WRITING, State
@@ -146,7 +147,7 @@ def test_the_process_collects_while_no_server_runs(data: DataDirectory) -> None:
     finally:
         gc.end()
     assert gc.said().count("pass: removed=1") == 2  # one line for each pass that did something
-    assert settle.settle(where).live == {"keep": keep}
+    assert settle.settle(where).live == {"keep": served(keep)}
 
 
 def test_a_folder_has_left_for_good_before_its_files_go(where: Layout) -> None:

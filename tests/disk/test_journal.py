@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from common import blobdir, directory, journal, record, replay, settle
+from common.blob import served
 from common.checksum import sums_of
 from common.journal import Entry
 from common.journal_file import JournalFile
@@ -59,7 +60,7 @@ def test_what_was_lost_is_written_anew(where: Layout) -> None:
     blob = complete(7, "a", b"hello")
     write_journal(where, [[entry_of(blob, b"hello")]])
     assert journal.needs_replay(where)
-    assert settle.settle(where).live == {"a": blob}
+    assert settle.settle(where).live == {"a": served(blob)}
     assert Path(where.data(7)).read_bytes() == b"hello"
     assert not journal.needs_replay(where)
     assert [found.clean for found in journal.scan_all(where)] == [True]
@@ -83,7 +84,7 @@ def test_a_torn_state_is_written_anew(where: Layout, torn: bytes) -> None:
     Path(where.data(7)).write_bytes(b"hello")
     Path(where.state(7)).write_bytes(torn)
     write_journal(where, [[entry_of(blob, None)]])
-    assert settle.settle(where).live == {"a": blob}
+    assert settle.settle(where).live == {"a": served(blob)}
 
 
 def test_a_delete_that_was_lost_on_disk_stays_deleted(where: Layout) -> None:
@@ -109,7 +110,7 @@ def test_an_id_that_came_back_has_its_last_owner(where: Layout) -> None:
     Path(where.data(7)).write_bytes(b"old")
     Path(where.state(7)).write_bytes(record.dump(old))
     write_journal(where, [[entry_of(deleted(old), None)], [entry_of(new, b"new")]])
-    assert settle.settle(where).live == {"b": new}
+    assert settle.settle(where).live == {"b": served(new)}
     assert Path(where.data(7)).read_bytes() == b"new"
 
 
@@ -127,7 +128,7 @@ def test_the_newer_file_is_replayed_last(where: Layout) -> None:
     old, new = complete(7, "a", b"old", seq=1), complete(7, "a", b"new", seq=2)
     write_journal(where, [[entry_of(new, b"new")]], number=0, epoch=5)
     write_journal(where, [[entry_of(old, b"old")]], number=1, epoch=4)
-    assert settle.settle(where).live == {"a": new}
+    assert settle.settle(where).live == {"a": served(new)}
 
 
 def test_records_of_an_earlier_epoch_are_stale(where: Layout) -> None:
@@ -173,7 +174,7 @@ def test_a_process_crash_finishes_what_the_commit_had_not_come_to(where: Layout)
     file.append([journal.encode([entry_of(blob, b"hello")])], {7})
     file.close()
     assert not journal.needs_replay(where)
-    assert settle.settle(where).live == {"a": blob}
+    assert settle.settle(where).live == {"a": served(blob)}
     assert journal.scan(path).clean  # what is judged, and then served, must be durable in place
     assert replay.replay(where).changed == 0
 
@@ -211,7 +212,7 @@ def test_an_id_whose_old_folder_came_back_is_its_last_owners(
     Path(where.data(7)).write_bytes(b"gone")
     Path(where.state(7)).write_bytes(record.dump(deleted(gone)))
     write_journal(where, [[entry_of(new, b"new")]])
-    assert settle.settle(where).live == {"b": new}
+    assert settle.settle(where).live == {"b": served(new)}
 
 
 def test_numbers_in_the_journal_are_not_given_again(where: Layout) -> None:
@@ -255,10 +256,10 @@ def test_the_gc_does_nothing_before_the_replay(where: Layout) -> None:
     gc = Collector(where, 5.0, slice_folders=1 << 32)
     assert gc.run_once() is None
     assert os.path.isdir(where.folder(7))
-    assert settle.settle(where).live == {"b": new}
+    assert settle.settle(where).live == {"b": served(new)}
     gc.run_once()
     gc.close()
-    assert settle.settle(where).live == {"b": new}
+    assert settle.settle(where).live == {"b": served(new)}
 
 
 def test_the_gc_may_take_a_failure_while_it_is_replayed(

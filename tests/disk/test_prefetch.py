@@ -11,7 +11,8 @@ import pytest
 
 from common import directory, durable, prefetch, settle
 from common.layout import Layout
-from common.prefetch import SLICE_BLOBS, Prefetch
+from common.prefetch import Prefetch
+from common.slices import SLICE_BLOBS
 
 
 @pytest.fixture
@@ -28,9 +29,9 @@ def disk_reads(monkeypatch: pytest.MonkeyPatch, sectors_a_slice: int) -> Iterato
 
 
 def walk(where: Layout, ids: list[int]) -> int:
-    with Prefetch(where, ids) as ahead:
-        for done in range(len(ids)):
-            ahead.reached(done)
+    with Prefetch(where) as ahead:
+        for done in range(0, len(ids), SLICE_BLOBS):
+            ahead.before(ids[done : done + SLICE_BLOBS])
         return ahead.slices
 
 
@@ -75,8 +76,8 @@ def test_states_that_are_not_in_the_page_cache_are_read_ahead_when_settling(
     made: list[Prefetch] = []
     real = Prefetch.__init__
 
-    def remember(self: Prefetch, where: Layout, ids: list[int]) -> None:
-        real(self, where, ids)
+    def remember(self: Prefetch, where: Layout) -> None:
+        real(self, where)
         made.append(self)
 
     monkeypatch.setattr(Prefetch, "__init__", remember)

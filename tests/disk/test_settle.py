@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from common import blobdir, checksum, directory, record, settle
+from common.blob import served
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_CREATED, MSG_WRITING, State
@@ -44,7 +45,7 @@ def state_of(where: Layout, blob_id: int) -> State:
 
 def test_a_complete_blob_is_served(where: Layout) -> None:
     blob = put(where, 7, "a")
-    assert settle.settle(where).live == {"a": blob}
+    assert settle.settle(where).live == {"a": served(blob)}
 
 
 def test_a_pending_blob_becomes_failure(where: Layout) -> None:
@@ -60,9 +61,19 @@ def test_the_higher_sequence_number_wins(where: Layout) -> None:
     put(where, 7, "a", b"old", seq=1)
     new = put(where, 8, "a", b"new", seq=2)
     found = settle.settle(where)
-    assert (found.live, found.superseded) == ({"a": new}, 1)
+    assert (found.live, found.superseded) == ({"a": served(new)}, 1)
     assert state_of(where, 7) is State.FAILURE
-    assert settle.settle(where).live == {"a": new}
+    assert settle.settle(where).live == {"a": served(new)}
+
+
+def test_of_two_that_came_at_once_the_one_that_is_served_stays(tmp_path: Path) -> None:
+    """Records of the original have no numbers: two of one location may count by the same time."""
+    where = directory.open_directory(str(tmp_path / "data"), 16, owner=True)
+    for blob_id in range(7, 15):  # in whatever order the directory gives them
+        make_original(where, put(where, blob_id, "a", b"%d" % blob_id))
+    found = settle.settle(where)
+    assert (found.live["a"].id, sorted(found.failures)) == (14, list(range(7, 14)))
+    assert state_of(where, 14) is State.COMPLETE
 
 
 def test_a_failure_is_left_for_the_gc(where: Layout) -> None:
@@ -119,11 +130,11 @@ def test_damage_is_quarantined_and_nothing_else(where: Layout, damage) -> None: 
     other = put(where, 12, "b")
     damage(where)
     found = settle.settle(where)
-    assert found.live == {"b": other}
+    assert found.live == {"b": served(other)}
     assert len(found.quarantined) == 1
     assert len(os.listdir(where.ours(".quarantine"))) == 1
     again = settle.settle(where)
-    assert again.live == {"b": other}
+    assert again.live == {"b": served(other)}
     assert not again.changed
 
 
@@ -156,14 +167,20 @@ def test_a_dry_run_changes_nothing(where: Layout) -> None:
     assert sorted(os.walk(where.root)) == before
 
 
-def test_a_directory_of_the_original_server_is_served(tmp_path: Path) -> None:
-    """The same fields that the original writes: no checksums, no sequence number."""
-    where = directory.open_directory(str(tmp_path / "data"), 16, owner=True)
-    blob = put(where, 7, "foo", b"22222222222222222")
+def make_original(where: Layout, blob: BlobRecord) -> None:
+    """The same fields that the original writes: no checksums, no sequence number, the same time for all."""
     document = msgspec.json.decode(base64.b64decode(record.dump(blob).splitlines()[0].split(b":")[1]))
     del document["blobkeep"]
+    document["status"]["log"][-1]["timestamp"] = "2026-11-22T07:45:48.364475953Z"
     first = b"BLOB_BASE64_dev:" + base64.b64encode(msgspec.json.encode(document))
-    Path(where.state(7)).write_bytes(first + b"\n\n2026-11-22T07:45:48Z - OK - Blob Data WR Complete!\n")
+    history = b"2026-11-22T07:45:48Z - OK - Blob Data WR Complete!\n"
+    Path(where.state(blob.id)).write_bytes(first + b"\n\n" + history)
+
+
+def test_a_directory_of_the_original_server_is_served(tmp_path: Path) -> None:
+    where = directory.open_directory(str(tmp_path / "data"), 16, owner=True)
+    blob = put(where, 7, "foo", b"22222222222222222")
+    make_original(where, blob)
     found = settle.settle(where)
     assert found.adopted == 1
     assert found.live["foo"].sha256 == blob.sha256
@@ -175,7 +192,7 @@ def test_a_damaged_blob_that_was_written_anew_does_not_come_back_with_a_delete(w
     lose_data(where)
     settle.settle(where)
     new = put(where, 8, "a", seq=6)  # and the server died before it released the old one's note
-    assert settle.settle(where).live == {"a": new}
+    assert settle.settle(where).live == {"a": served(new)}
     blobdir.fail(where, new, "Deleted!", time.time_ns())
     found = settle.settle(where)
     assert (found.live, found.damaged) == ({}, {})

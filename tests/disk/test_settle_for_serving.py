@@ -14,8 +14,6 @@ from common.journal_file import JournalFile
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_COMPLETE, MSG_CREATED, MSG_INTERRUPTED, MSG_SUPERSEDED, MSG_WRITING, State
-from services.local.views import served
-from services.store import Blob
 
 
 @pytest.fixture
@@ -43,15 +41,14 @@ def messages(where: Layout, blob_id: int) -> list[str]:
 
 def test_what_is_kept_of_a_record_says_all_that_serving_needs(where: Layout) -> None:
     blob = put(where, 7, 12345)
-    (kept,) = settle.settle(where, keep=served).live.values()
-    assert isinstance(kept, Blob)
+    (kept,) = settle.settle(where).live.values()
     names = ("location", "id", "seq", "size", "sha256", "crcs", "type", "encoding", "modified_ns")
     assert [getattr(kept, n) for n in names] == [getattr(blob, n) for n in names]
 
 
 def test_an_interrupted_blob_keeps_its_history_on_disk(where: Layout) -> None:
     put(where, 7, 1, complete=False)
-    assert settle.settle(where, keep=served).failures == [7]
+    assert settle.settle(where).failures == [7]
     assert messages(where, 7) == [MSG_CREATED, MSG_WRITING, MSG_INTERRUPTED]
 
 
@@ -60,18 +57,10 @@ def test_a_superseded_blob_keeps_its_history_on_disk(where: Layout, older: int) 
     newer = 15 - older
     put(where, older, 1)
     put(where, newer, 2)
-    found = settle.settle(where, keep=served)
+    found = settle.settle(where)
     assert (found.live["a"].id, found.superseded, found.failures) == (newer, 1, [older])
     assert messages(where, older) == [MSG_CREATED, MSG_WRITING, MSG_COMPLETE, MSG_SUPERSEDED]
     assert messages(where, newer) == [MSG_CREATED, MSG_WRITING, MSG_COMPLETE]
-
-
-def test_a_record_read_without_history_is_the_same_but_for_that(where: Layout) -> None:
-    blob = put(where, 7, 1)
-    bare = blobdir.read_record(where, 7, with_history=False)
-    assert bare.events == ()
-    assert bare.state is State.COMPLETE
-    assert (bare.seq, bare.size, bare.sha256, bare.crcs) == (blob.seq, blob.size, blob.sha256, blob.crcs)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 8192, 16384, 100_000])

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from common import blobdir, journal, record
+from common import blobdir, journal, plain, record
+from common.blob import served
 from common.checksum import crc, sums_of
 from common.errors import BadRequest, CorruptRecord, RangeNotSatisfiable
 from common.states import MSG_CREATED, MSG_WRITING, State
@@ -64,15 +65,26 @@ def document_of(state: bytes) -> bytes:
     return base64.b64decode(state[state.index(b"BLOB_BASE64_") :].splitlines()[0].split(b":")[1])
 
 
-def load_document(version: bytes, sealed: bool) -> Callable[[bytes], object]:
-    """The state file that holds this JSON, so that what is behind the checksum is tried, too."""
+def unsealed(version: bytes, document: bytes) -> bytes:
+    """The state file that holds this JSON, without a checksum."""
+    first_line = b"BLOB_BASE64_" + version + b":" + base64.b64encode(document) + b"\n"
+    return first_line + b"\n\ndata: 3 bytes\nchunks: 00000000\n"
 
-    def load(content: bytes) -> object:
-        body = b"BLOB_BASE64_" + version + b":" + base64.b64encode(content) + b"\n\n"
-        body += b"\ndata: 3 bytes\nchunks: 00000000\n"
-        return record.load(body + b"state: crc32c %08x\n" % crc(body) if sealed else body)
 
-    return load
+def sealed(version: bytes, document: bytes) -> bytes:
+    """The same with one that is right, so that what is behind it is tried, too."""
+    body = unsealed(version, document)
+    return body + b"state: crc32c %08x\n" % crc(body)
+
+
+def as_plain(content: bytes) -> None:
+    """What is taken for plain is what the whole record says, if that says anything."""
+    blob = plain.parse(content, 7)
+    with contextlib.suppress(CorruptRecord):
+        whole = record.load(content)
+        if blob is not None:
+            assert (whole.state, whole.id) == (State.COMPLETE, 7)
+            assert blob == served(whole)
 
 
 def text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
@@ -110,16 +122,19 @@ class Parser:
 
 PARSERS = {
     "state": Parser(record.load, (a_state(), a_state(0), *ORIGINALS), (CorruptRecord,)),
-    "state without history": Parser(
-        lambda content: record.load(content, with_history=False), (a_state(10), *ORIGINALS), (CorruptRecord,)
+    "plain state": Parser(as_plain, (a_state(10), a_state(0), *ORIGINALS), ()),
+    "sealed plain document": Parser(
+        lambda content: as_plain(sealed(b"blobkeep1", content)), (document_of(a_state(3)),), ()
     ),
     "sealed document": Parser(
-        load_document(b"blobkeep1", True),
+        lambda content: record.load(sealed(b"blobkeep1", content)),
         (document_of(a_state(3)), *map(document_of, ORIGINALS)),
         (CorruptRecord,),
     ),
     "original's document": Parser(
-        load_document(b"dev", False), tuple(map(document_of, ORIGINALS)), (CorruptRecord,)
+        lambda content: record.load(unsealed(b"dev", content)),
+        tuple(map(document_of, ORIGINALS)),
+        (CorruptRecord,),
     ),
     "journal header": Parser(journal._parse_header, (journal.header_of(5, False, 99),), ()),
     "head": Parser(lambda content: parse_head(skip_empty_lines(content), LIMITS), (HEAD,), (Refusal,)),

@@ -29,8 +29,22 @@ ROWS = [
     Mutation(
         "settle-keeps-the-lower-number",
         "common/settle.py",
-        "if rival is None or found.seq > rival.seq:",
-        "if rival is None or found.seq < rival.seq:",
+        "(found, rival) if _rank(found) > _rank(rival)",
+        "(found, rival) if _rank(found) < _rank(rival)",
+        ("tests/disk/test_settle.py",),
+    ),
+    Mutation(
+        "plain-record-not-crc-checked",
+        "common/plain.py",
+        "content[-_SEAL_BYTES:] != _SEAL % crc32c(content[:-_SEAL_BYTES])",
+        "len(content) < _SEAL_BYTES",
+        ("tests/unit/test_plain.py",),
+    ),
+    Mutation(
+        "plain-record-whose-data-is-not-looked-at",
+        "common/slices.py",
+        "data.st_size != blob.size or",
+        "False or",
         ("tests/disk/test_settle.py",),
     ),
 ]

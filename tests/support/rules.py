@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from common import blobdir, checksum, directory, layout, settle
+from common.blob import Blob
 from common.directory import Format
 from common.errors import CorruptRecord
 from common.layout import Layout
@@ -99,7 +100,7 @@ def live_blobs(root: str) -> dict[str, bytes]:
     return {at: Path(where.data(blob.id)).read_bytes() for at, blob in newest.items()}
 
 
-def _blob(where: Layout, blob: BlobRecord, rotten: bool) -> list[str]:
+def _blob(where: Layout, blob: Blob, rotten: bool) -> list[str]:
     folder = where.folder(blob.id)
     names = set(os.listdir(folder))
     broken = [f"{folder} holds {sorted(names - _BLOB_FILES)}"] if names > _BLOB_FILES else []

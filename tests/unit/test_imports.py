@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted([*ROOT.glob("common/*.py"), *ROOT.glob("services/**/*.py")])
 
 # Pure modules of common, lowest first: each imports only from those before it.
-ORDER = ["errors", "states", "checksum", "record", "layout", "durable", "blobdir", "directory", "journal"]
-ORDER += ["replay", "settle"]
+ORDER = ["errors", "states", "checksum", "record", "blob", "plain", "layout", "durable", "blobdir"]
+ORDER += ["directory", "journal", "replay", "slices", "settle"]
 
 # What these import they may not: (importing module or package, forbidden module or package).
 FORBIDDEN = [

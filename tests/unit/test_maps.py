@@ -63,7 +63,7 @@ def expected(
 def test_a_page_is_what_its_definition_says(
     locations: list[str], prefix: str, delimiter: str, after: str, limit: int
 ) -> None:
-    maps = Maps([blob(name, number) for number, name in enumerate(dict.fromkeys(locations))], {})
+    maps = Maps({name: blob(name, number) for number, name in enumerate(dict.fromkeys(locations))}, {})
     page = maps.page(prefix, delimiter, after, limit)
     found = ([one.location for one in page.blobs], page.prefixes, page.next)
     assert found == expected(locations, prefix, delimiter, after, limit)
@@ -74,7 +74,7 @@ def test_a_page_is_what_its_definition_says(
 def test_pages_one_after_the_other_hold_everything_once(
     locations: list[str], prefix: str, delimiter: str, limit: int
 ) -> None:
-    maps = Maps([blob(name, number) for number, name in enumerate(dict.fromkeys(locations))], {})
+    maps = Maps({name: blob(name, number) for number, name in enumerate(dict.fromkeys(locations))}, {})
     found: list[str] = []
     after: str | None = ""
     while after is not None:
@@ -87,7 +87,8 @@ def test_pages_one_after_the_other_hold_everything_once(
 
 def test_a_page_costs_what_it_holds_and_not_what_is_there() -> None:
     """Ten pages out of 40,000 blobs take less time than one pass over all of them does."""
-    maps = Maps([blob(f"{n % 200:03}/{n:05}", n) for n in range(40_000)], {})
+    names = [f"{n % 200:03}/{n:05}" for n in range(40_000)]
+    maps = Maps({name: blob(name, n) for n, name in enumerate(names)}, {})
     began = time.perf_counter()
     for _ in range(10):
         sorted(name for name in maps.by_location if name.startswith("1"))
