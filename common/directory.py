@@ -22,12 +22,16 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 
 
-class Format(msgspec.Struct, frozen=True):
-    """What `.blobkeep.json` says. `check`: CRC-32C of both numbers in hex; empty where nobody gave it."""
+class Format(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `.blobkeep.json` says. `check`: CRC-32C of both numbers in hex; empty where nobody gave it.
+
+    `journal`: a server keeps a journal here, so one that is missing was lost.
+    """
 
     format: int
     id_bits: int
     check: str = ""
+    journal: bool = False
 
     @property
     def right_check(self) -> str:
@@ -83,6 +87,18 @@ def existing(root: str) -> Layout:
             f"{root} is of format {found.format}, this program knows {FORMAT}: use a newer one."
         )
     return Layout(root, 16 if found is None else found.id_bits)
+
+
+def expects_journal(where: Layout) -> bool:
+    """True if a server has kept a journal here. Raises OSError, ConfigError."""
+    found = _read_format(where.root)
+    return found is not None and found.journal
+
+
+def expect_journal(where: Layout) -> None:
+    """Remember, durably, that a journal is kept here from now on. Raises OSError, SyncFailed."""
+    if not expects_journal(where):
+        _write_format(where.root, Format(FORMAT, where.id_bits, journal=True))
 
 
 def make_root(root: str) -> str:

@@ -88,6 +88,7 @@ class Scan:
     end: int = DATA_START  # where the next record goes
     last_batch: int = 0
     rotten: int = 0  # gaps that cannot be torn tails
+    has_lost_header: bool = False  # it was used, and nobody can tell its records from those of earlier lives
 
     @property
     def ids(self) -> set[int]:
@@ -145,7 +146,9 @@ def scan(path: str) -> Scan:
         content = _Window(fd)
         header = _parse_header(content.get(0, _PREFIX + _HEADER.size))
         if header is None:
-            return found  # never used, or its first batch was torn: nothing was acknowledged by it
+            # Zeros: never used, or nothing of its first batch came to the disk; that was not acknowledged.
+            found.has_lost_header = any(content.get(0, _PREFIX + _HEADER.size))
+            return found
         found.epoch, found.boot_id, found.salt = header.epoch, header.boot_id, header.salt
         found.clean = bool(header.clean)
         if not found.clean:

@@ -57,7 +57,11 @@ def replay(where: Layout) -> Replayed:
 
 
 def _replay(where: Layout, root_fd: int, *, rewrite: bool) -> Replayed:
-    scans = [found for found in journal.scan_all(where) if not found.clean]
+    all_scans = journal.scan_all(where)
+    for found in all_scans:
+        if found.has_lost_header:
+            log.error("%s has lost its header: what it held is as its folders are", found.path)
+    scans = [found for found in all_scans if not found.clean]
     for found in scans:
         if found.rotten:
             log.error("%s: %d gaps: the disk lost a part of the journal", found.path, found.rotten)

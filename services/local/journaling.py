@@ -6,11 +6,12 @@ is appended to; only when that one is full as well does a commit wait for it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from common import blobdir, durable, journal
+from common import blobdir, directory, durable, journal
 from common.errors import NO_SPACE_ERRNOS, SyncFailed
 from common.journal_file import JournalFile, size_for
 from common.layout import Layout
@@ -27,13 +28,23 @@ def open_journal(where: Layout, sync: str) -> Journaling | None:
     """
     if sync != "journal":
         return None
+    lost = [name for name in journal.NAMES if not os.path.lexists(where.ours(name))]
+    if lost and directory.expects_journal(where):
+        log.warning(
+            "%s: lost. Nothing is missing unless the power or the system failed, too: then each blob is as "
+            "its own folder was at the last checkpoint, and what was acknowledged since may be gone",
+            " and ".join(lost),
+        )
     try:
-        return Journaling(where)
+        kept = Journaling(where)
     except OSError as err:
         if err.errno not in NO_SPACE_ERRNOS:
             raise
         log.warning('no room for a journal: going on with sync = "folder" until the next start')
         return None
+    with contextlib.suppress(OSError):  # no room even for that: the loss of a journal would go unnoticed
+        directory.expect_journal(where)
+    return kept
 
 
 class Journaling:

@@ -166,6 +166,20 @@ def test_rot_before_a_later_batch_is_told_from_a_torn_tail(where: Layout) -> Non
     assert (found.ids, found.rotten) == ({1, 2}, 1)
 
 
+@pytest.mark.parametrize("at", [0, 5, 20, 36])
+def test_a_header_that_rotted_is_told_from_one_that_was_never_written(
+    where: Layout, at: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_journal(where, [[entry_of(complete(7, "a", b"hello"), b"hello")]])
+    JournalFile(where.ours(journal.NAMES[1]), 1 << 20).close()  # never used
+    content = bytearray(Path(path).read_bytes())
+    content[at] ^= 1
+    Path(path).write_bytes(content)
+    assert [found.has_lost_header for found in journal.scan_all(where)].count(True) == 1
+    replay.replay(where)
+    assert f"{path} has lost its header" in caplog.text
+
+
 def test_a_process_crash_finishes_what_the_commit_had_not_come_to(where: Layout) -> None:
     blob = complete(7, "a", b"hello")
     path = where.ours(journal.NAMES[0])
