@@ -51,7 +51,7 @@ def _worker(name: str, folder: Path, *flags: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", f"services.{name}", "--dir", str(folder), *flags],
         cwd=ROOT,
-        env={**os.environ, "BLOBKEEP_CONFIG": os.devnull},
+        env=peers.environment(),
         stderr=subprocess.DEVNULL,
         preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
     )
@@ -61,11 +61,12 @@ def _restart(count: int) -> Case:
     def run(peer_name: str, go_binary: str | None, base: Path) -> Values:
         folder = Path(tempfile.mkdtemp(dir=base))
         fill(folder, count)
-        with peers.started(peer_name, base, go_binary, folder) as peer:
+        cores = os.sched_getaffinity(0)  # all: no load runs beside it
+        with peers.started(peer_name, base, go_binary, folder, cores=cores) as peer:
             peer.process.send_signal(signal.SIGKILL)
             peer.process.wait()
         began = time.perf_counter()
-        with peers.started(peer_name, base, go_binary, folder) as peer:
+        with peers.started(peer_name, base, go_binary, folder, cores=cores) as peer:
             with peer.client() as ask:
                 if ask("GET", "filled-1") != (200 if count else 404):
                     raise RuntimeError(f"{peer_name} does not serve what was there before the restart")

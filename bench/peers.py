@@ -97,12 +97,12 @@ class Running:
         return [self.process, *self.process.children(recursive=True)]
 
     def cpu_seconds(self) -> float:
-        """CPU time so far, of its processes together."""
+        """CPU time so far, of its processes together, and of those that have ended."""
         total = 0.0
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
-                total += times.user + times.system
+                total += times.user + times.system + times.children_user + times.children_system
         return total
 
     def rss_bytes(self) -> int:
@@ -157,6 +157,12 @@ def _path() -> str:
     return f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
+def environment() -> dict[str, str]:
+    """For a peer. Python keeps what it has compiled, as where it is installed, whatever is set here."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PATH": _path(), "BLOBKEEP_CONFIG": os.devnull}
+
+
 def _program(name: str) -> str | None:
     return shutil.which(name, path=_path())
 
@@ -176,8 +182,10 @@ def started(
     go_binary: str | None = None,
     folder: Path | None = None,
     flags: tuple[str, ...] = (),
+    cores: set[int] | None = None,
 ) -> Iterator[Running]:
-    """Start peer `name` on a new folder below `base`, or on `folder`; stop it after.
+    """Start peer `name` on a new folder below `base`, or on `folder`; stop it after. It has the server core,
+    or `cores`.
 
     The folder stays, until the whole benchmark is over: after many removals ext4 creates files ten times
     slower, for a minute.
@@ -191,8 +199,8 @@ def started(
         stdout=log,
         stderr=log,
         cwd=ROOT,
-        env={**os.environ, "PATH": _path(), "BLOBKEEP_CONFIG": os.devnull},
-        preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+        env=environment(),
+        preexec_fn=lambda: os.sched_setaffinity(0, cores or {SERVER_CORE}),
     )
     running = Running(name, KINDS[name], port, psutil.Process(child.pid), folder)
     try:

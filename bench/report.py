@@ -40,7 +40,8 @@ def page(about: dict[str, str], figures: list[Figure]) -> str:
     parts = [
         "# Performance",
         "Made by `make bench` from real servers, one after the other, in alternation; medians of the rounds. "
-        "The server has one core, the load (wrk, or our own for large bodies, deletes) the other. "
+        "The server has one core, the load (wrk, or our own for large bodies, deletes) the other; "
+        "at a restart, all cores. "
         "On a shared machine read the CPU a request and the ratios before the rates.",
         "- " + "\n- ".join(f"{key}: {value}" for key, value in about.items()),
         "Peers: nginx with its DAV module and one worker; the object server of OpenStack Swift, which syncs; "
