@@ -1,13 +1,15 @@
-"""What a process knows and says of its own parent: supervisord, or nobody."""
+"""What a process knows of its own parent, supervisord or nobody, and of the processors that it may use."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_CPU_LIMIT = "/sys/fs/cgroup/cpu.max"  # of our control group: "max 100000", or microseconds in so many
 
 # Set by supervisord for its children, and by our plugin inside it (services/supervision.py).
 UNDER_SUPERVISOR = "SUPERVISOR_ENABLED"
@@ -39,3 +41,12 @@ def is_orphan() -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return state in (b"Z", b"X")  # dead, but its own parent has not looked yet
+
+
+def usable_cpus() -> int:
+    """How many processors may work for us at a time: at least 1."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    with contextlib.suppress(OSError, ValueError), open(_CPU_LIMIT, encoding="ascii") as file:
+        quota, period = file.read().split()
+        count = min(count, int(quota) // int(period))
+    return max(1, count)

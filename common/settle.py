@@ -22,9 +22,9 @@ from common.errors import DAMAGE_ERRNOS, BlobkeepError, CorruptRecord, Damaged, 
 from common.known_damage import damaged_locations
 from common.layout import Layout
 from common.logs import about
+from common.readers import Readers, how_many
 from common.record import BlobRecord
 from common.replay import replay
-from common.slices import SLICE_BLOBS, Slices
 from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
 from common.times import rfc3339
 
@@ -92,12 +92,11 @@ def settle(
         # Numbers of blobs that the gc has removed since count, too: theirs are not to be given again.
         result.max_seq = replay(where).max_seq
     ids, result.foreign = directory.names_in(where)
-    with Slices(where) as slices:
-        for done in range(0, len(ids), SLICE_BLOBS):
+    with Readers(where, ids, how_many(len(ids))) as readers:
+        for some, blobs in readers.slices():
             if progress is not None:
-                progress(done, len(ids))
-            some = ids[done : done + SLICE_BLOBS]
-            for blob_id, blob in zip(some, slices.read(some), strict=True):
+                progress(result.seen, len(ids))
+            for blob_id, blob in zip(some, blobs, strict=True):
                 if blob is None:
                     run.look_at(blob_id)
                 else:

@@ -47,4 +47,25 @@ ROWS = [
         "False or",
         ("tests/disk/test_settle.py",),
     ),
+    Mutation(
+        "readers-answers-not-looked-at",
+        "common/readers.py",
+        "blob.id != ids[at] or",
+        "False or",
+        ("tests/disk/test_readers.py",),
+    ),
+    Mutation(
+        "readers-left-behind",
+        "common/readers.py",
+        "        for reader in self._readers:\n            reader.end()\n",
+        "",
+        ("tests/disk/test_readers.py",),
+    ),
+    Mutation(
+        "hanging-readers-waited-for",
+        "common/readers.py",
+        "mine = self._begun if self._begun == number or self._may_begin() else number",
+        "mine = self._begun",
+        ("tests/disk/test_readers.py",),
+    ),
 ]
