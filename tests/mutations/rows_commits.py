@@ -74,7 +74,7 @@ ROWS = [
     Mutation(
         "folder-of-a-failed-create-left",
         "services/local/changes.py",
-        "            self._undo.append(lambda: blobdir.discard(self.where, blob_id))\n",
+        "        self._undo.append(lambda: blobdir.discard(self.where, blob_id))\n",
         "",
         (LADDER,),
     ),

@@ -148,7 +148,7 @@ ROWS = [
     Mutation(
         "transitions-not-logged",
         "services/watch/feed.py",
-        "            if log.isEnabledFor(logging.DEBUG):\n                _log(record, at)\n",
+        "            if is_logged:\n                _log(record, at)\n",
         "",
         ("tests/process/test_logged_transitions.py::test_with_debug_every_transition_is_a_line",),
     ),

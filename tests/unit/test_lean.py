@@ -67,7 +67,8 @@ def test_plain_requests_need_no_handler(server: Running, connection: tuple[str, 
         assert ask(server, "HEAD", "/store/there", *connection) == 200
     assert ask(server, "PUT", "/store/there", *connection, body=b"new") == 200
     assert ask(server, "POST", "/store/there", *connection, body=b"new") == 409
-    assert ask(server, "POST", "/store/new/one", *connection, body=b"x" * 60_000) == 201
+    # Not larger: a body that comes in more than one piece is for a handler, and that is up to the system.
+    assert ask(server, "POST", "/store/new/one", *connection, body=b"x" * 10_000) == 201
     assert ask(server, "DELETE", "/store/there", *connection) == 200
     assert ask(server, "DELETE", "/store/there", *connection) == 404
 
