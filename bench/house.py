@@ -26,6 +26,7 @@ from common import checksum, directory, record
 from common.states import MSG_CREATED, MSG_WRITING, State
 
 _IDLE_S = 60.0
+_WARM_UP_S = 2.0  # of writing: then the server knows its disk, and what waited there is written
 _READ = "quiet-"
 
 
@@ -166,12 +167,11 @@ def _uploading(peer: Running, seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _neighbour(peer: Running, seconds: float) -> Iterator[None]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "bench.neighbour", str(peer.folder.parent), str(seconds + 2)], cwd=ROOT
-    )
-    time.sleep(1)
-    yield
-    child.wait()
+    command = [sys.executable, "-m", "bench.neighbour", str(peer.folder.parent), str(seconds + 2)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # it is ready
+        yield
 
 
 Disturbance = Callable[[Running, float], "contextlib.AbstractContextManager[None]"]
@@ -191,9 +191,10 @@ def _reading_while(what: str, disturbance: Disturbance) -> Case:
 
 def _creating_while(what: str, disturbance: Disturbance) -> Case:
     def run(base: Path, seconds: float) -> Values:
-        with peers.started("blobkeep", base) as peer, disturbance(peer, 2 * seconds):
-            prefix = f"{peer.prefix}new-"
-            found = load.write(peer, peer.create, prefix, 1024, 16, 2 * seconds)
+        os.sync()  # what an earlier case left is not this one's
+        with peers.started("blobkeep", base) as peer, disturbance(peer, 2 * seconds + _WARM_UP_S):
+            load.write(peer, peer.create, f"{peer.prefix}first-", 1024, 16, _WARM_UP_S)
+            found = load.write(peer, peer.create, f"{peer.prefix}new-", 1024, 16, 2 * seconds)
         return {"p99_us": found.p99_us, "p50_us": found.p50_us, "per_s": found.rate, "errors": found.errors}
 
     return Case(f"create 1 KiB, 16 connections, {what}", "per_s", run)

@@ -1,4 +1,9 @@
-"""A neighbour that dirties the disk: `python -m bench.neighbour FOLDER SECONDS` writes 400 MB/s, unsynced."""
+"""A neighbour that dirties the disk: `python -m bench.neighbour FOLDER SECONDS` writes 400 MB/s, unsynced.
+
+It writes over one file in place, round and round: nothing is truncated, so the kernel alone decides when it
+is written back. Before the time begins it has dirtied as much, as fast as it can, as makes the kernel begin
+with that; then it says "ready". So every run meets a steady state, and not the calm before it.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +13,30 @@ import time
 
 RATE_BYTES_PER_S = 400e6
 _PIECE = os.urandom(4 << 20)
-_PIECES = 256  # of each of the files that it writes in turn
+_MIN_BYTES, _MAX_BYTES = 1 << 30, 6 << 30
+
+
+def _file_bytes() -> int:
+    """Half as much again as may be dirty before the kernel writes back by itself."""
+    with open("/proc/vmstat", encoding="ascii") as file:
+        counts = dict(line.split() for line in file)
+    threshold = int(counts["nr_dirty_background_threshold"]) * os.sysconf("SC_PAGE_SIZE")
+    return max(_MIN_BYTES, min(_MAX_BYTES, threshold * 3 // 2))
 
 
 def main(folder: str, seconds: float) -> None:
     """Write until the time is over."""
+    pieces = _file_bytes() // len(_PIECE)
+    fd = os.open(f"{folder}/neighbour", os.O_WRONLY | os.O_CREAT)
+    for number in range(pieces):
+        os.pwrite(fd, _PIECE, number * len(_PIECE))
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     began = time.monotonic()
-    written = 0
-    number = 0
-    while True:
-        fd = os.open(f"{folder}/neighbour-{number % 3}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for _ in range(_PIECES):
-            written += os.write(fd, _PIECE)
-            now = time.monotonic() - began
-            if now > seconds:
-                return
-            time.sleep(max(0.0, written / RATE_BYTES_PER_S - now))
-        os.close(fd)
+    written = number = 0
+    while (now := time.monotonic() - began) <= seconds:
+        time.sleep(max(0.0, written / RATE_BYTES_PER_S - now))
+        written += os.pwrite(fd, _PIECE, number % pieces * len(_PIECE))
         number += 1
 
 
