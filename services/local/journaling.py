@@ -1,7 +1,8 @@
 """The server's use of the journal: appending batches, taking turns between its two files, checkpoints.
 
 A checkpoint makes the folders that a full file covers durable, in a thread of its own, while the other file
-is appended to; only when that one is full as well does a commit wait for it.
+is appended to; only when that one is full as well does a commit wait for it. The same thread syncs early
+where a checkpoint would have too much to write at once (see `backlog`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from common import blobdir, directory, durable, journal
@@ -16,6 +20,7 @@ from common.errors import NO_SPACE_ERRNOS, SyncFailed
 from common.journal_file import JournalFile, size_for
 from common.layout import Layout
 from common.replay import checkpoint
+from services.local.backlog import Backlog
 from services.local.changes import Change
 
 log = logging.getLogger(__name__)
@@ -58,6 +63,10 @@ class Journaling:
         self._idle, self._active = sorted(files, key=lambda file: file.epoch)
         self._checkpointer = ThreadPoolExecutor(1, "checkpoint")
         self._checkpoint: Future[None] | None = None
+        self._backlog = Backlog()
+        self._early: Future[None] | None = None
+        self._syncing = threading.Lock()
+        self._failed: SyncFailed | None = None
         self._epoch = self._active.epoch
         self._payloads: list[bytes] = []
         self._ids: set[int] = set()
@@ -74,6 +83,8 @@ class Journaling:
 
     def make_room(self) -> None:
         """Before `append`. Raises SyncFailed; OSError where a checkpoint was refused otherwise."""
+        if self._failed is not None:
+            raise self._failed
         if not self._active.begun:
             self._begin()
         elif self._room_needed() > self._active.room():
@@ -83,10 +94,13 @@ class Journaling:
         """Make the changes that `takes` was asked about durable. Raises SyncFailed."""
         if not changes:
             return
+        room_before = self._active.room()
         try:
             self._active.append(self._payloads, self._ids)
         except OSError as err:
             raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
+        if self._backlog.grew(room_before - self._active.room()) and _is_over(self._early):
+            self._early = self._checkpointer.submit(self._sync_early)
 
     def _turn(self) -> None:
         """Go on in the other file, once its own checkpoint is done; checkpoint this one."""
@@ -117,12 +131,30 @@ class Journaling:
             self._make_durable(self._idle)  # it could not open a file, say: no sync has failed
 
     def _make_durable(self, file: JournalFile) -> None:
-        try:
+        with self._one_sync():
             checkpoint(self._where, file.covered, self._root_fd)
             file.mark_clean()
-        except SyncFailed:
-            blobdir.note_failed_sync(self._where)
-            raise
+
+    def _sync_early(self) -> None:
+        """Leave the next checkpoint less to do. It says nothing of the journal, which covers what it did."""
+        if self._backlog.is_due():
+            began_s = time.monotonic()
+            with self._one_sync():
+                durable.sync_file_system(self._root_fd)
+            self._backlog.synced(time.monotonic() - began_s)
+
+    @contextlib.contextmanager
+    def _one_sync(self) -> Iterator[None]:
+        """One at a time, and none after one that failed: what the kernel dropped, no later one would miss."""
+        with self._syncing:
+            if self._failed is not None:
+                raise self._failed
+            try:
+                yield
+            except SyncFailed as err:
+                self._failed = err
+                blobdir.note_failed_sync(self._where)
+                raise
 
     def empty(self) -> None:
         """Make everything durable in place now, so that the journal covers nothing. Raises SyncFailed."""
@@ -144,3 +176,7 @@ class Journaling:
             self._idle.close()
             self._active.close()
             os.close(self._root_fd)
+
+
+def _is_over(running: Future[None] | None) -> bool:
+    return running is None or running.done()

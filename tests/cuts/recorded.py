@@ -15,7 +15,7 @@ import random
 import sys
 
 from common import journal, journal_file
-from services.local import ids
+from services.local import backlog, ids
 from tests.cuts.recorder import SharedLog, install
 
 BOOT = b"\x01" * 16
@@ -37,6 +37,8 @@ def main() -> int:
     about = os.environ
     size = int(about["RECORD_JOURNAL_BYTES"])
     journal_file._MIN_BYTES = journal_file._MAX_BYTES = size
+    # Early syncs, too, but not more often than turns: they leave little for a cut to undo.
+    backlog._PORTION_BYTES, backlog._QUICKLY_S, backlog._BACKLOG_BYTES = size, 3600.0, 0
     journal.boot_id = lambda: BOOT
     if count := int(about.get("RECORD_IDS", "0")):
         vars(ids)["random"] = _FewIds(count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.table import Mutation
 
 FOUND = "tests/faults/test_found.py"
+EARLY = "tests/store/test_early_syncs.py"
 LADDER = "tests/faults/test_ladder.py"
 
 ROWS = [
@@ -32,9 +33,23 @@ ROWS = [
     Mutation(
         "failed-checkpoint-forgotten",
         "services/local/journaling.py",
-        "            blobdir.note_failed_sync(self._where)\n            raise\n",
-        "            raise\n",
+        "                blobdir.note_failed_sync(self._where)\n                raise\n",
+        "                raise\n",
         (FOUND,),
+    ),
+    Mutation(
+        "sync-after-a-failed-early-sync",
+        "services/local/journaling.py",
+        "            if self._failed is not None:\n                raise self._failed\n            try:\n",
+        "            try:\n",
+        (EARLY,),
+    ),
+    Mutation(
+        "failed-early-sync-not-told",
+        "services/local/journaling.py",
+        "        if self._failed is not None:\n            raise self._failed\n        if not",
+        "        if not",
+        (EARLY,),
     ),
     Mutation(
         "old-journal-left-in-use",
