@@ -62,7 +62,7 @@ def _restart(count: int) -> Case:
     def run(peer_name: str, go_binary: str | None, base: Path) -> Values:
         folder = Path(tempfile.mkdtemp(dir=base))
         fill(folder, count)
-        cores = os.sched_getaffinity(0)  # all: no load runs beside it
+        cores = peers.ALL_CORES  # no load runs beside it
         with peers.started(peer_name, base, go_binary, folder, cores=cores) as peer:
             peer.process.send_signal(signal.SIGKILL)
             peer.process.wait()

@@ -22,6 +22,7 @@ from bench import swift
 
 SERVER_CORE = 0
 LOAD_CORE = 1
+ALL_CORES = os.sched_getaffinity(0)  # before this process goes to the load's
 _START_S = 60.0
 ROOT = Path(__file__).resolve().parent.parent
 
