@@ -42,15 +42,16 @@ def main() -> int:
     began = time.monotonic()
     try:
         run.all()
+        about = report.machine() | {"took": f"{(time.monotonic() - began) / 60:.0f} minutes"}
+        options.json.write_text(
+            json.dumps({"about": about, "figures": [vars(f) for f in run.figures]}, indent=1) + "\n"
+        )
     finally:
         if options.keep:
             sys.stderr.write(f"the data stay in {run.base}\n")
         else:
+            sys.stderr.write(f"removing the data in {run.base}, which takes a while\n")
             shutil.rmtree(run.base, ignore_errors=True)
-    about = report.machine() | {"took": f"{(time.monotonic() - began) / 60:.0f} minutes"}
-    options.json.write_text(
-        json.dumps({"about": about, "figures": [vars(f) for f in run.figures]}, indent=1) + "\n"
-    )
     sys.stdout.write(report.page(about, run.figures))
     if options.docs:
         report.write(about, run.figures, options.docs)
