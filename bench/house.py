@@ -23,7 +23,7 @@ from bench.large import GIB, upload
 from bench.measure import Case, Values
 from bench.peers import ROOT, SERVER_CORE, Running
 from common import checksum, directory, record
-from common.states import MSG_CREATED, MSG_WRITING, State
+from common.states import MSG_CREATED
 
 _IDLE_S = 60.0
 _WARM_UP_S = 2.0  # of writing: then the server knows its disk, and what waited there is written
@@ -37,10 +37,8 @@ def fill(folder: Path, count: int, first: int = 0, prefix: str = "filled-") -> N
     sums = checksum.sums_of(body)
     for blob_id in range(first, first + count):
         now_ns = time.time_ns()
-        made = record.created(
-            blob_id, f"{prefix}{blob_id}", blob_id + 1, MSG_CREATED, now_ns, "text/plain", ""
-        )
-        done = made.advanced(State.PENDING, MSG_WRITING, now_ns).completed(100, *sums, now_ns)
+        named, seq = f"{prefix}{blob_id}", blob_id + 1
+        done = record.whole(blob_id, named, seq, MSG_CREATED, now_ns, "text/plain", "", len(body), *sums)
         os.mkdir(where.folder(blob_id), 0o700)
         for path, content in ((where.data(blob_id), body), (where.state(blob_id), record.dump(done))):
             fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
