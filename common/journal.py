@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import stat
@@ -98,6 +99,11 @@ class Scan:
 
 def boot_id() -> bytes:
     """16 bytes, new whenever the operating system starts: tells a process crash from a system crash."""
+    return _read_boot_id()
+
+
+@functools.cache
+def _read_boot_id() -> bytes:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return bytes.fromhex(file.read().strip().replace("-", ""))
 

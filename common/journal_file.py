@@ -19,6 +19,7 @@ class JournalFile:
 
     def __init__(self, path: str, size_bytes: int) -> None:
         self.path = path
+        journal.boot_id()  # read, and kept, while there are descriptors: a write must not fail for it
         self._make(size_bytes)
         self._fd = durable.open_in_place(path)
         self._size = os.fstat(self._fd).st_size

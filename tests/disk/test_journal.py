@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -191,6 +192,22 @@ def test_a_process_crash_finishes_what_the_commit_had_not_come_to(where: Layout)
     assert settle.settle(where).live == {"a": served(blob)}
     assert journal.scan(path).clean  # what is judged, and then served, must be durable in place
     assert replay.replay(where).changed == 0
+
+
+def test_the_first_record_needs_no_descriptor_of_its_own(
+    where: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The boot id was read from /proc with each new turn; with no descriptor left that stopped the server."""
+    file = JournalFile(where.ours(journal.NAMES[0]), 1 << 20)
+
+    def none_left(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "no descriptors left")
+
+    with monkeypatch.context() as full:
+        full.setattr("builtins.open", none_left)
+        file.begin(1)
+    file.close()
+    assert journal.scan(file.path).boot_id == journal.boot_id()
 
 
 def test_appending_goes_on_behind_what_a_dead_process_left(where: Layout) -> None:
