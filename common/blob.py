@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 import msgspec
 
-from common.record import BlobRecord
+from common.checksum import chunk_count
+from common.record import NO_METADATA, BlobRecord
 
 
 class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -37,9 +39,13 @@ class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
         type: str,
         encoding: str,
         modified_ns: int,
+        metadata: Mapping[str, str] = NO_METADATA,
     ) -> Blob:
         """`sha256`: 32 bytes; `crcs`: see checksum.pack_crcs; `modified_ns`: Unix time in nanoseconds."""
-        return cls(location, id, size, type, encoding, pack(seq, modified_ns) + sha256 + crcs)
+        packed = pack(seq, modified_ns) + sha256 + crcs
+        if metadata:
+            packed += msgspec.json.encode(metadata)
+        return cls(location, id, size, type, encoding, packed)
 
     @property
     def seq(self) -> int:
@@ -59,10 +65,23 @@ class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
     @property
     def crcs(self) -> bytes:
         """Of each of its chunks: see checksum.pack_crcs."""
-        return self.packed[48:]
+        return self.packed[48 : 48 + 4 * chunk_count(self.size)]
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What its upload brought along: see services.store.Content."""
+        at = 48 + 4 * chunk_count(self.size)
+        return _to_metadata(self.packed[at:]) if len(self.packed) > at else NO_METADATA
+
+    @property
+    def version(self) -> str:
+        """Two states of a location with the same version are the same blob."""
+        return f"{self.id}-{self.seq}"
 
 
-# `Blob.packed` begins with its seq and its modified_ns; the SHA-256 and the CRCs follow.
+_to_metadata = msgspec.json.Decoder(dict[str, str]).decode
+
+# `Blob.packed` begins with its seq and its modified_ns; SHA-256, CRCs, and any metadata as JSON follow.
 pack = struct.Struct("<Qq").pack
 unpack = struct.Struct("<Qq").unpack_from
 
@@ -79,4 +98,5 @@ def served(record: BlobRecord) -> Blob:
         type=record.type,
         encoding=record.encoding,
         modified_ns=record.modified_ns,
+        metadata=record.metadata,
     )

@@ -97,6 +97,10 @@ class NoIdLeft(NoSpace):
         self.reclaiming = reclaiming
 
 
+class Unavailable(BlobkeepError):
+    """The engine cannot be reached. Whether a write took effect is not known, unless the text says so."""
+
+
 class Damaged(BlobkeepError):
     """What is on disk is not what was written. It is never sent as good."""
 

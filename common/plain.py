@@ -36,6 +36,7 @@ class _Ours(msgspec.Struct, gc=False):
     type: str
     encoding: str
     modified_ns: int
+    meta: msgspec.Raw = msgspec.Raw()
 
 
 class _Document(msgspec.Struct, gc=False):
@@ -49,6 +50,8 @@ class _Document(msgspec.Struct, gc=False):
 
 _from_base64 = msgspec.json.Decoder(bytes).decode  # of a JSON string: half of what binascii takes
 _decode = msgspec.json.Decoder(_Document).decode
+_to_metadata = msgspec.json.Decoder(dict[str, str]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def parse(content: bytes, blob_id: int) -> Blob | None:
@@ -72,6 +75,8 @@ def parse(content: bytes, blob_id: int) -> Blob | None:
         if len(sha256) != 32 or len(crcs) != -(-ours.size // CHUNK_BYTES) * 4:
             return None
         packed = pack(ours.seq, ours.modified_ns) + sha256 + crcs
+        if ours.meta:
+            packed += _encode(_to_metadata(ours.meta))
         return Blob(found.location, blob_id, ours.size, intern(ours.type), intern(ours.encoding), packed)
     except (ValueError, IndexError, OverflowError, msgspec.MsgspecError, struct.error):
         return None

@@ -13,14 +13,17 @@ The file, line by line (design: 'A blob'; the first three parts are the original
 
 The original reads the first line that holds `BLOB_BASE64_` and ignores every other one, so what we add
 after it does not disturb it. The JSON is the original's object with one more member, `blobkeep`:
-{"seq", "size", "sha256", "type", "encoding", "modified_ns"}. A record with that member must carry the
-last line, and that line must be right; a record without it is the original's, which has no checksum.
+{"seq", "size", "sha256", "type", "encoding", "modified_ns"} and, where there is any, "meta", the blob's
+metadata. A record with that member must carry the last line, and that line must be right; a record without
+it is the original's, which has no checksum.
 """
 
 from __future__ import annotations
 
 import binascii
+from collections.abc import Mapping
 from sys import intern
+from types import MappingProxyType
 
 import msgspec
 
@@ -33,6 +36,7 @@ VERSION = "blobkeep1"
 PREFIX = b"BLOB_BASE64_"
 LOG_SLOTS = 16  # the original's ring; we keep the newest 16 in order, which is a ring not yet wrapped
 DEFAULT_TYPE = "application/octet-stream"
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
 _SEAL = b"state: crc32c "
 _OK = CODE[State.COMPLETE]
 _PENDING = CODE[State.PENDING]
@@ -66,6 +70,7 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
     type: str = DEFAULT_TYPE
     encoding: str = ""
     modified_ns: int = 0  # when it became complete; Unix time in nanoseconds
+    metadata: dict[str, str] = {}
 
     @property
     def is_original(self) -> bool:
@@ -78,18 +83,35 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
         event = Event(CODE[state], message, rfc3339(now_ns))
         return msgspec.structs.replace(self, state=state, events=(*self.events, event)[-LOG_SLOTS:])
 
-    def completed(self, size: int, sha256: bytes, crcs: bytes, now_ns: int) -> BlobRecord:
-        """The record once all bytes are there, with what is known of them."""
+    def completed(
+        self, size: int, sha256: bytes, crcs: bytes, now_ns: int, attributes: Mapping[str, str] = NO_METADATA
+    ) -> BlobRecord:
+        """The record once all bytes are there, with what is known of them; `attributes` join the metadata."""
         done = self.advanced(State.COMPLETE, MSG_COMPLETE, now_ns)
-        return msgspec.structs.replace(done, size=size, sha256=sha256, crcs=crcs, modified_ns=now_ns)
+        metadata = {**done.metadata, **attributes}
+        return msgspec.structs.replace(
+            done, size=size, sha256=sha256, crcs=crcs, modified_ns=now_ns, metadata=metadata
+        )
 
 
 def created(
-    blob_id: int, location: str, seq: int, message: str, now_ns: int, media_type: str, encoding: str
+    blob_id: int,
+    location: str,
+    seq: int,
+    message: str,
+    now_ns: int,
+    media_type: str,
+    encoding: str,
+    metadata: Mapping[str, str] = NO_METADATA,
 ) -> BlobRecord:
     """The first record of a new blob, in state CREATED."""
     first = Event(CODE[advance(None, State.CREATED)], message, rfc3339(now_ns))
-    return BlobRecord(blob_id, location, seq, State.CREATED, (first,), type=media_type, encoding=encoding)
+    return BlobRecord(
+        *(blob_id, location, seq, State.CREATED, (first,)),
+        type=media_type,
+        encoding=encoding,
+        metadata=dict(metadata),
+    )
 
 
 def whole(
@@ -103,6 +125,7 @@ def whole(
     size: int,
     sha256: bytes,
     crcs: bytes,
+    metadata: Mapping[str, str] = NO_METADATA,
 ) -> BlobRecord:
     """The record of a blob that came whole: created, written and complete in one moment.
 
@@ -111,7 +134,8 @@ def whole(
     at = rfc3339(now_ns)
     events = (Event(_OK, message, at), Event(_PENDING, MSG_WRITING, at), Event(_OK, MSG_COMPLETE, at))
     return BlobRecord(
-        blob_id, location, seq, State.COMPLETE, events, size, sha256, crcs, media_type, encoding, now_ns
+        *(blob_id, location, seq, State.COMPLETE, events, size, sha256, crcs),
+        *(media_type, encoding, now_ns, dict(metadata)),
     )
 
 
@@ -140,6 +164,7 @@ class _Ours(msgspec.Struct, gc=False):
     type: str = DEFAULT_TYPE
     encoding: str = ""
     modified_ns: int = 0
+    meta: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # not there: none
 
 
 class _Options(msgspec.Struct, gc=False):
@@ -174,7 +199,8 @@ def dump(record: BlobRecord) -> bytes:
         status=_Log(entries, len(entries) % LOG_SLOTS),
         UpdateMU=_Leftover(),
         blobkeep=_Ours(
-            record.seq, record.size, record.sha256.hex(), record.type, record.encoding, record.modified_ns
+            *(record.seq, record.size, record.sha256.hex(), record.type, record.encoding, record.modified_ns),
+            record.metadata or msgspec.UNSET,
         ),
     )
     packed = binascii.b2a_base64(_encode(document), newline=False).decode()
@@ -260,6 +286,7 @@ def _from_document(document: _Document, sealed_content: bytes) -> BlobRecord:
         intern(ours.type),  # a store has few of them, and many blobs of each
         intern(ours.encoding),
         ours.modified_ns,
+        {} if ours.meta is msgspec.UNSET else ours.meta,
     )
 
 

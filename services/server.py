@@ -96,7 +96,7 @@ async def _run(options: config.Config) -> int:
     reports = serve_reports(where.ours(layout.SOCKET_NAME), store)
     log.info(
         "serving %d blobs on %s, %.2f s after start",
-        store.counts().blobs,
+        (await store.usage()).blobs,
         " ".join(_address(s) for s in sockets),
         time.monotonic() - began,
     )

@@ -1,18 +1,77 @@
-"""What the HTTP handlers know of storage: an interface without paths, locks or syncs in any signature.
+"""What front ends know of storage: an interface without paths, locks or syncs in any signature.
 
-The local directory implements it (`services/local`); an engine across machines may, too. All of it is used
-from the event loop alone. Every error is one of common/errors.py.
+Each engine implements it (docs/architecture.md). All of it is used from the event loop alone. Every error is
+one of common/errors.py; any method that has to ask the engine may raise Unavailable.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
 
-from common.blob import Blob as Blob  # handlers know it from here
 from common.checksum import Bytes
+
+
+class Blob(Protocol):
+    """One complete blob, as it is served. Each engine has a class of its own."""
+
+    @property
+    def location(self) -> str: ...
+
+    @property
+    def id(self) -> int | str:
+        """The engine's name for this blob; opaque here, shown as `str(id)`."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Two states of a location with the same version are the same blob."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    @property
+    def sha256(self) -> bytes:
+        """Of its bytes: 32 bytes."""
+        ...
+
+    @property
+    def modified_ns(self) -> int:
+        """When it became complete: Unix time in nanoseconds."""
+        ...
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def encoding(self) -> str: ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """See Content."""
+        ...
+
+
+NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What an upload says of its bytes: kept with the blob, and given back.
+
+    `metadata`, with names in lower case: cache-control, content-disposition, content-language, expires, and
+    x-meta-<name>. A name that begins with a dot belongs to one front end, and no other shows it.
+    """
+
+    type: str = "application/octet-stream"
+    encoding: str = ""
+    metadata: Mapping[str, str] = NO_ATTRIBUTES
+
 
 Condition = Callable[["Blob | None", bool], None]
 """Called with the location's current blob (None: it is not there) and whether it is damaged; raises what is
@@ -43,33 +102,35 @@ class Description(msgspec.Struct, frozen=True):
     modified: str | None
     type: str
     encoding: str
-    history: list[Event]
+    history: Sequence[Event]
 
 
 class Page(msgspec.Struct, frozen=True):
     """One page of a listing, sorted by code point. `next`: what to pass as `after`, None at the end."""
 
-    blobs: list[Blob]
-    prefixes: list[str]
+    blobs: Sequence[Blob]
+    prefixes: Sequence[str]
     next: str | None
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """How much is there. `ids_left` counts ids without a live blob; garbage may still hold some of them.
+class Usage(msgspec.Struct, frozen=True):
+    """How much is there. None: the engine cannot know it without looking at everything.
+
+    `ids_left` counts ids without a live blob; garbage may still hold some of them. None of both: no limit.
 
     `pending`: uploads that are on disk already; `failures`: what is in Failure and waits for the gc.
     """
 
-    blobs: int
-    bytes: int
+    blobs: int | None
+    bytes: int | None
     damaged: int
     uploads: int
-    ids_left: int
-    ids: int
-    pending: int
-    pending_bytes: int
-    failures: int
-    failure_bytes: int
+    ids_left: int | None
+    ids: int | None
+    pending: int | None
+    pending_bytes: int | None
+    failures: int | None
+    failure_bytes: int | None
 
 
 class DamagedBlob(msgspec.Struct, frozen=True):
@@ -131,8 +192,10 @@ class Upload(Protocol):
         """SHA-256 of all bytes so far (32 bytes), to compare with a digest that the client sent."""
         ...
 
-    async def commit(self) -> tuple[Blob, bool]:
+    async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> tuple[Blob, bool]:
         """Make it the location's blob. Returns it, and whether it replaced another, once that is durable.
+
+        `attributes` join the content's metadata: what is known only when all bytes have come.
 
         Raises what the condition raises, NoSpace, NoIdLeft, SyncFailed; the upload is then aborted.
         """
@@ -146,28 +209,22 @@ class Upload(Protocol):
 class Store(Protocol):
     """Named blobs. See the module docstring."""
 
-    def find(self, location: str) -> Blob | None:
-        """The blob, from memory; None where there is none. Raises Damaged."""
-        ...
-
-    def at_hand(self, location: str) -> tuple[Blob, bytes] | None:
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """The blob and all its bytes, verified, where that takes no waiting: for small blobs that are hot.
 
-        None says nothing: `find` and `open` do.
+        Without `body` the bytes are empty. None says nothing: `stat` and `open` do.
         """
+        ...
+
+    async def stat(self, location: str) -> Blob | None:
+        """The blob; None where there is none. Raises Damaged."""
         ...
 
     async def open(self, location: str) -> Reading:
         """Open it for reading. Raises NotFound, Damaged."""
         ...
 
-    def admit(self, location: str, condition: Condition, size: int | None) -> None:
-        """Raise what `begin` would raise, without beginning: to refuse an upload before its body is sent."""
-        ...
-
-    async def begin(
-        self, location: str, condition: Condition, media_type: str, encoding: str, size: int | None
-    ) -> Upload:
+    async def begin(self, location: str, condition: Condition, content: Content, size: int | None) -> Upload:
         """Begin an upload. `size`: the declared length in bytes, None if unknown.
 
         Raises what `condition` raises, TooLarge, NoSpace, Busy.
@@ -175,7 +232,7 @@ class Store(Protocol):
         ...
 
     async def write_whole(
-        self, location: str, condition: Condition, media_type: str, encoding: str, body: bytes
+        self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:
         """An upload in one step, of a body that is small and whole. Returns and raises what `begin` and
         Upload.commit do."""
@@ -185,11 +242,14 @@ class Store(Protocol):
         """Delete it; returns once that is durable. Raises NotFound, what `condition` raises, SyncFailed."""
         ...
 
-    def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
-        """A page of what starts with `prefix` and is greater than `after`. `delimiter`: "" or "/"."""
+    async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        """A page of what starts with `prefix` and is greater than `after`. `delimiter`: "" or "/".
+
+        A location that begins with NUL is a record of a front end: listed only where `prefix` does, too.
+        """
         ...
 
-    async def list_by_id(self, state: str | None, after: int, limit: int) -> list[Description]:
+    async def list_by_id(self, state: str | None, after: int, limit: int) -> Sequence[Description]:
         """Blobs in any state with ids greater than `after`, by id; with `state`, those in that state.
 
         What cannot be read is left out. Reads the states of the page, and no others that memory knows of.
@@ -200,11 +260,11 @@ class Store(Protocol):
         """The state and history of one blob in any state. Raises NotFound, Damaged."""
         ...
 
-    def counts(self) -> Counts:
-        """How much is there, from memory."""
+    async def usage(self) -> Usage:
+        """How much is there."""
         ...
 
-    def damaged_blobs(self, limit: int) -> list[DamagedBlob]:
+    def damaged_blobs(self, limit: int) -> Sequence[DamagedBlob]:
         """The first of the locations that answer 500 until they are written or deleted anew."""
         ...
 

@@ -33,7 +33,7 @@ class BlobReading(LocationHandler):
 
     async def get(self) -> None:
         """200 and the bytes; 206, 304, 404, 412, 416; 500 where it is damaged."""
-        blob = self.store.find(self.location)
+        blob = await self.store.stat(self.location)
         if blob is None:
             raise NotFound("There is no such blob: create it with POST.")
         plan = plan_read(blob, self.request.method or "", self.request.headers)
@@ -42,7 +42,7 @@ class BlobReading(LocationHandler):
             return
         reading = await self.store.open(self.location)
         try:
-            if reading.blob is not blob:  # written anew meanwhile: what was judged is gone
+            if reading.blob.version != blob.version:  # written anew meanwhile: what was judged is gone
                 plan = plan_read(reading.blob, "GET", self.request.headers)
             self._begin(plan)
             await self._send(reading, plan)

@@ -10,7 +10,7 @@ from common.errors import BadRequest, BlobkeepError, Forbidden
 from services import rules
 from services.handlers.http_writes import write_condition
 from services.handlers.location import LocationHandler
-from services.store import Blob, Condition, Upload
+from services.store import Blob, Condition, Content, Upload
 
 
 class BlobWriting(LocationHandler):
@@ -32,8 +32,10 @@ class BlobWriting(LocationHandler):
         self._upload = await self.store.begin(
             self.location,
             self._condition(),
-            rules.stored_media_type(headers.get("Content-Type")),
-            rules.stored_encoding(headers.get("Content-Encoding")),
+            Content(
+                rules.stored_media_type(headers.get("Content-Type")),
+                rules.stored_encoding(headers.get("Content-Encoding")),
+            ),
             rules.declared_bytes(headers),
         )
 

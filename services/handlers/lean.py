@@ -11,7 +11,7 @@ from time import perf_counter, time
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
 
-from common.errors import BadLocation, BlobkeepError
+from common.errors import BadLocation
 from common.options import Config
 from services.access.decisions import Access
 from services.handlers.http_headers import blob_fields, sent, sent_common
@@ -89,15 +89,15 @@ class Lean(HTTPServerConnectionDelegate):
         method, target, version = head.start_line
         if not self._access.is_open and not self._access.permits(method, location, _authorization(head)):
             return None
-        if method == "GET":
-            found = self._store.at_hand(location)
-        else:
-            found = self._known(location)
+        found = self._store.peek(location, body=method == "GET")
         if found is None:
             return None
         blob, body = found
         known = self._fields.get(location)
-        fields = known[1] if known is not None and known[0] is blob else self._fields_of(blob)
+        if known is not None and (known[0] is blob or known[0].version == blob.version):
+            fields = known[1]
+        else:
+            fields = self._fields_of(blob)
         self._requests.answered(
             method,
             200,
@@ -151,14 +151,6 @@ class Lean(HTTPServerConnectionDelegate):
         if self._access.is_open or self._requests.access is None:
             return "-"
         return self._access.name_of(_authorization(head))
-
-    def _known(self, location: str) -> tuple[Blob, bytes] | None:
-        """The blob, without its body: for a HEAD."""
-        try:
-            blob = self._store.find(location)
-        except BlobkeepError:
-            return None
-        return None if blob is None else (blob, b"")
 
     def _fields_of(self, blob: Blob) -> bytes:
         """The blob's own fields, as they are sent, and the empty line."""

@@ -21,7 +21,7 @@ from services.http1 import Exchange
 from services.rules.conditions import etag
 from services.rules.locations import quote_location
 from services.rules.uploads import stored_media_type
-from services.store import Condition, Store
+from services.store import Condition, Content, Store
 
 log = logging.getLogger("http")
 
@@ -82,7 +82,7 @@ class LeanWriting(HTTPMessageDelegate):
             return 200, []
         media_type = stored_media_type(head.headers.get("Content-Type"))
         blob, was_there = await self._store.write_whole(
-            self._location, self._condition, media_type, "", self._body
+            self._location, self._condition, Content(media_type), self._body
         )
         fields = [("ETag", etag(blob.sha256))]
         if was_there and method == "PUT":

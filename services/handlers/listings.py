@@ -34,12 +34,12 @@ class ListingHandler(BaseHandler):
             parse_location(self.request.path.removeprefix(PREFIX))
         super().refuse_method()
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """A page of the locations: JSON, unless the client would rather have HTML or walks links."""
         headers = self.request.headers
         browsed = wants_html(headers.get("Accept"), otherwise=follows_links(headers.get("User-Agent")))
         listing = parse_listing(self.request.query, self.folder, browsed=browsed)
-        page = self.store.page(*listing)
+        page = await self.store.list(*listing)
         if self.folder and not page.blobs and not page.prefixes and not listing.after:
             raise NotFound("There is no blob under this path.")
         self.set_header("Vary", "Accept, User-Agent")

@@ -11,8 +11,8 @@ from collections import OrderedDict
 
 from common import checksum
 from common.at_once import read_at_once
+from common.blob import Blob
 from common.layout import Layout
-from services.store import Blob
 
 # A larger body costs more to read than to look for; it is read anew each time, which keeps room for others.
 _KEPT_BYTES = 16 << 10

@@ -10,19 +10,20 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from common import blobdir, checksum, durable, record, reserve
+from common.blob import Blob
 from common.errors import NO_SPACE_ERRNOS, BlobkeepError, CorruptRecord, SyncFailed
 from common.journal import Entry
 from common.layout import Layout
 from common.record import BlobRecord
 from common.states import MSG_CREATED, MSG_DELETED, MSG_NOT_COMMITTED, MSG_UPDATED, MSG_WRITING, State
 from services.local.ids import Ids, Sequence
-from services.store import Blob
+from services.store import Content
 
 
 @dataclass(slots=True)
@@ -33,13 +34,13 @@ class Draft:
     """
 
     location: str
-    media_type: str
-    encoding: str
+    content: Content
     body: bytes | bytearray = b""
     staged: BlobRecord | None = None
     size: int = 0
     sha256: bytes = b""
     crcs: bytes = b""
+    attributes: Mapping[str, str] = field(default_factory=dict)  # what is known once all bytes have come
 
 
 @dataclass(slots=True)
@@ -192,7 +193,8 @@ class Change:
         else:
             # Its number is that of its place in the order of commits, not of when its upload began.
             pending = msgspec.structs.replace(pending, seq=self.sequence.next())
-            self.new = pending.completed(draft.size, draft.sha256, draft.crcs, now_ns)
+            sums = (draft.size, draft.sha256, draft.crcs)
+            self.new = pending.completed(*sums, now_ns, draft.attributes)
         self._new_state = record.dump(self.new)
         self._write(self.where.state(self.new.id) + ".tmp", self._new_state)
 
@@ -203,7 +205,8 @@ class Change:
         self._write(self.where.data(blob_id) + ".tmp", body)
         return record.whole(
             *(blob_id, draft.location, self.sequence.next(), _first_message(self.old is not None), now_ns),
-            *(draft.media_type, draft.encoding, len(body), *checksum.sums_of(body)),
+            *(draft.content.type, draft.content.encoding, len(body), *checksum.sums_of(body)),
+            {**draft.content.metadata, **draft.attributes},
         )
 
     def _write(self, path: str, payload: bytes | bytearray) -> None:
@@ -231,7 +234,11 @@ class Change:
 def first_records(draft: Draft, blob_id: int, seq: int, now_ns: int, is_update: bool) -> BlobRecord:
     """The record of a new blob while its bytes are being written: created, then Pending."""
     message = _first_message(is_update)
-    first = record.created(blob_id, draft.location, seq, message, now_ns, draft.media_type, draft.encoding)
+    said = draft.content
+    first = record.created(
+        *(blob_id, draft.location, seq, message, now_ns),
+        *(said.type, said.encoding, said.metadata),
+    )
     return first.advanced(State.PENDING, MSG_WRITING, now_ns)
 
 
@@ -252,7 +259,8 @@ def restore_state(where: Layout, blob: Blob) -> bool:
 def _from_memory(blob: Blob, now_ns: int) -> BlobRecord:
     """The record of a blob whose state file no longer says anything; its history begins anew."""
     first = record.created(
-        blob.id, blob.location, blob.seq, MSG_CREATED, blob.modified_ns, blob.type, blob.encoding
+        *(blob.id, blob.location, blob.seq, MSG_CREATED, blob.modified_ns),
+        *(blob.type, blob.encoding, blob.metadata),
     )
     return first.advanced(State.PENDING, MSG_WRITING, now_ns).completed(
         blob.size, blob.sha256, blob.crcs, blob.modified_ns

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 
 from common import blobdir, logs
+from common.blob import Blob
 from common.errors import BlobkeepError, SyncFailed, from_os_error
 from common.layout import Layout
 from common.self_report import NamedBlob
@@ -20,7 +21,6 @@ from services.local.changes import restore_state
 from services.local.committer import Committer
 from services.local.maps import Damaged, Maps
 from services.local.orders import Orders
-from services.store import Blob
 from services.watch.feed import Feed
 
 log = logging.getLogger(__name__)

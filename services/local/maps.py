@@ -9,9 +9,13 @@ from __future__ import annotations
 import msgspec
 from sortedcontainers import SortedDict
 
+from common.blob import Blob
 from common.blobdir import Note
 from common.errors import Damaged as DamagedError
-from services.store import Blob, Page
+from services.store import Page
+
+# Locations that begin with NUL are records of front ends, and sort before all others.
+_AFTER_RECORDS = "\x01"
 
 DAMAGED_TEXT = "This blob is damaged on disk and is not served: write it anew, or delete it."
 
@@ -63,7 +67,8 @@ class Maps:
         locations = self.by_location
         blobs: list[Blob] = []
         prefixes: list[str] = []
-        start, from_start = (prefix, True) if prefix > after else (after, False)
+        first = prefix or _AFTER_RECORDS
+        start, from_start = (first, True) if first > after else (after, False)
         if delimiter and len(after) > len(prefix) and after.startswith(prefix) and after.endswith(delimiter):
             start, from_start = _past(after), True  # `after` was a common prefix: skip all of it
         last = ""

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 
 from common import checksum
+from common.blob import Blob
 from common.checksum import CHUNK_BYTES, Bytes
 from common.errors import DAMAGE_ERRNOS, Damaged
 from services.local.chunk_buffers import ChunkBuffers
-from services.store import Blob, Sink
+from services.store import Sink
 
 # Up to here a read from the page cache costs less than handing it to a thread (49 µs): 64 KiB take 12.
 INLINE_BYTES = 64 << 10

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import logging
 import os
+from collections import abc
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
@@ -44,7 +45,8 @@ from services.local.orders import Orders
 from services.local.reading import LocalReading
 from services.local.tidying import tidy_slowly
 from services.local.upload import LocalUpload
-from services.store import Condition, Counts, DamagedBlob, Description, Page
+from services.store import Blob as AnyBlob
+from services.store import Condition, Content, DamagedBlob, Description, Page, Usage
 from services.watch.feed import Feed
 from services.watch.histogram import Histogram
 
@@ -90,15 +92,17 @@ class LocalStore:
 
     # --- reading ---
 
-    def find(self, location: str) -> Blob | None:
+    async def stat(self, location: str) -> Blob | None:
         """See store.Store."""
         return self._maps.find(location)
 
-    def at_hand(self, location: str) -> tuple[Blob, bytes] | None:
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """See store.Store."""
         blob: Blob | None = self._maps.by_location.get(location)
-        data = None if blob is None else self._at_hand.bytes_of(blob)
-        return None if blob is None or data is None else (blob, data)
+        if blob is None:
+            return None
+        data = self._at_hand.bytes_of(blob) if body else b""
+        return None if data is None else (blob, data)
 
     async def open(self, location: str) -> LocalReading:
         """See store.Store. Never another blob's bytes: ids come back, hence the second look at the maps."""
@@ -119,11 +123,11 @@ class LocalStore:
                 return LocalReading(blob, fd, self.threads, self._buffers, self.report_damage)
             os.close(fd)
 
-    def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+    async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """See store.Store."""
         return self._maps.page(prefix, delimiter, after, limit)
 
-    async def list_by_id(self, state: str | None, after: int, limit: int) -> list[Description]:
+    async def list_by_id(self, state: str | None, after: int, limit: int) -> abc.Sequence[Description]:
         """See store.Store."""
         return await self._in_thread(local_by_id.page, self.where, self._maps.by_id, state, after, limit)
 
@@ -131,15 +135,15 @@ class LocalStore:
         """See store.Store."""
         return await self._in_thread(local_by_id.describe, self.where, blob_id)
 
-    def counts(self) -> Counts:
+    async def usage(self) -> Usage:
         """See store.Store."""
         live = len(self._maps.by_id)
         left = self.ids.capacity - live
         sizes = [upload.size for upload in self._uploads if upload.is_staged]
         here = (live, self._maps.bytes, len(self._maps.damaged), len(self._uploads) + self._whole)
-        return Counts(*here, left, self.ids.capacity, len(sizes), sum(sizes), *self.feed.waiting())
+        return Usage(*here, left, self.ids.capacity, len(sizes), sum(sizes), *self.feed.waiting())
 
-    def damaged_blobs(self, limit: int) -> list[DamagedBlob]:
+    def damaged_blobs(self, limit: int) -> abc.Sequence[DamagedBlob]:
         """See store.Store."""
         some = itertools.islice(self._maps.damaged.items(), limit)
         return [DamagedBlob(location, one.blob_id, one.reason, one.name) for location, one in some]
@@ -150,8 +154,8 @@ class LocalStore:
 
     # --- writing ---
 
-    def admit(self, location: str, condition: Condition, size: int | None) -> None:
-        """See store.Store."""
+    def _admit(self, location: str, condition: Condition, size: int | None) -> None:
+        """Raise what refuses an upload, before a byte of it is taken."""
         condition(self._maps.by_location.get(location), location in self._maps.damaged)
         if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
             raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
@@ -161,23 +165,23 @@ class LocalStore:
         self.ids.check()
 
     async def begin(
-        self, location: str, condition: Condition, media_type: str, encoding: str, size: int | None
+        self, location: str, condition: Condition, content: Content, size: int | None
     ) -> LocalUpload:
         """See store.Store."""
-        self.admit(location, condition, size)
+        self._admit(location, condition, size)
         is_update = location in self._maps.by_location
-        upload = LocalUpload(self, Draft(location, media_type, encoding), condition, is_update)
+        upload = LocalUpload(self, Draft(location, content), condition, is_update)
         self._uploads.add(upload)
         return upload
 
     async def write_whole(
-        self, location: str, condition: Condition, media_type: str, encoding: str, body: bytes
+        self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:
         """See store.Store."""
-        self.admit(location, condition, len(body))
+        self._admit(location, condition, len(body))
         self._whole += 1
         try:
-            return await self.commit_draft(Draft(location, media_type, encoding, body), condition)
+            return await self.commit_draft(Draft(location, content, body), condition)
         finally:
             self._whole -= 1
 
@@ -190,7 +194,7 @@ class LocalStore:
     async def delete(self, location: str, condition: Condition) -> None:
         """See store.Store."""
 
-        def is_there(blob: Blob | None, damaged: bool) -> None:
+        def is_there(blob: AnyBlob | None, damaged: bool) -> None:
             condition(blob, damaged)
             if blob is None and not damaged:
                 raise NotFound("There is no such blob: nothing was deleted.")

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import logging
 
+from common.blob import Blob
 from common.errors import BlobkeepError
 from common.layout import Layout
 from common.tidy import tidy
 from services.local.committer import Committer
 from services.local.maps import Maps
-from services.store import Blob
 
 log = logging.getLogger(__name__)
 

@@ -12,20 +12,21 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
 from common import blobdir, checksum, durable
+from common.blob import Blob
 from common.checksum import Bytes, Hasher
 from common.errors import BlobkeepError, SyncFailed, TooLarge, from_os_error
 from common.layout import Layout
-from common.record import BlobRecord
+from common.record import NO_METADATA, BlobRecord
 from common.states import MSG_ABORTED
 from services.local.changes import Draft, first_records
 from services.local.free_space import FreeSpace
 from services.local.ids import Ids, Sequence
-from services.store import Blob, Condition
+from services.store import Condition
 from services.watch.feed import Feed
 
 log = logging.getLogger(__name__)
@@ -122,9 +123,10 @@ class LocalUpload:
         assert self._hasher is not None
         return self._hasher.sha256()
 
-    async def commit(self) -> tuple[Blob, bool]:
+    async def commit(self, attributes: Mapping[str, str] = NO_METADATA) -> tuple[Blob, bool]:
         """See store.Upload."""
         draft = self._draft
+        draft.attributes = attributes
         self._committing = True
         try:
             self._timer.cancel()

@@ -14,7 +14,7 @@ from common.layout import Layout
 from common.progress import Progress
 from common.settle import settle
 from services.local.store import LocalStore
-from services.store import Blob
+from services.store import Blob, Content
 from services.tools.incoming import Incoming, Outcome
 
 _AT_ONCE = 32  # concurrent writers share their syncs
@@ -52,13 +52,13 @@ class StoreTarget:
         """See targets.Target."""
         if self.failed is not None:
             raise self.failed  # a sync failed: nothing more is written (design rule 5)
-        there = self._find(blob.location)
+        there = await self._find(blob.location)
         if there is not None and there.sha256 == _sha256_of(blob):
             return Outcome.SAME
         if there is not None and not replace:
             return Outcome.DIFFERS
         upload = await self._store.begin(
-            blob.location, lambda old, damaged: None, blob.media_type, blob.encoding, blob.size
+            blob.location, lambda old, damaged: None, Content(blob.media_type, blob.encoding), blob.size
         )
         try:
             for chunk in blob.chunks():
@@ -69,9 +69,9 @@ class StoreTarget:
         await upload.commit()
         return Outcome.CREATED if there is None else Outcome.REPLACED
 
-    def _find(self, location: str) -> Blob | None:
+    async def _find(self, location: str) -> Blob | None:
         try:
-            return self._store.find(location)
+            return await self._store.stat(location)
         except DamagedError:
             return None  # writing it anew is what ends that
 

@@ -85,18 +85,23 @@ def _requests(log: RequestLog) -> Iterator[Metric]:
     )
 
 
+def _known(**by_state: int | None) -> dict[tuple[str, ...], float]:
+    """Without what the engine cannot know."""
+    return {(state,): figure for state, figure in by_state.items() if figure is not None}
+
+
 def _storage(now: Snapshot) -> Iterator[Metric]:
     counts = now.counts
     yield gauge(
         "blobkeep_blobs",
         "Blobs by state; Failure: those that wait for the gc.",
-        {("OK",): counts.blobs, ("Pending",): counts.pending, ("Failure",): counts.failures},
+        _known(OK=counts.blobs, Pending=counts.pending, Failure=counts.failures),
         "state",
     )
     yield gauge(
         "blobkeep_blob_bytes",
         "Bytes of data by state.",
-        {("OK",): counts.bytes, ("Pending",): counts.pending_bytes, ("Failure",): counts.failure_bytes},
+        _known(OK=counts.bytes, Pending=counts.pending_bytes, Failure=counts.failure_bytes),
         "state",
     )
     yield counter(
@@ -109,8 +114,9 @@ def _storage(now: Snapshot) -> Iterator[Metric]:
         "blobkeep_damaged_blobs", "Locations that answer 500 because their blob is damaged.", counts.damaged
     )
     yield gauge("blobkeep_uploads", "Uploads under way.", counts.uploads)
-    yield gauge("blobkeep_ids", "How many ids there are.", counts.ids)
-    yield gauge("blobkeep_ids_left", "Ids without a live blob.", counts.ids_left)
+    if counts.ids is not None and counts.ids_left is not None:
+        yield gauge("blobkeep_ids", "How many ids there are.", counts.ids)
+        yield gauge("blobkeep_ids_left", "Ids without a live blob.", counts.ids_left)
     yield gauge("blobkeep_ready", "1 while a blob can be written and read.", int(now.ready))
     yield gauge(
         "blobkeep_check_ok",

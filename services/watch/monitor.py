@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -23,7 +23,7 @@ from common.errors import BlobkeepError
 from common.layout import Layout
 from common.self_report import SelfReport
 from common.settle import Settlement
-from services.store import Counts, DamagedBlob, Store
+from services.store import DamagedBlob, Store, Usage
 from services.watch.feed import Feed
 from services.watch.histogram import Histogram
 from services.watch.neighbours import Neighbours, ProcessFigures
@@ -93,8 +93,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     checks: list[Check]
     processes: list[ProcessFigures]
     disk: Disk | None  # None: it is gone
-    counts: Counts
-    damaged: list[DamagedBlob]
+    counts: Usage
+    damaged: Sequence[DamagedBlob]
     recovered: Recovered
     transitions: dict[str, int]
 
@@ -147,7 +147,7 @@ class Monitor:
 
     async def checks(self) -> list[Check]:
         """Whether a blob can be written and read: cheap enough for load balancers to ask every second."""
-        return [await self._probe.check(), await self._room(), self._ids()]
+        return [await self._probe.check(), await self._room(), await self._ids()]
 
     # --- inside ---
 
@@ -158,7 +158,7 @@ class Monitor:
         checks = await self.checks()
         processes, disk = await self._in_thread(self._look_at_system)
         checks += [_up(one) for one in processes if one.name != "server"]
-        counts = self.store.counts()
+        counts = await self.store.usage()
         checks.append(
             Check(
                 "damage", not counts.damaged, False, 0.0, f"{counts.damaged} blobs are known to be damaged."
@@ -192,8 +192,10 @@ class Monitor:
             return Check("room", False, True, 0.0, str(err))
         return Check("room", True, True, 0.0, "The disk has room for uploads.")
 
-    def _ids(self) -> Check:
-        left = self.store.counts().ids_left
+    async def _ids(self) -> Check:
+        left = (await self.store.usage()).ids_left
+        if left is None:
+            return Check("ids", True, True, 0.0, "This engine has no limit of ids.")
         text = f"{left} ids are left." if left else "All ids are taken: delete blobs, or use id_bits = 32."
         return Check("ids", left > 0, True, 0.0, text)
 

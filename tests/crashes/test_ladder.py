@@ -18,6 +18,7 @@ import pytest
 
 from common import blobdir, directory, durable, settle
 from services.gc import Collector
+from services.store import Content
 from tests.support import rules
 from tests.support.campaign import choose, tally
 from tests.support.disk_calls import CHANGES, DIED, Death, standing_between
@@ -142,7 +143,7 @@ async def make_mess(root: str, id_bits: int) -> dict[str, bytes]:
         older = await store.put("twice", b"older")
         kept = blobdir.read_file(store.where.state(older.id))
         await store.put("twice", b"newer")
-        upload = await store.store.begin("pending", lambda blob, damaged: None, "text/plain", "", None)
+        upload = await store.store.begin("pending", lambda blob, damaged: None, Content("text/plain"), None)
         await upload.write(bytes(9000))
         await store.put("deleted", b"x")
         await store.delete("deleted")
@@ -157,7 +158,7 @@ async def make_mess(root: str, id_bits: int) -> dict[str, bytes]:
     blobdir.take(where, 40_000)
     async with opened(root, "journal", id_bits) as store:
         await store.put("in the journal", b"only there")
-        lost = store.store.find("in the journal")
+        lost = await store.store.stat("in the journal")
         assert lost is not None
         journaling = store.store._committer._journaling
         assert journaling is not None

@@ -13,6 +13,7 @@ from common import blobdir, durable, layout
 from common.errors import BlobkeepError, NoSpace, SyncFailed
 from services.gc import Collector
 from services.local import upload as local_upload
+from services.store import Content
 from tests.support.disk_calls import Fault, standing_between
 from tests.support.rules import DataDirectory, layout_of
 from tests.support.stores import Opened, opened, small_journal, until
@@ -74,7 +75,7 @@ def test_bytes_that_the_timer_could_not_write_are_not_left_out(
 
     async def run() -> None:
         async with opened(data.root) as store:
-            upload = await store.store.begin("a", lambda blob, damaged: None, "text/plain", "", None)
+            upload = await store.store.begin("a", lambda blob, damaged: None, Content("text/plain"), None)
             real = durable.write_all
 
             def full_once(fd: int, piece: bytes) -> None:
@@ -140,7 +141,7 @@ def test_after_a_failed_checkpoint_the_next_start_writes_anew_what_the_kernel_ma
         async with opened(data.root) as store:
             await store.put("a", b"acknowledged")
             where = store.where
-            blob = store.store.find("a")
+            blob = await store.store.stat("a")
             assert blob is not None
             inode = os.stat(where.data(blob.id)).st_ino
             with (
@@ -162,7 +163,7 @@ def test_damage_that_was_deleted_stays_so_on_a_full_disk(data: DataDirectory, sy
     async def run() -> None:
         async with opened(data.root, sync) as store:
             await store.put("a", b"to be damaged")
-            blob = store.store.find("a")
+            blob = await store.store.stat("a")
             assert blob is not None
             overwrite(store.where.data(blob.id), b"TO BE DAMAGED")
             with pytest.raises(BlobkeepError, match="damaged"):
@@ -174,7 +175,7 @@ def test_damage_that_was_deleted_stays_so_on_a_full_disk(data: DataDirectory, sy
             await store.put("b", b"goes on")
         async with opened(data.root, sync) as store:
             assert await store.values() == {"b": b"goes on"}
-            assert store.store.counts().damaged == 0
+            assert (await store.store.usage()).damaged == 0
 
     asyncio.run(run())
 
@@ -183,7 +184,7 @@ def test_a_location_whose_folder_was_removed_by_hand_can_be_written_again(data: 
     async def run() -> None:
         async with opened(data.root) as store:
             await store.put("a", b"removed")
-            blob = store.store.find("a")
+            blob = await store.store.stat("a")
             assert blob is not None
             durable.remove_tree(store.where.folder(blob.id))
             with pytest.raises(BlobkeepError, match="damaged"):

@@ -26,6 +26,7 @@ from services import scrub
 from services.gc import Collector
 from services.local import ids
 from services.local.upload import LocalUpload
+from services.store import Content
 from tests.support import rules
 from tests.support.campaign import SEED, SIZE, tally
 from tests.support.stores import Opened, memory_folder, small_journal
@@ -139,9 +140,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
 
         async def begin() -> LocalUpload | None:
-            upload = await self.store.store.begin(
-                location, lambda blob, damaged: None, "text/plain", "", None
-            )
+            upload = await self.store.store.begin(location, lambda blob, damaged: None, Content(), None)
             try:
                 await upload.write(b"half" * 4000)
             except NoIdLeft as err:
@@ -207,7 +206,7 @@ class StoreMachine(RuleBasedStateMachine):
         tally("states of a store compared", 1)
         assert self.do(self.store.values) == self.model
         assert rules.live_blobs(self.root) == self.model
-        counts = self.store.store.counts()
+        counts = self.do(self.store.store.usage)
         assert (counts.blobs, counts.damaged) == (len(self.model), 0)
         assert counts.bytes == sum(map(len, self.model.values()))
         assert not self.store.fatal

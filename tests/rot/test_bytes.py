@@ -158,7 +158,7 @@ async def read_it(root: str, at: int) -> None:
         assert bytes(sent) == BODY[: at >> 20 << 20]
         assert await what_is_sent(store, "a") == "damaged"
         assert await store.read("other") == OTHER
-        assert store.store.counts().damaged == 1
+        assert (await store.store.usage()).damaged == 1
         await store.put("a", b"anew")
         assert await store.read("a") == b"anew"
 

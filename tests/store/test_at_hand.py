@@ -9,9 +9,9 @@ import pytest
 
 from common import at_once, checksum
 from common.at_once import read_at_once
+from common.blob import Blob
 from common.layout import Layout
 from services.local.at_hand import MAX_BYTES, AtHand
-from services.store import Blob
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from common import blobdir, directory, durable, journal, journal_file, settle
+from common.blob import Blob
 from common.config import Config
 from common.errors import AlreadyExists, BlobkeepError, NotFound, SyncFailed
 from common.states import State
 from services.gc import Collector
 from services.local.store import LocalStore
-from services.store import Blob, Condition
+from services.store import Blob as AnyBlob
+from services.store import Condition, Content
 from tests.cuts.recorder import ListLog, recording
 from tests.support.rules import DataDirectory
 
@@ -42,17 +44,17 @@ async def opened(data: DataDirectory, **options: Any) -> AsyncIterator[Opened]:
         await made.store.close()
 
 
-def anyhow(blob: Blob | None, damaged: bool) -> None:
+def anyhow(blob: AnyBlob | None, damaged: bool) -> None:
     """A condition that always holds."""
 
 
-def creates(blob: Blob | None, damaged: bool) -> None:
+def creates(blob: AnyBlob | None, damaged: bool) -> None:
     if blob is not None:
         raise AlreadyExists("it is there")
 
 
 async def put(store: LocalStore, location: str, body: bytes, condition: Condition = anyhow) -> Blob:
-    upload = await store.begin(location, condition, "text/plain", "", len(body))
+    upload = await store.begin(location, condition, Content("text/plain"), len(body))
     await upload.write(body)
     return (await upload.commit())[0]
 
@@ -80,9 +82,9 @@ def run(data: DataDirectory, scenario: Scenario, **options: Any) -> None:
 @pytest.mark.parametrize("sync", ["journal", "folder", "none"])
 def test_a_create_gets_409_only_if_another_one_succeeds(data: DataDirectory, body: bytes, sync: str) -> None:
     async def scenario(made: Opened) -> None:
-        first = await made.store.begin("a", creates, "text/plain", "", None)
-        second = await made.store.begin("a", creates, "text/plain", "", None)
-        third = await made.store.begin("a", creates, "text/plain", "", None)
+        first = await made.store.begin("a", creates, Content("text/plain"), None)
+        second = await made.store.begin("a", creates, Content("text/plain"), None)
+        third = await made.store.begin("a", creates, Content("text/plain"), None)
         for upload in (first, second, third):
             await upload.write(body)
         await first.abort("the client left")
@@ -91,7 +93,7 @@ def test_a_create_gets_409_only_if_another_one_succeeds(data: DataDirectory, bod
             await third.commit()
         assert await read(made.store, "a") == body
         with pytest.raises(AlreadyExists):
-            await made.store.begin("a", creates, "text/plain", "", None)
+            await made.store.begin("a", creates, Content("text/plain"), None)
 
     run(data, scenario, sync=sync)
 
@@ -100,7 +102,7 @@ def test_a_create_gets_409_only_if_another_one_succeeds(data: DataDirectory, bod
 def test_an_aborted_update_keeps_the_old_value_and_blocks_nothing(data: DataDirectory, body: bytes) -> None:
     async def scenario(made: Opened) -> None:
         await put(made.store, "a", b"old")
-        upload = await made.store.begin("a", anyhow, "text/plain", "", 10**6)
+        upload = await made.store.begin("a", anyhow, Content("text/plain"), 10**6)
         await upload.write(body)
         pending = [i for i in directory.ids_in(made.where) if i not in made.store._maps.by_id]
         await upload.abort("the client\nleft")
@@ -112,7 +114,7 @@ def test_an_aborted_update_keeps_the_old_value_and_blocks_nothing(data: DataDire
         assert await read(made.store, "a") == b"old"
         await put(made.store, "a", b"new")
         assert await read(made.store, "a") == b"new"
-        assert made.store.counts().uploads == 0
+        assert (await made.store.usage()).uploads == 0
 
     run(data, scenario)
 
@@ -171,7 +173,7 @@ def test_updates_at_once_have_one_order_and_leave_one_blob(data: DataDirectory) 
         await put(made.store, "a", b"first")
         blobs = await asyncio.gather(*(put(made.store, "a", b"%d" % number) for number in range(30)))
         last = max(blobs, key=lambda blob: blob.seq)
-        assert made.store.find("a") == last
+        assert await made.store.stat("a") == last
         assert await read(made.store, "a") == b"%d" % blobs.index(last)
 
     run(data, scenario)
@@ -250,7 +252,7 @@ def test_the_state_of_an_aborted_upload_is_durable_before_its_name(data: DataDir
     """Else a power cut could leave an empty state file, which looks like damage."""
 
     async def scenario(made: Opened) -> None:
-        upload = await made.store.begin("a", anyhow, "text/plain", "", len(STAGED))
+        upload = await made.store.begin("a", anyhow, Content("text/plain"), len(STAGED))
         await upload.write(STAGED)
         log = ListLog()
         with recording(log):

@@ -9,6 +9,7 @@ import pytest
 
 from common.errors import NoSpace
 from services.local.free_space import FreeSpace
+from services.store import Content
 from tests.support.rules import DataDirectory
 from tests.support.stores import opened
 
@@ -19,7 +20,7 @@ def test_an_upload_ends_when_the_room_does(data: DataDirectory, declared: int | 
         async with opened(data.root) as made:
             store = made.store
             await made.put("kept", b"old")
-            upload = await store.begin("kept", lambda blob, damaged: None, "text/plain", "", declared)
+            upload = await store.begin("kept", lambda blob, damaged: None, Content("text/plain"), declared)
             await upload.write(os.urandom(300_000))
             store.space = FreeSpace(data.root, 1 << 60)  # others have filled the disk meanwhile
             with pytest.raises(NoSpace):

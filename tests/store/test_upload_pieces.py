@@ -9,6 +9,7 @@ import tracemalloc
 
 import pytest
 
+from services.store import Content
 from tests.support.rules import DataDirectory
 from tests.support.stores import SMALL_BODY_BYTES, opened
 
@@ -32,7 +33,7 @@ def test_a_body_that_comes_byte_by_byte_takes_little_more_memory_than_its_bytes(
             uploads = []
             tracemalloc.start()
             for number in range(20):
-                upload = await made.store.begin(str(number), lambda blob, damaged: None, "a/b", "", None)
+                upload = await made.store.begin(str(number), lambda blob, damaged: None, Content("a/b"), None)
                 for byte in os.urandom(4000):
                     await upload.write(bytes((byte,)))
                 uploads.append(upload)
@@ -48,7 +49,7 @@ def test_a_body_that_comes_byte_by_byte_takes_little_more_memory_than_its_bytes(
 def test_the_callers_buffer_may_be_used_again(data: DataDirectory) -> None:
     async def main() -> None:
         async with opened(data.root, "none") as made:
-            upload = await made.store.begin("a", lambda blob, damaged: None, "a/b", "", None)
+            upload = await made.store.begin("a", lambda blob, damaged: None, Content("a/b"), None)
             buffer = bytearray(b"first")
             await upload.write(memoryview(buffer))
             buffer[:] = b"other"

@@ -8,12 +8,23 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 
+from common.blob import Blob
 from common.checksum import Bytes, sums_of
 from common.errors import Damaged, NoSpace, NotFound
 from common.times import rfc3339
-from services.store import Blob, Condition, Counts, DamagedBlob, Description, Event, Page, Sink
+from services.store import (
+    NO_ATTRIBUTES,
+    Condition,
+    Content,
+    DamagedBlob,
+    Description,
+    Event,
+    Page,
+    Sink,
+    Usage,
+)
 from services.watch.feed import Feed
 from services.watch.histogram import Histogram
 
@@ -39,14 +50,11 @@ class MemoryReading:
 class MemoryUpload:
     """See store.Upload."""
 
-    def __init__(
-        self, store: MemoryStore, location: str, condition: Condition, media_type: str, encoding: str
-    ) -> None:
+    def __init__(self, store: MemoryStore, location: str, condition: Condition, content: Content) -> None:
         self._store = store
         self._location = location
         self._condition = condition
-        self._type = media_type
-        self._encoding = encoding
+        self._content = content
         self._body = bytearray()
 
     async def write(self, data: Bytes) -> None:
@@ -57,7 +65,7 @@ class MemoryUpload:
     async def sha256(self) -> bytes:
         return hashlib.sha256(self._body).digest()
 
-    async def commit(self) -> tuple[Blob, bool]:
+    async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> tuple[Blob, bool]:
         store = self._store
         old = store.blobs.get(self._location)
         self._condition(old[0] if old else None, self._location in store.damaged)
@@ -70,9 +78,10 @@ class MemoryUpload:
             size=len(self._body),
             sha256=sha256,
             crcs=crcs,
-            type=self._type,
-            encoding=self._encoding,
+            type=self._content.type,
+            encoding=self._content.encoding,
             modified_ns=time.time_ns(),
+            metadata={**self._content.metadata, **attributes},
         )
         store.blobs[self._location] = (blob, bytes(self._body))
         store.damaged.discard(self._location)
@@ -96,35 +105,37 @@ class MemoryStore:
     def commits(self) -> tuple[Histogram, Histogram]:
         return Histogram([1.0]), Histogram([1.0])
 
-    def find(self, location: str) -> Blob | None:
+    async def stat(self, location: str) -> Blob | None:
         if location in self.damaged:
             raise Damaged("This blob is damaged.")
         return self.blobs[location][0] if location in self.blobs else None
 
-    def at_hand(self, location: str) -> tuple[Blob, bytes] | None:
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         found = self.blobs.get(location)
-        return None if found is None or location in self.damaged else found
+        if found is None or location in self.damaged:
+            return None
+        return found if body else (found[0], b"")
 
     async def open(self, location: str) -> MemoryReading:
-        if self.find(location) is None:
+        if await self.stat(location) is None:
             raise NotFound("There is no such blob.")
         return MemoryReading(*self.blobs[location])
 
-    def admit(self, location: str, condition: Condition, size: int | None) -> None:
+    def _admit(self, location: str, condition: Condition, size: int | None) -> None:
         condition(self.blobs.get(location, (None, b""))[0], location in self.damaged)
         if size is not None and size > self.room_bytes:
             raise NoSpace("The memory is full.")
 
     async def begin(
-        self, location: str, condition: Condition, media_type: str, encoding: str, size: int | None
+        self, location: str, condition: Condition, content: Content, size: int | None
     ) -> MemoryUpload:
-        self.admit(location, condition, size)
-        return MemoryUpload(self, location, condition, media_type, encoding)
+        self._admit(location, condition, size)
+        return MemoryUpload(self, location, condition, content)
 
     async def write_whole(
-        self, location: str, condition: Condition, media_type: str, encoding: str, body: bytes
+        self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:
-        upload = await self.begin(location, condition, media_type, encoding, len(body))
+        upload = await self.begin(location, condition, content, len(body))
         await upload.write(body)
         return await upload.commit()
 
@@ -133,12 +144,29 @@ class MemoryStore:
         if self.blobs.pop(location, None) is None:
             raise NotFound("There is no such blob.")
 
-    def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
-        found = sorted(at for at in self.blobs if at.startswith(prefix) and at > after)
+    async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        """Plainly, over everything: what the engines do in proportion to the page is held against this."""
+        shown = {
+            at
+            for at in self.blobs
+            if at.startswith(prefix) and at.startswith("\0") <= prefix.startswith("\0")
+        }
+        entries: set[str] = set()
+        for at in shown:
+            cut = at.find(delimiter, len(prefix)) if delimiter else -1
+            entries.add(at if cut < 0 else at[: cut + 1])
+        found = sorted(one for one in entries if one > after)
         more = found[limit - 1] if len(found) > limit else None
-        return Page([self.blobs[at][0] for at in found[:limit]], [], more)
+        page = found[:limit]
+        blobs = [
+            self.blobs[one][0]
+            for one in page
+            if one in shown and not (delimiter and delimiter in one[len(prefix) :])
+        ]
+        known = {blob.location for blob in blobs}
+        return Page(blobs, [one for one in page if one not in known], more)
 
-    async def list_by_id(self, state: str | None, after: int, limit: int) -> list[Description]:
+    async def list_by_id(self, state: str | None, after: int, limit: int) -> Sequence[Description]:
         blobs = sorted((blob for blob, _ in self.blobs.values() if blob.id > after), key=lambda b: b.id)
         return [_describe(blob) for blob in blobs if state in (None, "OK")][:limit]
 
@@ -148,11 +176,11 @@ class MemoryStore:
                 return _describe(blob)
         raise NotFound(f"No blob has id {blob_id}.")
 
-    def counts(self) -> Counts:
+    async def usage(self) -> Usage:
         total = sum(blob.size for blob, _ in self.blobs.values())
-        return Counts(len(self.blobs), total, len(self.damaged), 0, 1 << 16, 1 << 16, 0, 0, 0, 0)
+        return Usage(len(self.blobs), total, len(self.damaged), 0, 1 << 16, 1 << 16, 0, 0, 0, 0)
 
-    def damaged_blobs(self, limit: int) -> list[DamagedBlob]:
+    def damaged_blobs(self, limit: int) -> Sequence[DamagedBlob]:
         return [DamagedBlob(at, 0, "", None) for at in sorted(self.damaged)[:limit]]
 
     async def check_writable(self) -> None: ...

@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from common import directory, durable, journal_file, settle
+from common.blob import Blob
 from common.config import Config
 from common.errors import AlreadyExists, BlobkeepError, NotFound
 from common.layout import Layout
 from services.local.store import LocalStore
-from services.store import Blob
+from services.store import Blob as AnyBlob
+from services.store import Content
 
 SMALL_BODY_BYTES = 4 << 10
 STAGED_BYTES = 3 * SMALL_BODY_BYTES
@@ -31,11 +33,11 @@ class Opened:
         self.store = LocalStore(self.where, self.found, config, self.fatal.append)
 
     async def put(self, location: str, body: bytes, *, only_new: bool = False, pieces: int = 1) -> Blob:
-        def judge(blob: Blob | None, damaged: bool) -> None:
+        def judge(blob: AnyBlob | None, damaged: bool) -> None:
             if only_new and blob is not None:
                 raise AlreadyExists("it is there")
 
-        upload = await self.store.begin(location, judge, "text/plain", "", len(body))
+        upload = await self.store.begin(location, judge, Content("text/plain"), len(body))
         step = -(-len(body) // pieces) or 1
         try:
             for at in range(0, len(body), step):
@@ -62,7 +64,7 @@ class Opened:
 
     async def values(self) -> dict[str, bytes | None]:
         """Every location of the maps with the bytes that a reader gets."""
-        page = self.store.page("", "", "", 10_000)
+        page = await self.store.list("", "", "", 10_000)
         return {blob.location: await self.read(blob.location) for blob in page.blobs}
 
 

@@ -7,8 +7,8 @@ import time
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from common.blob import Blob
 from services.local.maps import Maps
-from services.store import Blob
 
 fuzz = settings(deadline=None, max_examples=300)
 names = st.lists(st.text("ab/é0", min_size=1, max_size=6), max_size=30)
@@ -79,7 +79,7 @@ def test_pages_one_after_the_other_hold_everything_once(
     after: str | None = ""
     while after is not None:
         page = maps.page(prefix, delimiter, after, limit)
-        found += sorted([one.location for one in page.blobs] + page.prefixes)
+        found += sorted([one.location for one in page.blobs] + list(page.prefixes))
         after = page.next
     blobs, prefixes, _ = expected(locations, prefix, delimiter, "", 10**6)
     assert found == sorted(blobs + prefixes)
@@ -98,3 +98,12 @@ def test_a_page_costs_what_it_holds_and_not_what_is_there() -> None:
         assert len(maps.page("", "", f"{at * 19:03}/", 10).blobs) == 10
         assert len(maps.page("", "/", f"{at * 19:03}/", 10).prefixes) == 10
     assert time.perf_counter() - began < passes_s
+
+
+def test_records_of_front_ends_are_listed_only_for_who_asks_for_them() -> None:
+    names = ["\0s3/bucket/b", "\0s3/bucket/c", "a", "b/c"]
+    maps = Maps({name: blob(name, n) for n, name in enumerate(names)}, {})
+    assert [one.location for one in maps.page("", "", "", 10).blobs] == ["a", "b/c"]
+    assert [one.location for one in maps.page("", "/", "", 1).blobs] == ["a"]
+    assert [one.location for one in maps.page("\0s3/", "", "", 10).blobs] == names[:2]
+    assert [one.location for one in maps.page("\0s3/", "", names[0], 10).blobs] == names[1:2]

@@ -37,6 +37,24 @@ def test_whatever_its_location_and_number(location: str, seq: int) -> None:
     assert parse(record.dump(blob), 5) == served(blob)
 
 
+METADATA = st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=4)
+
+
+@given(METADATA, METADATA, st.integers(0, 3 << 20))
+def test_metadata_is_kept_by_the_state_file_and_by_the_blob(
+    said: dict[str, str], known_later: dict[str, str], size: int
+) -> None:
+    first = record.created(5, "a", 1, MSG_CREATED, NOW_NS, "text/plain", "", said)
+    sums = (size, b"s" * 32, b"c" * (4 * checksum.chunk_count(size)))
+    blob = first.advanced(State.PENDING, MSG_WRITING, NOW_NS).completed(*sums, NOW_NS, known_later)
+    assert record.load(record.dump(blob)) == blob
+    found = parse(record.dump(blob), 5)
+    assert found == served(blob)
+    assert found is not None
+    assert found.metadata == {**said, **known_later}
+    assert found.crcs == sums[2]
+
+
 def test_types_are_held_once() -> None:
     content = record.dump(complete())
     one, two = parse(content, 5), parse(content, 5)
