@@ -10,7 +10,7 @@ from common.config import Config
 from services.access.decisions import Access
 from services.handlers.base import ServerHandler, UnknownHandler
 from services.handlers.blobs import BlobHandler
-from services.handlers.blobs_by_id import BlobByIdHandler, BlobsHandler
+from services.handlers.blobs_by_id import BlobByIdHandler, BlobsHandler, Pages
 from services.handlers.dashboard import DashboardHandler
 from services.handlers.listings import ListingHandler
 from services.handlers.live import EventsHandler, Live
@@ -48,6 +48,7 @@ def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> 
         default_handler_args=shared,
         monitor=monitor,
         live=live,
+        pages_by_id=Pages(),
         log_function=monitor.requests.handled,
         cross_origin_protection=True,  # no page of another site, or stored here, makes a browser write
     )

@@ -105,10 +105,11 @@ class BaseHandler(RequestHandler):
         self.set_header("Allow", self.ALLOW)
         self.set_status(204)
 
-    def send_json(self, value: object) -> None:
-        """Answer with `value` as JSON."""
+    def send_json(self, value: object) -> Awaitable[None]:
+        """Answer with `value` as JSON. What is returned is done when the client has taken all but a little
+        of it; it raises StreamClosedError where the client leaves. It need not be awaited."""
         self.set_header("Content-Type", "application/json")
-        self.finish(http_errors.to_json(value))
+        return self.finish(http_errors.to_json(value))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer an exception that a handler let go; Tornado calls this."""

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections import Counter
+from collections.abc import Iterator
 
-from common.errors import NotFound
+from tornado.iostream import StreamClosedError
+
+from common.errors import Busy, NotFound
 from services.handlers.base import BaseHandler
+from services.rules.clients import client_of
 from services.rules.listing import parse_id_listing
 from services.store import Description
 
 PREFIX = "/blobs/"
+# Pages that are read or sent at once. A page may have 600 KB, and who reads slowly holds one for long.
+MAX_PAGES = 32
+MAX_PAGES_OF_CLIENT = 8
 _ID = re.compile(r"0|[1-9][0-9]{0,9}")  # 32 bits; as the folders are named, so each blob has one URL
+
+
+class Pages:
+    """Counts the pages by id that are under way, by client."""
+
+    def __init__(self) -> None:
+        self._of: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def one(self, client: str) -> Iterator[None]:
+        """While it lasts, one more. Raises Busy."""
+        if self._of[client] >= MAX_PAGES_OF_CLIENT or self._of.total() >= MAX_PAGES:
+            raise Busy("Many pages of /blobs/ are being read: try again in a moment.")
+        self._of[client] += 1
+        try:
+            yield
+        finally:
+            self._of[client] -= 1
+            if not self._of[client]:
+                del self._of[client]
 
 
 class BlobsHandler(BaseHandler):
@@ -19,10 +48,13 @@ class BlobsHandler(BaseHandler):
     async def get(self) -> None:
         """A page of the blobs that have a folder, by id."""
         state, after, limit = parse_id_listing(self.request.query)
-        found = await self.store.list_by_id(state, after, limit + 1)  # one more: whether there is a next page
-        blobs = found[:limit]
-        following = blobs[-1].id if len(found) > limit else None
-        self.send_json({"blobs": [_entry(blob) for blob in blobs], "next": following})
+        pages: Pages = self.settings["pages_by_id"]
+        with pages.one(client_of(self.request.remote_ip or "")):
+            found = await self.store.list_by_id(state, after, limit + 1)  # one more: is there a next page
+            blobs = found[:limit]
+            following = blobs[-1].id if len(found) > limit else None
+            with contextlib.suppress(StreamClosedError):  # the client has left; nothing is owed
+                await self.send_json({"blobs": [_entry(blob) for blob in blobs], "next": following})
 
     head = get
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.handlers.http_headers import STORED_CSP
-from services.rules.listing import DEFAULT_LIMIT, MAX_LIMIT, STATES
+from services.rules.listing import DEFAULT_ID_LIMIT, DEFAULT_LIMIT, MAX_ID_LIMIT, MAX_LIMIT, STATES
 
 Json = dict[str, Any]
 
@@ -132,9 +132,12 @@ def header(name: str, pattern: str | None = None) -> Json:
     return parameter("header", name, {"type": "string"} | ({"pattern": pattern} if pattern else {}))
 
 
-LIMIT = parameter(
-    "query", "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
-)
+def _limit(most: int, default: int) -> Json:
+    return parameter("query", "limit", {"type": "integer", "minimum": 1, "maximum": most, "default": default})
+
+
+LIMIT = _limit(MAX_LIMIT, DEFAULT_LIMIT)
+ID_LIMIT = _limit(MAX_ID_LIMIT, DEFAULT_ID_LIMIT)
 
 
 def operation(summary: str, responses: Json, parameters: list[Json], **more: Any) -> Json:

@@ -79,6 +79,8 @@ class LocalStore:
         self.ids = Ids(where, self._maps.by_id)
         self.sequence = Sequence(found.max_seq)
         self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
+        # A page by id reads hundreds of files: it must not keep blobs from being opened, or uploads staged.
+        self._by_id_thread: Executor = ThreadPoolExecutor(1, "by-id")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
         self._committer = Committer(where, open_journal(where, config.sync), self.stop_for)
         self.feed = Feed()
@@ -129,11 +131,15 @@ class LocalStore:
 
     async def list_by_id(self, state: str | None, after: int, limit: int) -> abc.Sequence[Description]:
         """See store.Store."""
-        return await self._in_thread(local_by_id.page, self.where, self._maps.by_id, state, after, limit)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._by_id_thread, local_by_id.page, self.where, self._maps.by_id, state, after, limit
+        )
 
     async def describe(self, blob_id: int) -> Description:
         """See store.Store."""
-        return await self._in_thread(local_by_id.describe, self.where, blob_id)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._by_id_thread, local_by_id.describe, self.where, blob_id
+        )
 
     async def usage(self) -> Usage:
         """See store.Store."""
@@ -277,3 +283,4 @@ class LocalStore:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._committer.stop)
         await loop.run_in_executor(None, self.threads.shutdown)
+        await loop.run_in_executor(None, self._by_id_thread.shutdown)

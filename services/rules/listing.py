@@ -12,6 +12,9 @@ from services.rules.text import CONTROL, BadEscape, decode_percent
 
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 10_000
+# By id each entry costs the reading of a file, and its page is in memory until the client has taken it.
+DEFAULT_ID_LIMIT = 100
+MAX_ID_LIMIT = 250
 STATES = frozenset(WORD_OF_CODE.values())
 
 _ID = re.compile(r"[0-9]{1,10}")  # 32 bits
@@ -52,7 +55,7 @@ def parse_listing(query: str | bytes, folder: str = "", *, browsed: bool = False
     delimiter = fields.get("delimiter", "/" if folder or browsed else "")
     if delimiter not in ("", "/"):
         raise BadRequest("The delimiter can only be /: send delimiter=/ or leave it out.")
-    limit = _limit(fields, MAX_LIMIT if browsed else DEFAULT_LIMIT)
+    limit = _limit(fields, MAX_LIMIT if browsed else DEFAULT_LIMIT, MAX_LIMIT)
     return Listing(folder or prefix or "", delimiter, fields.get("after", ""), limit)
 
 
@@ -68,7 +71,8 @@ def parse_id_listing(query: str | bytes) -> IdListing:
     after = fields.get("after")
     if after is not None and not _ID.fullmatch(after):
         raise BadRequest("after= must be the id of a blob: pass the last page's next.")
-    return IdListing(state, -1 if after is None else int(after), _limit(fields, DEFAULT_LIMIT))
+    limit = _limit(fields, DEFAULT_ID_LIMIT, MAX_ID_LIMIT)
+    return IdListing(state, -1 if after is None else int(after), limit)
 
 
 def follows_links(user_agent: str | None) -> bool:
@@ -135,11 +139,11 @@ def _decode(raw: bytes) -> str:
     return text
 
 
-def _limit(fields: dict[str, str], otherwise: int) -> int:
+def _limit(fields: dict[str, str], otherwise: int, most: int) -> int:
     text = fields.get("limit", str(otherwise))
     limit = int(text) if _LIMIT.fullmatch(text) else 0
-    if not 1 <= limit <= MAX_LIMIT:
-        raise BadRequest(f"limit= must be a number from 1 to {MAX_LIMIT:,}, in digits.")
+    if not 1 <= limit <= most:
+        raise BadRequest(f"limit= must be a number from 1 to {most:,}, in digits.")
     return limit
 
 

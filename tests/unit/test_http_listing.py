@@ -109,10 +109,10 @@ def test_a_bad_parameter_is_refused_in_a_sentence_that_says_why(query: str, says
 @pytest.mark.parametrize(
     ("query", "listing"),
     [
-        ("", IdListing(None, -1, 1000)),
-        ("state=Failure", IdListing("Failure", -1, 1000)),
+        ("", IdListing(None, -1, 100)),
+        ("state=Failure", IdListing("Failure", -1, 100)),
         ("state=OK&after=0&limit=10", IdListing("OK", 0, 10)),
-        ("after=4294967295", IdListing(None, 4294967295, 1000)),
+        ("after=4294967295", IdListing(None, 4294967295, 100)),
     ],
 )
 def test_a_listing_by_id(query: str, listing: IdListing) -> None:
