@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator
 from typing import NoReturn
-from urllib.parse import urlencode
 
-from common.errors import NotFound
-from common.times import rfc3339
+from tornado.iostream import StreamClosedError
+
+from common.errors import BlobkeepError, NotFound
 from services.handlers.base import BaseHandler
-from services.handlers.http_headers import modified_s
-from services.handlers.listing_html import PAGE_CSP, Link, listing_html
+from services.handlers.listing_pages import PAGE_CSP, Folder, html_pieces, json_pieces, steps
 from services.handlers.location import PREFIX
-from services.rules.conditions import etag
-from services.rules.dates import format_http_date
 from services.rules.listing import Listing, follows_links, parse_listing, wants_html
-from services.rules.locations import parse_location, quote_location, split_listing
-from services.store import Blob, Page
+from services.rules.locations import parse_location, split_listing
+
+_WRITE_BYTES = 64 << 10
 
 
 class ListingHandler(BaseHandler):
@@ -39,47 +38,52 @@ class ListingHandler(BaseHandler):
         headers = self.request.headers
         browsed = wants_html(headers.get("Accept"), otherwise=follows_links(headers.get("User-Agent")))
         listing = parse_listing(self.request.query, self.folder, browsed=browsed)
-        page = await self.store.list(*listing)
-        if self.folder and not page.blobs and not page.prefixes and not listing.after:
+        if self.folder and not listing.after and not await self._is_anything_in(listing):
             raise NotFound("There is no blob under this path.")
         self.set_header("Vary", "Accept, User-Agent")
+        pages = steps(self.store, listing)
         if browsed:
             self.set_header("Content-Security-Policy", PAGE_CSP)
             self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.finish(listing_html(PREFIX + self.folder, self._links(listing, page)))
+            await self._send(html_pieces(pages, self._shown_folder(), listing))
         else:
-            self.send_json(
-                {"blobs": list(map(_entry, page.blobs)), "prefixes": page.prefixes, "next": page.next}
-            )
+            self.set_header("Content-Type", "application/json")
+            await self._send(json_pieces(pages))
 
     head = get
 
-    def _links(self, listing: Listing, page: Page) -> Iterator[Link]:
-        """Folders end in a slash. Links start from the last slash of the path as it was sent."""
+    async def _is_anything_in(self, listing: Listing) -> bool:
+        page = await self.store.list(listing.prefix, listing.delimiter, "", 1)
+        return bool(page.blobs or page.prefixes)
+
+    def _shown_folder(self) -> Folder:
+        """Links start from the last slash of the path as it was sent, which may stand there as %2F."""
         path = self.request.path.removeprefix(PREFIX)
         base = len(split_listing(path[: path.rfind("/") + 1]) or "")
-        shown = len(self.folder)
-        if self.folder and path.endswith("/"):
-            yield Link("../", "../")
-        entries = [(prefix, "") for prefix in page.prefixes]
-        entries += [
-            (blob.location, f"{blob.size}  {format_http_date(modified_s(blob))}") for blob in page.blobs
-        ]
-        for location, about in sorted(entries):
-            yield Link(quote_location(location[base:]), location[shown:], about)
-        if page.next is not None:
-            query = {"after": page.next, "limit": listing.limit, "delimiter": listing.delimiter}
-            if listing.prefix != self.folder:
-                query["prefix"] = listing.prefix
-            yield Link("?" + urlencode(query), "more")
+        return Folder(self.folder, base, bool(self.folder) and path.endswith("/"))
 
+    async def _send(self, pieces: AsyncIterator[bytes]) -> None:
+        """Each piece when the client has taken the one before, others having their turn in between.
 
-def _entry(blob: Blob) -> dict[str, object]:
-    return {
-        "location": blob.location,
-        "id": blob.id,
-        "size": blob.size,
-        "etag": etag(blob.sha256),
-        "modified": rfc3339(blob.modified_ns),
-        "type": blob.type,
-    }
+        What fits into one write goes with its length; a HEAD of more costs no more than that.
+        """
+        held = b""
+        try:
+            async for piece in pieces:
+                held += piece
+                if len(held) >= _WRITE_BYTES:
+                    self.write(held)
+                    held = b""
+                    await self.flush()
+                    if self.request.method == "HEAD":
+                        break
+                    await asyncio.sleep(0)  # a flush waits only for clients that are slow
+        except StreamClosedError:
+            return  # the client has left; nothing is owed
+        except BlobkeepError:
+            if not self._headers_written:
+                raise
+            # The client must see that what it has is not the whole.
+            self.request.connection.stream.close()  # type: ignore[union-attr]
+            return
+        self.finish(held)

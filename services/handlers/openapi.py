@@ -16,6 +16,7 @@ from services.handlers.openapi_parts import (
     BLOB,
     DESCRIBED,
     ENTRY,
+    ID_LIMIT,
     LIMIT,
     LOCATION,
     MAX_ID,
@@ -79,7 +80,8 @@ def document() -> Json:
                 "A page of the locations, sorted by code point",
                 {
                     "200": answer(
-                        "The page. `/store/{path}/` is one, too, with `prefix={path}/` and `delimiter=/`.",
+                        "The page: at most `limit` entries and about 4 MiB. `/store/{path}/` is one, "
+                        "too, with `prefix={path}/` and `delimiter=/`.",
                         (),
                         {
                             "application/json": object_of(page | {"next": {"type": ["string", "null"]}}),
@@ -102,7 +104,7 @@ def document() -> Json:
                 [
                     parameter("query", "state", {"enum": sorted(STATES)}),
                     parameter("query", "after", {"type": "integer", "minimum": 0, "maximum": 10**10 - 1}),
-                    LIMIT,
+                    ID_LIMIT,
                 ],
             ),
             "/blobs/{id}": {
