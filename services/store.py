@@ -102,6 +102,7 @@ class Description(msgspec.Struct, frozen=True):
     modified: str | None
     type: str
     encoding: str
+    metadata: Mapping[str, str]
     history: Sequence[Event]
 
 

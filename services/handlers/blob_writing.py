@@ -10,6 +10,7 @@ from common.errors import BadRequest, BlobkeepError, Forbidden
 from services import rules
 from services.handlers.http_writes import write_condition
 from services.handlers.location import LocationHandler
+from services.rules.metadata import stored_metadata
 from services.store import Blob, Condition, Content, Upload
 
 
@@ -35,6 +36,7 @@ class BlobWriting(LocationHandler):
             Content(
                 rules.stored_media_type(headers.get("Content-Type")),
                 rules.stored_encoding(headers.get("Content-Encoding")),
+                stored_metadata(headers),
             ),
             rules.declared_bytes(headers),
         )

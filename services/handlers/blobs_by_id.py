@@ -69,7 +69,8 @@ class BlobByIdHandler(BaseHandler):
             raise NotFound("No blob has such an id: ids are decimal numbers.")
         blob = await self.store.describe(int(text))
         history = [{"time": e.time, "state": e.state, "message": e.message} for e in blob.history]
-        self.send_json({**_entry(blob), "encoding": blob.encoding, "sequence": blob.seq, "history": history})
+        more = {"encoding": blob.encoding, "metadata": dict(blob.metadata), "sequence": blob.seq}
+        self.send_json({**_entry(blob), **more, "history": history})
 
     head = get
 

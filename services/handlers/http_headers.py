@@ -6,6 +6,7 @@ import functools
 
 from services.rules.conditions import etag
 from services.rules.dates import format_http_date
+from services.rules.metadata import metadata_fields
 from services.rules.uploads import format_digest
 from services.store import Blob
 
@@ -32,12 +33,22 @@ def blob_fields(blob: Blob) -> Fields:
     ]
     if blob.encoding:
         fields.append(("Content-Encoding", blob.encoding))
+    if blob.metadata:
+        there = {name for name, _ in fields}
+        fields += [(name, value) for name, value in _given_back(blob) if name not in there]
     return fields
 
 
 def validators(blob: Blob) -> Fields:
-    """ETag and Last-Modified: all that a 304 says of a blob (RFC 9110, section 15.4.5)."""
-    return [("ETag", etag(blob.sha256)), ("Last-Modified", format_http_date(modified_s(blob)))]
+    """What a 304 says of a blob: its validators, and what caches go by (RFC 9110, section 15.4.5)."""
+    fields = [("ETag", etag(blob.sha256)), ("Last-Modified", format_http_date(modified_s(blob)))]
+    if blob.metadata:
+        fields += [(name, value) for name, value in _given_back(blob) if name in ("Cache-Control", "Expires")]
+    return fields
+
+
+def _given_back(blob: Blob) -> Fields:
+    return [(_spelled(name), value) for name, value in metadata_fields(blob.metadata)]
 
 
 def modified_s(blob: Blob) -> int:

@@ -31,6 +31,8 @@ _UNPLAIN = frozenset(
         *("Origin", "Sec-Fetch-Site"),
     )
 )
+# Fields that an upload's blob keeps, or that name another one, beside x-meta-*.
+_KEPT = frozenset(("Cache-Control", "Content-Disposition", "Content-Language", "Expires"))
 _MAX_HEADS = 4096  # of blobs: about 600 bytes each
 
 
@@ -121,7 +123,7 @@ class Lean(HTTPServerConnectionDelegate):
             head.body_bytes > (0 if method == "DELETE" else self._small_bytes)
             or not exchange.body_is_here
             or not _is_plain_target(target)
-            or not _is_plain(head.block)
+            or not _is_plain(head.block, writing=True)
         ):
             return None
         try:
@@ -190,11 +192,14 @@ def _is_plain_target(target: str) -> bool:
     return target.startswith(PREFIX) and target.isascii() and "%" not in target and "?" not in target
 
 
-def _is_plain(block: FieldBlock) -> bool:
+def _is_plain(block: FieldBlock, *, writing: bool = False) -> bool:
     """Whether none of the fields changes what the request means. Found once for all with the same fields."""
     if block.memo is None:
-        block.memo = _UNPLAIN.isdisjoint(block.fields) and len(block.fields.get("Authorization", ())) < 2
-    return bool(block.memo)
+        fields = block.fields
+        plain = _UNPLAIN.isdisjoint(fields) and len(fields.get("Authorization", ())) < 2
+        kept = not _KEPT.isdisjoint(fields) or any(name.startswith("X-Meta-") for name in fields)
+        block.memo = (plain, plain and not kept)
+    return bool(block.memo[writing])  # type: ignore[index]
 
 
 def _authorization(head: RequestHead) -> str | None:

@@ -160,6 +160,9 @@ def document() -> Json:
     }
 
 
+_METADATA = ("Cache-Control", "Content-Disposition", "Content-Language", "Expires")
+
+
 def _blob() -> Json:
     """/store/{location}"""
     condition_failed = error("A condition does not hold. Nothing was changed.")
@@ -174,7 +177,7 @@ def _blob() -> Json:
     reading = [header("If-Match", TAGS), header("If-None-Match"), header("If-Unmodified-Since")]
     reading += [header(name) for name in ("If-Modified-Since", "If-Range", "Range")]
     conditions = [header("If-Match", TAGS), header("If-None-Match", TAGS), header("If-Unmodified-Since")]
-    sending = [header(name) for name in ("Repr-Digest", "Content-Digest", "Content-Encoding")]
+    sending = [header(name) for name in ("Repr-Digest", "Content-Digest", "Content-Encoding", *_METADATA)]
     body: Json = {"content": {"application/octet-stream": {"schema": {}}}}
     created = answer("It was created.", ("ETag", "Location"))
     refused = {

@@ -80,6 +80,7 @@ SCHEMAS: Json = {
         {
             **_OF_DESCRIBED,
             "encoding": {"type": "string"},
+            "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
             "sequence": {"type": "integer"},
             "history": list_of(
                 object_of({"time": _TIME, "state": {"enum": sorted(STATES)}, "message": {"type": "string"}})

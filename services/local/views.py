@@ -21,5 +21,6 @@ def description(record: BlobRecord) -> Description:
         modified=rfc3339(record.modified_ns) if complete else None,
         type=record.type,
         encoding=record.encoding,
+        metadata={name: said for name, said in record.metadata.items() if not name.startswith(".")},
         history=[Event(e.at, WORD_OF_CODE[e.code], e.message) for e in reversed(record.events)],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import time
 from dataclasses import dataclass, field
 
@@ -137,6 +138,52 @@ def test_the_coding_is_given_back_and_never_applied(strict: Server, location: st
     assert strict.ask("PUT", f"/store/{location}", b"plain").status == 200
     found = strict.ask("GET", f"/store/{location}", None, {"Accept-Encoding": "gzip"})
     assert ("content-encoding" in found.headers, found.body) == (False, b"plain")
+
+
+METADATA = {
+    "Cache-Control": "max-age=60",
+    "Content-Disposition": 'attachment; filename="a b.txt"',
+    "Content-Language": "de, en",
+    "Expires": "Thu, 01 Dec 2033 16:00:00 GMT",
+    "X-Meta-Owner": "Ann",
+    "X-META-more-Words": "one; two",
+}
+
+
+@pytest.mark.parametrize("size", [0, 9, 300_000])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_metadata_are_given_back_and_shown_by_id(
+    method: str, size: int, strict: Server, location: str
+) -> None:
+    target = f"/store/{location}"
+    assert strict.ask("POST", target, bytes(size), METADATA).status == 201
+    for _ in range(3):
+        found = strict.ask(method, target)
+        assert {name: found.headers[name.lower()] for name in METADATA} == METADATA
+    cached = strict.ask(method, target, None, {"If-None-Match": found.headers["etag"]})
+    assert cached.status == 304
+    assert (cached.headers["cache-control"], cached.headers["expires"]) == ("max-age=60", METADATA["Expires"])
+    shown = json.loads(strict.ask("GET", f"/blobs/{found.headers['blob-id']}").body)["metadata"]
+    assert shown == {name.lower(): value for name, value in METADATA.items()}
+
+
+def test_an_update_replaces_the_metadata(strict: Server, location: str) -> None:
+    target = f"/store/{location}"
+    strict.ask("POST", target, OLD, METADATA)
+    strict.ask("PUT", target, NEW, {"X-Meta-Owner": "Bob"})
+    found = strict.ask("GET", target).headers
+    assert found["x-meta-owner"] == "Bob"
+    assert not {"content-language", "expires", "x-meta-more-words"} & set(found)
+    strict.ask("PUT", target, OLD)
+    assert "x-meta-owner" not in strict.ask("GET", target).headers
+
+
+@pytest.mark.parametrize("much", [{"X-Meta-A": "x" * 2041}, {f"X-Meta-{n}": "x" * 100 for n in range(20)}])
+def test_too_much_metadata_is_refused_and_nothing_is_stored(
+    much: dict[str, str], strict: Server, location: str
+) -> None:
+    assert strict.ask("POST", f"/store/{location}", NEW, much).status == 400
+    assert strict.ask("GET", f"/store/{location}").status == 404
 
 
 # --- bodies ---

@@ -191,5 +191,15 @@ def _describe(blob: Blob) -> Description:
     history = [Event(at, "OK", "Blob Data WR Complete!")]
     etag = f'"{blob.sha256.hex()}"'
     return Description(
-        blob.id, blob.location, "OK", blob.seq, blob.size, etag, at, blob.type, blob.encoding, history
+        blob.id,
+        blob.location,
+        "OK",
+        blob.seq,
+        blob.size,
+        etag,
+        at,
+        blob.type,
+        blob.encoding,
+        blob.metadata,
+        history,
     )

@@ -1,0 +1,52 @@
+"""What an upload says of its blob for those who will read it: which fields are kept, and given back. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from common.errors import BadRequest
+
+# Kept as they were sent, and meant for the clients of the blob (RFC 9110, 9111, 6266).
+STANDARD = ("cache-control", "content-disposition", "content-language", "expires")
+PREFIX = "x-meta-"
+# Names and values together, as in S3 for user metadata; each blob carries them in every listing of a map.
+MAX_BYTES = 2048
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")  # a token (RFC 9110, section 5.6.2), in lower case
+_VALUE = re.compile(r"[\t \x21-\x7e\x80-\xff]*")  # a field value: no line breaks, no other controls
+
+
+def stored_metadata(headers: Mapping[str, str]) -> dict[str, str]:
+    """The metadata in the fields of an upload, names in lower case.
+
+    Raises BadRequest where they are more than MAX_BYTES together, or no field could carry one back.
+    """
+    found = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in STANDARD or (lower.startswith(PREFIX) and lower != PREFIX):
+            found[lower] = value.strip(" \t")
+    check_metadata(found)
+    return found
+
+
+def check_metadata(metadata: Mapping[str, str]) -> None:
+    """Raise BadRequest for metadata that is too long, or that no header field could carry."""
+    shown = {name: value for name, value in metadata.items() if not name.startswith(".")}
+    if sum(len(name.encode()) + len(value.encode()) for name, value in shown.items()) > MAX_BYTES:
+        raise BadRequest(f"The metadata are over {MAX_BYTES} bytes, names and values together: send less.")
+    if not all(_fits(name, value) for name, value in shown.items()):
+        raise BadRequest("A field of metadata holds a control character: send it without.")
+
+
+def metadata_fields(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The fields that give metadata back. What cannot stand in a header, as a record made by hand might
+    hold, is left out: it could begin a field of its own."""
+    for name, value in metadata.items():
+        if (name in STANDARD or name.startswith(PREFIX)) and _fits(name, value):
+            yield name, value
+
+
+def _fits(name: str, value: str) -> bool:
+    return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value))
