@@ -68,6 +68,22 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
     return Layout(root, id_bits)
 
 
+def is_blobkeep(root: str) -> bool:
+    """True where `root` is a data directory: it has our format file, our journal, or a blob. Changes nothing.
+
+    A folder that is missing or empty is none: its disk may not be mounted. (So is one that the original
+    server made and wrote no blob into: nothing in it says whose it is.) Stops at the first proof: where
+    there is a format file, one system call. Raises OSError where it is there and cannot be looked at.
+    """
+    proofs = (layout.FORMAT_NAME, *(f"{layout.JOURNAL_NAME}.{number}" for number in (0, 1)))
+    if any(os.path.lexists(os.path.join(root, name)) for name in proofs):
+        return True
+    try:
+        return next(_widths_in(root), None) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def format_file(id_bits: int) -> bytes:
     """The content of `.blobkeep.json`."""
     return msgspec.json.encode(Format(FORMAT, id_bits))
@@ -140,16 +156,22 @@ def _write_format(root: str, found: Format) -> None:
 
 def _width_of_blobs(root: str) -> int | None:
     """The width with which blobs are laid out in `root`; None where there is none, or of both widths."""
-    widths = set()
+    widths = set(_widths_in(root))
+    return widths.pop() if len(widths) == 1 else None
+
+
+def _widths_in(root: str) -> Iterator[int]:
+    """The widths with which blobs are laid out in `root`, as they are met; 32 once at the most."""
+    has_rows = False
     with os.scandir(root) as entries:
         for entry in entries:
             if layout.parse_id(entry.name) is None or not entry.is_dir(follow_symlinks=False):
                 continue
             if os.path.lexists(f"{entry.path}/{layout.STATE_NAME}"):
-                widths.add(16)
-            elif 32 not in widths and _is_row(entry.path):
-                widths.add(32)
-    return widths.pop() if len(widths) == 1 else None
+                yield 16
+            elif not has_rows and _is_row(entry.path):
+                has_rows = True
+                yield 32
 
 
 def _is_row(path: str) -> bool:
