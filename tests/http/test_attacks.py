@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.support.processes import Process, Server, wait_for
+from tests.support.raw import connected
 from tests.support.rules import DataDirectory
 
 MIB = 1 << 20
@@ -44,7 +45,7 @@ class Watch:
 
     def __init__(self, server: Server) -> None:
         for _ in range(5):
-            assert server.ask("GET", "/store/").status == 200  # what is made once is made now
+            wait_for(lambda: is_served(server), what="an answer")  # what is made once is made now
         self.process = psutil.Process(server.pid)
         wait_for(lambda: not self.clients(), what="the end of these requests")
         self.descriptors_before = self.descriptors()
@@ -100,12 +101,21 @@ def upload(location: str, size_bytes: int) -> bytes:
     return f"POST /store/{location} HTTP/1.1\r\nHost: x\r\nContent-Length: {size_bytes}\r\n\r\n".encode()
 
 
+def is_served(server: Server) -> bool:
+    """Ask once; False where the connection ended before, as an idle one may where the limit is small."""
+    try:
+        return server.ask("GET", "/store/").status == 200
+    except ConnectionError:
+        return False
+
+
 def assert_serves(server: Server, name: str, times: int = 10) -> None:
     """Ordinary clients notice nothing."""
     for n in range(times):
         body = b"%d" % n
-        assert server.ask("POST", f"/store/{name}{n}", body).status == 201
-        assert server.ask("GET", f"/store/{name}{n}").body == body
+        with connected(server.port) as client:  # a body that comes with its head: never a slow one
+            assert client.ask("POST", f"/store/{name}{n}", body=body).status == 201
+            assert client.ask("GET", f"/store/{name}{n}").body == body
 
 
 def test_two_thousand_idle_connections_cost_little_and_leave_nothing(start_server: StartServer) -> None:
@@ -152,8 +162,9 @@ def test_slow_heads_are_answered_with_408_while_others_are_served(start_server: 
         if n % 10 == 0:
             assert_serves(server, f"n{n}-", 3)
         time.sleep(0.025)  # the attackers' pace
-    for sock in slow:
-        assert answer_of(sock).startswith((b"HTTP/1.1 408 ", b""))
+    said = [answer_of(sock) for sock in slow]
+    assert all(text.startswith(b"HTTP/1.1 408 ") for text in said if text)  # b"": reset, as it went on
+    assert any(said)
     watch.assert_nothing_leaks()
     assert watch.grown_bytes() < 32 * MIB
 
@@ -182,7 +193,9 @@ def test_slow_bodies_are_answered_with_408_and_leave_nothing(
             assert_serves(server, f"n{n}-", 2)
         time.sleep(0.05)  # the attackers' pace
     assert all(answer_of(sock).startswith(b"HTTP/1.1 408 ") for sock in stalled)
-    assert all(answer_of(sock).startswith((b"HTTP/1.1 408 ", b"")) for sock in trickling)
+    said = [answer_of(sock) for sock in trickling]
+    assert all(text.startswith(b"HTTP/1.1 408 ") for text in said if text)  # b"": reset, as it went on
+    assert any(said)
     watch.assert_nothing_leaks()
     assert server.ask("GET", "/store/slow0").status == 404
     assert_nothing_is_left(data, server, 6)

@@ -121,12 +121,11 @@ def test_there_is_a_bound_of_listeners_and_who_leaves_makes_room(
 def test_a_server_that_stops_does_not_wait_for_its_dashboards(server: Server) -> None:
     with listen(server) as client:
         assert client.recv(20).startswith(b"HTTP/1.1 200 ")
-        began = time.monotonic()
         reading = threading.Thread(target=read_to_end, args=(client,))
         reading.start()
         assert server.stop() == 0
         reading.join()
-        assert time.monotonic() - began < 6  # drain_timeout is 8 s
+    assert "some requests were not done in time" not in server.said()  # not even the dashboard's
 
 
 def test_a_dashboard_that_is_open_is_no_latency(server: Server) -> None:

