@@ -12,7 +12,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import stat
 
 from common.errors import SyncFailed
 
@@ -103,22 +102,14 @@ def open_folder(path: str) -> int:
 def sync_file_system(fd: int) -> None:
     """Make all of the file system of an open folder durable (syncfs): for many files at once.
 
-    Raises SyncFailed, also for what the kernel failed to write back at any time since `fd` was opened: so
-    keep one descriptor from before the first write.
+    Raises SyncFailed, since Linux 5.8 also for what the kernel failed to write back at any time since `fd`
+    was opened, and has forgotten: so keep one descriptor from before the first write.
     """
     if _syncs and _libc.syncfs(fd) != 0:
-        raise SyncFailed("The disk failed to keep what was written: the server stops.")
-
-
-def sync_path(path: str) -> None:
-    """Make the bytes of a file durable, whoever wrote them. Raises SyncFailed; OSError where it is none."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.ENXIO, "not a plain file", path)
-        sync_file(fd)
-    finally:
-        os.close(fd)
+        error = ctypes.get_errno()
+        raise SyncFailed("The disk failed to keep what was written: the server stops.") from OSError(
+            error, os.strerror(error)
+        )
 
 
 def write_some(fd: int, data: bytes | bytearray | memoryview) -> int:

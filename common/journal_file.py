@@ -26,7 +26,6 @@ class JournalFile:
         found = journal.scan(path)
         self.epoch = found.epoch
         self.begun = not found.clean  # its header says that records follow
-        self.covered = found.ids  # ids whose folders are not known to be durable
         self._batch = found.last_batch
         self._end = found.end
         self._salt = found.salt
@@ -63,7 +62,7 @@ class JournalFile:
         self.begun = True
         self._write_header(clean=False)
 
-    def append(self, payloads: list[bytes], ids: set[int]) -> None:
+    def append(self, payloads: list[bytes]) -> None:
         """Make one batch durable. Raises SyncFailed, and OSError if it could not be written."""
         self._batch += 1
         batch = b"".join(
@@ -79,13 +78,11 @@ class JournalFile:
                 durable.write_at(self._fd, bytes(len(batch)), self._end)
             raise
         self._end += len(batch)
-        self.covered |= ids
 
     def mark_clean(self) -> None:
         """Say, durably, that all it covered is synced in place."""
         self._write_header(clean=True)
         durable.sync_file(self._fd)
-        self.covered = set()
         self.begun = False
 
     def _write_header(self, *, clean: bool) -> None:

@@ -144,31 +144,3 @@ def _has_body(where: Layout, entry: Entry) -> bool:
         return blobdir.read_file(where.data(entry.id)) == entry.body
     except (FileNotFoundError, CorruptRecord):
         return False
-
-
-# From how many blobs on one sync of the whole file system costs less than one of each of their files.
-_SYNC_ALL_FROM = 64
-
-
-def checkpoint(where: Layout, ids: set[int], root_fd: int) -> None:
-    """Make the folders of `ids` durable as they are: the journal need not cover them any more.
-
-    `root_fd`: DIR, opened before the writes (see durable.sync_file_system). Raises SyncFailed. What the gc
-    has collected meanwhile is passed over.
-    """
-    if len(ids) >= _SYNC_ALL_FROM:
-        durable.sync_file_system(root_fd)
-        return
-    for blob_id in ids:
-        for path in (where.data(blob_id), where.state(blob_id)):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                try:
-                    durable.sync_path(path)
-                except OSError as err:
-                    if err.errno not in (errno.ELOOP, errno.ENXIO):
-                        raise
-                    log.error("%s is no file of ours: %s", path, err.strerror)  # who reads it will tell
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            durable.sync_folder(where.folder(blob_id))
-    for parent in {where.parent(blob_id) for blob_id in ids}:
-        durable.sync_folder(parent)

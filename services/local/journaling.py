@@ -1,7 +1,10 @@
 """The server's use of the journal: appending batches, taking turns between its two files, checkpoints.
 
-A checkpoint makes the folders that a full file covers durable, in a thread of its own, while the other file
-is appended to; only when that one is full as well does a commit wait for it. The same thread syncs early
+A checkpoint makes what a full file covers durable in place, in a thread of its own, while the other file is
+appended to; only when that one is full as well does a commit wait for it. It is always one sync of the whole
+file system, on a descriptor that is open since before the first write: since Linux 5.8 that reports every
+write-back that failed meanwhile, also of a file that the kernel has forgotten. A sync of the file itself,
+through a new descriptor, would find nothing to do and succeed. The same thread syncs early
 where a checkpoint would have too much to write at once (see `backlog`).
 """
 
@@ -19,7 +22,6 @@ from common import blobdir, directory, durable, journal
 from common.errors import NO_SPACE_ERRNOS, SyncFailed
 from common.journal_file import JournalFile, size_for
 from common.layout import Layout
-from common.replay import checkpoint
 from services.local.backlog import Backlog
 from services.local.changes import Change
 
@@ -69,13 +71,11 @@ class Journaling:
         self._failed: SyncFailed | None = None
         self._epoch = self._active.epoch
         self._payloads: list[bytes] = []
-        self._ids: set[int] = set()
 
     def takes(self, changes: list[Change]) -> bool:
         """Encode the records of `changes`; False if they cannot fit in an empty file: too long a state."""
         entries = [change.entries() for change in changes]
         self._payloads = [journal.encode(of_one) for of_one in entries]
-        self._ids = {entry.id for of_one in entries for entry in of_one}
         return self._room_needed() <= self._active.capacity
 
     def _room_needed(self) -> int:
@@ -96,7 +96,7 @@ class Journaling:
             return
         room_before = self._active.room()
         try:
-            self._active.append(self._payloads, self._ids)
+            self._active.append(self._payloads)
         except OSError as err:
             raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
         if self._backlog.grew(room_before - self._active.room()) and _is_over(self._early):
@@ -132,7 +132,7 @@ class Journaling:
 
     def _make_durable(self, file: JournalFile) -> None:
         with self._one_sync():
-            checkpoint(self._where, file.covered, self._root_fd)
+            durable.sync_file_system(self._root_fd)  # it has seen every failed write-back since the start
             file.mark_clean()
 
     def _sync_early(self) -> None:

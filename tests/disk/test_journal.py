@@ -52,7 +52,7 @@ def write_journal(where: Layout, changes: list[list[Entry]], number: int = 0, ep
     finally:
         journal.boot_id = boot
     for change in changes:
-        file.append([journal.encode(change)], {entry.id for entry in change})
+        file.append([journal.encode(change)])
     file.close()
     return path
 
@@ -137,7 +137,7 @@ def test_records_of_an_earlier_epoch_are_stale(where: Layout) -> None:
     file = JournalFile(path, 0)
     file.mark_clean()
     file.begin(2)
-    file.append([journal.encode([entry_of(complete(9, "y", b"y"), b"y")])], {9})
+    file.append([journal.encode([entry_of(complete(9, "y", b"y"), b"y")])])
     file.close()
     assert journal.scan(path).ids == {9}
     assert journal.scan(path).rotten == 0
@@ -186,7 +186,7 @@ def test_a_process_crash_finishes_what_the_commit_had_not_come_to(where: Layout)
     path = where.ours(journal.NAMES[0])
     file = JournalFile(path, 1 << 20)
     file.begin(1)
-    file.append([journal.encode([entry_of(blob, b"hello")])], {7})
+    file.append([journal.encode([entry_of(blob, b"hello")])])
     file.close()
     assert not journal.needs_replay(where)
     assert settle.settle(where).live == {"a": served(blob)}
@@ -217,7 +217,7 @@ def test_appending_goes_on_behind_what_a_dead_process_left(where: Layout) -> Non
         if number == 0:
             file.begin(1)
         blob = complete(number, f"x{number}", b"x")
-        file.append([journal.encode([entry_of(blob, b"x")])], {number})
+        file.append([journal.encode([entry_of(blob, b"x")])])
         file.close()
     found = journal.scan(path)
     assert (found.ids, found.rotten, found.last_batch) == ({0, 1, 2}, 0, 3)
@@ -301,7 +301,7 @@ def test_the_gc_may_take_a_failure_while_it_is_replayed(
     blobdir.write_record(where, deleted(blob))
     file = JournalFile(where.ours(journal.NAMES[0]), 1 << 20)
     file.begin(1)
-    file.append([journal.encode([entry_of(deleted(blob), None)])], {7})
+    file.append([journal.encode([entry_of(deleted(blob), None)])])
     file.close()
     blobdir.note_failed_sync(where)  # so that it is written anew, though it agrees
     gc = Collector(where, 5.0, slice_folders=1 << 32)

@@ -145,7 +145,7 @@ def test_after_a_failed_checkpoint_the_next_start_writes_anew_what_the_kernel_ma
             assert blob is not None
             inode = os.stat(where.data(blob.id)).st_ino
             with (
-                standing_between(Fault(1, errno.EIO, lasting=False), frozenset({"fdatasync"})),
+                standing_between(Fault(1, errno.EIO, lasting=False), frozenset({"fsync"})),
                 pytest.raises(SyncFailed),
             ):
                 await store.store._committer.call(lambda: None)
@@ -248,7 +248,7 @@ def test_a_checkpoint_that_fails_in_the_background_leaves_word_at_once(data: Dat
             await store.put("a", b"acknowledged")
             journaling = store.store._committer._journaling
             assert journaling is not None
-            failing = standing_between(Fault(1, errno.EIO, lasting=False), frozenset({"fdatasync"}))
+            failing = standing_between(Fault(1, errno.EIO, lasting=False), frozenset({"fsync"}))
             with failing, pytest.raises(SyncFailed):
                 journaling._make_durable(journaling._active)
             assert layout.SYNC_FAILED_NAME in os.listdir(data.root)

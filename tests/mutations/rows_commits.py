@@ -38,6 +38,13 @@ ROWS = [
         (FOUND,),
     ),
     Mutation(
+        "checkpoint-on-a-new-descriptor",
+        "services/local/journaling.py",
+        "            durable.sync_file_system(self._root_fd)  # it has seen",
+        "            durable.sync_file_system(durable.open_folder(self._where.root))  # it has seen",
+        ("tests/store/test_checkpoints.py",),
+    ),
+    Mutation(
         "sync-after-a-failed-early-sync",
         "services/local/journaling.py",
         "            if self._failed is not None:\n                raise self._failed\n            try:\n",

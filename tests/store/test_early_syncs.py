@@ -65,7 +65,6 @@ def test_after_an_early_sync_that_failed_no_other_is_tried_and_the_server_stops(
                 await made.put("a", b"acknowledged")
                 await until(mark.exists, "word of the failure")
             monkeypatch.setattr(durable, "sync_file_system", lambda fd: later.append("file system"))
-            monkeypatch.setattr(durable, "sync_path", later.append)
             if a_write_follows:
                 with pytest.raises(SyncFailed):
                     await made.put("b", b"answered with an error")
