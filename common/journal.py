@@ -29,7 +29,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -70,9 +70,18 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Entry]).decode
 
 
-def encode(entries: list[Entry]) -> bytes:
-    """The payload of one change."""
-    return _encode(entries)
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one sync makes durable. `payloads`: one a change; `room_bytes`: what their records take."""
+
+    payloads: list[bytes]
+    room_bytes: int
+
+
+def encode(changes: Iterable[list[Entry]]) -> Batch:
+    """The batch of these changes, each of them the states that it wrote."""
+    payloads = [_encode(change) for change in changes]
+    return Batch(payloads, sum(map(record_bytes, payloads)))
 
 
 @dataclass
@@ -90,11 +99,6 @@ class Scan:
     last_batch: int = 0
     rotten: int = 0  # gaps that cannot be torn tails
     has_lost_header: bool = False  # it was used, and nobody can tell its records from those of earlier lives
-
-    @property
-    def ids(self) -> set[int]:
-        """Which blobs it covers."""
-        return {entry.id for change in self.changes for entry in change}
 
 
 def boot_id() -> bytes:

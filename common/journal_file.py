@@ -1,12 +1,18 @@
-"""One of the journal's two files, open for appending: its format is that of `journal`."""
+"""One of the journal's two files, open for appending: its format is that of `journal`.
+
+What is still to do for a file is its phase. `STEPS` has every legal step, and one setter checks them: a file
+that is not clean can never be begun anew, and only a checkpoint that succeeded makes it clean.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
+from collections.abc import Callable
 
 from common import durable, journal
-from common.journal import DATA_START, WINDOW_BYTES
+from common.journal import DATA_START, Batch
 from common.layout import Layout
 
 _MAX_BYTES = 32 << 20  # of each file: some 16,000 small creates
@@ -14,10 +20,31 @@ _MIN_BYTES = 1 << 20
 _DISK_SHARE = 64  # at most this part of the file system for each file
 
 
+class Phase(enum.Enum):
+    """What is still to do for a journal file."""
+
+    CLEAN = "clean"  # nothing: its header says, durably, that it covers nothing
+    ACTIVE = "active"  # batches are appended to it
+    FULL = "full"  # no more are; what it covers must be made durable in place
+    CHECKPOINTING = "checkpointing"  # that is being done
+
+
+STEPS = {
+    Phase.CLEAN: frozenset({Phase.ACTIVE}),
+    Phase.ACTIVE: frozenset({Phase.FULL}),
+    Phase.FULL: frozenset({Phase.CHECKPOINTING}),
+    Phase.CHECKPOINTING: frozenset({Phase.CLEAN, Phase.FULL}),  # FULL again: it failed, and is still to do
+}
+
+
 class JournalFile:
-    """See the module docstring. Not thread-safe: the committer's."""
+    """See the module docstring. Not thread-safe: its owner sees to it that one thread at a time uses it."""
 
     def __init__(self, path: str, size_bytes: int) -> None:
+        """Open the file at `path`, made where it is missing. Raises OSError, SyncFailed.
+
+        One that an earlier process left in use is FULL: nothing is appended behind what that process wrote.
+        """
         self.path = path
         journal.boot_id()  # read, and kept, while there are descriptors: a write must not fail for it
         self._make(size_bytes)
@@ -25,16 +52,20 @@ class JournalFile:
         self._size = os.fstat(self._fd).st_size
         found = journal.scan(path)
         self.epoch = found.epoch
-        self.begun = not found.clean  # its header says that records follow
+        self._phase = Phase.CLEAN if found.clean else Phase.FULL
         self._batch = found.last_batch
         self._end = found.end
         self._salt = found.salt
-        if not found.clean:
-            # What stands behind the last whole record must not be taken for records that follow new ones.
-            for at in range(self._end, self._size, WINDOW_BYTES):
-                durable.write_at(self._fd, bytes(min(WINDOW_BYTES, self._size - at)), at)
-            # Its last batch may never have been synced; it was replayed, so it is about to be shown.
-            durable.sync_file(self._fd)
+
+    @property
+    def phase(self) -> Phase:
+        """What is still to do for it."""
+        return self._phase
+
+    def _go(self, to: Phase) -> None:
+        if to not in STEPS[self._phase]:
+            raise RuntimeError(f"{self.path}: {self._phase.value} -> {to.value} is no legal step")
+        self._phase = to
 
     def _make(self, size_bytes: int) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -56,34 +87,50 @@ class JournalFile:
         return self._size - self._end
 
     def begin(self, epoch: int) -> None:
-        """Start over, empty, as the newer of the two. Durable with the first batch."""
+        """Start over, empty, as the newer of the two: CLEAN -> ACTIVE. Durable with the first batch."""
+        self._go(Phase.ACTIVE)
         self.epoch, self._batch, self._end = epoch, 0, DATA_START
         self._salt = int.from_bytes(os.urandom(4), "little")
-        self.begun = True
         self._write_header(clean=False)
 
-    def append(self, payloads: list[bytes]) -> None:
+    def append(self, batch: Batch) -> None:
         """Make one batch durable. Raises SyncFailed, and OSError if it could not be written."""
+        if self._phase is not Phase.ACTIVE:
+            raise RuntimeError(f"{self.path} is {self._phase.value}: nothing may be appended to it")
         self._batch += 1
-        batch = b"".join(
+        records = b"".join(
             journal.framed(payload, self.epoch, self._batch, index, self._salt)
-            for index, payload in enumerate(payloads)
+            for index, payload in enumerate(batch.payloads)
         )
         try:
-            durable.write_at(self._fd, batch, self._end)
+            durable.write_at(self._fd, records, self._end)
             durable.sync_file(self._fd)
         except BaseException:
             # It will be answered with an error: the next start must not find it whole in the page cache.
             with contextlib.suppress(OSError):
-                durable.write_at(self._fd, bytes(len(batch)), self._end)
+                durable.write_at(self._fd, bytes(len(records)), self._end)
             raise
-        self._end += len(batch)
+        self._end += len(records)
 
-    def mark_clean(self) -> None:
-        """Say, durably, that all it covered is synced in place."""
-        self._write_header(clean=True)
-        durable.sync_file(self._fd)
-        self.begun = False
+    def seal(self) -> None:
+        """Append no more: ACTIVE -> FULL. What it covers is to be made durable in place."""
+        self._go(Phase.FULL)
+
+    def checkpoint(self, make_durable: Callable[[], None]) -> None:
+        """Call `make_durable`, which makes all that it covers durable in place; then mark it clean.
+
+        Raises what `make_durable` raises, SyncFailed and OSError: it is FULL then, so still to do. Else it is
+        CLEAN, on disk, too.
+        """
+        self._go(Phase.CHECKPOINTING)
+        try:
+            make_durable()
+            self._write_header(clean=True)
+            durable.sync_file(self._fd)
+        except BaseException:
+            self._go(Phase.FULL)
+            raise
+        self._go(Phase.CLEAN)
 
     def _write_header(self, *, clean: bool) -> None:
         durable.write_at(self._fd, journal.header_of(self.epoch, clean, self._salt), 0)

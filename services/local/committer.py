@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from common import blobdir, durable
+from common import blobdir, durable, journal
 from common.errors import BlobkeepError, StorageFailed, SyncFailed, Unfinished, from_os_error
 from common.layout import Layout
 from common.record import BlobRecord
@@ -139,13 +139,10 @@ class Committer:
             if self._broken is not None:
                 raise self._broken
             alive = self._each(batch, Change.prepare, "write the blob")
-            if self._journaling is not None and self._journaling.takes(alive):
-                self._commit_by_journal(self._journaling, alive)
-            else:
-                if self._journaling is not None:
-                    # Else a replay could bring back, from what it still holds, a blob that this deletes.
-                    self._journaling.empty()
+            if self._journaling is None:
                 self._commit_by_folders(alive)
+            else:
+                self._commit_with(self._journaling, alive)
         except SyncFailed as err:
             self._fail_all(batch, err)
         except Exception:  # a bug must not leave clients waiting for ever
@@ -156,15 +153,24 @@ class Committer:
         self.sync_times_s.add(self.sync_seconds - synced_before_s)
         self.group_sizes.add(len(batch))
 
-    def _commit_by_journal(self, journaling: Journaling, alive: list[Change]) -> None:
+    def _commit_with(self, journaling: Journaling, alive: list[Change]) -> None:
+        batch = journal.encode(change.entries() for change in alive)
+        by_journal = journaling.fits(batch)
         began = time.perf_counter()
         try:
-            journaling.make_room()
-        except OSError as err:  # no descriptors, say: nothing is written yet, so it may well be undone
+            if by_journal:
+                journaling.append(batch)
+            else:
+                # Else a replay could bring back, from what it still holds, a blob that this deletes.
+                journaling.empty()
+        except OSError as err:  # of a checkpoint: nothing of this batch is written yet, so it may be undone
+            error = from_os_error(err, "empty the journal")
             for change in alive:
-                change.undo(from_os_error(err, "make room in the journal"))
+                change.undo(error)
             return
-        journaling.append(alive)
+        if not by_journal:
+            self._commit_by_folders(alive)
+            return
         for change in alive:
             change.decide()
         self.sync_seconds += time.perf_counter() - began

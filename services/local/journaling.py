@@ -4,8 +4,11 @@ A checkpoint makes what a full file covers durable in place, in a thread of its 
 appended to; only when that one is full as well does a commit wait for it. It is always one sync of the whole
 file system, on a descriptor that is open since before the first write: since Linux 5.8 that reports every
 write-back that failed meanwhile, also of a file that the kernel has forgotten. A sync of the file itself,
-through a new descriptor, would find nothing to do and succeed. The same thread syncs early
-where a checkpoint would have too much to write at once (see `backlog`).
+through a new descriptor, would find nothing to do and succeed. The same thread syncs early where a checkpoint
+would have too much to write at once (see `backlog`).
+
+A checkpoint that fails is still to do: its file stays FULL (`journal_file.Phase`), and is neither appended to
+nor begun anew before one has succeeded.
 """
 
 from __future__ import annotations
@@ -20,10 +23,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from common import blobdir, directory, durable, journal
 from common.errors import NO_SPACE_ERRNOS, SyncFailed
-from common.journal_file import JournalFile, size_for
+from common.journal import Batch
+from common.journal_file import JournalFile, Phase, size_for
 from common.layout import Layout
 from services.local.backlog import Backlog
-from services.local.changes import Change
 
 log = logging.getLogger(__name__)
 
@@ -64,50 +67,52 @@ class Journaling:
         files = [JournalFile(where.ours(name), size_bytes) for name in journal.NAMES]
         self._idle, self._active = sorted(files, key=lambda file: file.epoch)
         self._checkpointer = ThreadPoolExecutor(1, "checkpoint")
-        self._checkpoint: Future[None] | None = None
+        self._checkpoint: Future[None] | None = None  # of the idle file, under way or over
+        self._is_refused = False  # the last checkpoint failed, and that was logged
         self._backlog = Backlog()
         self._early: Future[None] | None = None
         self._syncing = threading.Lock()
         self._failed: SyncFailed | None = None
         self._epoch = self._active.epoch
-        self._payloads: list[bytes] = []
 
-    def takes(self, changes: list[Change]) -> bool:
-        """Encode the records of `changes`; False if they cannot fit in an empty file: too long a state."""
-        entries = [change.entries() for change in changes]
-        self._payloads = [journal.encode(of_one) for of_one in entries]
-        return self._room_needed() <= self._active.capacity
+    def fits(self, batch: Batch) -> bool:
+        """False where `batch` does not even fit in an empty file: too long a state, or too many bodies."""
+        return batch.room_bytes <= self._active.capacity
 
-    def _room_needed(self) -> int:
-        return sum(map(journal.record_bytes, self._payloads))
+    def append(self, batch: Batch) -> None:
+        """Make `batch`, which `fits`, durable.
 
-    def make_room(self) -> None:
-        """Before `append`. Raises SyncFailed; OSError where a checkpoint was refused otherwise."""
+        Raises SyncFailed: whether it is durable is unknown. Raises OSError where a checkpoint that must come
+        first was refused otherwise (no room for its mark, say): then nothing of the batch is written, the
+        checkpoint is still to do, and the next batch tries it again.
+        """
         if self._failed is not None:
             raise self._failed
-        if not self._active.begun:
-            self._begin()
-        elif self._room_needed() > self._active.room():
-            self._turn()
-
-    def append(self, changes: list[Change]) -> None:
-        """Make the changes that `takes` was asked about durable. Raises SyncFailed."""
-        if not changes:
+        if not batch.payloads:
             return
+        self._make_room(batch)
         room_before = self._active.room()
         try:
-            self._active.append(self._payloads)
+            self._active.append(batch)
         except OSError as err:
             raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
         if self._backlog.grew(room_before - self._active.room()) and _is_over(self._early):
             self._early = self._checkpointer.submit(self._sync_early)
 
+    def _make_room(self, batch: Batch) -> None:
+        if self._active.phase is Phase.CLEAN:
+            self._begin()
+        elif self._active.phase is not Phase.ACTIVE or batch.room_bytes > self._active.room():
+            self._turn()
+
     def _turn(self) -> None:
         """Go on in the other file, once its own checkpoint is done; checkpoint this one."""
-        self._finish_checkpoint()
+        self._clear_idle()
+        if self._active.phase is Phase.ACTIVE:
+            self._active.seal()
         self._active, self._idle = self._idle, self._active
         self._begin()
-        self._start_checkpoint(self._idle)
+        self._checkpoint = self._checkpointer.submit(self._make_durable, self._idle)
 
     def _begin(self) -> None:
         self._epoch += 1
@@ -116,24 +121,29 @@ class Journaling:
         except OSError as err:
             raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
 
-    def _start_checkpoint(self, file: JournalFile) -> None:
-        self._checkpoint = self._checkpointer.submit(self._make_durable, file)
-
-    def _finish_checkpoint(self) -> None:
+    def _clear_idle(self) -> None:
+        """Once this returns, the file that is not appended to is clean. Raises SyncFailed, OSError."""
         checkpoint, self._checkpoint = self._checkpoint, None
-        if checkpoint is None:
-            return
-        try:
-            checkpoint.result()
-        except SyncFailed:
-            raise
-        except OSError:
-            self._make_durable(self._idle)  # it could not open a file, say: no sync has failed
+        if checkpoint is not None:
+            with contextlib.suppress(OSError):  # logged where it was raised; still to do, so done below
+                checkpoint.result()
+        if self._idle.phase is not Phase.CLEAN:
+            self._make_durable(self._idle)
 
     def _make_durable(self, file: JournalFile) -> None:
+        """Checkpoint a FULL file. Raises SyncFailed, OSError: it is FULL, then."""
         with self._one_sync():
-            durable.sync_file_system(self._root_fd)  # it has seen every failed write-back since the start
-            file.mark_clean()
+            try:
+                # This descriptor has seen every failed write-back since the start.
+                file.checkpoint(lambda: durable.sync_file_system(self._root_fd))
+            except OSError as err:
+                if not self._is_refused:
+                    log.error("%s: its checkpoint failed and is tried again: %s", file.path, err)
+                self._is_refused = True
+                raise
+        if self._is_refused:
+            log.info("%s: its checkpoint is done after all", file.path)
+            self._is_refused = False
 
     def _sync_early(self) -> None:
         """Leave the next checkpoint less to do. It says nothing of the journal, which covers what it did."""
@@ -157,11 +167,15 @@ class Journaling:
                 raise
 
     def empty(self) -> None:
-        """Make everything durable in place now, so that the journal covers nothing. Raises SyncFailed."""
-        self._finish_checkpoint()
-        for file in (self._idle, self._active):  # the older first: a replay must never meet it alone
-            if file.begun:
-                self._make_durable(file)
+        """Make everything durable in place now, so that the journal covers nothing.
+
+        Raises SyncFailed; OSError where a checkpoint was refused otherwise: it is still to do, then.
+        """
+        self._clear_idle()  # the older first: a replay must never meet it alone
+        if self._active.phase is Phase.ACTIVE:
+            self._active.seal()
+        if self._active.phase is not Phase.CLEAN:
+            self._make_durable(self._active)
 
     def close(self, *, clean: bool) -> None:
         """End; with `clean`, the journal is empty. Else the next start finds what is left in it."""

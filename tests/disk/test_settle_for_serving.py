@@ -80,7 +80,7 @@ def test_a_record_is_found_wherever_it_lies_in_a_journal_larger_than_what_is_rea
     body = bytes(range(256)) * 250
     entries = [Entry(n, n, True, b"state", body[: 60_000 + n]) for n in range(60)]
     for entry in entries:
-        file.append([journal.encode([entry])])
+        file.append(journal.encode([[entry]]))
     file.close()
     found = journal.scan(path)
     assert [change[0] for change in found.changes] == entries

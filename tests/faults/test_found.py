@@ -250,7 +250,7 @@ def test_a_checkpoint_that_fails_in_the_background_leaves_word_at_once(data: Dat
             assert journaling is not None
             failing = standing_between(Fault(1, errno.EIO, lasting=False), frozenset({"fsync"}))
             with failing, pytest.raises(SyncFailed):
-                journaling._make_durable(journaling._active)
+                journaling.empty()
             assert layout.SYNC_FAILED_NAME in os.listdir(data.root)
         async with opened(data.root) as store:
             assert await store.read("a") == b"acknowledged"

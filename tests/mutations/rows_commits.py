@@ -26,7 +26,7 @@ ROWS = [
     Mutation(
         "failed-record-stays-in-the-journal",
         "common/journal_file.py",
-        "                durable.write_at(self._fd, bytes(len(batch)), self._end)\n",
+        "                durable.write_at(self._fd, bytes(len(records)), self._end)\n",
         "                pass\n",
         (FOUND,),
     ),
@@ -40,8 +40,29 @@ ROWS = [
     Mutation(
         "checkpoint-on-a-new-descriptor",
         "services/local/journaling.py",
-        "            durable.sync_file_system(self._root_fd)  # it has seen",
-        "            durable.sync_file_system(durable.open_folder(self._where.root))  # it has seen",
+        "file.checkpoint(lambda: durable.sync_file_system(self._root_fd))",
+        "file.checkpoint(lambda: durable.sync_file_system(durable.open_folder(self._where.root)))",
+        ("tests/store/test_checkpoints.py",),
+    ),
+    Mutation(
+        "refused-checkpoint-forgotten",
+        "common/journal_file.py",
+        "            self._go(Phase.FULL)\n            raise\n",
+        "            self._go(Phase.CLEAN)\n            raise\n",
+        ("tests/store/test_checkpoints.py",),
+    ),
+    Mutation(
+        "refused-checkpoint-not-tried-again",
+        "services/local/journaling.py",
+        "        if self._idle.phase is not Phase.CLEAN:\n            self._make_durable(self._idle)\n",
+        "",
+        ("tests/store/test_checkpoints.py",),
+    ),
+    Mutation(
+        "file-in-use-taken-for-clean",
+        "common/journal_file.py",
+        "Phase.CLEAN if found.clean else Phase.FULL",
+        "Phase.CLEAN",
         ("tests/store/test_checkpoints.py",),
     ),
     Mutation(
@@ -68,8 +89,8 @@ ROWS = [
     Mutation(
         "journal-not-emptied-before-a-commit-by-folders",
         "services/local/committer.py",
-        "                    self._journaling.empty()\n                self._commit_by_folders(alive)",
-        "                    pass\n                self._commit_by_folders(alive)",
+        "                journaling.empty()\n        except",
+        "                pass\n        except",
         (FOUND,),
     ),
     Mutation(

@@ -12,15 +12,15 @@ ROWS = [
     Mutation(
         "journal-not-synced",
         "common/journal_file.py",
-        "            durable.write_at(self._fd, batch, self._end)\n            durable.sync_file(self._fd)\n",
-        "            durable.write_at(self._fd, batch, self._end)\n",
+        "(self._fd, records, self._end)\n            durable.sync_file(self._fd)\n",
+        "(self._fd, records, self._end)\n",
         (SMALL,),
     ),
     Mutation(
         "acknowledged-before-the-commit",
         "services/local/committer.py",
-        "        journaling.append(alive)\n",
-        "        threading.Timer(0.02, journaling.append, (alive,)).start()\n",
+        "                journaling.append(batch)\n",
+        "                threading.Timer(0.02, journaling.append, (batch,)).start()\n",
         (SMALL,),
     ),
     Mutation(
@@ -41,15 +41,15 @@ ROWS = [
     Mutation(
         "checkpoint-without-a-sync",
         "services/local/journaling.py",
-        "            durable.sync_file_system(self._root_fd)  # it has seen",
-        "            pass  # it has seen",
+        "file.checkpoint(lambda: durable.sync_file_system(self._root_fd))",
+        "file.checkpoint(lambda: None)",
         (SMALL,),
     ),
     Mutation(
         "journal-turned-before-its-checkpoint-is-done",
-        "services/local/journaling.py",
-        "        self._finish_checkpoint()\n        self._active, self._idle = self._idle, self._active\n",
-        "        self._active, self._idle = self._idle, self._active\n",
+        "common/journal_file.py",
+        "        self._go(Phase.CHECKPOINTING)\n        try:\n            make_durable()\n",
+        "        self._phase = Phase.CLEAN\n        return\n        try:\n            make_durable()\n",
         (SMALL,),
     ),
     Mutation(

@@ -10,7 +10,9 @@ import os
 import pytest
 
 from common import durable, journal
-from common.errors import SyncFailed
+from common.errors import BlobkeepError, StorageFailed, SyncFailed
+from common.journal import Entry
+from common.journal_file import JournalFile, Phase
 from tests.support.rules import DataDirectory
 from tests.support.stores import Opened, opened, small_journal, until
 
@@ -55,3 +57,139 @@ def test_a_failed_write_back_that_the_kernel_forgot_is_noticed_by_a_checkpoint_o
             assert await store.values() == {"a": b"acknowledged"}
 
     asyncio.run(run())
+
+
+def refuse_header_writes(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    """No journal file can be marked clean: each checkpoint fails, though no sync does."""
+    really = durable.write_at
+
+    def write_at(fd: int, data: bytes, offset: int) -> None:
+        if offset == 0 and len(data) == len(journal.header_of(1, True, 0)) and data[16] == 1:
+            raise OSError(error, os.strerror(error))
+        really(fd, data, offset)
+
+    monkeypatch.setattr(durable, "write_at", write_at)
+
+
+async def fill_until_refused(store: Opened) -> tuple[dict[str, bytes | None], set[int]]:
+    """Write until a commit is refused; what was acknowledged, and the ids of it."""
+    kept: dict[str, bytes | None] = {}
+    ids: set[int] = set()
+    for number in range(100):
+        body = bytes([number]) * 3000
+        try:
+            ids.add((await store.put(str(number), body)).id)
+        except BlobkeepError:
+            return kept, ids
+        kept[str(number)] = body
+    raise AssertionError("no write was ever refused")
+
+
+def covered(store: Opened) -> set[int]:
+    """The blobs that a replay would write anew."""
+    scans = [found for found in journal.scan_all(store.where) if not found.clean]
+    return {entry.id for entry in journal.entries_of(scans)}
+
+
+def test_a_checkpoint_that_fails_again_and_again_loses_nothing_from_the_journal(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the second failure it was forgotten, and the next batch wrote over what was acknowledged."""
+
+    async def run() -> None:
+        async with opened(data.root) as store:
+            with monkeypatch.context() as full:
+                refuse_header_writes(full, errno.ENOSPC)
+                kept, ids = await fill_until_refused(store)
+                for _ in range(3):
+                    with pytest.raises(BlobkeepError):
+                        await store.put("refused", bytes(3000))
+                    assert ids <= covered(store)
+                with pytest.raises(OSError, match="No space"):
+                    await empty(store)
+                assert ids <= covered(store)
+            assert not store.fatal
+            await store.put("again", b"all is well")
+            await empty(store)
+            assert not covered(store)
+            assert await store.values() == kept | {"again": b"all is well"}
+
+    asyncio.run(run())
+
+
+def test_a_commit_past_the_journal_that_cannot_empty_it_is_refused(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stopped the server."""
+
+    async def run() -> None:
+        async with opened(data.root) as store:
+            await store.put("a", b"old")
+            with monkeypatch.context() as full:
+                refuse_header_writes(full, errno.EIO)
+                results = await asyncio.gather(
+                    *(store.put(f"b{i}", bytes(4000)) for i in range(12)), return_exceptions=True
+                )
+                assert any(isinstance(result, StorageFailed) for result in results)
+            assert not store.fatal
+            await store.put("a", b"new")
+            assert await store.read("a") == b"new"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("before", Phase)
+@pytest.mark.parametrize("after", Phase)
+def test_only_the_steps_of_the_table_are_legal(data: DataDirectory, before: Phase, after: Phase) -> None:
+    legal = {
+        (Phase.CLEAN, Phase.ACTIVE),
+        (Phase.ACTIVE, Phase.FULL),
+        (Phase.FULL, Phase.CHECKPOINTING),
+        (Phase.CHECKPOINTING, Phase.CLEAN),
+        (Phase.CHECKPOINTING, Phase.FULL),
+    }
+    os.mkdir(data.root)
+    file = JournalFile(f"{data.root}/{journal.NAMES[0]}", 32 << 10)
+    file._phase = before
+    try:
+        if (before, after) in legal:
+            file._go(after)
+            assert file.phase is after
+        else:
+            with pytest.raises(RuntimeError, match="no legal step"):
+                file._go(after)
+            assert file.phase is before
+    finally:
+        file.close()
+
+
+def test_a_file_that_covers_anything_is_never_begun_anew(data: DataDirectory) -> None:
+    os.mkdir(data.root)
+    path = f"{data.root}/{journal.NAMES[0]}"
+    batch = journal.encode([[Entry(7, 1, True, b"state", b"body")]])
+    file = JournalFile(path, 32 << 10)
+    file.begin(1)
+    file.append(batch)
+    with pytest.raises(RuntimeError):
+        file.begin(2)
+
+    def fail() -> None:
+        raise OSError(errno.EMFILE, "no descriptors left")
+
+    file.seal()
+    for _ in range(2):
+        with pytest.raises(OSError, match="no descriptors"):
+            file.checkpoint(fail)
+        assert file.phase is Phase.FULL
+        with pytest.raises(RuntimeError):
+            file.begin(2)
+        with pytest.raises(RuntimeError):
+            file.append(batch)
+    file.close()
+    left = JournalFile(path, 32 << 10)  # as by a process that died
+    assert left.phase is Phase.FULL
+    with pytest.raises(RuntimeError):
+        left.begin(2)
+    left.checkpoint(lambda: None)
+    left.begin(2)
+    left.close()
