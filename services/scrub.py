@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from common import blobdir, checksum
+from common import blobdir, checksum, layout
 from common.checksum import CHUNK_BYTES
 from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged
 from common.layout import Layout
@@ -77,12 +77,34 @@ def check_blob(where: Layout, blob_id: int, tally: Tally, after_read: Callable[[
 
 
 def _lost_state(where: Layout, blob_id: int) -> bool:
-    """True for data without a state. Looked for in the opposite of the order in which a create makes them."""
-    there = [
-        os.path.lexists(path)
-        for path in (where.state(blob_id) + ".tmp", where.state(blob_id), where.data(blob_id))
-    ]
-    return there == [False, False, True]
+    """True for data without a state.
+
+    A create gives the data its name while the state still has its temporary one, so that is looked for in
+    between. The gc moves the folder away, or removes the data before the state, and the id may come back:
+    hence all through one descriptor, the data twice, and at the end whether this is still the id's folder.
+    """
+    folder = where.folder(blob_id)
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        names = (layout.DATA_NAME, layout.STATE_TEMP_NAME, layout.STATE_NAME, layout.DATA_NAME)
+        if [_is_there(name, fd) for name in names] != [True, False, False, True]:
+            return False
+        return os.path.samestat(os.fstat(fd), os.stat(folder, follow_symlinks=False))
+    except FileNotFoundError:
+        return False  # it was moved away
+    finally:
+        os.close(fd)
+
+
+def _is_there(name: str, folder_fd: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _damage(tally: Tally, damage: Damage) -> Damage:

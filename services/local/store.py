@@ -115,15 +115,28 @@ class LocalStore:
             try:
                 fd = await self._in_thread(blobdir.open_data, self.where, blob.id)
             except OSError as err:
-                if self._maps.by_location.get(location) is not blob:
-                    continue  # replaced or deleted, and collected, meanwhile
-                if err.errno in DAMAGE_ERRNOS or isinstance(err, FileNotFoundError):
-                    self.report_damage(blob, f"data.raw cannot be opened: {err.strerror}")
-                    raise DamagedError(DAMAGED_TEXT) from err
-                raise from_os_error(err, "open the blob") from err
+                await self._judge_unopened(blob, err)
+                continue
             if self._maps.by_location.get(location) is blob:  # design rule 3
                 return LocalReading(blob, fd, self.threads, self._buffers, self.report_damage)
             os.close(fd)
+
+    async def _judge_unopened(self, blob: Blob, err: OSError) -> None:
+        """Why the data of `blob` could not be opened. Returns where the maps have moved on: look again.
+
+        A write retires the old blob on disk before the maps hear of it, and the gc may be quicker. So a file
+        that is missing says nothing before the writes of its location that are under way are over. Raises
+        Damaged, once reported, and other errors.
+        """
+        async with self._orders.of(blob.location):
+            if self._maps.by_location.get(blob.location) is not blob:
+                return
+            if self._on_fatal is None:  # a write that failed in its middle: only the restart can tell
+                raise SyncFailed("The disk failed to keep what was written: the server stops.") from err
+            if err.errno in DAMAGE_ERRNOS or isinstance(err, FileNotFoundError):
+                self.report_damage(blob, f"data.raw cannot be opened: {err.strerror}")
+                raise DamagedError(DAMAGED_TEXT) from err
+        raise from_os_error(err, "open the blob") from err
 
     async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """See store.Store."""

@@ -7,6 +7,7 @@ from tests.mutations.table import Mutation
 FOUND = "tests/faults/test_found.py"
 EARLY = "tests/store/test_early_syncs.py"
 LADDER = "tests/faults/test_ladder.py"
+BESIDE = "tests/store/test_reading_beside_writes.py"
 
 ROWS = [
     Mutation(
@@ -120,5 +121,19 @@ ROWS = [
         "        self._undo.append(lambda: blobdir.discard(self.where, blob_id))\n",
         "",
         (LADDER,),
+    ),
+    Mutation(
+        "a-missing-file-is-damage-at-once",
+        "services/local/store.py",
+        "        async with self._orders.of(blob.location):\n            if self._maps",
+        "        if True:\n            if self._maps",
+        (BESIDE,),
+    ),
+    Mutation(
+        "a-write-that-failed-in-its-middle-is-damage",
+        "services/local/store.py",
+        "            if self._on_fatal is None:  # a write",
+        "            if False:  # a write",
+        (BESIDE,),
     ),
 ]

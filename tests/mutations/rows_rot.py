@@ -78,4 +78,18 @@ ROWS = [
         "",
         ("tests/unit/test_lock.py",),
     ),
+    Mutation(
+        "a-folder-that-was-moved-away-lost-its-state",
+        "services/scrub.py",
+        "        return os.path.samestat(os.fstat(fd), os.stat(folder, follow_symlinks=False))\n",
+        "        return True\n",
+        ("tests/disk/test_scrub.py",),
+    ),
+    Mutation(
+        "a-state-that-still-has-its-temporary-name-is-lost",
+        "services/scrub.py",
+        "[_is_there(name, fd) for name in names] != [True, False, False, True]",
+        "[_is_there(name, fd) for name in names][2:] != [False, True]",
+        ("tests/disk/test_scrub.py",),
+    ),
 ]

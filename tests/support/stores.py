@@ -62,6 +62,10 @@ class Opened:
     async def delete(self, location: str) -> None:
         await self.store.delete(location, lambda blob, damaged: None)
 
+    def waits_for(self, location: str) -> bool:
+        """True while somebody waits for the order of `location`."""
+        return bool(self.store._orders._waiting.get(location))
+
     async def values(self) -> dict[str, bytes | None]:
         """Every location of the maps with the bytes that a reader gets."""
         page = await self.store.list("", "", "", 10_000)

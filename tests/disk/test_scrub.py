@@ -1,0 +1,137 @@
+"""Re-reading beside writers and the gc: what is on its way in or out is never called damaged."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common import blobdir, record
+from common.layout import Layout
+from services import scrub
+from tests.support.stores import memory_folder
+
+Step = Callable[[], object]
+_CALLS = frozenset({"open", "read", "stat", "fstat", "pread"})
+_SLOTS = 9  # calls of `check_blob` between which something may happen; further ones change nothing
+
+
+class _Between:
+    """`os`, but that before each disk call the steps that are due are done."""
+
+    def __init__(self, due: list[int], steps: list[Step]) -> None:
+        self._left = list(zip(due, steps, strict=True))
+        self._calls = 0
+
+    def go_on(self) -> None:
+        while self._left and self._left[0][0] <= self._calls:
+            self._left.pop(0)[1]()
+        self._calls += 1
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in _CALLS:
+            return real
+
+        def call(*args: Any, **options: Any) -> Any:
+            self.go_on()
+            return real(*args, **options)
+
+        return call
+
+
+def complete(blob_id: int) -> bytes:
+    """The state of an empty blob."""
+    whole = record.whole(blob_id, "a", 1, "Blob Created & Saved!", 1, "text/plain", "", 0, *_SUMS)
+    return record.dump(whole)
+
+
+_SUMS = (bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"), b"")
+
+
+def create(where: Layout) -> list[Step]:
+    folder = where.folder(7)
+    return [
+        lambda: os.mkdir(folder),
+        lambda: Path(folder, "data.raw.tmp").touch(),
+        lambda: Path(where.state(7) + ".tmp").write_bytes(complete(7)),
+        lambda: os.rename(f"{folder}/data.raw.tmp", f"{folder}/data.raw"),
+        lambda: os.rename(where.state(7) + ".tmp", where.state(7)),
+    ]
+
+
+def collect(where: Layout) -> list[Step]:
+    """The gc's way with a folder, the least lucky order of its files; then the id comes back."""
+    gone = f"{where.root}/.gone"
+    return [
+        lambda: os.rename(where.folder(7), gone),
+        lambda: os.unlink(f"{gone}/{os.path.basename(where.state(7))}"),
+        lambda: os.unlink(f"{gone}/data.raw"),
+        lambda: os.rmdir(gone),
+        lambda: os.mkdir(where.folder(7)),
+    ]
+
+
+def collect_in_place(where: Layout) -> list[Step]:
+    return [
+        lambda: os.unlink(where.data(7)),
+        lambda: os.unlink(where.state(7)),
+        lambda: os.rmdir(where.folder(7)),
+    ]
+
+
+def create_and_collect(where: Layout) -> list[Step]:
+    """The end of a create; then it is deleted and collected: a worker may be suspended for that long."""
+    return [*create(where)[-2:], *collect(where)[:3]]
+
+
+# What stands there before: so many steps of a create.
+_BEFORE: dict[Callable[[Layout], list[Step]], int] = {
+    create: 0,
+    create_and_collect: 3,
+    collect: 5,
+    collect_in_place: 5,
+}
+
+
+@pytest.mark.parametrize("steps_of", list(_BEFORE))
+def test_what_is_being_created_or_removed_is_not_damaged(
+    steps_of: Callable[[Layout], list[Step]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="blobkeep-scrub-", dir=memory_folder()) as base:
+        for_every_order(steps_of, base, monkeypatch)
+
+
+def for_every_order(
+    steps_of: Callable[[Layout], list[Step]], base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = len(steps_of(Layout("/", 16)))
+    for number, due in enumerate(itertools.combinations_with_replacement(range(_SLOTS), count)):
+        where = Layout(f"{base}/{number}", 16)
+        os.mkdir(where.root)
+        for step in create(where)[: _BEFORE[steps_of]]:
+            step()
+        if _BEFORE[steps_of] == len(create(where)):
+            blob = blobdir.read_record(where, 7)
+            blobdir.write_failure(where, blobdir.failed(blob, "Deleted!", 2), synced=False)
+        between = _Between(list(due), steps_of(where))
+        monkeypatch.setattr(scrub, "os", between)
+        monkeypatch.setattr(blobdir, "os", between)
+        found = scrub.check_blob(where, 7, scrub.Tally(), lambda _: None)
+        monkeypatch.undo()
+        assert found is None, due
+
+
+def test_data_whose_state_is_gone_is_damaged(tmp_path: Path) -> None:
+    where = Layout(str(tmp_path), 16)
+    for step in create(where):
+        step()
+    os.unlink(where.state(7))
+    found = scrub.check_blob(where, 7, scrub.Tally(), lambda _: None)
+    assert found is not None
+    assert (found.id, found.seq, found.reason) == (7, 0, "its state file is missing")
