@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import cases, house, large, limits, peers, report
+from bench import background, cases, large, limits, peers, report
 from bench.measure import Case, Figure
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -103,7 +103,7 @@ class _Run:
                 self._restarts(number, name)
         if "blobkeep" in self.names:
             for number in range(self._options.rounds):
-                for case in self._chosen(house.CASES, number):
+                for case in self._chosen(background.CASES, number):
                     self._measure(number, case, "blobkeep", self.base)
         for name in self.names:
             self._peer(0, name, large.CASES)
@@ -130,12 +130,12 @@ class _Run:
     def _restarts(self, number: int, name: str) -> None:
         if name not in ("blobkeep", "go server"):
             return
-        for case in self._chosen(house.RESTARTS, number):
+        for case in self._chosen(background.RESTARTS, number):
             self._measure(number, case, name, name, self._options.go, self.base)
 
     def _measure(self, number: int, case: Case, name: str, *on: object) -> None:
         try:
-            if case in house.RESTARTS:
+            if case in background.RESTARTS:
                 values = case.run(*on)
             else:
                 values = case.run(*on, self._options.seconds)

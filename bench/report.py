@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bench import cases, house, large, limits
+from bench import background, cases, large, limits
 from bench.measure import Case, Figure, median
 from bench.targets import verdicts
 
@@ -54,8 +54,8 @@ def page(about: dict[str, str], figures: list[Figure]) -> str:
         _plots(),
         "## Large bodies\n\nMiB a second, CPU of the server a MiB, and by how much its memory grew.\n\n"
         + _table(large.CASES, names, figures, _large),
-        "## Restart\n\n" + _table(house.RESTARTS, names, figures, _restart),
-        "## Beside the requests\n\n" + _table(house.CASES, [OURS], figures, _house),
+        "## Restart\n\n" + _table(background.RESTARTS, names, figures, _restart),
+        "## Beside the requests\n\n" + _table(background.CASES, [OURS], figures, _house),
         "## What the machine can do\n\n" + _table(limits.CASES, ["limit"], figures, _limit),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

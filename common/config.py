@@ -59,8 +59,8 @@ def load(argv: Sequence[str], program: str, environment: Mapping[str, str] = os.
     values |= _from_environment(environment)
     for name, value in flags.items():
         option = OPTIONS.get(name)
-        where = f"--{name.replace('_', '-')}"
-        values[name] = value if option is None else _typed(option, value, where, is_text=True)
+        data_dir = f"--{name.replace('_', '-')}"
+        values[name] = value if option is None else _typed(option, value, data_dir, is_text=True)
     config = Config(**values)
     host_and_port(config.listen)
     if bool(config.tls_cert) != bool(config.tls_key):
@@ -143,17 +143,17 @@ def _is_of_kubernetes(variable: str, value: str) -> bool:
 def _named(given: Iterable[tuple[str, Any, str]], *, is_text: bool) -> dict[str, Any]:
     """Options by name, from (spelling, value, where it was given)."""
     values: dict[str, Any] = {}
-    for spelling, value, where in given:
+    for spelling, value, data_dir in given:
         option = _BY_SPELLING.get(spelling)
         if option is None:
-            raise ConfigError(f"Unknown option {where}: conf/blobkeep.toml lists all there are.")
+            raise ConfigError(f"Unknown option {data_dir}: conf/blobkeep.toml lists all there are.")
         if option.name in values:
-            raise ConfigError(f"{where}: {option.name} is given twice, with and without its unit.")
-        values[option.name] = _typed(option, value, where, is_text=is_text)
+            raise ConfigError(f"{data_dir}: {option.name} is given twice, with and without its unit.")
+        values[option.name] = _typed(option, value, data_dir, is_text=is_text)
     return values
 
 
-def _typed(option: Option, value: Any, where: str, *, is_text: bool) -> Any:
+def _typed(option: Option, value: Any, data_dir: str, *, is_text: bool) -> Any:
     """`value` as the option's type. `is_text`: it is a flag or variable, which can only be a string.
 
     Raises ConfigError.
@@ -163,7 +163,7 @@ def _typed(option: Option, value: Any, where: str, *, is_text: bool) -> Any:
             value = _parse(option, value.strip())
         return _checked(option, value)
     except (ValueError, ArithmeticError):
-        raise ConfigError(f"{where}: {value!r} is not {_wanted(option)}.") from None
+        raise ConfigError(f"{data_dir}: {value!r} is not {_wanted(option)}.") from None
 
 
 def _parse(option: Option, text: str) -> Any:

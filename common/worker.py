@@ -19,8 +19,8 @@ import msgspec
 
 from common import config, durable, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
-from common.layout import Layout
 from common.self_report import LastPass, SelfReport
+from services.engines.local.disk.layout import Layout
 
 log = logging.getLogger("worker")
 
@@ -36,10 +36,10 @@ W = TypeVar("W", bound="Worker")
 class Worker(ABC):
     """One worker. `name` is for logs; `interval_s` is from the begin of a pass to that of the next."""
 
-    def __init__(self, name: str, interval_s: float, where: Layout | None = None) -> None:
+    def __init__(self, name: str, interval_s: float, data_dir: Layout | None = None) -> None:
         self.name = name
         self.interval_s = interval_s
-        self._tells_in = where  # the directory in which it tells of its passes, if in any
+        self._tells_in = data_dir  # the directory in which it tells of its passes, if in any
         self.about_pass = LastPass(0.0, 0.0)  # what `run_once` says of itself
         self.about_me: SelfReport | None = None  # in the loop alone
         self._failures = 0  # passes in a row that ended with an error

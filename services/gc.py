@@ -21,15 +21,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from common import blobdir, config, directory, durable, journal, layout, lock, logs
+from common import config, durable, logs
 from common.errors import CorruptRecord
-from common.layout import Layout
 from common.progress import Progress
-from common.record import BlobRecord
 from common.self_report import MAX_NAMED, NamedBlob
 from common.states import State
 from common.worker import Worker, run_worker
-from services import gone
+from services.engines.local.disk import blob_folder, directory, layout, locks
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
+from services.engines.local.journal import format as journal
+from services.engines.local.upkeep import trash
 
 log = logging.getLogger("gc")
 
@@ -46,17 +48,17 @@ REMOVED_AT_ONCE = 256  # folders that share the sync of their leaving
 class Collector(Worker):
     """One gc on one directory. `run_once` is one pass; it is safe to be killed at any instruction."""
 
-    def __init__(self, where: Layout, interval_s: float, *, slice_folders: int = SLICE_FOLDERS) -> None:
-        super().__init__("gc", interval_s, where)
-        self._where = where
+    def __init__(self, data_dir: Layout, interval_s: float, *, slice_folders: int = SLICE_FOLDERS) -> None:
+        super().__init__("gc", interval_s, data_dir)
+        self._data_dir = data_dir
         self._slice_folders = slice_folders
         self._hinted: set[int] = set()  # what this pass was told of
         self._hurry = False  # the rest of this round in one pass
         self._round: list[int] = []  # ids that this round has still to look at
         self._round_began_ns = 0
         self._last_round_ns = 0  # when the round before began: what is older was looked at then
-        self._lock = lock.FileLock(where.ours(layout.GC_LOCK_NAME), "gc")
-        self._hold = lock.FileLock(where.ours(layout.GC_HOLD_NAME), "gc", says=False)
+        self._lock = locks.FileLock(data_dir.ours(layout.GC_LOCK_NAME), "gc")
+        self._hold = locks.FileLock(data_dir.ours(layout.GC_HOLD_NAME), "gc", says=False)
         self._said: set[str] = set()
         self.total_removed = 0
 
@@ -64,7 +66,7 @@ class Collector(Worker):
         """One pass. Returns its log line, None where there was nothing to do."""
         if not self._lock.try_acquire():
             return None  # another gc is at work; this one takes over when that one ends
-        if journal.needs_replay(self._where):
+        if journal.needs_replay(self._data_dir):
             return None  # after a system crash the folders may be older than what was acknowledged
         if not self._hold.try_acquire():
             return None  # an export takes its snapshot: what it has not come to yet must stay
@@ -83,7 +85,7 @@ class Collector(Worker):
                 progress(done, len(suspects))
                 try:
                     if (found := self._if_failed(blob_id)) is not None:
-                        taken_out[gone.take_out(self._where, blob_id, found.seq)] = found
+                        taken_out[trash.take_out(self._data_dir, blob_id, found.seq)] = found
                 except OSError as err:
                     errors += 1
                     log.error("blob %d: could not be removed: %s", blob_id, err, extra=logs.about(blob_id))
@@ -119,11 +121,11 @@ class Collector(Worker):
         return [*hinted, *(i for i in self._slice() if self._may_have_changed(i))]
 
     def _take_hints(self) -> list[int]:
-        taken = self._where.ours(layout.HINTS_TAKEN_NAME)
+        taken = self._data_dir.ours(layout.HINTS_TAKEN_NAME)
         try:
             if not os.path.lexists(taken):  # else one that an earlier gc died over
-                durable.rename(self._where.ours(layout.HINTS_NAME), taken)
-            lines = blobdir.read_file(taken).split()
+                durable.rename(self._data_dir.ours(layout.HINTS_NAME), taken)
+            lines = blob_folder.read_file(taken).split()
         except FileNotFoundError:
             return []
         except CorruptRecord as err:
@@ -132,8 +134,8 @@ class Collector(Worker):
         return list(dict.fromkeys(int(line) for line in lines if line.isdigit() and len(line) <= 10))
 
     def _forget_hints(self) -> None:
-        path = self._where.ours(layout.HINTS_TAKEN_NAME)
-        if os.path.lexists(path) and not blobdir.is_folder(path):
+        path = self._data_dir.ours(layout.HINTS_TAKEN_NAME)
+        if os.path.lexists(path) and not blob_folder.is_folder(path):
             durable.remove_file(path)
 
     def _say_once(self, text: str) -> None:
@@ -149,7 +151,7 @@ class Collector(Worker):
             back = now_ns < self._round_began_ns
             self._last_round_ns = 0 if back else self._round_began_ns
             self._round_began_ns = now_ns
-            self._round = directory.ids_in(self._where)
+            self._round = directory.ids_in(self._data_dir)
         size = len(self._round) if self._hurry else self._slice_folders
         self._hurry = False
         ids = self._round[-size:]
@@ -158,7 +160,7 @@ class Collector(Worker):
 
     def _may_have_changed(self, blob_id: int) -> bool:
         try:
-            found = os.stat(self._where.state(blob_id), follow_symlinks=False)
+            found = os.stat(self._data_dir.state(blob_id), follow_symlinks=False)
         except OSError:
             return False  # no state, no Failure: nothing for the gc
         return max(found.st_ctime_ns, found.st_mtime_ns) >= self._last_round_ns - OVERLAP_NS
@@ -166,7 +168,7 @@ class Collector(Worker):
     def _if_failed(self, blob_id: int) -> BlobRecord | None:
         """The blob's record if its state is Failure."""
         try:
-            found = blobdir.read_record(self._where, blob_id)
+            found = blob_folder.read_record(self._data_dir, blob_id)
         except (FileNotFoundError, CorruptRecord):
             return None  # gone, not yet a blob, or damaged: the lock holder's business
         if found.state is not State.FAILURE:
@@ -177,7 +179,7 @@ class Collector(Worker):
     def _remove(self, taken_out: dict[str, BlobRecord]) -> int:
         """Remove what `take_out` moved; the bytes freed."""
         total_bytes = 0
-        for name, freed_bytes in gone.remove_gone(self._where, taken_out):
+        for name, freed_bytes in trash.remove_gone(self._data_dir, taken_out):
             blob = taken_out[name]
             about = logs.about(blob.id, blob.location)
             log.debug(
@@ -190,28 +192,28 @@ class Collector(Worker):
 
     def _finish_leftovers(self) -> int:
         """Remove what a gc that died left in DIR/.gone; the bytes freed."""
-        folder = self._where.ours(layout.GONE_NAME)
-        if not blobdir.is_folder(folder):
+        folder = self._data_dir.ours(layout.GONE_NAME)
+        if not blob_folder.is_folder(folder):
             if os.path.lexists(folder):
                 self._say_once(f"{layout.GONE_NAME} is no folder: nothing can be removed")
             return 0
         ours = []
         for name in os.listdir(folder):
-            if _LEFTOVER.fullmatch(name) and blobdir.is_folder(f"{folder}/{name}"):
+            if _LEFTOVER.fullmatch(name) and blob_folder.is_folder(f"{folder}/{name}"):
                 ours.append(name)
             else:
                 self._say_once(f"{layout.GONE_NAME}/{name} is not ours: left alone")
-        return sum(freed_bytes for _, freed_bytes in gone.remove_gone(self._where, ours))
+        return sum(freed_bytes for _, freed_bytes in trash.remove_gone(self._data_dir, ours))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop, or one pass with --once; returns the exit status."""
 
     def make(options: config.Config) -> Worker:
-        where = directory.open_directory(options.dir, options.id_bits, owner=False)
+        data_dir = directory.open_directory(options.dir, options.id_bits, owner=False)
         everything = 1 << 32
         return Collector(
-            where, options.gc_interval_s, slice_folders=everything if options.once else SLICE_FOLDERS
+            data_dir, options.gc_interval_s, slice_folders=everything if options.once else SLICE_FOLDERS
         )
 
     return run_worker("gc", make, argv)

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import psutil
 
-from common import config, directory
+from common import config
 from common.errors import BlobkeepError, LockHeld
-from common.lock import StateLock
 from common.process import UNDER_SUPERVISOR
 from services import supervision
+from services.engines.local.disk import directory
+from services.engines.local.disk.locks import StateLock
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "supervisord.conf"

@@ -17,7 +17,7 @@ from common.config import host_and_port
 from common.errors import ConfigError
 from common.options import Config
 from services import http1
-from services.handlers.lean import Lean
+from services.frontends.native.fast_path import FastPath
 from services.watch.request_log import RequestLog
 
 _BACKLOG = 1024
@@ -82,7 +82,7 @@ def make_server(
     if config.http == "blobkeep":
         server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)
         server.on_refused = requests.refused
-        server.at_once = app.at_once if isinstance(app, Lean) else None
+        server.at_once = app.at_once if isinstance(app, FastPath) else None
         return server, server.drain
     stock = tornado.httpserver.HTTPServer(
         app,

@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Callable
 from tornado.web import Application, RequestHandler
 
 from common.config import Config
-from common.layout import Layout
 from common.progress import Progress
-from common.settle import Settlement, settle
-from services.handlers import http_errors
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.reconcile import Reconciled, reconcile
+from services.frontends.native import errors
 from services.listening import make_server
 from services.watch.request_log import RequestLog
 
@@ -27,7 +27,7 @@ PATIENCE_S = 1.0
 RETRY_AFTER_S = 1
 _LAST_ANSWERS_S = 1.0
 
-Settle = Callable[[Layout, Callable[[int, int], None]], Settlement]
+Settle = Callable[[Layout, Callable[[int, int], None]], Reconciled]
 
 
 class HowFar:
@@ -62,15 +62,15 @@ class RecoveringHandler(RequestHandler):
         self.set_header("Cache-Control", "no-store")
         self.set_header("Retry-After", str(RETRY_AFTER_S))
         self.set_header("Connection", "close")
-        self.finish(http_errors.body(503, str(self.how_far)))
+        self.finish(errors.body(503, str(self.how_far)))
 
 
-def _settle(where: Layout, progress: Callable[[int, int], None]) -> Settlement:
-    return settle(where, progress=progress)
+def _settle(data_dir: Layout, progress: Callable[[int, int], None]) -> Reconciled:
+    return reconcile(data_dir, progress=progress)
 
 
 async def settle_answering(
-    where: Layout,
+    data_dir: Layout,
     sockets: list[socket.socket],
     config: Config,
     requests: RequestLog,
@@ -78,11 +78,11 @@ async def settle_answering(
     *,
     work: Settle = _settle,
     patience_s: float = PATIENCE_S,
-) -> Settlement:
+) -> Reconciled:
     """Run the recovery in a thread; answer 503 where it takes long. Raises what the recovery raises."""
     with Progress("recovery", "folders") as shown:
         how_far = HowFar(shown)
-        running = asyncio.ensure_future(asyncio.to_thread(work, where, how_far.tell))
+        running = asyncio.ensure_future(asyncio.to_thread(work, data_dir, how_far.tell))
         if (await asyncio.wait([running], timeout=patience_s))[0]:
             return running.result()
         async with _answering(sockets, config, requests, tls, how_far):

@@ -16,16 +16,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from common import config, directory, lock
-from common.layout import Layout
+from common import config
 from common.progress import Progress
 from common.self_report import MAX_NAMED, NamedBlob, Scrub
-from common.settle import Settlement, settle
-from common.tidy import tidy
 from common.worker import Worker, run_worker
-from services import scrub
-from services.check import check
-from services.damage_report import tell_server
+from services.engines.local.disk import directory, locks
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.leftovers import remove_leftovers
+from services.engines.local.recovery.reconcile import Reconciled, reconcile
+from services.engines.local.upkeep import scrubber
+from services.engines.local.upkeep.check import check
+from services.engines.local.upkeep.damage_client import tell_server
 
 log = logging.getLogger("recovery")
 
@@ -45,15 +46,15 @@ SCRUB_LINE_EVERY_S = 300.0
 class Recovery(Worker):
     """One recovery worker. `run_once` is one pass: settle if nobody serves, then re-read for a while."""
 
-    def __init__(self, where: Layout, interval_s: float, rate_bytes_per_s: float) -> None:
-        super().__init__("recovery", interval_s, where)
-        self.where = where
+    def __init__(self, data_dir: Layout, interval_s: float, rate_bytes_per_s: float) -> None:
+        super().__init__("recovery", interval_s, data_dir)
+        self.data_dir = data_dir
         self._rate_bytes_per_s = rate_bytes_per_s
-        self._lock = lock.StateLock(where.root, "recovery")
+        self._lock = locks.StateLock(data_dir.root, "recovery")
         self._round: list[int] = []
         self._round_blobs = 0
         self._next_round_at = 0.0
-        self._round_tally = scrub.Tally()
+        self._round_tally = scrubber.Tally()
         self._progress = _scrub_progress()
         self._settled = False  # since a server was last seen
         self._owed_s = 0.0  # to be waited for, by the rate
@@ -70,7 +71,7 @@ class Recovery(Worker):
             parts.append(str(tally))
         return "; ".join(parts) or None
 
-    def settle_if_free(self) -> Settlement | None:
+    def settle_if_free(self) -> Reconciled | None:
         """Settle, unless a server holds the lock, or nothing can have changed since we did."""
         if not self._lock.try_acquire():
             self._settled = False
@@ -78,40 +79,40 @@ class Recovery(Worker):
         try:
             if self._settled:
                 return None
-            where = directory.open_directory(self.where.root, self.where.id_bits, owner=True)
+            data_dir = directory.open_directory(self.data_dir.root, self.data_dir.id_bits, owner=True)
             with Progress("recovery", "folders") as progress:
-                settlement = settle(where, progress=progress)
-            tidy(where, (blob.id for blob in settlement.live.values()))
+                settlement = reconcile(data_dir, progress=progress)
+            remove_leftovers(data_dir, (blob.id for blob in settlement.live.values()))
             self._settled = True
             return settlement
         finally:
             self._lock.release()
 
-    def _scrub(self, seconds: float) -> scrub.Tally:
+    def _scrub(self, seconds: float) -> scrubber.Tally:
         """Re-read blobs for about `seconds`, no faster than the rate; a round over all begins once a day."""
         began = time.monotonic()
         if not self._round and began >= self._next_round_at:
-            self._round = directory.ids_in(self.where)
+            self._round = directory.ids_in(self.data_dir)
             self._round_blobs = len(self._round)
             random.shuffle(self._round)  # so that restarts do not starve the tail
             self._next_round_at = began + ROUND_PAUSE_S
-            self._round_tally = scrub.Tally()
+            self._round_tally = scrubber.Tally()
             self._progress = _scrub_progress()
-        tally = scrub.Tally()
+        tally = scrubber.Tally()
         was_under_way = bool(self._round)
         while self._round and time.monotonic() - began < seconds and not self.should_stop():
             self._progress(self._round_blobs - len(self._round), self._round_blobs)
-            damage = scrub.check_blob(self.where, self._round.pop(), tally, self._slow_down)
+            damage = scrubber.check_blob(self.data_dir, self._round.pop(), tally, self._slow_down)
             self._slow_down(BLOB_COUNTS_AS_BYTES)
             if damage is not None:
-                tell_server(self.where, damage.id, damage.location, damage.seq, damage.reason)
+                tell_server(self.data_dir, damage.id, damage.location, damage.seq, damage.reason)
         self._round_tally.add(tally)
         if was_under_way and not self._round and self._round_tally.checked:
             log.info("scrub round: %s", self._round_tally)
         self._keep(tally)
         return tally
 
-    def _keep(self, tally: scrub.Tally) -> None:
+    def _keep(self, tally: scrubber.Tally) -> None:
         """For the self report: the sums, how far the round is, what was found damaged."""
         sums = self._sums
         self._sums = Scrub(
@@ -140,13 +141,13 @@ def _scrub_progress() -> Progress:
     return Progress("scrub", "blobs", every_s=SCRUB_LINE_EVERY_S, bar=False)
 
 
-def check_once(where: Layout, *, dry_run: bool) -> int:
+def check_once(data_dir: Layout, *, dry_run: bool) -> int:
     """The operator's check: settle unless a server serves, re-read everything, print a table.
 
     Returns the exit status: 1 if anything is damaged, in place or in quarantine, else 0. With `dry_run`
     nothing changes, and nothing is reported to a server.
     """
-    report = check(where, dry_run=dry_run)
+    report = check(data_dir, dry_run=dry_run)
     table = [f"{name:34} {count:>14,}" for name, count in report.lines()]
     sys.stdout.write("\n".join([*table, *report.damage()]) + "\n")
     return 0 if report.is_well else 1
@@ -156,11 +157,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop, or the operator's check with --once; returns the exit status."""
 
     def make(options: config.Config) -> Recovery:
-        where = directory.open_directory(options.dir, options.id_bits, owner=False)
-        return Recovery(where, options.recovery_interval_s, options.scrub_rate_mb_per_s * 1e6)
+        data_dir = directory.open_directory(options.dir, options.id_bits, owner=False)
+        return Recovery(data_dir, options.recovery_interval_s, options.scrub_rate_mb_per_s * 1e6)
 
     def once(options: config.Config, worker: Recovery) -> int:
-        return check_once(worker.where, dry_run=options.dry_run)
+        return check_once(worker.data_dir, dry_run=options.dry_run)
 
     return run_worker("recovery", make, argv, once)
 

@@ -18,14 +18,15 @@ from collections.abc import Sequence
 
 import uvloop
 
-from common import config, directory, durable, layout, lock, logs, process, self_report
+from common import config, durable, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
-from services.access.entrance import Entrance, allow_many_descriptors
-from services.app import make_app
-from services.damage_socket import serve_reports
-from services.handlers.lean import Lean
+from services.access.credentials import ServerCredentials, allow_many_descriptors
+from services.engines.local.disk import directory, layout, locks
+from services.engines.local.serving.damage_socket import serve_reports
+from services.engines.local.serving.store import LocalStore
+from services.frontends.native.app import make_app
+from services.frontends.native.fast_path import FastPath
 from services.listening import listening_sockets, make_server
-from services.local.store import LocalStore
 from services.recovering import settle_answering
 from services.watch.access_log import AccessLog
 from services.watch.monitor import REPORT_EVERY_S, Monitor, recovered
@@ -57,14 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _run(options: config.Config) -> int:
     began = time.monotonic()
     try:
-        entrance = Entrance(options)
-        held = lock.StateLock(directory.make_root(options.dir), "server")
+        entrance = ServerCredentials(options)
+        held = locks.StateLock(directory.make_root(options.dir), "server")
         await asyncio.to_thread(held.acquire, options.lock_wait_s)
-        where = directory.open_directory(options.dir, options.id_bits, owner=True)
-        me = self_report.begin(where, "server", REPORT_EVERY_S)
+        data_dir = directory.open_directory(options.dir, options.id_bits, owner=True)
+        me = self_report.begin(data_dir, "server", REPORT_EVERY_S)
         requests = RequestLog(AccessLog() if options.access_log else None)
         sockets = listening_sockets(options)
-        found = await settle_answering(where, sockets, options, requests, entrance.tls)
+        found = await settle_answering(data_dir, sockets, options, requests, entrance.tls)
         log.info("recovered: %s", found)
         summary = recovered(found)  # now: the store takes the blobs out of it
     except (BlobkeepError, OSError) as err:
@@ -82,18 +83,18 @@ async def _run(options: config.Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, entrance.reload)
-    store = LocalStore(where, found, options, fail_stop)
-    monitor = Monitor(where, store, options, requests, summary)
+    store = LocalStore(data_dir, found, options, fail_stop)
+    monitor = Monitor(data_dir, store, options, requests, summary)
     app = make_app(store, options, monitor, entrance.access)
     lean = (
-        Lean(app, store, entrance.access, requests, options)
+        FastPath(app, store, entrance.access, requests, options)
         if options.lean and options.http == "blobkeep"
         else None
     )
     server, drain = make_server(lean or app, options, requests, entrance.tls)
     server.add_sockets(sockets)
     monitor.start(me)
-    reports = serve_reports(where.ours(layout.SOCKET_NAME), store)
+    reports = serve_reports(data_dir.ours(layout.SOCKET_NAME), store)
     log.info(
         "serving %d blobs on %s, %.2f s after start",
         (await store.usage()).blobs,
@@ -102,7 +103,7 @@ async def _run(options: config.Config) -> int:
     )
     entrance.warn(sockets)
     gc.freeze()  # what is there now stays: no need to look through it in every collection
-    tidying = loop.create_task(store.tidy())
+    tidying = loop.create_task(store.remove_leftovers())
     await stopping.wait()
     tidying.cancel()
     log.info("stopping: requests under way may finish within %g s", options.drain_timeout_s)

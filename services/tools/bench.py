@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from common import durable, layout
+from common import durable
 from common.progress import Progress
+from services.engines.local.disk import layout
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.output import Output

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from common import directory, journal
-from services.check import Report, check
+from services.engines.local.disk import directory
+from services.engines.local.journal import format as journal
+from services.engines.local.upkeep.check import Report, check
 from services.tools import exits
 from services.tools.output import Output
 from services.tools.owner import must_be_owner
@@ -18,11 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Check, and write the table; 1 where anything is damaged."""
-    where = directory.existing(args.dir)
-    must_be_owner(where.root)  # in a dry run, too: it takes the lock, whose file may not be there yet
-    if args.dry_run and journal.needs_replay(where):
+    data_dir = directory.existing(args.dir)
+    must_be_owner(data_dir.root)  # in a dry run, too: it takes the lock, whose file may not be there yet
+    if args.dry_run and journal.needs_replay(data_dir):
         out.line("The journal has not been replayed since the system crashed: without --dry-run it is.")
-    report = check(where, dry_run=args.dry_run)
+    report = check(data_dir, dry_run=args.dry_run)
     out.document(_document(report))
     out.table(["what", "how many"], [[name, count] for name, count in report.lines()])
     for sentence in report.damage():

@@ -19,18 +19,20 @@ from typing import Any
 
 import msgspec
 
-from common import checksum, directory, durable, layout, record
+from common import checksum, durable
 from common.checksum import Hasher
 from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged
 from common.progress import Progress
-from common.record import BlobRecord
 from common.times import rfc3339
-from services.tools import exits, snapshot
+from services.engines.local.disk import directory, layout, record
+from services.engines.local.disk.record import BlobRecord
+from services.engines.local.upkeep import snapshot
+from services.engines.local.upkeep.snapshot import Held, Snapshot
+from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.incoming import verified
 from services.tools.output import Output, size
 from services.tools.owner import must_be_owner
-from services.tools.snapshot import Held, Snapshot
 from services.tools.tar import Tar
 
 log = logging.getLogger("export")
@@ -56,15 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Write the file, durably and under its name only once it is whole; 1 where a blob was left out."""
-    where = directory.existing(args.dir)
-    must_be_owner(where.root)
+    data_dir = directory.existing(args.dir)
+    must_be_owner(data_dir.root)
     path: str = args.file
     if path == STDOUT:
         if sys.stdout.isatty() or out.as_json:
             raise CommandFailed(exits.USAGE, "A tar on stdout is for a pipe or a file, without --json.")
     elif os.path.exists(path) and not args.force:
         raise CommandFailed(exits.USAGE, f"{path} is there already: give another name, or --force.")
-    with snapshot.take(where) as taken:
+    with snapshot.take(data_dir) as taken:
         if path == STDOUT:
             done = _write(taken, sys.stdout.fileno())
             log.info("exported %d blobs, %d bytes of data", done.blobs, done.bytes)
@@ -104,7 +106,7 @@ def _write(taken: Snapshot, fd: int) -> Exported:
         Tar.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
         Progress("export", "bytes") as progress,
     ):
-        _add(tar, layout.FORMAT_NAME, directory.format_file(taken.where.id_bits), time.time())
+        _add(tar, layout.FORMAT_NAME, directory.format_file(taken.data_dir.id_bits), time.time())
         for held in taken.blobs:
 
             def tell(of_it: int, before: int = written_bytes) -> None:
@@ -142,7 +144,7 @@ def _add_blob(tar: Tar, taken: Snapshot, held: Held, tell: Callable[[int], None]
         else:  # too large to keep: read it twice, since a tar cannot take back what it has
             for _ in _chunks(fd, blob):
                 tell(0)
-        folder = os.path.relpath(taken.where.folder(blob.id), taken.where.root)
+        folder = os.path.relpath(taken.data_dir.folder(blob.id), taken.data_dir.root)
         modified = blob.modified_ns / 1e9
         _add(tar, f"{folder}/{layout.STATE_NAME}", record.dump(blob), modified)
         data: Any = io.BytesIO(whole) if blob.size <= _PIECE_BYTES else _Reader(_chunks(fd, blob), tell)

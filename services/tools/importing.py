@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from common import layout, record
 from common.errors import BadLocation, BadRequest, CorruptRecord, Damaged, TooLarge
 from common.progress import Progress
-from common.record import BlobRecord
 from common.states import State
 from services import rules
+from services.engines.local.disk import layout, record
+from services.engines.local.disk.record import BlobRecord
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.exporting import Exported

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from common import checksum
 from common.errors import Damaged
-from common.record import BlobRecord
+from services.engines.local.disk.record import BlobRecord
 
 
 class Outcome(enum.Enum):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from common import directory
 from common.progress import Progress
-from common.record import BlobRecord
 from common.states import WORD_OF_CODE
 from common.times import rfc3339
-from services import survey
+from services.engines.local.disk import directory
+from services.engines.local.disk.record import BlobRecord
+from services.engines.local.upkeep import survey
 from services.tools import exits
 from services.tools.output import Cell, Output, state
 
@@ -25,11 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Write the list; 1 where a state file cannot be read."""
-    where = directory.existing(args.dir)
+    data_dir = directory.existing(args.dir)
     found: list[BlobRecord] = []
     unreadable: list[survey.Unreadable] = []
     with Progress("reading", "folders") as progress:
-        for entry in survey.records(where, progress):
+        for entry in survey.records(data_dir, progress):
             if isinstance(entry, survey.Unreadable):
                 unreadable.append(entry)
             elif entry.location.startswith(args.prefix):

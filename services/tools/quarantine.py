@@ -12,13 +12,14 @@ import asyncio
 import os
 import sys
 
-from common import blobdir, checksum, directory, layout
+from common import checksum
 from common.config import Config
 from common.errors import DAMAGE_ERRNOS, Damaged
-from common.layout import Layout
 from common.states import State
-from services import survey
-from services.survey import Quarantined
+from services.engines.local.disk import blob_folder, directory, layout
+from services.engines.local.disk.layout import Layout
+from services.engines.local.upkeep import survey
+from services.engines.local.upkeep.survey import Quarantined
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.incoming import Incoming, Outcome, verified
@@ -47,19 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentPars
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Do what `args.action` says."""
-    where = directory.existing(args.dir)
+    data_dir = directory.existing(args.dir)
     if args.action == "list":
-        return _list(where, out)
+        return _list(data_dir, out)
     if args.action == "drop":
-        return _drop(where, args, out)
-    entry = _named(where, args.name)
+        return _drop(data_dir, args, out)
+    entry = _named(data_dir, args.name)
     if args.action == "show":
         return _show(entry, out)
-    return asyncio.run(_restore(where, entry, args, out))
+    return asyncio.run(_restore(data_dir, entry, args, out))
 
 
-def _named(where: Layout, name: str) -> Quarantined:
-    for entry in survey.quarantined(where):
+def _named(data_dir: Layout, name: str) -> Quarantined:
+    for entry in survey.quarantined(data_dir):
         if entry.name == name:
             return entry
     raise CommandFailed(exits.NOT_THERE, f"Nothing in quarantine is named {name!r}: see `quarantine list`.")
@@ -84,8 +85,8 @@ def _about(entry: Quarantined) -> dict[str, object]:
     }
 
 
-def _list(where: Layout, out: Output) -> int:
-    entries = survey.quarantined(where)
+def _list(data_dir: Layout, out: Output) -> int:
+    entries = survey.quarantined(data_dir)
     out.document({"quarantined": [_about(entry) for entry in entries]})
     rows = [
         [
@@ -172,7 +173,7 @@ def _open_data(entry: Quarantined) -> int:
     return os.open(f"{entry.path}/{layout.DATA_NAME}", flags)
 
 
-async def _restore(where: Layout, entry: Quarantined, args: argparse.Namespace, out: Output) -> int:
+async def _restore(data_dir: Layout, entry: Quarantined, args: argparse.Namespace, out: Output) -> int:
     record = entry.record
     damage = _damage(entry)
     if damage is not None or record is None:
@@ -182,7 +183,7 @@ async def _restore(where: Layout, entry: Quarantined, args: argparse.Namespace, 
         )
     location = args.to or record.location
     if args.to is None and entry.note is not None and entry.note.released and not args.even_deleted:
-        _refuse_if_deleted(where, location)
+        _refuse_if_deleted(data_dir, location)
     fd = _open_data(entry)
     config: Config = args.config
     try:
@@ -194,7 +195,7 @@ async def _restore(where: Layout, entry: Quarantined, args: argparse.Namespace, 
             record.sha256,
             lambda: verified(lambda n: os.read(fd, n), record),
         )
-        async with open_target(where.root, config, args) as target:
+        async with open_target(data_dir.root, config, args) as target:
             outcome = await target.put(blob, replace=False)
     finally:
         os.close(fd)
@@ -210,8 +211,8 @@ async def _restore(where: Layout, entry: Quarantined, args: argparse.Namespace, 
     return exits.OK
 
 
-def _refuse_if_deleted(where: Layout, location: str) -> None:
-    found = [entry for entry in survey.records(where) if not isinstance(entry, survey.Unreadable)]
+def _refuse_if_deleted(data_dir: Layout, location: str) -> None:
+    found = [entry for entry in survey.records(data_dir) if not isinstance(entry, survey.Unreadable)]
     if location not in survey.live_among(found):
         raise CommandFailed(
             exits.NOT_WELL,
@@ -219,12 +220,12 @@ def _refuse_if_deleted(where: Layout, location: str) -> None:
         )
 
 
-def _drop(where: Layout, args: argparse.Namespace, out: Output) -> int:
-    must_be_owner(where.root)
-    entries = [_named(where, name) for name in args.name]
+def _drop(data_dir: Layout, args: argparse.Namespace, out: Output) -> int:
+    must_be_owner(data_dir.root)
+    entries = [_named(data_dir, name) for name in args.name]
     if not args.yes:
         _ask(entries)
-    freed_bytes = sum(blobdir.drop_quarantined(where, entry.name) for entry in entries)
+    freed_bytes = sum(blob_folder.drop_quarantined(data_dir, entry.name) for entry in entries)
     out.document({"dropped": [entry.name for entry in entries], "freed_bytes": freed_bytes})
     out.line(f"{len(entries)} removed, {size(freed_bytes)} freed.")
     return exits.OK

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from common.config import Config
 from common.errors import BlobkeepError
 from common.errors import Damaged as DamagedError
-from common.layout import Layout
 from common.progress import Progress
-from common.settle import settle
-from services.local.store import LocalStore
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.reconcile import reconcile
+from services.engines.local.serving.store import LocalStore
 from services.store import Blob, Content
 from services.tools.incoming import Incoming, Outcome
 
@@ -31,18 +31,18 @@ class StoreTarget:
 
     @staticmethod
     @contextlib.asynccontextmanager
-    async def open(where: Layout, config: Config) -> AsyncIterator[StoreTarget]:
+    async def open(data_dir: Layout, config: Config) -> AsyncIterator[StoreTarget]:
         """Settle, as a server would, and open the store; on leaving, all of it is durable in place."""
         with Progress("recovery", "folders") as progress:
-            found = await asyncio.to_thread(settle, where, progress=progress)
+            found = await asyncio.to_thread(reconcile, data_dir, progress=progress)
         target: StoreTarget | None = None
 
         def stop(err: BlobkeepError) -> None:
             if target is not None:
                 target.failed = err
 
-        store = LocalStore(where, found, config, stop)
-        target = StoreTarget(store, config, where.root)
+        store = LocalStore(data_dir, found, config, stop)
+        target = StoreTarget(store, config, data_dir.root)
         try:
             yield target
         finally:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from common import config as options
-from common import directory, layout, lock
 from common.config import Config
 from common.errors import LockHeld
-from common.layout import Layout
+from services.engines.local.disk import directory, layout, locks
+from services.engines.local.disk.layout import Layout
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.http_target import HttpTarget
@@ -64,13 +64,13 @@ async def open_target(root: str, config: Config, args: argparse.Namespace) -> As
         return
     with held:
         width = directory.existing(root).id_bits if _is_made(root) else config.id_bits
-        where = directory.open_directory(root, width, owner=True)
-        async with StoreTarget.open(where, config) as store:
+        data_dir = directory.open_directory(root, width, owner=True)
+        async with StoreTarget.open(data_dir, config) as store:
             yield store
 
 
-def _lock_if_free(root: str) -> lock.StateLock | None:
-    held = lock.StateLock(directory.make_root(root), "tools")
+def _lock_if_free(root: str) -> locks.StateLock | None:
+    held = locks.StateLock(directory.make_root(root), "tools")
     try:
         held.acquire(_LOCK_WAIT_S)
     except LockHeld:

@@ -7,11 +7,11 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass
 
-from common import directory, layout
-from common.layout import Layout
 from common.progress import Progress
-from common.record import BlobRecord
-from services import survey
+from services.engines.local.disk import directory, layout
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
+from services.engines.local.upkeep import survey
 from services.tools import exits, listing
 from services.tools.output import Output, size, state
 
@@ -54,21 +54,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Write what takes room."""
-    where = directory.existing(args.dir)
+    data_dir = directory.existing(args.dir)
     states: dict[str, Room] = defaultdict(Room)
     groups: dict[str, Room] = defaultdict(Room)
     found = []
     with Progress("reading", "folders") as progress:
-        for entry in survey.records(where, progress):
-            data_bytes, disk_bytes = _room_of(where.folder(entry.id))
+        for entry in survey.records(data_dir, progress):
+            data_bytes, disk_bytes = _room_of(data_dir.folder(entry.id))
             if isinstance(entry, BlobRecord):
                 found.append(entry)
                 states[listing.word(entry)].add(data_bytes, disk_bytes)
                 groups[_group(entry.location, args.depth)].add(data_bytes, disk_bytes)
             else:
                 states["damaged"].add(data_bytes, disk_bytes)
-    ours = {text: _room_of(where.ours(name)) for name, text in _OURS.items()}
-    _write(where, states, groups, ours, args.top, out)
+    ours = {text: _room_of(data_dir.ours(name)) for name, text in _OURS.items()}
+    _write(data_dir, states, groups, ours, args.top, out)
     return exits.OK
 
 
@@ -91,17 +91,17 @@ def _room_of(path: str) -> tuple[int, int]:
 
 
 def _write(
-    where: Layout,
+    data_dir: Layout,
     states: dict[str, Room],
     groups: dict[str, Room],
     ours: dict[str, tuple[int, int]],
     top: int,
     out: Output,
 ) -> None:
-    disk = os.statvfs(where.root)
+    disk = os.statvfs(data_dir.root)
     free_bytes, total_bytes = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
     folders = sum(room.count for room in states.values())
-    ids_left = (1 << where.id_bits) - folders
+    ids_left = (1 << data_dir.id_bits) - folders
     largest = sorted(groups.items(), key=lambda item: (-item[1].disk_bytes, item[0]))
     out.document(
         {

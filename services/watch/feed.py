@@ -12,10 +12,10 @@ from collections import Counter, deque
 import msgspec
 
 from common import logs
-from common.record import BlobRecord
 from common.self_report import NamedBlob
 from common.states import CODE, WORD_OF_CODE, State
 from common.times import rfc3339, unix_ns
+from services.engines.local.disk.record import BlobRecord
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from common import self_report
 from services.watch.histogram import Histogram
 from services.watch.monitor import Disk, Monitor, Snapshot
-from services.watch.neighbours import ProcessFigures
+from services.watch.processes import ProcessFigures
 from services.watch.request_log import BOUNDS_S, RequestLog
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

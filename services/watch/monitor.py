@@ -20,14 +20,14 @@ import msgspec
 from common import self_report
 from common.config import Config
 from common.errors import BlobkeepError
-from common.layout import Layout
 from common.self_report import SelfReport
-from common.settle import Settlement
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.reconcile import Reconciled
 from services.store import DamagedBlob, Store, Usage
 from services.watch.feed import Feed
 from services.watch.histogram import Histogram
-from services.watch.neighbours import Neighbours, ProcessFigures
 from services.watch.probe import Check, DiskProbe
+from services.watch.processes import Processes, ProcessFigures
 from services.watch.request_log import RequestLog
 from services.watch.samples import Samples, sums_of
 
@@ -62,7 +62,7 @@ class Recovered(msgspec.Struct, frozen=True):
     quarantined: int
 
 
-def recovered(found: Settlement) -> Recovered:
+def recovered(found: Reconciled) -> Recovered:
     """The sums of a recovery, without its blobs."""
     return Recovered(
         found.seconds,
@@ -103,17 +103,17 @@ class Monitor:
     """Used from the event loop alone, between `start` and `close`."""
 
     def __init__(
-        self, where: Layout, store: Watched, config: Config, requests: RequestLog, recovered: Recovered
+        self, data_dir: Layout, store: Watched, config: Config, requests: RequestLog, recovered: Recovered
     ) -> None:
         self.store = store
         self.requests = requests
         self.samples = Samples()
         self.on_tick: Callable[[], None] | None = None  # called every second
-        self._where = where
+        self._data_dir = data_dir
         self._config = config
         self._recovered = recovered
-        self._neighbours = Neighbours(where)
-        self._probe = DiskProbe(where)
+        self._processes = Processes(data_dir)
+        self._probe = DiskProbe(data_dir)
         self._thread = ThreadPoolExecutor(1, "monitor")
         self._me: SelfReport | None = None
         self._last_gc_pass_s: float | None = None
@@ -133,7 +133,7 @@ class Monitor:
             await asyncio.wait([self._task])
         if self._me is not None:
             self._me.stopped = told
-            await self._in_thread(lambda: self_report.write(self._where, self._me))  # type: ignore[arg-type]
+            await self._in_thread(lambda: self_report.write(self._data_dir, self._me))  # type: ignore[arg-type]
         self._thread.shutdown()
 
     async def look(self) -> Snapshot:
@@ -180,10 +180,10 @@ class Monitor:
     def _look_at_system(self) -> tuple[list[ProcessFigures], Disk | None]:
         disk = None
         with contextlib.suppress(OSError):  # gone: the checks say so
-            found = os.statvfs(self._where.root)
+            found = os.statvfs(self._data_dir.root)
             size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
             disk = Disk(size, free, found.f_favail, self._config.min_free_space_bytes)
-        return self._neighbours.look(self._neighbours.reports()), disk
+        return self._processes.look(self._processes.reports()), disk
 
     async def _room(self) -> Check:
         try:
@@ -203,12 +203,12 @@ class Monitor:
         written_s = 0.0
         while True:
             try:
-                reports = await self._in_thread(self._neighbours.reports)
+                reports = await self._in_thread(self._processes.reports)
                 self._hear(reports)
                 me = self._me
                 if me is not None and time.monotonic() - written_s > REPORT_EVERY_S:
                     written_s = time.monotonic()
-                    await self._in_thread(lambda: self_report.write(self._where, me))  # noqa: B023
+                    await self._in_thread(lambda: self_report.write(self._data_dir, me))  # noqa: B023
                 if self.on_tick is not None:
                     self.on_tick()
             except Exception:  # what only watches must not end

@@ -12,9 +12,10 @@ import time
 
 import msgspec
 
-from common import durable, layout
+from common import durable
 from common.errors import BlobkeepError, SyncFailed, from_os_error
-from common.layout import Layout
+from services.engines.local.disk import layout
+from services.engines.local.disk.layout import Layout
 
 MAX_AGE_S = 3.0  # an answer may rest on a probe that old
 PATIENCE_S = 2.0  # for one under way; a disk that takes longer is told as such, and waited for no more
@@ -35,8 +36,8 @@ class Check(msgspec.Struct, frozen=True):
 class DiskProbe:
     """Used from the event loop alone."""
 
-    def __init__(self, where: Layout) -> None:
-        self._path = f"{where.ours(layout.STATUS_NAME)}/{_NAME}"
+    def __init__(self, data_dir: Layout) -> None:
+        self._path = f"{data_dir.ours(layout.STATUS_NAME)}/{_NAME}"
         self._began = 0.0
         self._ended = 0.0  # when the last one ended; 0.0: none has
         self._fault = ""

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from common import blobdir, directory, durable, settle
+from common import durable
+from services.engines.local.disk import blob_folder, directory
+from services.engines.local.recovery import reconcile
 from services.gc import Collector
 from services.store import Content
 from tests.support import rules
@@ -141,7 +143,7 @@ async def make_mess(root: str, id_bits: int) -> dict[str, bytes]:
     """A directory with a row each of what recovery meets; returns what must be served."""
     async with opened(root, "folder", id_bits) as store:
         older = await store.put("twice", b"older")
-        kept = blobdir.read_file(store.where.state(older.id))
+        kept = blob_folder.read_file(store.data_dir.state(older.id))
         await store.put("twice", b"newer")
         upload = await store.store.begin("pending", lambda blob, damaged: None, Content("text/plain"), None)
         await upload.write(bytes(9000))
@@ -150,12 +152,12 @@ async def make_mess(root: str, id_bits: int) -> dict[str, bytes]:
         torn = await store.put("torn", b"to be torn")
         short = await store.put("short", b"to be cut")
         await store.put("good", b"good")
-        where = store.where
+        data_dir = store.data_dir
         upload._end()
-    overwrite(where.state(older.id), kept)
-    overwrite(where.state(torn.id), b"BLOB_BASE64_blobkeep1:eyJ")
-    os.truncate(where.data(short.id), 3)
-    blobdir.take(where, 40_000)
+    overwrite(data_dir.state(older.id), kept)
+    overwrite(data_dir.state(torn.id), b"BLOB_BASE64_blobkeep1:eyJ")
+    os.truncate(data_dir.data(short.id), 3)
+    blob_folder.take(data_dir, 40_000)
     async with opened(root, "journal", id_bits) as store:
         await store.put("in the journal", b"only there")
         lost = await store.store.stat("in the journal")
@@ -163,7 +165,7 @@ async def make_mess(root: str, id_bits: int) -> dict[str, bytes]:
         journaling = store.store._committer._journaling
         assert journaling is not None
         journaling.empty = lambda: None  # type: ignore[method-assign]
-    os.unlink(where.data(lost.id))
+    os.unlink(data_dir.data(lost.id))
     return {"twice": b"newer", "good": b"good", "in the journal": b"only there"}
 
 
@@ -183,7 +185,7 @@ def test_recovery_that_dies_at_each_disk_call_comes_to_the_same_end(
 
         def recover(root: str = root, at: int = at) -> None:
             with standing_between(Death(at, late=late), CHANGES):
-                settle.settle(directory.open_directory(root, id_bits, owner=True))
+                reconcile.reconcile(directory.open_directory(root, id_bits, owner=True))
 
         died = dies(recover)
         found = asyncio.run(values_of(root, id_bits))
@@ -241,8 +243,8 @@ def test_a_server_that_dies_while_it_quarantines_never_serves_the_damage(base: P
         async with opened(root, "journal", id_bits) as store:
             blob = await store.put("rotten", b"as it was")
             await store.put("kept", b"kept")
-            where = store.where
-        overwrite(where.data(blob.id), b"as it is!")
+            data_dir = store.data_dir
+        overwrite(data_dir.data(blob.id), b"as it is!")
 
     async def read_rotten(store: Opened) -> str:
         try:

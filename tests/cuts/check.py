@@ -12,8 +12,11 @@ from pathlib import Path
 from unittest import mock
 from urllib.parse import quote
 
-from common import checksum, directory, journal, lock, settle
-from common.layout import Layout
+from common import checksum
+from services.engines.local.disk import directory, locks
+from services.engines.local.disk.layout import Layout
+from services.engines.local.journal import format as journal
+from services.engines.local.recovery import reconcile
 from services.gc import Collector
 from tests.cuts.cuts import digest, one_image
 from tests.cuts.disk import Disk, Image
@@ -92,14 +95,14 @@ class Checker:
     def _recover(self, root: Path) -> tuple[Values, list[str]]:
         """What a starting server finds: (by location what it serves, what is wrong)."""
         directory.make_root(str(root))
-        where = layout_of(str(root))
-        with lock.StateLock(str(root), "test") as held:
+        data_dir = layout_of(str(root))
+        with locks.StateLock(str(root), "test") as held:
             held.acquire(10.0)
-            where = directory.open_directory(str(root), where.id_bits, owner=True)
-            found = settle.settle(where)
+            data_dir = directory.open_directory(str(root), data_dir.id_bits, owner=True)
+            found = reconcile.reconcile(data_dir)
         values: Values = dict.fromkeys(found.damaged, DAMAGED)
         for at, blob in found.live.items():
-            data = Path(where.data(blob.id)).read_bytes()
+            data = Path(data_dir.data(blob.id)).read_bytes()
             good = (blob.sha256, blob.crcs) == checksum.sums_of(data)
             values[at] = data if good else DAMAGED
         wrong = [f"foreign: {name}" for name in found.foreign]
@@ -196,7 +199,7 @@ def _booted(number: int) -> Iterator[None]:
 
 def _gc_pass(root: Path) -> None:
     if root.is_dir():
-        where: Layout = layout_of(str(root))
-        gc = Collector(where, 5.0, slice_folders=1 << 32)
+        data_dir: Layout = layout_of(str(root))
+        gc = Collector(data_dir, 5.0, slice_folders=1 << 32)
         gc.run_once()
         gc.close()

@@ -240,8 +240,8 @@ class Disk:
             entries = dict(folder.durable)
             for change in folder.pending:
                 if keeps(change):
-                    for where, name, node in change.sets:
-                        if where is folder and entries.get(name, (0, None))[0] < change.no:
+                    for data_dir, name, node in change.sets:
+                        if data_dir is folder and entries.get(name, (0, None))[0] < change.no:
                             entries[name] = (change.no, node)
             for name, (_, node) in sorted(entries.items()):
                 inside = f"{path}{name}"

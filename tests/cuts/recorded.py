@@ -14,8 +14,10 @@ import os
 import random
 import sys
 
-from common import journal, journal_file
-from services.local import backlog, ids
+from services.engines.local.journal import early_sync
+from services.engines.local.journal import file as journal_file
+from services.engines.local.journal import format as journal
+from services.engines.local.serving import ids
 from tests.cuts.recorder import SharedLog, install
 
 BOOT = b"\x01" * 16
@@ -38,7 +40,7 @@ def main() -> int:
     size = int(about["RECORD_JOURNAL_BYTES"])
     journal_file._MIN_BYTES = journal_file._MAX_BYTES = size
     # Early syncs, too, but not more often than turns: they leave little for a cut to undo.
-    backlog._PORTION_BYTES, backlog._QUICKLY_S, backlog._BACKLOG_BYTES = size, 3600.0, 0
+    early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._BACKLOG_BYTES = size, 3600.0, 0
     journal.boot_id = lambda: BOOT
     if count := int(about.get("RECORD_IDS", "0")):
         vars(ids)["random"] = _FewIds(count)

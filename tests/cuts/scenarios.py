@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from common import durable, layout, record
+from common import durable
 from common.states import State
+from services.engines.local.disk import layout, record
 from tests.cuts.session import ANYTHING, DAMAGED, Recording, Session, copy_in
 from tests.support.rules import live_blobs
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from common import blobdir, directory, layout, record
-from common.layout import Layout
+from services.engines.local.disk import blob_folder, directory, layout, record
+from services.engines.local.disk.layout import Layout
 
 
-def make_blob(where: Layout, blob_id: int) -> None:
+def make_blob(data_dir: Layout, blob_id: int) -> None:
     """A folder with a state file, as either server leaves it."""
-    os.makedirs(where.folder(blob_id))
+    os.makedirs(data_dir.folder(blob_id))
     first = record.created(blob_id, "a", 1, "Blob Created & Saved!", 1, "text/plain", "")
-    blobdir.write_record(where, first)
+    blob_folder.write_record(data_dir, first)
 
 
 @pytest.mark.parametrize("id_bits", [16, 32])

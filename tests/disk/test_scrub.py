@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from common import blobdir, record
-from common.layout import Layout
-from services import scrub
+from services.engines.local.disk import blob_folder, record
+from services.engines.local.disk.layout import Layout
+from services.engines.local.upkeep import scrubber
 from tests.support.stores import memory_folder
 
 Step = Callable[[], object]
@@ -54,40 +54,40 @@ def complete(blob_id: int) -> bytes:
 _SUMS = (bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"), b"")
 
 
-def create(where: Layout) -> list[Step]:
-    folder = where.folder(7)
+def create(data_dir: Layout) -> list[Step]:
+    folder = data_dir.folder(7)
     return [
         lambda: os.mkdir(folder),
         lambda: Path(folder, "data.raw.tmp").touch(),
-        lambda: Path(where.state(7) + ".tmp").write_bytes(complete(7)),
+        lambda: Path(data_dir.state(7) + ".tmp").write_bytes(complete(7)),
         lambda: os.rename(f"{folder}/data.raw.tmp", f"{folder}/data.raw"),
-        lambda: os.rename(where.state(7) + ".tmp", where.state(7)),
+        lambda: os.rename(data_dir.state(7) + ".tmp", data_dir.state(7)),
     ]
 
 
-def collect(where: Layout) -> list[Step]:
+def collect(data_dir: Layout) -> list[Step]:
     """The gc's way with a folder, the least lucky order of its files; then the id comes back."""
-    gone = f"{where.root}/.gone"
+    gone = f"{data_dir.root}/.gone"
     return [
-        lambda: os.rename(where.folder(7), gone),
-        lambda: os.unlink(f"{gone}/{os.path.basename(where.state(7))}"),
+        lambda: os.rename(data_dir.folder(7), gone),
+        lambda: os.unlink(f"{gone}/{os.path.basename(data_dir.state(7))}"),
         lambda: os.unlink(f"{gone}/data.raw"),
         lambda: os.rmdir(gone),
-        lambda: os.mkdir(where.folder(7)),
+        lambda: os.mkdir(data_dir.folder(7)),
     ]
 
 
-def collect_in_place(where: Layout) -> list[Step]:
+def collect_in_place(data_dir: Layout) -> list[Step]:
     return [
-        lambda: os.unlink(where.data(7)),
-        lambda: os.unlink(where.state(7)),
-        lambda: os.rmdir(where.folder(7)),
+        lambda: os.unlink(data_dir.data(7)),
+        lambda: os.unlink(data_dir.state(7)),
+        lambda: os.rmdir(data_dir.folder(7)),
     ]
 
 
-def create_and_collect(where: Layout) -> list[Step]:
+def create_and_collect(data_dir: Layout) -> list[Step]:
     """The end of a create; then it is deleted and collected: a worker may be suspended for that long."""
-    return [*create(where)[-2:], *collect(where)[:3]]
+    return [*create(data_dir)[-2:], *collect(data_dir)[:3]]
 
 
 # What stands there before: so many steps of a create.
@@ -112,26 +112,26 @@ def for_every_order(
 ) -> None:
     count = len(steps_of(Layout("/", 16)))
     for number, due in enumerate(itertools.combinations_with_replacement(range(_SLOTS), count)):
-        where = Layout(f"{base}/{number}", 16)
-        os.mkdir(where.root)
-        for step in create(where)[: _BEFORE[steps_of]]:
+        data_dir = Layout(f"{base}/{number}", 16)
+        os.mkdir(data_dir.root)
+        for step in create(data_dir)[: _BEFORE[steps_of]]:
             step()
-        if _BEFORE[steps_of] == len(create(where)):
-            blob = blobdir.read_record(where, 7)
-            blobdir.write_failure(where, blobdir.failed(blob, "Deleted!", 2), synced=False)
-        between = _Between(list(due), steps_of(where))
-        monkeypatch.setattr(scrub, "os", between)
-        monkeypatch.setattr(blobdir, "os", between)
-        found = scrub.check_blob(where, 7, scrub.Tally(), lambda _: None)
+        if _BEFORE[steps_of] == len(create(data_dir)):
+            blob = blob_folder.read_record(data_dir, 7)
+            blob_folder.write_failure(data_dir, blob_folder.failed(blob, "Deleted!", 2), synced=False)
+        between = _Between(list(due), steps_of(data_dir))
+        monkeypatch.setattr(scrubber, "os", between)
+        monkeypatch.setattr(blob_folder, "os", between)
+        found = scrubber.check_blob(data_dir, 7, scrubber.Tally(), lambda _: None)
         monkeypatch.undo()
         assert found is None, due
 
 
 def test_data_whose_state_is_gone_is_damaged(tmp_path: Path) -> None:
-    where = Layout(str(tmp_path), 16)
-    for step in create(where):
+    data_dir = Layout(str(tmp_path), 16)
+    for step in create(data_dir):
         step()
-    os.unlink(where.state(7))
-    found = scrub.check_blob(where, 7, scrub.Tally(), lambda _: None)
+    os.unlink(data_dir.state(7))
+    found = scrubber.check_blob(data_dir, 7, scrubber.Tally(), lambda _: None)
     assert found is not None
     assert (found.id, found.seq, found.reason) == (7, 0, "its state file is missing")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from common import blobdir, durable, layout
+from common import durable
 from common.errors import BlobkeepError, NoSpace, SyncFailed
+from services.engines.local.disk import blob_folder, layout
+from services.engines.local.serving import upload as local_upload
 from services.gc import Collector
-from services.local import upload as local_upload
 from services.store import Content
 from tests.support.disk_calls import Fault, standing_between
 from tests.support.rules import DataDirectory, layout_of
@@ -140,10 +141,10 @@ def test_after_a_failed_checkpoint_the_next_start_writes_anew_what_the_kernel_ma
     async def run() -> None:
         async with opened(data.root) as store:
             await store.put("a", b"acknowledged")
-            where = store.where
+            data_dir = store.data_dir
             blob = await store.store.stat("a")
             assert blob is not None
-            inode = os.stat(where.data(blob.id)).st_ino
+            inode = os.stat(data_dir.data(blob.id)).st_ino
             with (
                 standing_between(Fault(1, errno.EIO, lasting=False), frozenset({"fsync"})),
                 pytest.raises(SyncFailed),
@@ -151,7 +152,7 @@ def test_after_a_failed_checkpoint_the_next_start_writes_anew_what_the_kernel_ma
                 await store.store._committer.call(lambda: None)
         async with opened(data.root) as store:
             assert await store.read("a") == b"acknowledged"
-            assert os.stat(where.data(blob.id)).st_ino != inode
+            assert os.stat(data_dir.data(blob.id)).st_ino != inode
 
     asyncio.run(run())
 
@@ -165,7 +166,7 @@ def test_damage_that_was_deleted_stays_so_on_a_full_disk(data: DataDirectory, sy
             await store.put("a", b"to be damaged")
             blob = await store.store.stat("a")
             assert blob is not None
-            overwrite(store.where.data(blob.id), b"TO BE DAMAGED")
+            overwrite(store.data_dir.data(blob.id), b"TO BE DAMAGED")
             with pytest.raises(BlobkeepError, match="damaged"):
                 await store.read("a")
             await until(lambda: not store.store.damage.tasks, "quarantine")
@@ -186,7 +187,7 @@ def test_a_location_whose_folder_was_removed_by_hand_can_be_written_again(data: 
             await store.put("a", b"removed")
             blob = await store.store.stat("a")
             assert blob is not None
-            durable.remove_tree(store.where.folder(blob.id))
+            durable.remove_tree(store.data_dir.folder(blob.id))
             with pytest.raises(BlobkeepError, match="damaged"):
                 await store.read("a")
             await store.put("a", b"anew")
@@ -201,9 +202,9 @@ def test_what_recovery_could_not_mark_does_not_come_back_when_its_location_is_de
     async def run() -> None:
         async with opened(data.root, "folder") as store:
             older = await store.put("a", b"older")
-            backup = blobdir.read_file(store.where.state(older.id))
+            backup = blob_folder.read_file(store.data_dir.state(older.id))
             newer = await store.put("a", b"newer")
-            overwrite(store.where.state(older.id), backup)  # its Failure was lost
+            overwrite(store.data_dir.state(older.id), backup)  # its Failure was lost
             assert newer.seq > older.seq
         with standing_between(Fault(1, errno.EIO, lasting=True), frozenset({"rename"})):
             found = Opened.__new__(Opened)
@@ -228,14 +229,14 @@ def test_a_live_blob_that_lost_its_state_while_it_was_being_deleted_is_not_throw
     async def run() -> None:
         async with opened(data.root) as store:
             blob = await store.put("a", b"acknowledged")
-            where = store.where
-        failure = blobdir.failed(blobdir.read_record(where, blob.id), "Deleted!", 1)
-        blobdir.write_failure(where, failure)
-        os.rename(where.state(blob.id), where.state(blob.id) + ".tmp")
+            data_dir = store.data_dir
+        failure = blob_folder.failed(blob_folder.read_record(data_dir, blob.id), "Deleted!", 1)
+        blob_folder.write_failure(data_dir, failure)
+        os.rename(data_dir.state(blob.id), data_dir.state(blob.id) + ".tmp")
         async with opened(data.root) as store:
             assert len(store.found.quarantined) == 1
-            moved = f"{where.ours('.quarantine')}/{blob.id}-0/data.raw"
-            assert blobdir.read_file(moved) == b"acknowledged"
+            moved = f"{data_dir.ours('.quarantine')}/{blob.id}-0/data.raw"
+            assert blob_folder.read_file(moved) == b"acknowledged"
 
     asyncio.run(run())
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from common import directory
 from common.errors import BlobkeepError, NoSpace, SyncFailed
-from common.layout import Layout
+from services.engines.local.disk import directory
+from services.engines.local.disk.layout import Layout
 from tests.support import rules
 from tests.support.campaign import choose, tally
 from tests.support.disk_calls import Fault, standing_between
@@ -120,7 +120,7 @@ async def one_rung(root: str, operation: Operation, fault: Fault, sync: str, id_
                 assert await store.read(location) in values, (location, fault.hit, error)
             assert open_descriptors() <= before + 1, fault.hit  # +1: the event loop may open one lazily
             if not fault.lasting:  # else its own undoing may have failed: recovery's to clean up
-                assert not folders_without_a_state(store.where), fault.hit
+                assert not folders_without_a_state(store.data_dir), fault.hit
             # The disk is well again: every location can be written.
             await store.put("large", b"again")
             await store.put("new", b"again")
@@ -129,8 +129,8 @@ async def one_rung(root: str, operation: Operation, fault: Fault, sync: str, id_
         _allowed[root] = allowed_now
 
 
-def folders_without_a_state(where: Layout) -> list[int]:
-    return [i for i in directory.ids_in(where) if not os.path.exists(where.state(i))]
+def folders_without_a_state(data_dir: Layout) -> list[int]:
+    return [i for i in directory.ids_in(data_dir) if not os.path.exists(data_dir.state(i))]
 
 
 _allowed: dict[str, dict[str, list[bytes | None]]] = {}

@@ -19,11 +19,13 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from common import blobdir, journal, plain, record
-from common.blob import served
 from common.checksum import crc, sums_of
 from common.errors import BadRequest, CorruptRecord, RangeNotSatisfiable
 from common.states import MSG_CREATED, MSG_WRITING, State
+from services.engines.local.disk import blob_folder, record
+from services.engines.local.disk.blob import served
+from services.engines.local.journal import format as journal
+from services.engines.local.recovery import scan
 from services.http1.chunked import ChunkedDecoder
 from services.http1.errors import Refusal
 from services.http1.limits import Limits
@@ -52,7 +54,7 @@ def a_state(size: int = 3_000_000) -> bytes:
 
 
 ORIGINALS = [p.read_bytes() for p in sorted(Path(__file__).parents[1].glob("go-data/*/blob_state*.json"))]
-NOTE = msgspec.json.encode(blobdir.Note(7, "a", 12, "short", "2026-11-22T07:45:48Z"))
+NOTE = msgspec.json.encode(blob_folder.Note(7, "a", 12, "short", "2026-11-22T07:45:48Z"))
 HEAD = (
     b"PUT /store/a%20b?x=1 HTTP/1.1\r\nHost: localhost:7777\r\nContent-Length: 12\r\nExpect: 100-continue\r\n"
     b'If-Match: "abc", W/"d"\r\nConnection: keep-alive, close\r\nTransfer-Encoding: chunked\r\n\r\n'
@@ -79,7 +81,7 @@ def sealed(version: bytes, document: bytes) -> bytes:
 
 def as_plain(content: bytes) -> None:
     """What is taken for plain is what the whole record says, if that says anything."""
-    blob = plain.parse(content, 7)
+    blob = scan.parse(content, 7)
     with contextlib.suppress(CorruptRecord):
         whole = record.load(content)
         if blob is not None:

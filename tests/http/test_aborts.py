@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from common import directory, layout
+from services.engines.local.disk import directory, layout
 from tests.conftest import StartServer
 from tests.http.conftest import CONNECTIONS
 from tests.support.processes import Process, Server, wait_for
@@ -121,13 +121,13 @@ def test_a_pass_of_the_gc_leaves_nothing_of_what_was_cut(
             cut = RawConnection(server.port)
             begin(cut, "POST", "/store/cut")
             end(cut)
-    where = layout_of(data.root)
+    data_dir = layout_of(data.root)
 
     def only_kept() -> bool:
         gc = Process("gc", data.path, "--once")
         assert gc.popen.wait(30) == 0, gc.said()
-        gone = where.ours(layout.GONE_NAME)
-        return len(directory.ids_in(where)) == 1 and not (os.path.isdir(gone) and os.listdir(gone))
+        gone = data_dir.ours(layout.GONE_NAME)
+        return len(directory.ids_in(data_dir)) == 1 and not (os.path.isdir(gone) and os.listdir(gone))
 
     wait_for(only_kept, what="the disk's being as if nothing had been sent")
     assert live_blobs(data.root) == {"kept": OLD}

@@ -14,12 +14,12 @@ import psutil
 import pytest
 
 from common.config import Config
-from common.layout import Layout
-from common.settle import Settlement
 from services.access import file as access_file
 from services.access.decisions import Access
 from services.access.secret_hash import hash_password, hash_token
-from services.app import make_app
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.reconcile import Reconciled
+from services.frontends.native.app import make_app
 from services.watch.monitor import Monitor, recovered
 from services.watch.request_log import RequestLog
 from tests.conftest import StartServer
@@ -79,7 +79,7 @@ def assert_refused(answer: Answer, status: int) -> None:
 
 
 def test_each_resource_but_public_ones_refuses_who_says_nothing(guarded: Server) -> None:
-    monitor = Monitor(Layout("", 16), None, Config(), RequestLog(), recovered(Settlement()))  # type: ignore[arg-type]
+    monitor = Monitor(Layout("", 16), None, Config(), RequestLog(), recovered(Reconciled()))  # type: ignore[arg-type]
     app = make_app(None, Config(), monitor, Access([]))  # type: ignore[arg-type]
     rules = app.default_router.rules[0].target.rules
     paths = [*PUBLIC, "*", "/blobs/", "/blobs/1", "/events", "/metrics", "/nothing", "/openapi.json"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from common import blobdir
-from common.layout import Layout
-from common.record import created
 from common.states import MSG_CREATED, MSG_WRITING, State
+from services.engines.local.disk import blob_folder
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import created
 from tests.conftest import StartServer
 from tests.http.pages import page, pages
 from tests.support.processes import Server, wait_for
@@ -85,13 +85,13 @@ def test_ids_of_32_bits_are_listed_across_their_folders(
 ) -> None:
     server = start_server("--id-bits", "32")
     server.stop()
-    where = Layout(data.root, 32)
+    data_dir = Layout(data.root, 32)
     ids = [5, 65_535, 65_536, 3 * 65_536 + 9, 3 * 65_536 + 10]
     for blob_id in ids:
         made = created(blob_id, f"at/{blob_id}", blob_id + 1, MSG_CREATED, 1, "text/plain", "")
-        assert blobdir.take(where, blob_id)
+        assert blob_folder.take(data_dir, blob_id)
         pending = made.advanced(State.PENDING, MSG_WRITING, 2)
-        blobdir.write_record(where, pending)
+        blob_folder.write_record(data_dir, pending)
     server.restart()  # recovery makes them Failure
     for after, limit in ((-1, 2), (5, 3), (65_535, 9), (3 * 65_536 + 9, 1), (3 * 65_536 + 10, 1)):
         query = {"limit": limit} | ({"after": after} if after >= 0 else {})

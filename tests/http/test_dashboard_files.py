@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from services.handlers import dashboard, live
+from services.frontends.native import dashboard, live
 from tests.conftest import StartServer
 from tests.support.processes import Server, wait_for
 

@@ -13,12 +13,12 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.simple_httpclient import HTTPStreamClosedError
 from tornado.web import Application
 
-from common import settle
 from common.config import Config
 from common.errors import Damaged, NoSpace, SyncFailed
-from common.layout import Layout
 from services.access.decisions import Access
-from services.app import make_app
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery import reconcile
+from services.frontends.native.app import make_app
 from services.watch.monitor import Monitor, recovered
 from services.watch.request_log import RequestLog
 from tests.support.memory_store import MemoryReading, MemoryStore, MemoryUpload
@@ -33,8 +33,8 @@ def store() -> MemoryStore:
 def app(store: MemoryStore, tmp_path: Path) -> Application:
     """What pytest-tornado serves."""
     config = Config(dir=str(tmp_path), http="tornado")
-    where = Layout(str(tmp_path), 16)
-    monitor = Monitor(where, store, config, RequestLog(), recovered(settle.Settlement()))
+    data_dir = Layout(str(tmp_path), 16)
+    monitor = Monitor(data_dir, store, config, RequestLog(), recovered(reconcile.Reconciled()))
     return make_app(store, config, monitor, Access(None))
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from common import directory
 from common.errors import Busy
-from common.layout import Layout
-from services.handlers.blobs_by_id import MAX_PAGES, MAX_PAGES_OF_CLIENT, Pages
+from services.engines.local.disk import directory
+from services.engines.local.disk.layout import Layout
+from services.frontends.native.blobs_by_id import MAX_PAGES, MAX_PAGES_OF_CLIENT, Pages
 from tests.http.conftest import shared_server
 from tests.support.processes import Server, wait_for
 from tests.support.raw import RawConnection, connected
@@ -73,9 +73,9 @@ def test_pages_by_id_do_not_hold_up_readers_and_uploads(
     may_go = threading.Event()
     ids_after = directory.ids_after
 
-    def stuck(where: Layout, after: int) -> Iterator[int]:
+    def stuck(data_dir: Layout, after: int) -> Iterator[int]:
         may_go.wait(30)
-        return iter(ids_after(where, after))
+        return iter(ids_after(data_dir, after))
 
     async def run() -> None:
         async with opened(str(tmp_path)) as held:

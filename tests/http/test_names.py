@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from common import layout
+from services.engines.local.disk import layout
 from tests.support.processes import Server
 from tests.support.raw import connected
 

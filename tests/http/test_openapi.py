@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from common.layout import Layout
 from common.options import Config
-from common.settle import Settlement
 from services.access.decisions import Access
-from services.app import make_app
-from services.handlers.openapi import document
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.reconcile import Reconciled
+from services.frontends.native.app import make_app
+from services.frontends.native.openapi import document
 from services.watch.monitor import Monitor, recovered
 from services.watch.request_log import RequestLog
 from tests.http.conftest import shared_server
@@ -33,7 +33,7 @@ def creating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_every_resource_is_described() -> None:
-    monitor = Monitor(Layout("", 16), None, Config(), RequestLog(), recovered(Settlement()))  # type: ignore[arg-type]
+    monitor = Monitor(Layout("", 16), None, Config(), RequestLog(), recovered(Reconciled()))  # type: ignore[arg-type]
     app = make_app(None, Config(), monitor, Access([]))  # type: ignore[arg-type]
     rules = [rule.matcher.regex for rule in app.default_router.rules[0].target.rules]
     paths = [re.sub(r"\{\w+\}", "1", path.replace("{name}", "app.js")) for path in document()["paths"]]

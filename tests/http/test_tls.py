@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from common.config import Config
-from services.access.entrance import Entrance, exposure
+from services.access.credentials import ServerCredentials, exposure
 from tests.conftest import StartServer
 from tests.support.processes import Server, wait_for
 
@@ -145,7 +145,7 @@ def test_what_other_machines_may_do_is_told_where_they_reach_the_server(
         if family != socket.AF_UNIX:
             sock.bind((address, 0))
         with caplog.at_level(logging.WARNING):
-            Entrance(Config()).warn([sock])
+            ServerCredentials(Config()).warn([sock])
     assert ["OPEN TO EVERYONE" in text for text in caplog.messages] == ([True] if is_told else [])
 
 

@@ -78,10 +78,10 @@ def conversation(pieces: list[bytes]) -> bytes:
             if transport.closed:
                 break
             connection.data_received(piece)
-            await settle(transport)
+            await reconcile(transport)
         if not transport.closed and not connection.eof_received():
             transport.close()
-        await settle(transport)
+        await reconcile(transport)
         connection.connection_lost(None)
         assert server._sweep_handle is None
         return _REFUSAL.sub(b"<refused>", _DATE.sub(b"Date", transport.sent))
@@ -89,7 +89,7 @@ def conversation(pieces: list[bytes]) -> bytes:
     return asyncio.run(run())
 
 
-async def settle(transport: Transport) -> None:
+async def reconcile(transport: Transport) -> None:
     """Let the loop run until nothing more is sent."""
     quiet = 0
     while quiet < 12:

@@ -20,12 +20,13 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from common import directory, durable
+from common import durable
 from common.errors import AlreadyExists, NoIdLeft, NotFound
-from services import scrub
+from services.engines.local.disk import directory
+from services.engines.local.serving import ids
+from services.engines.local.serving.upload import LocalUpload
+from services.engines.local.upkeep import scrubber
 from services.gc import Collector
-from services.local import ids
-from services.local.upload import LocalUpload
 from services.store import Content
 from tests.support import rules
 from tests.support.campaign import SEED, SIZE, tally
@@ -74,7 +75,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = self.runner.run(make())
         self.upload = None
         self.last_seq = 0
-        self.gc = Collector(self.store.where, 5.0, slice_folders=1 << 32)
+        self.gc = Collector(self.store.data_dir, 5.0, slice_folders=1 << 32)
 
     def do(self, work: Callable[[], Awaitable[T]]) -> T:
         async def run() -> T:
@@ -83,7 +84,7 @@ class StoreMachine(RuleBasedStateMachine):
         return self.runner.run(run())
 
     def folders(self) -> int:
-        return len(directory.ids_in(self.store.where))
+        return len(directory.ids_in(self.store.data_dir))
 
     def write(self, location: str, body: bytes, *, only_new: bool) -> None:
         folders = self.folders()
@@ -175,9 +176,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def scrub_all(self) -> None:
-        tally = scrub.Tally()
-        for blob_id in directory.ids_in(self.store.where):
-            scrub.check_blob(self.store.where, blob_id, tally, lambda read_bytes: None)
+        tally = scrubber.Tally()
+        for blob_id in directory.ids_in(self.store.data_dir):
+            scrubber.check_blob(self.store.data_dir, blob_id, tally, lambda read_bytes: None)
         assert (tally.checked, tally.damaged) == (len(self.model), [])
 
     @rule(sync=SYNCS)

@@ -11,21 +11,21 @@ _TOOLS = "tests/process/test_tools.py::test_"
 ROWS = [
     Mutation(
         "snapshot-looks-once",
-        "services/tools/snapshot.py",
+        "services/engines/local/upkeep/snapshot.py",
         "        self._look_at_all([*again, *sorted(since)], began_at)\n",
         "",
         (_BACKUP + "an_update_that_began_before_the_snapshot_and_ends_within_it_is_met",),
     ),
     Mutation(
         "snapshot-without-what-was-replaced-meanwhile",
-        "services/tools/snapshot.py",
+        "services/engines/local/upkeep/snapshot.py",
         "elif _was_live_at(blob, began_at):",
         "elif False:",
         (_BACKUP + "what_is_replaced_while_the_snapshot_is_taken_is_in_it",),
     ),
     Mutation(
         "snapshot-with-what-was-deleted-before",
-        "services/tools/snapshot.py",
+        "services/engines/local/upkeep/snapshot.py",
         "return newest.at >= began_at and newest.message",
         "return newest.message",
         (_BACKUP + "an_export_unpacked_is_a_data_directory_with_ids_and_histories",),
@@ -39,14 +39,14 @@ ROWS = [
     ),
     Mutation(
         "gc-not-held-without-links",
-        "services/tools/snapshot.py",
+        "services/engines/local/upkeep/snapshot.py",
         "        if snapshot.linked:\n            hold.release()",
         "        if True:\n            hold.release()",
         (_BACKUP + "without_hard_links_the_gc_waits_until_the_tar_is_written",),
     ),
     Mutation(
         "links-of-a-living-export-removed",
-        "services/tools/snapshot.py",
+        "services/engines/local/upkeep/snapshot.py",
         "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "",
         (_BACKUP + "what_a_killed_export_left_is_removed_by_the_next",),
@@ -119,16 +119,16 @@ ROWS = [
     ),
     Mutation(
         "check-tells-nobody",
-        "services/check.py",
+        "services/engines/local/upkeep/check.py",
         "if damage is not None and serving and not dry_run:",
         "if False:",
         (_TOOLS + "check_finds_rot_while_a_server_runs_and_the_server_acts",),
     ),
     Mutation(
         "check-settles-in-a-dry-run",
-        "services/check.py",
-        "settle(where, dry_run=dry_run, progress=progress)",
-        "settle(where, progress=progress)",
+        "services/engines/local/upkeep/check.py",
+        "reconcile(data_dir, dry_run=dry_run, progress=progress)",
+        "reconcile(data_dir, progress=progress)",
         (_TOOLS + "check_without_a_server_settles_what_a_dead_one_left",),
     ),
     Mutation(

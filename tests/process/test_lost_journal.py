@@ -8,8 +8,8 @@ import os
 
 import pytest
 
-from common import journal
-from common.directory import existing
+from services.engines.local.disk.directory import existing
+from services.engines.local.journal import format as journal
 from tests.support.processes import Server
 from tests.support.rules import DataDirectory
 from tests.support.stores import opened

@@ -15,8 +15,8 @@ from tornado.netutil import bind_sockets
 
 from common.config import Config
 from common.errors import SyncFailed
-from common.layout import Layout
-from common.settle import Settlement
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.reconcile import Reconciled
 from services.recovering import settle_answering
 from services.watch.request_log import RequestLog
 
@@ -28,12 +28,12 @@ class Recovery:
         self.end = threading.Event()
         self.error = error
 
-    def __call__(self, where: Layout, progress: Callable[[int, int], None]) -> Settlement:
+    def __call__(self, data_dir: Layout, progress: Callable[[int, int], None]) -> Reconciled:
         progress(7, 9)
         assert self.end.wait(30)
         if self.error is not None:
             raise self.error
-        return Settlement(seen=9)
+        return Reconciled(seen=9)
 
 
 def _ask(port: int, method: str, target: str) -> tuple[int, dict[str, str], bytes]:

@@ -9,29 +9,30 @@ from collections.abc import Iterator
 
 import pytest
 
-from common import directory, self_report
-from common.layout import Layout
+from common import self_report
 from common.self_report import SelfReport
+from services.engines.local.disk import directory
+from services.engines.local.disk.layout import Layout
 from tests.conftest import StartServer
 from tests.support.processes import Process, wait_for
 from tests.support.rules import DataDirectory
 
 
 @pytest.fixture
-def where(data: DataDirectory) -> Layout:
+def data_dir(data: DataDirectory) -> Layout:
     return directory.open_directory(data.root, 16, owner=False)
 
 
 @pytest.fixture
-def gc(where: Layout) -> Iterator[Process]:
-    process = Process("gc", where.root, "--gc-interval", "0.05")
+def gc(data_dir: Layout) -> Iterator[Process]:
+    process = Process("gc", data_dir.root, "--gc-interval", "0.05")
     yield process
     process.end()
 
 
-def _after_a_pass(where: Layout, process: Process) -> SelfReport:
+def _after_a_pass(data_dir: Layout, process: Process) -> SelfReport:
     def report() -> SelfReport | None:
-        found = self_report.read(where, process.program)
+        found = self_report.read(data_dir, process.program)
         return found if found is not None and found.pid == process.pid and found.totals.passes else None
 
     found = wait_for(report, what="a pass")
@@ -39,51 +40,51 @@ def _after_a_pass(where: Layout, process: Process) -> SelfReport:
     return found
 
 
-def test_a_killed_process_is_not_alive_and_counts_as_a_crash(where: Layout, gc: Process) -> None:
-    first = _after_a_pass(where, gc)
+def test_a_killed_process_is_not_alive_and_counts_as_a_crash(data_dir: Layout, gc: Process) -> None:
+    first = _after_a_pass(data_dir, gc)
     assert self_report.is_alive(first)
     assert (first.starts, first.crashes, first.interval_s) == (1, 0, 0.05)
     gc.kill()
     assert not self_report.is_alive(first)
     gc.restart()
-    second = _after_a_pass(where, gc)
+    second = _after_a_pass(data_dir, gc)
     assert (second.starts, second.crashes) == (2, 1)
     assert self_report.is_alive(second)
 
 
-def test_a_stop_is_no_crash(where: Layout, gc: Process) -> None:
-    _after_a_pass(where, gc)
+def test_a_stop_is_no_crash(data_dir: Layout, gc: Process) -> None:
+    _after_a_pass(data_dir, gc)
     assert gc.stop() == 0
-    report = self_report.read(where, "gc")
+    report = self_report.read(data_dir, "gc")
     assert report is not None
     assert report.stopped
     gc.restart()
-    assert (_after_a_pass(where, gc).starts, _after_a_pass(where, gc).crashes) == (2, 0)
+    assert (_after_a_pass(data_dir, gc).starts, _after_a_pass(data_dir, gc).crashes) == (2, 0)
 
 
-def test_a_pid_that_came_back_is_another_process(where: Layout) -> None:
-    report = self_report.begin(where, "gc", 5.0)
+def test_a_pid_that_came_back_is_another_process(data_dir: Layout) -> None:
+    report = self_report.begin(data_dir, "gc", 5.0)
     assert self_report.is_alive(report)
     report.start_ticks -= 1
     assert not self_report.is_alive(report)
 
 
-def test_a_damaged_report_is_none_and_begun_anew(where: Layout) -> None:
-    self_report.begin(where, "gc", 5.0)
-    with open(self_report.path_of(where, "gc"), "wb") as file:
+def test_a_damaged_report_is_none_and_begun_anew(data_dir: Layout) -> None:
+    self_report.begin(data_dir, "gc", 5.0)
+    with open(self_report.path_of(data_dir, "gc"), "wb") as file:
         file.write(b'{"name": "gc", "pid"')
-    assert self_report.read(where, "gc") is None
-    assert self_report.begin(where, "gc", 5.0).starts == 1
+    assert self_report.read(data_dir, "gc") is None
+    assert self_report.begin(data_dir, "gc", 5.0).starts == 1
 
 
-def test_the_gc_says_what_it_removed(where: Layout, start_server: StartServer, gc: Process) -> None:
+def test_the_gc_says_what_it_removed(data_dir: Layout, start_server: StartServer, gc: Process) -> None:
     server = start_server()
     for number in range(30):
         assert server.ask("POST", f"/store/{number}", b"12345").status == 201
         assert server.ask("DELETE", f"/store/{number}").status == 200
 
     def removed() -> SelfReport | None:
-        found = self_report.read(where, "gc")
+        found = self_report.read(data_dir, "gc")
         return found if found is not None and found.totals.removed == 30 else None
 
     found = wait_for(removed, what="the removal")
@@ -93,12 +94,12 @@ def test_the_gc_says_what_it_removed(where: Layout, start_server: StartServer, g
     assert time.time() - found.written_s < 60
 
 
-def test_the_recovery_worker_says_how_far_it_is(where: Layout, start_server: StartServer) -> None:
+def test_the_recovery_worker_says_how_far_it_is(data_dir: Layout, start_server: StartServer) -> None:
     server = start_server()
     assert server.ask("POST", "/store/a", b"12345").status == 201
-    worker = Process("recovery", where.root, "--recovery-interval", "0.05")
+    worker = Process("recovery", data_dir.root, "--recovery-interval", "0.05")
     try:
-        scrub = _after_a_pass(where, worker).scrub
+        scrub = _after_a_pass(data_dir, worker).scrub
         assert scrub is not None
         assert (scrub.checked, scrub.checked_bytes, scrub.damaged, scrub.round_left) == (1, 5, 0, 0)
         assert scrub.next_round_s > time.time()
@@ -106,22 +107,22 @@ def test_the_recovery_worker_says_how_far_it_is(where: Layout, start_server: Sta
         worker.end()
 
 
-def test_a_folder_that_cannot_be_written_stops_nobody(where: Layout) -> None:
-    os.mkdir(f"{where.root}/.status", 0o700)
-    os.mkdir(self_report.path_of(where, "gc"))
-    report = self_report.begin(where, "gc", 5.0)
+def test_a_folder_that_cannot_be_written_stops_nobody(data_dir: Layout) -> None:
+    os.mkdir(f"{data_dir.root}/.status", 0o700)
+    os.mkdir(self_report.path_of(data_dir, "gc"))
+    report = self_report.begin(data_dir, "gc", 5.0)
     assert report.starts == 1
-    assert self_report.read(where, "gc") is None
-    os.rmdir(self_report.path_of(where, "gc"))
+    assert self_report.read(data_dir, "gc") is None
+    os.rmdir(self_report.path_of(data_dir, "gc"))
 
 
-def test_a_worker_that_was_suspended_goes_on(where: Layout, gc: Process) -> None:
-    _after_a_pass(where, gc)
+def test_a_worker_that_was_suspended_goes_on(data_dir: Layout, gc: Process) -> None:
+    _after_a_pass(data_dir, gc)
     for _ in range(3):
         gc.popen.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, gc.pid, os.WSTOPPED)
-        before = _after_a_pass(where, gc).totals.passes
+        before = _after_a_pass(data_dir, gc).totals.passes
         time.sleep(0.1)  # longer than the pause between two passes
         gc.popen.send_signal(signal.SIGCONT)
-        wait_for(lambda: _after_a_pass(where, gc).totals.passes > before, what="the next pass")  # noqa: B023
+        wait_for(lambda: _after_a_pass(data_dir, gc).totals.passes > before, what="the next pass")  # noqa: B023
     assert gc.stop() == 0

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from common import directory, durable, layout
-from common.lock import FileLock
+from common import durable
 from services.access import file as access_file
 from services.access.secret_hash import hash_token
+from services.engines.local.disk import directory, layout
+from services.engines.local.disk.locks import FileLock
+from services.engines.local.upkeep import snapshot
 from services.gc import Collector
-from services.tools import snapshot
 from tests.conftest import StartServer
 from tests.support.processes import Process, Server, wait_for
 from tests.support.rules import DataDirectory, live_blobs
@@ -149,9 +150,9 @@ def test_without_hard_links_the_gc_waits_until_the_tar_is_written(
         raise OSError(errno.EPERM, "this file system has none")
 
     monkeypatch.setattr(durable, "link", no_links)
-    where = directory.existing(data.root)
-    gc = Collector(where, 5.0)
-    with snapshot.take(where) as taken:
+    data_dir = directory.existing(data.root)
+    gc = Collector(data_dir, 5.0)
+    with snapshot.take(data_dir) as taken:
         assert not taken.linked
         assert server.ask("PUT", "/store/updated", b"new").status == 200
         assert server.ask("DELETE", "/store/deleted").status == 200
@@ -174,8 +175,8 @@ def test_what_is_replaced_while_the_snapshot_is_taken_is_in_it(
     assert server.ask("POST", "/store/b", b"0").status == 201
     listed = directory.ids_in
 
-    def list_then_write(where: layout.Layout) -> list[int]:
-        ids = listed(where)
+    def list_then_write(data_dir: layout.Layout) -> list[int]:
+        ids = listed(data_dir)
         monkeypatch.setattr(directory, "ids_in", listed)
         assert server.ask("PUT", "/store/a", b"1").status == 200
         assert server.ask("PUT", "/store/a", b"2").status == 200
@@ -201,10 +202,10 @@ def test_an_update_that_began_before_the_snapshot_and_ends_within_it_is_met(
     wait_for(lambda: len(directory.ids_in(directory.existing(data.root))) == 2, what="Pending on disk")
     (new,) = set(directory.ids_in(directory.existing(data.root))) - {old}
     wait_for((data.path / str(new) / layout.DATA_NAME).exists, what="Pending on disk")
-    monkeypatch.setattr(directory, "ids_in", lambda where: [new, old])
+    monkeypatch.setattr(directory, "ids_in", lambda data_dir: [new, old])
     # As if the update's states had been written down just before the beginning, and renamed after it.
     late = time.time_ns() + 60_000_000_000
-    monkeypatch.setattr("services.tools.snapshot.time.time_ns", lambda: late)
+    monkeypatch.setattr("services.engines.local.upkeep.snapshot.time.time_ns", lambda: late)
     looked = snapshot._Taking._look_at
     seen: list[int] = []
 
@@ -228,9 +229,9 @@ def test_the_gc_yields_while_a_snapshot_is_taken_and_the_lock_is_freed_by_death(
 ) -> None:
     assert server.ask("POST", "/store/a", b"a").status == 201
     assert server.ask("DELETE", "/store/a").status == 200
-    where = directory.existing(data.root)
-    gc = Collector(where, 5.0)
-    hold = FileLock(where.ours(layout.GC_HOLD_NAME), "export")
+    data_dir = directory.existing(data.root)
+    gc = Collector(data_dir, 5.0)
+    hold = FileLock(data_dir.ours(layout.GC_HOLD_NAME), "export")
     with hold:
         hold.acquire(0.0)
         assert gc.run_once() is None

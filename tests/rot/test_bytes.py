@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from common import blobdir, record
 from common.errors import CorruptRecord, Damaged
-from common.journal import NAMES, scan
-from common.layout import Layout
-from services import scrub
+from services.engines.local.disk import blob_folder, record
+from services.engines.local.disk.layout import Layout
+from services.engines.local.journal.format import NAMES, scan
+from services.engines.local.upkeep import scrubber
 from tests.support.campaign import choose, chooser, tally
 from tests.support.stores import Opened, memory_folder, opened, small_journal
 
@@ -50,7 +50,7 @@ async def made(root: str, body: bytes) -> tuple[Layout, int]:
     async with opened(root, "folder") as store:
         blob = await store.put("a", body)
         await store.put("other", OTHER)
-        return store.where, blob.id
+        return store.data_dir, blob.id
 
 
 async def what_is_sent(store: Opened, location: str) -> bytes | str | None:
@@ -60,25 +60,25 @@ async def what_is_sent(store: Opened, location: str) -> bytes | str | None:
         return "damaged"
 
 
-def make_original(where: Layout, blob_id: int) -> None:
+def make_original(data_dir: Layout, blob_id: int) -> None:
     """Its state as the original server writes it: no number, no checksum, no size."""
-    content = Path(where.state(blob_id)).read_bytes()
+    content = Path(data_dir.state(blob_id)).read_bytes()
     document = msgspec.json.decode(base64.b64decode(content.splitlines()[0].split(b":")[1]))
     del document["blobkeep"]
     first = b"BLOB_BASE64_dev:" + base64.b64encode(msgspec.json.encode(document))
-    Path(where.state(blob_id)).write_bytes(
+    Path(data_dir.state(blob_id)).write_bytes(
         first + b"\n\n2026-11-22T07:45:48Z - OK - Blob Data WR Complete!\n"
     )
 
 
 def test_no_byte_of_a_state_turns_unseen(base: Path) -> None:
-    where, blob_id = asyncio.run(made(str(base / "data"), b"the body"))
-    whole = Path(where.state(blob_id)).read_bytes()
+    data_dir, blob_id = asyncio.run(made(str(base / "data"), b"the body"))
+    whole = Path(data_dir.state(blob_id)).read_bytes()
     random = chooser("state")
     for at in choose("state", range(len(whole)), 150):
-        flip(where.state(blob_id), at, random.randrange(8))
+        flip(data_dir.state(blob_id), at, random.randrange(8))
         root = str(base / "copy")
-        shutil.copytree(where.root, root)
+        shutil.copytree(data_dir.root, root)
 
         async def start_on_it(root: str = root, at: int = at) -> None:
             async with opened(root, "folder") as store:
@@ -90,26 +90,26 @@ def test_no_byte_of_a_state_turns_unseen(base: Path) -> None:
 
         asyncio.run(start_on_it())
         shutil.rmtree(root)
-        Path(where.state(blob_id)).write_bytes(whole)
+        Path(data_dir.state(blob_id)).write_bytes(whole)
 
 
 def test_a_state_cut_at_any_length_is_quarantined(base: Path) -> None:
-    where, blob_id = asyncio.run(made(str(base / "data"), b"the body"))
-    whole = Path(where.state(blob_id)).read_bytes()
+    data_dir, blob_id = asyncio.run(made(str(base / "data"), b"the body"))
+    whole = Path(data_dir.state(blob_id)).read_bytes()
     for length in choose("cut state", range(len(whole)), 100):
         with pytest.raises(CorruptRecord):
             record.load(whole[:length])
 
 
 def test_a_state_of_the_original_never_gives_its_data_to_another_blob(base: Path) -> None:
-    where, blob_id = asyncio.run(made(str(base / "data"), b"the body"))
-    make_original(where, blob_id)
-    whole = Path(where.state(blob_id)).read_bytes()
+    data_dir, blob_id = asyncio.run(made(str(base / "data"), b"the body"))
+    make_original(data_dir, blob_id)
+    whole = Path(data_dir.state(blob_id)).read_bytes()
     random = chooser("original")
     for at in choose("original", range(len(whole)), 150):
-        flip(where.state(blob_id), at, random.randrange(8))
+        flip(data_dir.state(blob_id), at, random.randrange(8))
         root = str(base / "copy")
-        shutil.copytree(where.root, root)
+        shutil.copytree(data_dir.root, root)
 
         async def start_on_it(root: str = root, at: int = at) -> None:
             async with opened(root, "folder") as store:
@@ -119,25 +119,25 @@ def test_a_state_of_the_original_never_gives_its_data_to_another_blob(base: Path
 
         asyncio.run(start_on_it())
         shutil.rmtree(root)
-        Path(where.state(blob_id)).write_bytes(whole)
+        Path(data_dir.state(blob_id)).write_bytes(whole)
 
 
 def test_no_byte_of_the_data_turns_unseen(base: Path) -> None:
-    where, blob_id = asyncio.run(made(str(base / "data"), BODY))
+    data_dir, blob_id = asyncio.run(made(str(base / "data"), BODY))
     random = chooser("data")
     edges = [0, (1 << 20) - 1, 1 << 20, (2 << 20) - 1, 2 << 20, len(BODY) - 1]
     for at in [*edges, *(random.randrange(len(BODY)) for _ in range(6))]:
         bit = random.randrange(8)
-        flip(where.data(blob_id), at, bit)
-        tally = scrub.Tally()
-        found = scrub.check_blob(where, blob_id, tally, lambda read_bytes: None)
+        flip(data_dir.data(blob_id), at, bit)
+        tally = scrubber.Tally()
+        found = scrubber.check_blob(data_dir, blob_id, tally, lambda read_bytes: None)
         assert found is not None, at
         assert found.location == "a"
         root = str(base / "copy")
-        shutil.copytree(where.root, root)
+        shutil.copytree(data_dir.root, root)
         asyncio.run(read_it(root, at))
         shutil.rmtree(root)
-        flip(where.data(blob_id), at, bit)
+        flip(data_dir.data(blob_id), at, bit)
 
 
 async def take(store: Opened, sent: bytearray) -> None:
@@ -198,7 +198,7 @@ def test_a_note_in_quarantine_that_rots_keeps_nobody_from_starting(base: Path) -
         async with opened(root, "folder") as store:
             blob = await store.put("a", b"the body")
             await store.put("other", OTHER)
-            os.truncate(store.where.data(blob.id), 3)
+            os.truncate(store.data_dir.data(blob.id), 3)
         async with opened(root, "folder") as store:
             assert await what_is_sent(store, "a") == "damaged"
             return f".quarantine/{store.found.damaged['a'][0]}/quarantine.json"
@@ -247,4 +247,4 @@ def test_the_format_file_that_rots_is_made_out_from_the_folders(base: Path, id_b
             flip(f"{root}/.blobkeep.json", at, bit)
             asyncio.run(start_on_it(root, at))
         shutil.rmtree(root)
-    assert blobdir.read_file(str(base / "data" / ".blobkeep.json")).startswith(b'{"format":1')
+    assert blob_folder.read_file(str(base / "data" / ".blobkeep.json")).startswith(b'{"format":1')

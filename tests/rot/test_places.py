@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from common import layout
 from common.errors import Damaged
+from services.engines.local.disk import layout
 from services.gc import Collector
 from tests.conftest import StartServer
 from tests.support.processes import Process, wait_for
@@ -119,11 +119,11 @@ def test_a_start_on_a_blob_whose_file_is_something_else(
         async with opened(root, sync) as store:
             blob = await store.put("a", b"a" * size)
             await store.put("other", b"another blob")
-            where = store.where
+            data_dir = store.data_dir
             journaling = store.store._committer._journaling
             if journaling is not None:
                 journaling.empty = lambda: None  # type: ignore[method-assign]
-        change(Path(where.folder(blob.id), name))
+        change(Path(data_dir.folder(blob.id), name))
         async with opened(root, sync) as store:
             expected = {b"a" * size, "damaged"} if name == layout.DATA_NAME or sync == "journal" else {None}
             assert await sent(store, "a") in expected
@@ -146,9 +146,9 @@ def test_a_blob_whose_data_turns_into_something_else_while_it_is_served(
             blob = await store.put("a", b"a" * 9000)
             await store.put("other", b"another blob")
             if change is None:
-                gone(Path(store.where.folder(blob.id)))
+                gone(Path(store.data_dir.folder(blob.id)))
             else:
-                change(Path(store.where.data(blob.id)))
+                change(Path(store.data_dir.data(blob.id)))
             assert await sent(store, "a") == "damaged"
             assert await sent(store, "a") == "damaged"
             assert await store.read("other") == b"another blob"
@@ -189,8 +189,8 @@ def test_something_else_in_the_place_of_a_name_of_ours(
             await store.put("c", b"new")
             await store.put("c", b"newer")
             await store.delete("a")
-            where = store.where
-        gc = Collector(where, 5.0, slice_folders=1 << 32)
+            data_dir = store.data_dir
+        gc = Collector(data_dir, 5.0, slice_folders=1 << 32)
         gc.guarded_pass()
         gc.close()
         left = [name for name in os.listdir(root) if layout.parse_id(name) is not None]
@@ -219,7 +219,7 @@ def test_foreign_files_anywhere_harm_nobody_and_are_left_alone(base: Path, id_bi
     async def run() -> None:
         async with opened(str(root), "journal", id_bits) as store:
             blob = await store.put("a", b"kept")
-            folder = store.where.folder(blob.id)
+            folder = store.data_dir.folder(blob.id)
         for name in [*foreign, f"{folder}/notes.txt"]:
             write_mine(root / name)
         async with opened(str(root), "journal", id_bits) as store:
@@ -244,7 +244,7 @@ def test_two_folders_with_one_location(base: Path) -> None:
         root = str(base / "data")
         async with opened(root) as store:
             blob = await store.put("a", b"kept")
-            folder = store.where.folder(blob.id)
+            folder = store.data_dir.folder(blob.id)
         shutil.copytree(folder, base / "data" / str((blob.id + 1) % 65536))
         async with opened(root) as store:
             assert await store.read("a") == b"kept"

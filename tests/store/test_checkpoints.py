@@ -9,10 +9,11 @@ import os
 
 import pytest
 
-from common import durable, journal
+from common import durable
 from common.errors import BlobkeepError, StorageFailed, SyncFailed
-from common.journal import Entry
-from common.journal_file import JournalFile, Phase
+from services.engines.local.journal import format as journal
+from services.engines.local.journal.file import JournalFile, Phase
+from services.engines.local.journal.format import Entry
 from tests.support.rules import DataDirectory
 from tests.support.stores import Opened, opened, small_journal, until
 
@@ -52,7 +53,7 @@ def test_a_failed_write_back_that_the_kernel_forgot_is_noticed_by_a_checkpoint_o
                 with pytest.raises(SyncFailed):
                     await empty(store)
             await until(lambda: store.fatal, "the report")
-        assert not all(found.clean for found in journal.scan_all(store.where))
+        assert not all(found.clean for found in journal.scan_all(store.data_dir))
         async with opened(data.root) as store:
             assert await store.values() == {"a": b"acknowledged"}
 
@@ -87,7 +88,7 @@ async def fill_until_refused(store: Opened) -> tuple[dict[str, bytes | None], se
 
 def covered(store: Opened) -> set[int]:
     """The blobs that a replay would write anew."""
-    scans = [found for found in journal.scan_all(store.where) if not found.clean]
+    scans = [found for found in journal.scan_all(store.data_dir) if not found.clean]
     return {entry.id for entry in journal.entries_of(scans)}
 
 

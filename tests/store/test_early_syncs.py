@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from common import durable, journal, layout
+from common import durable
 from common.errors import SyncFailed
-from services.local import backlog
+from services.engines.local.disk import layout
+from services.engines.local.journal import early_sync
+from services.engines.local.journal import format as journal
 from tests.support.rules import DataDirectory
 from tests.support.stores import opened, until
 
@@ -18,9 +20,9 @@ from tests.support.stores import opened, until
 @pytest.fixture(autouse=True)
 def always_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each batch is a portion that came quickly, and whatever is dirty is much."""
-    monkeypatch.setattr(backlog, "_PORTION_BYTES", 1)
-    monkeypatch.setattr(backlog, "_QUICKLY_S", 3600.0)
-    monkeypatch.setattr(backlog, "_BACKLOG_BYTES", 0)
+    monkeypatch.setattr(early_sync, "_PORTION_BYTES", 1)
+    monkeypatch.setattr(early_sync, "_QUICKLY_S", 3600.0)
+    monkeypatch.setattr(early_sync, "_BACKLOG_BYTES", 0)
 
 
 def test_an_early_sync_leaves_the_journal_as_it_is(
@@ -38,7 +40,7 @@ def test_an_early_sync_leaves_the_journal_as_it_is(
             monkeypatch.setattr(durable, "sync_file_system", sync)
             await made.put("a", b"body")
             await until(lambda: synced, "an early sync")
-            scans = journal.scan_all(made.where)
+            scans = journal.scan_all(made.data_dir)
             assert [len(found.changes) for found in scans if not found.clean] == [1]
         async with opened(data.root) as made:
             assert await made.values() == {"a": b"body"}
@@ -70,7 +72,7 @@ def test_after_an_early_sync_that_failed_no_other_is_tried_and_the_server_stops(
                     await made.put("b", b"answered with an error")
                 assert len(made.fatal) == 1
         assert later == []
-        assert not all(found.clean for found in journal.scan_all(made.where))
+        assert not all(found.clean for found in journal.scan_all(made.data_dir))
         monkeypatch.undo()
         async with opened(data.root) as made:
             assert await made.values() == {"a": b"acknowledged"}

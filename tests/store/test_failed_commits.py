@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from common import directory, durable, journal, layout, settle
+from common import durable
 from common.errors import SyncFailed
+from services.engines.local.disk import directory, layout
+from services.engines.local.journal import format as journal
+from services.engines.local.recovery import reconcile
 from tests.store.test_local_store import Opened, anyhow, put
 from tests.support.rules import DataDirectory, live_blobs
 
@@ -46,7 +49,7 @@ def test_a_commit_that_fails_behind_the_journal_loses_neither_value(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch, step: str, number: int
 ) -> None:
     update_that_fails(data, monkeypatch, step, number)
-    settle.settle(directory.open_directory(data.root, 16, owner=True))
+    reconcile.reconcile(directory.open_directory(data.root, 16, owner=True))
     assert live_blobs(data.root) == {"a": b"new"}  # durable in the journal, so there, though not acknowledged
 
 
@@ -54,7 +57,7 @@ def test_what_the_journal_could_not_sync_is_not_there_after_a_restart(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     update_that_fails(data, monkeypatch, "sync_file", 1)
-    settle.settle(directory.open_directory(data.root, 16, owner=True))
+    reconcile.reconcile(directory.open_directory(data.root, 16, owner=True))
     assert live_blobs(data.root) == {"a": b"old"}
 
 
@@ -73,13 +76,13 @@ def test_after_a_failed_sync_the_restart_writes_anew_what_the_journal_covers(
         really_replace(path, payload, synced=synced)
 
     monkeypatch.setattr(durable, "replace", replace)
-    where = directory.open_directory(data.root, 16, owner=True)
-    settle.settle(where)
+    data_dir = directory.open_directory(data.root, 16, owner=True)
+    reconcile.reconcile(data_dir)
     assert written[:2] == [layout.DATA_NAME, layout.STATE_NAME]
     assert not mark.exists()
-    assert all(found.clean for found in journal.scan_all(where))
+    assert all(found.clean for found in journal.scan_all(data_dir))
     written.clear()
-    settle.settle(where)
+    reconcile.reconcile(data_dir)
     assert written == []
 
 

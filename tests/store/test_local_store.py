@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 
-from common import blobdir, directory, durable, journal, journal_file, settle
-from common.blob import Blob
+from common import durable
 from common.config import Config
 from common.errors import AlreadyExists, BlobkeepError, NotFound, SyncFailed
 from common.states import State
+from services.engines.local.disk import blob_folder, directory
+from services.engines.local.disk.blob import Blob
+from services.engines.local.journal import file as journal_file
+from services.engines.local.journal import format as journal
+from services.engines.local.recovery import reconcile
+from services.engines.local.serving.store import LocalStore
 from services.gc import Collector
-from services.local.store import LocalStore
 from services.store import Blob as AnyBlob
 from services.store import Condition, Content
 from tests.cuts.recorder import ListLog, recording
@@ -30,9 +34,9 @@ class Opened:
 
     def __init__(self, root: str, **options: Any) -> None:
         config = Config(dir=root, **options)
-        self.where = directory.open_directory(root, config.id_bits, owner=True)
+        self.data_dir = directory.open_directory(root, config.id_bits, owner=True)
         self.fatal: list[BlobkeepError] = []
-        self.store = LocalStore(self.where, settle.settle(self.where), config, self.fatal.append)
+        self.store = LocalStore(self.data_dir, reconcile.reconcile(self.data_dir), config, self.fatal.append)
 
 
 @asynccontextmanager
@@ -104,11 +108,11 @@ def test_an_aborted_update_keeps_the_old_value_and_blocks_nothing(data: DataDire
         await put(made.store, "a", b"old")
         upload = await made.store.begin("a", anyhow, Content("text/plain"), 10**6)
         await upload.write(body)
-        pending = [i for i in directory.ids_in(made.where) if i not in made.store._maps.by_id]
+        pending = [i for i in directory.ids_in(made.data_dir) if i not in made.store._index.by_id]
         await upload.abort("the client\nleft")
         await upload.abort("twice")
         for blob_id in pending:
-            record = blobdir.read_record(made.where, blob_id)
+            record = blob_folder.read_record(made.data_dir, blob_id)
             assert record.state is State.FAILURE
             assert record.events[-1].message == "Upload failed: the client left"
         assert await read(made.store, "a") == b"old"
@@ -127,7 +131,7 @@ def test_a_reader_reads_what_it_opened_to_the_end(data: DataDirectory) -> None:
         pieces = reading.chunks(0, len(body) - 1)
         got = bytes(await anext(pieces))
         await made.store.delete("a", anyhow)
-        gc = Collector(made.where, 5.0)
+        gc = Collector(made.data_dir, 5.0)
         assert gc.run_once()
         gc.close()
         got += b"".join([bytes(piece) async for piece in pieces])
@@ -147,22 +151,22 @@ def test_an_id_that_comes_back_between_lookup_and_open_gives_no_other_blob_s_byt
     async def scenario(made: Opened) -> None:
         old = await put(made.store, "a", b"old")
         loop = asyncio.get_running_loop()
-        really_open = blobdir.open_data
+        really_open = blob_folder.open_data
 
         async def meanwhile() -> None:
             await put(made.store, "a", b"new")
-            gc = Collector(made.where, 5.0)
+            gc = Collector(made.data_dir, 5.0)
             assert gc.run_once()
             gc.close()
-            made.store.ids.take = lambda: old.id if blobdir.take(made.where, old.id) else -1  # type: ignore[method-assign]
+            made.store.ids.take = lambda: old.id if blob_folder.take(made.data_dir, old.id) else -1  # type: ignore[method-assign]
             assert (await put(made.store, "b", b"other")).id == old.id
 
         def open_late(*args: Any) -> int:
-            monkeypatch.setattr(blobdir, "open_data", really_open)
+            monkeypatch.setattr(blob_folder, "open_data", really_open)
             asyncio.run_coroutine_threadsafe(meanwhile(), loop).result(30)
             return really_open(*args)
 
-        monkeypatch.setattr(blobdir, "open_data", open_late)
+        monkeypatch.setattr(blob_folder, "open_data", open_late)
         assert await read(made.store, "a") == b"new"
 
     run(data, scenario)
@@ -197,7 +201,7 @@ def test_after_a_failed_sync_writes_fail_and_the_server_is_told_once(
         monkeypatch.undo()
 
     run(data, scenario)
-    assert list(settle.settle(directory.open_directory(data.root, 16, owner=True)).live) == ["a"]
+    assert list(reconcile.reconcile(directory.open_directory(data.root, 16, owner=True)).live) == ["a"]
 
 
 def test_the_gc_may_take_an_old_blob_before_the_commit_has_synced_it(
@@ -226,9 +230,9 @@ def test_the_gc_may_take_an_old_blob_before_the_commit_has_synced_it(
 def test_a_blob_whose_folder_was_removed_by_hand_and_that_is_deleted_stays_so(data: DataDirectory) -> None:
     async def scenario(made: Opened) -> None:
         blob = await put(made.store, "a", b"body")
-        blobdir.discard(made.where, blob.id)
+        blob_folder.discard(made.data_dir, blob.id)
         await made.store.delete("a", anyhow)
-        entries = list(journal.entries_of(journal.scan_all(made.where)))
+        entries = list(journal.entries_of(journal.scan_all(made.data_dir)))
         assert [(entry.id, entry.alive) for entry in entries] == [(blob.id, True), (blob.id, False)]
 
     run(data, scenario)
@@ -243,7 +247,7 @@ def test_a_commit_by_folders_leaves_nothing_in_the_journal(
     async def scenario(made: Opened) -> None:
         await put(made.store, "a", b"small")
         await put(made.store, "a", b"x" * (2 << 20))
-        assert [found.clean for found in journal.scan_all(made.where)] == [True, True]
+        assert [found.clean for found in journal.scan_all(made.data_dir)] == [True, True]
 
     run(data, scenario, small_body_bytes=4 << 20)
 

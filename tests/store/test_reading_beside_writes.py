@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from common.errors import SyncFailed
+from services.engines.local.serving.change import Change
 from services.gc import Collector
-from services.local.changes import Change
 from tests.support.rules import DataDirectory, layout_of
 from tests.support.stores import Opened, opened, small_journal, until
 

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from common.errors import NoSpace
-from services.local.free_space import FreeSpace
+from services.engines.local.serving.free_space import FreeSpace
 from services.store import Content
 from tests.support.rules import DataDirectory
 from tests.support.stores import opened

@@ -13,15 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from common import blobdir, directory, durable, replay, settle
+from common import durable
 from services import gc
+from services.engines.local.disk import blob_folder, directory
+from services.engines.local.journal import replay
+from services.engines.local.recovery import reconcile
 
 # What `os` offers and the product calls with a path or a descriptor of the data directory.
 CHANGES = frozenset(
     {"mkdir", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "rmdir", "posix_fallocate"}
 )
 READS = frozenset({"open", "read", "stat", "listdir", "scandir"})
-_MODULES = (blobdir, directory, durable, gc, replay, settle)
+_MODULES = (blob_folder, directory, durable, gc, replay, reconcile)
 
 
 class Plan(Protocol):

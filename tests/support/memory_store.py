@@ -10,10 +10,10 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from common.blob import Blob
 from common.checksum import Bytes, sums_of
 from common.errors import Damaged, NoSpace, NotFound
 from common.times import rfc3339
+from services.engines.local.disk.blob import Blob
 from services.store import (
     NO_ATTRIBUTES,
     Condition,

@@ -14,15 +14,17 @@ from pathlib import Path
 
 import msgspec
 
-from common import blobdir, checksum, directory, layout, settle
-from common.blob import Blob
-from common.directory import Format
+from common import checksum
 from common.errors import CorruptRecord
-from common.layout import Layout
-from common.lock import StateLock
-from common.record import BlobRecord
 from common.states import State
-from common.tidy import tidy
+from services.engines.local.disk import blob_folder, directory, layout
+from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.directory import Format
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.leftovers import remove_leftovers
+from services.engines.local.disk.locks import StateLock
+from services.engines.local.disk.record import BlobRecord
+from services.engines.local.recovery import reconcile
 from services.gc import Collector
 
 _BLOB_FILES = {layout.STATE_NAME, layout.DATA_NAME}
@@ -57,29 +59,29 @@ def layout_of(root: str) -> Layout:
 
 def broken_rules(root: str, *, rotten: bool = False) -> list[str]:
     """What is wrong in the data directory `root`, a sentence each; settles it and collects its garbage."""
-    where = layout_of(root)
+    data_dir = layout_of(root)
     with StateLock(root, "test") as lock:
         lock.acquire(10.0)
-        where = directory.open_directory(root, where.id_bits, owner=True)
-        first = settle.settle(where)
-        again = settle.settle(where)
+        data_dir = directory.open_directory(root, data_dir.id_bits, owner=True)
+        first = reconcile.reconcile(data_dir)
+        again = reconcile.reconcile(data_dir)
         broken = [f"recovery is not idempotent: first {first}, then {again}"] if again.changed else []
-        tidy(where, (blob.id for blob in again.live.values()))
-        gc = Collector(where, 5.0, slice_folders=1 << 32)
+        remove_leftovers(data_dir, (blob.id for blob in again.live.values()))
+        gc = Collector(data_dir, 5.0, slice_folders=1 << 32)
         gc.run_once()
         gc.close()
         live = {blob.id: blob for blob in again.live.values()}
-        broken += _modes(where)
-        for blob_id in directory.ids_in(where):
+        broken += _modes(data_dir)
+        for blob_id in directory.ids_in(data_dir):
             if blob_id not in live:
                 broken.append(f"folder {blob_id} is there after recovery and a gc pass, but no live blob")
             else:
-                broken += _blob(where, live[blob_id], rotten)
+                broken += _blob(data_dir, live[blob_id], rotten)
         numbers = Counter(blob.seq for blob in live.values())
         broken += [
             f"sequence number {n} was given {times} times" for n, times in numbers.items() if times > 1
         ]
-        gone = where.ours(layout.GONE_NAME)
+        gone = data_dir.ours(layout.GONE_NAME)
         if os.path.isdir(gone) and os.listdir(gone):
             broken.append(f"the gc left {os.listdir(gone)} in {gone}")
         return broken
@@ -87,35 +89,35 @@ def broken_rules(root: str, *, rotten: bool = False) -> list[str]:
 
 def live_blobs(root: str) -> dict[str, bytes]:
     """Location and bytes of every complete blob on disk, without changing anything; newest number wins."""
-    where = layout_of(root)
+    data_dir = layout_of(root)
     newest: dict[str, BlobRecord] = {}
-    for blob_id in directory.ids_in(where):
+    for blob_id in directory.ids_in(data_dir):
         try:
-            found = blobdir.read_record(where, blob_id)
+            found = blob_folder.read_record(data_dir, blob_id)
         except (FileNotFoundError, CorruptRecord):
             continue
         rival = newest.get(found.location)
         if found.state is State.COMPLETE and (rival is None or found.seq > rival.seq):
             newest[found.location] = found
-    return {at: Path(where.data(blob.id)).read_bytes() for at, blob in newest.items()}
+    return {at: Path(data_dir.data(blob.id)).read_bytes() for at, blob in newest.items()}
 
 
-def _blob(where: Layout, blob: Blob, rotten: bool) -> list[str]:
-    folder = where.folder(blob.id)
+def _blob(data_dir: Layout, blob: Blob, rotten: bool) -> list[str]:
+    folder = data_dir.folder(blob.id)
     names = set(os.listdir(folder))
     broken = [f"{folder} holds {sorted(names - _BLOB_FILES)}"] if names > _BLOB_FILES else []
     if not rotten:
-        data = Path(where.data(blob.id)).read_bytes()
+        data = Path(data_dir.data(blob.id)).read_bytes()
         if (blob.sha256, blob.crcs) != checksum.sums_of(data) or blob.size != len(data):
             broken.append(f"the data of blob {blob.id} ({blob.location!r}) is not what its state says")
     return broken
 
 
-def _modes(where: Layout) -> list[str]:
+def _modes(data_dir: Layout) -> list[str]:
     """The files in folders of ours (0700; the original server's are as it made them) are 0600."""
     broken = []
-    for blob_id in directory.ids_in(where):
-        folder = where.folder(blob_id)
+    for blob_id in directory.ids_in(data_dir):
+        folder = data_dir.folder(blob_id)
         if stat.S_IMODE(os.lstat(folder).st_mode) != 0o700:
             continue
         for name in os.listdir(folder):

@@ -9,12 +9,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from common import directory, durable, journal_file, settle
-from common.blob import Blob
+from common import durable
 from common.config import Config
 from common.errors import AlreadyExists, BlobkeepError, NotFound
-from common.layout import Layout
-from services.local.store import LocalStore
+from services.engines.local.disk import directory
+from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.layout import Layout
+from services.engines.local.journal import file as journal_file
+from services.engines.local.recovery import reconcile
+from services.engines.local.serving.store import LocalStore
 from services.store import Blob as AnyBlob
 from services.store import Content
 
@@ -27,10 +30,10 @@ class Opened:
 
     def __init__(self, root: str, sync: str = "journal", id_bits: int = 16) -> None:
         config = Config(dir=root, sync=sync, id_bits=id_bits, small_body_bytes=SMALL_BODY_BYTES)
-        self.where: Layout = directory.open_directory(root, id_bits, owner=True)
+        self.data_dir: Layout = directory.open_directory(root, id_bits, owner=True)
         self.fatal: list[BlobkeepError] = []
-        self.found = settle.settle(self.where)
-        self.store = LocalStore(self.where, self.found, config, self.fatal.append)
+        self.found = reconcile.reconcile(self.data_dir)
+        self.store = LocalStore(self.data_dir, self.found, config, self.fatal.append)
 
     async def put(self, location: str, body: bytes, *, only_new: bool = False, pieces: int = 1) -> Blob:
         def judge(blob: AnyBlob | None, damaged: bool) -> None:
@@ -64,7 +67,7 @@ class Opened:
 
     def waits_for(self, location: str) -> bool:
         """True while somebody waits for the order of `location`."""
-        return bool(self.store._orders._waiting.get(location))
+        return bool(self.store._locks._waiting.get(location))
 
     async def values(self) -> dict[str, bytes | None]:
         """Every location of the maps with the bytes that a reader gets."""

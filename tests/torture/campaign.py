@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from common import directory
+from services.engines.local.disk import directory
 from tests.support.linearizable import Undecided, is_linearizable
 from tests.support.processes import wait_for
 from tests.support.rules import layout_of, live_blobs
@@ -89,15 +89,15 @@ def run(seed: int, seconds: float, *, few_ids: bool, home: Path) -> Outcome:
 
 def _leftovers(system: System) -> list[str]:
     """The directory must come to hold the live blobs and nothing else, while the system runs."""
-    where = layout_of(system.data.root)
+    data_dir = layout_of(system.data.root)
 
     def only_live() -> bool:
-        return len(directory.ids_in(where)) == len(live_blobs(system.data.root))
+        return len(directory.ids_in(data_dir)) == len(live_blobs(system.data.root))
 
     try:
         wait_for(only_live, 60.0, "the collection of everything that is not live")
     except (AssertionError, OSError) as err:
-        return [f"{err}: {sorted(directory.ids_in(where))}"]
+        return [f"{err}: {sorted(directory.ids_in(data_dir))}"]
     return []
 
 

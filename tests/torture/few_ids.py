@@ -11,7 +11,7 @@ from collections.abc import MutableSequence
 from typing import Any
 
 from services import server
-from services.local import ids
+from services.engines.local.serving import ids
 
 COUNT = 64
 

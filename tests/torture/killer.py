@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 
-from common import layout
+from services.engines.local.disk import layout
 from tests.support.processes import wait_for
 from tests.support.system import System
 from tests.torture.clients import Record

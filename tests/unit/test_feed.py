@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from common import record
-from common.record import BlobRecord
 from common.self_report import NamedBlob
 from common.states import State
+from services.engines.local.disk import record
+from services.engines.local.disk.record import BlobRecord
 from services.watch.feed import KEPT, Feed
 from services.watch.histogram import Histogram, quantile
 from services.watch.request_log import BOUNDS_S, RequestLog

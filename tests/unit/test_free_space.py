@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import NoSpace
-from services.local.free_space import FreeSpace
+from services.engines.local.serving.free_space import FreeSpace
 
 
 def free_bytes(path: Path) -> int:

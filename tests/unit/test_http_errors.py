@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common import errors
-from services.handlers.http_errors import headers_of, status_of
+from services.frontends.native.errors import headers_of, status_of
 
 AGAIN = [("Retry-After", "5")]
 

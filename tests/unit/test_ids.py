@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import NoIdLeft
-from common.layout import Layout
-from services.local.ids import Ids
+from services.engines.local.disk.layout import Layout
+from services.engines.local.serving.ids import Ids
 
 
 def test_where_all_ids_are_live_an_upload_is_refused_before_its_body(tmp_path: Path) -> None:

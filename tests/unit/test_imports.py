@@ -19,14 +19,14 @@ FORBIDDEN = [
     ("common", "services"),
     ("common", "tornado"),
     ("services.http1", "common"),  # the connection knows nothing of blobs
-    ("services.store", "common.layout"),
+    ("services.store", "services.engines.local.disk.layout"),
     ("services.store", "common.durable"),
     ("services.rules", "common.durable"),
     ("services.rules", "services.store"),
-    ("services.rules", "services.handlers"),
-    ("services.handlers", "services.local"),  # handlers know a store by its interface
-    ("services.handlers", "common.durable"),
-    ("services.local", "services.handlers"),
+    ("services.rules", "services.frontends.native"),
+    ("services.frontends.native", "services.local"),  # handlers know a store by its interface
+    ("services.frontends.native", "common.durable"),
+    ("services.local", "services.frontends.native"),
     ("services.local", "tornado"),
     ("services.gc", "services.store"),
     ("services.gc", "services.local"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.layout import OUR_NAMES, Layout, parse_id
+from services.engines.local.disk.layout import OUR_NAMES, Layout, parse_id
 
 
 @pytest.mark.parametrize(("name", "number"), [("0", 0), ("7", 7), ("13342", 13342), ("65535", 65535)])

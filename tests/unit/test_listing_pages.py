@@ -11,8 +11,9 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from common.blob import Blob
-from services.handlers.listing_pages import (
+from services.engines.local.disk.blob import Blob
+from services.engines.local.serving.index import Index
+from services.frontends.native.listing_pages import (
     MAX_PAGE_BYTES,
     MAX_PREFIXES_BYTES,
     STEP_ENTRIES,
@@ -21,7 +22,6 @@ from services.handlers.listing_pages import (
     json_pieces,
     steps,
 )
-from services.local.maps import Maps
 from services.rules.listing import Listing
 from services.store import Page, Store
 
@@ -29,7 +29,7 @@ ROOT = Folder("", 0, has_parent=False)
 _MAX_ENTRY_BYTES = 10 << 10  # a name of 1,024 quotes: 3 KiB as a link, 6 KiB as text
 
 
-class Counting(Maps):
+class Counting(Index):
     """The maps of a real store; counts how many entries it was asked for."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -55,15 +55,15 @@ def _blob(number: int, location: str) -> Blob:
     )
 
 
-def _json(maps: Maps, listing: Listing) -> AsyncIterator[bytes]:
+def _json(maps: Index, listing: Listing) -> AsyncIterator[bytes]:
     return json_pieces(steps(_store(maps), listing))
 
 
-def _html(maps: Maps, listing: Listing, folder: Folder = ROOT) -> AsyncIterator[bytes]:
+def _html(maps: Index, listing: Listing, folder: Folder = ROOT) -> AsyncIterator[bytes]:
     return html_pieces(steps(_store(maps), listing), folder, listing)
 
 
-def _store(maps: Maps) -> Store:
+def _store(maps: Index) -> Store:
     return maps  # type: ignore[return-value]  # of a store, only `list` is asked
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from common.config import Config
-from common.layout import Layout
-from common.settle import Settlement
-from services.handlers.live import MAX_LISTENERS, MAX_WAITING, Live
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.reconcile import Reconciled
+from services.frontends.native.live import MAX_LISTENERS, MAX_WAITING, Live
 from services.watch.feed import Feed
 from services.watch.monitor import Monitor, recovered
 from services.watch.request_log import RequestLog
@@ -17,7 +17,7 @@ from services.watch.request_log import RequestLog
 
 def _live(tmp_path: Path) -> Live:
     store = SimpleNamespace(feed=Feed())
-    return Live(Monitor(Layout(str(tmp_path), 16), store, Config(), RequestLog(), recovered(Settlement())))
+    return Live(Monitor(Layout(str(tmp_path), 16), store, Config(), RequestLog(), recovered(Reconciled())))
 
 
 def test_who_does_not_read_is_cut_off_and_makes_room(tmp_path: Path) -> None:

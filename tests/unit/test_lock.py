@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from common import durable, layout
+from common import durable
 from common.errors import LockHeld
-from common.lock import FileLock, StateLock
+from services.engines.local.disk import layout
+from services.engines.local.disk.locks import FileLock, StateLock
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import subprocess, sys
-from common.lock import StateLock
+from services.engines.local.disk.locks import StateLock
 lock = StateLock(sys.argv[1], "server")
 lock.acquire(0)
 if sys.argv[2:] == ["child"]:

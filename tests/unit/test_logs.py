@@ -173,14 +173,14 @@ def test_warnings_of_python_are_logged(set_up: Setup) -> None:
     assert "old thing" in stderr.getvalue()
 
 
-@pytest.mark.parametrize("where", ["main", "thread"])
-def test_an_uncaught_exception_is_one_line_too(where: str) -> None:
+@pytest.mark.parametrize("data_dir", ["main", "thread"])
+def test_an_uncaught_exception_is_one_line_too(data_dir: str) -> None:
     code = f"""if True:
         import threading
         from common import logs
         logs.setup("gc", debug=False, log_format="text")
         def boom(): raise RuntimeError("a\\nb")
-        if {where!r} == "main":
+        if {data_dir!r} == "main":
             boom()
         thread = threading.Thread(target=boom)
         thread.start()
@@ -189,7 +189,7 @@ def test_an_uncaught_exception_is_one_line_too(where: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
     )
-    assert done.returncode == (1 if where == "main" else 0)
+    assert done.returncode == (1 if data_dir == "main" else 0)
     assert done.stderr.count("\n") == 1
     assert "CRITICAL gc: uncaught RuntimeError" in done.stderr
     assert "RuntimeError: a\\nb" in done.stderr

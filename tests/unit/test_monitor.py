@@ -10,8 +10,8 @@ import pytest
 
 from common import self_report
 from common.config import Config
-from common.layout import Layout
-from common.settle import Settlement
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.reconcile import Reconciled
 from services.watch.feed import Feed
 from services.watch.monitor import REPORT_EVERY_S, Monitor, recovered
 from services.watch.request_log import RequestLog
@@ -19,13 +19,13 @@ from services.watch.request_log import RequestLog
 
 @pytest.mark.parametrize("told", [True, False])
 def test_an_end_that_nobody_asked_for_counts_as_a_crash(tmp_path: Path, told: bool) -> None:
-    where = Layout(str(tmp_path), 16)
+    data_dir = Layout(str(tmp_path), 16)
 
     async def run() -> None:
         store = SimpleNamespace(feed=Feed())
-        monitor = Monitor(where, store, Config(), RequestLog(), recovered(Settlement()))
-        monitor.start(self_report.begin(where, "server", REPORT_EVERY_S))
+        monitor = Monitor(data_dir, store, Config(), RequestLog(), recovered(Reconciled()))
+        monitor.start(self_report.begin(data_dir, "server", REPORT_EVERY_S))
         await monitor.close(told=told)
 
     asyncio.run(run())
-    assert self_report.begin(where, "server", REPORT_EVERY_S).crashes == (not told)
+    assert self_report.begin(data_dir, "server", REPORT_EVERY_S).crashes == (not told)

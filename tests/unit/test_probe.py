@@ -11,7 +11,7 @@ import pytest
 
 from common import durable
 from common.errors import SyncFailed
-from common.layout import Layout
+from services.engines.local.disk.layout import Layout
 from services.watch import probe
 from services.watch.probe import Check, DiskProbe
 

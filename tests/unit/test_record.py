@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import checksum, record
+from common import checksum
 from common.errors import CorruptRecord
-from common.record import BlobRecord
 from common.states import (
     MSG_CREATED,
     MSG_DELETED,
@@ -21,6 +20,8 @@ from common.states import (
     advance,
 )
 from common.times import rfc3339
+from services.engines.local.disk import record
+from services.engines.local.disk.record import BlobRecord
 
 NOW_NS = 1_795_507_830_364_475_953
 

@@ -1,0 +1,89 @@
+"""Who gets in, and how: the access file and the certificate, read at start and again on SIGHUP."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import resource
+import socket
+from collections.abc import Sequence
+
+from common.errors import ConfigError
+from common.options import Config
+from services.access import file as access_file
+from services.access.decisions import Access
+from services.listening import tls_context
+
+log = logging.getLogger("server")
+
+
+class ServerCredentials:
+    """`access` decides on every request; `tls` is None for plain HTTP. Raises ConfigError where a file of
+    theirs is of no use."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.tls = tls_context(config)
+        self.access = Access(access_file.load(config.auth_file) if config.auth_file else None)
+
+    def reload(self) -> None:
+        """SIGHUP: read both files again. One that is of no use changes nothing, and is logged as an error."""
+        config = self._config
+        if config.auth_file:
+            try:
+                clients = access_file.load(config.auth_file)
+            except ConfigError as err:
+                log.error("what was allowed before goes on, since the new rules cannot be used: %s", err)
+            else:
+                self.access.replace(clients)
+                log.info("auth_file read again: %d clients", len(clients))
+        if self.tls is not None:
+            try:
+                tls_context(config)  # first into a context that nobody uses: it must not be changed by half
+                self.tls.load_cert_chain(config.tls_cert, config.tls_key)
+            except (ConfigError, OSError) as err:  # ssl.SSLError is an OSError
+                log.error("the old certificate goes on, since the new one cannot be used: %s", err)
+            else:
+                log.info("tls_cert and tls_key read again: new connections get them")
+
+    def warn(self, sockets: Sequence[socket.socket]) -> None:
+        """Say, loudly, what anyone could do who reaches these listening sockets from another machine."""
+        beyond = [sock.getsockname()[:2] for sock in sockets if is_beyond_loopback(sock)]
+        text = exposure(is_open=self.access.is_open, is_plain=self.tls is None) if beyond else None
+        if text:
+            log.warning("%s", text)
+
+
+def exposure(*, is_open: bool, is_plain: bool) -> str | None:
+    """What to warn of, where other machines can reach the server. None where clients and TLS are set up."""
+    if is_open:
+        return (
+            "OPEN TO EVERYONE: whoever reaches this address may read, write and delete every blob. "
+            "Set auth_file (see docs/access.md), or listen = 127.0.0.1:7777"
+        )
+    if is_plain:
+        return (
+            "tokens and passwords come in plain text: anyone on the way can read them. "
+            "Set tls_cert and tls_key, or listen on 127.0.0.1 behind a proxy that speaks TLS"
+        )
+    return None
+
+
+def is_beyond_loopback(sock: socket.socket) -> bool:
+    """Whether other machines can connect to a listening socket, firewalls aside."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    address = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])
+    return not (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def allow_many_descriptors() -> None:
+    """Raise our limit on open files to the most that the system allows us: each connection needs one.
+
+    Many systems start a process with 1,024, for the sake of programs that use select(); we do not.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as err:  # some systems refuse an unlimited one
+        log.warning("the limit on open files stays as it is: %s", err)

@@ -1,0 +1,1 @@
+"""The engines: each keeps blobs, and implements services/engine.py."""

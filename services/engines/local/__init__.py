@@ -1,0 +1,1 @@
+"""The engine `local`: blobs in one directory on one machine."""

@@ -1,0 +1,102 @@
+"""A complete blob as it is served, in as little memory as can be: what a server keeps of each. Pure."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+import msgspec
+
+from common.checksum import chunk_count
+from services.engines.local.disk.record import NO_METADATA, BlobRecord
+
+
+class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One complete blob, as it is served. Holds no references to containers: the garbage collector skips it.
+
+    There are many, so what is rarely asked for is packed: some 300 bytes a blob, its location among them,
+    instead of 500; to unpack costs 0.1 µs. `type` and `encoding` are interned where blobs are made in
+    numbers: a store has few of them, and many blobs of each.
+    """
+
+    location: str
+    id: int
+    size: int
+    type: str
+    encoding: str
+    packed: bytes  # see `pack`
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        location: str,
+        id: int,
+        seq: int,
+        size: int,
+        sha256: bytes,
+        crcs: bytes,
+        type: str,
+        encoding: str,
+        modified_ns: int,
+        metadata: Mapping[str, str] = NO_METADATA,
+    ) -> Blob:
+        """`sha256`: 32 bytes; `crcs`: see checksum.pack_crcs; `modified_ns`: Unix time in nanoseconds."""
+        packed = pack(seq, modified_ns) + sha256 + crcs
+        if metadata:
+            packed += msgspec.json.encode(metadata)
+        return cls(location, id, size, type, encoding, packed)
+
+    @property
+    def seq(self) -> int:
+        """Its sequence number: no two blobs of a directory have the same."""
+        return unpack(self.packed)[0]  # type: ignore[no-any-return]
+
+    @property
+    def modified_ns(self) -> int:
+        """When it became complete: Unix time in nanoseconds."""
+        return unpack(self.packed)[1]  # type: ignore[no-any-return]
+
+    @property
+    def sha256(self) -> bytes:
+        """Of its bytes: 32 bytes."""
+        return self.packed[16:48]
+
+    @property
+    def crcs(self) -> bytes:
+        """Of each of its chunks: see checksum.pack_crcs."""
+        return self.packed[48 : 48 + 4 * chunk_count(self.size)]
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What its upload brought along: see services.store.Content."""
+        at = 48 + 4 * chunk_count(self.size)
+        return _to_metadata(self.packed[at:]) if len(self.packed) > at else NO_METADATA
+
+    @property
+    def version(self) -> str:
+        """Two states of a location with the same version are the same blob."""
+        return f"{self.id}-{self.seq}"
+
+
+_to_metadata = msgspec.json.Decoder(dict[str, str]).decode
+
+# `Blob.packed` begins with its seq and its modified_ns; SHA-256, CRCs, and any metadata as JSON follow.
+pack = struct.Struct("<Qq").pack
+unpack = struct.Struct("<Qq").unpack_from
+
+
+def served(record: BlobRecord) -> Blob:
+    """The blob of a complete record."""
+    return Blob.make(
+        location=record.location,
+        id=record.id,
+        seq=record.seq,
+        size=record.size,
+        sha256=record.sha256,
+        crcs=record.crcs,
+        type=record.type,
+        encoding=record.encoding,
+        modified_ns=record.modified_ns,
+        metadata=record.metadata,
+    )

@@ -1,0 +1,308 @@
+"""One blob on disk: each operation an ordered list of steps, so that a crash after any of them leaves
+something that `settle` can name. No maps, no threads, no network. Called by whoever holds the state lock
+(design rule 1). What the gc does is in `services/engines/local/upkeep/trash.py`.
+
+    stage:      mkdir DIR/<id> > state Pending, synced > folder synced > data.raw created
+    create:     mkdir DIR/<id> (or staged) > data.raw and the complete state's temporary file synced
+                > renamed > folder synced > DIR synced > acknowledged
+    fail:       state Failure to a temporary file, synced > renamed > folder synced > acknowledged
+    collect:    (gc, only from Failure) rename DIR/<id> to DIR/.gone/<id>-<seq> > DIR synced > remove it
+    quarantine: note in the folder, synced > rename it to DIR/.quarantine/<id>-<seq> > both folders synced
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+
+import msgspec
+
+from common import checksum, durable
+from common.errors import DAMAGE_ERRNOS, NO_SPACE_ERRNOS, CorruptRecord, Damaged
+from common.states import State
+from common.times import rfc3339
+from services.engines.local.disk import layout, record, reserve
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
+
+# A state file is small: 4 KiB hold one of a blob up to 100 MiB. Longer ones take further reads.
+_READ_BYTES = 4 << 10
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What `quarantine.json` says of a damaged blob. `released`: its location was written or deleted anew."""
+
+    id: int
+    location: str | None
+    seq: int
+    reason: str
+    time: str
+    released: bool = False
+
+
+def take(data_dir: Layout, blob_id: int) -> bool:
+    """Take `blob_id` by an exclusive mkdir (design rule 3). False where it has a folder already."""
+    try:
+        durable.make_folder(data_dir.folder(blob_id))
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        if data_dir.id_bits == 16:
+            raise
+        durable.make_folder_durably(data_dir.parent(blob_id))
+        return take(data_dir, blob_id)
+    return True
+
+
+def is_folder(path: str) -> bool:
+    """True if a folder is there, itself: not a link to one."""
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+def read_record(data_dir: Layout, blob_id: int) -> BlobRecord:
+    """What the blob's state file says. Raises FileNotFoundError, CorruptRecord, other OSError."""
+    return read_record_in(data_dir.folder(blob_id), blob_id)
+
+
+def read_record_in(folder: str, blob_id: int | None) -> BlobRecord:
+    """The same for a folder anywhere, such as one in quarantine; `blob_id`: what its id must be, or None."""
+    found = record.load(read_file(f"{folder}/{layout.STATE_NAME}"))
+    if blob_id is not None and found.id != blob_id:
+        raise CorruptRecord(f"The state file says id {found.id}, its folder is that of {blob_id}.")
+    return found
+
+
+def read_file(path: str) -> bytes:
+    """All of a small file. A symlink, device or folder in its place is CorruptRecord, never followed.
+
+    Raises OSError for what says nothing about the file itself: no descriptors left, no rights, not there.
+    """
+    try:
+        # O_NONBLOCK: a pipe put in its place must not hang us.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            content = os.read(fd, _READ_BYTES)
+            if len(content) == _READ_BYTES and not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.ENXIO, "it is no plain file")  # a device may never end
+            # Twice as much each time: to append to bytes copies them.
+            while len(content) % _READ_BYTES == 0 and (part := os.read(fd, max(_READ_BYTES, len(content)))):
+                content += part
+        finally:
+            os.close(fd)
+    except OSError as err:
+        if err.errno not in DAMAGE_ERRNOS:
+            raise
+        raise CorruptRecord(f"{os.path.basename(path)} cannot be read: {err.strerror}.") from err
+    return content
+
+
+def write_record(data_dir: Layout, new: BlobRecord) -> None:
+    """Replace the state file by `new`, durably (all but the entry of a folder that is new itself)."""
+    durable.replace_durably(data_dir.state(new.id), record.dump(new))
+
+
+def replace_state(data_dir: Layout, blob_id: int, content: bytes) -> None:
+    """Replace the state file's content as it stands in the journal. Its folder is not synced yet."""
+    durable.replace(data_dir.state(blob_id), content, synced=True)
+
+
+def replace_data(data_dir: Layout, blob_id: int, body: bytes) -> None:
+    """Write data.raw anew from the journal. Its folder is not synced yet."""
+    durable.replace(data_dir.data(blob_id), body, synced=True)
+
+
+def publish(data_dir: Layout, blob_id: int) -> None:
+    """Give data.raw and the complete state, prepared under temporary names, their own: the commit on disk."""
+    folder = data_dir.folder(blob_id)
+    with contextlib.suppress(FileNotFoundError):  # a staged one has its name already
+        durable.rename(f"{folder}/{layout.DATA_TEMP_NAME}", f"{folder}/{layout.DATA_NAME}")
+    durable.rename(f"{folder}/{layout.STATE_TEMP_NAME}", f"{folder}/{layout.STATE_NAME}")
+
+
+def finish_publish(data_dir: Layout, blob_id: int) -> bool:
+    """After a power cut that kept one rename of `publish` and lost the other: do the other. True if so."""
+    folder = data_dir.folder(blob_id)
+    try:
+        durable.rename(f"{folder}/{layout.DATA_TEMP_NAME}", f"{folder}/{layout.DATA_NAME}")
+    except FileNotFoundError:
+        return False
+    durable.sync_folder(folder)
+    return True
+
+
+def stage(data_dir: Layout, pending: BlobRecord) -> int:
+    """In the taken folder: the Pending state, then an empty data.raw; returns its descriptor.
+
+    Once this returns, a power cut leaves the folder without data.raw, or with a state that says Pending.
+    """
+    write_record(data_dir, pending)
+    return durable.create_file(data_dir.data(pending.id))
+
+
+def failed(old: BlobRecord, message: str, now_ns: int) -> BlobRecord:
+    """`old` in state Failure, without what only a complete blob needs: the disk may be full."""
+    return msgspec.structs.replace(old.advanced(State.FAILURE, message, now_ns), crcs=b"")
+
+
+def write_failure(data_dir: Layout, failure: BlobRecord, *, synced: bool = True) -> None:
+    """Write a Failure state, giving up the reserve if the disk is full. Its folder is not synced yet."""
+    payload = record.dump(failure)
+    try:
+        durable.replace(data_dir.state(failure.id), payload, synced=synced)
+    except OSError as err:
+        if err.errno not in NO_SPACE_ERRNOS or not reserve.give_up(data_dir):
+            raise
+        durable.replace(data_dir.state(failure.id), payload, synced=synced)
+
+
+def fail(data_dir: Layout, old: BlobRecord, message: str, now_ns: int) -> BlobRecord:
+    """Mark one blob Failure; durable once this returns. The gc is told. Returns the new record."""
+    failure = failed(old, message, now_ns)
+    folder_fd = durable.open_folder(data_dir.folder(old.id))  # by its name it may soon be another's: the gc's
+    try:
+        write_failure(data_dir, failure)
+        durable.sync_open_folder(folder_fd)
+    finally:
+        os.close(folder_fd)
+    hint(data_dir, [old.id])
+    return failure
+
+
+def hint(data_dir: Layout, ids: list[int]) -> None:
+    """Tell the gc which ids came to Failure. A lost hint costs only time, so no error matters here."""
+    with contextlib.suppress(OSError):
+        durable.append_line(data_dir.ours(layout.HINTS_NAME), "".join(f"{i}\n" for i in ids))
+
+
+def discard(data_dir: Layout, blob_id: int) -> None:
+    """Remove a folder in which nothing was ever acknowledged: the lock holder's right (design rule 3).
+
+    Its data goes first, durably: data without any state file would look like damage.
+    """
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        durable.remove_file(data_dir.data(blob_id))
+        durable.sync_folder(data_dir.folder(blob_id))
+    durable.remove_tree(data_dir.folder(blob_id))
+
+
+def note_failed_sync(data_dir: Layout) -> None:
+    """Leave word for the restart: what it reads of the last commits may stand in memory alone.
+
+    Not synced, and it need not be: after a system crash the journal is compared with the disk anyway.
+    """
+    with contextlib.suppress(OSError):  # the disk is failing; this is the best that can be done
+        os.close(durable.append_file(data_dir.ours(layout.SYNC_FAILED_NAME)))
+
+
+def quarantine(
+    data_dir: Layout, blob_id: int, location: str | None, seq: int, reason: str
+) -> tuple[str, Note]:
+    """Move a damaged blob's folder, whole, out of the way; durable. Returns its new name, and its note.
+
+    The note goes in first, so that what died half-way is finished by the next `settle`; on a disk that
+    refuses the note the folder moves without it.
+    """
+    folder = data_dir.folder(blob_id)
+    if not is_folder(folder):
+        raise FileNotFoundError(errno.ENOENT, "its folder is gone", folder)
+    note = Note(blob_id, location, seq, reason, rfc3339(time.time_ns()))
+    with contextlib.suppress(OSError):
+        durable.replace_durably(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note))
+    home = data_dir.ours(layout.QUARANTINE_NAME)
+    durable.make_folder_durably(home)
+    name = f"{blob_id}-{seq}"
+    count = 1
+    while os.path.lexists(f"{home}/{name}"):
+        count += 1
+        name = f"{blob_id}-{seq}-{count}"
+    durable.rename(folder, f"{home}/{name}")
+    durable.sync_folder(home)
+    durable.sync_folder(data_dir.parent(blob_id))
+    return name, note
+
+
+def read_note(folder: str) -> Note | None:
+    """The note in a quarantined folder; None where there is none that can be read."""
+    try:
+        return msgspec.json.decode(read_file(f"{folder}/{layout.NOTE_NAME}"), type=Note)
+    except (OSError, CorruptRecord, msgspec.DecodeError, UnicodeError):
+        return None
+
+
+def release(data_dir: Layout, name: str, note: Note) -> None:
+    """Remember, durably, that the damaged blob `name` was written or deleted anew: it answers 500 no more."""
+    prepare_release(data_dir, name, note)
+    finish_release(data_dir, name)
+
+
+def prepare_release(data_dir: Layout, name: str, note: Note) -> None:
+    """The part of `release` that needs room on the disk; nothing is visible yet."""
+    payload = msgspec.json.encode(msgspec.structs.replace(note, released=True))
+    durable.write_file(_note_in_quarantine(data_dir, name) + ".tmp", payload, synced=True)
+
+
+def finish_release(data_dir: Layout, name: str) -> None:
+    """Durable once this returns."""
+    path = _note_in_quarantine(data_dir, name)
+    durable.rename(path + ".tmp", path)
+    durable.sync_folder(os.path.dirname(path))
+
+
+def forget_release(data_dir: Layout, name: str) -> None:
+    """Undo `prepare_release`."""
+    durable.remove_file(_note_in_quarantine(data_dir, name) + ".tmp")
+
+
+def _note_in_quarantine(data_dir: Layout, name: str) -> str:
+    return f"{data_dir.ours(layout.QUARANTINE_NAME)}/{name}/{layout.NOTE_NAME}"
+
+
+def drop_quarantined(data_dir: Layout, name: str) -> int:
+    """Remove a folder in quarantine, on the operator's order alone; returns the bytes freed.
+
+    It leaves by one rename, as in `collect`: a gc finishes what dies half-way. Raises FileNotFoundError.
+    """
+    gone = data_dir.ours(layout.GONE_NAME)
+    target = f"{gone}/quarantine-{name}"
+    with contextlib.suppress(FileExistsError):
+        durable.make_folder(gone)
+    durable.remove_tree(target)
+    durable.rename(f"{data_dir.ours(layout.QUARANTINE_NAME)}/{name}", target)
+    durable.sync_folder(data_dir.ours(layout.QUARANTINE_NAME))
+    return durable.remove_tree(target)
+
+
+def check_size(data_dir: Layout, blob: BlobRecord) -> None:
+    """That data.raw is a plain file of the recorded size. Raises Damaged, naming what is wrong."""
+    try:
+        found = os.stat(data_dir.data(blob.id), follow_symlinks=False)
+    except FileNotFoundError as err:
+        raise Damaged("data.raw is missing") from err
+    except OSError as err:
+        if err.errno not in DAMAGE_ERRNOS:
+            raise
+        raise Damaged(f"data.raw cannot be looked at: {err.strerror}") from err
+    if found.st_mode & 0o170000 != 0o100000:
+        raise Damaged("data.raw is not a plain file")
+    if not blob.is_original and found.st_size != blob.size:
+        raise Damaged(f"data.raw has {found.st_size} bytes instead of {blob.size}")
+
+
+def open_data(data_dir: Layout, blob_id: int) -> int:
+    """Open data.raw for reading; returns its descriptor. Raises FileNotFoundError, other OSError."""
+    return os.open(data_dir.data(blob_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def sums(data_dir: Layout, blob_id: int) -> tuple[int, bytes, bytes]:
+    """(size, SHA-256, packed CRCs) of data.raw as it is now: for blobs that came without checksums."""
+    hasher = checksum.Hasher()
+    fd = open_data(data_dir, blob_id)
+    try:
+        while part := os.read(fd, checksum.CHUNK_BYTES):
+            hasher.update(part)
+    finally:
+        os.close(fd)
+    return hasher.size, hasher.sha256(), hasher.crcs()

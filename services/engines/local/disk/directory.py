@@ -1,0 +1,233 @@
+"""Opening a data directory: it exists, it is of the asked width, its own names are known.
+
+A directory remembers its format and the width of its ids in `.blobkeep.json`. One without it is new, or
+the original server's, whose ids have 16 bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+import msgspec
+
+from common import checksum, durable
+from common.errors import ConfigError, CorruptRecord, from_os_error
+from services.engines.local.disk import blob_folder, layout
+from services.engines.local.disk.layout import Layout
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+
+
+class Format(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `.blobkeep.json` says. `check`: CRC-32C of both numbers in hex; empty where nobody gave it.
+
+    `journal`: a server keeps a journal here, so one that is missing was lost.
+    """
+
+    format: int
+    id_bits: int
+    check: str = ""
+    journal: bool = False
+
+    @property
+    def right_check(self) -> str:
+        """What `check` must be."""
+        return f"{checksum.crc(f'{self.format} {self.id_bits}'.encode()):08x}"
+
+
+def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
+    """The layout of the directory at `root`, which is made if it is missing.
+
+    `owner`: the caller holds the state lock, so it writes the format down if nobody has. Raises
+    ConfigError where the directory is of another width, of a newer format, or cannot be used.
+    """
+    try:
+        root = make_root(root)
+        found = _read_format(root)
+        if found is None:
+            found = Format(FORMAT, _width_of_blobs(root) or id_bits)
+            if owner:
+                _write_format(root, found)
+    except OSError as err:
+        raise ConfigError(
+            f"The data directory {root} cannot be used ({err.strerror}): give another with --dir."
+        ) from from_os_error(err, "open the data directory")
+    if found.format != FORMAT:
+        raise ConfigError(
+            f"{root} is of format {found.format}, this program knows {FORMAT}: use a newer one."
+        )
+    if found.id_bits != id_bits:
+        raise ConfigError(
+            f"{root} was made with id_bits = {found.id_bits}, the configuration says {id_bits}: "
+            f"set id_bits = {found.id_bits}, or give another directory with --dir."
+        )
+    return Layout(root, id_bits)
+
+
+def is_blobkeep(root: str) -> bool:
+    """True where `root` is a data directory: it has our format file, our journal, or a blob. Changes nothing.
+
+    A folder that is missing or empty is none: its disk may not be mounted. (So is one that the original
+    server made and wrote no blob into: nothing in it says whose it is.) Stops at the first proof: where
+    there is a format file, one system call. Raises OSError where it is there and cannot be looked at.
+    """
+    proofs = (layout.FORMAT_NAME, *(f"{layout.JOURNAL_NAME}.{number}" for number in (0, 1)))
+    if any(os.path.lexists(os.path.join(root, name)) for name in proofs):
+        return True
+    try:
+        return next(_widths_in(root), None) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def format_file(id_bits: int) -> bytes:
+    """The content of `.blobkeep.json`."""
+    return msgspec.json.encode(Format(FORMAT, id_bits))
+
+
+def existing(root: str) -> Layout:
+    """The layout of a directory that is there, whatever its width; changes nothing. Raises ConfigError."""
+    root = os.path.abspath(root)
+    try:
+        found = _read_format(root) if os.path.isdir(root) else None
+        if found is None and not os.path.isdir(root):
+            raise ConfigError(f"There is no data directory {root}: give the one that the server uses, --dir.")
+    except OSError as err:
+        raise ConfigError(f"The data directory {root} cannot be read: {err.strerror}.") from err
+    if found is not None and found.format != FORMAT:
+        raise ConfigError(
+            f"{root} is of format {found.format}, this program knows {FORMAT}: use a newer one."
+        )
+    return Layout(root, 16 if found is None else found.id_bits)
+
+
+def expects_journal(data_dir: Layout) -> bool:
+    """True if a server has kept a journal here. Raises OSError, ConfigError."""
+    found = _read_format(data_dir.root)
+    return found is not None and found.journal
+
+
+def expect_journal(data_dir: Layout) -> None:
+    """Remember, durably, that a journal is kept here from now on. Raises OSError, SyncFailed."""
+    if not expects_journal(data_dir):
+        _write_format(data_dir.root, Format(FORMAT, data_dir.id_bits, journal=True))
+
+
+def make_root(root: str) -> str:
+    """Create the data directory, with what is missing above it, durably; returns its absolute path."""
+    root = os.path.abspath(root)
+    if not os.path.isdir(root):
+        make_root(os.path.dirname(root))
+        durable.make_folder_durably(root)
+    return root
+
+
+def _read_format(root: str) -> Format | None:
+    path = f"{root}/{layout.FORMAT_NAME}"
+    try:
+        found = msgspec.json.decode(blob_folder.read_file(path), type=Format)
+        if found.check in ("", found.right_check):
+            return found
+        raise CorruptRecord("its checksum is wrong")
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeError, CorruptRecord) as err:
+        width = _width_of_blobs(root)
+        if width is None:
+            raise ConfigError(
+                f"{path} is damaged ({err}): write "
+                '{"format": 1, "id_bits": 16} or 32 into it, as the folders below it are laid out.'
+            ) from err
+        log.error("%s is damaged (%s): its blobs are laid out with id_bits = %d", path, err, width)
+        return None
+
+
+def _write_format(root: str, found: Format) -> None:
+    content = msgspec.json.encode(msgspec.structs.replace(found, check=found.right_check))
+    try:
+        durable.replace_durably(f"{root}/{layout.FORMAT_NAME}", content)
+    except IsADirectoryError as err:
+        log.error("%s cannot be written: %s", layout.FORMAT_NAME, err.strerror)
+
+
+def _width_of_blobs(root: str) -> int | None:
+    """The width with which blobs are laid out in `root`; None where there is none, or of both widths."""
+    widths = set(_widths_in(root))
+    return widths.pop() if len(widths) == 1 else None
+
+
+def _widths_in(root: str) -> Iterator[int]:
+    """The widths with which blobs are laid out in `root`, as they are met; 32 once at the most."""
+    has_rows = False
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if layout.parse_id(entry.name) is None or not entry.is_dir(follow_symlinks=False):
+                continue
+            if os.path.lexists(f"{entry.path}/{layout.STATE_NAME}"):
+                yield 16
+            elif not has_rows and _is_row(entry.path):
+                has_rows = True
+                yield 32
+
+
+def _is_row(path: str) -> bool:
+    with os.scandir(path) as entries:
+        return any(
+            layout.parse_id(entry.name) is not None and os.path.lexists(f"{entry.path}/{layout.STATE_NAME}")
+            for entry in entries
+        )
+
+
+def ids_in(data_dir: Layout) -> list[int]:
+    """The ids that have a folder (a real one, no symlink), in the order of the directory."""
+    ids, _ = names_in(data_dir)
+    return ids
+
+
+def ids_after(data_dir: Layout, after: int) -> Iterator[int]:
+    """The ids greater than `after` that have a folder, in their order.
+
+    A directory is not sorted, so the first one costs a pass over the names of DIR (40 ms for 65,536 of
+    them), and with 32 bits over those of one first-level folder at a time. Nothing but names is read.
+    """
+    if data_dir.id_bits == 16:
+        yield from sorted(blob_id for blob_id in ids_in(data_dir) if blob_id > after)
+        return
+    rows: list[int] = []
+    _scan(data_dir.root, "", 0, rows, [])
+    for row in sorted(rows):
+        if (row + 1) << 16 > after + 1:
+            ids: list[int] = []
+            with contextlib.suppress(FileNotFoundError):
+                _scan(f"{data_dir.root}/{row}", f"{row}/", row << 16, ids, [])
+            yield from sorted(blob_id for blob_id in ids if blob_id > after)
+
+
+def names_in(data_dir: Layout) -> tuple[list[int], list[str]]:
+    """(ids that have a folder, foreign names) under DIR. A foreign name is neither an id's nor ours."""
+    ids: list[int] = []
+    foreign: list[str] = []
+    if data_dir.id_bits == 16:
+        _scan(data_dir.root, "", 0, ids, foreign)
+        return ids, foreign
+    rows: list[int] = []
+    _scan(data_dir.root, "", 0, rows, foreign)
+    for row in rows:
+        with contextlib.suppress(FileNotFoundError):
+            _scan(f"{data_dir.root}/{row}", f"{row}/", row << 16, ids, foreign)
+    return ids, foreign
+
+
+def _scan(path: str, label: str, base: int, ids: list[int], foreign: list[str]) -> None:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            number = layout.parse_id(entry.name)
+            if number is not None and entry.is_dir(follow_symlinks=False):
+                ids.append(base + number)
+            elif entry.name not in layout.OUR_NAMES:
+                foreign.append(label + entry.name)

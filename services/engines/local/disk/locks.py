@@ -1,0 +1,121 @@
+"""Locks on a data directory: `flock` on a file in it, which ends with its process (design rule 1)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from types import TracebackType
+
+from common import durable
+from common.errors import LockHeld
+from services.engines.local.disk import layout
+
+_POLL_S = 0.05  # how late a waiting server may notice that its predecessor is gone
+
+
+class FileLock:
+    """An exclusive lock on the file at `path`, which says for people who holds it: "PID NAME".
+
+    `says`: False for a lock that is taken so often that the text would keep an idle disk awake.
+
+    Two objects exclude each other, in one process too. Not for use by several threads at once. In a `with`
+    statement it is released at the end; it must have been acquired before, or inside.
+    """
+
+    def __init__(self, path: str, name: str, *, says: bool = True) -> None:
+        self._path = path
+        self._name = name
+        self._says = says
+        self._fd = -1
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free, or ours already. Raises OSError where the file cannot be opened."""
+        if self._fd >= 0:
+            return True
+        fd = durable.open_lock_file(self._path)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        if not self._says:
+            return True
+        with contextlib.suppress(OSError):  # a full disk must not stop a start; the text is for people
+            durable.write_holder(fd, f"{os.getpid()} {self._name}\n")
+        return True
+
+    def acquire(self, wait_s: float) -> None:
+        """Take the lock, waiting at most `wait_s` for its holder. Raises LockHeld, which names that one."""
+        deadline = time.monotonic() + wait_s
+        while not self.try_acquire():
+            if time.monotonic() >= deadline:
+                raise LockHeld(
+                    f"{os.path.dirname(self._path)} is in use by process {self.holder()}: "
+                    "stop that one first, or give another directory with --dir."
+                )
+            time.sleep(_POLL_S)
+
+    def holder(self) -> str:
+        """What the file says of who holds, or last held, the lock: "PID NAME"; "unknown" where nothing."""
+        try:
+            with open(self._path, "rb") as file:
+                return file.readline(100).decode(errors="replace").strip() or "unknown"
+        except OSError:
+            return "unknown"
+
+    def release(self) -> None:
+        """Give the lock back. Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class StateLock(FileLock):
+    """The lock that lets its holder write state in the directory `root`, which must be there.
+
+    The directory itself is locked as well: who removes the file, or replaces it, lets nobody in.
+    """
+
+    def __init__(self, root: str, name: str) -> None:
+        self._root = os.path.abspath(root)
+        self._root_fd = -1
+        super().__init__(os.path.join(self._root, layout.LOCK_NAME), name)
+
+    def try_acquire(self) -> bool:
+        """See FileLock."""
+        if self._root_fd >= 0:
+            return True
+        root_fd = durable.open_folder(self._root)
+        try:
+            fcntl.flock(root_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not super().try_acquire():
+                raise BlockingIOError
+        except BlockingIOError:
+            os.close(root_fd)
+            return False
+        except BaseException:
+            os.close(root_fd)
+            raise
+        self._root_fd = root_fd
+        return True
+
+    def release(self) -> None:
+        """See FileLock."""
+        super().release()
+        root_fd, self._root_fd = self._root_fd, -1
+        if root_fd >= 0:
+            os.close(root_fd)

@@ -1,0 +1,1 @@
+"""The journal: what was acknowledged, until it is durable in the folders."""

@@ -1,0 +1,148 @@
+"""One of the journal's two files, open for appending: its format is that of `journal`.
+
+What is still to do for a file is its phase. `STEPS` has every legal step, and one setter checks them: a file
+that is not clean can never be begun anew, and only a checkpoint that succeeded makes it clean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+from collections.abc import Callable
+
+from common import durable
+from services.engines.local.disk.layout import Layout
+from services.engines.local.journal import format as journal
+from services.engines.local.journal.format import DATA_START, Batch
+
+_MAX_BYTES = 32 << 20  # of each file: some 16,000 small creates
+_MIN_BYTES = 1 << 20
+_DISK_SHARE = 64  # at most this part of the file system for each file
+
+
+class Phase(enum.Enum):
+    """What is still to do for a journal file."""
+
+    CLEAN = "clean"  # nothing: its header says, durably, that it covers nothing
+    ACTIVE = "active"  # batches are appended to it
+    FULL = "full"  # no more are; what it covers must be made durable in place
+    CHECKPOINTING = "checkpointing"  # that is being done
+
+
+STEPS = {
+    Phase.CLEAN: frozenset({Phase.ACTIVE}),
+    Phase.ACTIVE: frozenset({Phase.FULL}),
+    Phase.FULL: frozenset({Phase.CHECKPOINTING}),
+    Phase.CHECKPOINTING: frozenset({Phase.CLEAN, Phase.FULL}),  # FULL again: it failed, and is still to do
+}
+
+
+class JournalFile:
+    """See the module docstring. Not thread-safe: its owner sees to it that one thread at a time uses it."""
+
+    def __init__(self, path: str, size_bytes: int) -> None:
+        """Open the file at `path`, made where it is missing. Raises OSError, SyncFailed.
+
+        One that an earlier process left in use is FULL: nothing is appended behind what that process wrote.
+        """
+        self.path = path
+        journal.boot_id()  # read, and kept, while there are descriptors: a write must not fail for it
+        self._make(size_bytes)
+        self._fd = durable.open_in_place(path)
+        self._size = os.fstat(self._fd).st_size
+        found = journal.scan(path)
+        self.epoch = found.epoch
+        self._phase = Phase.CLEAN if found.clean else Phase.FULL
+        self._batch = found.last_batch
+        self._end = found.end
+        self._salt = found.salt
+
+    @property
+    def phase(self) -> Phase:
+        """What is still to do for it."""
+        return self._phase
+
+    def _go(self, to: Phase) -> None:
+        if to not in STEPS[self._phase]:
+            raise RuntimeError(f"{self.path}: {self._phase.value} -> {to.value} is no legal step")
+        self._phase = to
+
+    def _make(self, size_bytes: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            # One that was cut is made anew, unless it is in use: then what is left of it still counts.
+            if os.stat(self.path).st_size >= min(size_bytes, _MIN_BYTES) or not journal.scan(self.path).clean:
+                return
+        temp = self.path + ".tmp"
+        durable.write_file(temp, bytes(size_bytes), synced=True)
+        durable.rename(temp, self.path)
+        durable.sync_folder(os.path.dirname(self.path))
+
+    @property
+    def capacity(self) -> int:
+        """How many bytes of records it takes when empty."""
+        return self._size - DATA_START
+
+    def room(self) -> int:
+        """How many bytes of records it takes yet."""
+        return self._size - self._end
+
+    def begin(self, epoch: int) -> None:
+        """Start over, empty, as the newer of the two: CLEAN -> ACTIVE. Durable with the first batch."""
+        self._go(Phase.ACTIVE)
+        self.epoch, self._batch, self._end = epoch, 0, DATA_START
+        self._salt = int.from_bytes(os.urandom(4), "little")
+        self._write_header(clean=False)
+
+    def append(self, batch: Batch) -> None:
+        """Make one batch durable. Raises SyncFailed, and OSError if it could not be written."""
+        if self._phase is not Phase.ACTIVE:
+            raise RuntimeError(f"{self.path} is {self._phase.value}: nothing may be appended to it")
+        self._batch += 1
+        records = b"".join(
+            journal.framed(payload, self.epoch, self._batch, index, self._salt)
+            for index, payload in enumerate(batch.payloads)
+        )
+        try:
+            durable.write_at(self._fd, records, self._end)
+            durable.sync_file(self._fd)
+        except BaseException:
+            # It will be answered with an error: the next start must not find it whole in the page cache.
+            with contextlib.suppress(OSError):
+                durable.write_at(self._fd, bytes(len(records)), self._end)
+            raise
+        self._end += len(records)
+
+    def seal(self) -> None:
+        """Append no more: ACTIVE -> FULL. What it covers is to be made durable in place."""
+        self._go(Phase.FULL)
+
+    def checkpoint(self, make_durable: Callable[[], None]) -> None:
+        """Call `make_durable`, which makes all that it covers durable in place; then mark it clean.
+
+        Raises what `make_durable` raises, SyncFailed and OSError: it is FULL then, so still to do. Else it is
+        CLEAN, on disk, too.
+        """
+        self._go(Phase.CHECKPOINTING)
+        try:
+            make_durable()
+            self._write_header(clean=True)
+            durable.sync_file(self._fd)
+        except BaseException:
+            self._go(Phase.FULL)
+            raise
+        self._go(Phase.CLEAN)
+
+    def _write_header(self, *, clean: bool) -> None:
+        durable.write_at(self._fd, journal.header_of(self.epoch, clean, self._salt), 0)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def size_for(data_dir: Layout) -> int:
+    """How large each file is to be: small on a small disk."""
+    disk = os.statvfs(data_dir.root)
+    total = disk.f_blocks * disk.f_frsize
+    return max(_MIN_BYTES, min(_MAX_BYTES, total // _DISK_SHARE >> 20 << 20))

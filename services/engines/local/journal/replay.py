@@ -1,0 +1,152 @@
+"""Replaying the journal: the lock holder's first step, before anyone judges a blob.
+
+After a process crash the files are there, as far as they were written; what a commit had not come to is
+finished. After a system crash every file since the last checkpoint may be missing, cut or stale. Each is
+compared with the journal, byte for byte, and written anew where it differs. Then everything under DIR is
+made durable, whoever wrote it: what settle judges, retires or serves may not be undone by a power cut that
+comes after. Running it twice changes nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+from typing import NamedTuple
+
+from common import durable
+from common.errors import DAMAGE_ERRNOS, CorruptRecord, SyncFailed
+from common.states import State
+from services.engines.local.disk import blob_folder, layout, record
+from services.engines.local.disk.blob_folder import is_folder
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
+from services.engines.local.journal import format as journal
+from services.engines.local.journal.format import Entry
+
+log = logging.getLogger(__name__)
+
+
+class Replayed(NamedTuple):
+    """How many blobs were written anew, and the highest sequence number in the journal."""
+
+    changed: int
+    max_seq: int
+
+
+def replay(data_dir: Layout) -> Replayed:
+    """Bring the blobs' folders to where the journal says they were.
+
+    Once this returns, all that is under DIR is durable, and the journal is clean: nothing done from now on
+    without it can be undone by a later replay. After a failed sync what is read may stand in memory alone,
+    where a sync finds nothing to do: then all that the journal covers is written anew. Raises OSError and
+    SyncFailed: then nothing may be judged.
+    """
+    mark = data_dir.ours(layout.SYNC_FAILED_NAME)
+    sync_failed = os.path.lexists(mark) and not is_folder(mark)
+    root_fd = durable.open_folder(data_dir.root)  # before the first write: see sync_file_system
+    try:
+        replayed = _replay(data_dir, root_fd, rewrite=sync_failed)
+    except SyncFailed:
+        blob_folder.note_failed_sync(data_dir)
+        raise
+    finally:
+        os.close(root_fd)
+    if sync_failed:
+        durable.remove_file(mark)
+    return replayed
+
+
+def _replay(data_dir: Layout, root_fd: int, *, rewrite: bool) -> Replayed:
+    all_scans = journal.scan_all(data_dir)
+    for found in all_scans:
+        if found.has_lost_header:
+            log.error("%s has lost its header: what it held is as its folders are", found.path)
+    scans = [found for found in all_scans if not found.clean]
+    for found in scans:
+        if found.rotten:
+            log.error("%s: %d gaps: the disk lost a part of the journal", found.path, found.rotten)
+        journal.write_last_again(found)  # the folders may not be ahead of it
+    last = _last_entries(scans)
+    changed = [entry.id for entry in last.values() if _apply(data_dir, entry, rewrite=rewrite)]
+    durable.sync_file_system(root_fd)
+    for found in scans:  # the older first: the newer must never be forgotten before it
+        journal.mark_clean(found)
+    if changed:
+        log.info("replayed the journal: %d of %d blobs written anew", len(changed), len(last))
+    return Replayed(len(changed), max((entry.seq for entry in last.values()), default=0))
+
+
+def _last_entries(scans: list[journal.Scan]) -> dict[int, Entry]:
+    """What the journal says last of each id; with the body, if an entry before had it."""
+    last: dict[int, Entry] = {}
+    for entry in journal.entries_of(scans):
+        before = last.get(entry.id)
+        if before is not None and before.seq == entry.seq and entry.body is None:
+            entry = Entry(entry.id, entry.seq, entry.alive, entry.state, before.body)
+        last[entry.id] = entry
+    return last
+
+
+def _apply(data_dir: Layout, entry: Entry, *, rewrite: bool) -> bool:
+    """Make one blob's folder agree with its last entry; True if that changed anything.
+
+    `rewrite`: write what agrees, too.
+    """
+    folder = data_dir.folder(entry.id)
+    if any(os.path.lexists(path) and not is_folder(path) for path in (data_dir.parent(entry.id), folder)):
+        log.error("blob %d: %s is no folder: what the journal has of it is not written", entry.id, folder)
+        return False
+    try:
+        return _write(data_dir, entry, rewrite)
+    except OSError as err:
+        if err.errno not in DAMAGE_ERRNOS | {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+        # A folder, say, in the place of a file. What stands there is kept, and the blob is written elsewhere.
+        log.error("blob %d: %s: moved to quarantine", entry.id, err)
+        # Its location, only where the journal has no bytes to write it anew.
+        location = record.load(entry.state).location if entry.alive and entry.body is None else None
+        blob_folder.quarantine(
+            data_dir, entry.id, location, entry.seq, f"found by the replay: {err.strerror}"
+        )
+        return _write(data_dir, entry, rewrite)
+
+
+def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
+    content: bytes | None
+    found: BlobRecord | None
+    try:
+        content = blob_folder.read_file(data_dir.state(entry.id))
+        found = record.load(content)
+    except (FileNotFoundError, CorruptRecord):
+        content = found = None  # lost or torn: the journal knows better
+    if found is not None and found.seq > entry.seq and not (entry.alive and found.state is State.FAILURE):
+        return False  # the id was given to a newer blob since, which never became complete
+    if found is not None and found.seq == entry.seq and found.state is State.FAILURE and entry.alive:
+        return False  # design rule 2
+    if not entry.alive:
+        if (content == entry.state and not rewrite) or not os.path.isdir(data_dir.folder(entry.id)):
+            return False  # done, or collected already
+        with contextlib.suppress(FileNotFoundError):  # collected in this very moment
+            blob_folder.replace_state(data_dir, entry.id, entry.state)
+        return True
+    if entry.body is None and not os.path.isdir(data_dir.folder(entry.id)):
+        return False  # its bytes, and their folder, were durable before its record: somebody moved it away
+    body_is_there = entry.body is None or (not rewrite and _has_body(data_dir, entry))
+    if content == entry.state and body_is_there and not rewrite:
+        return False
+    blob_folder.take(
+        data_dir, entry.id
+    )  # if its folder is there: what stands in it is older than the journal
+    if not body_is_there:
+        blob_folder.replace_data(data_dir, entry.id, entry.body or b"")
+    blob_folder.replace_state(data_dir, entry.id, entry.state)
+    return True
+
+
+def _has_body(data_dir: Layout, entry: Entry) -> bool:
+    try:
+        return blob_folder.read_file(data_dir.data(entry.id)) == entry.body
+    except (FileNotFoundError, CorruptRecord):
+        return False

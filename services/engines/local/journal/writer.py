@@ -1,0 +1,198 @@
+"""The server's use of the journal: appending batches, taking turns between its two files, checkpoints.
+
+A checkpoint makes what a full file covers durable in place, in a thread of its own, while the other file is
+appended to; only when that one is full as well does a commit wait for it. It is always one sync of the whole
+file system, on a descriptor that is open since before the first write: since Linux 5.8 that reports every
+write-back that failed meanwhile, also of a file that the kernel has forgotten. A sync of the file itself,
+through a new descriptor, would find nothing to do and succeed. The same thread syncs early where a checkpoint
+would have too much to write at once (see `backlog`).
+
+A checkpoint that fails is still to do: its file stays FULL (`journal_file.Phase`), and is neither appended to
+nor begun anew before one has succeeded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from common import durable
+from common.errors import NO_SPACE_ERRNOS, SyncFailed
+from services.engines.local.disk import blob_folder, directory
+from services.engines.local.disk.layout import Layout
+from services.engines.local.journal import format as journal
+from services.engines.local.journal.early_sync import EarlySync
+from services.engines.local.journal.file import JournalFile, Phase, size_for
+from services.engines.local.journal.format import Batch
+
+log = logging.getLogger(__name__)
+
+
+def open_journal(data_dir: Layout, sync: str) -> JournalWriter | None:
+    """The journal, where it is wanted and the disk has room for its files. Raises SyncFailed, OSError.
+
+    What an earlier server left in it was replayed, and it is clean: what we do without it stays done.
+    """
+    if sync != "journal":
+        return None
+    lost = [name for name in journal.NAMES if not os.path.lexists(data_dir.ours(name))]
+    if lost and directory.expects_journal(data_dir):
+        log.warning(
+            "%s: lost. Nothing is missing unless the power or the system failed, too: then each blob is as "
+            "its own folder was at the last checkpoint, and what was acknowledged since may be gone",
+            " and ".join(lost),
+        )
+    try:
+        kept = JournalWriter(data_dir)
+    except OSError as err:
+        if err.errno not in NO_SPACE_ERRNOS:
+            raise
+        log.warning('no room for a journal: going on with sync = "folder" until the next start')
+        return None
+    with contextlib.suppress(OSError):  # no room even for that: the loss of a journal would go unnoticed
+        directory.expect_journal(data_dir)
+    return kept
+
+
+class JournalWriter:
+    """Used by the committer's thread alone."""
+
+    def __init__(self, data_dir: Layout) -> None:
+        size_bytes = size_for(data_dir)
+        self._data_dir = data_dir
+        self._root_fd = durable.open_folder(data_dir.root)
+        files = [JournalFile(data_dir.ours(name), size_bytes) for name in journal.NAMES]
+        self._idle, self._active = sorted(files, key=lambda file: file.epoch)
+        self._checkpointer = ThreadPoolExecutor(1, "checkpoint")
+        self._checkpoint: Future[None] | None = None  # of the idle file, under way or over
+        self._is_refused = False  # the last checkpoint failed, and that was logged
+        self._backlog = EarlySync()
+        self._early: Future[None] | None = None
+        self._syncing = threading.Lock()
+        self._failed: SyncFailed | None = None
+        self._epoch = self._active.epoch
+
+    def fits(self, batch: Batch) -> bool:
+        """False where `batch` does not even fit in an empty file: too long a state, or too many bodies."""
+        return batch.room_bytes <= self._active.capacity
+
+    def append(self, batch: Batch) -> None:
+        """Make `batch`, which `fits`, durable.
+
+        Raises SyncFailed: whether it is durable is unknown. Raises OSError where a checkpoint that must come
+        first was refused otherwise (no room for its mark, say): then nothing of the batch is written, the
+        checkpoint is still to do, and the next batch tries it again.
+        """
+        if self._failed is not None:
+            raise self._failed
+        if not batch.payloads:
+            return
+        self._make_room(batch)
+        room_before = self._active.room()
+        try:
+            self._active.append(batch)
+        except OSError as err:
+            raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
+        if self._backlog.grew(room_before - self._active.room()) and _is_over(self._early):
+            self._early = self._checkpointer.submit(self._sync_early)
+
+    def _make_room(self, batch: Batch) -> None:
+        if self._active.phase is Phase.CLEAN:
+            self._begin()
+        elif self._active.phase is not Phase.ACTIVE or batch.room_bytes > self._active.room():
+            self._turn()
+
+    def _turn(self) -> None:
+        """Go on in the other file, once its own checkpoint is done; checkpoint this one."""
+        self._clear_idle()
+        if self._active.phase is Phase.ACTIVE:
+            self._active.seal()
+        self._active, self._idle = self._idle, self._active
+        self._begin()
+        self._checkpoint = self._checkpointer.submit(self._make_durable, self._idle)
+
+    def _begin(self) -> None:
+        self._epoch += 1
+        try:
+            self._active.begin(self._epoch)
+        except OSError as err:
+            raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
+
+    def _clear_idle(self) -> None:
+        """Once this returns, the file that is not appended to is clean. Raises SyncFailed, OSError."""
+        checkpoint, self._checkpoint = self._checkpoint, None
+        if checkpoint is not None:
+            with contextlib.suppress(OSError):  # logged where it was raised; still to do, so done below
+                checkpoint.result()
+        if self._idle.phase is not Phase.CLEAN:
+            self._make_durable(self._idle)
+
+    def _make_durable(self, file: JournalFile) -> None:
+        """Checkpoint a FULL file. Raises SyncFailed, OSError: it is FULL, then."""
+        with self._one_sync():
+            try:
+                # This descriptor has seen every failed write-back since the start.
+                file.checkpoint(lambda: durable.sync_file_system(self._root_fd))
+            except OSError as err:
+                if not self._is_refused:
+                    log.error("%s: its checkpoint failed and is tried again: %s", file.path, err)
+                self._is_refused = True
+                raise
+        if self._is_refused:
+            log.info("%s: its checkpoint is done after all", file.path)
+            self._is_refused = False
+
+    def _sync_early(self) -> None:
+        """Leave the next checkpoint less to do. It says nothing of the journal, which covers what it did."""
+        if self._backlog.is_due():
+            began_s = time.monotonic()
+            with self._one_sync():
+                durable.sync_file_system(self._root_fd)
+            self._backlog.synced(time.monotonic() - began_s)
+
+    @contextlib.contextmanager
+    def _one_sync(self) -> Iterator[None]:
+        """One at a time, and none after one that failed: what the kernel dropped, no later one would miss."""
+        with self._syncing:
+            if self._failed is not None:
+                raise self._failed
+            try:
+                yield
+            except SyncFailed as err:
+                self._failed = err
+                blob_folder.note_failed_sync(self._data_dir)
+                raise
+
+    def empty(self) -> None:
+        """Make everything durable in place now, so that the journal covers nothing.
+
+        Raises SyncFailed; OSError where a checkpoint was refused otherwise: it is still to do, then.
+        """
+        self._clear_idle()  # the older first: a replay must never meet it alone
+        if self._active.phase is Phase.ACTIVE:
+            self._active.seal()
+        if self._active.phase is not Phase.CLEAN:
+            self._make_durable(self._active)
+
+    def close(self, *, clean: bool) -> None:
+        """End; with `clean`, the journal is empty. Else the next start finds what is left in it."""
+        try:
+            if clean:
+                self.empty()
+        except (SyncFailed, OSError) as err:
+            blob_folder.note_failed_sync(self._data_dir)
+            log.critical("the last checkpoint failed, the next start replays the journal: %s", err)
+        finally:
+            self._checkpointer.shutdown()
+            self._idle.close()
+            self._active.close()
+            os.close(self._root_fd)
+
+
+def _is_over(running: Future[None] | None) -> bool:
+    return running is None or running.done()

@@ -1,0 +1,82 @@
+"""The plain case of a state file: a complete record of ours, parsed into the blob that is served. Pure.
+
+A restart reads one of these a blob, and hardly anything else. So this takes as few steps as can be, and
+leaves whatever is not plain to `record.load`: the two never disagree about what they both take.
+"""
+
+from __future__ import annotations
+
+import struct
+from sys import intern
+
+import msgspec
+from crc32c import crc32c
+
+from common.checksum import CHUNK_BYTES
+from common.states import CODE, MSG_COMPLETE, State
+from services.engines.local.disk.blob import Blob, pack
+from services.engines.local.disk.record import LOG_SLOTS, PREFIX, VERSION
+
+_HEAD = PREFIX + VERSION.encode() + b":"
+_HEAD_BYTES = len(_HEAD)
+_SEAL = b"state: crc32c %08x\n"
+_SEAL_BYTES = len(_SEAL % 0)
+_CHUNKS = b"\nchunks: "
+_COMPLETE = msgspec.json.encode({"status": {"code": CODE[State.COMPLETE], "msg": MSG_COMPLETE}})[:-1]
+
+
+class _Log(msgspec.Struct, gc=False):
+    log: list[msgspec.Raw]
+
+
+class _Ours(msgspec.Struct, gc=False):
+    seq: int
+    size: int
+    sha256: str
+    type: str
+    encoding: str
+    modified_ns: int
+    meta: msgspec.Raw = msgspec.Raw()
+
+
+class _Document(msgspec.Struct, gc=False):
+    """What serving needs of the JSON in a state file; the history is looked at, not decoded."""
+
+    id: int
+    location: str
+    status: _Log
+    blobkeep: _Ours
+
+
+_from_base64 = msgspec.json.Decoder(bytes).decode  # of a JSON string: half of what binascii takes
+_decode = msgspec.json.Decoder(_Document).decode
+_to_metadata = msgspec.json.Decoder(dict[str, str]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def parse(content: bytes, blob_id: int) -> Blob | None:
+    """The blob whose state file holds `content`; None for all but a complete record of ours with this id.
+
+    As in `record.load`, no byte of the file can change unseen. Costs 3 µs, of which base64 and JSON are 1.6;
+    `load` and `served` take 7.
+    """
+    if content[-_SEAL_BYTES:] != _SEAL % crc32c(content[:-_SEAL_BYTES]) or not content.startswith(_HEAD):
+        return None
+    try:
+        found = _decode(_from_base64(b'"%b"' % content[_HEAD_BYTES : content.index(b"\n")]))
+        log = found.status.log
+        # A full ring may have wrapped: its last entry need not be the newest.
+        if found.id != blob_id or len(log) >= LOG_SLOTS or not bytes(log[-1]).startswith(_COMPLETE):
+            return None
+        ours = found.blobkeep
+        at = content.rfind(_CHUNKS)
+        crcs = b"" if at < 0 else bytes.fromhex(content[at + len(_CHUNKS) : -_SEAL_BYTES - 1].decode())
+        sha256 = bytes.fromhex(ours.sha256)
+        if len(sha256) != 32 or len(crcs) != -(-ours.size // CHUNK_BYTES) * 4:
+            return None
+        packed = pack(ours.seq, ours.modified_ns) + sha256 + crcs
+        if ours.meta:
+            packed += _encode(_to_metadata(ours.meta))
+        return Blob(found.location, blob_id, ours.size, intern(ours.type), intern(ours.encoding), packed)
+    except (ValueError, IndexError, OverflowError, msgspec.MsgspecError, struct.error):
+        return None

@@ -1,0 +1,46 @@
+"""A process that reads blobs for another one, which settles: `python -m services.engines.local.recovery.scan_worker ROOT ID_BITS`.
+
+On stdin come slices of ids, to stdout go their blobs: frames of a length (4 bytes, little endian) and so
+many bytes; ids as 4 bytes each, blobs as a msgpack list with nil for what is not plain. A first frame of no
+blobs says that we are there.
+
+It only reads: it holds no lock, decides nothing, and changes nothing on disk. It ends with its parent, whose
+death ends stdin.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+
+import msgspec
+
+from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.scan_slices import SliceScan
+
+LENGTH = struct.Struct("<I")
+ID_TYPE = "I"
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(list[Blob | None]).decode
+
+
+def main() -> int:
+    """Answer until there is nothing more to read; the exit status is 0."""
+    asked, answers = sys.stdin.buffer, sys.stdout.buffer
+    with SliceScan(Layout(sys.argv[1], int(sys.argv[2]))) as slices:
+        blobs: list[Blob | None] = []
+        while True:
+            payload = encode(blobs)
+            answers.write(LENGTH.pack(len(payload)) + payload)
+            answers.flush()
+            length = asked.read(LENGTH.size)
+            if len(length) < LENGTH.size:
+                return 0
+            ids = array(ID_TYPE, asked.read(LENGTH.unpack(length)[0]))
+            blobs = slices.read(ids)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

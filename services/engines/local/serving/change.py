@@ -1,0 +1,268 @@
+"""One change of one location on its way to disk: the steps that the committer runs for it, and their undoing.
+
+A change brings a new blob, retires an old one, or both. Used by the committer's thread alone, after it
+was submitted. The order between the steps, and the syncs between them, are the committer's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from common import checksum, durable
+from common.errors import NO_SPACE_ERRNOS, BlobkeepError, CorruptRecord, SyncFailed
+from common.states import MSG_CREATED, MSG_DELETED, MSG_NOT_COMMITTED, MSG_UPDATED, MSG_WRITING, State
+from services.engines.local.disk import blob_folder, record, reserve
+from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
+from services.engines.local.journal.format import Entry
+from services.engines.local.serving.ids import Ids, Sequence
+from services.store import Content
+
+
+@dataclass(slots=True)
+class Draft:
+    """The new blob of a change: whole in memory (`body`), or staged on disk with its bytes synced.
+
+    `staged` is the Pending record; its folder is there and data.raw is complete.
+    """
+
+    location: str
+    content: Content
+    body: bytes | bytearray = b""
+    staged: BlobRecord | None = None
+    size: int = 0
+    sha256: bytes = b""
+    crcs: bytes = b""
+    attributes: Mapping[str, str] = field(default_factory=dict)  # what is known once all bytes have come
+
+
+@dataclass(slots=True)
+class Change:
+    """See the module docstring. `old`: the blob to retire; `released`: a damaged one to forget."""
+
+    data_dir: Layout
+    ids: Ids
+    sequence: Sequence
+    draft: Draft | None = None
+    old: Blob | None = None
+    released: tuple[str, blob_folder.Note] | None = None
+    future: asyncio.Future[BlobRecord | None] | None = None
+    error: BlobkeepError | None = None
+    new: BlobRecord | None = None  # once prepared
+    failure: BlobRecord | None = None  # the old blob's last record, once prepared
+    old_folder_fd: int = -1
+    _new_state: bytes = b""  # the content of the state files, as the journal must have them, too
+    _failure_state: bytes = b""
+    _removed: Entry | None = None  # for an old blob without a folder
+    unsynced: list[int] = field(default_factory=list)  # descriptors of what `prepare` wrote
+    stuck: bool = False  # it was undone, but the disk did not let us: it may be visible after a restart
+    _undo: list[Callable[[], object]] = field(default_factory=list)  # newest last
+    _decided: bool = False
+
+    @property
+    def result(self) -> BlobRecord | None:
+        """What the waiter gets: the new blob's record, or that of the blob that was deleted."""
+        return self.new or self.failure
+
+    def prepare(self) -> None:
+        """Write everything into temporary files; nothing is visible. Raises OSError, NoIdLeft."""
+        if self.old is not None:
+            self._prepare_failure(self.old)
+        if self.released is not None:
+            self._prepare_release(*self.released)
+        if self.draft is not None:
+            self._prepare_new(self.draft)
+
+    def entries(self) -> list[Entry]:
+        """What the journal must hold of this change, once prepared."""
+        entries = []
+        if self.new is not None and self.draft is not None:
+            body = bytes(self.draft.body) if self.draft.staged is None else None
+            entries.append(Entry(self.new.id, self.new.seq, True, self._new_state, body))
+        if self._removed is not None:
+            entries.append(self._removed)
+        if self.failure is not None:
+            entries.append(Entry(self.failure.id, self.failure.seq, False, self._failure_state, None))
+        return entries
+
+    def publish(self) -> None:
+        """Rename the new blob's files into place. It is there; whether durably is the committer's."""
+        self._close()
+        if self.new is not None:
+            blob_folder.publish(self.data_dir, self.new.id)
+            if not self._decided:
+                self._undo = [self._unpublish]  # the folder is a blob's now: not to be discarded any more
+
+    def hold_old(self) -> None:
+        """Open the old blob's folder: once it is retired, the gc may take it, and another have its id."""
+        if self.failure is not None:
+            self.old_folder_fd = durable.open_folder(self.data_dir.folder(self.failure.id))
+
+    def let_old_go(self) -> None:
+        """Close what `hold_old` opened."""
+        fd, self.old_folder_fd = self.old_folder_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def retire(self) -> None:
+        """Give the old blob's Failure state its name; what it said before stays behind for the gc."""
+        if self.failure is not None:
+            state = self.data_dir.state(self.failure.id)
+            durable.exchange(state + ".tmp", state)
+            self.decide()
+        if self.released is not None:
+            with contextlib.suppress(FileNotFoundError):  # an operator dropped it meanwhile
+                blob_folder.finish_release(self.data_dir, self.released[0])
+
+    def decide(self) -> None:
+        """From here on nothing of it is undone: the old blob is, or will be, dead. To undo the new one as
+        well would lose an acknowledged value. Whoever is told of an error finds the new one after a restart.
+        """
+        self._decided = True
+        self._undo = []
+
+    def undo(self, error: BlobkeepError) -> None:
+        """Leave nothing visible of it, as well as a failing disk allows; `error` goes to the waiter."""
+        self.error = error
+        self._close()
+        for step in reversed(self._undo):
+            with contextlib.suppress(OSError, BlobkeepError):  # `error` is the one to tell
+                step()
+        self._undo = []
+
+    def leave(self, error: BlobkeepError) -> None:
+        """Leave it to the restart as it stands; `error` goes to the waiter."""
+        self.error = error
+        self._close()
+
+    # --- steps ---
+
+    def _prepare_failure(self, old: Blob) -> None:
+        now_ns = time.time_ns()
+        try:
+            before = blob_folder.read_record(self.data_dir, old.id)
+        except FileNotFoundError:
+            if not os.path.isdir(self.data_dir.folder(old.id)):
+                self._prepare_without_folder(old, now_ns)
+                return
+            before = _from_memory(old, now_ns)
+        except CorruptRecord:
+            before = _from_memory(old, now_ns)
+        self.failure = blob_folder.failed(before, MSG_DELETED, now_ns)
+        payload = self._failure_state = record.dump(self.failure)
+        temp = self.data_dir.state(old.id) + ".tmp"
+        self._undo.append(lambda: durable.remove_file(temp))
+        self._finding_room(lambda: self._write(temp, payload))
+
+    def _prepare_release(self, name: str, note: blob_folder.Note) -> None:
+        self._undo.append(lambda: blob_folder.forget_release(self.data_dir, name))
+        try:
+            self._finding_room(lambda: blob_folder.prepare_release(self.data_dir, name, note))
+        except FileNotFoundError:
+            self.released = None  # an operator dropped it meanwhile
+
+    def _finding_room(self, write: Callable[[], None]) -> None:
+        """A delete must find room on a full disk; an update may not use up what deletes will need."""
+        try:
+            write()
+        except OSError as err:
+            if self.draft is not None or err.errno not in NO_SPACE_ERRNOS:
+                raise
+            if not reserve.give_up(self.data_dir):
+                raise
+            write()
+
+    def _prepare_without_folder(self, old: Blob, now_ns: int) -> None:
+        """Somebody removed the folder by hand: neither the journal nor a power cut may bring it back."""
+        durable.sync_folder(self.data_dir.parent(old.id))
+        failure = blob_folder.failed(_from_memory(old, now_ns), MSG_DELETED, now_ns)
+        self._removed = Entry(failure.id, failure.seq, False, record.dump(failure), None)
+
+    def _prepare_new(self, draft: Draft) -> None:
+        now_ns = time.time_ns()
+        pending = draft.staged
+        if pending is None:
+            self.new = self._prepare_whole(draft, now_ns)
+        else:
+            # Its number is that of its place in the order of commits, not of when its upload began.
+            pending = msgspec.structs.replace(pending, seq=self.sequence.next())
+            sums = (draft.size, draft.sha256, draft.crcs)
+            self.new = pending.completed(*sums, now_ns, draft.attributes)
+        self._new_state = record.dump(self.new)
+        self._write(self.data_dir.state(self.new.id) + ".tmp", self._new_state)
+
+    def _prepare_whole(self, draft: Draft, now_ns: int) -> BlobRecord:
+        blob_id = self.ids.take()
+        self._undo.append(lambda: blob_folder.discard(self.data_dir, blob_id))
+        body = draft.body
+        self._write(self.data_dir.data(blob_id) + ".tmp", body)
+        return record.whole(
+            *(blob_id, draft.location, self.sequence.next(), _first_message(self.old is not None), now_ns),
+            *(draft.content.type, draft.content.encoding, len(body), *checksum.sums_of(body)),
+            {**draft.content.metadata, **draft.attributes},
+        )
+
+    def _write(self, path: str, payload: bytes | bytearray) -> None:
+        fd = durable.rewrite_file(path)
+        self.unsynced.append(fd)
+        durable.write_all(fd, payload)
+
+    def _unpublish(self) -> None:
+        """A step after `publish` failed: no restart may find the new blob complete (rule 5)."""
+        if self.new is None:
+            return
+        self.stuck = True  # until it is done
+        if isinstance(self.error, SyncFailed):  # never sync again: this lasts unless the power fails, too
+            failure = blob_folder.failed(self.new, MSG_NOT_COMMITTED, time.time_ns())
+            blob_folder.write_failure(self.data_dir, failure, synced=False)
+        else:
+            blob_folder.fail(self.data_dir, self.new, MSG_NOT_COMMITTED, time.time_ns())
+        self.stuck = False
+
+    def _close(self) -> None:
+        while self.unsynced:
+            os.close(self.unsynced.pop())
+
+
+def first_records(draft: Draft, blob_id: int, seq: int, now_ns: int, is_update: bool) -> BlobRecord:
+    """The record of a new blob while its bytes are being written: created, then Pending."""
+    message = _first_message(is_update)
+    said = draft.content
+    first = record.created(
+        *(blob_id, draft.location, seq, message, now_ns),
+        *(said.type, said.encoding, said.metadata),
+    )
+    return first.advanced(State.PENDING, MSG_WRITING, now_ns)
+
+
+def _first_message(is_update: bool) -> str:
+    return MSG_UPDATED if is_update else MSG_CREATED
+
+
+def restore_state(data_dir: Layout, blob: Blob) -> bool:
+    """Write the state of a live blob anew, durably, where it says nothing any more. False where it does."""
+    try:
+        blob_folder.read_record(data_dir, blob.id)
+    except (FileNotFoundError, CorruptRecord):
+        blob_folder.write_record(data_dir, _from_memory(blob, time.time_ns()))
+        return True
+    return False
+
+
+def _from_memory(blob: Blob, now_ns: int) -> BlobRecord:
+    """The record of a blob whose state file no longer says anything; its history begins anew."""
+    first = record.created(
+        *(blob.id, blob.location, blob.seq, MSG_CREATED, blob.modified_ns),
+        *(blob.type, blob.encoding, blob.metadata),
+    )
+    return first.advanced(State.PENDING, MSG_WRITING, now_ns).completed(
+        blob.size, blob.sha256, blob.crcs, blob.modified_ns
+    )

@@ -1,0 +1,131 @@
+"""What the store does with damage: it stops serving, quarantines, writes a lost state anew.
+
+On the event loop, in each location's one order of writes; the disk is the committer's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine
+
+from common import logs
+from common.errors import BlobkeepError, SyncFailed, from_os_error
+from common.self_report import NamedBlob
+from common.states import MSG_SUPERSEDED, State
+from services.engines.local.disk import blob_folder
+from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.layout import Layout
+from services.engines.local.serving.change import restore_state
+from services.engines.local.serving.group_commit import GroupCommit
+from services.engines.local.serving.index import Damaged, Index
+from services.engines.local.serving.keyed_lock import KeyedLock
+from services.watch.feed import Feed
+
+log = logging.getLogger(__name__)
+
+
+class LocalDamage:
+    """See the module docstring. `unsettled`: as in Settlement."""
+
+    def __init__(
+        self,
+        data_dir: Layout,
+        maps: Index,
+        orders: KeyedLock,
+        committer: GroupCommit,
+        feed: Feed,
+        stop_for: Callable[[SyncFailed], None],
+        unsettled: dict[str, list[int]],
+    ) -> None:
+        self._data_dir = data_dir
+        self._index = maps
+        self._locks = orders
+        self._committer = committer
+        self._feed = feed
+        self._stop_for = stop_for
+        self._unsettled = unsettled
+        self.tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+
+    def report(self, blob: Blob, reason: str) -> None:
+        """Stop serving `blob`, if it is still its location's, and quarantine it in the background."""
+        if self._index.by_location.get(blob.location) is not blob:
+            return
+        about = logs.about(blob.id, blob.location)
+        log.error("blob %d of %r: damaged: %s", blob.id, blob.location, reason, extra=about)
+        self._index.show(blob.location, None)
+        self._index.damaged[blob.location] = Damaged(blob.id, blob.seq, reason, None, None)
+        self._feed.damaged(NamedBlob(blob.id, blob.location, reason))
+        self._in_background(self._quarantine_soon(blob.location))
+
+    def report_state(self, blob: Blob, reason: str) -> None:
+        """Write the state file of a live blob anew, in the background: all that it said is in memory."""
+        about = logs.about(blob.id, blob.location)
+        log.error(
+            "blob %d of %r: its state is damaged on disk: %s", blob.id, blob.location, reason, extra=about
+        )
+        self._in_background(self._restore_state(blob))
+
+    def _in_background(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _restore_state(self, blob: Blob) -> None:
+        async with self._locks.of(blob.location):
+            if self._index.by_location.get(blob.location) is not blob:
+                return
+            try:
+                if await self._committer.call(lambda: restore_state(self._data_dir, blob)):
+                    log.warning("blob %d of %r: its state was written anew", blob.id, blob.location)
+            except (OSError, BlobkeepError) as err:
+                log.error("blob %d: its state could not be written anew: %s", blob.id, err)
+                self.report(blob, "its state is damaged")  # in quarantine a note says whose it is
+
+    async def _quarantine_soon(self, location: str) -> None:
+        async with self._locks.of(location):
+            damaged = self._index.damaged.get(location)
+            if damaged is not None and damaged.name is None:
+                with contextlib.suppress(BlobkeepError):  # logged where it was raised
+                    await self.quarantine_now(location, damaged)
+
+    async def quarantine_now(self, location: str, damaged: Damaged) -> Damaged:
+        """Under the location's order: move the folder. Raises StorageFailed and the like, once logged."""
+        blob_id = damaged.blob_id
+        try:
+            name, note = await self._committer.call(
+                lambda: blob_folder.quarantine(self._data_dir, blob_id, location, damaged.seq, damaged.reason)
+            )
+            moved = Damaged(blob_id, damaged.seq, damaged.reason, name, note)
+        except FileNotFoundError:
+            # Somebody removed its folder by hand: nothing is left that could come back, or be released.
+            moved = Damaged(blob_id, damaged.seq, damaged.reason, "", None)
+        except (OSError, BlobkeepError) as err:
+            if isinstance(err, SyncFailed):
+                self._stop_for(err)
+            about = logs.about(blob_id, location)
+            log.error("blob %d of %r: could not be quarantined: %s", blob_id, location, err, extra=about)
+            if isinstance(err, OSError):
+                raise from_os_error(err, "quarantine the damaged blob") from err
+            raise
+        self._index.damaged[location] = moved
+        return moved
+
+    async def settle_now(self, location: str) -> None:
+        """Before a location is written or deleted: mark its older blobs that recovery could not mark."""
+        if location not in self._unsettled:
+            return
+
+        def mark() -> None:
+            for blob_id in self._unsettled[location]:
+                older = blob_folder.read_record(self._data_dir, blob_id)
+                if older.state is State.COMPLETE:
+                    blob_folder.fail(self._data_dir, older, MSG_SUPERSEDED, time.time_ns())
+
+        try:
+            await self._committer.call(mark)
+        except OSError as err:
+            raise from_os_error(err, "mark an older blob of this location") from err
+        del self._unsettled[location]

@@ -1,0 +1,73 @@
+"""The server's unix socket in the data directory, where the recovery worker reports damage.
+
+POST /damaged {"id": 1, "seq": 2, "reason": "..."}: the server, who owns the state, stops serving that blob
+and quarantines it. Only who may open files of the directory can connect (mode 0600).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+
+import msgspec
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_unix_socket
+from tornado.web import Application, RequestHandler
+
+from common import durable
+from services.engines.local.serving.store import LocalStore
+
+log = logging.getLogger(__name__)
+
+_MAX_BODY_BYTES = 64 << 10
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A damaged blob: which one, and what is wrong with it. `seq` 0: its state cannot be read."""
+
+    id: int
+    seq: int
+    reason: str
+
+
+class DamagedHandler(RequestHandler):
+    """/damaged"""
+
+    def initialize(self, store: LocalStore) -> None:
+        self.store = store
+
+    def post(self) -> None:
+        """200 where the blob was live and is seen to; 404 where it is not live any more."""
+        try:
+            report = msgspec.json.decode(self.request.body, type=Report)
+        except (msgspec.DecodeError, UnicodeError):
+            self.set_status(400)
+            return
+        blob = self.store.find_by_id(report.id, report.seq)
+        if blob is None:
+            self.set_status(404)  # replaced or deleted meanwhile: nothing to do
+        elif report.seq == 0:
+            self.store.damage.report_state(blob, report.reason)
+        else:
+            self.store.report_damage(blob, report.reason)
+
+
+def serve_reports(path: str, store: LocalStore) -> HTTPServer:
+    """Listen on the socket at `path`; a stale one is replaced, since we hold the lock."""
+    server = HTTPServer(
+        Application([("/damaged", DamagedHandler, {"store": store})]), max_body_size=_MAX_BODY_BYTES
+    )
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            durable.remove_file(path)
+    except OSError as err:
+        log.error("%s is no socket (%s): the recovery worker cannot report to us", path, err.strerror)
+        return server
+    # A socket's path holds 107 bytes, a data directory's may be longer: bind through the folder's descriptor.
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        server.add_socket(bind_unix_socket(f"/proc/self/fd/{folder}/{os.path.basename(path)}", mode=0o600))
+    finally:
+        os.close(folder)
+    return server

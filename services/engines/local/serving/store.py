@@ -1,0 +1,299 @@
+"""The store on one local directory: its maps, and the one order of each location's writes.
+
+Owned by the server alone, which holds the state lock (design rule 1). Everything here runs on the event
+loop; what touches the disk is handed to the committer (durable steps) or to a few threads (the rest).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+from collections import abc
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
+
+from common.config import Config
+from common.errors import (
+    DAMAGE_ERRNOS,
+    BlobkeepError,
+    Busy,
+    NotFound,
+    SyncFailed,
+    TooLarge,
+    from_os_error,
+)
+from common.errors import Damaged as DamagedError
+from services.engines.local.disk import blob_folder, reserve
+from services.engines.local.disk.blob import Blob, served
+from services.engines.local.disk.layout import Layout
+from services.engines.local.journal.writer import open_journal
+from services.engines.local.recovery.reconcile import Reconciled
+from services.engines.local.serving import by_id as local_by_id
+from services.engines.local.serving.cache import HotCache
+from services.engines.local.serving.change import Change, Draft
+from services.engines.local.serving.chunk_buffers import ChunkBuffers
+from services.engines.local.serving.damage import LocalDamage
+from services.engines.local.serving.free_space import FreeSpace
+from services.engines.local.serving.group_commit import GroupCommit
+from services.engines.local.serving.ids import Ids, Sequence
+from services.engines.local.serving.index import DAMAGED_TEXT, Damaged, Index
+from services.engines.local.serving.keyed_lock import KeyedLock
+from services.engines.local.serving.leftovers import remove_leftovers_slowly
+from services.engines.local.serving.reading import LocalReading
+from services.engines.local.serving.upload import LocalUpload
+from services.store import Blob as AnyBlob
+from services.store import Condition, Content, DamagedBlob, Description, Page, Usage
+from services.watch.feed import Feed
+from services.watch.histogram import Histogram
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_DISK_THREADS = 8
+
+
+class LocalStore:
+    """See store.Store. `on_fatal` is called, once, when a sync failed: the server must stop."""
+
+    def __init__(
+        self, data_dir: Layout, found: Reconciled, config: Config, on_fatal: Callable[[BlobkeepError], None]
+    ) -> None:
+        self.data_dir = data_dir
+        self.small_body_bytes = config.small_body_bytes
+        self.max_blob_bytes = config.max_blob_size_bytes
+        self.space = FreeSpace(data_dir.root, config.min_free_space_bytes)
+        self._buffers = ChunkBuffers()
+        self._max_uploads = config.max_uploads
+        damaged = {
+            at: Damaged(note.id, note.seq, note.reason, name or None, note if name else None)
+            for at, (name, note) in found.damaged.items()
+        }
+        self._index = Index(found.live, damaged)
+        found.live = {}  # nothing is held twice for long
+        self._cache = HotCache(data_dir, config.hot_bytes)
+        self.ids = Ids(data_dir, self._index.by_id)
+        self.sequence = Sequence(found.max_seq)
+        self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
+        # A page by id reads hundreds of files: it must not keep blobs from being opened, or uploads staged.
+        self._by_id_thread: Executor = ThreadPoolExecutor(1, "by-id")
+        self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
+        self._committer = GroupCommit(data_dir, open_journal(data_dir, config.sync), self.stop_for)
+        self.feed = Feed()
+        self.feed.failed(len(found.failures), 0)  # how long their data is was not looked at
+        self._uploads: set[LocalUpload] = set()
+        self._whole = 0  # uploads by `write_whole`
+        self._locks = KeyedLock()
+        self.damage = LocalDamage(
+            data_dir, self._index, self._locks, self._committer, self.feed, self.stop_for, found.unsettled
+        )
+
+    # --- reading ---
+
+    async def stat(self, location: str) -> Blob | None:
+        """See store.Store."""
+        return self._index.find(location)
+
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+        """See store.Store."""
+        blob: Blob | None = self._index.by_location.get(location)
+        if blob is None:
+            return None
+        data = self._cache.bytes_of(blob) if body else b""
+        return None if data is None else (blob, data)
+
+    async def open(self, location: str) -> LocalReading:
+        """See store.Store. Never another blob's bytes: ids come back, hence the second look at the maps."""
+        while True:
+            blob = self._index.find(location)
+            if blob is None:
+                raise NotFound("There is no such blob: create it with POST.")
+            try:
+                fd = await self._in_thread(blob_folder.open_data, self.data_dir, blob.id)
+            except OSError as err:
+                await self._judge_unopened(blob, err)
+                continue
+            if self._index.by_location.get(location) is blob:  # design rule 3
+                return LocalReading(blob, fd, self.threads, self._buffers, self.report_damage)
+            os.close(fd)
+
+    async def _judge_unopened(self, blob: Blob, err: OSError) -> None:
+        """Why the data of `blob` could not be opened. Returns where the maps have moved on: look again.
+
+        A write retires the old blob on disk before the maps hear of it, and the gc may be quicker. So a file
+        that is missing says nothing before the writes of its location that are under way are over. Raises
+        Damaged, once reported, and other errors.
+        """
+        async with self._locks.of(blob.location):
+            if self._index.by_location.get(blob.location) is not blob:
+                return
+            if self._on_fatal is None:  # a write that failed in its middle: only the restart can tell
+                raise SyncFailed("The disk failed to keep what was written: the server stops.") from err
+            if err.errno in DAMAGE_ERRNOS or isinstance(err, FileNotFoundError):
+                self.report_damage(blob, f"data.raw cannot be opened: {err.strerror}")
+                raise DamagedError(DAMAGED_TEXT) from err
+        raise from_os_error(err, "open the blob") from err
+
+    async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        """See store.Store."""
+        return self._index.page(prefix, delimiter, after, limit)
+
+    async def list_by_id(self, state: str | None, after: int, limit: int) -> abc.Sequence[Description]:
+        """See store.Store."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._by_id_thread, local_by_id.page, self.data_dir, self._index.by_id, state, after, limit
+        )
+
+    async def describe(self, blob_id: int) -> Description:
+        """See store.Store."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._by_id_thread, local_by_id.describe, self.data_dir, blob_id
+        )
+
+    async def usage(self) -> Usage:
+        """See store.Store."""
+        live = len(self._index.by_id)
+        left = self.ids.capacity - live
+        sizes = [upload.size for upload in self._uploads if upload.is_staged]
+        here = (live, self._index.bytes, len(self._index.damaged), len(self._uploads) + self._whole)
+        return Usage(*here, left, self.ids.capacity, len(sizes), sum(sizes), *self.feed.waiting())
+
+    def damaged_blobs(self, limit: int) -> abc.Sequence[DamagedBlob]:
+        """See store.Store."""
+        some = itertools.islice(self._index.damaged.items(), limit)
+        return [DamagedBlob(location, one.blob_id, one.reason, one.name) for location, one in some]
+
+    def commits(self) -> tuple[Histogram, Histogram]:
+        """Of the commits since the start: seconds of the syncs of each, changes in each."""
+        return self._committer.sync_times_s, self._committer.group_sizes
+
+    # --- writing ---
+
+    def _admit(self, location: str, condition: Condition, size: int | None) -> None:
+        """Raise what refuses an upload, before a byte of it is taken."""
+        condition(self._index.by_location.get(location), location in self._index.damaged)
+        if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
+            raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
+        if len(self._uploads) + self._whole >= self._max_uploads:
+            raise Busy(f"{self._max_uploads} uploads are under way: try again in a moment.")
+        self.space.check(size or 0)
+        self.ids.check()
+
+    async def begin(
+        self, location: str, condition: Condition, content: Content, size: int | None
+    ) -> LocalUpload:
+        """See store.Store."""
+        self._admit(location, condition, size)
+        is_update = location in self._index.by_location
+        upload = LocalUpload(self, Draft(location, content), condition, is_update)
+        self._uploads.add(upload)
+        return upload
+
+    async def write_whole(
+        self, location: str, condition: Condition, content: Content, body: bytes
+    ) -> tuple[Blob, bool]:
+        """See store.Store."""
+        self._admit(location, condition, len(body))
+        self._whole += 1
+        try:
+            return await self.commit_draft(Draft(location, content, body), condition)
+        finally:
+            self._whole -= 1
+
+    async def commit_draft(self, draft: Draft, condition: Condition) -> tuple[Blob, bool]:
+        """For LocalUpload: make `draft` its location's blob, in the location's one order of writes."""
+        blob, was_there = await self._change(draft.location, condition, draft)
+        assert blob is not None
+        return blob, was_there
+
+    async def delete(self, location: str, condition: Condition) -> None:
+        """See store.Store."""
+
+        def is_there(blob: AnyBlob | None, damaged: bool) -> None:
+            condition(blob, damaged)
+            if blob is None and not damaged:
+                raise NotFound("There is no such blob: nothing was deleted.")
+
+        await self._change(location, is_there, None)
+
+    async def _change(
+        self, location: str, condition: Condition, draft: Draft | None
+    ) -> tuple[Blob | None, bool]:
+        """One write: judged, made durable, shown; nobody else's write of the location comes in between."""
+        async with self._locks.of(location):
+            old: Blob | None = self._index.by_location.get(location)
+            damaged = self._index.damaged.get(location)
+            condition(old, damaged is not None)
+            await self.damage.settle_now(location)
+            if damaged is not None and damaged.name is None:
+                damaged = await self.damage.quarantine_now(location, damaged)
+            released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
+            change = Change(self.data_dir, self.ids, self.sequence, draft, old, released)
+            record = await self._committer.submit(change)
+            blob = served(record) if draft is not None and record is not None else None
+            self._index.show(location, blob)
+            if draft is not None and record is not None:
+                self.feed.told(record, len(draft.staged.events) if draft.staged is not None else 0)
+            if change.failure is not None:
+                self.feed.told(change.failure, len(change.failure.events) - 1)
+        return blob, old is not None or damaged is not None
+
+    def stop_for(self, err: SyncFailed) -> None:
+        """After a failed sync, wherever it was: tell the server, once, to stop (design rule 5)."""
+        if self._on_fatal is not None:
+            log.critical("a sync failed, the server stops: %s", err.__cause__ or err)
+            self._on_fatal(err)
+            self._on_fatal = None
+
+    def uploads(self) -> int:
+        """How many are under way."""
+        return len(self._uploads)
+
+    def upload_ended(self, upload: LocalUpload) -> None:
+        """For LocalUpload."""
+        self._uploads.discard(upload)
+
+    async def check_writable(self) -> None:
+        """See store.Store."""
+        self.space.check(0)
+
+    async def keep_house(self) -> None:
+        """Now and then: make the reserve anew that a delete on a full disk used up."""
+        with contextlib.suppress(OSError):
+            await self._in_thread(reserve.keep, self.data_dir)
+
+    async def remove_leftovers(self) -> None:
+        """Once, after the start: see `tidying`."""
+        await remove_leftovers_slowly(self.data_dir, self._index, self._committer)
+
+    # --- damage ---
+
+    def report_damage(self, blob: Blob, reason: str) -> None:
+        """Stop serving `blob`, if it is still its location's, and quarantine it in the background."""
+        self.damage.report(blob, reason)
+
+    def find_by_id(self, blob_id: int, seq: int) -> Blob | None:
+        """The live blob with this id and sequence number: what the recovery worker's reports name.
+
+        Number 0 is that of a state that cannot be read.
+        """
+        blob = self._index.by_id.get(blob_id)
+        return blob if blob is not None and seq in (blob.seq, 0) else None
+
+    # --- inside ---
+
+    async def _in_thread(self, step: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, step, *args)
+
+    async def close(self) -> None:
+        """End every upload, finish what was submitted, give back threads."""
+        for upload in list(self._uploads):
+            await upload.abort("the server stops")
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._committer.stop)
+        await loop.run_in_executor(None, self.threads.shutdown)
+        await loop.run_in_executor(None, self._by_id_thread.shutdown)

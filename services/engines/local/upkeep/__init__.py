@@ -1,0 +1,1 @@
+"""What goes on beside serving: removing garbage, re-reading, checking, snapshots."""

@@ -1,0 +1,145 @@
+"""The operator's check of a whole directory: settle unless a server serves, then re-read everything.
+
+What `python -m services.recovery --once` and `python -m services.tools check` do. With a server running
+nothing is settled, since the state is the server's: what is damaged is reported to it, and it acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+
+from common.progress import Progress
+from common.states import State
+from services.engines.local.disk import directory, locks
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.reconcile import Reconciled, reconcile
+from services.engines.local.upkeep import scrubber, survey
+from services.engines.local.upkeep.damage_client import tell_server
+
+
+@dataclass
+class Counted:
+    """A directory that a server owns, as far as it can be seen from outside. Counts are blobs."""
+
+    live: int = 0
+    pending: int = 0
+    failure: int = 0
+
+
+@dataclass
+class Report:
+    """What a check found. `settled` is None where a server serves: then `counted` says what is there."""
+
+    settled: Reconciled | None = None
+    counted: Counted = field(default_factory=Counted)
+    tally: scrubber.Tally = field(default_factory=scrubber.Tally)
+    waiting: list[survey.Quarantined] = field(default_factory=list)  # in quarantine, and not answered for yet
+    dry_run: bool = False
+
+    @property
+    def is_well(self) -> bool:
+        """False if anything is damaged, in place or in quarantine, and was not written or deleted since."""
+        quarantined_now = self.settled is not None and bool(self.settled.quarantined)
+        return not (self.tally.damaged or quarantined_now or self.waiting)
+
+    def lines(self) -> list[tuple[str, int]]:
+        """The table: what, and how many."""
+        found = self.settled
+        if found is None:
+            table = [
+                ("blobs served", self.counted.live),
+                ("bytes re-read", self.tally.checked_bytes),
+                ("uploads under way", self.counted.pending),
+                ("in Failure, for the gc", self.counted.failure),
+            ]
+            quarantined_now = 0
+        else:
+            table = [
+                ("blobs served", len(found.live)),
+                ("bytes re-read", self.tally.checked_bytes),
+                ("in Failure, for the gc", len(found.failures)),
+                ("interrupted, settled", found.interrupted),
+                ("superseded, settled", found.superseded),
+                ("adopted from the original server", found.adopted),
+                ("never complete, removed", found.removed),
+                ("foreign names, left alone", len(found.foreign)),
+            ]
+            quarantined_now = len(found.quarantined)
+        return [
+            *table,
+            ("damaged", len(self.tally.damaged)),
+            ("quarantined now", quarantined_now),
+            ("quarantined before", len(self.waiting)),
+        ]
+
+    def damage(self) -> list[str]:
+        """One sentence a damaged blob."""
+        told = [f"damaged: blob {d.id} of {d.location!r}: {d.reason}" for d in self.tally.damaged]
+        if self.settled is not None:
+            told += [f"quarantined: blob {n}: {reason}" for n, reason in self.settled.quarantined]
+        for entry in self.waiting:
+            if entry.note is not None:
+                location, reason = entry.note.location, entry.note.reason
+                told.append(f"in quarantine: {entry.name} of {location!r}: {reason}")
+            else:
+                told.append(f"in quarantine: {entry.name}: its note cannot be read")
+        return told
+
+
+def check(data_dir: Layout, *, dry_run: bool) -> Report:
+    """Settle unless a server serves, then re-read everything. With `dry_run` nothing changes on disk.
+
+    Raises OSError and SyncFailed where the disk does not let us settle.
+    """
+    report = Report(dry_run=dry_run)
+    held = locks.StateLock(data_dir.root, "check")
+    serving = not held.try_acquire()
+    before = {entry.name for entry in survey.quarantined(data_dir)}
+    try:
+        if dry_run:
+            held.release()  # nothing is written, so nobody need wait
+        elif not serving:
+            data_dir = directory.open_directory(data_dir.root, data_dir.id_bits, owner=True)
+        if not serving:
+            with Progress("recovery", "folders") as progress:
+                report.settled = reconcile(data_dir, dry_run=dry_run, progress=progress)
+    finally:
+        held.release()
+    live: Container[str]
+    if report.settled is not None:
+        live = report.settled.live
+    else:
+        report.counted, live = _count(data_dir)
+    ids = directory.ids_in(data_dir)
+    with Progress("re-reading", "blobs") as progress:
+        for done, blob_id in enumerate(ids):
+
+            def tell(read_bytes: int, done: int = done) -> None:
+                progress(done, len(ids))  # within a large blob, too
+
+            tell(0)
+            damage = scrubber.check_blob(data_dir, blob_id, report.tally, tell)
+            if damage is not None and serving and not dry_run:
+                tell_server(data_dir, damage.id, damage.location, damage.seq, damage.reason)
+    report.waiting = [
+        entry
+        for entry in survey.quarantined(data_dir)
+        if entry.name in before and not _is_answered(entry, live)
+    ]
+    return report
+
+
+def _is_answered(entry: survey.Quarantined, live: Container[str]) -> bool:
+    """True if its location was written or deleted since: nobody misses it any more."""
+    note = entry.note
+    return note is not None and (note.released or (note.location is not None and note.location in live))
+
+
+def _count(data_dir: Layout) -> tuple[Counted, Container[str]]:
+    """What is there, and which locations are live."""
+    found = [entry for entry in survey.records(data_dir) if not isinstance(entry, survey.Unreadable)]
+    live = survey.live_among(found)
+    pending = sum(entry.state in (State.PENDING, State.CREATED) for entry in found)
+    failure = sum(entry.state is State.FAILURE for entry in found)
+    return Counted(len(live), pending, failure), live

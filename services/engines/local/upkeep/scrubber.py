@@ -1,0 +1,144 @@
+"""Re-reading one blob and comparing every checksum. Reads only; what to do with damage is the caller's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from common import checksum
+from common.checksum import CHUNK_BYTES
+from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged
+from common.states import State
+from services.engines.local.disk import blob_folder, layout
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
+
+
+@dataclass
+class Damage:
+    """One damaged blob; `location` is None and `seq` 0 where the state itself cannot be read."""
+
+    id: int
+    location: str | None
+    seq: int
+    reason: str
+
+
+@dataclass
+class Tally:
+    """What was re-read."""
+
+    checked: int = 0
+    checked_bytes: int = 0
+    damaged: list[Damage] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Count what `other` counts, too."""
+        self.checked += other.checked
+        self.checked_bytes += other.checked_bytes
+        self.damaged += other.damaged
+
+    def __str__(self) -> str:
+        return f"checked={self.checked} checked_bytes={self.checked_bytes} damaged={len(self.damaged)}"
+
+
+def check_blob(
+    data_dir: Layout, blob_id: int, tally: Tally, after_read: Callable[[int], None]
+) -> Damage | None:
+    """Re-read blob `blob_id` whole and add it to `tally`; its damage, None where it is good or no live blob.
+
+    `after_read` is called with the bytes of each read, to slow it down. A blob that is replaced, deleted or
+    collected meanwhile is not damaged: its state is read again before anything is said.
+    """
+    try:
+        before = blob_folder.read_record(data_dir, blob_id)
+    except FileNotFoundError:
+        return (
+            _damage(tally, Damage(blob_id, None, 0, "its state file is missing"))
+            if _lost_state(data_dir, blob_id)
+            else None
+        )
+    except CorruptRecord as err:
+        return _damage(tally, Damage(blob_id, None, 0, str(err)))
+    if before.state is not State.COMPLETE or before.is_original:
+        return None
+    try:
+        _verify(data_dir, before, tally, after_read)
+    except Damaged as err:
+        reason = str(err)
+    else:
+        tally.checked += 1
+        return None
+    try:
+        if blob_folder.read_record(data_dir, blob_id) != before:
+            return None
+    except (FileNotFoundError, CorruptRecord):
+        return None  # the next round says what this is
+    return _damage(tally, Damage(blob_id, before.location, before.seq, reason))
+
+
+def _lost_state(data_dir: Layout, blob_id: int) -> bool:
+    """True for data without a state.
+
+    A create gives the data its name while the state still has its temporary one, so that is looked for in
+    between. The gc moves the folder away, or removes the data before the state, and the id may come back:
+    hence all through one descriptor, the data twice, and at the end whether this is still the id's folder.
+    """
+    folder = data_dir.folder(blob_id)
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        names = (layout.DATA_NAME, layout.STATE_TEMP_NAME, layout.STATE_NAME, layout.DATA_NAME)
+        if [_is_there(name, fd) for name in names] != [True, False, False, True]:
+            return False
+        return os.path.samestat(os.fstat(fd), os.stat(folder, follow_symlinks=False))
+    except FileNotFoundError:
+        return False  # it was moved away
+    finally:
+        os.close(fd)
+
+
+def _is_there(name: str, folder_fd: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _damage(tally: Tally, damage: Damage) -> Damage:
+    tally.damaged.append(damage)
+    return damage
+
+
+def _verify(data_dir: Layout, blob: BlobRecord, tally: Tally, after_read: Callable[[int], None]) -> None:
+    """Raises Damaged at the first byte range that is not what was written."""
+    blob_folder.check_size(data_dir, blob)
+    try:
+        fd = blob_folder.open_data(data_dir, blob.id)
+    except FileNotFoundError as err:
+        raise Damaged("data.raw is missing") from err
+    whole = hashlib.sha256()
+    try:
+        for chunk in range(checksum.chunk_count(blob.size)):
+            start = chunk * CHUNK_BYTES
+            data = os.pread(fd, min(CHUNK_BYTES, blob.size - start), start)
+            if checksum.crc(data) != checksum.unpack_crc(blob.crcs, chunk):
+                raise Damaged(f"data.raw fails its checksum in MiB {chunk}")
+            whole.update(data)
+            tally.checked_bytes += len(data)
+            after_read(len(data))
+    except OSError as err:
+        if err.errno not in DAMAGE_ERRNOS:
+            raise
+        raise Damaged(f"data.raw cannot be read: {err.strerror}") from err
+    finally:
+        # What was re-read is not what is asked for next: leave the page cache to the readers.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+    if whole.digest() != blob.sha256:
+        raise Damaged("data.raw fails its SHA-256")

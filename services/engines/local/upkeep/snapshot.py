@@ -1,0 +1,255 @@
+"""A consistent snapshot of a data directory, taken in a moment, while a server may write.
+
+What is in it: of every location that had an acknowledged blob when it began, one value that the location had
+then or since, whole. (One that is deleted meanwhile may be in it as it was.) How:
+
+- data never changes once complete (design rule 4) and state files are only ever replaced, so a hard link
+  keeps both as they are; the links are made in DIR/.export/, and the tar is written from them at leisure;
+- while the links are made the gc removes nothing (it yields to the lock `.gc.hold`), so a blob that was
+  replaced or deleted before we came to it still has its folder and its data, and its state says when;
+- what was not complete or not there at the first look is looked at again: an update completes the new blob
+  before it marks the old one, so where the old one was met marked, the new one is met complete at the latest
+  the second time;
+- with no server running, the tool takes the state lock for that moment, and settles first.
+
+Where the file system has no hard links, the gc is held until the tar is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+
+import msgspec
+
+from common import durable
+from common.errors import Busy, CorruptRecord, LockHeld
+from common.progress import Progress
+from common.states import MSG_COMPLETE, MSG_DELETED, State
+from common.times import rfc3339
+from services.engines.local.disk import blob_folder, directory, layout, locks, record
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
+from services.engines.local.journal import format as journal
+from services.engines.local.recovery.reconcile import reconcile
+
+log = logging.getLogger(__name__)
+
+_GC_WAIT_S = 60.0  # a pass of the gc that removes many folders takes a while
+_LOCK_WAIT_S = 2.0  # the recovery worker settles for a moment; a server stays
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK})
+
+
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """One blob of the snapshot."""
+
+    id: int
+    location: str
+    seq: int
+    size: int
+
+
+@dataclass
+class Snapshot:
+    """See the module docstring. `left_out`: sentences about blobs that are damaged and so are not in it."""
+
+    data_dir: Layout
+    blobs: list[Held] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    linked: bool = True
+    seconds: float = 0.0
+    _home: str = ""
+    _home_fd: int = -1
+    _hold: locks.FileLock | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Of data, all together."""
+        return sum(held.size for held in self.blobs)
+
+    def record_of(self, held: Held) -> BlobRecord:
+        """Its record as it was while complete; without checksums of chunks where it is not live any more.
+
+        Raises CorruptRecord, OSError.
+        """
+        found = record.load(blob_folder.read_file(self.state_path(held.id)))
+        return found if found.state is State.COMPLETE else _before_failure(found)
+
+    def state_path(self, blob_id: int) -> str:
+        """The state file, or our link to it."""
+        return f"{self._home}/{blob_id}.state" if self.linked else self.data_dir.state(blob_id)
+
+    def data_path(self, blob_id: int) -> str:
+        """The data, or our link to it."""
+        return f"{self._home}/{blob_id}.data" if self.linked else self.data_dir.data(blob_id)
+
+    def close(self) -> None:
+        """Give the links, or the gc, free. Idempotent."""
+        if self._home:
+            durable.remove_tree(self._home)
+            os.close(self._home_fd)
+            self._home = ""
+        if self._hold is not None:
+            self._hold.release()
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def take(data_dir: Layout) -> Snapshot:
+    """Take one. Raises Busy where a recovery or a long gc pass must end first, OSError."""
+    held = locks.StateLock(data_dir.root, "export")
+    hold = locks.FileLock(data_dir.ours(layout.GC_HOLD_NAME), "export")
+    try:
+        with contextlib.suppress(LockHeld):
+            held.acquire(_LOCK_WAIT_S)
+            data_dir = directory.open_directory(data_dir.root, data_dir.id_bits, owner=True)
+            with Progress("recovery", "folders") as progress:
+                reconcile(data_dir, progress=progress)
+        if journal.needs_replay(data_dir):
+            raise Busy("The server is recovering from a crash of the system: try again when it serves.")
+        try:
+            hold.acquire(_GC_WAIT_S)
+        except LockHeld as err:
+            raise Busy("The gc is in a long pass, or another export is beginning: try again.") from err
+        snapshot = Snapshot(data_dir, _hold=hold)
+        try:
+            _Taking(snapshot).run()
+        except BaseException:
+            snapshot.close()
+            raise
+        if snapshot.linked:
+            hold.release()
+        return snapshot
+    finally:
+        held.release()
+
+
+class _Taking:
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.data_dir = snapshot.data_dir
+        self.live: dict[str, Held] = {}
+        self.revived: dict[str, Held] = {}  # replaced or deleted since we began
+        self.unfinished: list[int] = []
+
+    def run(self) -> None:
+        snapshot = self.snapshot
+        began = time.monotonic()
+        began_at = rfc3339(time.time_ns())
+        snapshot._home, snapshot._home_fd = _make_home(self.data_dir)
+        ids = directory.ids_in(self.data_dir)
+        self._look_at_all(ids, began_at)
+        # A change notes its time before its folder is there: one that was being prepared as we began may have
+        # marked the old blob with an earlier time, and have made the new one's folder behind our back.
+        since = set(directory.ids_in(self.data_dir)).difference(ids)
+        again, self.unfinished = self.unfinished, []
+        self._look_at_all([*again, *sorted(since)], began_at)
+        for location, held in self.revived.items():
+            if location in self.live:
+                self._drop(held.id)
+            else:
+                self.live[location] = held
+        snapshot.blobs = sorted(self.live.values(), key=lambda held: held.id)
+        snapshot.seconds = time.monotonic() - began
+
+    def _look_at_all(self, ids: list[int], began_at: str) -> None:
+        with Progress("snapshot", "folders") as progress:
+            for done, blob_id in enumerate(ids):
+                progress(done, len(ids))
+                try:
+                    self._look_at(blob_id, began_at)
+                except FileNotFoundError:  # no blob yet, or quarantined under our eyes
+                    self.unfinished.append(blob_id)
+                    self._drop(blob_id)
+                except CorruptRecord as err:
+                    self.snapshot.left_out.append(f"blob {blob_id}: {err}")
+                    self._drop(blob_id)
+
+    def _look_at(self, blob_id: int, began_at: str) -> None:
+        self._link(self.data_dir.state(blob_id), f"{blob_id}.state")
+        blob = record.load(blob_folder.read_file(self.snapshot.state_path(blob_id)))
+        if blob.state is State.COMPLETE:
+            kept = self.live
+        elif _was_live_at(blob, began_at):
+            kept = self.revived
+        else:
+            if blob.state is not State.FAILURE:
+                self.unfinished.append(blob_id)
+            self._drop(blob_id)
+            return
+        rival = kept.get(blob.location)
+        if rival is not None and rival.seq > blob.seq:
+            self._drop(blob_id)
+            return
+        try:
+            self._link(self.data_dir.data(blob_id), f"{blob_id}.data")
+            length = os.lstat(self.snapshot.data_path(blob_id)).st_size
+        except FileNotFoundError:
+            self.snapshot.left_out.append(f"blob {blob_id} of {blob.location!r}: data.raw is missing")
+            self._drop(blob_id)
+            return
+        kept[blob.location] = Held(blob_id, blob.location, blob.seq, length)
+        if rival is not None:
+            self._drop(rival.id)
+
+    def _link(self, path: str, name: str) -> None:
+        if not self.snapshot.linked:
+            return
+        try:
+            durable.link(path, f"{self.snapshot._home}/{name}")
+        except OSError as err:
+            if err.errno not in _NO_LINKS:
+                raise
+            log.info("no hard links on this file system: the gc waits until the export is written")
+            self.snapshot.linked = False
+
+    def _drop(self, blob_id: int) -> None:
+        for name in (f"{blob_id}.state", f"{blob_id}.data"):
+            with contextlib.suppress(FileNotFoundError):
+                durable.remove_file(f"{self.snapshot._home}/{name}")
+
+
+def _make_home(data_dir: Layout) -> tuple[str, int]:
+    """(a folder of our own for the links, its descriptor); what a killed export left is removed.
+
+    It is locked for as long as we live: so the next export knows that it is in use.
+    """
+    exports = data_dir.ours(layout.EXPORTS_NAME)
+    with contextlib.suppress(FileExistsError):
+        durable.make_folder(exports)
+    for name in os.listdir(exports):
+        fd = durable.open_folder(f"{exports}/{name}")
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            durable.remove_tree(f"{exports}/{name}")
+        except BlockingIOError:
+            log.info("another export is writing its tar")
+        finally:
+            os.close(fd)
+    home = f"{exports}/{os.getpid()}-{time.time_ns()}"
+    durable.make_folder(home)
+    fd = durable.open_folder(home)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return home, fd
+
+
+def _was_live_at(blob: BlobRecord, began_at: str) -> bool:
+    """True of one that was replaced or deleted since, and not for what was never acknowledged."""
+    if blob.state is not State.FAILURE or len(blob.events) < 2:
+        return False
+    newest, before = blob.events[-1], blob.events[-2]
+    return newest.at >= began_at and newest.message == MSG_DELETED and before.message == MSG_COMPLETE
+
+
+def _before_failure(blob: BlobRecord) -> BlobRecord:
+    """The record as it was while the blob was live, without the checksums of its chunks."""
+    return msgspec.structs.replace(blob, state=State.COMPLETE, events=blob.events[:-1], crcs=b"")

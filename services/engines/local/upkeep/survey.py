@@ -1,0 +1,77 @@
+"""What is on disk, read without changing or judging anything: for the tools and the operator's check.
+
+Needs no lock, so a server may write meanwhile: each record is whole (states are replaced atomically), the
+sum of them is not of one instant.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from common.errors import CorruptRecord
+from common.progress import nothing
+from common.states import State
+from services.engines.local.disk import blob_folder, directory, layout
+from services.engines.local.disk.blob_folder import Note
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
+
+
+@dataclass
+class Unreadable:
+    """A folder whose state file does not tell what it holds."""
+
+    id: int
+    reason: str
+
+
+@dataclass
+class Quarantined:
+    """A folder in quarantine. `note` and `record` are None where they cannot be read."""
+
+    name: str
+    path: str
+    note: Note | None
+    record: BlobRecord | None
+
+
+def records(
+    data_dir: Layout, progress: Callable[[int, int], None] = nothing
+) -> Iterator[BlobRecord | Unreadable]:
+    """The record of every folder, in the order of the directory. What vanishes meanwhile is passed over."""
+    ids = directory.ids_in(data_dir)
+    for done, blob_id in enumerate(ids):
+        progress(done, len(ids))
+        try:
+            yield blob_folder.read_record(data_dir, blob_id)
+        except FileNotFoundError:
+            continue  # not yet a blob, or no longer one
+        except CorruptRecord as err:
+            yield Unreadable(blob_id, str(err))
+
+
+def live_among(found: list[BlobRecord]) -> dict[str, BlobRecord]:
+    """By location: which complete blobs are served. Of two the higher sequence number, as in recovery."""
+    live: dict[str, BlobRecord] = {}
+    for record in found:
+        rival = live.get(record.location)
+        if record.state is State.COMPLETE and (rival is None or record.seq > rival.seq):
+            live[record.location] = record
+    return live
+
+
+def quarantined(data_dir: Layout) -> list[Quarantined]:
+    """What is in quarantine, by name."""
+    home = data_dir.ours(layout.QUARANTINE_NAME)
+    names = sorted(os.listdir(home)) if os.path.isdir(home) else []
+    found = []
+    for name in names:
+        path = f"{home}/{name}"
+        try:
+            record = blob_folder.read_record_in(path, None)
+        except (OSError, CorruptRecord):
+            record = None
+        found.append(Quarantined(name, path, blob_folder.read_note(path), record))
+    return found

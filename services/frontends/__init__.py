@@ -1,0 +1,1 @@
+"""The front ends: each speaks a protocol of its own to the one store interface."""

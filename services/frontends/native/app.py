@@ -1,0 +1,54 @@
+"""The table of resources: which path is whose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.web import Application
+
+from common.config import Config
+from services.access.decisions import Access
+from services.frontends.native.base import ServerHandler, UnknownHandler
+from services.frontends.native.blobs import BlobHandler
+from services.frontends.native.blobs_by_id import BlobByIdHandler, BlobsHandler, Pages
+from services.frontends.native.dashboard import DashboardHandler
+from services.frontends.native.listings import ListingHandler
+from services.frontends.native.live import EventsHandler, Live
+from services.frontends.native.openapi import OpenApiHandler
+from services.frontends.native.status import HealthHandler, MetricsHandler
+from services.store import Store
+from services.watch.monitor import Monitor
+
+
+def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> Application:
+    """The application that serves `store` to whom `access` admits.
+
+    `monitor` counts the requests and answers for the server itself. Handlers find store, configuration and
+    access in their `initialize`.
+    """
+    live = Live(monitor)
+    access.on_replaced.append(live.close)  # who may still listen comes back
+    shared: dict[str, Any] = {"store": store, "config": config, "access": access}
+    return Application(
+        [
+            (r"/", DashboardHandler, shared),
+            (r"/dashboard/(.*)", DashboardHandler, shared),
+            (r"/events", EventsHandler, shared),
+            (r"/healthz", HealthHandler, shared),
+            (r"/metrics", MetricsHandler, shared),
+            # A slash at the end, percent-encoded or not, makes it a folder.
+            (r"/store/(?:.*(?:/|%2[Ff]))?", ListingHandler, shared),
+            (r"/store/.*", BlobHandler, shared),
+            (r"/blobs/", BlobsHandler, shared),
+            (r"/blobs/[^/]+", BlobByIdHandler, shared),
+            (r"/openapi\.json", OpenApiHandler, shared),
+            (r"\*", ServerHandler, shared),
+        ],
+        default_handler_class=UnknownHandler,
+        default_handler_args=shared,
+        monitor=monitor,
+        live=live,
+        pages_by_id=Pages(),
+        log_function=monitor.requests.handled,
+        cross_origin_protection=True,  # no page of another site, or stored here, makes a browser write
+    )

@@ -1,0 +1,76 @@
+"""GET / and its files: the dashboard is one page, served from memory, that needs no other host.
+
+What it shows comes from /events, what it does goes through the blobs' own resources, with the rights of
+whoever sits before it. So the page itself is for all: it is what asks for a token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import NotFound
+from services.frontends.native.base import BaseHandler
+
+FOLDER = Path(__file__).with_name("static")
+INDEX = "index.html"
+# Scripts and styles of our own alone; nobody may put the page into a frame of theirs.
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file. `etag` changes with its content."""
+
+    content: bytes
+    type: str
+    etag: str
+
+
+def load() -> dict[str, Asset]:
+    """All files of the page, by name."""
+    assets = {}
+    for path in sorted(FOLDER.iterdir()):
+        if path.suffix in _TYPES:
+            content = path.read_bytes()
+            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            assets[path.name] = Asset(content, _TYPES[path.suffix], etag)
+    return assets
+
+
+class DashboardHandler(BaseHandler):
+    """/ and /dashboard/{name}"""
+
+    PUBLIC = True
+    ASSETS = load()
+
+    async def get(self, name: str = INDEX) -> None:
+        """The file, or 304 to who has it already."""
+        asset = self.ASSETS.get(name)
+        if asset is None:
+            raise NotFound("There is no such file of the dashboard.")
+        self.set_header("Content-Type", asset.type)
+        self.set_header("Content-Security-Policy", CSP)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header(
+            "Cache-Control", "no-cache"
+        )  # kept, but asked for each time: an upgrade shows at once
+        self.set_header("ETag", asset.etag)
+        if self.check_etag_header():
+            self.clear_header("Content-Type")
+            self.set_status(304)
+            return
+        self.finish(asset.content)
+
+    head = get

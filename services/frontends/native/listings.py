@@ -1,0 +1,89 @@
+"""Listings of locations: pages of /store/ and of the folders below it, as JSON or as HTML."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import NoReturn
+
+from tornado.iostream import StreamClosedError
+
+from common.errors import BlobkeepError, NotFound
+from services.frontends.native.base import BaseHandler
+from services.frontends.native.listing_pages import PAGE_CSP, Folder, html_pieces, json_pieces, steps
+from services.frontends.native.location import PREFIX
+from services.rules.listing import Listing, follows_links, parse_listing, wants_html
+from services.rules.locations import parse_location, split_listing
+
+_WRITE_BYTES = 64 << 10
+
+
+class ListingHandler(BaseHandler):
+    """/store/ and /store/{path}/"""
+
+    ALLOW = "GET, HEAD, OPTIONS"
+
+    def before_body(self) -> None:
+        """See BaseHandler. Raises BadLocation."""
+        self.folder = split_listing(self.request.path.removeprefix(PREFIX)) or ""
+
+    def refuse_method(self) -> NoReturn:
+        """405; of a write 400, as it is one to a location that cannot be."""
+        if self.request.method in ("POST", "PUT", "DELETE"):
+            parse_location(self.request.path.removeprefix(PREFIX))
+        super().refuse_method()
+
+    async def get(self) -> None:
+        """A page of the locations: JSON, unless the client would rather have HTML or walks links."""
+        headers = self.request.headers
+        browsed = wants_html(headers.get("Accept"), otherwise=follows_links(headers.get("User-Agent")))
+        listing = parse_listing(self.request.query, self.folder, browsed=browsed)
+        if self.folder and not listing.after and not await self._is_anything_in(listing):
+            raise NotFound("There is no blob under this path.")
+        self.set_header("Vary", "Accept, User-Agent")
+        pages = steps(self.store, listing)
+        if browsed:
+            self.set_header("Content-Security-Policy", PAGE_CSP)
+            self.set_header("Content-Type", "text/html; charset=utf-8")
+            await self._send(html_pieces(pages, self._shown_folder(), listing))
+        else:
+            self.set_header("Content-Type", "application/json")
+            await self._send(json_pieces(pages))
+
+    head = get
+
+    async def _is_anything_in(self, listing: Listing) -> bool:
+        page = await self.store.list(listing.prefix, listing.delimiter, "", 1)
+        return bool(page.blobs or page.prefixes)
+
+    def _shown_folder(self) -> Folder:
+        """Links start from the last slash of the path as it was sent, which may stand there as %2F."""
+        path = self.request.path.removeprefix(PREFIX)
+        base = len(split_listing(path[: path.rfind("/") + 1]) or "")
+        return Folder(self.folder, base, bool(self.folder) and path.endswith("/"))
+
+    async def _send(self, pieces: AsyncIterator[bytes]) -> None:
+        """Each piece when the client has taken the one before, others having their turn in between.
+
+        What fits into one write goes with its length; a HEAD of more costs no more than that.
+        """
+        held = b""
+        try:
+            async for piece in pieces:
+                held += piece
+                if len(held) >= _WRITE_BYTES:
+                    self.write(held)
+                    held = b""
+                    await self.flush()
+                    if self.request.method == "HEAD":
+                        break
+                    await asyncio.sleep(0)  # a flush waits only for clients that are slow
+        except StreamClosedError:
+            return  # the client has left; nothing is owed
+        except BlobkeepError:
+            if not self._headers_written:
+                raise
+            # The client must see that what it has is not the whole.
+            self.request.connection.stream.close()  # type: ignore[union-attr]
+            return
+        self.finish(held)

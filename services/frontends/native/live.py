@@ -1,0 +1,156 @@
+"""GET /events: server-sent events for the dashboard, from one look a second that all listeners share.
+
+    event: hello  {"fields": [...], "samples": [[...], ...], "feed": [...]}   the last ten minutes
+    event: tick   {"now": <monitor.Snapshot>, "sample": [...]}                every second
+    event: feed   [{"number", "time", "id", "location", "state", "text"}]     as it happens
+
+At most MAX_LISTENERS listen. One that takes too long to read is cut off: it may come back for a new hello.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+from tornado.iostream import StreamClosedError
+
+from common.errors import Busy
+from services.frontends.native.status import StatusHandler
+from services.watch.monitor import Monitor
+from services.watch.samples import Sample
+
+log = logging.getLogger(__name__)
+
+MAX_LISTENERS = 32
+MAX_WAITING = 64  # messages for one listener: half a minute of them
+_FEED_EVERY_S = 0.1
+
+
+class Listener:
+    """The messages for one client; None is the end."""
+
+    def __init__(self) -> None:
+        self.messages: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING)
+
+
+class Live:
+    """Who listens. Used from the event loop alone; without listeners it does nothing."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._listeners: set[Listener] = set()
+        self._told = 0  # the last number of the feed that was sent
+        self._looking: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        monitor.on_tick = self._tick
+
+    def join(self) -> Listener:
+        """A new listener, who gets the past first. Raises Busy."""
+        if len(self._listeners) >= MAX_LISTENERS:
+            raise Busy(f"{MAX_LISTENERS} dashboards are open: close one, or try again in a moment.")
+        monitor = self._monitor
+        if not self._listeners:
+            self._told = monitor.store.feed.number
+            self._timer = asyncio.get_running_loop().call_later(_FEED_EVERY_S, self._tell_feed)
+        listener = Listener()
+        self._listeners.add(listener)
+        hello = {
+            "fields": Sample.__struct_fields__,
+            "samples": list(monitor.samples.kept),
+            "feed": [entry for entry in monitor.store.feed.after(0) if entry.number <= self._told],
+        }
+        listener.messages.put_nowait(_message("hello", hello))
+        self._tick()  # the first look at once
+        return listener
+
+    def leave(self, listener: Listener) -> None:
+        """It listens no more. Idempotent."""
+        self._listeners.discard(listener)
+        if not self._listeners and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def close(self) -> None:
+        """End all streams: the server stops."""
+        for listener in list(self._listeners):
+            self._end(listener)
+
+    def _tick(self) -> None:
+        if self._listeners and self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._tell_now())
+
+    async def _tell_now(self) -> None:
+        try:
+            now = await self._monitor.look()
+            samples = self._monitor.samples.kept
+            self._tell(_message("tick", {"now": now, "sample": samples[-1] if samples else None}))
+        except Exception:  # the next tick tries again
+            log.exception("no news for the dashboard")
+        finally:
+            self._looking = None
+
+    def _tell_feed(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_FEED_EVERY_S, self._tell_feed)
+        feed = self._monitor.store.feed
+        if feed.number > self._told:
+            self._tell(_message("feed", feed.after(self._told)))
+            self._told = feed.number
+
+    def _tell(self, message: bytes) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener.messages.put_nowait(message)
+            except asyncio.QueueFull:
+                log.info("a dashboard is too slow, and is cut off")
+                self._end(listener)
+
+    def _end(self, listener: Listener) -> None:
+        self.leave(listener)
+        while listener.messages.full():
+            listener.messages.get_nowait()
+        listener.messages.put_nowait(None)
+
+
+def _message(event: str, data: object) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (event.encode(), msgspec.json.encode(data))
+
+
+class EventsHandler(StatusHandler):
+    """/events"""
+
+    ENDLESS = True  # how long a dashboard was open is no latency
+    _listener: Listener | None = None
+
+    @property
+    def live(self) -> Live:
+        """The server's one."""
+        live: Live = self.settings["live"]
+        return live
+
+    async def get(self) -> None:
+        """The stream; see the module docstring."""
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("X-Accel-Buffering", "no")  # nginx would keep it back
+        self.set_header("Connection", "close")  # nothing follows it, least of all when the server stops
+        if self.request.method == "HEAD":
+            return
+        listener = self._listener = self.live.join()
+        try:
+            while (message := await listener.messages.get()) is not None:
+                self.write(message)
+                await self.flush()
+        except StreamClosedError:
+            pass  # the dashboard was closed
+        finally:
+            self.live.leave(listener)
+
+    head = get
+
+    def on_connection_close(self) -> None:
+        """The dashboard was closed while there was nothing to tell."""
+        super().on_connection_close()
+        if self._listener is not None:
+            self.live.leave(self._listener)
+            if not self._listener.messages.full():
+                self._listener.messages.put_nowait(None)

@@ -1,0 +1,229 @@
+"""GET /openapi.json: the HTTP contract as OpenAPI 3.1.
+
+Numbers and names come from the code's own tables. That the rest is true is tested: a fuzzer sends what it
+describes, and much that it does not, to a real server, and holds every answer against it.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib.metadata import version
+
+import msgspec
+
+from services.frontends.native.base import BaseHandler
+from services.frontends.native.openapi_parts import (
+    BLOB,
+    DESCRIBED,
+    ENTRY,
+    ID_LIMIT,
+    LIMIT,
+    LOCATION,
+    MAX_ID,
+    PLAIN,
+    SCHEMAS,
+    TAGS,
+    VALIDATORS,
+    WITH_A_BLOB,
+    Json,
+    answer,
+    error,
+    header,
+    list_of,
+    object_of,
+    operation,
+    parameter,
+    readable,
+)
+from services.rules.listing import STATES
+from services.rules.locations import MAX_LOCATION_BYTES
+
+_TEXT: Json = {"type": "string", "pattern": PLAIN, "maxLength": MAX_LOCATION_BYTES}
+# A browser asks again each time, and has it mostly.
+_PAGE: Json = {
+    "200": answer("The file.", ("ETag",), {"*/*": {}}),
+    "304": answer("The client has it.", ("ETag",)),
+}
+
+
+class OpenApiHandler(BaseHandler):
+    """/openapi.json"""
+
+    def get(self) -> None:
+        """The description."""
+        self.set_header("Content-Type", "application/json")
+        self.finish(_encoded())
+
+    head = get
+
+
+@functools.cache
+def _encoded() -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document()), indent=1) + b"\n"
+
+
+def document() -> Json:
+    """The whole description, as JSON values."""
+    page: Json = {"blobs": list_of(ENTRY), "prefixes": list_of({"type": "string"})}
+    page_by_id: Json = {"blobs": list_of(DESCRIBED), "next": {"type": ["integer", "null"]}}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Blobkeep",
+            "version": version("blobkeep"),
+            "description": "Named blobs over HTTP, on one machine. A 2xx means: the write survives a power "
+            "cut. An error is JSON with a sentence that says what to do.",
+        },
+        "paths": {
+            "/store/{location}": _blob(),
+            "/store/": readable(
+                "A page of the locations, sorted by code point",
+                {
+                    "200": answer(
+                        "The page: at most `limit` entries and about 4 MiB. `/store/{path}/` is one, "
+                        "too, with `prefix={path}/` and `delimiter=/`.",
+                        (),
+                        {
+                            "application/json": object_of(page | {"next": {"type": ["string", "null"]}}),
+                            "text/html": {"type": "string"},
+                        },
+                    )
+                },
+                [
+                    parameter("query", "prefix", _TEXT, "Only what starts so."),
+                    parameter(
+                        "query", "delimiter", {"enum": ["", "/"]}, "Fold what has it after the prefix."
+                    ),
+                    parameter("query", "after", _TEXT, "Only what is greater: the `next` of the last page."),
+                    LIMIT,
+                ],
+            ),
+            "/blobs/": readable(
+                "A page of the blobs in any state, by id",
+                {"200": answer("The page.", (), {"application/json": object_of(page_by_id)})},
+                [
+                    parameter("query", "state", {"enum": sorted(STATES)}),
+                    parameter("query", "after", {"type": "integer", "minimum": 0, "maximum": 10**10 - 1}),
+                    ID_LIMIT,
+                ],
+            ),
+            "/blobs/{id}": {
+                "parameters": [parameter("path", "id", {"type": "integer", "minimum": 0, "maximum": MAX_ID})],
+                **readable(
+                    "State and history of one blob, while it has a folder",
+                    {
+                        "200": answer("The blob.", (), {"application/json": BLOB}),
+                        "404": error("No blob has this id."),
+                    },
+                    [],
+                ),
+            },
+            "/healthz": readable(
+                "Whether blobs can be served",
+                {
+                    "200": answer(
+                        "They can.",
+                        (),
+                        {"application/json": {"anyOf": [{"const": "Ok!"}, {"type": "object"}]}},
+                    ),
+                    "503": answer("They cannot, and why.", (), {"application/json": {"type": "object"}}),
+                },
+                [parameter("query", "verbose", {"type": "string"}, "All that is known.")],
+            ),
+            "/": readable("The dashboard", _PAGE, []),
+            "/dashboard/{name}": {
+                "parameters": [
+                    parameter("path", "name", {"type": "string", "pattern": "^[a-z-]+[.][a-z]+$"})
+                ],
+                **readable("A file of the dashboard", _PAGE | {"404": error("It has no such file.")}, []),
+            },
+            "/events": readable(
+                "What happens, as server-sent events, without end",
+                {"200": answer("They.", (), {"text/event-stream": {"type": "string"}})},
+                [],
+            ),
+            "/metrics": readable(
+                "Figures for Prometheus", {"200": answer("They.", (), {"text/plain": {"type": "string"}})}, []
+            ),
+            "/openapi.json": readable(
+                "This description", {"200": answer("It.", (), {"application/json": {"type": "object"}})}, []
+            ),
+        },
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "password": {"type": "http", "scheme": "basic"},
+            },
+        },
+        "security": [{}, {"token": []}, {"password": []}],
+    }
+
+
+_METADATA = ("Cache-Control", "Content-Disposition", "Content-Language", "Expires")
+
+
+def _blob() -> Json:
+    """/store/{location}"""
+    condition_failed = error("A condition does not hold. Nothing was changed.")
+    location = parameter(
+        "path",
+        "location",
+        {"type": "string", "pattern": LOCATION, "maxLength": MAX_LOCATION_BYTES},
+        f"1 to {MAX_LOCATION_BYTES:,} bytes of UTF-8: a path of segments without control characters, none of "
+        "them empty, `.` or `..`. An encoded slash is a slash.",
+    )
+    # What cannot be understood is ignored by reads (RFC 9110), but must not let a write through.
+    reading = [header("If-Match", TAGS), header("If-None-Match"), header("If-Unmodified-Since")]
+    reading += [header(name) for name in ("If-Modified-Since", "If-Range", "Range")]
+    conditions = [header("If-Match", TAGS), header("If-None-Match", TAGS), header("If-Unmodified-Since")]
+    sending = [header(name) for name in ("Repr-Digest", "Content-Digest", "Content-Encoding", *_METADATA)]
+    body: Json = {"content": {"application/octet-stream": {"schema": {}}}}
+    created = answer("It was created.", ("ETag", "Location"))
+    refused = {
+        "412": condition_failed,
+        "413": error("The body is over max_blob_size."),
+        "507": error("The disk has no room, or all ids are taken."),
+    }
+    return {
+        "parameters": [location],
+        **readable(
+            "Read a blob",
+            {
+                "200": answer("The blob.", WITH_A_BLOB, {"*/*": {}}),
+                "206": answer("Parts of it; several are multipart/byteranges.", WITH_A_BLOB, {"*/*": {}}),
+                "304": answer("The client has it.", VALIDATORS),
+                "404": error("It is not there."),
+                "412": condition_failed,
+                "416": error("No byte of the ranges is in it.", ("Content-Range",)),
+            },
+            reading,
+        ),
+        "post": operation(
+            "Create a blob",
+            {"201": created, "409": error("It is there already."), **refused},
+            [*conditions, *sending],
+            requestBody=body,
+        ),
+        "put": operation(
+            "Update a blob, or create it where put_creates is on",
+            {
+                "200": answer("It was updated.", ("ETag",)),
+                "201": created,
+                "404": error("It is not there, and put_creates is off."),
+                **refused,
+            },
+            [*conditions, *sending],
+            requestBody=body,
+        ),
+        "delete": operation(
+            "Delete a blob",
+            {
+                "200": answer("It was deleted."),
+                "404": error("It is not there."),
+                "412": condition_failed,
+                "507": error("The disk is so full that not even this can be noted."),
+            },
+            conditions,
+        ),
+    }

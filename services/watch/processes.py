@@ -1,0 +1,109 @@
+"""The three processes as the kernel and their self reports show them: who is up, since when, at what cost."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from common import self_report
+from common.self_report import LastPass, Scrub, SelfReport, Totals
+from services.engines.local.disk.layout import Layout
+
+# A pass may take long (a store full of garbage, a million blobs to settle); silence beyond this is a fault.
+SILENT_AFTER_S = 120.0
+
+
+class ProcessFigures(msgspec.Struct):
+    """One process. `state`: up, stalled (there, but silent or suspended), stopped (as told), down, or never
+    (seen here).
+
+    Memory in bytes; times in seconds; `cpu_percent` of one core, over the time between two looks.
+    """
+
+    name: str
+    state: str
+    pid: int | None = None
+    uptime_s: float | None = None
+    memory_bytes: int | None = None
+    cpu_s: float | None = None
+    cpu_percent: float | None = None
+    threads: int | None = None
+    open_files: int | None = None
+    starts: int = 0
+    crashes: int = 0
+    heard_s_ago: float | None = None
+    last_pass: LastPass | None = None
+    totals: Totals | None = None
+    scrub: Scrub | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """True where nothing is to be done about it."""
+        return self.state == "up"
+
+
+class Processes:
+    """Looks at the processes of one directory. One thread at a time may use it."""
+
+    def __init__(self, data_dir: Layout) -> None:
+        self._data_dir = data_dir
+        self._cpu: dict[int, tuple[float, float]] = {}  # by pid: (when looked at, CPU seconds then)
+
+    def reports(self) -> dict[str, SelfReport | None]:
+        """The self reports, by process."""
+        return {name: self_report.read(self._data_dir, name) for name in self_report.PROCESSES}
+
+    def look(self, reports: dict[str, SelfReport | None]) -> list[ProcessFigures]:
+        """What `reports` say, and what the kernel says of who wrote them."""
+        return [self._figures(name, report) for name, report in reports.items()]
+
+    def _figures(self, name: str, report: SelfReport | None) -> ProcessFigures:
+        if report is None:
+            return ProcessFigures(name, "never")
+        figures = ProcessFigures(
+            name,
+            "down",
+            starts=report.starts,
+            crashes=report.crashes,
+            heard_s_ago=max(0.0, time.time() - report.written_s),
+            last_pass=report.last,
+            totals=report.totals,
+            scrub=report.scrub,
+        )
+        if report.stopped:
+            figures.state = "stopped"
+        elif not self_report.is_alive(report):
+            figures.crashes += 1  # as its next start will count
+        else:
+            self._ask_kernel(figures, report)
+        return figures
+
+    def _ask_kernel(self, figures: ProcessFigures, report: SelfReport) -> None:
+        import psutil  # 10 ms, for which no start waits
+
+        try:
+            process = psutil.Process(report.pid)
+            with process.oneshot():
+                times = process.cpu_times()
+                figures.pid = report.pid
+                figures.uptime_s = max(0.0, time.time() - report.started_s)
+                figures.memory_bytes = process.memory_info().rss
+                figures.cpu_s = times.user + times.system
+                figures.threads = process.num_threads()
+                figures.open_files = process.num_fds()
+                suspended = process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        except psutil.NoSuchProcess:
+            return  # it died right now
+        except psutil.AccessDenied:
+            figures.state, figures.pid = "up", report.pid  # another user's: the rest is not for us
+            return
+        now = time.monotonic()
+        before = self._cpu.get(report.pid)
+        if before is not None and now > before[0]:
+            figures.cpu_percent = 100 * (figures.cpu_s - before[1]) / (now - before[0])
+        self._cpu[report.pid] = (now, figures.cpu_s)
+        if len(self._cpu) > 16:  # pids of former lives
+            del self._cpu[next(iter(self._cpu))]
+        silent = time.time() - report.written_s > max(SILENT_AFTER_S, 3 * report.interval_s)
+        figures.state = "stalled" if suspended or silent else "up"

@@ -1,0 +1,122 @@
+"""Small blobs from memory or the page cache: never another blob's bytes, nor rotten ones; bounded memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from common import checksum
+from services.engines.local.disk import read_nowait
+from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.read_nowait import read_file_nowait
+from services.engines.local.serving.cache import MAX_BYTES, HotCache
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Layout:
+    return Layout(str(tmp_path), 16)
+
+
+def stored(data_dir: Layout, blob_id: int, body: bytes, location: str = "a") -> Blob:
+    """A blob whose data.raw is there."""
+    os.makedirs(data_dir.folder(blob_id), exist_ok=True)
+    Path(data_dir.data(blob_id)).write_bytes(body)
+    sha256, crcs = checksum.sums_of(body)
+    return Blob.make(
+        location=location,
+        id=blob_id,
+        seq=blob_id,
+        size=len(body),
+        sha256=sha256,
+        crcs=crcs,
+        type="",
+        encoding="",
+        modified_ns=0,
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024, 16 << 10, (16 << 10) + 1, MAX_BYTES])
+def test_small_blobs_are_at_hand(data_dir: Layout, size: int) -> None:
+    cache = HotCache(data_dir, 1 << 20)
+    blob = stored(data_dir, 1, b"x" * size)
+    assert [cache.bytes_of(blob) for _ in range(3)] == [b"x" * size] * 3
+
+
+def test_larger_ones_are_not(data_dir: Layout) -> None:
+    assert HotCache(data_dir, 1 << 30).bytes_of(stored(data_dir, 1, bytes(MAX_BYTES + 1))) is None
+
+
+def test_what_was_read_is_remembered_for_that_blob_alone(data_dir: Layout) -> None:
+    cache = HotCache(data_dir, 1 << 20)
+    one = stored(data_dir, 1, b"one")
+    assert cache.bytes_of(one) == b"one"
+    os.unlink(data_dir.data(1))
+    assert cache.bytes_of(one) == b"one"
+    two = stored(data_dir, 1, b"two")  # the id, and the location, come again
+    assert cache.bytes_of(two) == b"two"
+
+
+@pytest.mark.parametrize("found", [b"bad", b"", b"goodbye", None], ids=repr)
+def test_a_file_that_is_not_what_it_should_be_is_for_the_long_way(
+    data_dir: Layout, found: bytes | None
+) -> None:
+    cache = HotCache(data_dir, 1 << 20)
+    blob = stored(data_dir, 1, b"good")
+    if found is None:
+        os.unlink(data_dir.data(1))
+    else:
+        Path(data_dir.data(1)).write_bytes(found)
+    assert cache.bytes_of(blob) is None
+    Path(data_dir.data(1)).unlink(missing_ok=True)
+    assert cache.bytes_of(stored(data_dir, 1, b"good")) == b"good"
+
+
+def test_symlinks_and_pipes_are_not_followed(data_dir: Layout, tmp_path: Path) -> None:
+    cache = HotCache(data_dir, 1 << 20)
+    blob = stored(data_dir, 1, b"good")
+    elsewhere = tmp_path / "elsewhere"
+    os.rename(data_dir.data(1), elsewhere)
+    os.symlink(elsewhere, data_dir.data(1))
+    assert cache.bytes_of(blob) is None
+    os.unlink(data_dir.data(1))
+    os.mkfifo(data_dir.data(1))
+    assert cache.bytes_of(blob) is None
+
+
+def test_memory_is_bounded_and_the_least_used_goes_first(data_dir: Layout) -> None:
+    cache = HotCache(data_dir, 10 * 1200)
+    blobs = [stored(data_dir, n, b"%d" % n * 1000, f"b{n}") for n in range(1, 10)]
+    for blob in blobs:
+        assert cache.bytes_of(blob) is not None
+        assert cache.bytes_of(blobs[0]) is not None
+    for blob in blobs:
+        os.unlink(data_dir.data(blob.id))
+    there = [blob.id for blob in blobs if cache.bytes_of(blob) is not None]
+    assert there == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    big = [stored(data_dir, n, bytes(3000), f"c{n}") for n in range(10, 13)]
+    for blob in big:
+        assert cache.bytes_of(blob) is not None
+    there = [blob.id for blob in blobs if cache.bytes_of(blob) is not None]
+    assert there == [8, 9]
+    assert HotCache(data_dir, 0).bytes_of(big[0]) is not None
+
+
+def test_no_descriptor_is_left(data_dir: Layout) -> None:
+    blob = stored(data_dir, 1, b"x")
+    cache = HotCache(data_dir, 0)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        assert cache.bytes_of(blob) == b"x"
+        assert read_file_nowait(data_dir.data(1), 2) is None
+        assert read_file_nowait(data_dir.data(2), 1) is None
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_system_without_openat2_reads_as_well(data_dir: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_nowait, "_open", read_nowait._open_plainly)
+    stored(data_dir, 1, b"good")
+    assert read_file_nowait(data_dir.data(1), 4) == b"good"
+    assert read_file_nowait(data_dir.data(2), 4) is None

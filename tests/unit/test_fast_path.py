@@ -1,0 +1,137 @@
+"""Which requests the lean path answers by itself, and that all others reach the Application untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
+
+from common.options import Config
+from services.access.decisions import Access
+from services.frontends.native.fast_path import FastPath
+from services.http1 import Exchange
+from services.watch.request_log import RequestLog
+from tests.http1.serving import Running, running
+from tests.support.memory_store import MemoryStore
+
+_HANDLER = b"HTTP/1.1 299 Handler\r\nContent-Length: 0\r\n\r\n"
+
+
+class Handlers(HTTPServerConnectionDelegate):
+    """In place of the Application: says that it was asked."""
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        assert isinstance(request_conn, Exchange)
+        return Handler(request_conn)
+
+
+class Handler(HTTPMessageDelegate):
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def finish(self) -> None:
+        self._exchange.respond(_HANDLER)
+
+
+@pytest.fixture
+def requests() -> RequestLog:
+    return RequestLog()
+
+
+@pytest.fixture
+def server(requests: RequestLog) -> Iterator[Running]:
+    lean = FastPath(Handlers(), MemoryStore(), Access(), requests, Config())
+    with running(lean) as made:
+        made.server.at_once = lean.at_once
+        assert ask(made, "POST", "/store/there", body=b"body") == 201
+        yield made
+
+
+def ask(
+    server: Running, method: str, target: str, *fields: str, body: bytes = b"", version: str = "1.1"
+) -> int:
+    """The status; 299 where a handler was asked."""
+    head = [f"{method} {target} HTTP/{version}", "Host: a", *fields]
+    if body:
+        head.append(f"Content-Length: {len(body)}")
+    with server.connect() as client:
+        client.send("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+        return client.answer(to_head=method == "HEAD")[0]
+
+
+@pytest.mark.parametrize("connection", [(), ("Connection: close",), ("X: y", "User-Agent: curl/8")])
+def test_plain_requests_need_no_handler(server: Running, connection: tuple[str, ...]) -> None:
+    for _ in range(3):
+        assert ask(server, "GET", "/store/there", *connection) == 200
+        assert ask(server, "HEAD", "/store/there", *connection) == 200
+    assert ask(server, "PUT", "/store/there", *connection, body=b"new") == 200
+    assert ask(server, "POST", "/store/there", *connection, body=b"new") == 409
+    # Not larger: a body that comes in more than one piece is for a handler, and that is up to the system.
+    assert ask(server, "POST", "/store/new/one", *connection, body=b"x" * 10_000) == 201
+    assert ask(server, "DELETE", "/store/there", *connection) == 200
+    assert ask(server, "DELETE", "/store/there", *connection) == 404
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("Range: bytes=0-1", "If-Match: *", "If-None-Match: *", "If-Range: x", "Origin: http://b"),
+        *("Sec-Fetch-Site: cross-site", "Expect: 100-continue", "If-Modified-Since: x", "Repr-Digest: x"),
+        *("If-Unmodified-Since: x", "Content-Range: bytes 0-1/2", "Content-Encoding: gzip"),
+        "Content-Digest: x",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE"])
+def test_fields_that_change_the_meaning_are_for_handlers(server: Running, method: str, field: str) -> None:
+    body = b"x" if method in ("POST", "PUT") else b""
+    assert ask(server, method, "/store/there", field.lower(), body=body) == 299
+    assert ask(server, "GET", "/store/there") == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", "/store/nothing"),
+        ("HEAD", "/store/nothing"),
+        ("GET", "/store/"),
+        ("GET", "/store/there?x"),
+        ("GET", "/store/th%65re"),
+        ("GET", "/"),
+        ("OPTIONS", "/store/there"),
+        ("PATCH", "/store/there"),
+        ("POST", "/store/a//b"),
+        ("PUT", "/store/../b"),
+        ("POST", "/store/a/"),
+        ("DELETE", "/store/a%20b"),
+        ("POST", "/other"),
+    ],
+)
+def test_other_targets_and_methods_are_for_handlers(server: Running, method: str, target: str) -> None:
+    assert ask(server, method, target) == 299
+
+
+def test_bodies_that_are_large_chunked_or_late_are_for_handlers(server: Running) -> None:
+    assert ask(server, "POST", "/store/b", body=b"x" * 70_000) == 299
+    assert ask(server, "GET", "/store/there", body=b"x") == 299
+    assert ask(server, "DELETE", "/store/there", body=b"x") == 299
+    with server.connect() as client:
+        client.send(
+            b"POST /store/b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+        )
+        assert client.answer()[0] == 299
+        client.send(b"POST /store/b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx")
+        assert not client.is_closed(within_s=0.05)
+        client.send(b"y")
+        client.sock.settimeout(20)
+        assert client.answer()[0] == 299
+
+
+def test_each_answer_is_counted(server: Running, requests: RequestLog) -> None:
+    for target in ("/store/there", "/store/there", "/store/nothing"):
+        ask(server, "GET", target)
+    ask(server, "HEAD", "/store/there")
+    ask(server, "PUT", "/store/there", body=b"123")
+    counted = {method: tally.statuses for method, tally in requests.tallies.items()}
+    assert counted == {"GET": {200: 2}, "HEAD": {200: 1}, "POST": {201: 1}, "PUT": {200: 1}}
+    assert (requests.tallies["GET"].bytes_out, requests.tallies["PUT"].bytes_in) == (8, 3)
