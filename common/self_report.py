@@ -1,4 +1,4 @@
-"""What each process writes about itself: DIR/.status/<name>.json. A hint, never truth.
+"""What each process writes about itself: <name>.json in the folder of reports. A hint, never truth.
 
 Replaced atomically and not synced, once a pass: nothing depends on it, and a full disk only makes it old.
 Whoever reads it asks the kernel whether the process that wrote it still lives (`is_alive`).
@@ -14,8 +14,6 @@ import time
 import msgspec
 
 from common import durable
-from services.engines.local.disk import layout
-from services.engines.local.disk.layout import Layout
 
 log = logging.getLogger(__name__)
 
@@ -89,38 +87,38 @@ class SelfReport(msgspec.Struct):
     scrub: Scrub | None = None
 
 
-def path_of(data_dir: Layout, name: str) -> str:
+def path_of(folder: str, name: str) -> str:
     """The file of the process `name`."""
-    return f"{data_dir.ours(layout.STATUS_NAME)}/{name}.json"
+    return f"{folder}/{name}.json"
 
 
-def begin(data_dir: Layout, name: str, interval_s: float) -> SelfReport:
+def begin(folder: str, name: str, interval_s: float) -> SelfReport:
     """The first report of this process, which counts the earlier ones; writes it."""
     pid = os.getpid()
     report = SelfReport(name, pid, start_ticks(pid) or 0, time.time(), interval_s)
-    before = read(data_dir, name)
+    before = read(folder, name)
     if before is not None:
         report.starts = before.starts + 1
         report.crashes = before.crashes + (not before.stopped)
     with contextlib.suppress(FileExistsError, FileNotFoundError):
-        durable.make_folder(data_dir.ours(layout.STATUS_NAME))
-    write(data_dir, report)
+        durable.make_folder(folder)
+    write(folder, report)
     return report
 
 
-def write(data_dir: Layout, report: SelfReport) -> None:
+def write(folder: str, report: SelfReport) -> None:
     """Replace the file. What keeps it from being written is said in detail logs alone: it is only a hint."""
     report.written_s = time.time()
     try:
-        durable.replace(path_of(data_dir, report.name), msgspec.json.encode(report), synced=False)
+        durable.replace(path_of(folder, report.name), msgspec.json.encode(report), synced=False)
     except OSError as err:
         log.debug("no self report: %s", err)
 
 
-def read(data_dir: Layout, name: str) -> SelfReport | None:
+def read(folder: str, name: str) -> SelfReport | None:
     """The last report of the process `name`; None where there is none that parses."""
     try:
-        with open(path_of(data_dir, name), "rb") as file:
+        with open(path_of(folder, name), "rb") as file:
             return msgspec.json.decode(file.read(), type=SelfReport)
     except (OSError, msgspec.DecodeError, UnicodeError):
         return None

@@ -17,10 +17,9 @@ from typing import TypeVar
 
 import msgspec
 
-from common import config, durable, logs, process, self_report
+from common import config, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
 from common.self_report import LastPass, SelfReport
-from services.engines.local.disk.layout import Layout
 
 log = logging.getLogger("worker")
 
@@ -36,10 +35,10 @@ W = TypeVar("W", bound="Worker")
 class Worker(ABC):
     """One worker. `name` is for logs; `interval_s` is from the begin of a pass to that of the next."""
 
-    def __init__(self, name: str, interval_s: float, data_dir: Layout | None = None) -> None:
+    def __init__(self, name: str, interval_s: float, reports_dir: str | None = None) -> None:
         self.name = name
         self.interval_s = interval_s
-        self._tells_in = data_dir  # the directory in which it tells of its passes, if in any
+        self._reports_dir = reports_dir  # the folder in which it tells of its passes, if in any
         self.about_pass = LastPass(0.0, 0.0)  # what `run_once` says of itself
         self.about_me: SelfReport | None = None  # in the loop alone
         self._failures = 0  # passes in a row that ended with an error
@@ -53,7 +52,7 @@ class Worker(ABC):
     def tell(self, seconds: float, *, failed: str = "") -> None:
         """Write the self report after a pass. `failed`: why, if it ended with an error."""
         report = self.about_me
-        if report is None or self._tells_in is None:
+        if report is None or self._reports_dir is None:
             return
         last = msgspec.structs.replace(self.about_pass, seconds=seconds, error=failed)
         sums = report.totals
@@ -65,7 +64,7 @@ class Worker(ABC):
             sums.errors + last.errors,
         )
         report.last = last
-        self_report.write(self._tells_in, report)
+        self_report.write(self._reports_dir, report)
 
     def should_stop(self) -> bool:
         """True once a stop signal came: a long pass looks between two blobs, and returns."""
@@ -115,15 +114,15 @@ class Worker(ABC):
     def run_forever(self) -> None:
         """Pass after pass; returns after a stop signal. Only the main thread may call it."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
-        if self._tells_in is not None:
-            self.about_me = self_report.begin(self._tells_in, self.name, self.interval_s)
+        if self._reports_dir is not None:
+            self.about_me = self_report.begin(self._reports_dir, self.name, self.interval_s)
         while not self._stopping:
             began = time.monotonic()
             self.guarded_pass()
             self.pause(self.period_s() - (time.monotonic() - began))
-        if self.about_me is not None and self._tells_in is not None:
+        if self.about_me is not None and self._reports_dir is not None:
             self.about_me.stopped = True
-            self_report.write(self._tells_in, self.about_me)
+            self_report.write(self._reports_dir, self.about_me)
 
 
 def run_worker(
@@ -141,8 +140,6 @@ def run_worker(
         options = config.load(sys.argv[1:] if argv is None else argv, name)
         logs.setup(name, debug=options.debug, log_format=options.log_format)
         process.die_with_parent()
-        if options.sync == "none":
-            durable.trade_safety_for_speed()
         worker = make(options)
         if not options.once:
             worker.run_forever()

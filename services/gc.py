@@ -49,7 +49,7 @@ class Collector(Worker):
     """One gc on one directory. `run_once` is one pass; it is safe to be killed at any instruction."""
 
     def __init__(self, data_dir: Layout, interval_s: float, *, slice_folders: int = SLICE_FOLDERS) -> None:
-        super().__init__("gc", interval_s, data_dir)
+        super().__init__("gc", interval_s, data_dir.reports_dir)
         self._data_dir = data_dir
         self._slice_folders = slice_folders
         self._hinted: set[int] = set()  # what this pass was told of
@@ -210,6 +210,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop, or one pass with --once; returns the exit status."""
 
     def make(options: config.Config) -> Worker:
+        if options.sync == "none":
+            durable.trade_safety_for_speed()
         data_dir = directory.open_directory(options.dir, options.id_bits, owner=False)
         everything = 1 << 32
         return Collector(

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from common import config
+from common import config, durable
 from common.progress import Progress
 from common.self_report import MAX_NAMED, NamedBlob, Scrub
 from common.worker import Worker, run_worker
@@ -47,7 +47,7 @@ class Recovery(Worker):
     """One recovery worker. `run_once` is one pass: settle if nobody serves, then re-read for a while."""
 
     def __init__(self, data_dir: Layout, interval_s: float, rate_bytes_per_s: float) -> None:
-        super().__init__("recovery", interval_s, data_dir)
+        super().__init__("recovery", interval_s, data_dir.reports_dir)
         self.data_dir = data_dir
         self._rate_bytes_per_s = rate_bytes_per_s
         self._lock = locks.StateLock(data_dir.root, "recovery")
@@ -157,6 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop, or the operator's check with --once; returns the exit status."""
 
     def make(options: config.Config) -> Recovery:
+        if options.sync == "none":
+            durable.trade_safety_for_speed()
         data_dir = directory.open_directory(options.dir, options.id_bits, owner=False)
         return Recovery(data_dir, options.recovery_interval_s, options.scrub_rate_mb_per_s * 1e6)
 

@@ -62,7 +62,7 @@ async def _run(options: config.Config) -> int:
         held = locks.StateLock(directory.make_root(options.dir), "server")
         await asyncio.to_thread(held.acquire, options.lock_wait_s)
         data_dir = directory.open_directory(options.dir, options.id_bits, owner=True)
-        me = self_report.begin(data_dir, "server", REPORT_EVERY_S)
+        me = self_report.begin(data_dir.reports_dir, "server", REPORT_EVERY_S)
         requests = RequestLog(AccessLog() if options.access_log else None)
         sockets = listening_sockets(options)
         found = await settle_answering(data_dir, sockets, options, requests, entrance.tls)

@@ -133,7 +133,7 @@ class Monitor:
             await asyncio.wait([self._task])
         if self._me is not None:
             self._me.stopped = told
-            await self._in_thread(lambda: self_report.write(self._data_dir, self._me))  # type: ignore[arg-type]
+            await self._in_thread(lambda: self_report.write(self._data_dir.reports_dir, self._me))  # type: ignore[arg-type]
         self._thread.shutdown()
 
     async def look(self) -> Snapshot:
@@ -208,7 +208,7 @@ class Monitor:
                 me = self._me
                 if me is not None and time.monotonic() - written_s > REPORT_EVERY_S:
                     written_s = time.monotonic()
-                    await self._in_thread(lambda: self_report.write(self._data_dir, me))  # noqa: B023
+                    await self._in_thread(lambda: self_report.write(self._data_dir.reports_dir, me))  # noqa: B023
                 if self.on_tick is not None:
                     self.on_tick()
             except Exception:  # what only watches must not end

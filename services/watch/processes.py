@@ -52,7 +52,7 @@ class Processes:
 
     def reports(self) -> dict[str, SelfReport | None]:
         """The self reports, by process."""
-        return {name: self_report.read(self._data_dir, name) for name in self_report.PROCESSES}
+        return {name: self_report.read(self._data_dir.reports_dir, name) for name in self_report.PROCESSES}
 
     def look(self, reports: dict[str, SelfReport | None]) -> list[ProcessFigures]:
         """What `reports` say, and what the kernel says of who wrote them."""

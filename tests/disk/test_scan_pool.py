@@ -257,9 +257,10 @@ def test_they_end_with_a_parent_that_is_killed_and_keep_no_lock(tmp_path: Path, 
         put(data_dir, blob_id, f"{blob_id}")
     script = f"""
         import signal, sys
-        from common import directory, readers, settle
+        from services.engines.local.disk import directory
+        from services.engines.local.recovery import reconcile, scan_pool
         from services.engines.local.disk.locks import StateLock
-        readers.WORTH_FROM_BLOBS, readers.SLICE_BLOBS, readers.usable_cpus = 1, 4, lambda: 3
+        scan_pool.WORTH_FROM_BLOBS, scan_pool.SLICE_BLOBS, scan_pool.usable_cpus = 1, 4, lambda: 3
 
         def progress(done, total):
             if done:
@@ -268,7 +269,7 @@ def test_they_end_with_a_parent_that_is_killed_and_keep_no_lock(tmp_path: Path, 
 
         held = StateLock({data_dir.root!r}, "test")
         assert held.try_acquire()
-        settle.settle(directory.open_directory({data_dir.root!r}, 16, owner=True), progress=progress)
+        reconcile.reconcile(directory.open_directory({data_dir.root!r}, 16, owner=True), progress=progress)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:

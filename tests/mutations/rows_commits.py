@@ -125,8 +125,8 @@ ROWS = [
     Mutation(
         "a-missing-file-is-damage-at-once",
         "services/engines/local/serving/store.py",
-        "        async with self._locks.of(blob.location):\n            if self._maps",
-        "        if True:\n            if self._maps",
+        "        async with self._locks.of(blob.location):\n            if self._index",
+        "        if True:\n            if self._index",
         (BESIDE,),
     ),
     Mutation(

@@ -78,7 +78,8 @@ ROWS = [
     Mutation(
         "parent-not-synced",
         "services/engines/local/serving/group_commit.py",
-        "self._sync(durable.sync_folder, {self._data_dir.parent(c.new.id) for c in alive if c.new is not None})",
+        "self._sync(durable.sync_folder, "
+        "{self._data_dir.parent(c.new.id) for c in alive if c.new is not None})",
         "pass",
         (FOLDERS,),
     ),

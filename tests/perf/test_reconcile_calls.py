@@ -17,7 +17,11 @@ from tests.support.processes import ROOT
 pytestmark = pytest.mark.skipif(not can_trace(), reason="strace is not there, or not allowed")
 
 FEW, MANY = 20, 220
-SETTLE = "import sys; from common import directory, settle; settle.settle(directory.existing(sys.argv[1]))"
+RECONCILE = (
+    "import sys; from services.engines.local.disk import directory;"
+    "from services.engines.local.recovery.reconcile import reconcile;"
+    "reconcile(directory.existing(sys.argv[1]))"
+)
 # Its state is opened, read, closed, and the size of its data looked at. Names come by the hundred.
 PLAIN = {"openat": 1, "read": 1, "close": 1, "newfstatat": 1}
 
@@ -25,7 +29,7 @@ PLAIN = {"openat": 1, "read": 1, "close": 1, "newfstatat": 1}
 def calls_of_settling(data_dir: Layout, folder: Path) -> dict[str, int]:
     path = folder / "calls"
     command = ["strace", "-f", "-c", "-U", "name,calls", "-o", str(path)]
-    subprocess.run([*command, sys.executable, "-c", SETTLE, data_dir.root], cwd=ROOT, check=True)
+    subprocess.run([*command, sys.executable, "-c", RECONCILE, data_dir.root], cwd=ROOT, check=True)
     lines = [line.split() for line in path.read_text().splitlines()]
     return {one[0]: int(one[1]) for one in lines if len(one) == 2 and one[1].isdigit() and one[0] != "total"}
 

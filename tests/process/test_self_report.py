@@ -32,7 +32,7 @@ def gc(data_dir: Layout) -> Iterator[Process]:
 
 def _after_a_pass(data_dir: Layout, process: Process) -> SelfReport:
     def report() -> SelfReport | None:
-        found = self_report.read(data_dir, process.program)
+        found = self_report.read(data_dir.reports_dir, process.program)
         return found if found is not None and found.pid == process.pid and found.totals.passes else None
 
     found = wait_for(report, what="a pass")
@@ -55,7 +55,7 @@ def test_a_killed_process_is_not_alive_and_counts_as_a_crash(data_dir: Layout, g
 def test_a_stop_is_no_crash(data_dir: Layout, gc: Process) -> None:
     _after_a_pass(data_dir, gc)
     assert gc.stop() == 0
-    report = self_report.read(data_dir, "gc")
+    report = self_report.read(data_dir.reports_dir, "gc")
     assert report is not None
     assert report.stopped
     gc.restart()
@@ -63,18 +63,18 @@ def test_a_stop_is_no_crash(data_dir: Layout, gc: Process) -> None:
 
 
 def test_a_pid_that_came_back_is_another_process(data_dir: Layout) -> None:
-    report = self_report.begin(data_dir, "gc", 5.0)
+    report = self_report.begin(data_dir.reports_dir, "gc", 5.0)
     assert self_report.is_alive(report)
     report.start_ticks -= 1
     assert not self_report.is_alive(report)
 
 
 def test_a_damaged_report_is_none_and_begun_anew(data_dir: Layout) -> None:
-    self_report.begin(data_dir, "gc", 5.0)
-    with open(self_report.path_of(data_dir, "gc"), "wb") as file:
+    self_report.begin(data_dir.reports_dir, "gc", 5.0)
+    with open(self_report.path_of(data_dir.reports_dir, "gc"), "wb") as file:
         file.write(b'{"name": "gc", "pid"')
-    assert self_report.read(data_dir, "gc") is None
-    assert self_report.begin(data_dir, "gc", 5.0).starts == 1
+    assert self_report.read(data_dir.reports_dir, "gc") is None
+    assert self_report.begin(data_dir.reports_dir, "gc", 5.0).starts == 1
 
 
 def test_the_gc_says_what_it_removed(data_dir: Layout, start_server: StartServer, gc: Process) -> None:
@@ -84,7 +84,7 @@ def test_the_gc_says_what_it_removed(data_dir: Layout, start_server: StartServer
         assert server.ask("DELETE", f"/store/{number}").status == 200
 
     def removed() -> SelfReport | None:
-        found = self_report.read(data_dir, "gc")
+        found = self_report.read(data_dir.reports_dir, "gc")
         return found if found is not None and found.totals.removed == 30 else None
 
     found = wait_for(removed, what="the removal")
@@ -109,11 +109,11 @@ def test_the_recovery_worker_says_how_far_it_is(data_dir: Layout, start_server: 
 
 def test_a_folder_that_cannot_be_written_stops_nobody(data_dir: Layout) -> None:
     os.mkdir(f"{data_dir.root}/.status", 0o700)
-    os.mkdir(self_report.path_of(data_dir, "gc"))
-    report = self_report.begin(data_dir, "gc", 5.0)
+    os.mkdir(self_report.path_of(data_dir.reports_dir, "gc"))
+    report = self_report.begin(data_dir.reports_dir, "gc", 5.0)
     assert report.starts == 1
-    assert self_report.read(data_dir, "gc") is None
-    os.rmdir(self_report.path_of(data_dir, "gc"))
+    assert self_report.read(data_dir.reports_dir, "gc") is None
+    os.rmdir(self_report.path_of(data_dir.reports_dir, "gc"))
 
 
 def test_a_worker_that_was_suspended_goes_on(data_dir: Layout, gc: Process) -> None:

@@ -10,28 +10,30 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted([*ROOT.glob("common/*.py"), *ROOT.glob("services/**/*.py")])
 
-# Pure modules of common, lowest first: each imports only from those before it.
-ORDER = ["errors", "states", "checksum", "record", "blob", "plain", "layout", "durable", "blobdir"]
-ORDER += ["directory", "journal", "replay", "slices", "settle"]
+LOCAL = "services.engines.local"
+DISK = f"{LOCAL}.disk"
+# Inside the local engine, lowest first: each layer imports only from those before it, and from itself.
+LAYERS = ["disk", "journal", "recovery", ("serving", "upkeep"), "engine"]
+# Inside its lowest layer, too.
+DISK_ORDER = ["record", "blob", "layout", "reserve", "blob_folder", "directory"]
 
 # What these import they may not: (importing module or package, forbidden module or package).
 FORBIDDEN = [
     ("common", "services"),
     ("common", "tornado"),
     ("services.http1", "common"),  # the connection knows nothing of blobs
-    ("services.store", "services.engines.local.disk.layout"),
-    ("services.store", "common.durable"),
-    ("services.rules", "common.durable"),
+    ("services.store", "services"),
     ("services.rules", "services.store"),
-    ("services.rules", "services.frontends.native"),
-    ("services.frontends.native", "services.local"),  # handlers know a store by its interface
-    ("services.frontends.native", "common.durable"),
-    ("services.local", "services.frontends.native"),
-    ("services.local", "tornado"),
+    ("services.rules", "services.frontends"),
+    ("services.rules", "services.engines"),
+    ("services.frontends", "services.engines"),  # front ends know a store by its interface
+    ("services.engines", "services.frontends"),
+    ("services.engines", "services.access"),
+    ("services.engines", "services.http1"),
+    *((f"{LOCAL}.{layer}", "tornado") for layer in ("disk", "journal", "recovery", "upkeep")),
+    ("services.access", "services.engines"),
     ("services.gc", "services.store"),
-    ("services.gc", "services.local"),
     ("services.recovery", "services.store"),
-    ("services.recovery", "services.local"),
 ]
 
 # Calls that change the disk; `open` counts where its mode writes.
@@ -72,10 +74,26 @@ def test_imports_go_one_way(path: Path) -> None:
         if is_in(name, importer):
             wrong = [found for found in imported if is_in(found, forbidden)]
             assert not wrong, f"{name} must not import {forbidden}"
-    if name.startswith("common.") and name.split(".")[1] in ORDER:
-        below = ORDER[: ORDER.index(name.split(".")[1])]
-        inner = {found.split(".")[1] for found in imported if found.startswith("common.")}
-        assert not (inner & set(ORDER)) - set(below), f"{name} imports upwards"
+
+
+def layer_of(name: str) -> int | None:
+    """The place in LAYERS of a module of the local engine."""
+    inner = name.removeprefix(LOCAL + ".").split(".")[0]
+    return next((n for n, layer in enumerate(LAYERS) if inner == layer or inner in layer), None)
+
+
+def test_imports_go_one_way_inside_the_local_engine() -> None:
+    for path in MODULES:
+        name = name_of(path)
+        if not is_in(name, LOCAL) or name == LOCAL or (own := layer_of(name)) is None:
+            continue
+        for found in imports_of(path):
+            other = layer_of(found) if is_in(found, LOCAL) and found != LOCAL else None
+            assert other is None or other <= own, f"{name} imports upwards: {found}"
+    for number, base in enumerate(DISK_ORDER):
+        imported = imports_of(ROOT / DISK.replace(".", "/") / f"{base}.py")
+        above = {f"{DISK}.{one}" for one in DISK_ORDER[number + 1 :]}
+        assert not imported & above, f"{DISK}.{base} imports upwards"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -24,8 +24,8 @@ def test_an_end_that_nobody_asked_for_counts_as_a_crash(tmp_path: Path, told: bo
     async def run() -> None:
         store = SimpleNamespace(feed=Feed())
         monitor = Monitor(data_dir, store, Config(), RequestLog(), recovered(Reconciled()))
-        monitor.start(self_report.begin(data_dir, "server", REPORT_EVERY_S))
+        monitor.start(self_report.begin(data_dir.reports_dir, "server", REPORT_EVERY_S))
         await monitor.close(told=told)
 
     asyncio.run(run())
-    assert self_report.begin(data_dir, "server", REPORT_EVERY_S).crashes == (not told)
+    assert self_report.begin(data_dir.reports_dir, "server", REPORT_EVERY_S).crashes == (not told)

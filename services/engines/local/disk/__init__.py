@@ -1,1 +1,1 @@
-"""What is on disk, and the only module that changes it (`durable`)."""
+"""What is on disk: names, formats, folders, locks."""

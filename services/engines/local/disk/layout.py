@@ -81,6 +81,11 @@ class Layout:
         """Its data file."""
         return f"{self.folder(blob_id)}/{DATA_NAME}"
 
+    @property
+    def reports_dir(self) -> str:
+        """Where each process leaves its self report."""
+        return self.ours(STATUS_NAME)
+
     def ours(self, name: str) -> str:
         """One of our own hidden names under DIR."""
         return f"{self.root}/{name}"

@@ -1,7 +1,7 @@
 """Reading the blobs of a directory together with other processes, where there are many, and more cores.
 
-The processes (`services/engines/local/recovery/scan_worker.py`) only read. They are asked for slices of ids, and give back what is plain;
-all decisions stay here, in the order of the ids. Nobody waits for them: what one does not answer in time,
+The processes (`scan_worker`) only read. They are asked for slices of ids, and give back what is plain; all
+decisions stay here, in the order of the ids. Nobody waits for them: what one does not answer in time,
 or not rightly, is read here. They hold no lock: they are new programs, which inherit nothing but two pipes.
 """
 

@@ -1,7 +1,7 @@
 """Reading many blobs, slice by slice: the plain ones, in as few system calls as can be.
 
-Who settles a directory reads so, and so do the processes that help it (`services/engines/local/recovery/scan_pool.py`). Nothing on
-disk changes, and nothing is decided: what is not plain is for `settle` to look at.
+The reconciliation reads so, and so do the processes that help it (`scan_pool`). Nothing on disk changes, and
+nothing is decided: what is not plain is for `reconcile` to look at.
 """
 
 from __future__ import annotations

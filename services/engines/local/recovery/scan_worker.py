@@ -1,4 +1,6 @@
-"""A process that reads blobs for another one, which settles: `python -m services.engines.local.recovery.scan_worker ROOT ID_BITS`.
+"""A process that reads blobs for another one, which reconciles.
+
+It is started by `scan_pool` as `python -m services.engines.local.recovery.scan_worker ROOT ID_BITS`.
 
 On stdin come slices of ids, to stdout go their blobs: frames of a length (4 bytes, little endian) and so
 many bytes; ids as 4 bytes each, blobs as a msgpack list with nil for what is not plain. A first frame of no
