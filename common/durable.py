@@ -34,7 +34,11 @@ _renameat2 = getattr(_libc, "renameat2", _no_renameat2)  # not every libc has it
 
 
 def trade_safety_for_speed() -> None:
-    """Make every sync of this process do nothing: `sync = "none"`. Rule 5 then ends at the page cache."""
+    """Make every sync of this process do nothing: `sync = "none"`. Rule 5 then ends at the page cache.
+
+    Only the server calls it, after its recovery: that makes durable what was acknowledged before, and marks
+    the journal clean. The gc and the recovery worker always sync: they handle what may be durable.
+    """
     global _syncs
     _syncs = False
 

@@ -99,8 +99,7 @@ class Config:
         "journal",
         "Storage",
         '"journal": acknowledged means durable, at one sync a batch. "folder": the same by syncing folders. '
-        '"none": a power cut may lose acknowledged writes.',
-        ALL,
+        '"none": a power cut may lose what is acknowledged from then on.',
         choices=("journal", "folder", "none"),
     )
     put_creates: bool = _option(

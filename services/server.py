@@ -49,9 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     process.die_with_parent()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
     allow_many_descriptors()
-    if options.sync == "none":
-        log.warning("sync = none: acknowledged writes may be lost when the power or the system fails")
-        durable.trade_safety_for_speed()
     return uvloop.run(_run(options))
 
 
@@ -68,6 +65,10 @@ async def _run(options: config.Config) -> int:
         found = await settle_answering(data_dir, sockets, options, requests, entrance.tls)
         log.info("recovered: %s", found)
         summary = recovered(found)  # now: the store takes the blobs out of it
+        if options.sync == "none":
+            # Not before: what was acknowledged until now is durable, and the recovery above keeps it so.
+            log.warning("sync = none: what is written from now on may be lost in a power or system failure")
+            durable.trade_safety_for_speed()
     except (BlobkeepError, OSError) as err:
         log.critical("cannot start: %s", err)
         return EXIT_FAILED

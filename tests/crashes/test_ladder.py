@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from common import durable
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.recovery import reconcile
 from services.gc import Collector
@@ -69,7 +68,6 @@ def acknowledged_by(
     ear, mouth = os.pipe()
 
     async def work() -> None:
-        durable._syncs = sync != "none"
         store = Opened(root, sync, id_bits)
         with standing_between(death, CHANGES):
             await operation(store)

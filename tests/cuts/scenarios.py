@@ -111,6 +111,22 @@ def switched(folder: Path, seed: int) -> Recording:
         return session.finish()
 
 
+def traded(folder: Path, seed: int) -> Recording:
+    """Every process is started anew with sync = "none": what was durable before stays so."""
+    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
+        for sync in ("journal", "folder"):
+            session.start_server(sync=sync)
+            session.clients(2, 8, _MIXED)
+            session.stop(clean=False)
+            if session.rng.random() < 0.5:
+                session.start("recovery", "--once", sync="none").popen.wait(30)
+            session.start("gc", sync="none")
+            session.start_server(sync="none")
+            session.read_all()
+            session.stop(clean=session.rng.random() < 0.5)
+        return session.finish()
+
+
 def large_batches(folder: Path, seed: int) -> Recording:
     """Bodies that do not fit in the journal, beside small ones: commits by folders in between."""
     with Session(folder, seed, ids=12, gc_interval="0.05", small_body="65536", id_bits="32") as session:
@@ -182,7 +198,7 @@ def original(folder: Path, seed: int) -> Recording:
 SCENARIOS: dict[str, Callable[[Path, int], Recording]] = {
     scenario.__name__: scenario
     for scenario in (
-        *(small, staged, by_folders, wide, killed, killed_by_folders, switched, large_batches),
-        *(quarantined, original),
+        *(small, staged, by_folders, wide, killed, killed_by_folders, switched, traded),
+        *(large_batches, quarantined, original),
     )
 }

@@ -61,6 +61,11 @@ class Expected:
             self.possible[at] = self._before[at]
 
 
+def _variables(options: dict[str, str]) -> dict[str, str]:
+    """The environment that gives the product these options."""
+    return {f"BLOBKEEP_{name.upper()}": value for name, value in options.items()}
+
+
 class _Recorded(Process):
     def module(self) -> list[str]:
         return ["tests.cuts.recorded", self.program]
@@ -85,7 +90,7 @@ class Session:
         self.log = SharedLog(self._log_path)
         self.expected = Expected()
         self._guard = threading.Lock()
-        self._env = {f"BLOBKEEP_{name.upper()}": value for name, value in options.items()}
+        self._env = _variables(options)
         self._env |= {"RECORD_LOG": self._log_path, "RECORD_IDS": str(ids)}
         self._env |= {"RECORD_JOURNAL_BYTES": str(journal_bytes), "RECORD_SYNC_S": "0.002"}
         self._processes: list[Process] = []
@@ -104,7 +109,7 @@ class Session:
 
     def start_server(self, die_at: int = 0, **options: str) -> None:
         """A server; it kills itself at its own log entry `die_at`, maybe before it serves."""
-        env = self._env | {f"BLOBKEEP_{name.upper()}": value for name, value in options.items()}
+        env = self._env | _variables(options)
         env["RECORD_DIE_AT"] = str(die_at)
         self.server = None
         try:
@@ -116,9 +121,9 @@ class Session:
         self.server = server
         self._processes.append(server)
 
-    def start(self, program: str, *flags: str) -> Process:
+    def start(self, program: str, *flags: str, **options: str) -> Process:
         """The gc or the recovery worker."""
-        process = _Recorded(program, self.root, *flags, env=self._env)
+        process = _Recorded(program, self.root, *flags, env=self._env | _variables(options))
         self._processes.append(process)
         return process
 

@@ -67,7 +67,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.open(sync)
 
     def open(self, sync: str) -> None:
-        durable._syncs = sync != "none"
+        durable._syncs = True
 
         async def make() -> Opened:
             return Opened(self.root, sync, self.id_bits)

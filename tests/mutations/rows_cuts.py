@@ -55,6 +55,14 @@ ROWS = [
         (SMALL,),
     ),
     Mutation(
+        "safety-traded-before-the-replay",
+        "services/server.py",
+        "    began = time.monotonic()\n    try:\n",
+        "    began = time.monotonic()\n    if options.sync == 'none':\n"
+        "        durable.trade_safety_for_speed()\n    try:\n",
+        (f"{CUT}[traded]",),
+    ),
+    Mutation(
         "gc-does-not-wait-for-the-replay",
         "services/gc.py",
         "if journal.needs_replay(self._data_dir):",

@@ -33,6 +33,7 @@ class Opened:
         self.data_dir: Layout = directory.open_directory(root, id_bits, owner=True)
         self.fatal: list[BlobkeepError] = []
         self.found = reconcile.reconcile(self.data_dir)
+        durable._syncs = sync != "none"  # in the server's order: after the recovery
         self.store = LocalStore(self.data_dir, self.found, config, self.fatal.append)
 
     async def put(self, location: str, body: bytes, *, only_new: bool = False, pieces: int = 1) -> Blob:
@@ -78,7 +79,6 @@ class Opened:
 @asynccontextmanager
 async def opened(root: str, sync: str = "journal", id_bits: int = 16) -> AsyncIterator[Opened]:
     """The store, closed at the end. `sync` "none" lasts only as long."""
-    durable._syncs = sync != "none"
     try:
         made = Opened(root, sync, id_bits)
         try:
