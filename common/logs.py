@@ -2,7 +2,13 @@
 
 Which blob, and how long it took, is part of the text; where the line is JSON it has fields of its own, too
 (`about`). Control characters in whatever is logged are escaped, so an event is one line and moves no cursor.
-A warning or error that repeats, word for word, is written once in ten seconds, and counted in between.
+
+Whoever can cause lines must not be able to fill the log, or to stop the process by way of who reads it:
+- A thread writes the lines, of which 4 MiB may wait. What is dropped is counted, and told (`LineWriter`).
+- A warning or error that repeats, word for word, is written once in ten seconds, and counted in between.
+- Of lines that differ only in their values, 100 are written in ten seconds, and the others are counted. Those
+  about one blob each (`about`) are all written, and those for debugging, which somebody asked for.
+- A text is cut after 16,384 characters.
 """
 
 from __future__ import annotations
@@ -12,10 +18,15 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+from common.line_writer import LineWriter, to_descriptor
 
 REPEAT_WINDOW_S = 10.0
+MAX_ALIKE = 100  # lines within the window that differ in their values alone
+MAX_CHARS = 16 << 10  # of a text
 _ABOUT = ("blob", "location", "seconds")  # what `about` gives
 _MAX_REMEMBERED = 1000  # different texts within one window; beyond that, the oldest are forgotten
 
@@ -35,6 +46,7 @@ def setup(process: str, *, debug: bool, log_format: str) -> None:
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+    sys.unraisablehook = _log_unraisable
 
 
 class Stream(Protocol):
@@ -49,7 +61,7 @@ def divert(stream: Stream) -> None:
     """Write to `stream` from now on: above a progress bar, or to stderr again."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _Handler):
-            handler.setStream(stream)
+            handler.divert(stream)
 
 
 def about(
@@ -71,7 +83,7 @@ class LineFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        return f"{_time(record)} {record.levelname} {self._process}: {one_line(text)}"
+        return f"{_time(record)} {record.levelname} {self._process}: {one_line(_cut(text))}"
 
 
 class JsonFormatter(LineFormatter):
@@ -83,13 +95,13 @@ class JsonFormatter(LineFormatter):
             "time": _time(record),
             "level": record.levelname,
             "process": self._process,
-            "message": record.getMessage(),
+            "message": _cut(record.getMessage()),
         }
         for name in _ABOUT:
             if (value := getattr(record, name, None)) is not None:
                 entry[name] = value
         if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
+            entry["traceback"] = _cut(self.formatException(record.exc_info))
         return json.dumps(entry)
 
 
@@ -100,60 +112,136 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to stderr; what repeats within the window is counted instead, and told when that ends."""
+class _Handler(logging.Handler):
+    """Writes to stderr; what comes too often within the window is counted instead, and told at its end."""
 
     def __init__(self) -> None:
-        super().__init__(sys.stderr)
-        self._seen: dict[tuple[int, str, str], _Repeat] = {}  # by level, text and error; oldest first
+        super().__init__()
+        self._writer = LineWriter(_to(sys.stderr), self._dropped_line)
+        # Both oldest first. By level, text and error; by logger, level and the text without its values.
+        self._repeats: dict[tuple[int, str, str], _Counted] = {}
+        self._alike: dict[tuple[str, int, object], _Counted] = {}
+
+    def divert(self, stream: Stream) -> None:
+        """Write to `stream` from now on."""
+        self._writer.flush()
+        self._writer.write = _to(stream)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called with the handler's lock held, from any thread."""
-        self._tell_ended(record.created - REPEAT_WINDOW_S)
-        if record.levelno >= logging.WARNING:
-            error = repr(record.exc_info[1]) if record.exc_info else ""
-            key = (record.levelno, record.getMessage(), error)
-            repeat = self._seen.get(key)
-            if repeat is not None:
-                repeat.count += 1
+        try:
+            self._tell_ended(record.created - REPEAT_WINDOW_S)
+            if record.levelno > logging.DEBUG and (self._is_repeated(record) or self._is_too_much(record)):
                 return
-            self._seen[key] = _Repeat(record)
-            if len(self._seen) > _MAX_REMEMBERED:
-                self._tell(self._seen.pop(next(iter(self._seen))))
-        super().emit(record)
+            self._put(record)
+        except Exception as err:  # noqa: BLE001 - a line that cannot be made must not stop who logs it
+            self._put(_again(record, f"a line cannot be written: {record.msg!r}: {err!r}"))
+
+    def flush(self) -> None:
+        """Wait until what was logged is written, but not for long."""
+        self._writer.flush()
 
     def close(self) -> None:
         """At exit: tell what is still untold."""
         self._tell_ended(float("inf"))
+        self._writer.close()
         super().close()
 
+    def _put(self, record: logging.LogRecord) -> None:
+        self._writer.put(f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
+
+    def _is_repeated(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return False
+        error = repr(record.exc_info[1]) if record.exc_info else ""
+        counted = _remember(self._repeats, (record.levelno, record.getMessage(), error), record, self._tell)
+        return counted.seen > 1
+
+    def _is_too_much(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "blob", None) is not None:
+            return False
+        key = (record.name, record.levelno, record.msg if isinstance(record.msg, str) else "")
+        counted = _remember(self._alike, key, record, self._tell_alike)
+        return counted.seen > MAX_ALIKE
+
     def _tell_ended(self, before_s: float) -> None:
-        while self._seen:
-            key, repeat = next(iter(self._seen.items()))
-            if repeat.first.created > before_s:
-                return
-            del self._seen[key]
-            self._tell(repeat)
+        _forget(self._repeats, before_s, self._tell)
+        _forget(self._alike, before_s, self._tell_alike)
 
-    def _tell(self, repeat: _Repeat) -> None:
-        if repeat.count:
-            first = repeat.first
-            text = f"{first.getMessage()} - repeated {repeat.count} times"
-            again = logging.LogRecord(
-                first.name, first.levelno, first.pathname, first.lineno, text, None, None
-            )
-            again.__dict__.update({name: getattr(first, name, None) for name in _ABOUT})
-            super().emit(again)
+    def _tell(self, counted: _Counted) -> None:
+        if counted.seen > 1:
+            first = counted.first
+            self._put(_again(first, f"{first.getMessage()} - repeated {counted.seen - 1} times"))
+
+    def _tell_alike(self, counted: _Counted) -> None:
+        if counted.seen > MAX_ALIKE:
+            text = f"{counted.seen - MAX_ALIKE} more lines like this one: {counted.first.getMessage()}"
+            self._put(_again(counted.first, text))
+
+    def _dropped_line(self, count: int, error: str) -> bytes:
+        why = error or "the log is read too slowly"
+        text = f"{count} lines of the log were dropped: {why}"
+        record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None)
+        return f"{self.format(record)}\n".encode()
 
 
-class _Repeat:
-    """A text that was written, and how often it came again since."""
+class _Counted:
+    """What came within one window: the first of its kind, and how many."""
 
-    __slots__ = ("count", "first")
+    __slots__ = ("first", "seen")
 
     def __init__(self, first: logging.LogRecord) -> None:
         self.first = first
-        self.count = 0
+        self.seen = 0
+
+
+_Key = TypeVar("_Key")
+_Tell = Callable[[_Counted], None]
+
+
+def _remember(known: dict[_Key, _Counted], key: _Key, record: logging.LogRecord, tell: _Tell) -> _Counted:
+    """Count `record` among those with the same key. Tells of, and forgets, the oldest where they are many."""
+    counted = known.get(key)
+    if counted is None:
+        counted = known[key] = _Counted(record)
+        if len(known) > _MAX_REMEMBERED:
+            tell(known.pop(next(iter(known))))
+    counted.seen += 1
+    return counted
+
+
+def _forget(known: dict[_Key, _Counted], before_s: float, tell: _Tell) -> None:
+    """Tell of, and forget, those whose window began before that time."""
+    while known:
+        key, counted = next(iter(known.items()))
+        if counted.first.created > before_s:
+            return
+        del known[key]
+        tell(counted)
+
+
+def _again(record: logging.LogRecord, text: str) -> logging.LogRecord:
+    """A new record with another text, on the same subject."""
+    made = logging.LogRecord(record.name, record.levelno, record.pathname, record.lineno, text, None, None)
+    made.__dict__.update({name: getattr(record, name, None) for name in _ABOUT})
+    return made
+
+
+def _to(stream: Stream) -> Callable[[bytes], None]:
+    """Writes bytes to `stream`, past its buffer and lock where it is a file: other threads use those, too."""
+    try:
+        return to_descriptor(stream.fileno())  # type: ignore[attr-defined]
+    except (AttributeError, OSError):  # a progress bar, or a text in memory
+
+        def write(data: bytes) -> None:
+            stream.write(data.decode("utf-8", "replace"))
+            stream.flush()
+
+        return write
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} ... ({len(text)} characters)"
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -171,3 +259,11 @@ def _log_uncaught(kind: type[BaseException], err: BaseException, trace: Tracebac
 def _log_uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:
     if hook.exc_value is not None:
         _log_uncaught(hook.exc_type, hook.exc_value, hook.exc_traceback)
+
+
+def _log_unraisable(hook: sys.UnraisableHookArgs) -> None:
+    """An exception that nobody can catch, as in a destructor. Python itself would write it to stderr."""
+    what = hook.err_msg or "exception ignored"
+    err = hook.exc_value
+    trace = (hook.exc_type, err, hook.exc_traceback) if err is not None else None
+    logging.getLogger().error("%s in %r", what, hook.object, exc_info=trace)

@@ -6,17 +6,22 @@ and gives a program up after some quick deaths. With this plugin, named in super
   connects while the server is dead or draining is answered by its successor, and never refused;
 - a program that dies at once is started again, after 3 s at the most, without end;
 - children know the pid of supervisord, run on the Python that it runs on, and can log to its stdout and
-  stderr whatever those are.
+  stderr whatever those are;
+- a reader of that output who hangs stops neither supervisord, which would restart nothing any more, nor what
+  it runs (services/log_relay.py).
 
 It runs in supervisord's own process: an exception here, once it is up, would end supervisord.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import errno
 import fcntl
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -33,6 +38,10 @@ PATIENCE_S = 20.0
 _RETRY_S = 0.1
 _BACKLOG = 65535  # the kernel's own limit, net.core.somaxconn, is less
 _PLUGIN = "blobkeep_plugin"
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_LAST_WORDS_S = 3.0  # more than the relay gives two readers that hang
+
+_relay: subprocess.Popen[bytes] | None = None
 
 
 def make_plugin(supervisord: Any) -> Plugin:
@@ -54,8 +63,7 @@ class Plugin:
         self._supervisord = supervisord
         os.environ[SUPERVISOR_PID] = str(os.getpid())
         os.environ["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', os.defpath)}"
-        for descriptor in (1, 2):
-            _let_children_open(descriptor)
+        _let_children_log()
         self._socket = KeptSocket(listen, supervisord.options.logger)
         for name in supervisord.process_groups:
             self._give_socket(name)
@@ -134,23 +142,57 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _let_children_open(descriptor: int) -> None:
-    """supervisord opens /dev/stdout anew for each program: make that work for `descriptor`, and lose nothing.
+def _let_children_log() -> None:
+    """supervisord opens /dev/stdout and /dev/stderr anew for each program, and writes there by itself.
 
-    A socket (systemd's journal) or another user's pipe cannot be opened: `cat` goes between. A file that is
-    not open for appending would be overwritten from its beginning.
+    Make that work, lose nothing, and wait for no reader: a pipe, a terminal and a socket (systemd's journal)
+    get a relay between. A file that is not open for appending would be overwritten from its beginning.
     """
-    try:
-        os.close(os.open(f"/dev/fd/{descriptor}", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY))
-    except OSError:
-        reading, writing = os.pipe()
-        subprocess.Popen(["cat"], stdin=reading, stdout=descriptor, start_new_session=True)
+    global _relay
+    if _relay is not None:
+        return
+    pipes: dict[int, tuple[int, int]] = {}
+    for descriptor in (1, 2):
+        if _may_stall(descriptor):
+            pipes[descriptor] = os.pipe()
+        else:
+            flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
+    if not pipes:
+        return
+    sources = {descriptor: reading for descriptor, (reading, _) in pipes.items()}
+    _relay = subprocess.Popen(
+        [
+            *(sys.executable, "-S", "-m", "services.log_relay"),
+            *(f"{source}:{descriptor}" for descriptor, source in sources.items()),
+        ],
+        cwd=_ROOT,
+        stdin=subprocess.DEVNULL,
+        pass_fds=list(sources.values()),
+        start_new_session=True,  # Ctrl-C is for supervisord, whose last words are still to come
+    )
+    for descriptor, (reading, writing) in pipes.items():
         os.dup2(writing, descriptor)
         os.close(reading)
         os.close(writing)
-    else:
-        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
+    atexit.register(_last_words, _relay)
+
+
+def _may_stall(descriptor: int) -> bool:
+    """Whether to write there may wait for a reader, or supervisord cannot open it again."""
+    try:
+        os.close(os.open(f"/dev/fd/{descriptor}", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY))
+    except OSError:
+        return True
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)
+
+
+def _last_words(relay: subprocess.Popen[bytes]) -> None:
+    """At exit: wait, not long, until all is written. In a container nothing outlives its first process."""
+    relay.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        relay.wait(_LAST_WORDS_S)
 
 
 def _shorten_backoff(event: Any) -> None:

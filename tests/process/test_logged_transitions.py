@@ -35,6 +35,7 @@ def write(server: Server) -> None:
 def test_with_debug_every_transition_is_a_line(start_server: StartServer, data: DataDirectory) -> None:
     server = start_server("-D")
     write(server)
+    assert server.stop() == 0  # a thread writes the log: at the end it is whole
     deleted = ("foo", "Failure", "Deleted!")
     found = transitions(server.said())
     assert found[:3] == live("foo", "Blob Created & Saved!")
@@ -48,6 +49,7 @@ def test_with_debug_every_transition_is_a_line(start_server: StartServer, data: 
 def test_without_debug_there_is_none(start_server: StartServer) -> None:
     server = start_server()
     write(server)
+    assert server.stop() == 0
     assert transitions(server.said()) == []
     assert "DEBUG" not in server.said()
 
@@ -55,6 +57,7 @@ def test_without_debug_there_is_none(start_server: StartServer) -> None:
 def test_in_json_a_transition_says_which_blob_and_how_long(start_server: StartServer) -> None:
     server = start_server("-D", "--log-format", "json")
     write(server)
+    assert server.stop() == 0
     lines = [json.loads(line) for line in server.said().splitlines()]
     assert all({"time", "level", "process", "message"} <= line.keys() for line in lines)
     of_foo = [line for line in lines if line.get("location") == "foo"]

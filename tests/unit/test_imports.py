@@ -44,7 +44,7 @@ WRITING = {
 }
 
 # These open and write a stream of their own process, such as stderr: no file of the data directory.
-STREAMS = {"services.supervision", "services.watch.access_log"}
+STREAMS = {"services.supervision", "common.line_writer"}
 
 
 def name_of(path: Path) -> str:

@@ -21,23 +21,34 @@ ROOT = Path(__file__).resolve().parents[2]
 Setup = Callable[..., io.StringIO]
 
 
+class Written(io.StringIO):
+    """What a thread writes: looked at when it has written all."""
+
+    def getvalue(self) -> str:
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+        return super().getvalue()
+
+
 @pytest.fixture
 def set_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
     """Sets logging up with a text file for stderr; afterwards everything is as it was."""
     root = logging.getLogger()
     before = root.handlers, root.level
-    hooks = sys.excepthook, threading.excepthook
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
 
     def make(*, debug: bool = False, log_format: str = "text") -> io.StringIO:
-        stderr = io.StringIO()
+        stderr = Written()
         monkeypatch.setattr(sys, "stderr", stderr)
         logs.setup("gc", debug=debug, log_format=log_format)
         return stderr
 
     yield make
     logging.captureWarnings(False)
+    for handler in root.handlers:
+        handler.close()
     root.handlers, root.level = before
-    sys.excepthook, threading.excepthook = hooks
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
 
 
 def test_a_line_has_time_level_process_and_message(set_up: Setup) -> None:
@@ -159,6 +170,55 @@ def test_the_count_is_told_at_exit() -> None:
         "no room",
         "no room - repeated 3 times",
     ]
+
+
+def test_lines_that_differ_in_a_value_alone_are_bounded_and_counted(set_up: Setup) -> None:
+    """A client chose how many lines there were, one for each of its malformed requests."""
+    stderr = set_up()
+    logger = logging.getLogger("http1")
+    for n in range(logs.MAX_ALIKE + 1000):
+        logger.info("malformed request from %s", f"10.0.{n // 256}.{n % 256}")
+        logger.warning("slow request from %s", f"10.0.{n // 256}.{n % 256}")
+    logger.info("another text")
+    assert stderr.getvalue().count("malformed") == stderr.getvalue().count("slow") == logs.MAX_ALIKE
+    log_at(4e9, "later", logging.INFO)
+    assert {
+        "1000 more lines like this one: malformed request from 10.0.0.0",
+        "1000 more lines like this one: slow request from 10.0.0.0",
+    } <= set(messages(stderr))
+
+
+def test_each_line_about_a_blob_and_each_for_debugging_is_written(set_up: Setup) -> None:
+    stderr = set_up(debug=True)
+    for n in range(500):
+        logging.getLogger("recovery").warning("blob %d: interrupted", n, extra=logs.about(n))
+        logging.getLogger("server").debug("transition %d", n)
+    assert stderr.getvalue().count("\n") == 1000
+
+
+def test_a_text_is_cut_where_it_is_long(set_up: Setup) -> None:
+    stderr = set_up()
+    logging.getLogger("x").error("refused: %s", "y" * 1_000_000)
+    assert len(stderr.getvalue()) < logs.MAX_CHARS + 200
+    assert stderr.getvalue().endswith("y ... (1000009 characters)\n")
+
+
+def test_a_line_that_cannot_be_made_is_told(set_up: Setup) -> None:
+    stderr = set_up()
+    logging.getLogger("x").error("%d of %d", "three")
+    assert "a line cannot be written: '%d of %d': TypeError" in stderr.getvalue()
+
+
+def test_an_exception_in_a_destructor_is_one_line(set_up: Setup) -> None:
+    class Bad:
+        def __del__(self) -> None:
+            raise ValueError("in vain")
+
+    stderr = set_up()
+    Bad()
+    assert stderr.getvalue().count("\n") == 1
+    assert "ERROR gc: exception ignored in" in stderr.getvalue()
+    assert "ValueError: in vain" in stderr.getvalue()
 
 
 def test_warnings_of_python_are_logged(set_up: Setup) -> None:

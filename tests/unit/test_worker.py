@@ -159,6 +159,8 @@ def test_a_worker_that_cannot_start_says_so_in_one_line(
         raise error
 
     assert run_worker("gc", make, ["-c", os.devnull]) == status
+    for handler in logging.getLogger().handlers:
+        handler.flush()
     stderr = capsys.readouterr().err
     assert stderr.count("\n") == 1
     assert stderr.endswith(f"{error}\n")
