@@ -22,6 +22,7 @@ class Body:
         "_limits",
         "max_bytes",
         "received_bytes",
+        "spent",
         "timeout_s",
         "whole",
     )
@@ -35,6 +36,7 @@ class Body:
         self.max_bytes = limits.body_bytes  # the application may set this one and the next for its request
         self.timeout_s = limits.body_timeout_s
         self.whole = False
+        self.spent = False  # the last `take` was enough work for one turn of the event loop
 
     def check_declared(self) -> None:
         """Raises Refusal (413) when more is declared than may come."""
@@ -44,7 +46,7 @@ class Body:
     def take(self, data: bytes) -> tuple[bytes, bytes]:
         """The next piece of content and the rest of `data`. Raises Refusal: 400 for bad chunks, 413.
 
-        An empty piece means that the rest is the beginning of a line, or that the body is `whole`.
+        An empty piece means that the rest is the beginning of a line, or that the body is `whole` or `spent`.
         """
         if self._chunks is None:
             size = min(self._left, self._limits.piece_bytes)
@@ -54,9 +56,11 @@ class Body:
                 piece, rest = data[:size], data[size:]
             self._left -= len(piece)
             self.whole = not self._left
+            self.spent = len(piece) >= self._limits.turn_bytes
         else:
             piece, rest = self._chunks.decode(data, self._limits.piece_bytes)
             self.whole = self._chunks.done
+            self.spent = self._chunks.spent or len(data) - len(rest) >= self._limits.turn_bytes
         self.received_bytes += len(piece)
         if self.received_bytes > self.max_bytes:
             self._refuse_size("chunked body too large")

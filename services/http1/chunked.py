@@ -15,7 +15,7 @@ _size_line = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)
 class ChunkedDecoder:
     """Takes the bytes of a chunked body as they come, gives its content; trailers are checked and dropped."""
 
-    __slots__ = ("_expects_line_end", "_extra_bytes", "_in_trailers", "_left", "_limits", "done")
+    __slots__ = ("_expects_line_end", "_extra_bytes", "_in_trailers", "_left", "_limits", "done", "spent")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -24,13 +24,18 @@ class ChunkedDecoder:
         self._in_trailers = False
         self._extra_bytes = 0
         self.done = False
+        self.spent = False  # `decode` stopped since it had done enough for one turn of the event loop
 
     def decode(self, data: bytes, at_most: int) -> tuple[bytes, bytes]:
         """The content at the beginning of `data`, at most so many bytes of it, and the rest of `data`.
 
-        Small chunks are joined, so that their number costs the application nothing. The rest may be the
-        beginning of a line that has not come whole: give it again, with what follows. Raises Refusal (400).
+        Small chunks are joined, so that their number costs the application nothing. After `limits.turn_lines`
+        lines it is `spent`: call it again in another turn, as each line costs us 3 us, however short it is.
+        Otherwise the rest may be the beginning of a line that has not come whole: give it again, with what
+        follows. Raises Refusal (400).
         """
+        self.spent = False
+        lines_left = self._limits.turn_lines
         pieces: list[bytes] = []
         room = at_most
         at = 0
@@ -52,6 +57,9 @@ class ChunkedDecoder:
                     break
                 at += 2
                 self._expects_line_end = False
+            elif not lines_left:
+                self.spent = True
+                break
             else:
                 end = data.find(b"\r\n", at)
                 if end - at > self._limits.chunk_line_bytes or (
@@ -62,6 +70,7 @@ class ChunkedDecoder:
                     if data.find(b"\n", at) >= 0:
                         raise Refusal(400, "End each chunk line with CR LF.", "invalid chunk size: bare LF")
                     break
+                lines_left -= 1
                 self._take_line(data[at:end])
                 at = end + 2
         return b"".join(pieces), data[at:]

@@ -21,6 +21,8 @@ from services.http1.server_interface import Server
 from services.http1.tunnel import dig
 
 _CR = 13
+# RFC 9110 section 9.3: content in these has no meaning. Applications read and drop it.
+_NEEDS_NO_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", "TRACE"))
 _CUT_SHORT = "Send the whole request before closing."
 
 
@@ -36,6 +38,7 @@ class Connection(Dialogue):
         self._scanned = 0  # so much of it holds no end of a head
         self._continue_sent = False
         self._answered_at_once = False  # since time was checked
+        self._resting = False  # it has done enough for one turn of the event loop
 
     # From the transport and the server.
 
@@ -48,6 +51,8 @@ class Connection(Dialogue):
     def data_received(self, data: bytes) -> None:
         if self._ending:
             self._drop(data)
+            if len(data) >= self._limits.turn_bytes and not self._resting:
+                self._rest()
             return
         if self._exchange is None:
             if not self._pending:
@@ -75,7 +80,7 @@ class Connection(Dialogue):
             self._since = self._loop.time()
             if self._delegate is None and (callback := self._exchange.take_close_callback()):
                 tell(callback)
-        elif self._waiting is None and not self._writing_paused:
+        elif self._waiting is None and not self._writing_paused and not self._resting:
             self._refuse(400, _CUT_SHORT)
         # Else the rest of the request may be there, to be read later.
         return True
@@ -183,7 +188,8 @@ class Connection(Dialogue):
         """Stop reading ahead of what is being answered; a head, which has its own bound, is read on."""
         # Nothing of it looked at yet: whole requests, perhaps, whose turn comes later in the loop.
         waits = self._exchange is not None or self._writing_paused or not self._scanned
-        self._pause_reading(waits and not self._ending and len(self._pending) > self._limits.pipeline_bytes)
+        too_much = self._resting or (waits and len(self._pending) > self._limits.pipeline_bytes)
+        self._pause_reading(too_much and not self._ending)
 
     def _read_head(self) -> None:
         data = self._pending
@@ -208,7 +214,9 @@ class Connection(Dialogue):
             return
         exchange = self._exchange = Exchange(self, head)
         if head.body_bytes:
-            self._body = exchange.body = Body(head.body_bytes, self._limits, self._loop.time())
+            body = self._body = exchange.body = Body(head.body_bytes, self._limits, self._loop.time())
+            if head.start_line.method in _NEEDS_NO_BODY:
+                body.max_bytes = min(body.max_bytes, self._limits.unneeded_body_bytes)
             self._continue_sent = False
         self._call(self._after_headers, self._start, exchange)
 
@@ -252,7 +260,11 @@ class Connection(Dialogue):
             self._continue_sent = True  # or the client did not wait for it
 
     def _read_body(self) -> None:
-        """Give what came of the body to the delegate, until one has to wait for the other."""
+        """Give what came of the body to the delegate, until one has to wait for the other.
+
+        One turn of the event loop has a bound, so that no client makes the others wait: after it, the rest is
+        for the next turn.
+        """
         while (body := self._body) is not None and self._waiting is None and not self._ending:
             if body.whole:
                 self._body = None
@@ -261,13 +273,27 @@ class Connection(Dialogue):
                 else:  # answered before, and the rest was dropped
                     self._next_request()
                 return
+            if self._resting:
+                return
             piece, self._pending = body.take(self._pending)
-            if not piece and not body.whole:
+            if not piece and not body.whole and not body.spent:
                 if self._eof:
                     self._refuse(400, _CUT_SHORT)
                 return
             if piece and self._delegate is not None:
                 self._call(self._after_piece, self._delegate.data_received, piece)
+            if body.spent and not body.whole and self._waiting is None and not self._ending:
+                self._rest()
+
+    def _rest(self) -> None:
+        """Leave the rest of this turn of the event loop to others; libuv would read up to 8 MiB in one."""
+        self._resting = True
+        self._pause_reading(True)
+        self._loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._resting = False
+        self._advance()
 
     def _after_piece(self) -> None:
         assert self._exchange is not None

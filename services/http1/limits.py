@@ -15,7 +15,9 @@ class Limits:
     # Sizes of what a client sends.
     target_bytes: int = 8 * KIB  # request-target; more: 414
     head_bytes: int = 64 * KIB  # request line and fields together; more: 431
+    head_fields: int = 256  # field lines of a head; more: 431. 64 KiB of `a:` lines take 13 ms to parse
     body_bytes: int = 100 * MIB  # more: 413; an application sets its own with `set_max_body_size`
+    unneeded_body_bytes: int = 64 * KIB  # of GET, HEAD, DELETE, OPTIONS and TRACE; more: 413
     chunk_line_bytes: int = 4 * KIB  # one chunk-size line with its extensions; more: 400
     chunk_extra_bytes: int = 64 * KIB  # extensions of one body together, and its trailers; more: 400
 
@@ -23,6 +25,10 @@ class Limits:
     piece_bytes: int = 256 * KIB  # largest piece of a body given to `data_received` at once
     pipeline_bytes: int = 64 * KIB  # read ahead while a request is being answered, then reading pauses
     write_buffer_bytes: int = 256 * KIB  # unsent data above this makes the futures of writes wait
+
+    # One turn of the event loop: what one connection may make us do before the others have their turn.
+    turn_bytes: int = 128 * KIB  # of a body, taken off the wire
+    turn_lines: int = 64  # chunk sizes and trailers of a body: 4 us each
 
     # Time.
     header_timeout_s: float = 20.0  # from the first byte of a head to its last; else 408

@@ -31,12 +31,16 @@ _host = re.compile(r"[A-Za-z0-9\-._~!$&'()*+;=%\[\]:]*").fullmatch
 _absolute = re.compile(r"https?://([^/?#@]+)((?:[/?][^#]*)?)", re.IGNORECASE).fullmatch
 _authority = re.compile(r"[^/?#@]+:[0-9]+").fullmatch
 _bare_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n)(?!\Z)|\0").search
+_quoted = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)')
 _empty_lines = re.compile(rb"(?:\r\n)+").match
 
 _CACHED_BLOCK_BYTES = 2048
 _CACHED_BLOCKS = 512  # so the cache holds at most a few MiB
 
 CHUNKED = -1
+
+_MOST_MEMBERS = 64  # of a list that frames a message; 64 KiB of commas would take 5 ms
+_LEAST_LINE_BYTES = 4  # of a field: `a:` and its end
 
 
 class RequestHeaders(HTTPHeaders):
@@ -152,6 +156,9 @@ def parse_head(data: bytes, limits: Limits) -> RequestHead:
     if len(data) > limits.head_bytes:
         _refuse_head(limits)
     block = data[line_end + 2 :]
+    most = limits.head_fields
+    if len(block) > most * _LEAST_LINE_BYTES and block.count(b"\r\n") > most:
+        raise Refusal(431, f"Send at most {most} header fields.", "Too many header fields")
     fields = _cached_fields(block) if len(block) <= _CACHED_BLOCK_BYTES else _parse_fields(block)
     is_http10 = minor == b"0"
     if fields.host is None and not is_http10:
@@ -246,8 +253,18 @@ _cached_fields = functools.lru_cache(_CACHED_BLOCKS)(_parse_fields)
 
 
 def _members(fields: dict[str, list[str]], name: str) -> list[str]:
-    """The members of a comma-separated field in lower case: `Connection: foo, close` says close."""
-    return [member.strip(" \t").lower() for value in fields.get(name, ()) for member in value.split(",")]
+    """The members of a comma-separated field in lower case: `Connection: foo, close` says close.
+
+    Raises Refusal (400) for more than anybody needs.
+    """
+    values = fields.get(name)
+    if values is None:
+        return []
+    if len(values) + sum(value.count(",") for value in values) > _MOST_MEMBERS:
+        raise Refusal(400, f"Send at most {_MOST_MEMBERS} members in {name}.", f"Too many members in {name}")
+    # A comma in a quoted string separates nothing: `Expect: a="b, 100-continue"` expects no 100.
+    values = [_quoted.sub('""', value) if '"' in value else value for value in values]
+    return [member.strip(" \t").lower() for value in values for member in value.split(",")]
 
 
 def _body_bytes(fields: dict[str, list[str]]) -> int:
