@@ -8,7 +8,7 @@ from typing import NamedTuple
 from common.errors import BadRequest
 from common.states import WORD_OF_CODE
 from services.rules.locations import MAX_LOCATION_BYTES
-from services.rules.text import CONTROL, BadEscape, decode_percent
+from services.rules.text import CONTROL, BadEscape, decode_percent, list_members
 
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 10_000
@@ -19,6 +19,7 @@ STATES = frozenset(WORD_OF_CODE.values())
 
 _ID = re.compile(r"[0-9]{1,10}")  # 32 bits
 _LIMIT = re.compile(r"[0-9]{1,5}")
+_MAX_PARAMETERS = 16  # of a media range
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")  # RFC 9110, section 12.4.2
 
 
@@ -90,8 +91,8 @@ def wants_html(accept: str | None, otherwise: bool = False) -> bool:
     the header is ignored.
     """
     html = json = (-1, 0.0)  # how specific the element was, and its quality
-    for element in (accept or "").split(","):
-        media_range, *parameters = element.split(";")
+    for element in list_members(accept or ""):
+        media_range, *parameters = element.split(";", _MAX_PARAMETERS)
         quality = _quality(parameters)
         if quality is None:
             continue

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from common.errors import BadRequest
+from services.rules.text import MAX_MEMBERS, list_members
 
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
 # What curl says of --data where the user says nothing: it is no one's statement about the bytes.
@@ -50,10 +51,11 @@ def parse_digest(name: str, header: str) -> bytes | None:
     """
     digest: bytes | None = None
     text = header.strip(" ")
-    at, more = 0, ""
+    at, more, members = 0, "", 0
     while at < len(text) or more == ",":
         member = _MEMBER.match(text, at)
-        if member is None:
+        members += 1
+        if member is None or members > MAX_MEMBERS:
             raise _bad_digest(name)
         if member["key"] == "sha-256":
             digest = _sha256(name, member["value"] or "")
@@ -130,9 +132,7 @@ def parse_expect(header: str | None) -> bool:
 
     Other expectations are ignored, as that section allows. HTTP/1.0 clients never wait, whatever they send.
     """
-    return header is not None and any(
-        member.strip(" \t").lower() == "100-continue" for member in header.split(",")
-    )
+    return header is not None and any(member.lower() == "100-continue" for member in list_members(header))
 
 
 def _sha256(name: str, value: str) -> bytes:

@@ -21,6 +21,7 @@ from services.rules import (
     if_range_holds,
     parse_etags,
 )
+from services.rules.text import MAX_MEMBERS
 
 fuzz = settings(deadline=None, max_examples=300)
 TAG = etag(hashlib.sha256(b"now").digest())
@@ -145,12 +146,27 @@ MALFORMED = [
     "W/",
     "W/*",
     f"'{TAG[1:-1]}'",
-    '"a b"',
     '"a\x7f"',
     '"\u20ac"',
     TAG + "\n",
     f"{TAG}, x",
 ]
+
+
+@pytest.mark.parametrize(
+    "value", [f'"a, b", {TAG}', f'"a,b",{TAG}', f'{TAG}, "a, b"', f'W/"x, \ty" , {WEAK}', f'"", " ", {TAG}']
+)
+def test_a_comma_or_a_space_in_a_tag_separates_nothing(value: str) -> None:
+    assert judge("GET", {"If-None-Match": value}) is NOT_MODIFIED
+    assert judge("PUT", {"If-Match": value.replace("W/", "")}) is PROCEED
+
+
+def test_more_tags_than_anybody_has_are_malformed() -> None:
+    tags = ", ".join(['"a"'] * (MAX_MEMBERS - 1) + [TAG])
+    assert judge("GET", {"If-None-Match": tags}) is NOT_MODIFIED
+    assert judge("GET", {"If-None-Match": f'"a", {tags}'}) is PROCEED
+    with pytest.raises(BadRequest):
+        judge("PUT", {"If-Match": f'"a", {tags}'})
 
 
 @pytest.mark.parametrize("value", MALFORMED)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.errors import NotFound
 from services.frontends.native.base import BaseHandler
+from services.rules.conditions import NOT_MODIFIED, evaluate
 
 FOLDER = Path(__file__).with_name("static")
 INDEX = "index.html"
@@ -67,7 +68,7 @@ class DashboardHandler(BaseHandler):
             "Cache-Control", "no-cache"
         )  # kept, but asked for each time: an upgrade shows at once
         self.set_header("ETag", asset.etag)
-        if self.check_etag_header():
+        if evaluate(self.request.headers, asset.etag, None, "GET") is NOT_MODIFIED:
             self.clear_header("Content-Type")
             self.set_status(304)
             return
