@@ -80,7 +80,9 @@ class Transport(asyncio.Transport):
 
     def feed(self) -> None:
         """Give what a loop gives in one turn."""
-        busy = self._connection._resting or self._connection._waiting is not None
+        own = self._connection
+        answering = own._exchange is not None and own._body is None
+        busy = own._resting or answering or own._waiting is not None
         self.quiet_turns = 0 if busy else self.quiet_turns + 1
         for _ in range(_READS_A_TURN):
             if self._paused or self.closed or not self._left:
