@@ -4,19 +4,23 @@
     event: tick   {"now": <monitor.Snapshot>, "sample": [...]}                every second
     event: feed   [{"number", "time", "id", "location", "state", "text"}]     as it happens
 
-At most MAX_LISTENERS listen. One that takes too long to read is cut off: it may come back for a new hello.
+At most MAX_LISTENERS listen. Where all places are taken, the client (see `client_of`) that has most of them
+gives one to a client that has fewer: no single one keeps the others out. One that takes too long to read is
+cut off: it may come back for a new hello.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 
 import msgspec
 from tornado.iostream import StreamClosedError
 
 from common.errors import Busy
 from services.frontends.native.status import StatusHandler
+from services.rules.clients import client_of
 from services.watch.monitor import Monitor
 from services.watch.samples import Sample
 
@@ -28,9 +32,10 @@ _FEED_EVERY_S = 0.1
 
 
 class Listener:
-    """The messages for one client; None is the end."""
+    """The messages for one stream of `client`; None is the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: str) -> None:
+        self.client = client
         self.messages: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING)
 
 
@@ -39,22 +44,22 @@ class Live:
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._listeners: set[Listener] = set()
+        self._listeners: dict[Listener, None] = {}  # oldest first
         self._told = 0  # the last number of the feed that was sent
         self._looking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         monitor.on_tick = self._tick
 
-    def join(self) -> Listener:
+    def join(self, client: str) -> Listener:
         """A new listener, who gets the past first. Raises Busy."""
         if len(self._listeners) >= MAX_LISTENERS:
-            raise Busy(f"{MAX_LISTENERS} dashboards are open: close one, or try again in a moment.")
+            self._make_room(client)
         monitor = self._monitor
         if not self._listeners:
             self._told = monitor.store.feed.number
             self._timer = asyncio.get_running_loop().call_later(_FEED_EVERY_S, self._tell_feed)
-        listener = Listener()
-        self._listeners.add(listener)
+        listener = Listener(client)
+        self._listeners[listener] = None
         hello = {
             "fields": Sample.__struct_fields__,
             "samples": list(monitor.samples.kept),
@@ -64,9 +69,17 @@ class Live:
         self._tick()  # the first look at once
         return listener
 
+    def _make_room(self, client: str) -> None:
+        """End the oldest stream of the client that has most, if `client` has fewer even with one more."""
+        held = Counter(listener.client for listener in self._listeners)
+        ((greediest, most),) = held.most_common(1)
+        if most <= held[client] + 1:
+            raise Busy(f"{MAX_LISTENERS} dashboards are open: close one, or try again in a moment.")
+        self._end(next(listener for listener in self._listeners if listener.client == greediest))
+
     def leave(self, listener: Listener) -> None:
         """It listens no more. Idempotent."""
-        self._listeners.discard(listener)
+        self._listeners.pop(listener, None)
         if not self._listeners and self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -135,7 +148,7 @@ class EventsHandler(StatusHandler):
         self.set_header("Connection", "close")  # nothing follows it, least of all when the server stops
         if self.request.method == "HEAD":
             return
-        listener = self._listener = self.live.join()
+        listener = self._listener = self.live.join(client_of(self.request.remote_ip or ""))
         try:
             while (message := await listener.messages.get()) is not None:
                 self.write(message)
