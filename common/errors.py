@@ -13,20 +13,12 @@ import errno
 NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-# What the kernel says of a file that is not what we wrote: rotten, or a symlink, device or folder in its
-# place. Any other error (no descriptors, no rights) says nothing about the blob and must not condemn it.
-DAMAGE_ERRNOS = frozenset(
-    {
-        errno.EIO,
-        errno.EUCLEAN,
-        errno.EBADMSG,
-        errno.ELOOP,
-        errno.ENXIO,
-        errno.EISDIR,
-        errno.ENOTDIR,
-        errno.ESPIPE,
-    }
-)
+# What the kernel, or `common.ours`, says where something that we did not write stands in the place of a file
+# of ours: a symlink, a device, a folder, a longer file than any of ours.
+FOREIGN_ERRNOS = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR, errno.ESPIPE, errno.EFBIG})
+# The disk did not give a file's bytes. That says nothing about them: they may be whole, and readable later.
+DISK_ERRNOS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})
+DAMAGE_ERRNOS = FOREIGN_ERRNOS | DISK_ERRNOS
 
 
 class BlobkeepError(Exception):

@@ -10,14 +10,19 @@ import contextlib
 import logging
 import os
 import time
+from typing import Annotated
 
 import msgspec
 
 from common import durable
+from common.ours import read_ours
 
 log = logging.getLogger(__name__)
 
 PROCESSES = ("server", "gc", "recovery")
+_MAX_BYTES = 1 << 20
+# A file says what it likes: a number that sums could not take is none of ours.
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 MAX_NAMED = 20  # blobs named in one report: enough for a feed, small enough to write every few seconds
 
 
@@ -34,10 +39,10 @@ class LastPass(msgspec.Struct, frozen=True):
 
     began_s: float
     seconds: float
-    found: int = 0
-    removed: int = 0
-    freed_bytes: int = 0
-    errors: int = 0
+    found: Count = 0
+    removed: Count = 0
+    freed_bytes: Count = 0
+    errors: Count = 0
     error: str = ""  # why the pass failed as a whole
     named: tuple[NamedBlob, ...] = ()
 
@@ -48,22 +53,22 @@ class Scrub(msgspec.Struct, frozen=True):
     `round_blobs` is 0 between two rounds; the next begins at `next_round_s` (Unix time).
     """
 
-    checked: int = 0
-    checked_bytes: int = 0
-    damaged: int = 0
-    round_blobs: int = 0
-    round_left: int = 0
+    checked: Count = 0
+    checked_bytes: Count = 0
+    damaged: Count = 0
+    round_blobs: Count = 0
+    round_left: Count = 0
     next_round_s: float = 0.0
 
 
 class Totals(msgspec.Struct, frozen=True):
     """Sums since the start of the process."""
 
-    passes: int = 0
-    failed_passes: int = 0
-    removed: int = 0
-    freed_bytes: int = 0
-    errors: int = 0
+    passes: Count = 0
+    failed_passes: Count = 0
+    removed: Count = 0
+    freed_bytes: Count = 0
+    errors: Count = 0
 
 
 class SelfReport(msgspec.Struct):
@@ -74,12 +79,12 @@ class SelfReport(msgspec.Struct):
     """
 
     name: str
-    pid: int
-    start_ticks: int
+    pid: Count
+    start_ticks: Count
     started_s: float
     interval_s: float
-    starts: int = 1
-    crashes: int = 0
+    starts: Count = 1
+    crashes: Count = 0
     stopped: bool = False
     written_s: float = 0.0
     last: LastPass | None = None
@@ -118,9 +123,8 @@ def write(folder: str, report: SelfReport) -> None:
 def read(folder: str, name: str) -> SelfReport | None:
     """The last report of the process `name`; None where there is none that parses."""
     try:
-        with open(path_of(folder, name), "rb") as file:
-            return msgspec.json.decode(file.read(), type=SelfReport)
-    except (OSError, msgspec.DecodeError, UnicodeError):
+        return msgspec.json.decode(read_ours(path_of(folder, name), _MAX_BYTES), type=SelfReport)
+    except (OSError, msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 
 

@@ -41,6 +41,7 @@ log = logging.getLogger("gc")
 SLICE_FOLDERS = 1024
 # Change times have the granularity of the kernel's clock tick; a look must overlap the one before.
 OVERLAP_NS = 1_000_000_000
+_HINTS_BYTES = 64 << 20  # five million ids of 32 bits
 _LEFTOVER = re.compile(r"(quarantine-)?\d+-\d+(-\d+)?")  # what is on its way out, in DIR/.gone
 REMOVED_AT_ONCE = 256  # folders that share the sync of their leaving
 
@@ -125,7 +126,7 @@ class Collector(Worker):
         try:
             if not os.path.lexists(taken):  # else one that an earlier gc died over
                 durable.rename(self._data_dir.ours(layout.HINTS_NAME), taken)
-            lines = blob_folder.read_file(taken).split()
+            lines = blob_folder.read_file(taken, _HINTS_BYTES).split()
         except FileNotFoundError:
             return []
         except CorruptRecord as err:

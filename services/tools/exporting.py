@@ -22,6 +22,7 @@ import msgspec
 from common import checksum, durable
 from common.checksum import Hasher
 from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged
+from common.ours import open_ours
 from common.progress import Progress
 from common.times import rfc3339
 from services.engines.local.disk import directory, layout, record
@@ -131,7 +132,7 @@ def _add_blob(tar: Tar, taken: Snapshot, held: Held, tell: Callable[[int], None]
     """Raises Damaged and CorruptRecord, with nothing written; CommandFailed if it rots between two reads."""
     blob = taken.record_of(held)
     try:
-        fd = os.open(taken.data_path(held.id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_ours(taken.data_path(held.id))
     except FileNotFoundError as err:
         raise Damaged("data.raw is missing") from err
     try:

@@ -15,6 +15,7 @@ import sys
 from common import checksum
 from common.config import Config
 from common.errors import DAMAGE_ERRNOS, Damaged
+from common.ours import open_ours
 from common.states import State
 from services.engines.local.disk import blob_folder, directory, layout
 from services.engines.local.disk.layout import Layout
@@ -169,8 +170,7 @@ def _damage(entry: Quarantined) -> str | None:
 
 
 def _open_data(entry: Quarantined) -> int:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return os.open(f"{entry.path}/{layout.DATA_NAME}", flags)
+    return open_ours(f"{entry.path}/{layout.DATA_NAME}")
 
 
 async def _restore(data_dir: Layout, entry: Quarantined, args: argparse.Namespace, out: Output) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from common import durable
+from common import durable, ours
 from services import gc
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.journal import replay
@@ -24,7 +24,7 @@ CHANGES = frozenset(
     {"mkdir", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "rmdir", "posix_fallocate"}
 )
 READS = frozenset({"open", "read", "stat", "listdir", "scandir"})
-_MODULES = (blob_folder, directory, durable, gc, replay, reconcile)
+_MODULES = (blob_folder, directory, durable, gc, ours, replay, reconcile)
 
 
 class Plan(Protocol):

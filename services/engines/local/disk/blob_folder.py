@@ -15,21 +15,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 import time
 
 import msgspec
 
 from common import checksum, durable
 from common.errors import DAMAGE_ERRNOS, NO_SPACE_ERRNOS, CorruptRecord, Damaged
+from common.ours import open_ours, read_ours
 from common.states import State
 from common.times import rfc3339
 from services.engines.local.disk import layout, record, reserve
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 
-# A state file is small: 4 KiB hold one of a blob up to 100 MiB. Longer ones take further reads.
-_READ_BYTES = 4 << 10
+# No file of ours but data and journals is longer, except the state of a blob of terabytes.
+MAX_FILE_BYTES = 4 << 20
+_MAX_STATE_BYTES = 256 << 20  # of a blob of 28 TiB: a sparse file may claim to be larger than any disk
+_CHUNK_CRC_BYTES = 9  # eight hex digits and a space
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -69,34 +71,38 @@ def read_record(data_dir: Layout, blob_id: int) -> BlobRecord:
 
 def read_record_in(folder: str, blob_id: int | None) -> BlobRecord:
     """The same for a folder anywhere, such as one in quarantine; `blob_id`: what its id must be, or None."""
-    found = record.load(read_file(f"{folder}/{layout.STATE_NAME}"))
+    found = record.load(read_state(f"{folder}/{layout.STATE_NAME}", f"{folder}/{layout.DATA_NAME}"))
     if blob_id is not None and found.id != blob_id:
         raise CorruptRecord(f"The state file says id {found.id}, its folder is that of {blob_id}.")
     return found
 
 
-def read_file(path: str) -> bytes:
-    """All of a small file. A symlink, device or folder in its place is CorruptRecord, never followed.
+def read_file(path: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """All of a small file. CorruptRecord where a longer one, a symlink, a device or a folder is in its place.
 
     Raises OSError for what says nothing about the file itself: no descriptors left, no rights, not there.
     """
     try:
-        # O_NONBLOCK: a pipe put in its place must not hang us.
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            content = os.read(fd, _READ_BYTES)
-            if len(content) == _READ_BYTES and not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise OSError(errno.ENXIO, "it is no plain file")  # a device may never end
-            # Twice as much each time: to append to bytes copies them.
-            while len(content) % _READ_BYTES == 0 and (part := os.read(fd, max(_READ_BYTES, len(content)))):
-                content += part
-        finally:
-            os.close(fd)
+        return read_ours(path, max_bytes)
     except OSError as err:
         if err.errno not in DAMAGE_ERRNOS:
             raise
         raise CorruptRecord(f"{os.path.basename(path)} cannot be read: {err.strerror}.") from err
-    return content
+
+
+def read_state(state_path: str, data_path: str) -> bytes:
+    """All of a state file. It has nine bytes for each MiB of its data, so that of a large blob is long.
+
+    CorruptRecord where it is longer than that, or no plain file. Raises FileNotFoundError, other OSError.
+    """
+    try:
+        return read_file(state_path)
+    except CorruptRecord as err:
+        if not isinstance(err.__cause__, OSError) or err.__cause__.errno != errno.EFBIG:
+            raise
+    data_bytes = os.stat(data_path, follow_symlinks=False).st_size
+    chunks_bytes = checksum.chunk_count(data_bytes) * _CHUNK_CRC_BYTES
+    return read_file(state_path, min(MAX_FILE_BYTES + chunks_bytes, _MAX_STATE_BYTES))
 
 
 def write_record(data_dir: Layout, new: BlobRecord) -> None:
@@ -293,7 +299,7 @@ def check_size(data_dir: Layout, blob: BlobRecord) -> None:
 
 def open_data(data_dir: Layout, blob_id: int) -> int:
     """Open data.raw for reading; returns its descriptor. Raises FileNotFoundError, other OSError."""
-    return os.open(data_dir.data(blob_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    return open_ours(data_dir.data(blob_id))
 
 
 def sums(data_dir: Layout, blob_id: int) -> tuple[int, bytes, bytes]:

@@ -10,8 +10,10 @@ from types import TracebackType
 
 from common import durable
 from common.errors import LockHeld
+from common.ours import read_ours
 from services.engines.local.disk import layout
 
+_HOLDER_BYTES = 4 << 10
 _POLL_S = 0.05  # how late a waiting server may notice that its predecessor is gone
 
 
@@ -64,8 +66,8 @@ class FileLock:
     def holder(self) -> str:
         """What the file says of who holds, or last held, the lock: "PID NAME"; "unknown" where nothing."""
         try:
-            with open(self._path, "rb") as file:
-                return file.readline(100).decode(errors="replace").strip() or "unknown"
+            text = read_ours(self._path, _HOLDER_BYTES).decode(errors="replace")
+            return text.partition("\n")[0][:100].strip() or "unknown"
         except OSError:
             return "unknown"
 

@@ -10,7 +10,7 @@ import ctypes
 import os
 from collections.abc import Callable
 
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+from common.ours import OPEN_FLAGS
 
 
 class _OpenHow(ctypes.Structure):
@@ -23,7 +23,7 @@ _syscall = ctypes.PyDLL(None).syscall
 _syscall.restype = ctypes.c_long
 _openat2 = ctypes.c_long(437)  # on every architecture that is alive
 _at_fdcwd = ctypes.c_long(-100)
-_how = _OpenHow(_FLAGS, 0, 0x20)  # RESOLVE_CACHED
+_how = _OpenHow(OPEN_FLAGS, 0, 0x20)  # RESOLVE_CACHED
 _how_ref = ctypes.byref(_how)
 _how_bytes = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
 
@@ -35,7 +35,7 @@ def _open_cached(path: str) -> int:
 
 def _open_plainly(path: str) -> int:
     try:
-        return os.open(path, _FLAGS)
+        return os.open(path, OPEN_FLAGS)
     except OSError:
         return -1
 

@@ -26,7 +26,6 @@ import errno
 import functools
 import logging
 import os
-import stat
 import struct
 import time
 from collections.abc import Iterable, Iterator
@@ -38,6 +37,7 @@ import msgspec
 from common import durable
 from common.checksum import crc
 from common.errors import DAMAGE_ERRNOS
+from common.ours import open_ours
 from services.engines.local.disk import layout
 from services.engines.local.disk.layout import Layout
 
@@ -170,10 +170,8 @@ def scan(path: str) -> Scan:
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[int]:
     """A descriptor of a plain file. Raises OSError with one of DAMAGE_ERRNOS for anything else."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = open_ours(path)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.ENXIO, "not a plain file", path)
         yield fd
     finally:
         os.close(fd)

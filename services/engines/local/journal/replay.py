@@ -117,7 +117,7 @@ def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
     content: bytes | None
     found: BlobRecord | None
     try:
-        content = blob_folder.read_file(data_dir.state(entry.id))
+        content = blob_folder.read_state(data_dir.state(entry.id), data_dir.data(entry.id))
         found = record.load(content)
     except (FileNotFoundError, CorruptRecord):
         content = found = None  # lost or torn: the journal knows better
@@ -146,7 +146,8 @@ def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
 
 
 def _has_body(data_dir: Layout, entry: Entry) -> bool:
+    body = entry.body or b""
     try:
-        return blob_folder.read_file(data_dir.data(entry.id)) == entry.body
+        return blob_folder.read_file(data_dir.data(entry.id), len(body)) == body
     except (FileNotFoundError, CorruptRecord):
         return False

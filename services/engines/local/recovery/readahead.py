@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from common.ours import OPEN_FLAGS
 from services.engines.local.disk.layout import Layout
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ class Readahead:
         """What goes wrong here goes wrong for the reader, too, who tells."""
         with contextlib.suppress(OSError):
             os.stat(self._data_dir.data(blob_id), follow_symlinks=False)
-            fd = os.open(
-                self._data_dir.state(blob_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            )
+            fd = os.open(self._data_dir.state(blob_id), OPEN_FLAGS)
             try:
                 os.read(fd, _STATE_BYTES)
             finally:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from types import TracebackType
 
+from common.ours import OPEN_FLAGS
 from services.engines.local.disk import layout
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
@@ -18,8 +19,6 @@ from services.engines.local.recovery.scan import parse
 
 SLICE_BLOBS = 256
 
-# As in `blobdir.read_file`: what stands in a file's place is neither followed nor waited for.
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _STATE_BYTES = 4096  # a longer state is not plain
 _KIND, _PLAIN_FILE = 0o170000, 0o100000
 
@@ -44,7 +43,7 @@ class SliceScan:
             folder = f"{blob_id >> 16}/{blob_id & 0xFFFF}" if in_rows else blob_id  # below DIR: see Layout
             blob = None
             try:
-                fd = os.open(f"{folder}/{layout.STATE_NAME}", _FLAGS, dir_fd=root_fd)
+                fd = os.open(f"{folder}/{layout.STATE_NAME}", OPEN_FLAGS, dir_fd=root_fd)
                 try:
                     content = os.read(fd, _STATE_BYTES)
                 finally:

@@ -77,7 +77,7 @@ class Snapshot:
 
         Raises CorruptRecord, OSError.
         """
-        found = record.load(blob_folder.read_file(self.state_path(held.id)))
+        found = record.load(blob_folder.read_state(self.state_path(held.id), self.data_path(held.id)))
         return found if found.state is State.COMPLETE else _before_failure(found)
 
     def state_path(self, blob_id: int) -> str:
@@ -176,7 +176,8 @@ class _Taking:
 
     def _look_at(self, blob_id: int, began_at: str) -> None:
         self._link(self.data_dir.state(blob_id), f"{blob_id}.state")
-        blob = record.load(blob_folder.read_file(self.snapshot.state_path(blob_id)))
+        content = blob_folder.read_state(self.snapshot.state_path(blob_id), self.data_dir.data(blob_id))
+        blob = record.load(content)
         if blob.state is State.COMPLETE:
             kept = self.live
         elif _was_live_at(blob, began_at):
