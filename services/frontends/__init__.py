@@ -1,1 +1,1 @@
-"""The front ends: each speaks a protocol of its own to the one store interface."""
+"""The ways in: each front end speaks one protocol to one store interface (services/store.py)."""

@@ -1,0 +1,172 @@
+"""The checksums of S3 beside MD5: computed as the bytes come, compared, and combined from those of parts.
+
+Five algorithms. Of a CRC the whole's can be had from those of its parts, without their bytes (FULL_OBJECT);
+of SHA-1 and SHA-256 it cannot, so a multipart upload has the hash of its parts' hashes (COMPOSITE).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from awscrt import checksums as crt
+from crc32c import crc32c
+
+from services.frontends.s3.errors import S3Error
+
+HEADER = "x-amz-checksum-"
+FULL_OBJECT, COMPOSITE = "FULL_OBJECT", "COMPOSITE"
+
+
+class Hash(Protocol):
+    """What hashlib's have."""
+
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
+
+
+class Crc:
+    """A CRC as a Hash."""
+
+    def __init__(self, step: Callable[[bytes, int], int], size_bytes: int) -> None:
+        self._step = step
+        self._size_bytes = size_bytes
+        self._value = 0
+
+    def update(self, data: bytes, /) -> None:
+        """Add `data` to the end."""
+        self._value = self._step(data, self._value)
+
+    def digest(self) -> bytes:
+        """Of all so far, big endian."""
+        return self._value.to_bytes(self._size_bytes, "big")
+
+
+class Algorithm(NamedTuple):
+    """One of the five.
+
+    `combine`: (of A, of B, length of B) to that of A and B; None: there is no such way.
+    """
+
+    name: str
+    size_bytes: int
+    make: Callable[[], Hash]
+    combine: Callable[[int, int, int], int] | None
+
+    @property
+    def header(self) -> str:
+        """The field that carries it, in lower case."""
+        return HEADER + self.name.lower()
+
+    @property
+    def default_type(self) -> str:
+        """What a multipart upload has where its client does not say."""
+        return FULL_OBJECT if self.name == "CRC64NVME" else COMPOSITE
+
+
+def _crc32c(data: bytes, before: int) -> int:
+    return int(crc32c(data, before))
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    one.name: one
+    for one in (
+        Algorithm("CRC32", 4, lambda: Crc(crt.crc32, 4), crt.combine_crc32),
+        Algorithm("CRC32C", 4, lambda: Crc(_crc32c, 4), crt.combine_crc32c),
+        Algorithm("CRC64NVME", 8, lambda: Crc(crt.crc64nvme, 8), crt.combine_crc64nvme),
+        Algorithm("SHA1", 20, lambda: hashlib.sha1(usedforsecurity=False), None),
+        Algorithm("SHA256", 32, hashlib.sha256, None),
+    )
+}
+_BY_HEADER = {one.header: one for one in ALGORITHMS.values()}
+
+
+class Wanted(NamedTuple):
+    """The checksum that a request promises for its body.
+
+    `value`: in base64; None where a trailer brings it.
+    """
+
+    algorithm: Algorithm
+    value: str | None
+
+
+def wanted(headers: Mapping[str, str], trailer_names: Iterable[str]) -> Wanted | None:
+    """What the header of an upload says of a checksum.
+
+    Raises S3Error for more than one, or an unknown one.
+    """
+    given = [Wanted(one, headers[header]) for header, one in _BY_HEADER.items() if header in headers]
+    for name in trailer_names:
+        if name.startswith(HEADER):
+            if name not in _BY_HEADER:
+                raise _unknown(name.removeprefix(HEADER))
+            given.append(Wanted(_BY_HEADER[name], None))
+    if len(given) > 1:
+        raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header: send one checksum.")
+    if given and given[0].value is not None:
+        check_form(given[0].algorithm, given[0].value)
+    return given[0] if given else None
+
+
+def algorithm(name: str) -> Algorithm:
+    """The one that a header names. Raises S3Error."""
+    found = ALGORITHMS.get(name.upper())
+    if found is None:
+        raise _unknown(name)
+    return found
+
+
+def check_form(one: Algorithm, value: str) -> bytes:
+    """The bytes of a checksum in base64. Raises S3Error where no body could have it."""
+    try:
+        raw = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != one.size_bytes:
+        # BadDigest: what a client of S3 is told of a value that cannot match.
+        raise S3Error("BadDigest", f"The value of {one.header} is not {one.size_bytes} bytes in base64.")
+    return raw
+
+
+def encoded(raw: bytes) -> str:
+    """As a header carries it."""
+    return base64.b64encode(raw).decode()
+
+
+def full_object(one: Algorithm, parts: Iterable[tuple[str, int]]) -> str:
+    """The checksum of a whole from (checksum, size in bytes) of its parts, in order."""
+    assert one.combine is not None
+    total = 0
+    for value, size in parts:
+        total = one.combine(total, int.from_bytes(base64.b64decode(value), "big"), size)
+    return encoded(total.to_bytes(one.size_bytes, "big"))
+
+
+def composite(one: Algorithm, parts: Iterable[str]) -> str:
+    """The checksum of the parts' checksums, with their number after a dash."""
+    values = list(parts)
+    hashed: Any = one.make()
+    hashed.update(b"".join(base64.b64decode(value) for value in values))
+    return f"{encoded(hashed.digest())}-{len(values)}"
+
+
+def content_md5(header: str | None) -> bytes | None:
+    """The 16 bytes of a Content-MD5 field; None where there is none. Raises S3Error."""
+    if header is None:
+        return None
+    try:
+        raw = base64.b64decode(header, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != 16:
+        raise S3Error("InvalidDigest", "The Content-MD5 is not 16 bytes in base64.")
+    return raw
+
+
+def _unknown(name: str) -> S3Error:
+    known = ", ".join(ALGORITHMS)
+    return S3Error("InvalidRequest", f"Checksum algorithm {name[:40]!r} is not known: it is one of {known}.")

@@ -1,0 +1,110 @@
+"""Buckets and keys in request targets, and the locations that they are. Pure.
+
+A bucket is the first segment of a location, a key the rest, unchanged: empty segments, `.`, `..`, leading and
+trailing slashes are part of a name here, and no location is ever part of a file name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from services.frontends.s3.errors import S3Error
+from services.rules.text import CONTROL, BadEscape, decode_percent
+
+MAX_KEY_BYTES = 1024
+# What a front end keeps for itself begins with NUL, which no native location does.
+RECORD = "\0s3/"
+BUCKET_RECORD = RECORD + "bucket/"
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
+
+
+class Target(NamedTuple):
+    """What a request is about: the service (both empty), a bucket (no key), or an object."""
+
+    bucket: str = ""
+    key: str = ""
+
+    @property
+    def location(self) -> str:
+        """Where the object is."""
+        return f"{self.bucket}/{self.key}"
+
+
+def parse_target(path: str, bucket: str | None = None) -> Target:
+    """What `path`, as it stands in a request target, names. `bucket`: the one that the host names, if any.
+
+    Percent-decoded once. Raises S3Error: InvalidURI, KeyTooLongError.
+    """
+    rest = path[1:]
+    if bucket is None:
+        first, _, rest = rest.partition("/")
+        bucket = decoded(first)
+    key = decoded(rest)
+    if not bucket and key:
+        raise S3Error("InvalidBucketName", "The path has no bucket: name it before the key.")
+    if CONTROL.search(bucket) or "/" in bucket:
+        raise S3Error("InvalidBucketName", "The specified bucket is not valid.")
+    check_key(key)
+    return Target(bucket, key)
+
+
+def check_key(key: str) -> None:
+    """Raise S3Error for what cannot be a key. Control characters would forge lines in logs and terminals."""
+    if len(key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
+        raise S3Error("KeyTooLongError", f"Your key is too long: {MAX_KEY_BYTES:,} bytes of UTF-8 at most.")
+    if CONTROL.search(key):
+        raise S3Error("InvalidArgument", "The key has a control character: leave out what is not text.")
+
+
+def decoded(raw: str) -> str:
+    """Percent-decoded UTF-8. Raises S3Error."""
+    try:
+        return decode_percent(raw)
+    except (BadEscape, UnicodeError):
+        raise S3Error(
+            "InvalidURI", "Couldn't parse the specified URI: it is not percent-encoded UTF-8."
+        ) from None
+
+
+def text_of(value: str) -> str:
+    """The text of a decoded query value, one character a byte. Raises S3Error where it is not UTF-8."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        raise S3Error("InvalidArgument", "A parameter of the query is not UTF-8.") from None
+
+
+def is_bucket_name(name: str) -> bool:
+    """Whether a bucket of this name may be created: 3 to 63 of a-z 0-9 . - as a host name has them."""
+    return bool(_BUCKET.fullmatch(name)) and ".." not in name and not _IP_ADDRESS.fullmatch(name)
+
+
+def bucket_of_host(host: str, hosts: tuple[str, ...]) -> tuple[bool, str | None]:
+    """Whether `host` (a Host field) is ours by `hosts`, and the bucket that it names before one of them."""
+    name = host.lower()
+    if not name.endswith("]"):
+        head, colon, port = name.rpartition(":")
+        name = head if colon and port.isdigit() else name
+    for ours in hosts:
+        if name == ours:
+            return True, None
+        if name.endswith("." + ours):
+            return True, name.removesuffix("." + ours)
+    return False, None
+
+
+def parse_copy_source(header: str) -> Target:
+    """The object that x-amz-copy-source names: `bucket/key` or `/bucket/key`, percent-encoded.
+
+    Raises S3Error; of a version that cannot be, too.
+    """
+    path, _, query = header.partition("?")
+    if query and query != "versionId=null":
+        raise S3Error("NoSuchVersion", "There are no versions here: name the object alone.")
+    target = parse_target(path if path.startswith("/") else "/" + path)
+    if not target.key:
+        raise S3Error("InvalidArgument", "The copy source is not bucket/key.")
+    return target
