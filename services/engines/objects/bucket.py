@@ -1,0 +1,85 @@
+"""What the engine needs of an object store, and no more: an interface, and the errors of its requests.
+
+`client.py` is the real one. The model test has one that is explored step by step (tests/objects/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple, Protocol
+
+from common.checksum import Bytes
+
+
+class Refused(Exception):
+    """A conditional write was answered with 412 or 409. It may have been applied all the same."""
+
+
+class Unclear(Exception):
+    """A conditional write got an error or no answer: it was applied, or not, or will be."""
+
+
+class Got(NamedTuple):
+    """The answer to a GET. `size`: of the whole object, in bytes; `data` may be a part of it."""
+
+    data: bytes
+    etag: str
+    size: int
+
+
+class Listed(NamedTuple):
+    """One object of a LIST. `modified_ns`: by the store's clock, to the second."""
+
+    key: str
+    size: int
+    etag: str
+    modified_ns: int
+
+
+class Absent:
+    """As the condition of a write: there must be no such object."""
+
+
+ABSENT = Absent()
+When = Absent | str | None
+"""The condition of a write: ABSENT, the ETag that the object must have, or None for any."""
+
+
+class Bucket(Protocol):
+    """One prefix of one bucket. All methods raise Unavailable where the store gives no answer to use.
+
+    Requests that may be repeated are, until the time for it is over; a conditional write never is.
+    """
+
+    async def get(self, key: str, first: int = 0, limit: int | None = None) -> Got | None:
+        """Bytes from `first` on, at most `limit` of them; None where there is no such object."""
+        ...
+
+    async def put(self, key: str, data: Bytes, when: When) -> str:
+        """Write the whole object; its ETag. Raises Refused or Unclear where `when` is a condition."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove these objects; those that are not there are no error."""
+        ...
+
+    def list(self, folder: str, after: str) -> AsyncIterator[list[Listed]]:
+        """The objects whose keys begin with `folder`, which ends in "/", and are greater than `after`.
+
+        In the order of their keys, in the pages that the store gives.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """The time, and waiting: the model test has its own."""
+
+    def now_ns(self) -> int:
+        """Unix time in nanoseconds."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def new_txn(self) -> str:
+        """A txn that nobody has had."""
+        ...

@@ -1,0 +1,124 @@
+"""How the gc removes what nobody will read again: claim, fence, then delete.
+
+For one state object at a time, in an order that lets any number of collectors and writers run, and any of
+them die, between any two requests. They run on any Bucket: the model test explores the very same code.
+
+- claim: a Pending state object without a sign of life is swapped to Failure: people see it, and its write,
+  should it still live, stops;
+- fence: the pointer gets the next generation, and says that the write was killed. From then on no swap of
+  that write can succeed: one of the old pointer is refused, and who reads the new one sees that it is dead.
+  Everything hangs on this, and nothing on the state object: that is removed in the end, and a request that
+  was long under way may bring it back;
+- delete: first the data, then the state object, so that what is interrupted is found again.
+
+A write that took effect needs neither: what it replaced is garbage, as soon as nobody reads it any more.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from common.errors import CorruptRecord
+from services.engines.objects import entry as entries
+from services.engines.objects import keys, pointer
+from services.engines.objects.bucket import ABSENT, Refused, Unclear
+from services.engines.objects.commit import Tools
+from services.engines.objects.decide import Ended, Finding, ended, finding, garbage
+from services.engines.objects.entry import FAILURE, Entry
+from services.engines.objects.pointer import Known
+
+REASON = "Found without a sign of life - Deleting!"
+
+
+class Result(enum.Enum):
+    """What came of one state object."""
+
+    COLLECTED = "it and its garbage are gone"
+    ALIVE = "its write may still be going on"
+    READ = "a reader may still read what it would remove"
+    AGAIN = "somebody else changed it meanwhile: the next pass looks anew"
+    UNREADABLE = "it, or the pointer of its location, cannot be read: left as it is, and reported"
+
+
+class Collecting:
+    """Collects with one bucket. `reading_s`: how long replaced data is kept for those who read it."""
+
+    def __init__(self, tools: Tools, reading_s: float) -> None:
+        self._bucket, self._pointers, self._clock = tools
+        self._reading_ns = int(reading_s * 1e9)
+        self.removed_objects = 0
+        self.fences = 0
+
+    async def collect(self, txn: str, *, silent: bool) -> Result:
+        """Do what can be done for the state object of the write `txn`.
+
+        `silent`: it gave no sign of life for so long that a Pending write may be given up. Safety does not
+        hang on that. Raises Unavailable.
+        """
+        key = keys.gc_key(txn)
+        got = await self._bucket.get(key)
+        if got is None:
+            return Result.COLLECTED
+        try:
+            entry = entries.decode(got.data)
+        except CorruptRecord:
+            return Result.UNREADABLE
+        now = await self._pointers.read(entry.location)
+        found = finding(entry, now)
+        if found is Finding.OPEN and entry.state != FAILURE:
+            if not silent:
+                return Result.ALIVE
+            entry = entries.failed(entry, REASON, self._clock.now_ns())
+            try:
+                await self._bucket.put(key, entries.encode(entry), got.etag)
+            except (Refused, Unclear):
+                return Result.AGAIN
+        while found is Finding.OPEN:
+            now = await self._kill(entry)
+            found = finding(entry, now)
+        if found is Finding.UNREADABLE:
+            return Result.UNREADABLE
+        return await self._delete(entry, now)
+
+    async def _kill(self, entry: Entry) -> Known:
+        """Fence its write off; the pointer afterwards, whoever changed it."""
+        known, whole = await self._pointers.read_whole(entry.location)
+        if finding(entry, known) is not Finding.OPEN:
+            return known
+        after = pointer.fenced(
+            known,
+            location=entry.location,
+            killed=entry.txn,
+            write=self._clock.new_txn(),
+            now_ns=self._clock.now_ns(),
+        )
+        body = whole[known.body_at :]
+        data = pointer.encode(after, body)
+        when = known.etag if known.etag is not None else ABSENT
+        try:
+            etag = await self._bucket.put(keys.pointer_key(entry.location), data, when)
+        except (Refused, Unclear):
+            return await self._pointers.read(entry.location)
+        self.fences += 1
+        return Known(etag, after, len(data) - len(body))
+
+    async def _delete(self, entry: Entry, now: Known) -> Result:
+        for write in garbage(entry, now):
+            end = ended(write, now)
+            if end.at_ns and self._clock.now_ns() - end.at_ns < self._reading_ns:
+                return Result.READ
+            if not await self._is_kept(write, end):
+                await self._delete_data(entry.location, write)
+        await self._bucket.delete([keys.gc_key(entry.txn)])
+        return Result.COLLECTED
+
+    async def _is_kept(self, write: str, end: Ended) -> bool:
+        """Whether this data is damaged: what cannot be judged is never thrown away."""
+        if end.damaged is not None:
+            return end.damaged
+        return await self._bucket.get(keys.damaged_key(write)) is not None
+
+    async def _delete_data(self, location: str, write: str) -> None:
+        async for page in self._bucket.list(keys.data_folder(location, write), ""):
+            await self._bucket.delete([listed.key for listed in page])
+            self.removed_objects += len(page)

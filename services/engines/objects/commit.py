@@ -1,0 +1,246 @@
+"""How a change of a location takes effect: one conditional write of its pointer, and what goes before it.
+
+The steps of every write and delete. They run on any Bucket, so the model test explores the very same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from common.checksum import Bytes
+from common.errors import BlobkeepError, Unavailable
+from services.engines.objects import entry, keys, pointer
+from services.engines.objects.bucket import ABSENT, Bucket, Clock, Refused, Unclear
+from services.engines.objects.decide import Outcome, outcome
+from services.engines.objects.entry import Entry
+from services.engines.objects.pointer import Facts, Known
+from services.engines.objects.pointers import Pointers
+
+# A swap that is refused though the pointer is unchanged is tried again so often, each after a longer pause.
+MAX_TRIES = 6
+FIRST_PAUSE_S = 0.05
+
+Judge = Callable[[Known], None]
+"""Raises what is to be answered where a write must not replace what is known."""
+
+
+class Tools(NamedTuple):
+    """What every step needs: the bucket, what is known of its pointers, the time."""
+
+    bucket: Bucket
+    pointers: Pointers
+    clock: Clock
+
+
+class Claimed(BlobkeepError):
+    """The gc took this write for dead, and it can only begin again. Never shown to a client."""
+
+
+class StateObject:
+    """The state object of one write, as the write keeps it: made before it is needed, swapped, given up."""
+
+    def __init__(self, tools: Tools, first: Entry) -> None:
+        self._bucket = tools.bucket
+        self._clock = tools.clock
+        self._etag: str | None = None  # None: not made yet
+        self._entry = first
+
+    @property
+    def entry(self) -> Entry:
+        return self._entry
+
+    @property
+    def is_made(self) -> bool:
+        return self._etag is not None
+
+    async def cover(self, known: Known) -> None:
+        """Make it name what the write is going to replace, before the write may do so.
+
+        Raises Claimed where the gc has it, Unavailable.
+        """
+        replaced = known.pointer
+        old = replaced.data_txn if replaced is not None and replaced.state == pointer.OK else ""
+        if not (self._entry.brings or old or self.is_made):
+            return
+        wanted = msgspec.structs.replace(self._entry, base=known.generation, old=old)
+        if not self.is_made or wanted != self._entry:
+            await self._write(wanted)
+
+    async def beat(self) -> None:
+        """Give a sign of life, so that the gc does not take a long upload for dead. Raises as `cover`."""
+        await self._write(msgspec.structs.replace(self._entry, beats=self._entry.beats + 1))
+
+    async def give_up(self, reason: str) -> None:
+        """Hand what the write has brought to the gc. Raises Unavailable: the gc then finds it by its age."""
+        if not self.is_made:
+            return
+        try:
+            await self._write(entry.failed(self._entry, reason, self._clock.now_ns()))
+        except Claimed:
+            return  # the gc was faster
+
+    async def _write(self, wanted: Entry) -> None:
+        key, data = keys.gc_key(wanted.txn), entry.encode(wanted)
+        for attempt in range(MAX_TRIES):
+            try:
+                self._etag = await self._bucket.put(
+                    key, data, self._etag if self._etag is not None else ABSENT
+                )
+                self._entry = wanted
+                return
+            except (Refused, Unclear):
+                got = await self._bucket.get(key)
+            if got is None and self._etag is not None:
+                raise Claimed("The gc has removed the state object of this write.")
+            if got is not None and got.data == data:
+                self._etag, self._entry = got.etag, wanted
+                return
+            if got is not None and got.data != entry.encode(self._entry):
+                raise Claimed("The gc has taken this write for dead.")
+            await self._clock.sleep(FIRST_PAUSE_S * 2**attempt)
+        raise Unavailable("The object store does not take the state of this write: try again.")
+
+
+class Change:
+    """One change of one location: a write of new facts, or with `facts` None a delete."""
+
+    def __init__(self, tools: Tools, location: str, judge: Judge, *, brings: bool = False) -> None:
+        self._bucket, self._pointers, self._clock = tools
+        self._location = location
+        self._judge = judge
+        self._write = self._clock.new_txn()
+        self.state_object = StateObject(
+            tools, Entry(self._write, location, 0, self._clock.now_ns(), brings=brings)
+        )
+
+    @property
+    def txn(self) -> str:
+        """The txn of this write."""
+        return self._write
+
+    async def first_look(self) -> Known:
+        """What to replace, judged. Reads the pointer only where what is remembered does not do.
+
+        A location of which nothing is known is taken for absent where the judge lets a create pass: the
+        conditional write finds out. Raises what the judge raises, of what is really there; Unavailable.
+        """
+        guess = self._pointers.recent(self._location) or pointer.ABSENT
+        try:
+            self._judge(guess)
+            return guess
+        except BlobkeepError:
+            return await self.look()
+
+    async def take_effect(self, known: Known, facts: Facts | None, body: bytes = b"") -> tuple[Known, Known]:
+        """Swap the pointer; (what was replaced, what is there now), once that is durable in the store.
+
+        `known` was judged. Raises what the judge raises of what took its place meanwhile; Claimed;
+        Unavailable where the outcome could not be found out, or nothing was done.
+        """
+        try:
+            return await self._swap(known, facts, body)
+        except BaseException:
+            self._pointers.forget(self._location)  # a request may still be under way
+            raise
+
+    async def _swap(self, known: Known, facts: Facts | None, body: bytes) -> tuple[Known, Known]:
+        key = keys.pointer_key(self._location)
+        state = pointer.OK if facts is not None else pointer.DELETED
+        while True:
+            await self.state_object.cover(known)
+            after = pointer.next_state(
+                known,
+                location=self._location,
+                state=state,
+                write=self._write,
+                now_ns=self._clock.now_ns(),
+                facts=facts,
+            )
+            data = pointer.encode(after, body)
+            for attempt in range(MAX_TRIES):
+                try:
+                    etag = await self._bucket.put(key, data, known.etag if known.etag is not None else ABSENT)
+                    made = Known(etag, after, len(data) - len(body))
+                    self._pointers.note(self._location, made)
+                    return known, made
+                except (Refused, Unclear):
+                    now = await self._pointers.read(self._location)
+                match outcome(self._write, known.generation, now, mortal=self.state_object.is_made):
+                    case Outcome.APPLIED:
+                        return known, Known("", after)
+                    case Outcome.KILLED:
+                        raise Claimed("The gc has taken this write for dead.")
+                    case Outcome.UNKNOWN:
+                        raise Unavailable(
+                            "Whether this write took effect is not known: read, then try again."
+                        )
+                    case Outcome.LOST:
+                        break
+                    case Outcome.OPEN:
+                        await self._clock.sleep(FIRST_PAUSE_S * 2**attempt)
+            else:
+                raise Unavailable("The object store does not take this write: try again.")
+            self._judge(now)
+            known = now
+
+    async def look(self) -> Known:
+        """What is there now, judged. Raises what the judge raises; Unavailable."""
+        known = await self._pointers.read(self._location)
+        self._judge(known)
+        return known
+
+
+async def change_at_once(
+    tools: Tools, location: str, judge: Judge, facts: Facts | None, body: bytes = b""
+) -> tuple[Known, Known]:
+    """Write a blob that stands in its pointer, or with `facts` None delete; (what was there, what is now).
+
+    Raises what the judge raises, Unavailable.
+    """
+    for _ in range(MAX_TRIES):
+        change = Change(tools, location, judge)
+        try:
+            return await change.take_effect(await change.first_look(), facts, body)
+        except Claimed:
+            continue
+    raise Unavailable("The gc took this write for dead again and again: try again.")
+
+
+class StagedWrite:
+    """A write whose bytes stand in objects of their own: begun, brought part by part, made to take effect."""
+
+    def __init__(self, tools: Tools, location: str, judge: Judge) -> None:
+        self._bucket = tools.bucket
+        self._location = location
+        self._change = Change(tools, location, judge, brings=True)
+
+    async def begin(self, known: Known) -> None:
+        """Make the state object: before any data, or a sweep could not tell it from garbage."""
+        self._known = known
+        await self._change.state_object.cover(known)
+
+    async def bring(self, part: int, data: Bytes) -> None:
+        """Put one part of the data into the store. Raises Unavailable."""
+        await self._bucket.put(keys.part_key(self._location, self._change.txn, part), data, None)
+
+    async def bring_sums(self, data: bytes) -> None:
+        """Put the checksums of the chunks into the store, where they are too many for the pointer."""
+        await self._bucket.put(keys.sums_key(self._location, self._change.txn), data, None)
+
+    async def beat(self) -> None:
+        """Give a sign of life. Raises Claimed, Unavailable."""
+        await self._change.state_object.beat()
+
+    async def take_effect(self, facts: Facts) -> tuple[Known, Known]:
+        """What was there, and what is there now. Raises what the judge raises, Unavailable."""
+        try:
+            return await self._change.take_effect(self._known, facts)
+        except Claimed as err:
+            raise Unavailable("This upload gave no sign of life for too long: send it again.") from err
+
+    async def give_up(self, reason: str) -> None:
+        """Hand what was brought to the gc."""
+        await self._change.state_object.give_up(reason)

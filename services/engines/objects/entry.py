@@ -1,0 +1,61 @@
+"""The state object of a write, `gc/<txn>`: what the gc may have to remove. Pure.
+
+A write makes one before it brings data of its own, or takes the place of a blob that has data; it names both.
+Two states. Pending: the write may go on. Failure: final; set by the write itself when it is given up, or by
+the gc, which so claims it. Nothing is safe because of a state object: it says where to look (`collect.py`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from common.errors import CorruptRecord
+from common.states import State
+from services.engines.objects import framing
+
+KIND = "state"
+PENDING = State.PENDING.value
+FAILURE = State.FAILURE.value
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """See the module docstring. Times are Unix times in nanoseconds.
+
+    `base`: the generation of the pointer that the write is going to replace.
+    `brings`: the write has data of its own, under its txn. `old`: the txn of the data that it replaces, empty
+    where there is none. `beats`: counts the signs of life of a long upload. `reason`: of the failure.
+    """
+
+    txn: str
+    location: str
+    base: int
+    begun_ns: int
+    state: str = PENDING
+    brings: bool = False
+    old: str = ""
+    type: str = "application/octet-stream"
+    beats: int = 0
+    reason: str = ""
+    failed_ns: int = 0
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(Entry)
+
+
+def encode(entry: Entry) -> bytes:
+    """The whole object: of even length in Failure, of odd length while Pending."""
+    return framing.frame(KIND, _encode(entry), marked=entry.state == FAILURE)
+
+
+def decode(data: bytes) -> Entry:
+    """The inverse. Raises CorruptRecord."""
+    try:
+        return _decoder.decode(framing.parse(KIND, data))
+    except msgspec.DecodeError as err:
+        raise CorruptRecord(f"A state object is not of our form: {err}") from err
+
+
+def failed(entry: Entry, reason: str, now_ns: int) -> Entry:
+    """The same write in Failure."""
+    return msgspec.structs.replace(entry, state=FAILURE, reason=reason, failed_ns=now_ns)

@@ -1,0 +1,94 @@
+"""Reading pointers from the bucket, and remembering them: what a server knows of them in memory.
+
+What is remembered is never the reason of a refusal, and never served: it only says what to try first. A swap
+that succeeds proves that it was right.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from common.errors import CorruptRecord
+from services.engines.objects import framing, keys, pointer
+from services.engines.objects.bucket import Bucket, Clock, Got
+from services.engines.objects.pointer import Known
+
+# How long what is remembered is good enough to be tried first. Not longer: a pointer remembers only its last
+# states, and should still know what was there then (decide.Outcome.UNKNOWN).
+REMEMBERED_NS = 2_000_000_000
+# Holds nearly every pointer, without the bytes of a blob behind it.
+HEAD_BYTES = 8 << 10
+
+
+class Pointers:
+    """The pointers of one bucket. Remembers the last `capacity` of them, some 1 KiB each."""
+
+    def __init__(self, bucket: Bucket, clock: Clock, capacity: int = 16_384) -> None:
+        self._bucket = bucket
+        self._clock = clock
+        self._capacity = capacity
+        self._by_location: OrderedDict[str, tuple[Known, int]] = OrderedDict()
+
+    async def read(self, location: str) -> Known:
+        """The pointer as it is now; of a small blob, without its bytes. Raises Unavailable."""
+        key = keys.pointer_key(location)
+        got = await self._bucket.get(key, limit=HEAD_BYTES)
+        while got is not None and (more := _missing(got)):
+            got = await self._bucket.get(key, limit=more)
+        return self._remember(location, got)
+
+    async def read_whole(self, location: str) -> tuple[Known, bytes]:
+        """The pointer as it is now, and the bytes of its object. Raises Unavailable."""
+        got = await self._bucket.get(keys.pointer_key(location))
+        return self._remember(location, got), got.data if got is not None else b""
+
+    async def read_listed(self, name: str) -> Known:
+        """The pointer of a name that a LIST gave, whose location may not be known. Raises Unavailable."""
+        got = await self._bucket.get(keys.LOC + name, limit=HEAD_BYTES)
+        while got is not None and (more := _missing(got)):
+            got = await self._bucket.get(keys.LOC + name, limit=more)
+        if got is None:
+            return pointer.ABSENT
+        known = pointer.seen(got.etag, got.data, got.size, None)
+        if known.pointer is None or keys.name_of(known.pointer.location) != name:
+            return Known(got.etag, None)
+        self.note(known.pointer.location, known)
+        return known
+
+    def recent(self, location: str) -> Known | None:
+        """What was seen there a moment ago; None where that is not known."""
+        known, seen_ns = self._by_location.get(location, (None, 0))
+        return known if abs(self._clock.now_ns() - seen_ns) < REMEMBERED_NS else None
+
+    def with_etag(self, location: str, etag: str) -> Known | None:
+        """What was seen there with this ETag, however long ago; None where that is not known."""
+        known, _ = self._by_location.get(location, (None, 0))
+        return known if known is not None and known.etag == etag else None
+
+    def note(self, location: str, known: Known) -> None:
+        """Remember what was seen or written."""
+        self._by_location[location] = known, self._clock.now_ns()
+        self._by_location.move_to_end(location)
+        if len(self._by_location) > self._capacity:
+            self._by_location.popitem(last=False)
+
+    def forget(self, location: str) -> None:
+        """What is there is not known any more."""
+        self._by_location.pop(location, None)
+
+    def _remember(self, location: str, got: Got | None) -> Known:
+        if got is None:
+            known = pointer.ABSENT
+        else:
+            known = pointer.seen(got.etag, got.data, got.size, location)
+        self.note(location, known)
+        return known
+
+
+def _missing(got: Got) -> int:
+    """How many bytes of the object must be read to hold its JSON; 0 where they were, or there are no more."""
+    try:
+        needed = framing.needed(got.data)
+    except CorruptRecord:
+        return 0
+    return needed if len(got.data) < min(needed, got.size) else 0

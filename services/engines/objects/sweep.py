@@ -1,0 +1,53 @@
+"""Finding data that nobody will read and no state object names: what a write brought after the gc was done.
+
+A write makes its state object before it brings data, and the gc removes that only when the write has taken
+effect or was killed. So data without a state object, looked for first, that the pointer, read afterwards,
+does not hold, is garbage for ever. That needs no waiting.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from services.engines.objects import keys
+from services.engines.objects.commit import Tools
+from services.engines.objects.decide import ended
+
+
+class Fate(enum.Enum):
+    """What the data of one write is."""
+
+    SERVED = "the pointer holds it"
+    NAMED = "a state object names it: the gc's business"
+    READ = "replaced of late: a reader may still read it"
+    KEPT = "damaged, or the pointer cannot be read: kept for people"
+    REMOVED = "nobody would have read it again: it is gone"
+
+
+class Sweeping:
+    """Sweeps one bucket. `reading_s`: how long replaced data is kept for those who read it."""
+
+    def __init__(self, tools: Tools, reading_s: float) -> None:
+        self._bucket, self._pointers, self._clock = tools
+        self._reading_ns = int(reading_s * 1e9)
+
+    async def sweep(self, name: str, txn: str, data_keys: Sequence[str]) -> Fate:
+        """Decide on the data of the write `txn` at the location of that name; remove it where it is garbage.
+
+        `data_keys`: its objects that a LIST gave. Raises Unavailable.
+        """
+        if await self._bucket.get(keys.gc_key(txn)) is not None:
+            return Fate.NAMED
+        known = await self._pointers.read_listed(name)
+        if known.pointer is None and known.etag is not None:
+            return Fate.KEPT
+        if known.pointer is not None and known.pointer.data_txn == txn:
+            return Fate.SERVED
+        if await self._bucket.get(keys.damaged_key(txn)) is not None:
+            return Fate.KEPT
+        end = ended(txn, known)
+        if end.at_ns and self._clock.now_ns() - end.at_ns < self._reading_ns:
+            return Fate.READ
+        await self._bucket.delete(data_keys)
+        return Fate.REMOVED

@@ -1,0 +1,48 @@
+"""The id of one write: 26 characters that sort by time. Every write has its own, to be recognised by.
+
+48 bits of Unix time in ms and 80 random bits, in base 32 without i, l, o and u. Nothing depends on the time
+but the order in which the gc looks at entries. A blob's id is the txn that made it and its location, so that
+the pointer can be found from the id alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+_TIME_CHARS = 10
+_RANDOM_CHARS = 16
+CHARS = _TIME_CHARS + _RANDOM_CHARS
+
+
+def new_txn(now_ns: int) -> str:
+    """A txn that nobody has had. `now_ns`: Unix time in nanoseconds."""
+    return _base32(now_ns // 1_000_000, _TIME_CHARS) + _base32(secrets.randbits(80), _RANDOM_CHARS)
+
+
+def is_txn(text: str) -> bool:
+    """Whether `text` could have come from `new_txn`."""
+    return len(text) == CHARS and all(char in _VALUES for char in text)
+
+
+def blob_id(location: str, txn: str) -> str:
+    """The id of the blob that the write `txn` made: printable ASCII without a slash."""
+    return f"{txn}.{base64.urlsafe_b64encode(location.encode()).rstrip(b'=').decode()}"
+
+
+def parse_blob_id(text: str) -> tuple[str, str] | None:
+    """(location, txn) of a blob's id; None where it is none."""
+    txn, dot, encoded = text.partition(".")
+    if not dot or not is_txn(txn):
+        return None
+    try:
+        location = base64.b64decode(encoded + "=" * (-len(encoded) % 4), b"-_", validate=True).decode()
+    except ValueError:
+        return None
+    return (location, txn) if blob_id(location, txn) == text else None
+
+
+def _base32(number: int, chars: int) -> str:
+    return "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(chars)))
