@@ -18,6 +18,7 @@ SHA256_BYTES = 32
 
 _LENGTH = re.compile(r"[0-9]{1,18}")  # fits 63 bits
 
+_FIELD_TEXT = re.compile(r"[\t\x20-\x7e]*+")
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t \x21-\x7e])*+"'
 # RFC 9110, section 8.3.1
@@ -106,6 +107,15 @@ def stored_encoding(header: str | None) -> str:
     if text and (len(text) > MAX_FIELD_CHARS or not _CODINGS.fullmatch(text)):
         raise BadRequest("Content-Encoding is malformed: name the codings, as in gzip, or leave it out.")
     return text
+
+
+def fits_field(value: str) -> bool:
+    """Whether a header field can carry `value` back: visible ASCII, spaces and tabs (RFC 9110, section 5.5).
+
+    What was stored over HTTP does. A record that was made by hand may hold line breaks, which would begin
+    fields, or a body, of its own: then its reader leaves it out.
+    """
+    return bool(_FIELD_TEXT.fullmatch(value))
 
 
 def declared_bytes(headers: Mapping[str, str]) -> int | None:

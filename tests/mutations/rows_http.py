@@ -25,6 +25,13 @@ ROWS = [
         _READING,
     ),
     Mutation(
+        "stored-type-begins-fields",
+        "services/frontends/native/headers.py",
+        "return blob.type if fits_field(blob.type) else DEFAULT_MEDIA_TYPE",
+        "return blob.type",
+        ("tests/unit/test_response_splitting.py",),
+    ),
+    Mutation(
         "stored-page-not-sandboxed",
         "services/frontends/native/headers.py",
         '        ("Content-Security-Policy", STORED_CSP),\n',

@@ -7,7 +7,7 @@ import functools
 from services.rules.conditions import etag
 from services.rules.dates import format_http_date
 from services.rules.metadata import metadata_fields
-from services.rules.uploads import format_digest
+from services.rules.uploads import DEFAULT_MEDIA_TYPE, fits_field, format_digest
 from services.store import Blob
 
 SERVER = "Blobkeep"
@@ -23,7 +23,7 @@ def blob_fields(blob: Blob) -> Fields:
     What every answer has (Server, Date, X-Content-Type-Options) comes before them, from common_fields.
     """
     fields = [
-        ("Content-Type", blob.type),
+        ("Content-Type", media_type(blob)),
         ("Content-Length", str(blob.size)),
         *validators(blob),
         ("Accept-Ranges", "bytes"),
@@ -31,12 +31,17 @@ def blob_fields(blob: Blob) -> Fields:
         ("Blob-Id", str(blob.id)),
         ("Content-Security-Policy", STORED_CSP),
     ]
-    if blob.encoding:
+    if blob.encoding and fits_field(blob.encoding):
         fields.append(("Content-Encoding", blob.encoding))
     if blob.metadata:
         there = {name for name, _ in fields}
         fields += [(name, value) for name, value in _given_back(blob) if name not in there]
     return fields
+
+
+def media_type(blob: Blob) -> str:
+    """The blob's own, or the one that says nothing where no header field could carry that."""
+    return blob.type if fits_field(blob.type) else DEFAULT_MEDIA_TYPE
 
 
 def validators(blob: Blob) -> Fields:
@@ -57,8 +62,14 @@ def modified_s(blob: Blob) -> int:
 
 
 def sent(fields: Fields) -> bytes:
-    """The lines of `fields`, with names spelled as Tornado spells those of handlers."""
-    return "".join(f"{_spelled(name)}: {value}\r\n" for name, value in fields).encode("latin-1")
+    """The lines of `fields`, with names spelled as Tornado spells those of handlers.
+
+    Raises ValueError for a line break or NUL in one: what follows it would be another field, or the body.
+    """
+    text = "".join(f"{_spelled(name)}: {value}\r\n" for name, value in fields)
+    if text.count("\n") != len(fields) or text.count("\r") != len(fields) or "\0" in text:
+        raise ValueError(f"a line break in a header field: {fields!r}")
+    return text.encode("latin-1")
 
 
 @functools.lru_cache(100)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from common.errors import PreconditionFailed
-from services.frontends.native.headers import Fields, blob_fields, modified_s, validators
+from services.frontends.native.headers import Fields, blob_fields, media_type, modified_s, validators
 from services.rules.conditions import NOT_MODIFIED, PRECONDITION_FAILED, etag, evaluate, if_range_holds
 from services.rules.ranges import Range, content_range, multipart, parse_ranges
 from services.store import Blob
@@ -43,7 +43,7 @@ def plan_read(blob: Blob, method: str, headers: Mapping[str, str]) -> ReadPlan:
         return ReadPlan(
             206, [*_with(fields, said), ("Content-Range", content_range(parts[0], blob.size))], [*parts]
         )
-    body = multipart(parts, blob.size, blob.type, blob.sha256)
+    body = multipart(parts, blob.size, media_type(blob), blob.sha256)
     pieces = [piece for pair in zip(body.heads, parts, strict=True) for piece in pair]
     said = {"Content-Type": body.content_type, "Content-Length": str(body.length)}
     return ReadPlan(206, _with(fields, said), [*pieces, body.tail])
