@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
@@ -15,6 +16,8 @@ from services.access import file as access_file
 from services.access.secret_hash import hash_token
 from tests.browser.conftest import Visit
 from tests.conftest import StartServer
+from tests.http.test_listings import EVIL
+from tests.http.test_names import GOOD_NAMES
 from tests.support.processes import Process, Server, wait_for
 from tests.support.rules import DataDirectory
 
@@ -271,6 +274,44 @@ def test_a_token_is_asked_for_and_gives_its_rights_and_no_more(
     page.click("#sign-out")
     expect(page.locator("#sign-in")).to_be_visible()
     expect(page.locator("#verdict")).to_have_text("Sign in to see how it is")
+
+
+# Whatever a location may hold; the last ones are what a regular expression, a URL or HTML takes for its own.
+NAMES = [
+    *GOOD_NAMES,
+    *EVIL,
+    "line\u2028separator",
+    "paragraph\u2029separator",
+    "\u202eright to left",
+    "1",
+    "#1",
+]
+
+
+def test_every_name_is_shown_found_and_deleted(visit: Visit, server: Server) -> None:
+    """One name with U+2028 made the page useless for everybody: it said that the server does not answer."""
+    page = opened(visit, server)
+    for name in NAMES:
+        assert server.ask("POST", f"/store/{quote(name)}", name.encode()).status == 201
+    server.ask("POST", "/store/last", b"")
+    expect(page.locator("#feed button", has_text="last")).to_have_count(3)  # so it has told of all others
+    expect(page.locator("#verdict")).to_contain_text("Serving")
+    in_feed = set(page.locator("#feed button").all_text_contents())
+    assert set(NAMES) <= in_feed
+    page.reload()  # and they are in what a new page is told
+    expect(page.locator("#feed button", has_text="last")).to_have_count(3)
+    expect(page.locator("#listing tr").first).to_be_visible()
+    listed = set(page.locator("#listing button").all_text_contents())
+    assert {name.split("/")[0] + "/" * ("/" in name) for name in NAMES} <= listed
+    for name in NAMES:
+        search(page, name)
+        expect(page.locator("#blob-title")).to_have_text(name)
+        expect(page.locator("#blob-state")).to_have_text("OK")
+        page.locator("#blob-delete").click()
+        page.locator("#confirm-yes").click()
+        expect(page.locator("#blob")).to_be_hidden()
+        assert server.ask("GET", f"/store/{quote(name)}").status == 404
+    assert visit.errors == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -12,14 +12,15 @@ export function whenChanged(callback) { changed = callback; }
 // What people type: a location, or an id (also as #13342). A location of digits comes before the id.
 export async function find(text) {
   const digits = text.match(/^#?(\d{1,10})$/);
-  if (!text.startsWith("#")) {
-    try {
-      return await openLocation(text);
-    } catch (error) {
-      if (error.status !== 404 || !digits) throw error;
-    }
+  if (!digits) return openLocation(text);
+  const tries = [() => openLocation(text), () => openId(Number(digits[1]), null)];
+  if (text.startsWith("#")) tries.reverse();
+  try {
+    return await tries[0]();
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return tries[1]();
   }
-  return openId(Number(digits ? digits[1] : NaN), null);
 }
 
 export async function openLocation(location) {

@@ -6,6 +6,13 @@ const SILENCE_MS = 3000; // a server that says nothing for so long is down, or h
 const RETRY_MS = 1000;
 const HIDDEN_MS = 60_000;
 
+// `message`: "event: NAME\ndata: JSON". Cut, not matched: a name may have any character, U+2028 among them.
+function tell(handlers, message) {
+  const end = message.indexOf("\n");
+  const event = message.slice("event: ".length, end);
+  handlers[event](JSON.parse(message.slice(end + "\ndata: ".length)));
+}
+
 // `handlers`: by event, and `lost(status, text)`: called whenever there is no stream.
 export function listen(handlers) {
   let stop = new AbortController();
@@ -34,9 +41,8 @@ export function listen(handlers) {
         const parts = (rest + value).split("\n\n");
         rest = parts.pop();
         for (const part of parts) {
-          const [, event, data] = part.match(/^event: (.*)\ndata: (.*)$/);
           // A mistake of ours must not look like a lost connection.
-          try { handlers[event](JSON.parse(data)); } catch (error) { reportError(error); }
+          try { tell(handlers, part); } catch (error) { reportError(error); }
         }
       }
     } catch (error) {
