@@ -65,7 +65,7 @@ def divert(stream: Stream) -> None:
 
 
 def about(
-    blob_id: int | None = None, location: str | None = None, seconds: float | None = None
+    blob_id: int | str | None = None, location: str | None = None, seconds: float | None = None
 ) -> dict[str, object]:
     """For `extra=`: which blob the line is about, and how long it took. Fields of these names in JSON."""
     return {"blob": blob_id, "location": location, "seconds": seconds}

@@ -29,7 +29,7 @@ MAX_NAMED = 20  # blobs named in one report: enough for a feed, small enough to 
 class NamedBlob(msgspec.Struct, frozen=True):
     """A blob that a pass removed or found damaged. `location` is None where its state cannot be read."""
 
-    id: int
+    id: int | str
     location: str | None
     text: str = ""
 

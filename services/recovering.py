@@ -11,23 +11,21 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from tornado.web import Application, RequestHandler
 
 from common.config import Config
 from common.progress import Progress
-from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery.reconcile import Reconciled, reconcile
+from services.engine import Engine, OnFatal
 from services.frontends.native import errors
 from services.listening import make_server
+from services.store import Store
 from services.watch.request_log import RequestLog
 
 PATIENCE_S = 1.0
 RETRY_AFTER_S = 1
 _LAST_ANSWERS_S = 1.0
-
-Settle = Callable[[Layout, Callable[[int, int], None]], Reconciled]
 
 
 class HowFar:
@@ -65,28 +63,24 @@ class RecoveringHandler(RequestHandler):
         self.finish(errors.body(503, str(self.how_far)))
 
 
-def _settle(data_dir: Layout, progress: Callable[[int, int], None]) -> Reconciled:
-    return reconcile(data_dir, progress=progress)
-
-
-async def settle_answering(
-    data_dir: Layout,
+async def open_answering(
+    engine: Engine,
     sockets: list[socket.socket],
     config: Config,
     requests: RequestLog,
     tls: ssl.SSLContext | None,
+    on_fatal: OnFatal,
     *,
-    work: Settle = _settle,
     patience_s: float = PATIENCE_S,
-) -> Reconciled:
-    """Run the recovery in a thread; answer 503 where it takes long. Raises what the recovery raises."""
+) -> Store:
+    """Open the engine, which recovers; answer 503 where it takes long. Raises what opening raises."""
     with Progress("recovery", "folders") as shown:
         how_far = HowFar(shown)
-        running = asyncio.ensure_future(asyncio.to_thread(work, data_dir, how_far.tell))
-        if (await asyncio.wait([running], timeout=patience_s))[0]:
-            return running.result()
+        opening = asyncio.ensure_future(engine.open(how_far.tell, on_fatal))
+        if (await asyncio.wait([opening], timeout=patience_s))[0]:
+            return opening.result()
         async with _answering(sockets, config, requests, tls, how_far):
-            return await running
+            return await opening
 
 
 @contextlib.asynccontextmanager

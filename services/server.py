@@ -18,18 +18,16 @@ from collections.abc import Sequence
 
 import uvloop
 
-from common import config, durable, logs, process, self_report
+from common import config, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
 from services.access.credentials import ServerCredentials, allow_many_descriptors
-from services.engines.local.disk import directory, layout, locks
-from services.engines.local.serving.damage_socket import serve_reports
-from services.engines.local.serving.store import LocalStore
+from services.engines.choose import choose
 from services.frontends.native.app import make_app
 from services.frontends.native.fast_path import FastPath
 from services.listening import listening_sockets, make_server
-from services.recovering import settle_answering
+from services.recovering import open_answering
 from services.watch.access_log import AccessLog
-from services.watch.monitor import REPORT_EVERY_S, Monitor, recovered
+from services.watch.monitor import REPORT_EVERY_S, Monitor
 from services.watch.request_log import RequestLog
 
 log = logging.getLogger("server")
@@ -54,24 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _run(options: config.Config) -> int:
     began = time.monotonic()
-    try:
-        entrance = ServerCredentials(options)
-        held = locks.StateLock(directory.make_root(options.dir), "server")
-        await asyncio.to_thread(held.acquire, options.lock_wait_s)
-        data_dir = directory.open_directory(options.dir, options.id_bits, owner=True)
-        me = self_report.begin(data_dir.reports_dir, "server", REPORT_EVERY_S)
-        requests = RequestLog(AccessLog() if options.access_log else None)
-        sockets = listening_sockets(options)
-        found = await settle_answering(data_dir, sockets, options, requests, entrance.tls)
-        log.info("recovered: %s", found)
-        summary = recovered(found)  # now: the store takes the blobs out of it
-        if options.sync == "none":
-            # Not before: what was acknowledged until now is durable, and the recovery above keeps it so.
-            log.warning("sync = none: what is written from now on may be lost in a power or system failure")
-            durable.trade_safety_for_speed()
-    except (BlobkeepError, OSError) as err:
-        log.critical("cannot start: %s", err)
-        return EXIT_FAILED
     stopping = asyncio.Event()
     exit_status = 0
 
@@ -80,45 +60,50 @@ async def _run(options: config.Config) -> int:
         exit_status = EXIT_FAILED
         stopping.set()
 
+    engine = choose(options)
+    try:
+        credentials = ServerCredentials(options)
+        await engine.own()
+        me = self_report.begin(engine.reports_dir, "server", REPORT_EVERY_S)
+        requests = RequestLog(AccessLog() if options.access_log else None)
+        sockets = listening_sockets(options)
+        store = await open_answering(engine, sockets, options, requests, credentials.tls, fail_stop)
+    except (BlobkeepError, OSError) as err:
+        log.critical("cannot start: %s", err)
+        return EXIT_FAILED
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    loop.add_signal_handler(signal.SIGHUP, entrance.reload)
-    store = LocalStore(data_dir, found, options, fail_stop)
-    monitor = Monitor(data_dir, store, options, requests, summary)
-    app = make_app(store, options, monitor, entrance.access)
-    lean = (
-        FastPath(app, store, entrance.access, requests, options)
+    loop.add_signal_handler(signal.SIGHUP, credentials.reload)
+    monitor = Monitor(engine, store, requests)
+    app = make_app(store, engine.admin(), options, monitor, credentials.access)
+    fast_path = (
+        FastPath(app, store, credentials.access, requests, options)
         if options.lean and options.http == "blobkeep"
         else None
     )
-    server, drain = make_server(lean or app, options, requests, entrance.tls)
+    server, drain = make_server(fast_path or app, options, requests, credentials.tls)
     server.add_sockets(sockets)
     monitor.start(me)
-    reports = serve_reports(data_dir.ours(layout.SOCKET_NAME), store)
     log.info(
         "serving %d blobs on %s, %.2f s after start",
-        (await store.usage()).blobs,
+        engine.recovered.live,
         " ".join(_address(s) for s in sockets),
         time.monotonic() - began,
     )
-    entrance.warn(sockets)
+    credentials.warn(sockets)
     gc.freeze()  # what is there now stays: no need to look through it in every collection
-    tidying = loop.create_task(store.remove_leftovers())
     await stopping.wait()
-    tidying.cancel()
     log.info("stopping: requests under way may finish within %g s", options.drain_timeout_s)
     app.settings["live"].close()  # dashboards would keep us until the end of that time
     if not await drain(options.drain_timeout_s):
         log.warning("some requests were not done in time and are cut off")
-    reports.stop()
     await server.close_all_connections()
-    entrance.access.close()
+    credentials.access.close()
     await monitor.close(told=exit_status == 0)
-    await store.close()
+    await engine.close()
     if requests.access is not None:
         requests.access.close()
-    held.release()
     log.info("stopped")
     return exit_status
 

@@ -93,7 +93,7 @@ class Description(msgspec.Struct, frozen=True):
     `size` (bytes), `etag` and `modified` (RFC 3339) are those of a complete blob, None of any other.
     """
 
-    id: int
+    id: int | str
     location: str
     state: str
     seq: int
@@ -138,7 +138,7 @@ class DamagedBlob(msgspec.Struct, frozen=True):
     """A location whose blob is damaged. `quarantine`: the name of its folder there, None while on its way."""
 
     location: str
-    id: int
+    id: int | str
     reason: str
     quarantine: str | None
 
@@ -250,23 +250,8 @@ class Store(Protocol):
         """
         ...
 
-    async def list_by_id(self, state: str | None, after: int, limit: int) -> Sequence[Description]:
-        """Blobs in any state with ids greater than `after`, by id; with `state`, those in that state.
-
-        What cannot be read is left out. Reads the states of the page, and no others that memory knows of.
-        """
-        ...
-
-    async def describe(self, blob_id: int) -> Description:
-        """The state and history of one blob in any state. Raises NotFound, Damaged."""
-        ...
-
     async def usage(self) -> Usage:
         """How much is there."""
-        ...
-
-    def damaged_blobs(self, limit: int) -> Sequence[DamagedBlob]:
-        """The first of the locations that answer 500 until they are written or deleted anew."""
         ...
 
     async def check_writable(self) -> None:

@@ -33,10 +33,10 @@ class Listing(NamedTuple):
 
 
 class IdListing(NamedTuple):
-    """What a page of /blobs/ holds; the arguments of store.Store.list_by_id, in its order."""
+    """What a page of /blobs/ holds; the arguments of engine.Admin.list_by_id, in its order."""
 
     state: str | None
-    after: int
+    after: str | None
     limit: int
 
 
@@ -61,7 +61,7 @@ def parse_listing(query: str | bytes, folder: str = "", *, browsed: bool = False
 
 
 def parse_id_listing(query: str | bytes) -> IdListing:
-    """The parameters of `GET /blobs/`; `after` is -1 where it is not said, since ids begin at 0.
+    """The parameters of `GET /blobs/`; `after` is None where it is not said.
 
     Raises BadRequest as parse_listing does.
     """
@@ -69,11 +69,8 @@ def parse_id_listing(query: str | bytes) -> IdListing:
     state = fields.get("state")
     if state is not None and state not in STATES:
         raise BadRequest(f"There is no such state: send state= with one of {', '.join(sorted(STATES))}.")
-    after = fields.get("after")
-    if after is not None and not _ID.fullmatch(after):
-        raise BadRequest("after= must be the id of a blob: pass the last page's next.")
     limit = _limit(fields, DEFAULT_ID_LIMIT, MAX_ID_LIMIT)
-    return IdListing(state, -1 if after is None else int(after), limit)
+    return IdListing(state, fields.get("after"), limit)
 
 
 def follows_links(user_agent: str | None) -> bool:

@@ -11,6 +11,7 @@ from common.config import Config
 from common.errors import BlobkeepError
 from common.errors import Damaged as DamagedError
 from common.progress import Progress
+from services.engine import Events
 from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.serving.store import LocalStore
@@ -41,7 +42,7 @@ class StoreTarget:
             if target is not None:
                 target.failed = err
 
-        store = LocalStore(data_dir, found, config, stop)
+        store = LocalStore(data_dir, found, config, Events(), stop)
         target = StoreTarget(store, config, data_dir.root)
         try:
             yield target

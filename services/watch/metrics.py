@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from common import self_report
-from services.watch.histogram import Histogram
-from services.watch.monitor import Disk, Monitor, Snapshot
+from common.histogram import Histogram
+from services.engine import Disk
+from services.watch.monitor import Monitor, Snapshot
 from services.watch.processes import ProcessFigures
 from services.watch.request_log import BOUNDS_S, RequestLog
 
@@ -43,7 +44,9 @@ class _Collector:
         yield from _storage(self._now)
         if self._now.disk is not None:
             yield from _disk(self._now.disk)
-        yield from _commits(*self._monitor.store.commits())
+        commits = self._monitor.engine.commits
+        if commits is not None:
+            yield from _commits(commits.sync_times_s, commits.group_sizes)
         yield from _recovery(self._now)
         yield from _processes(self._now.processes)
 

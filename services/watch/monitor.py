@@ -7,26 +7,19 @@ costs more is looked up only when somebody asks, in a thread, at most once a sec
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from common import self_report
-from common.config import Config
-from common.errors import BlobkeepError
 from common.self_report import SelfReport
-from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery.reconcile import Reconciled
+from services.engine import Check, Disk, Engine, Recovered
 from services.store import DamagedBlob, Store, Usage
 from services.watch.feed import Feed
-from services.watch.histogram import Histogram
-from services.watch.probe import Check, DiskProbe
 from services.watch.processes import Processes, ProcessFigures
 from services.watch.request_log import RequestLog
 from services.watch.samples import Samples, sums_of
@@ -39,50 +32,6 @@ TICK_S = 1.0
 REPORT_EVERY_S = 5.0
 _FRESH_S = 0.5  # a snapshot that old will do
 _DAMAGED_NAMED = 50
-
-
-class Watched(Store, Protocol):
-    """A store that tells what it does."""
-
-    feed: Feed
-
-    def commits(self) -> tuple[Histogram, Histogram]: ...
-
-
-class Recovered(msgspec.Struct, frozen=True):
-    """What the start found and did, in blobs."""
-
-    seconds: float
-    seen: int
-    live: int
-    interrupted: int
-    superseded: int
-    adopted: int
-    removed: int
-    quarantined: int
-
-
-def recovered(found: Reconciled) -> Recovered:
-    """The sums of a recovery, without its blobs."""
-    return Recovered(
-        found.seconds,
-        found.seen,
-        len(found.live),
-        found.interrupted,
-        found.superseded,
-        found.adopted,
-        found.removed,
-        len(found.quarantined),
-    )
-
-
-class Disk(msgspec.Struct, frozen=True):
-    """The file system of the data directory. `min_free_bytes`: uploads that would leave less are refused."""
-
-    size_bytes: int
-    free_bytes: int
-    free_inodes: int
-    min_free_bytes: int
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -102,18 +51,16 @@ class Snapshot(msgspec.Struct, frozen=True):
 class Monitor:
     """Used from the event loop alone, between `start` and `close`."""
 
-    def __init__(
-        self, data_dir: Layout, store: Watched, config: Config, requests: RequestLog, recovered: Recovered
-    ) -> None:
-        self.store = store
+    def __init__(self, engine: Engine, store: Store, requests: RequestLog) -> None:
+        self.engine = engine
         self.requests = requests
+        self.feed = Feed()
+        engine.events.subscribe(self.feed)
+        self._admin = engine.admin()
         self.samples = Samples()
         self.on_tick: Callable[[], None] | None = None  # called every second
-        self._data_dir = data_dir
-        self._config = config
-        self._recovered = recovered
-        self._processes = Processes(data_dir)
-        self._probe = DiskProbe(data_dir)
+        self._store = store
+        self._processes = Processes(engine.reports_dir, engine.processes)
         self._thread = ThreadPoolExecutor(1, "monitor")
         self._me: SelfReport | None = None
         self._last_gc_pass_s: float | None = None
@@ -133,7 +80,7 @@ class Monitor:
             await asyncio.wait([self._task])
         if self._me is not None:
             self._me.stopped = told
-            await self._in_thread(lambda: self_report.write(self._data_dir.reports_dir, self._me))  # type: ignore[arg-type]
+            await self._in_thread(lambda: self_report.write(self.engine.reports_dir, self._me))  # type: ignore[arg-type]
         self._thread.shutdown()
 
     async def look(self) -> Snapshot:
@@ -147,7 +94,7 @@ class Monitor:
 
     async def checks(self) -> list[Check]:
         """Whether a blob can be written and read: cheap enough for load balancers to ask every second."""
-        return [await self._probe.check(), await self._room(), await self._ids()]
+        return list(await self.engine.health())
 
     # --- inside ---
 
@@ -158,7 +105,7 @@ class Monitor:
         checks = await self.checks()
         processes, disk = await self._in_thread(self._look_at_system)
         checks += [_up(one) for one in processes if one.name != "server"]
-        counts = await self.store.usage()
+        counts = await self._store.usage()
         checks.append(
             Check(
                 "damage", not counts.damaged, False, 0.0, f"{counts.damaged} blobs are known to be damaged."
@@ -171,33 +118,14 @@ class Monitor:
             processes,
             disk,
             counts,
-            self.store.damaged_blobs(_DAMAGED_NAMED),
-            self._recovered,
-            dict(self.store.feed.counts),
+            self._admin.damaged(_DAMAGED_NAMED),
+            self.engine.recovered,
+            dict(self.feed.counts),
         )
         return self._snapshot
 
     def _look_at_system(self) -> tuple[list[ProcessFigures], Disk | None]:
-        disk = None
-        with contextlib.suppress(OSError):  # gone: the checks say so
-            found = os.statvfs(self._data_dir.root)
-            size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
-            disk = Disk(size, free, found.f_favail, self._config.min_free_space_bytes)
-        return self._processes.look(self._processes.reports()), disk
-
-    async def _room(self) -> Check:
-        try:
-            await self.store.check_writable()
-        except BlobkeepError as err:
-            return Check("room", False, True, 0.0, str(err))
-        return Check("room", True, True, 0.0, "The disk has room for uploads.")
-
-    async def _ids(self) -> Check:
-        left = (await self.store.usage()).ids_left
-        if left is None:
-            return Check("ids", True, True, 0.0, "This engine has no limit of ids.")
-        text = f"{left} ids are left." if left else "All ids are taken: delete blobs, or use id_bits = 32."
-        return Check("ids", left > 0, True, 0.0, text)
+        return self._processes.look(self._processes.reports()), self.engine.disk()
 
     async def _run(self) -> None:
         written_s = 0.0
@@ -208,7 +136,7 @@ class Monitor:
                 me = self._me
                 if me is not None and time.monotonic() - written_s > REPORT_EVERY_S:
                     written_s = time.monotonic()
-                    await self._in_thread(lambda: self_report.write(self._data_dir.reports_dir, me))  # noqa: B023
+                    await self._in_thread(lambda: self_report.write(self.engine.reports_dir, me))  # noqa: B023
                 if self.on_tick is not None:
                     self.on_tick()
             except Exception:  # what only watches must not end
@@ -217,14 +145,13 @@ class Monitor:
 
     def _hear(self, reports: dict[str, SelfReport | None]) -> None:
         """Take what is new out of the self reports."""
-        gc, recovery = reports["gc"], reports["recovery"]
+        self.engine.hear(reports)
+        gc, recovery = reports.get("gc"), reports.get("recovery")
         if gc is not None and gc.last is not None:
             last = gc.last
             if self._last_gc_pass_s is not None and last.began_s != self._last_gc_pass_s:
-                self.store.feed.removed(last.named, last.removed)
+                self.feed.removed(last.named, last.removed)
             self._last_gc_pass_s = last.began_s
-            if not last.error:
-                self.store.feed.collected(last.began_s, last.errors)
         removed, freed = (gc.totals.removed, gc.totals.freed_bytes) if gc is not None else (0, 0)
         scrub = recovery.scrub if recovery is not None else None
         scrubbed = scrub.checked_bytes if scrub is not None else 0

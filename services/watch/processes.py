@@ -1,14 +1,14 @@
-"""The three processes as the kernel and their self reports show them: who is up, since when, at what cost."""
+"""The processes as the kernel and their self reports show them: who is up, since when, at what cost."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 
 from common import self_report
 from common.self_report import LastPass, Scrub, SelfReport, Totals
-from services.engines.local.disk.layout import Layout
 
 # A pass may take long (a store full of garbage, a million blobs to settle); silence beyond this is a fault.
 SILENT_AFTER_S = 120.0
@@ -44,15 +44,16 @@ class ProcessFigures(msgspec.Struct):
 
 
 class Processes:
-    """Looks at the processes of one directory. One thread at a time may use it."""
+    """Looks at the processes that leave their reports in one folder. One thread at a time may use it."""
 
-    def __init__(self, data_dir: Layout) -> None:
-        self._data_dir = data_dir
+    def __init__(self, reports_dir: str, names: Sequence[str]) -> None:
+        self._reports_dir = reports_dir
+        self._names = names
         self._cpu: dict[int, tuple[float, float]] = {}  # by pid: (when looked at, CPU seconds then)
 
     def reports(self) -> dict[str, SelfReport | None]:
         """The self reports, by process."""
-        return {name: self_report.read(self._data_dir.reports_dir, name) for name in self_report.PROCESSES}
+        return {name: self_report.read(self._reports_dir, name) for name in self._names}
 
     def look(self, reports: dict[str, SelfReport | None]) -> list[ProcessFigures]:
         """What `reports` say, and what the kernel says of who wrote them."""

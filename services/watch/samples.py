@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from services.watch.histogram import quantile
+from common.histogram import quantile
 from services.watch.request_log import BOUNDS_S, Tally
 
 KEPT = 600

@@ -18,7 +18,7 @@ import pytest
 
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.recovery import reconcile
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from services.store import Content
 from tests.support import rules
 from tests.support.campaign import choose, tally

@@ -17,7 +17,7 @@ from services.engines.local.disk import directory, locks
 from services.engines.local.disk.layout import Layout
 from services.engines.local.journal import format as journal
 from services.engines.local.recovery import reconcile
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from tests.cuts.cuts import digest, one_image
 from tests.cuts.disk import Disk, Image
 from tests.cuts.recorder import ListLog, Op, recording

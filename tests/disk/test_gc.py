@@ -15,7 +15,7 @@ from services.engines.local.disk.blob import served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.recovery import reconcile
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from tests.cuts.recorder import ListLog, recording
 from tests.support.processes import Process, wait_for
 from tests.support.rules import DataDirectory

@@ -20,7 +20,7 @@ from services.engines.local.journal import replay
 from services.engines.local.journal.file import JournalFile, Phase
 from services.engines.local.journal.format import Entry
 from services.engines.local.recovery import reconcile
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from tests.cuts.recorder import ListLog, recording
 
 NOW_NS = 1_795_507_830_364_475_953

@@ -129,8 +129,8 @@ def test_a_self_report_that_is_something_else_hangs_neither_start_nor_metrics(
         path = Path(self_report.path_of(folder, name))
         path.unlink(missing_ok=True)
         change(path)
-    neighbours = Processes(data_dir)
-    assert [one.state for one in neighbours.look(neighbours.reports())] == ["never"] * 3
+    processes = Processes(folder, self_report.PROCESSES)
+    assert [one.state for one in processes.look(processes.reports())] == ["never"] * 3
     if change is not a_folder:  # it is written anew
         assert self_report.begin(folder, "server", 1.0).starts == 1
         assert self_report.read(folder, "server") is not None

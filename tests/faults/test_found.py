@@ -13,7 +13,7 @@ from common import durable
 from common.errors import BlobkeepError, NoSpace, SyncFailed
 from services.engines.local.disk import blob_folder, layout
 from services.engines.local.serving import upload as local_upload
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from services.store import Content
 from tests.support.disk_calls import Fault, standing_between
 from tests.support.rules import DataDirectory, layout_of

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from tests.conftest import StartServer
 from tests.support.processes import Server, wait_for
 from tests.support.rules import DataDirectory, layout_of

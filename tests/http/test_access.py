@@ -17,12 +17,11 @@ from common.config import Config
 from services.access import file as access_file
 from services.access.decisions import Access
 from services.access.secret_hash import hash_password, hash_token
-from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery.reconcile import Reconciled
 from services.frontends.native.app import make_app
-from services.watch.monitor import Monitor, recovered
+from services.watch.monitor import Monitor
 from services.watch.request_log import RequestLog
 from tests.conftest import StartServer
+from tests.support.memory_engine import MemoryEngine
 from tests.support.processes import Answer, Server, wait_for
 from tests.support.raw import connected
 
@@ -79,8 +78,9 @@ def assert_refused(answer: Answer, status: int) -> None:
 
 
 def test_each_resource_but_public_ones_refuses_who_says_nothing(guarded: Server) -> None:
-    monitor = Monitor(Layout("", 16), None, Config(), RequestLog(), recovered(Reconciled()))  # type: ignore[arg-type]
-    app = make_app(None, Config(), monitor, Access([]))  # type: ignore[arg-type]
+    engine = MemoryEngine("")
+    monitor = Monitor(engine, engine.store, RequestLog())
+    app = make_app(engine.store, engine.admin(), Config(), monitor, Access([]))
     rules = app.default_router.rules[0].target.rules
     paths = [*PUBLIC, "*", "/blobs/", "/blobs/1", "/events", "/metrics", "/nothing", "/openapi.json"]
     paths += ["/store", "/store/", "/store/1", "/store/a/"]

@@ -30,7 +30,9 @@ def test_blobs_by_id_come_in_pages(strict: Server, location: str) -> None:
     assert {blob["state"] for blob in found} == {"OK"}
 
 
-@pytest.mark.parametrize("query", ["state=Ok", "after=x", "after=-1", "limit=0", "prefix=a"])
+@pytest.mark.parametrize(
+    "query", ["state=Ok", "after=x", "after=-1", "after=", "after=11111111111", "limit=0", "prefix=a"]
+)
 def test_a_bad_parameter_by_id_is_400(query: str, strict: Server) -> None:
     assert strict.ask("GET", f"/blobs/?{query}").status == 400
 

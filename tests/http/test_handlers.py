@@ -16,11 +16,10 @@ from tornado.web import Application
 from common.config import Config
 from common.errors import Damaged, NoSpace, SyncFailed
 from services.access.decisions import Access
-from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery import reconcile
 from services.frontends.native.app import make_app
-from services.watch.monitor import Monitor, recovered
+from services.watch.monitor import Monitor
 from services.watch.request_log import RequestLog
+from tests.support.memory_engine import MemoryEngine
 from tests.support.memory_store import MemoryReading, MemoryStore, MemoryUpload
 
 
@@ -33,9 +32,10 @@ def store() -> MemoryStore:
 def app(store: MemoryStore, tmp_path: Path) -> Application:
     """What pytest-tornado serves."""
     config = Config(dir=str(tmp_path), http="tornado")
-    data_dir = Layout(str(tmp_path), 16)
-    monitor = Monitor(data_dir, store, config, RequestLog(), recovered(reconcile.Reconciled()))
-    return make_app(store, config, monitor, Access(None))
+    engine = MemoryEngine(str(tmp_path))
+    engine.store = store
+    monitor = Monitor(engine, store, RequestLog())
+    return make_app(store, engine.admin(), config, monitor, Access(None))
 
 
 class Client:

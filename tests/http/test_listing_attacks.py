@@ -14,6 +14,7 @@ import pytest
 from common.errors import Busy
 from services.engines.local.disk import directory
 from services.engines.local.disk.layout import Layout
+from services.engines.local.serving.by_id import LocalAdmin
 from services.frontends.native.blobs_by_id import MAX_PAGES, MAX_PAGES_OF_CLIENT, Pages
 from tests.http.conftest import shared_server
 from tests.support.processes import Server, wait_for
@@ -80,8 +81,9 @@ def test_pages_by_id_do_not_hold_up_readers_and_uploads(
     async def run() -> None:
         async with opened(str(tmp_path)) as held:
             await held.put("small", b"x")
+            admin = LocalAdmin(held.data_dir, held.store)
             monkeypatch.setattr(directory, "ids_after", stuck)
-            pages = [asyncio.ensure_future(held.store.list_by_id(None, -1, 10)) for _ in range(MAX_PAGES)]
+            pages = [asyncio.ensure_future(admin.list_by_id(None, None, 10)) for _ in range(MAX_PAGES)]
             try:
                 assert await held.read("small") == b"x"
                 await held.put("staged", bytes(STAGED_BYTES), pieces=5)

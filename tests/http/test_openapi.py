@@ -13,14 +13,13 @@ import pytest
 
 from common.options import Config
 from services.access.decisions import Access
-from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery.reconcile import Reconciled
 from services.frontends.native.app import make_app
 from services.frontends.native.openapi import document
-from services.watch.monitor import Monitor, recovered
+from services.watch.monitor import Monitor
 from services.watch.request_log import RequestLog
 from tests.http.conftest import shared_server
 from tests.http.fuzz import fuzz
+from tests.support.memory_engine import MemoryEngine
 from tests.support.processes import Server
 
 SEED, SIZE = 7, 3
@@ -33,8 +32,9 @@ def creating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_every_resource_is_described() -> None:
-    monitor = Monitor(Layout("", 16), None, Config(), RequestLog(), recovered(Reconciled()))  # type: ignore[arg-type]
-    app = make_app(None, Config(), monitor, Access([]))  # type: ignore[arg-type]
+    engine = MemoryEngine("")
+    monitor = Monitor(engine, engine.store, RequestLog())
+    app = make_app(engine.store, engine.admin(), Config(), monitor, Access([]))
     rules = [rule.matcher.regex for rule in app.default_router.rules[0].target.rules]
     paths = [re.sub(r"\{\w+\}", "1", path.replace("{name}", "app.js")) for path in document()["paths"]]
     for rule in rules:

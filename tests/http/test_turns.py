@@ -9,14 +9,12 @@ import pytest
 
 from common.config import Config
 from services.access.decisions import Access
-from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery.reconcile import Reconciled
 from services.frontends.native.app import make_app
 from services.frontends.native.fast_path import FastPath
 from services.http1 import Limits
-from services.watch.monitor import Monitor, recovered
+from services.watch.monitor import Monitor
 from services.watch.request_log import RequestLog
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_engine import MemoryEngine
 from tests.support.turns import Turn, longest_turn
 
 # A request costs some 500 calls by a handler; a turn of 5,000 calls takes 2.5 ms.
@@ -68,12 +66,12 @@ ATTACKS = {
 
 @pytest.fixture
 def app(tmp_path: Path) -> FastPath:
-    store = MemoryStore()
-    config = Config(dir=str(tmp_path))
+    engine = MemoryEngine(str(tmp_path))
+    store, config = engine.store, Config(dir=str(tmp_path))
     requests = RequestLog()
-    monitor = Monitor(Layout(str(tmp_path), 16), store, config, requests, recovered(Reconciled()))
+    monitor = Monitor(engine, store, requests)
     access = Access(None)
-    return FastPath(make_app(store, config, monitor, access), store, access, requests, config)
+    return FastPath(make_app(store, engine.admin(), config, monitor, access), store, access, requests, config)
 
 
 def longest(app: FastPath, data: bytes) -> tuple[Turn, bytes]:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from tests.support import rules
 from tests.support.campaign import SEED, SIZE, tally
 from tests.support.processes import Server

@@ -26,7 +26,7 @@ from services.engines.local.disk import directory
 from services.engines.local.serving import ids
 from services.engines.local.serving.upload import LocalUpload
 from services.engines.local.upkeep import scrubber
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from services.store import Content
 from tests.support import rules
 from tests.support.campaign import SEED, SIZE, tally

@@ -56,15 +56,16 @@ ROWS = [
     ),
     Mutation(
         "safety-traded-before-the-replay",
-        "services/server.py",
-        "    began = time.monotonic()\n    try:\n",
-        "    began = time.monotonic()\n    if options.sync == 'none':\n"
-        "        durable.trade_safety_for_speed()\n    try:\n",
+        "services/engines/local/engine.py",
+        "        found = await asyncio.to_thread(reconcile, self.data_dir, progress=progress)\n",
+        "        if self._config.sync == 'none':\n"
+        "            durable.trade_safety_for_speed()\n"
+        "        found = await asyncio.to_thread(reconcile, self.data_dir, progress=progress)\n",
         (f"{CUT}[traded]",),
     ),
     Mutation(
         "gc-does-not-wait-for-the-replay",
-        "services/gc.py",
+        "services/engines/local/upkeep/collector.py",
         "if journal.needs_replay(self._data_dir):",
         "if False:",
         ("tests/disk/test_journal.py",),

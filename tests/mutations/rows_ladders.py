@@ -12,7 +12,7 @@ FUZZ = ("tests/fuzz/test_parsers.py",)
 ROWS = [
     Mutation(
         "gc-collects-what-is-pending",
-        "services/gc.py",
+        "services/engines/local/upkeep/collector.py",
         "        if found.state is not State.FAILURE:\n",
         "        if found.state is State.COMPLETE:\n",
         MODEL,

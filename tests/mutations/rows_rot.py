@@ -24,7 +24,7 @@ ROWS = [
     ),
     Mutation(
         "links-in-gone-are-followed",
-        "services/gc.py",
+        "services/engines/local/upkeep/collector.py",
         "        if not blob_folder.is_folder(folder):\n            if os.path.lexists(folder):",
         "        if not os.path.exists(folder):\n            if os.path.lexists(folder):",
         (PLACES,),

@@ -32,7 +32,7 @@ ROWS = [
     ),
     Mutation(
         "gc-does-not-yield-to-a-snapshot",
-        "services/gc.py",
+        "services/engines/local/upkeep/collector.py",
         "        if not self._hold.try_acquire():\n            return None",
         "        if not self._hold.try_acquire() and False:\n            return None",
         (_BACKUP + "the_gc_yields_while_a_snapshot_is_taken_and_the_lock_is_freed_by_death",),
@@ -148,7 +148,7 @@ ROWS = [
     Mutation(
         "transitions-not-logged",
         "services/watch/feed.py",
-        "            if is_logged:\n                _log(record, at)\n",
+        "            if is_logged:\n                _log(blob, at)\n",
         "",
         ("tests/process/test_logged_transitions.py::test_with_debug_every_transition_is_a_line",),
     ),

@@ -14,11 +14,10 @@ import pytest
 from tornado.netutil import bind_sockets
 
 from common.config import Config
-from common.errors import SyncFailed
-from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery.reconcile import Reconciled
-from services.recovering import settle_answering
+from common.errors import BlobkeepError, SyncFailed
+from services.recovering import open_answering
 from services.watch.request_log import RequestLog
+from tests.support.memory_engine import MemoryEngine
 
 
 class Recovery:
@@ -28,12 +27,15 @@ class Recovery:
         self.end = threading.Event()
         self.error = error
 
-    def __call__(self, data_dir: Layout, progress: Callable[[int, int], None]) -> Reconciled:
+    def __call__(self, progress: Callable[[int, int], None]) -> None:
         progress(7, 9)
         assert self.end.wait(30)
         if self.error is not None:
             raise self.error
-        return Reconciled(seen=9)
+
+
+def _no_sync_fails(err: BlobkeepError) -> None:
+    raise AssertionError(err)
 
 
 def _ask(port: int, method: str, target: str) -> tuple[int, dict[str, str], bytes]:
@@ -53,13 +55,13 @@ def test_a_long_recovery_answers_503_with_its_progress(tmp_path: Path, which: st
         port = sockets[0].getsockname()[1]
         work, requests = Recovery(), RequestLog()
         running = asyncio.ensure_future(
-            settle_answering(
-                Layout(str(tmp_path), 16),
+            open_answering(
+                MemoryEngine(str(tmp_path), work),
                 sockets,
                 Config(http=which),
                 requests,
                 None,
-                work=work,
+                _no_sync_fails,
                 patience_s=0.0,
             )
         )
@@ -69,7 +71,7 @@ def test_a_long_recovery_answers_503_with_its_progress(tmp_path: Path, which: st
             assert "7 of 9" in json.loads(body)["text"]
         assert (await asyncio.to_thread(_ask, port, "HEAD", "/healthz"))[::2] == (503, b"")
         work.end.set()
-        assert (await running).seen == 9
+        assert await running
         assert requests.tallies["GET"].statuses == {503: 2}
         # The listening sockets are still ours: who connects now waits for the real server.
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -92,10 +94,16 @@ def test_a_short_recovery_lets_clients_wait(tmp_path: Path) -> None:
         sockets = bind_sockets(0, "127.0.0.1")
         work = Recovery()
         work.end.set()
-        found = await settle_answering(
-            Layout(str(tmp_path), 16), sockets, Config(), RequestLog(), None, work=work, patience_s=30.0
+        store = await open_answering(
+            MemoryEngine(str(tmp_path), work),
+            sockets,
+            Config(),
+            RequestLog(),
+            None,
+            _no_sync_fails,
+            patience_s=30.0,
         )
-        assert found.seen == 9
+        assert await store.stat("a") is None
         sockets[0].close()
 
     asyncio.run(run())
@@ -106,8 +114,14 @@ def test_a_recovery_that_fails_is_told_to_the_caller(tmp_path: Path) -> None:
         sockets = bind_sockets(0, "127.0.0.1")
         work = Recovery(SyncFailed("no"))
         running = asyncio.ensure_future(
-            settle_answering(
-                Layout(str(tmp_path), 16), sockets, Config(), RequestLog(), None, work=work, patience_s=0.0
+            open_answering(
+                MemoryEngine(str(tmp_path), work),
+                sockets,
+                Config(),
+                RequestLog(),
+                None,
+                _no_sync_fails,
+                patience_s=0.0,
             )
         )
         assert (await asyncio.to_thread(_ask, sockets[0].getsockname()[1], "GET", "/"))[0] == 503

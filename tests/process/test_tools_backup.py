@@ -23,7 +23,7 @@ from services.access.secret_hash import hash_token
 from services.engines.local.disk import directory, layout
 from services.engines.local.disk.locks import FileLock
 from services.engines.local.upkeep import snapshot
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from tests.conftest import StartServer
 from tests.support.processes import Process, Server, wait_for
 from tests.support.rules import DataDirectory, live_blobs

@@ -19,7 +19,7 @@ import pytest
 
 from common.errors import Damaged
 from services.engines.local.disk import layout
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from tests.conftest import StartServer
 from tests.support.processes import Process, wait_for
 from tests.support.rules import DataDirectory, layout_of

@@ -14,13 +14,14 @@ from common import durable
 from common.config import Config
 from common.errors import AlreadyExists, BlobkeepError, NotFound, SyncFailed
 from common.states import State
+from services.engine import Events
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.disk.blob import Blob
 from services.engines.local.journal import file as journal_file
 from services.engines.local.journal import format as journal
 from services.engines.local.recovery import reconcile
 from services.engines.local.serving.store import LocalStore
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from services.store import Blob as AnyBlob
 from services.store import Condition, Content
 from tests.cuts.recorder import ListLog, recording
@@ -36,7 +37,9 @@ class Opened:
         config = Config(dir=root, **options)
         self.data_dir = directory.open_directory(root, config.id_bits, owner=True)
         self.fatal: list[BlobkeepError] = []
-        self.store = LocalStore(self.data_dir, reconcile.reconcile(self.data_dir), config, self.fatal.append)
+        self.store = LocalStore(
+            self.data_dir, reconcile.reconcile(self.data_dir), config, Events(), self.fatal.append
+        )
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import SyncFailed
 from services.engines.local.serving.change import Change
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 from tests.support.rules import DataDirectory, layout_of
 from tests.support.stores import Opened, opened, small_journal, until
 

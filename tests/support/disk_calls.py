@@ -14,17 +14,17 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from common import durable, ours
-from services import gc
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.journal import replay
 from services.engines.local.recovery import reconcile
+from services.engines.local.upkeep import collector
 
 # What `os` offers and the product calls with a path or a descriptor of the data directory.
 CHANGES = frozenset(
     {"mkdir", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "rmdir", "posix_fallocate"}
 )
 READS = frozenset({"open", "read", "stat", "listdir", "scandir"})
-_MODULES = (blob_folder, directory, durable, gc, ours, replay, reconcile)
+_MODULES = (blob_folder, directory, durable, collector, ours, replay, reconcile)
 
 
 class Plan(Protocol):

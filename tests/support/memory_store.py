@@ -8,25 +8,34 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
+from types import SimpleNamespace
+from typing import NamedTuple
 
 from common.checksum import Bytes, sums_of
 from common.errors import Damaged, NoSpace, NotFound
+from common.states import CODE, MSG_COMPLETE, MSG_DELETED, State
 from common.times import rfc3339
+from services.engine import Events
 from services.engines.local.disk.blob import Blob
 from services.store import (
     NO_ATTRIBUTES,
     Condition,
     Content,
-    DamagedBlob,
     Description,
     Event,
     Page,
     Sink,
     Usage,
 )
-from services.watch.feed import Feed
-from services.watch.histogram import Histogram
+
+
+class Step(NamedTuple):
+    """See services.engine.Step."""
+
+    code: int
+    message: str
+    at: str
 
 
 class MemoryReading:
@@ -85,6 +94,9 @@ class MemoryUpload:
         )
         store.blobs[self._location] = (blob, bytes(self._body))
         store.damaged.discard(self._location)
+        if old is not None:
+            store.tell(old[0], MSG_DELETED, State.FAILURE)
+        store.tell(blob, MSG_COMPLETE, State.COMPLETE)
         return blob, old is not None
 
     async def abort(self, reason: str) -> None:
@@ -94,16 +106,13 @@ class MemoryUpload:
 class MemoryStore:
     """See store.Store. `damaged`: locations that answer 500; `room_bytes`: a longer body finds no room."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: Events | None = None) -> None:
+        self.events = events or Events()
         self.blobs: dict[str, tuple[Blob, bytes]] = {}
         self.damaged: set[str] = set()
         self.aborted: list[str] = []
         self.room_bytes = 1 << 40
         self.numbers = itertools.count(1)
-        self.feed = Feed()
-
-    def commits(self) -> tuple[Histogram, Histogram]:
-        return Histogram([1.0]), Histogram([1.0])
 
     async def stat(self, location: str) -> Blob | None:
         if location in self.damaged:
@@ -141,8 +150,15 @@ class MemoryStore:
 
     async def delete(self, location: str, condition: Condition) -> None:
         condition(self.blobs.get(location, (None, b""))[0], location in self.damaged)
-        if self.blobs.pop(location, None) is None:
+        old = self.blobs.pop(location, None)
+        if old is None:
             raise NotFound("There is no such blob.")
+        self.tell(old[0], MSG_DELETED, State.FAILURE)
+
+    def tell(self, blob: Blob, message: str, state: State) -> None:
+        """Tell the listeners of one step of a blob."""
+        step = Step(CODE[state], message, rfc3339(time.time_ns()))
+        self.events.told(SimpleNamespace(id=blob.id, location=blob.location, events=(step,)), 0)
 
     async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """Plainly, over everything: what the engines do in proportion to the page is held against this."""
@@ -166,27 +182,14 @@ class MemoryStore:
         known = {blob.location for blob in blobs}
         return Page(blobs, [one for one in page if one not in known], more)
 
-    async def list_by_id(self, state: str | None, after: int, limit: int) -> Sequence[Description]:
-        blobs = sorted((blob for blob, _ in self.blobs.values() if blob.id > after), key=lambda b: b.id)
-        return [_describe(blob) for blob in blobs if state in (None, "OK")][:limit]
-
-    async def describe(self, blob_id: int) -> Description:
-        for blob, _ in self.blobs.values():
-            if blob.id == blob_id:
-                return _describe(blob)
-        raise NotFound(f"No blob has id {blob_id}.")
-
     async def usage(self) -> Usage:
         total = sum(blob.size for blob, _ in self.blobs.values())
         return Usage(len(self.blobs), total, len(self.damaged), 0, 1 << 16, 1 << 16, 0, 0, 0, 0)
 
-    def damaged_blobs(self, limit: int) -> Sequence[DamagedBlob]:
-        return [DamagedBlob(at, 0, "", None) for at in sorted(self.damaged)[:limit]]
-
     async def check_writable(self) -> None: ...
 
 
-def _describe(blob: Blob) -> Description:
+def description(blob: Blob) -> Description:
     at = rfc3339(blob.modified_ns)
     history = [Event(at, "OK", "Blob Data WR Complete!")]
     etag = f'"{blob.sha256.hex()}"'

@@ -25,7 +25,7 @@ from services.engines.local.disk.leftovers import remove_leftovers
 from services.engines.local.disk.locks import StateLock
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.recovery import reconcile
-from services.gc import Collector
+from services.engines.local.upkeep.collector import Collector
 
 _BLOB_FILES = {layout.STATE_NAME, layout.DATA_NAME}
 

@@ -12,6 +12,7 @@ import pytest
 from common import durable
 from common.config import Config
 from common.errors import AlreadyExists, BlobkeepError, NotFound
+from services.engine import Events
 from services.engines.local.disk import directory
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
@@ -34,7 +35,7 @@ class Opened:
         self.fatal: list[BlobkeepError] = []
         self.found = reconcile.reconcile(self.data_dir)
         durable._syncs = sync != "none"  # in the server's order: after the recovery
-        self.store = LocalStore(self.data_dir, self.found, config, self.fatal.append)
+        self.store = LocalStore(self.data_dir, self.found, config, Events(), self.fatal.append)
 
     async def put(self, location: str, body: bytes, *, only_new: bool = False, pieces: int = 1) -> Blob:
         def judge(blob: AnyBlob | None, damaged: bool) -> None:

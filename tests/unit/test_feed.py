@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-import time
 
 import pytest
 
+from common.histogram import Histogram, quantile
 from common.self_report import NamedBlob
 from common.states import State
 from services.engines.local.disk import record
 from services.engines.local.disk.record import BlobRecord
 from services.watch.feed import KEPT, Feed
-from services.watch.histogram import Histogram, quantile
 from services.watch.request_log import BOUNDS_S, RequestLog
 from services.watch.samples import Samples, sums_of
 
@@ -43,18 +42,6 @@ def test_the_feed_keeps_the_newest() -> None:
     for number in range(KEPT):
         feed.told(_complete(number), 0)
     assert [e.number for e in feed.after(0)] == list(range(2 * KEPT + 1, 3 * KEPT + 1))
-
-
-def test_what_failed_waits_until_a_later_pass_of_the_gc_is_over() -> None:
-    feed = Feed()
-    feed.told(_complete().advanced(State.FAILURE, "deleted", 4), 3)
-    assert feed.waiting() == (1, 5)
-    feed.collected(time.time() - 60, 0)  # it began before
-    assert feed.waiting() == (1, 5)
-    feed.collected(time.time() + 1, 2)  # two could not be removed
-    assert feed.waiting() == (2, 0)
-    feed.collected(time.time() + 1, 0)
-    assert feed.waiting() == (0, 0)
 
 
 def test_workers_add_what_they_did() -> None:

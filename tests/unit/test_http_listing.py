@@ -109,19 +109,17 @@ def test_a_bad_parameter_is_refused_in_a_sentence_that_says_why(query: str, says
 @pytest.mark.parametrize(
     ("query", "listing"),
     [
-        ("", IdListing(None, -1, 100)),
-        ("state=Failure", IdListing("Failure", -1, 100)),
-        ("state=OK&after=0&limit=10", IdListing("OK", 0, 10)),
-        ("after=4294967295", IdListing(None, 4294967295, 100)),
+        ("", IdListing(None, None, 100)),
+        ("state=Failure", IdListing("Failure", None, 100)),
+        ("state=OK&after=0&limit=10", IdListing("OK", "0", 10)),
+        ("after=4294967295", IdListing(None, "4294967295", 100)),
     ],
 )
 def test_a_listing_by_id(query: str, listing: IdListing) -> None:
     assert parse_id_listing(query) == listing
 
 
-@pytest.mark.parametrize(
-    "query", ["state=failure", "state=", "after=-1", "after=x", "after=", "after=" + "1" * 11, "prefix=a"]
-)
+@pytest.mark.parametrize("query", ["state=failure", "state=", "limit=x", "after=1&after=2", "prefix=a"])
 def test_a_bad_listing_by_id_is_refused(query: str) -> None:
     with pytest.raises(BadRequest):
         parse_id_listing(query)

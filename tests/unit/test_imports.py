@@ -32,8 +32,11 @@ FORBIDDEN = [
     ("services.engines", "services.http1"),
     *((f"{LOCAL}.{layer}", "tornado") for layer in ("disk", "journal", "recovery", "upkeep")),
     ("services.access", "services.engines"),
-    ("services.gc", "services.store"),
-    ("services.recovery", "services.store"),
+    ("services.engines", "services.watch"),  # an engine tells of events; who listens is not its business
+    ("services.watch", "services.engines"),
+    ("services.watch", "services.frontends"),
+    *((f"services.{process}", LOCAL) for process in ("server", "gc", "recovery", "recovering", "engine")),
+    *((f"services.{worker}", "services.store") for worker in ("gc", "recovery")),
 ]
 
 # Calls that change the disk; `open` counts where its mode writes.

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from common.config import Config
 from common.errors import Busy
-from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery.reconcile import Reconciled
 from services.frontends.native.live import MAX_LISTENERS, MAX_WAITING, Listener, Live
-from services.watch.feed import Feed
-from services.watch.monitor import Monitor, recovered
+from services.watch.monitor import Monitor
 from services.watch.request_log import RequestLog
+from tests.support.memory_engine import MemoryEngine
 
 
 def _live(tmp_path: Path) -> Live:
-    store = SimpleNamespace(feed=Feed())
-    return Live(Monitor(Layout(str(tmp_path), 16), store, Config(), RequestLog(), recovered(Reconciled())))
+    engine = MemoryEngine(str(tmp_path))
+    return Live(Monitor(engine, engine.store, RequestLog()))
 
 
 def test_who_does_not_read_is_cut_off_and_makes_room(tmp_path: Path) -> None:

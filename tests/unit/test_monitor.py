@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from common import self_report
-from common.config import Config
-from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery.reconcile import Reconciled
-from services.watch.feed import Feed
-from services.watch.monitor import REPORT_EVERY_S, Monitor, recovered
+from services.watch.monitor import REPORT_EVERY_S, Monitor
 from services.watch.request_log import RequestLog
+from tests.support.memory_engine import MemoryEngine
 
 
 @pytest.mark.parametrize("told", [True, False])
 def test_an_end_that_nobody_asked_for_counts_as_a_crash(tmp_path: Path, told: bool) -> None:
-    data_dir = Layout(str(tmp_path), 16)
-
     async def run() -> None:
-        store = SimpleNamespace(feed=Feed())
-        monitor = Monitor(data_dir, store, Config(), RequestLog(), recovered(Reconciled()))
-        monitor.start(self_report.begin(data_dir.reports_dir, "server", REPORT_EVERY_S))
+        engine = MemoryEngine(str(tmp_path / "reports"))
+        monitor = Monitor(engine, engine.store, RequestLog())
+        monitor.start(self_report.begin(engine.reports_dir, "server", REPORT_EVERY_S))
         await monitor.close(told=told)
 
     asyncio.run(run())
-    assert self_report.begin(data_dir.reports_dir, "server", REPORT_EVERY_S).crashes == (not told)
+    assert self_report.begin(str(tmp_path / "reports"), "server", REPORT_EVERY_S).crashes == (not told)

@@ -11,9 +11,10 @@ import pytest
 
 from common import durable
 from common.errors import SyncFailed
+from services.engine import Check
 from services.engines.local.disk.layout import Layout
-from services.watch import probe
-from services.watch.probe import Check, DiskProbe
+from services.engines.local.serving import probe
+from services.engines.local.serving.probe import DiskProbe
 
 
 def checked(root: Path) -> Check:

@@ -8,6 +8,7 @@ from tornado.web import Application
 
 from common.config import Config
 from services.access.decisions import Access
+from services.engine import Admin
 from services.frontends.native.base import ServerHandler, UnknownHandler
 from services.frontends.native.blobs import BlobHandler
 from services.frontends.native.blobs_by_id import BlobByIdHandler, BlobsHandler, Pages
@@ -20,7 +21,7 @@ from services.store import Store
 from services.watch.monitor import Monitor
 
 
-def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> Application:
+def make_app(store: Store, admin: Admin, config: Config, monitor: Monitor, access: Access) -> Application:
     """The application that serves `store` to whom `access` admits.
 
     `monitor` counts the requests and answers for the server itself. Handlers find store, configuration and
@@ -46,6 +47,7 @@ def make_app(store: Store, config: Config, monitor: Monitor, access: Access) -> 
         ],
         default_handler_class=UnknownHandler,
         default_handler_args=shared,
+        admin=admin,
         monitor=monitor,
         live=live,
         pages_by_id=Pages(),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import cast
 
 from tornado.iostream import StreamClosedError
 
-from common.errors import Busy, NotFound
+from common.errors import Busy
+from services.engine import Admin
 from services.frontends.native.base import BaseHandler
 from services.rules.clients import client_of
 from services.rules.listing import parse_id_listing
@@ -19,7 +20,6 @@ PREFIX = "/blobs/"
 # Pages that are read or sent at once. A page may have 600 KB, and who reads slowly holds one for long.
 MAX_PAGES = 32
 MAX_PAGES_OF_CLIENT = 8
-_ID = re.compile(r"0|[1-9][0-9]{0,9}")  # 32 bits; as the folders are named, so each blob has one URL
 
 
 class Pages:
@@ -42,7 +42,16 @@ class Pages:
                 del self._of[client]
 
 
-class BlobsHandler(BaseHandler):
+class ByIdHandler(BaseHandler):
+    """What asks the engine, not the store."""
+
+    @property
+    def admin(self) -> Admin:
+        """The engine's."""
+        return cast(Admin, self.settings["admin"])
+
+
+class BlobsHandler(ByIdHandler):
     """/blobs/"""
 
     async def get(self) -> None:
@@ -50,7 +59,7 @@ class BlobsHandler(BaseHandler):
         state, after, limit = parse_id_listing(self.request.query)
         pages: Pages = self.settings["pages_by_id"]
         with pages.one(client_of(self.request.remote_ip or "")):
-            found = await self.store.list_by_id(state, after, limit + 1)  # one more: is there a next page
+            found = await self.admin.list_by_id(state, after, limit + 1)  # one more: is there a next page
             blobs = found[:limit]
             following = blobs[-1].id if len(found) > limit else None
             with contextlib.suppress(StreamClosedError):  # the client has left; nothing is owed
@@ -59,15 +68,12 @@ class BlobsHandler(BaseHandler):
     head = get
 
 
-class BlobByIdHandler(BaseHandler):
+class BlobByIdHandler(ByIdHandler):
     """/blobs/{id}"""
 
     async def get(self) -> None:
         """The state of one blob and its whole history."""
-        text = self.request.path.removeprefix(PREFIX)
-        if not _ID.fullmatch(text):
-            raise NotFound("No blob has such an id: ids are decimal numbers.")
-        blob = await self.store.describe(int(text))
+        blob = await self.admin.describe(self.request.path.removeprefix(PREFIX))
         history = [{"time": e.time, "state": e.state, "message": e.message} for e in blob.history]
         more = {"encoding": blob.encoding, "metadata": dict(blob.metadata), "sequence": blob.seq}
         self.send_json({**_entry(blob), **more, "history": history})

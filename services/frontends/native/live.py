@@ -56,14 +56,14 @@ class Live:
             self._make_room(client)
         monitor = self._monitor
         if not self._listeners:
-            self._told = monitor.store.feed.number
+            self._told = monitor.feed.number
             self._timer = asyncio.get_running_loop().call_later(_FEED_EVERY_S, self._tell_feed)
         listener = Listener(client)
         self._listeners[listener] = None
         hello = {
             "fields": Sample.__struct_fields__,
             "samples": list(monitor.samples.kept),
-            "feed": [entry for entry in monitor.store.feed.after(0) if entry.number <= self._told],
+            "feed": [entry for entry in monitor.feed.after(0) if entry.number <= self._told],
         }
         listener.messages.put_nowait(_message("hello", hello))
         self._tick()  # the first look at once
@@ -105,7 +105,7 @@ class Live:
 
     def _tell_feed(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_FEED_EVERY_S, self._tell_feed)
-        feed = self._monitor.store.feed
+        feed = self._monitor.feed
         if feed.number > self._told:
             self._tell(_message("feed", feed.after(self._told)))
             self._told = feed.number

@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container
+import re
+from collections.abc import Container, Sequence
 
-from common.errors import CorruptRecord, Damaged, NotFound, from_os_error
+from common.errors import BadRequest, CorruptRecord, Damaged, NotFound, from_os_error
 from common.states import WORD_OF_CODE
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.disk.layout import Layout
+from services.engines.local.serving.store import LocalStore
 from services.engines.local.serving.views import description
-from services.store import Description
+from services.store import DamagedBlob, Description
 
 _OK = WORD_OF_CODE[0]
+_ID = re.compile(r"0|[1-9][0-9]{0,9}")  # 32 bits; as the folders are named, so each blob has one name
+
+
+class LocalAdmin:
+    """See engine.Admin. Ids are decimal numbers."""
+
+    def __init__(self, data_dir: Layout, store: LocalStore) -> None:
+        self._data_dir = data_dir
+        self._store = store
+
+    async def list_by_id(self, state: str | None, after: str | None, limit: int) -> Sequence[Description]:
+        """See engine.Admin."""
+        if after is not None and not _ID.fullmatch(after):
+            raise BadRequest("after= must be the id of a blob: pass the last page's next.")
+        number = -1 if after is None else int(after)
+        return await self._store.by_id(page, self._data_dir, self._store.live_ids, state, number, limit)
+
+    async def describe(self, blob_id: str) -> Description:
+        """See engine.Admin."""
+        if not _ID.fullmatch(blob_id):
+            raise NotFound("No blob has such an id: ids are decimal numbers.")
+        return await self._store.by_id(describe, self._data_dir, int(blob_id))
+
+    def damaged(self, limit: int) -> Sequence[DamagedBlob]:
+        """See engine.Admin."""
+        return self._store.damaged_blobs(limit)
 
 
 def page(
     data_dir: Layout, live: Container[int], state: str | None, after: int, limit: int
 ) -> list[Description]:
-    """See store.Store.list_by_id. `live`: the ids of blobs that are served.
+    """See engine.Admin.list_by_id. `live`: the ids of blobs that are served.
 
     Costs one pass over names (see directory.ids_after) and the reading of the page's state files. With
     `state`, a live blob is OK and no other blob is: the rest are passed over unread.
@@ -37,7 +65,7 @@ def page(
 
 
 def describe(data_dir: Layout, blob_id: int) -> Description:
-    """See store.Store.describe."""
+    """See engine.Admin.describe."""
     try:
         return description(blob_folder.read_record(data_dir, blob_id))
     except FileNotFoundError as err:

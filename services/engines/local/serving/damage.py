@@ -15,6 +15,7 @@ from common import logs
 from common.errors import BlobkeepError, SyncFailed, from_os_error
 from common.self_report import NamedBlob
 from common.states import MSG_SUPERSEDED, State
+from services.engine import Events
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
@@ -22,13 +23,12 @@ from services.engines.local.serving.change import restore_state
 from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.index import Damaged, Index
 from services.engines.local.serving.keyed_lock import KeyedLock
-from services.watch.feed import Feed
 
 log = logging.getLogger(__name__)
 
 
 class LocalDamage:
-    """See the module docstring. `unsettled`: as in Settlement."""
+    """See the module docstring. `unsettled`: as in Reconciled."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class LocalDamage:
         maps: Index,
         orders: KeyedLock,
         committer: GroupCommit,
-        feed: Feed,
+        events: Events,
         stop_for: Callable[[SyncFailed], None],
         unsettled: dict[str, list[int]],
     ) -> None:
@@ -44,7 +44,7 @@ class LocalDamage:
         self._index = maps
         self._locks = orders
         self._committer = committer
-        self._feed = feed
+        self._events = events
         self._stop_for = stop_for
         self._unsettled = unsettled
         self.tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
@@ -57,7 +57,7 @@ class LocalDamage:
         log.error("blob %d of %r: damaged: %s", blob.id, blob.location, reason, extra=about)
         self._index.show(blob.location, None)
         self._index.damaged[blob.location] = Damaged(blob.id, blob.seq, reason, None, None)
-        self._feed.damaged(NamedBlob(blob.id, blob.location, reason))
+        self._events.damaged(NamedBlob(blob.id, blob.location, reason))
         self._in_background(self._quarantine_soon(blob.location))
 
     def report_state(self, blob: Blob, reason: str) -> None:

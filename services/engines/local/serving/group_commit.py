@@ -28,13 +28,13 @@ from typing import Any, TypeVar
 
 from common import durable
 from common.errors import BlobkeepError, StorageFailed, SyncFailed, Unfinished, from_os_error
+from common.histogram import Histogram
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.writer import JournalWriter
 from services.engines.local.serving.change import Change
-from services.watch.histogram import Histogram
 
 log = logging.getLogger(__name__)
 

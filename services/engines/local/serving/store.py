@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 from collections import abc
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -27,17 +27,20 @@ from common.errors import (
     from_os_error,
 )
 from common.errors import Damaged as DamagedError
+from common.states import State
+from services.engine import Commits, Events
 from services.engines.local.disk import blob_folder, reserve
 from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal.writer import open_journal
 from services.engines.local.recovery.reconcile import Reconciled
-from services.engines.local.serving import by_id as local_by_id
 from services.engines.local.serving.cache import HotCache
 from services.engines.local.serving.change import Change, Draft
 from services.engines.local.serving.chunk_buffers import ChunkBuffers
 from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.free_space import FreeSpace
+from services.engines.local.serving.garbage import Garbage
 from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.ids import Ids, Sequence
 from services.engines.local.serving.index import DAMAGED_TEXT, Damaged, Index
@@ -46,9 +49,7 @@ from services.engines.local.serving.leftovers import remove_leftovers_slowly
 from services.engines.local.serving.reading import LocalReading
 from services.engines.local.serving.upload import LocalUpload
 from services.store import Blob as AnyBlob
-from services.store import Condition, Content, DamagedBlob, Description, Page, Usage
-from services.watch.feed import Feed
-from services.watch.histogram import Histogram
+from services.store import Condition, Content, DamagedBlob, Page, Usage
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,12 @@ class LocalStore:
     """See store.Store. `on_fatal` is called, once, when a sync failed: the server must stop."""
 
     def __init__(
-        self, data_dir: Layout, found: Reconciled, config: Config, on_fatal: Callable[[BlobkeepError], None]
+        self,
+        data_dir: Layout,
+        found: Reconciled,
+        config: Config,
+        events: Events,
+        on_fatal: Callable[[BlobkeepError], None],
     ) -> None:
         self.data_dir = data_dir
         self.small_body_bytes = config.small_body_bytes
@@ -83,13 +89,14 @@ class LocalStore:
         self._by_id_thread: Executor = ThreadPoolExecutor(1, "by-id")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
         self._committer = GroupCommit(data_dir, open_journal(data_dir, config.sync), self.stop_for)
-        self.feed = Feed()
-        self.feed.failed(len(found.failures), 0)  # how long their data is was not looked at
+        self._events = events
+        self.garbage = Garbage()
+        self.garbage.failed(len(found.failures), 0)  # how long their data is was not looked at
         self._uploads: set[LocalUpload] = set()
         self._whole = 0  # uploads by `write_whole`
         self._locks = KeyedLock()
         self.damage = LocalDamage(
-            data_dir, self._index, self._locks, self._committer, self.feed, self.stop_for, found.unsettled
+            data_dir, self._index, self._locks, self._committer, events, self.stop_for, found.unsettled
         )
 
     # --- reading ---
@@ -142,17 +149,9 @@ class LocalStore:
         """See store.Store."""
         return self._index.page(prefix, delimiter, after, limit)
 
-    async def list_by_id(self, state: str | None, after: int, limit: int) -> abc.Sequence[Description]:
-        """See store.Store."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._by_id_thread, local_by_id.page, self.data_dir, self._index.by_id, state, after, limit
-        )
-
-    async def describe(self, blob_id: int) -> Description:
-        """See store.Store."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._by_id_thread, local_by_id.describe, self.data_dir, blob_id
-        )
+    async def by_id(self, step: Callable[..., T], *args: object) -> T:
+        """For LocalAdmin: run a step that reads states by id, in the one thread that does so."""
+        return await asyncio.get_running_loop().run_in_executor(self._by_id_thread, step, *args)
 
     async def usage(self) -> Usage:
         """See store.Store."""
@@ -160,16 +159,21 @@ class LocalStore:
         left = self.ids.capacity - live
         sizes = [upload.size for upload in self._uploads if upload.is_staged]
         here = (live, self._index.bytes, len(self._index.damaged), len(self._uploads) + self._whole)
-        return Usage(*here, left, self.ids.capacity, len(sizes), sum(sizes), *self.feed.waiting())
+        return Usage(*here, left, self.ids.capacity, len(sizes), sum(sizes), *self.garbage.waiting())
+
+    @property
+    def live_ids(self) -> Container[int]:
+        """Of the blobs that are served."""
+        return self._index.by_id
 
     def damaged_blobs(self, limit: int) -> abc.Sequence[DamagedBlob]:
         """See store.Store."""
         some = itertools.islice(self._index.damaged.items(), limit)
         return [DamagedBlob(location, one.blob_id, one.reason, one.name) for location, one in some]
 
-    def commits(self) -> tuple[Histogram, Histogram]:
-        """Of the commits since the start: seconds of the syncs of each, changes in each."""
-        return self._committer.sync_times_s, self._committer.group_sizes
+    def commits(self) -> Commits:
+        """See engine.Engine."""
+        return Commits(self._committer.sync_times_s, self._committer.group_sizes)
 
     # --- writing ---
 
@@ -237,10 +241,16 @@ class LocalStore:
             blob = served(record) if draft is not None and record is not None else None
             self._index.show(location, blob)
             if draft is not None and record is not None:
-                self.feed.told(record, len(draft.staged.events) if draft.staged is not None else 0)
+                self.told(record, len(draft.staged.events) if draft.staged is not None else 0)
             if change.failure is not None:
-                self.feed.told(change.failure, len(change.failure.events) - 1)
+                self.told(change.failure, len(change.failure.events) - 1)
         return blob, old is not None or damaged is not None
+
+    def told(self, record: BlobRecord, since: int) -> None:
+        """A blob went through `record.events[since:]`, and is now as `record` says."""
+        self._events.told(record, since)
+        if record.state is State.FAILURE:
+            self.garbage.failed(1, record.size)
 
     def stop_for(self, err: SyncFailed) -> None:
         """After a failed sync, wherever it was: tell the server, once, to stop (design rule 5)."""

@@ -28,7 +28,6 @@ from services.engines.local.serving.change import Draft, first_records
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.ids import Ids, Sequence
 from services.store import Condition
-from services.watch.feed import Feed
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +54,10 @@ class Owner(Protocol):
     threads: Executor
     small_body_bytes: int
     max_blob_bytes: int
-    feed: Feed
 
     async def commit_draft(self, draft: Draft, condition: Condition) -> tuple[Blob, bool]: ...
+
+    def told(self, record: BlobRecord, since: int) -> None: ...
 
     def stop_for(self, err: SyncFailed) -> None: ...
 
@@ -168,7 +168,7 @@ class LocalUpload:
             if pending is not None:
                 failure = await self._loop.run_in_executor(self._owner.threads, self._fail, pending, reason)
                 if failure is not None:
-                    self._owner.feed.told(failure, len(failure.events) - 1)
+                    self._owner.told(failure, len(failure.events) - 1)
 
     def _end(self) -> None:
         if not self._ended:
@@ -193,7 +193,7 @@ class LocalUpload:
             if self._pending is None:
                 await self._in_thread(self._make_folder)
                 assert self._pending is not None
-                self._owner.feed.told(self._pending, 0)
+                self._owner.told(self._pending, 0)
         await self._flush()
 
     async def _flush(self) -> None:

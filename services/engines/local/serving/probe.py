@@ -10,27 +10,15 @@ import contextlib
 import os
 import time
 
-import msgspec
-
 from common import durable
 from common.errors import BlobkeepError, SyncFailed, from_os_error
+from services.engine import Check
 from services.engines.local.disk import layout
 from services.engines.local.disk.layout import Layout
 
 MAX_AGE_S = 3.0  # an answer may rest on a probe that old
 PATIENCE_S = 2.0  # for one under way; a disk that takes longer is told as such, and waited for no more
 _NAME = "probe"
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One thing that was checked. `vital`: without it a blob cannot be written and read. `age_s`: since when
-    the result is known, in seconds; None: it was never done."""
-
-    name: str
-    ok: bool
-    vital: bool
-    age_s: float | None
-    text: str
 
 
 class DiskProbe:

@@ -1,0 +1,210 @@
+"""What the processes, the monitor and the tools know of storage: an engine, which keeps blobs somewhere.
+
+The local engine keeps them in one directory on one machine. Front ends do not see an engine: they see the
+store that it opens (services/store.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from common.errors import BlobkeepError
+from common.histogram import Histogram
+from common.self_report import NamedBlob, SelfReport
+from common.worker import Worker
+from services.store import DamagedBlob, Description, Store
+
+
+class Step(Protocol):
+    """One line of a blob's history. `code`: see common.states; `at`: RFC 3339."""
+
+    @property
+    def code(self) -> int: ...
+
+    @property
+    def message(self) -> str: ...
+
+    @property
+    def at(self) -> str: ...
+
+
+class Told(Protocol):
+    """A blob as a listener is told of it: who it is, and its history, oldest step first."""
+
+    @property
+    def id(self) -> int | str: ...
+
+    @property
+    def location(self) -> str: ...
+
+    @property
+    def events(self) -> Sequence[Step]: ...
+
+
+class Listener(Protocol):
+    """Who wants to know what happens to blobs. Called on the event loop; it must not wait or raise."""
+
+    def told(self, blob: Told, since: int) -> None:
+        """A blob went through `blob.events[since:]`. Some 1 µs: each write waits for it."""
+        ...
+
+    def damaged(self, blob: NamedBlob) -> None:
+        """A blob was found damaged, and is no longer served."""
+        ...
+
+
+class Events:
+    """Tells every listener. An engine has one, from its making on."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> None:
+        """From now on `listener` is told, too."""
+        self._listeners.append(listener)
+
+    def told(self, blob: Told, since: int) -> None:
+        """See Listener."""
+        for listener in self._listeners:
+            listener.told(blob, since)
+
+    def damaged(self, blob: NamedBlob) -> None:
+        """See Listener."""
+        for listener in self._listeners:
+            listener.damaged(blob)
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was checked. `vital`: without it a blob cannot be written and read. `age_s`: since when
+    the result is known, in seconds; None: it was never done."""
+
+    name: str
+    ok: bool
+    vital: bool
+    age_s: float | None
+    text: str
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """Where an engine keeps its blobs, if that has an end. `min_free_bytes`: uploads that would leave less
+    are refused."""
+
+    size_bytes: int
+    free_bytes: int
+    free_inodes: int
+    min_free_bytes: int
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What the start found and did, in blobs."""
+
+    seconds: float = 0.0
+    seen: int = 0
+    live: int = 0
+    interrupted: int = 0
+    superseded: int = 0
+    adopted: int = 0
+    removed: int = 0
+    quarantined: int = 0
+
+
+class Commits(msgspec.Struct, frozen=True):
+    """Since the start: seconds that the syncs of each commit took, and how many changes each made durable."""
+
+    sync_times_s: Histogram
+    group_sizes: Histogram
+
+
+class Admin(Protocol):
+    """What operators ask of an engine: blobs by id, in any state. Ids are the engine's, opaque here."""
+
+    async def list_by_id(self, state: str | None, after: str | None, limit: int) -> Sequence[Description]:
+        """Blobs in any state whose ids come after `after` (None: all), by id; with `state`, those in it.
+
+        What cannot be read is left out. Costs what the page holds, and no more that memory knows of.
+        Raises BadRequest where `after` is no id.
+        """
+        ...
+
+    async def describe(self, blob_id: str) -> Description:
+        """The state and history of one blob in any state. Raises NotFound, Damaged."""
+        ...
+
+    def damaged(self, limit: int) -> Sequence[DamagedBlob]:
+        """The first of the locations that answer 500 until they are written or deleted anew."""
+        ...
+
+
+Progress = Callable[[int, int], None]
+"""Called with (done, all), while something takes long; from any thread."""
+
+OnFatal = Callable[[BlobkeepError], None]
+"""Called once, when a sync failed or the engine lost what it owns: the process must stop (design rule 5)."""
+
+
+class Engine(Protocol):
+    """One engine, made by services/engines/choose.py. Nothing is touched before the first call."""
+
+    name: str
+    processes: tuple[str, ...]
+    """Those that it needs, the server first: no other is started, watched or shown."""
+    events: Events
+
+    @property
+    def reports_dir(self) -> str:
+        """A local folder, where the processes leave their self reports."""
+        ...
+
+    def own(self) -> Awaitable[None]:
+        """Make it ours, for as long as this process lives, or until `close`. Waits as the configuration says.
+
+        Raises LockHeld, ConfigError, OSError, Unavailable.
+        """
+        ...
+
+    def open(self, progress: Progress, on_fatal: OnFatal) -> Awaitable[Store]:
+        """Recover it, and serve it. After `own`. Raises BlobkeepError, OSError."""
+        ...
+
+    def close(self) -> Awaitable[None]:
+        """End every upload, finish what was submitted, give it back; also after a failed `open`."""
+        ...
+
+    def collector(self, *, once: bool = False) -> Worker:
+        """The gc process. `once`: its one pass looks at everything."""
+        ...
+
+    def verifier(self) -> Worker:
+        """The recovery process."""
+        ...
+
+    def check(self, *, dry_run: bool) -> int:
+        """The operator's check of everything: prints a table, returns the exit status, 1 for damage."""
+        ...
+
+    def admin(self) -> Admin:
+        """After `open`."""
+        ...
+
+    def hear(self, reports: Mapping[str, SelfReport | None]) -> None:
+        """The self reports of the processes, every second, after `open`."""
+        ...
+
+    def health(self) -> Awaitable[Sequence[Check]]:
+        """Whether a blob can be written and read: cheap enough for load balancers to ask every second."""
+        ...
+
+    def disk(self) -> Disk | None:
+        """May wait for a disk: not for the event loop. None where there is none, or it is gone."""
+        ...
+
+    @property
+    def recovered(self) -> Recovered: ...
+
+    @property
+    def commits(self) -> Commits | None:
+        """None where nothing is synced by this process."""
+        ...

@@ -1,0 +1,178 @@
+"""The engine `local`: blobs in one directory on one machine.
+
+It takes the state lock (design rule 1), recovers what it finds, and serves it; the gc and the recovery worker
+are processes of their own, which share nothing with it but the directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+
+from tornado.httpserver import HTTPServer
+
+from common import durable
+from common.config import Config
+from common.errors import BlobkeepError
+from common.self_report import SelfReport
+from common.worker import Worker
+from services.engine import Admin, Check, Commits, Disk, Events, OnFatal, Progress, Recovered
+from services.engines.local.disk import directory, layout, locks
+from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.reconcile import Reconciled, reconcile
+from services.engines.local.serving.by_id import LocalAdmin
+from services.engines.local.serving.damage_socket import serve_reports
+from services.engines.local.serving.probe import DiskProbe
+from services.engines.local.serving.store import LocalStore
+from services.engines.local.upkeep.collector import SLICE_FOLDERS, Collector
+from services.engines.local.upkeep.verifier import Verifier, check_once
+
+log = logging.getLogger("server")
+
+_ALL_FOLDERS = 1 << 32
+
+
+class LocalEngine:
+    """See services.engine.Engine."""
+
+    name = "local"
+    processes: tuple[str, ...] = ("server", "gc", "recovery")
+
+    def __init__(self, config: Config) -> None:
+        self.events = Events()
+        self.recovered = Recovered()
+        self._config = config
+        self._lock: locks.StateLock | None = None
+        self._data_dir: Layout | None = None
+        self._store: LocalStore | None = None
+        self._probe: DiskProbe | None = None
+        self._reports: HTTPServer | None = None
+        self._removing_leftovers: asyncio.Task[None] | None = None
+        self._last_gc_pass_s: float | None = None
+
+    @property
+    def data_dir(self) -> Layout:
+        """The directory. After `own`."""
+        assert self._data_dir is not None
+        return self._data_dir
+
+    @property
+    def store(self) -> LocalStore:
+        """What is served. After `open`."""
+        assert self._store is not None
+        return self._store
+
+    @property
+    def reports_dir(self) -> str:
+        """See Engine."""
+        return self.data_dir.reports_dir
+
+    async def own(self) -> None:
+        """See Engine: the state lock, and the directory, which is made where there is none."""
+        config = self._config
+        self._lock = locks.StateLock(directory.make_root(config.dir), "server")
+        await asyncio.to_thread(self._lock.acquire, config.lock_wait_s)
+        self._data_dir = directory.open_directory(config.dir, config.id_bits, owner=True)
+
+    async def open(self, progress: Progress, on_fatal: OnFatal) -> LocalStore:
+        """See Engine."""
+        found = await asyncio.to_thread(reconcile, self.data_dir, progress=progress)
+        if self._config.sync == "none":
+            # Not before: what was acknowledged until now is durable, and the recovery above keeps it so.
+            log.warning("sync = none: what is written from now on may be lost in a power or system failure")
+            durable.trade_safety_for_speed()
+        log.info("recovered: %s", found)
+        self.recovered = recovered(found)  # now: the store takes the blobs out of it
+        self._store = LocalStore(self.data_dir, found, self._config, self.events, on_fatal)
+        self._probe = DiskProbe(self.data_dir)
+        self._reports = serve_reports(self.data_dir.ours(layout.SOCKET_NAME), self._store)
+        self._removing_leftovers = asyncio.ensure_future(self._store.remove_leftovers())
+        return self._store
+
+    async def close(self) -> None:
+        """See Engine."""
+        if self._removing_leftovers is not None:
+            self._removing_leftovers.cancel()
+            await asyncio.wait([self._removing_leftovers])
+        if self._reports is not None:
+            self._reports.stop()
+        if self._store is not None:
+            await self._store.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def collector(self, *, once: bool = False) -> Worker:
+        """See Engine."""
+        slice_folders = _ALL_FOLDERS if once else SLICE_FOLDERS
+        return Collector(self._shared(), self._config.gc_interval_s, slice_folders=slice_folders)
+
+    def verifier(self) -> Worker:
+        """See Engine."""
+        config = self._config
+        return Verifier(self._shared(), config.recovery_interval_s, config.scrub_rate_mb_per_s * 1e6)
+
+    def check(self, *, dry_run: bool) -> int:
+        """See Engine."""
+        return check_once(self._shared(), dry_run=dry_run)
+
+    def _shared(self) -> Layout:
+        """The directory, for a process that does not own it. These always sync: what they handle may be
+        durable, whatever `sync` says now."""
+        return directory.open_directory(self._config.dir, self._config.id_bits, owner=False)
+
+    def admin(self) -> Admin:
+        """See Engine."""
+        return LocalAdmin(self.data_dir, self.store)
+
+    def hear(self, reports: Mapping[str, SelfReport | None]) -> None:
+        """See Engine: what the gc removed waits for it no more."""
+        gc = reports.get("gc")
+        if gc is not None and gc.last is not None and not gc.last.error:
+            self.store.garbage.collected(gc.last.began_s, gc.last.errors)
+
+    async def health(self) -> Sequence[Check]:
+        """See Engine."""
+        assert self._probe is not None
+        return [await self._probe.check(), await self._room(), await self._ids()]
+
+    async def _room(self) -> Check:
+        try:
+            await self.store.check_writable()
+        except BlobkeepError as err:
+            return Check("room", False, True, 0.0, str(err))
+        return Check("room", True, True, 0.0, "The disk has room for uploads.")
+
+    async def _ids(self) -> Check:
+        left = (await self.store.usage()).ids_left or 0
+        text = f"{left} ids are left." if left else "All ids are taken: delete blobs, or use id_bits = 32."
+        return Check("ids", left > 0, True, 0.0, text)
+
+    def disk(self) -> Disk | None:
+        """See Engine."""
+        with contextlib.suppress(OSError):  # gone: the checks say so
+            found = os.statvfs(self.data_dir.root)
+            size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+            return Disk(size, free, found.f_favail, self._config.min_free_space_bytes)
+        return None
+
+    @property
+    def commits(self) -> Commits:
+        """See Engine."""
+        return self.store.commits()
+
+
+def recovered(found: Reconciled) -> Recovered:
+    """The sums of a recovery, without its blobs."""
+    return Recovered(
+        found.seconds,
+        found.seen,
+        len(found.live),
+        found.interrupted,
+        found.superseded,
+        found.adopted,
+        found.removed,
+        len(found.quarantined),
+    )

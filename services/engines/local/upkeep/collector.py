@@ -1,0 +1,205 @@
+"""The gc's passes: they remove the folders of blobs in state Failure.
+
+They look at the disk alone and work whether a server runs or not. Failure is final (design rule 2), so they
+need no state lock. A lock of their own keeps a second gc, started by mistake, from renaming a folder that the
+first has judged and whose id has come back.
+
+A pass reads only what may have changed since the last one:
+- the ids in the hint file, which the lock holder appends to: what came to Failure is gone within a pass;
+- a slice of all folders, of which it looks at the state file's change time, and reads it only where that is
+  younger than its last look: what came to Failure without a hint is found within one round of slices.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+
+import msgspec
+
+from common import durable, logs
+from common.errors import CorruptRecord
+from common.progress import Progress
+from common.self_report import MAX_NAMED, NamedBlob
+from common.states import State
+from common.worker import Worker
+from services.engines.local.disk import blob_folder, directory, layout, locks
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
+from services.engines.local.journal import format as journal
+from services.engines.local.upkeep import trash
+
+log = logging.getLogger("gc")
+
+# Looking at one state file costs 5 µs, reading it (in the first round) 15: 1,024 in 5 s are 0.1 to 0.3 % of a
+# core. A store of up to that many blobs is looked at whole in every pass; 60,000 take 5 minutes, unless a
+# Failure without a hint is found: there may be more, so the rest of the round is then done at once.
+SLICE_FOLDERS = 1024
+# Change times have the granularity of the kernel's clock tick; a look must overlap the one before.
+OVERLAP_NS = 1_000_000_000
+_HINTS_BYTES = 64 << 20  # five million ids of 32 bits
+_LEFTOVER = re.compile(r"(quarantine-)?\d+-\d+(-\d+)?")  # what is on its way out, in DIR/.gone
+REMOVED_AT_ONCE = 256  # folders that share the sync of their leaving
+
+
+class Collector(Worker):
+    """One gc on one directory. `run_once` is one pass; it is safe to be killed at any instruction."""
+
+    def __init__(self, data_dir: Layout, interval_s: float, *, slice_folders: int = SLICE_FOLDERS) -> None:
+        super().__init__("gc", interval_s, data_dir.reports_dir)
+        self._data_dir = data_dir
+        self._slice_folders = slice_folders
+        self._hinted: set[int] = set()  # what this pass was told of
+        self._hurry = False  # the rest of this round in one pass
+        self._round: list[int] = []  # ids that this round has still to look at
+        self._round_began_ns = 0
+        self._last_round_ns = 0  # when the round before began: what is older was looked at then
+        self._lock = locks.FileLock(data_dir.ours(layout.GC_LOCK_NAME), "gc")
+        self._hold = locks.FileLock(data_dir.ours(layout.GC_HOLD_NAME), "gc", says=False)
+        self._said: set[str] = set()
+        self.total_removed = 0
+
+    def run_once(self) -> str | None:
+        """One pass. Returns its log line, None where there was nothing to do."""
+        if not self._lock.try_acquire():
+            return None  # another gc is at work; this one takes over when that one ends
+        if journal.needs_replay(self._data_dir):
+            return None  # after a system crash the folders may be older than what was acknowledged
+        if not self._hold.try_acquire():
+            return None  # an export takes its snapshot: what it has not come to yet must stay
+        with self._hold:
+            return self._pass()
+
+    def _pass(self) -> str | None:
+        began = time.monotonic()
+        removed = freed_bytes = errors = 0
+        self._named: list[NamedBlob] = []
+        freed_bytes += self._finish_leftovers()
+        taken_out: dict[str, BlobRecord] = {}  # by their names in DIR/.gone
+        suspects = self._suspects()
+        with Progress("gc pass", "folders") as progress:
+            for done, blob_id in enumerate(suspects):
+                progress(done, len(suspects))
+                try:
+                    if (found := self._if_failed(blob_id)) is not None:
+                        taken_out[trash.take_out(self._data_dir, blob_id, found.seq)] = found
+                except OSError as err:
+                    errors += 1
+                    log.error("blob %d: could not be removed: %s", blob_id, err, extra=logs.about(blob_id))
+                stop = self.should_stop() or done + 1 == len(suspects)
+                if taken_out and (stop or len(taken_out) == REMOVED_AT_ONCE):
+                    removed += len(taken_out)
+                    freed_bytes += self._remove(taken_out)
+                    taken_out = {}
+                if stop:
+                    break
+        self._forget_hints()
+        self.total_removed += removed
+        self.about_pass = msgspec.structs.replace(
+            self.about_pass,
+            found=removed + errors,
+            removed=removed,
+            freed_bytes=freed_bytes,
+            errors=errors,
+            named=tuple(self._named),
+        )
+        if not removed and not errors and not freed_bytes:
+            return None
+        seconds = time.monotonic() - began
+        return f"removed={removed} freed_bytes={freed_bytes} errors={errors} in {seconds:.2f} s"
+
+    def close(self) -> None:
+        """Give the gc's lock back, so that another may take over. Its process's end does the same."""
+        self._lock.release()
+
+    def _suspects(self) -> list[int]:
+        hinted = self._take_hints()
+        self._hinted = set(hinted)
+        return [*hinted, *(i for i in self._slice() if self._may_have_changed(i))]
+
+    def _take_hints(self) -> list[int]:
+        taken = self._data_dir.ours(layout.HINTS_TAKEN_NAME)
+        try:
+            if not os.path.lexists(taken):  # else one that an earlier gc died over
+                durable.rename(self._data_dir.ours(layout.HINTS_NAME), taken)
+            lines = blob_folder.read_file(taken, _HINTS_BYTES).split()
+        except FileNotFoundError:
+            return []
+        except CorruptRecord as err:
+            self._say_once(f"{layout.HINTS_TAKEN_NAME} is no file of ours: going on without hints: {err}")
+            return []
+        return list(dict.fromkeys(int(line) for line in lines if line.isdigit() and len(line) <= 10))
+
+    def _forget_hints(self) -> None:
+        path = self._data_dir.ours(layout.HINTS_TAKEN_NAME)
+        if os.path.lexists(path) and not blob_folder.is_folder(path):
+            durable.remove_file(path)
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.error("%s", text)
+
+    def _slice(self) -> list[int]:
+        """The next folders to look at; a new round begins with a new list of what is there."""
+        if not self._round:
+            now_ns = time.time_ns()
+            # A clock that went back would hide changes: then this round reads everything.
+            back = now_ns < self._round_began_ns
+            self._last_round_ns = 0 if back else self._round_began_ns
+            self._round_began_ns = now_ns
+            self._round = directory.ids_in(self._data_dir)
+        size = len(self._round) if self._hurry else self._slice_folders
+        self._hurry = False
+        ids = self._round[-size:]
+        del self._round[-size:]
+        return ids
+
+    def _may_have_changed(self, blob_id: int) -> bool:
+        try:
+            found = os.stat(self._data_dir.state(blob_id), follow_symlinks=False)
+        except OSError:
+            return False  # no state, no Failure: nothing for the gc
+        return max(found.st_ctime_ns, found.st_mtime_ns) >= self._last_round_ns - OVERLAP_NS
+
+    def _if_failed(self, blob_id: int) -> BlobRecord | None:
+        """The blob's record if its state is Failure."""
+        try:
+            found = blob_folder.read_record(self._data_dir, blob_id)
+        except (FileNotFoundError, CorruptRecord):
+            return None  # gone, not yet a blob, or damaged: the lock holder's business
+        if found.state is not State.FAILURE:
+            return None
+        self._hurry = self._hurry or blob_id not in self._hinted
+        return found
+
+    def _remove(self, taken_out: dict[str, BlobRecord]) -> int:
+        """Remove what `take_out` moved; the bytes freed."""
+        total_bytes = 0
+        for name, freed_bytes in trash.remove_gone(self._data_dir, taken_out):
+            blob = taken_out[name]
+            about = logs.about(blob.id, blob.location)
+            log.debug(
+                "blob %d of %r: removed, %d bytes freed", blob.id, blob.location, freed_bytes, extra=about
+            )
+            if len(self._named) < MAX_NAMED:
+                self._named.append(NamedBlob(blob.id, blob.location, f"{freed_bytes} bytes freed"))
+            total_bytes += freed_bytes
+        return total_bytes
+
+    def _finish_leftovers(self) -> int:
+        """Remove what a gc that died left in DIR/.gone; the bytes freed."""
+        folder = self._data_dir.ours(layout.GONE_NAME)
+        if not blob_folder.is_folder(folder):
+            if os.path.lexists(folder):
+                self._say_once(f"{layout.GONE_NAME} is no folder: nothing can be removed")
+            return 0
+        ours = []
+        for name in os.listdir(folder):
+            if _LEFTOVER.fullmatch(name) and blob_folder.is_folder(f"{folder}/{name}"):
+                ours.append(name)
+            else:
+                self._say_once(f"{layout.GONE_NAME}/{name} is not ours: left alone")
+        return sum(freed_bytes for _, freed_bytes in trash.remove_gone(self._data_dir, ours))

@@ -1,0 +1,150 @@
+"""The recovery worker's passes: they check that what is on disk is still what was written.
+
+They re-read blobs at a bounded rate and compare every checksum; what is damaged is reported to the server,
+who owns the state. While no server holds the lock, they settle what a dead one left (design rule 1: the lock
+is taken only when it is free, and given back at once).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import time
+
+import msgspec
+
+from common.progress import Progress
+from common.self_report import MAX_NAMED, NamedBlob, Scrub
+from common.worker import Worker
+from services.engines.local.disk import directory, locks
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.leftovers import remove_leftovers
+from services.engines.local.recovery.reconcile import Reconciled, reconcile
+from services.engines.local.upkeep import scrubber
+from services.engines.local.upkeep.check import check
+from services.engines.local.upkeep.damage_client import tell_server
+
+log = logging.getLogger("recovery")
+
+# Between two rounds over everything: what rots is found within this and the round's own time.
+ROUND_PAUSE_S = 24 * 3600.0
+# How long one pass re-reads at the most, so that a server's death is noticed soon.
+PASS_S = 5.0
+# A small blob costs 60 µs whatever its size. Each counts as so many bytes, which keeps a round over small
+# ones at 0.3 % of a core (30 a second at the default rate: 60,000 in half an hour).
+BLOB_COUNTS_AS_BYTES = 640 << 10
+# Waiting for less than this is put off: each wait costs as much as a blob.
+WAIT_FROM_S = 0.25
+# How often a round says how far it is: it takes hours.
+SCRUB_LINE_EVERY_S = 300.0
+
+
+class Verifier(Worker):
+    """One recovery worker. `run_once` is one pass: settle if nobody serves, then re-read for a while."""
+
+    def __init__(self, data_dir: Layout, interval_s: float, rate_bytes_per_s: float) -> None:
+        super().__init__("recovery", interval_s, data_dir.reports_dir)
+        self.data_dir = data_dir
+        self._rate_bytes_per_s = rate_bytes_per_s
+        self._lock = locks.StateLock(data_dir.root, "recovery")
+        self._round: list[int] = []
+        self._round_blobs = 0
+        self._next_round_at = 0.0
+        self._round_tally = scrubber.Tally()
+        self._progress = _scrub_progress()
+        self._settled = False  # since a server was last seen
+        self._owed_s = 0.0  # to be waited for, by the rate
+        self._sums = Scrub()
+
+    def run_once(self) -> str | None:
+        """One pass; returns its log line, None where nothing happened."""
+        parts = []
+        settlement = self.settle_if_free()
+        if settlement is not None and settlement.changed:
+            parts.append(f"settled: {settlement}")
+        tally = self._scrub(PASS_S)
+        if tally.damaged:
+            parts.append(str(tally))
+        return "; ".join(parts) or None
+
+    def settle_if_free(self) -> Reconciled | None:
+        """Settle, unless a server holds the lock, or nothing can have changed since we did."""
+        if not self._lock.try_acquire():
+            self._settled = False
+            return None
+        try:
+            if self._settled:
+                return None
+            data_dir = directory.open_directory(self.data_dir.root, self.data_dir.id_bits, owner=True)
+            with Progress("recovery", "folders") as progress:
+                settlement = reconcile(data_dir, progress=progress)
+            remove_leftovers(data_dir, (blob.id for blob in settlement.live.values()))
+            self._settled = True
+            return settlement
+        finally:
+            self._lock.release()
+
+    def _scrub(self, seconds: float) -> scrubber.Tally:
+        """Re-read blobs for about `seconds`, no faster than the rate; a round over all begins once a day."""
+        began = time.monotonic()
+        if not self._round and began >= self._next_round_at:
+            self._round = directory.ids_in(self.data_dir)
+            self._round_blobs = len(self._round)
+            random.shuffle(self._round)  # so that restarts do not starve the tail
+            self._next_round_at = began + ROUND_PAUSE_S
+            self._round_tally = scrubber.Tally()
+            self._progress = _scrub_progress()
+        tally = scrubber.Tally()
+        was_under_way = bool(self._round)
+        while self._round and time.monotonic() - began < seconds and not self.should_stop():
+            self._progress(self._round_blobs - len(self._round), self._round_blobs)
+            damage = scrubber.check_blob(self.data_dir, self._round.pop(), tally, self._slow_down)
+            self._slow_down(BLOB_COUNTS_AS_BYTES)
+            if damage is not None:
+                tell_server(self.data_dir, damage.id, damage.location, damage.seq, damage.reason)
+        self._round_tally.add(tally)
+        if was_under_way and not self._round and self._round_tally.checked:
+            log.info("scrub round: %s", self._round_tally)
+        self._keep(tally)
+        return tally
+
+    def _keep(self, tally: scrubber.Tally) -> None:
+        """For the self report: the sums, how far the round is, what was found damaged."""
+        sums = self._sums
+        self._sums = Scrub(
+            sums.checked + tally.checked,
+            sums.checked_bytes + tally.checked_bytes,
+            sums.damaged + len(tally.damaged),
+            self._round_blobs if self._round else 0,
+            len(self._round),
+            time.time() + self._next_round_at - time.monotonic(),
+        )
+        named = (NamedBlob(d.id, d.location, f"damaged: {d.reason}") for d in tally.damaged[:MAX_NAMED])
+        self.about_pass = msgspec.structs.replace(
+            self.about_pass, found=len(tally.damaged), named=tuple(named)
+        )
+        if self.about_me is not None:
+            self.about_me.scrub = self._sums
+
+    def _slow_down(self, read_bytes: int) -> None:
+        self._owed_s += read_bytes / self._rate_bytes_per_s
+        if self._owed_s >= WAIT_FROM_S:
+            self.pause(self._owed_s)
+            self._owed_s = 0.0
+
+
+def _scrub_progress() -> Progress:
+    return Progress("scrub", "blobs", every_s=SCRUB_LINE_EVERY_S, bar=False)
+
+
+def check_once(data_dir: Layout, *, dry_run: bool) -> int:
+    """The operator's check: settle unless a server serves, re-read everything, print a table.
+
+    Returns the exit status: 1 if anything is damaged, in place or in quarantine, else 0. With `dry_run`
+    nothing changes, and nothing is reported to a server.
+    """
+    report = check(data_dir, dry_run=dry_run)
+    table = [f"{name:34} {count:>14,}" for name, count in report.lines()]
+    sys.stdout.write("\n".join([*table, *report.damage()]) + "\n")
+    return 0 if report.is_well else 1

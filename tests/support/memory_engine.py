@@ -1,0 +1,78 @@
+"""An engine in memory: the second implementation of services/engine.py, for what stands above an engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from common.errors import NotFound
+from common.self_report import SelfReport
+from common.worker import Worker
+from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered
+from services.store import DamagedBlob, Description
+from tests.support.memory_store import MemoryStore, description
+
+
+class MemoryEngine:
+    """See services.engine.Engine. `work`: what a start waits for, given the progress; it needs no gc."""
+
+    name = "memory"
+    processes: tuple[str, ...] = ("server",)
+    commits = None
+
+    def __init__(self, reports_dir: str, work: Callable[[Progress], None] | None = None) -> None:
+        self.reports_dir = reports_dir
+        self.events = Events()
+        self.recovered = Recovered()
+        self.store = MemoryStore(self.events)
+        self._work = work
+
+    async def own(self) -> None: ...
+
+    async def open(self, progress: Progress, on_fatal: OnFatal) -> MemoryStore:
+        if self._work is not None:
+            await asyncio.to_thread(self._work, progress)
+        return self.store
+
+    async def close(self) -> None: ...
+
+    def collector(self, *, once: bool = False) -> Worker:
+        raise NotImplementedError("nothing waits for a gc")
+
+    def verifier(self) -> Worker:
+        raise NotImplementedError("nothing outlives the process")
+
+    def check(self, *, dry_run: bool) -> int:
+        return 0
+
+    def admin(self) -> MemoryAdmin:
+        return MemoryAdmin(self.store)
+
+    def hear(self, reports: Mapping[str, SelfReport | None]) -> None: ...
+
+    async def health(self) -> Sequence[Check]:
+        return [Check("write", True, True, 0.0, "Memory takes what it is given.")]
+
+    def disk(self) -> Disk | None:
+        return None
+
+
+class MemoryAdmin:
+    """See services.engine.Admin."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def list_by_id(self, state: str | None, after: str | None, limit: int) -> Sequence[Description]:
+        last = -1 if after is None else int(after)
+        blobs = sorted((blob for blob, _ in self._store.blobs.values() if blob.id > last), key=lambda b: b.id)
+        return [description(blob) for blob in blobs if state in (None, "OK")][:limit]
+
+    async def describe(self, blob_id: str) -> Description:
+        for blob, _ in self._store.blobs.values():
+            if str(blob.id) == blob_id:
+                return description(blob)
+        raise NotFound(f"No blob has id {blob_id}.")
+
+    def damaged(self, limit: int) -> Sequence[DamagedBlob]:
+        return [DamagedBlob(at, 0, "", None) for at in sorted(self._store.damaged)[:limit]]
