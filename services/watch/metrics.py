@@ -191,11 +191,20 @@ def _processes(processes: list[ProcessFigures]) -> Iterator[Metric]:
         {(name,): one.last_pass.seconds for name, one in workers.items() if one.last_pass is not None},
         "process",
     )
-    gc = workers["gc"].totals or self_report.Totals()
+    # A process that the engine does not need has no figures.
+    if (gc := workers.get("gc")) is not None:
+        yield from _collecting(gc.totals or self_report.Totals())
+    if (recovery := workers.get("recovery")) is not None:
+        yield from _scrubbing(recovery.scrub or self_report.Scrub())
+
+
+def _collecting(gc: self_report.Totals) -> Iterator[Metric]:
     yield counter("blobkeep_gc_removed_blobs", "Blobs that the gc removed.", gc.removed)
     yield counter("blobkeep_gc_freed_bytes", "Bytes that the gc freed.", gc.freed_bytes)
     yield counter("blobkeep_gc_errors", "Blobs that the gc could not remove.", gc.errors)
-    scrub = workers["recovery"].scrub or self_report.Scrub()
+
+
+def _scrubbing(scrub: self_report.Scrub) -> Iterator[Metric]:
     yield counter("blobkeep_scrub_blobs", "Blobs that were re-read and are good.", scrub.checked)
     yield counter("blobkeep_scrub_bytes", "Bytes that were re-read.", scrub.checked_bytes)
     yield counter("blobkeep_scrub_damaged_blobs", "Blobs that were found damaged.", scrub.damaged)
