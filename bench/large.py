@@ -116,7 +116,7 @@ def _slow_readers(peer: Running, seconds: float) -> Values:
     def run() -> None:
         for _ in range(50):
             sock = socket.create_connection(("127.0.0.1", peer.port))
-            sock.sendall(f"GET {peer.prefix}slow HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            sock.sendall(f"GET {peer.prefix}slow HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             sock.recv(1000)
             socks.append(sock)
         time.sleep(seconds)

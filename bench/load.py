@@ -108,7 +108,7 @@ def delete(peer: Running, prefix: str, count: int, connections: int) -> Result:
                 sock.close()
                 return
             began[sock] = time.perf_counter()
-            sock.sendall(f"DELETE {prefix}{number} HTTP/1.1\r\nHost: a\r\n{head}\r\n".encode())
+            sock.sendall(f"DELETE {prefix}{number} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode())
 
         since = time.perf_counter()
         for _ in range(connections):

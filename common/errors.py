@@ -45,6 +45,10 @@ class Forbidden(BlobkeepError):
     """Who asks is known, and may not do this."""
 
 
+class Misdirected(BlobkeepError):
+    """The request came under a host name that the server does not answer to."""
+
+
 class BadLocation(BadRequest):
     """The location is empty, too long, not UTF-8, or has a segment or character that is refused."""
 

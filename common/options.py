@@ -203,6 +203,13 @@ class Config:
         "File of hashed tokens and users (docs/access.md), readable by its owner alone. "
         "Empty: everyone may do everything.",
     )
+    hosts: str = _option(
+        "",
+        "Access",
+        "Host names that the server answers to, separated by commas: blobs.example.org, *.example.org; * is "
+        "any. localhost and addresses always do. Empty: any name, but for an open server on the loopback "
+        "address none, since a page in a browser here could give itself such a name (DNS rebinding).",
+    )
     tls_cert: str = _option("", "Access", "Certificate chain (PEM). With tls_key, the server speaks TLS.")
     tls_key: str = _option("", "Access", "Private key (PEM) of tls_cert.")
 

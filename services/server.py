@@ -67,6 +67,7 @@ async def _run(options: config.Config) -> int:
         me = self_report.begin(engine.reports_dir, "server", REPORT_EVERY_S)
         requests = RequestLog(AccessLog() if options.access_log else None)
         sockets = listening_sockets(options)
+        credentials.guard(sockets)
         store = await open_answering(engine, sockets, options, requests, credentials.tls, fail_stop)
     except (BlobkeepError, OSError) as err:
         log.critical("cannot start: %s", err)

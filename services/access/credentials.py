@@ -12,6 +12,7 @@ from common.errors import ConfigError
 from common.options import Config
 from services.access import file as access_file
 from services.access.decisions import Access
+from services.access.hosts import HostNames
 from services.listening import tls_context
 
 log = logging.getLogger("server")
@@ -45,6 +46,12 @@ class ServerCredentials:
                 log.error("the old certificate goes on, since the new one cannot be used: %s", err)
             else:
                 log.info("tls_cert and tls_key read again: new connections get them")
+
+    def guard(self, sockets: Sequence[socket.socket]) -> None:
+        """Say under which host names `access` is asked, now that it is known where the server listens."""
+        is_local = not any(map(is_beyond_loopback, sockets))
+        given = self._config.hosts
+        self.access.hosts = HostNames(given, guards=bool(given) or (self.access.is_open and is_local))
 
     def warn(self, sockets: Sequence[socket.socket]) -> None:
         """Say, loudly, what anyone could do who reaches these listening sockets from another machine."""

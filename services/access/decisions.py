@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from common.errors import Busy, Forbidden, Unauthorized
+from services.access.hosts import HostNames
 from services.access.secret_hash import SecretHash
 from services.rules.credentials import Credentials, parse_authorization
 from services.rules.listing import parse_listing
@@ -91,6 +92,7 @@ class Access:
     """
 
     def __init__(self, clients: Sequence[Client] | None = None) -> None:
+        self.hosts = HostNames()  # under which names; who knows the listening sockets sets it
         self.on_replaced: list[Callable[[], None]] = []  # to end what was allowed once and goes on for ever
         self._thread = ThreadPoolExecutor(1, "passwords")  # one: guesses must not take all cores
         self.replace(clients)

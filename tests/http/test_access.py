@@ -110,7 +110,7 @@ def test_a_wrong_secret_gets_401_and_both_challenges(guarded: Server) -> None:
     ):
         assert_refused(guarded.ask("GET", "/store/a", headers=header), 401)
     with socket.create_connection(("127.0.0.1", guarded.port)) as sock:
-        sock.sendall(b"GET /store/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        sock.sendall(b"GET /store/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         said = b"".join(iter(lambda: sock.recv(65536), b""))
     assert b'\r\nWWW-Authenticate: Basic realm="Blobkeep", charset="UTF-8"\r\n' in said.replace(
         b"Www", b"WWW"
@@ -182,7 +182,7 @@ def test_a_refusal_comes_before_the_100_and_the_body(guarded: Server) -> None:
 def test_an_upload_that_is_admitted_by_password_gets_its_100(guarded: Server) -> None:
     header = basic("ann", PASSWORD)["Authorization"]
     with socket.create_connection(("127.0.0.1", guarded.port), timeout=10) as sock:
-        head = f"PUT /store/a HTTP/1.1\r\nHost: x\r\nAuthorization: {header}\r\nContent-Length: 3\r\n"
+        head = f"PUT /store/a HTTP/1.1\r\nHost: localhost\r\nAuthorization: {header}\r\nContent-Length: 3\r\n"
         sock.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
         assert re.fullmatch(rb"HTTP/1\.1 100 .*\r\n\r\n", sock.recv(65536))
         sock.sendall(b"abc")
@@ -231,7 +231,7 @@ def test_one_who_listens_for_ever_is_asked_again_when_the_rules_change(
 ) -> None:
     server = start_server("--auth-file", str(clients))
     with connected(server.port) as listening:
-        head = f"GET /events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKENS['reader']}\r\n\r\n"
+        head = f"GET /events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS['reader']}\r\n\r\n"
         listening.send(head.encode())
         assert listening.sock.recv(65536).startswith(b"HTTP/1.1 200 ")
         write_clients(clients, "writer")
@@ -280,7 +280,9 @@ def test_a_body_that_nobody_wants_takes_no_memory(start_server: StartServer, kin
     piece = bytes(1 << 20)
     for target in ("/healthz", "/store/", "/store/a", "/nothing"):
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
-            sock.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {128 << 20}\r\n\r\n".encode())
+            sock.sendall(
+                f"GET {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {128 << 20}\r\n\r\n".encode()
+            )
             try:
                 for _ in range(128):
                     sock.sendall(piece)

@@ -98,7 +98,9 @@ def answer_of(sock: socket.socket) -> bytes:
 
 
 def upload(location: str, size_bytes: int) -> bytes:
-    return f"POST /store/{location} HTTP/1.1\r\nHost: x\r\nContent-Length: {size_bytes}\r\n\r\n".encode()
+    return (
+        f"POST /store/{location} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size_bytes}\r\n\r\n".encode()
+    )
 
 
 def is_served(server: Server) -> bool:
@@ -130,7 +132,7 @@ def test_two_thousand_idle_connections_cost_little_and_leave_nothing(start_serve
     wait_for(lambda: watch.descriptors() >= watch.descriptors_before + IDLE, what="so many connections")
     assert_serves(server, "a")
     for sock in idle[::2]:
-        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     for sock in idle[::2]:
         assert sock.recv(4096).startswith(b"HTTP/1.1 200 ")
     assert_serves(server, "b")
@@ -245,7 +247,9 @@ def test_readers_who_take_nothing_cost_little_and_are_cut_off_by_nobody_else(
     assert server.ask("POST", "/store/large", body).status == 201
     assert len(server.ask("GET", "/store/large").body) == len(body)
     watch = Watch(server)
-    readers = [connect(server, b"GET /store/large HTTP/1.1\r\nHost: x\r\n\r\n", 4096) for _ in range(50)]
+    readers = [
+        connect(server, b"GET /store/large HTTP/1.1\r\nHost: localhost\r\n\r\n", 4096) for _ in range(50)
+    ]
     for sock in readers:
         assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
     assert_serves(server, "a")
@@ -261,7 +265,7 @@ def test_one_who_asks_much_and_reads_nothing_is_not_read_either(start_server: St
     assert server.ask("POST", "/store/a", bytes(50_000)).status == 201
     watch = Watch(server)
     asking = [connect(server, receive_bytes=4096) for _ in range(10)]
-    request = b"GET /store/a HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
+    request = b"GET /store/a HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
     for sock in asking:
         sock.setblocking(False)
         with contextlib.suppress(BlockingIOError):
@@ -318,7 +322,7 @@ def test_running_out_of_descriptors_ends_nobody_and_passes(start_server: StartSe
     server = start_server(*OURS)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (128, 128))
     watch = Watch(server)
-    first = connect(server, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    first = connect(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert first.recv(4096).startswith(b"HTTP/1.1 200 ")
     idle = [connect(server) for _ in range(300)]  # the rest of them wait in the system's queue
     wait_for(lambda: "cannot accept connections" in server.said(), what="the end of descriptors")
@@ -326,7 +330,7 @@ def test_running_out_of_descriptors_ends_nobody_and_passes(start_server: StartSe
     time.sleep(1)  # the time in which it must not spin
     now = watch.process.cpu_times()
     assert (now.user + now.system) - (spent.user + spent.system) < 0.5
-    first.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    first.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert first.recv(4096).startswith(b"HTTP/1.1 ")
     for sock in [*idle, first]:
         sock.close()

@@ -20,7 +20,7 @@ HTTP = ["blobkeep", "tornado"]
 
 def listen(server: Server) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-    client.sendall(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+    client.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return client
 
 

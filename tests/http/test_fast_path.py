@@ -50,7 +50,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def wire(
     method: str, target: str, headers: dict[str, str] | None = None, body: bytes = b"", version: str = "1.1"
 ) -> bytes:
-    fields = {"Host": "blobs", **({"Content-Length": str(len(body))} if body else {}), **(headers or {})}
+    fields = {"Host": "localhost", **({"Content-Length": str(len(body))} if body else {}), **(headers or {})}
     lines = [f"{method} {target} HTTP/{version}", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 

@@ -23,7 +23,7 @@ MIB = 1 << 20
 
 
 def request(method: str, target: str, fields: bytes = b"", body: bytes = b"") -> bytes:
-    return f"{method} {target} HTTP/1.1\r\nHost: a\r\n".encode() + fields + b"\r\n" + body
+    return f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n".encode() + fields + b"\r\n" + body
 
 
 def field(name: str, part: bytes, count: int = 60_000) -> bytes:

@@ -25,6 +25,13 @@ ROWS = [
         _READING,
     ),
     Mutation(
+        "answers-to-a-rebound-name",
+        "services/frontends/native/fast_path.py",
+        "        if not self._access.hosts.allows(head.block.host):\n            return None\n",
+        "",
+        ("tests/http/test_host_names.py",),
+    ),
+    Mutation(
         "stored-type-begins-fields",
         "services/frontends/native/headers.py",
         "return blob.type if fits_field(blob.type) else DEFAULT_MEDIA_TYPE",

@@ -30,7 +30,7 @@ def test_each_answer_is_a_line_with_its_bytes(start_server: StartServer, http: s
 def test_what_the_connection_refuses_is_a_line_too(start_server: StartServer) -> None:
     server = start_server("--access-log", "--http", "blobkeep")
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.sendall(b"GET /store/a HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n")
+        client.sendall(b"GET /store/a HTTP/1.1\r\nHost: localhost\r\nX: \0\r\n\r\n")
         assert b" 400 " in client.recv(1000)
     wait_for(lambda: re.search(r'\] "-" 400 0 "-" "-" 0\.000000\n', server.said()), what="the line")
 
@@ -48,7 +48,7 @@ def test_a_client_that_leaves_before_its_request_is_whole_is_a_line_too(
 ) -> None:
     server = start_server("--access-log", "--http", http)
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.sendall(b"POST /store/cut HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234")
+        client.sendall(b"POST /store/cut HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1234")
         wait_for(lambda: server.ask("GET", "/blobs/?state=Pending").body.count(b'"cut"'), what="its begin")
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no end
     wait_for(lambda: '"POST /store/cut HTTP/1.1" 499 0 ' in server.said(), what="the line")
@@ -58,7 +58,7 @@ def test_a_client_that_leaves_before_its_request_is_whole_is_a_line_too(
 def test_an_upload_that_is_refused_on_its_way_is_one_line(start_server: StartServer) -> None:
     server = start_server("--access-log", "--body-timeout", "0.2")
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.sendall(b"POST /store/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234")
+        client.sendall(b"POST /store/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1234")
         assert b" 408 " in client.recv(1000)
     server.stop()
     assert re.findall(r'"POST /store/slow[^"]*" (\d+)', server.said()) == ["408"]

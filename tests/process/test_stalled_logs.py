@@ -101,7 +101,7 @@ def test_a_server_whose_log_nobody_reads_serves_and_stops(
     server, port = stalled_server
     for _ in range(1000):
         with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n")
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \0\r\n\r\n")
             assert client.recv(12) == b"HTTP/1.1 400"
     for number in range(100):  # three DEBUG lines each
         assert ask(port, "POST", f"/store/{number}", b"x")[0] == 201
@@ -115,7 +115,7 @@ def test_what_waited_is_written_once_the_log_is_read(stalled_server: tuple[Stall
     server, port = stalled_server
     for _ in range(500):
         with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n")
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \0\r\n\r\n")
             assert client.recv(12) == b"HTTP/1.1 400"
     server.popen.send_signal(signal.SIGTERM)
     said = server.rest()

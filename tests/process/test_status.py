@@ -141,7 +141,7 @@ def test_metrics_count_what_was_asked(server: Server, gc: Process) -> None:
 
 def test_pending_uploads_are_counted_while_they_last(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.sendall(b"POST /store/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234")
+        client.sendall(b"POST /store/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1234")
         wait_for(lambda: metrics(server)["blobkeep_blobs", "Pending"] == 1, what="the upload on disk")
         found = metrics(server)
         assert (found["blobkeep_uploads",], found["blobkeep_blob_bytes", "Pending"]) == (1, 4)
@@ -153,7 +153,7 @@ def test_refusals_of_the_connection_are_counted(start_server: StartServer) -> No
     server = start_server("--http", "blobkeep")
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(
-            b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         assert b" 400 " in client.recv(1000)
     assert metrics(server)["blobkeep_connection_refusals_total", "400"] == 1
@@ -162,7 +162,7 @@ def test_refusals_of_the_connection_are_counted(start_server: StartServer) -> No
 def test_recovery_says_what_it_did(server: Server) -> None:
     assert server.ask("POST", "/store/a", b"12345").status == 201
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.sendall(b"POST /store/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234")
+        client.sendall(b"POST /store/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1234")
         wait_for(lambda: metrics(server)["blobkeep_blobs", "Pending"] == 1, what="the upload on disk")
         server.kill()
     server.restart()

@@ -60,7 +60,7 @@ def test_after_a_killed_supervisord_the_next_one_serves(system: System, victims:
 
 def test_a_server_killed_during_an_upload_keeps_the_old_value(system: System) -> None:
     with socket.create_connection(("127.0.0.1", system.port), timeout=30) as upload:
-        head = b"PUT /store/lasting HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+        head = b"PUT /store/lasting HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
         upload.sendall(head + bytes(500_000))
         wait_for(lambda: any(p.stat().st_size for p in system.data.path.glob("*/data.raw")), what="a Pending")
         os.kill(system.pids()["server"], signal.SIGKILL)
@@ -70,13 +70,13 @@ def test_a_server_killed_during_an_upload_keeps_the_old_value(system: System) ->
 def test_a_drain_finishes_what_is_under_way_and_new_requests_wait(system: System) -> None:
     before = system.pids()["server"]
     with socket.create_connection(("127.0.0.1", system.port), timeout=30) as upload:
-        upload.sendall(b"PUT /store/lasting HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nva")
+        upload.sendall(b"PUT /store/lasting HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nva")
         wait_for(lambda: list(system.data.path.glob("*/data.raw")), what="the upload's begin")
         restart = threading.Thread(target=system.ctl, args=("restart", "server"))
         restart.start()
         wait_for(lambda: "stopping: requests under way" in system.log.read_text().split("serving")[-1])
         with socket.create_connection(("127.0.0.1", system.port), timeout=30) as new:
-            new.sendall(b"GET /store/lasting HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            new.sendall(b"GET /store/lasting HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             upload.sendall(b"lue")
             assert b"HTTP/1.1 200 OK" in upload.recv(4096)
             answer = b"".join(iter(lambda: new.recv(4096), b""))

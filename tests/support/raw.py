@@ -32,7 +32,7 @@ class RawConnection:
         """Send a request with exactly these fields, and Host; Content-Length where there is a body."""
         raw = target if isinstance(target, bytes) else target.encode()
         fields = {
-            "Host": "blobs",
+            "Host": "localhost",
             **({} if body is None else {"Content-Length": str(len(body))}),
             **(headers or {}),
         }

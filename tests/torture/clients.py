@@ -167,7 +167,9 @@ class Client(threading.Thread):
         """An upload that ends before its end: nothing of it may ever be seen. So no call is noted."""
         _, body = self._record.bodies.make(self._size())
         method = self._rng.choice(("PUT", "POST"))
-        head = f"{method} /store/{location} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"{method} /store/{location} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 30) as cut:
             cut.sendall(head.encode() + body[: self._rng.randrange(len(body))])
             time.sleep(self._rng.choice((0.0, 0.07)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tornado.httputil import HTTPServerRequest
 from tornado.web import Application
 
 from common.config import Config
 from services.access.decisions import Access
 from services.engine import Admin
-from services.frontends.native.base import ServerHandler, UnknownHandler
+from services.frontends.native.base import MisdirectedHandler, ServerHandler, UnknownHandler
 from services.frontends.native.blobs import BlobHandler
 from services.frontends.native.blobs_by_id import BlobByIdHandler, BlobsHandler, Pages
 from services.frontends.native.dashboard import DashboardHandler
@@ -21,6 +22,17 @@ from services.store import Store
 from services.watch.monitor import Monitor
 
 
+class Resources(Application):
+    """All of them, asked under a host name that `access` allows; every front end is behind this."""
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        """See Application."""
+        shared = self.settings["shared"]
+        if shared["access"].hosts.allows(request.headers.get("Host")):
+            return super().find_handler(request, **kwargs)
+        return self.get_handler_delegate(request, MisdirectedHandler, shared)
+
+
 def make_app(store: Store, admin: Admin, config: Config, monitor: Monitor, access: Access) -> Application:
     """The application that serves `store` to whom `access` admits.
 
@@ -30,7 +42,7 @@ def make_app(store: Store, admin: Admin, config: Config, monitor: Monitor, acces
     live = Live(monitor)
     access.on_replaced.append(live.close)  # who may still listen comes back
     shared: dict[str, Any] = {"store": store, "config": config, "access": access}
-    return Application(
+    return Resources(
         [
             (r"/", DashboardHandler, shared),
             (r"/dashboard/(.*)", DashboardHandler, shared),
@@ -48,6 +60,7 @@ def make_app(store: Store, admin: Admin, config: Config, monitor: Monitor, acces
         default_handler_class=UnknownHandler,
         default_handler_args=shared,
         admin=admin,
+        shared=shared,
         monitor=monitor,
         live=live,
         pages_by_id=Pages(),

@@ -162,6 +162,16 @@ class UnknownHandler(BaseHandler):
         raise NotFound("There is nothing here: blobs are under /store/.")
 
 
+class MisdirectedHandler(UnknownHandler):
+    """Every path, under a host name that is not ours."""
+
+    PUBLIC = True
+
+    def before_body(self) -> None:
+        self.access.hosts.check(self.request.headers.get("Host"))
+        raise AssertionError("the name is ours")
+
+
 class ServerHandler(UnknownHandler):
     """`OPTIONS *`: what the server as a whole knows (RFC 9110, section 9.3.7)."""
 

@@ -19,6 +19,7 @@ STATUS: dict[type[errors.BlobkeepError], int] = {
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.RangeNotSatisfiable: 416,
+    errors.Misdirected: 421,
     errors.Damaged: 500,
     errors.BlobkeepError: 500,
     errors.Busy: 503,

@@ -91,6 +91,8 @@ class FastPath(HTTPServerConnectionDelegate):
         method, target, version = head.start_line
         if not self._access.is_open and not self._access.permits(method, location, _authorization(head)):
             return None
+        if not self._access.hosts.allows(head.block.host):
+            return None
         found = self._store.peek(location, body=method == "GET")
         if found is None:
             return None
@@ -123,6 +125,7 @@ class FastPath(HTTPServerConnectionDelegate):
             head.body_bytes > (0 if method == "DELETE" else self._small_bytes)
             or not exchange.body_is_here
             or not _is_plain_target(target)
+            or not self._access.hosts.allows(head.block.host)
             or not _is_plain(head.block, writing=True)
         ):
             return None

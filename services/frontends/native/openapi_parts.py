@@ -29,6 +29,7 @@ ANYWHERE = {
     "403": "The client may not do this, or a page of another origin asked for it.",
     "408": "The head or the body came too slowly.",
     "414": "The target is too long.",
+    "421": "An open server on the loopback address does not answer to this host name.",
     "431": "The head is too long.",
     "500": "The server met an error; of a blob: it is damaged on disk.",
     "501": "A transfer coding other than chunked.",
