@@ -120,7 +120,7 @@ class Unfinished(SyncFailed):
 def from_os_error(err: OSError, doing: str) -> BlobkeepError:
     """The error to raise in place of `err`, by its errno; `doing` completes "could not ..."."""
     if err.errno in NO_SPACE_ERRNOS:
-        return NoSpace("The disk is full: delete blobs or add space, then try again.")
+        return NoSpace("The disk is full, or out of inodes: delete blobs or add space, then try again.")
     if err.errno in (errno.EMFILE, errno.ENFILE):
         return Busy("The server is out of file descriptors: try again in a moment.")
     name = errno.errorcode.get(err.errno or 0, "unknown error")

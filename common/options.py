@@ -111,7 +111,10 @@ class Config:
         0, "Storage", "A larger body is refused with 413. 0: only the disk is the limit."
     )
     min_free_space_bytes: int = _option(
-        MIB, "Storage", "An upload that would leave less than this free on the disk is refused with 507."
+        MIB,
+        "Storage",
+        "An upload that would leave less than this free on the disk is refused with 507. So is one that "
+        "would leave fewer than 1,024 inodes, or an eighth of them.",
     )
     small_body_bytes: int = _option(
         64 * KIB,

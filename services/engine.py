@@ -89,13 +89,14 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """Where an engine keeps its blobs, if that has an end. `min_free_bytes`: uploads that would leave less
-    are refused."""
+    """Where an engine keeps its blobs, if that has an end. `min_free_...`: uploads that would leave less are
+    refused."""
 
     size_bytes: int
     free_bytes: int
     free_inodes: int
     min_free_bytes: int
+    min_free_inodes: int
 
 
 class Recovered(msgspec.Struct, frozen=True):

@@ -133,9 +133,9 @@ def _disk(disk: Disk) -> Iterator[Metric]:
     yield gauge("blobkeep_disk_size_bytes", "Size of the file system of the data directory.", disk.size_bytes)
     yield gauge("blobkeep_disk_free_bytes", "Free there, for a user who is not root.", disk.free_bytes)
     yield gauge("blobkeep_disk_free_inodes", "Files that can still be made there.", disk.free_inodes)
-    yield gauge(
-        "blobkeep_disk_min_free_bytes", "Uploads that would leave less are refused.", disk.min_free_bytes
-    )
+    text = "Uploads that would leave less are refused."
+    yield gauge("blobkeep_disk_min_free_bytes", text, disk.min_free_bytes)
+    yield gauge("blobkeep_disk_min_free_inodes", text, disk.min_free_inodes)
 
 
 def _commits(syncs: Histogram, groups: Histogram) -> Iterator[Metric]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from services.engines.local.disk import blob_folder, directory, layout, record
+from services.engines.local.disk import blob_folder, directory, layout, record, reserve
 from services.engines.local.disk.layout import Layout
 
 
@@ -51,3 +52,37 @@ def test_what_is_missing_or_no_folder_is_none(tmp_path: Path) -> None:
     assert not directory.is_blobkeep(str(tmp_path / "missing"))
     assert not directory.is_blobkeep(str(tmp_path / "file"))
     assert not directory.is_blobkeep(str(tmp_path / "file" / "below"))
+
+
+def test_whoever_holds_the_lock_makes_what_deletes_and_the_gc_will_need(tmp_path: Path) -> None:
+    data_dir = directory.open_directory(str(tmp_path / "data"), 16, owner=True)
+    for name in (layout.GONE_NAME, layout.QUARANTINE_NAME, layout.STATUS_NAME):
+        assert os.path.isdir(data_dir.ours(name))
+    for name in (layout.GC_LOCK_NAME, layout.GC_HOLD_NAME):
+        assert os.path.isfile(data_dir.ours(name))
+
+
+@pytest.mark.parametrize("content", [b"", bytes(1 << 20)])
+def test_the_reserve_of_earlier_versions_is_replaced(tmp_path: Path, content: bytes) -> None:
+    data_dir = Layout(str(tmp_path), 16)
+    (tmp_path / layout.RESERVE_NAME).write_bytes(content)
+    assert reserve.keep(data_dir)
+    assert len(os.listdir(data_dir.ours(layout.RESERVE_NAME))) == reserve.SPARES
+
+
+def test_a_link_in_the_place_of_the_reserve_is_not_followed(tmp_path: Path) -> None:
+    home, other = tmp_path / "data", tmp_path / "other"
+    home.mkdir()
+    other.mkdir()
+    for number in range(reserve.SPARES):
+        (other / f"{number}").touch()
+    (home / layout.RESERVE_NAME).symlink_to(other)
+    data_dir = Layout(str(home), 16)
+    assert not reserve.keep(data_dir)
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match="full"):
+        reserve.finding_room(data_dir, full)
+    assert len(list(other.iterdir())) == reserve.SPARES

@@ -111,7 +111,7 @@ def test_what_a_killed_one_left_is_finished(data_dir: Layout) -> None:
     blob = put(data_dir, 7, "a")
     fail(data_dir, blob)
     gone = Path(data_dir.ours(layout.GONE_NAME))
-    gone.mkdir(mode=0o700)
+    gone.mkdir(mode=0o700, exist_ok=True)
     os.rename(data_dir.folder(7), gone / f"7-{blob.seq}")
     fail(data_dir, put(data_dir, 7, "b"))
     Collector(data_dir, 5.0).run_once()

@@ -77,8 +77,8 @@ ROWS = [
     Mutation(
         "delete-does-not-use-the-reserve",
         "services/engines/local/serving/change.py",
-        "            if not reserve.give_up(self.data_dir):\n",
-        "            if True:\n",
+        "            reserve.finding_room(self.data_dir, write)\n",
+        "            write()\n",
         ("tests/faults/test_found.py", "tests/faults/test_real.py"),
     ),
     Mutation(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Mapping, Sequence
 
 from tornado.httpserver import HTTPServer
@@ -20,7 +19,7 @@ from common.errors import BlobkeepError
 from common.self_report import SelfReport
 from common.worker import Worker
 from services.engine import Admin, Check, Commits, Disk, Events, OnFatal, Progress, Recovered
-from services.engines.local.disk import directory, layout, locks
+from services.engines.local.disk import directory, layout, locks, room
 from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.reconcile import Reconciled, reconcile
 from services.engines.local.serving.by_id import LocalAdmin
@@ -50,7 +49,7 @@ class LocalEngine:
         self._store: LocalStore | None = None
         self._probe: DiskProbe | None = None
         self._reports: HTTPServer | None = None
-        self._removing_leftovers: asyncio.Task[None] | None = None
+        self._behind: list[asyncio.Task[None]] = []  # what goes on beside the requests
         self._last_gc_pass_s: float | None = None
 
     @property
@@ -89,14 +88,15 @@ class LocalEngine:
         self._store = LocalStore(self.data_dir, found, self._config, self.events, on_fatal)
         self._probe = DiskProbe(self.data_dir)
         self._reports = serve_reports(self.data_dir.ours(layout.SOCKET_NAME), self._store)
-        self._removing_leftovers = asyncio.ensure_future(self._store.remove_leftovers())
+        work = (self._store.remove_leftovers(), self._store.keep_reserve())
+        self._behind = [asyncio.ensure_future(one) for one in work]
         return self._store
 
     async def close(self) -> None:
         """See Engine."""
-        if self._removing_leftovers is not None:
-            self._removing_leftovers.cancel()
-            await asyncio.wait([self._removing_leftovers])
+        for task in self._behind:
+            task.cancel()
+        await asyncio.gather(*self._behind, return_exceptions=True)
         if self._reports is not None:
             self._reports.stop()
         if self._store is not None:
@@ -153,9 +153,14 @@ class LocalEngine:
     def disk(self) -> Disk | None:
         """See Engine."""
         with contextlib.suppress(OSError):  # gone: the checks say so
-            found = os.statvfs(self.data_dir.root)
-            size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
-            return Disk(size, free, found.f_favail, self._config.min_free_space_bytes)
+            found = room.look(self.data_dir.root)
+            return Disk(
+                found.size_bytes,
+                found.free_bytes,
+                found.free_inodes,
+                self._config.min_free_space_bytes,
+                found.min_free_inodes,
+            )
         return None
 
     @property

@@ -20,7 +20,7 @@ import time
 import msgspec
 
 from common import checksum, durable
-from common.errors import DAMAGE_ERRNOS, NO_SPACE_ERRNOS, CorruptRecord, Damaged
+from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged
 from common.ours import open_ours, read_ours
 from common.states import State
 from common.times import rfc3339
@@ -154,22 +154,19 @@ def failed(old: BlobRecord, message: str, now_ns: int) -> BlobRecord:
 
 
 def write_failure(data_dir: Layout, failure: BlobRecord, *, synced: bool = True) -> None:
-    """Write a Failure state, giving up the reserve if the disk is full. Its folder is not synced yet."""
-    payload = record.dump(failure)
-    try:
-        durable.replace(data_dir.state(failure.id), payload, synced=synced)
-    except OSError as err:
-        if err.errno not in NO_SPACE_ERRNOS or not reserve.give_up(data_dir):
-            raise
-        durable.replace(data_dir.state(failure.id), payload, synced=synced)
+    """Write a Failure state. Its folder is not synced yet."""
+    durable.replace(data_dir.state(failure.id), record.dump(failure), synced=synced)
 
 
 def fail(data_dir: Layout, old: BlobRecord, message: str, now_ns: int) -> BlobRecord:
-    """Mark one blob Failure; durable once this returns. The gc is told. Returns the new record."""
+    """Mark one blob Failure; durable once this returns. The gc is told. Returns the new record.
+
+    On a full disk it gives up some of the reserve.
+    """
     failure = failed(old, message, now_ns)
     folder_fd = durable.open_folder(data_dir.folder(old.id))  # by its name it may soon be another's: the gc's
     try:
-        write_failure(data_dir, failure)
+        reserve.finding_room(data_dir, lambda: write_failure(data_dir, failure))
         durable.sync_open_folder(folder_fd)
     finally:
         os.close(folder_fd)
@@ -178,9 +175,13 @@ def fail(data_dir: Layout, old: BlobRecord, message: str, now_ns: int) -> BlobRe
 
 
 def hint(data_dir: Layout, ids: list[int]) -> None:
-    """Tell the gc which ids came to Failure. A lost hint costs only time, so no error matters here."""
+    """Tell the gc which ids came to Failure. A lost hint costs only time, so no error matters here.
+
+    On a full disk that time counts: then the file gets its inode from the reserve.
+    """
+    lines = "".join(f"{i}\n" for i in ids)
     with contextlib.suppress(OSError):
-        durable.append_line(data_dir.ours(layout.HINTS_NAME), "".join(f"{i}\n" for i in ids))
+        reserve.finding_room(data_dir, lambda: durable.append_line(data_dir.ours(layout.HINTS_NAME), lines))
 
 
 def discard(data_dir: Layout, blob_id: int) -> None:
@@ -200,7 +201,8 @@ def note_failed_sync(data_dir: Layout) -> None:
     Not synced, and it need not be: after a system crash the journal is compared with the disk anyway.
     """
     with contextlib.suppress(OSError):  # the disk is failing; this is the best that can be done
-        os.close(durable.append_file(data_dir.ours(layout.SYNC_FAILED_NAME)))
+        mark = data_dir.ours(layout.SYNC_FAILED_NAME)
+        os.close(reserve.finding_room(data_dir, lambda: durable.append_file(mark)))
 
 
 def quarantine(

@@ -10,12 +10,13 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
 from common import checksum, durable
-from common.errors import ConfigError, CorruptRecord, from_os_error
-from services.engines.local.disk import blob_folder, layout
+from common.errors import NO_SPACE_ERRNOS, ConfigError, CorruptRecord, from_os_error
+from services.engines.local.disk import blob_folder, layout, reserve
 from services.engines.local.disk.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,16 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
         root = make_root(root)
         found = _read_format(root)
         if found is None:
+            is_new = not is_blobkeep(root)
             found = Format(FORMAT, _width_of_blobs(root) or id_bits)
             if owner:
                 _write_format(root, found)
+                if is_new:
+                    log.warning(
+                        "%s was no Blobkeep directory: a new store was made there, without blobs", root
+                    )
+        if owner:
+            _make_fixed_names(Layout(root, found.id_bits))
     except OSError as err:
         raise ConfigError(
             f"The data directory {root} cannot be used ({err.strerror}): give another with --dir."
@@ -83,6 +91,31 @@ def is_blobkeep(root: str) -> bool:
         return next(_widths_in(root), None) is not None
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def _make_fixed_names(data_dir: Layout) -> None:
+    """Make the folders and files that deletes and the gc will need, durably, where they are missing.
+
+    On a disk that has no room even for them, the last of the reserve goes; what is missing then is told.
+    """
+    made = False
+    try:
+        for name in layout.FIXED_FOLDERS:
+            path = data_dir.ours(name)
+            if not os.path.lexists(path):
+                reserve.finding_room(data_dir, partial(durable.make_folder, path))
+                made = True
+        for name in layout.FIXED_FILES:
+            path = data_dir.ours(name)
+            if not os.path.lexists(path):
+                os.close(reserve.finding_room(data_dir, partial(durable.open_lock_file, path)))
+                made = True
+    except OSError as err:
+        if err.errno not in NO_SPACE_ERRNOS:
+            raise
+        log.warning("no room for %s: until there is, the gc may be unable to remove anything", path)
+    if made:
+        durable.sync_folder(data_dir.root)
 
 
 def format_file(id_bits: int) -> bytes:

@@ -41,6 +41,10 @@ OUR_NAMES = frozenset(
     }
 )
 
+# Made at the start: on a disk without inodes they cannot be made any more, and deletes and the gc need them.
+FIXED_FOLDERS = (GONE_NAME, QUARANTINE_NAME, STATUS_NAME)
+FIXED_FILES = (GC_LOCK_NAME, GC_HOLD_NAME)
+
 _ROW = 1 << 16  # ids in one folder level
 
 

@@ -104,7 +104,11 @@ def reconcile(
     run.know_the_quarantined()
     if not dry_run:
         blob_folder.hint(data_dir, result.failures)
-        reserve.keep(data_dir)
+        if not reserve.keep(data_dir):
+            log.warning(
+                "%r in the data directory is not ours: nothing is kept for deletes on a full disk",
+                layout.RESERVE_NAME,
+            )
     for name in result.foreign:
         log.warning("%r in the data directory is not ours: left alone", name)
     result.seconds = time.monotonic() - began

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from common import checksum, durable
-from common.errors import NO_SPACE_ERRNOS, BlobkeepError, CorruptRecord, SyncFailed
+from common.errors import BlobkeepError, CorruptRecord, SyncFailed
 from common.states import MSG_CREATED, MSG_DELETED, MSG_NOT_COMMITTED, MSG_UPDATED, MSG_WRITING, State
 from services.engines.local.disk import blob_folder, record, reserve
 from services.engines.local.disk.blob import Blob
@@ -46,7 +46,10 @@ class Draft:
 
 @dataclass(slots=True)
 class Change:
-    """See the module docstring. `old`: the blob to retire; `released`: a damaged one to forget."""
+    """See the module docstring. `old`: the blob to retire; `released`: a damaged one to forget.
+
+    `leaves_nothing`: the disk is short of room, so what is of no use any more goes at once.
+    """
 
     data_dir: Layout
     ids: Ids
@@ -54,6 +57,7 @@ class Change:
     draft: Draft | None = None
     old: Blob | None = None
     released: tuple[str, blob_folder.Note] | None = None
+    leaves_nothing: bool = False
     future: asyncio.Future[BlobRecord | None] | None = None
     error: BlobkeepError | None = None
     new: BlobRecord | None = None  # once prepared
@@ -113,11 +117,17 @@ class Change:
             os.close(fd)
 
     def retire(self) -> None:
-        """Give the old blob's Failure state its name; what it said before stays behind for the gc."""
+        """Give the old blob's Failure state its name; what it said before stays behind for the gc.
+
+        Where room is short it does not: a delete then takes an inode for a moment only, not until a pass.
+        """
         if self.failure is not None:
             state = self.data_dir.state(self.failure.id)
             durable.exchange(state + ".tmp", state)
             self.decide()
+            if self.leaves_nothing:
+                with contextlib.suppress(OSError):  # the gc removes it, too
+                    durable.remove_file(state + ".tmp")
         if self.released is not None:
             with contextlib.suppress(FileNotFoundError):  # an operator dropped it meanwhile
                 blob_folder.finish_release(self.data_dir, self.released[0])
@@ -171,13 +181,9 @@ class Change:
 
     def _finding_room(self, write: Callable[[], None]) -> None:
         """A delete must find room on a full disk; an update may not use up what deletes will need."""
-        try:
-            write()
-        except OSError as err:
-            if self.draft is not None or err.errno not in NO_SPACE_ERRNOS:
-                raise
-            if not reserve.give_up(self.data_dir):
-                raise
+        if self.draft is None:
+            reserve.finding_room(self.data_dir, write)
+        else:
             write()
 
     def _prepare_without_folder(self, old: Blob, now_ns: int) -> None:
@@ -222,7 +228,9 @@ class Change:
         self.stuck = True  # until it is done
         if isinstance(self.error, SyncFailed):  # never sync again: this lasts unless the power fails, too
             failure = blob_folder.failed(self.new, MSG_NOT_COMMITTED, time.time_ns())
-            blob_folder.write_failure(self.data_dir, failure, synced=False)
+            reserve.finding_room(
+                self.data_dir, lambda: blob_folder.write_failure(self.data_dir, failure, synced=False)
+            )
         else:
             blob_folder.fail(self.data_dir, self.new, MSG_NOT_COMMITTED, time.time_ns())
         self.stuck = False

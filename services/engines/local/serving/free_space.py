@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import time
 
-from common.errors import NoSpace, from_os_error
+from common.errors import BlobkeepError, NoSpace, from_os_error
+from services.engines.local.disk import room
 
 # So long one look is believed. A look on the event loop costs 3 µs, and waits for the interpreter's lock
 # after it: a third of what the loop has to do for a small create.
 _BELIEVED_S = 0.1
+# What one upload takes besides its body: a folder and a state file, and the rest of the body's last block.
+_BLOB_BYTES = 12 << 10
+# A folder, a state and data; where it replaces a blob, the Failure state of that one.
+_BLOB_INODES = 4
+_FAILURE_BYTES, _FAILURE_INODES = 4 << 10, 1  # what a delete takes until the gc has been there
 
 
 class FreeSpace:
-    """Room on the file system of `path`, of which `min_free_bytes` must stay free.
+    """Room on the file system of `path`, of which `min_free_bytes` must stay free, and some inodes.
 
     A hint: other programs fill the disk, too; what it let pass may meet a full disk and then fails there.
     """
@@ -22,23 +28,48 @@ class FreeSpace:
         self._path = path
         self._min_free_bytes = min_free_bytes
         self._left_bytes = 0
+        self._left_inodes = 0
         self._looked_at = -_BELIEVED_S
 
     def check(self, size_bytes: int) -> None:
-        """Count a body of `size_bytes` in.
+        """Count an upload of `size_bytes` in.
 
         Raises NoSpace, after a fresh look, where it does not fit; StorageFailed where the disk is gone.
         """
+        self._take(size_bytes + _BLOB_BYTES, _BLOB_INODES)
+
+    def check_more(self, size_bytes: int) -> None:
+        """Count further bytes of an upload in, which has its inodes already. Raises as `check`."""
+        self._take(size_bytes, 0)
+
+    def is_short_after_delete(self) -> bool:
+        """Count a delete in; True where so little is left that it had better leave nothing behind."""
+        try:
+            self._take(_FAILURE_BYTES, _FAILURE_INODES)
+        except BlobkeepError:
+            return True
+        return False
+
+    def _take(self, size_bytes: int, inodes: int) -> None:
         now = time.monotonic()
-        if now - self._looked_at >= _BELIEVED_S or self._left_bytes < size_bytes:
-            try:
-                disk = os.statvfs(self._path)
-            except OSError as err:
-                raise from_os_error(err, "look at the room on its disk") from err
-            self._left_bytes = disk.f_bavail * disk.f_frsize - self._min_free_bytes
+        fits = self._left_bytes >= size_bytes and self._left_inodes >= inodes
+        if not fits or now - self._looked_at >= _BELIEVED_S:
+            self._look(size_bytes, inodes)
             self._looked_at = now
-            if self._left_bytes < size_bytes:
-                raise NoSpace(
-                    "The disk has no room for this body: delete blobs or add space, then try again."
-                )
         self._left_bytes -= size_bytes
+        self._left_inodes -= inodes
+
+    def _look(self, size_bytes: int, inodes: int) -> None:
+        try:
+            found = room.look(self._path)
+        except OSError as err:
+            raise from_os_error(err, "look at the room on its disk") from err
+        self._left_bytes = found.free_bytes - self._min_free_bytes
+        self._left_inodes = found.free_inodes - found.min_free_inodes if found.inodes else sys.maxsize
+        if self._left_bytes < size_bytes:
+            raise NoSpace("The disk has no room for this body: delete blobs or add space, then try again.")
+        if self._left_inodes < inodes:
+            raise NoSpace(
+                f"The disk has {found.free_inodes} inodes left, and {found.min_free_inodes} are kept for "
+                "deletes: delete blobs, or move to a file system with more inodes, then try again."
+            )

@@ -19,6 +19,7 @@ _ROW_IDS = 1 << 16
 # With 32 bits, a further first-level folder comes into use when the others are half full on average: few
 # folders to list, and a random id in them is free at the first or second try.
 _ROW_FILL = _ROW_IDS // 2
+_REST = 10  # between two listings, so many times as long as the last one took
 _TRIES = 24  # with half of all ids taken, 24 tries in vain happen once in 16 million
 
 
@@ -55,6 +56,9 @@ class Ids:
         self._rows: set[int] = set()  # first-level folders that this process knows to be durable
         self._foreign_rows: set[int] = set()
         self._mutex = threading.Lock()
+        self._looking = threading.Lock()
+        self._seen_free: list[int] = []  # by the last listing, and not given out since
+        self._no_look_before = 0.0  # time.monotonic()
 
     @property
     def capacity(self) -> int:
@@ -62,8 +66,9 @@ class Ids:
         return 1 << self._data_dir.id_bits
 
     def check(self) -> None:
-        """Raise NoIdLeft where every id has a live blob: nothing that the gc removes would help."""
-        if len(self._used) >= self.capacity:
+        """Raise NoIdLeft where every id has a live blob, or the last listing, just now, found no free one."""
+        none_seen = not self._seen_free and time.monotonic() < self._no_look_before
+        if len(self._used) >= self.capacity or none_seen:
             raise self._none_left()
 
     def take(self) -> int:
@@ -78,22 +83,40 @@ class Ids:
                 and blob_folder.take(self._data_dir, blob_id)
             ):
                 return blob_id
-        return self._take_by_looking(random.randrange(rows), all_rows)
+        with self._looking:
+            return self._take_by_looking(random.randrange(rows), all_rows)
 
     def _take_by_looking(self, first_row: int, all_rows: int) -> int:
-        """Nearly all ids are taken: list which are free, rather than guess on; row by row, all around."""
+        """Nearly all ids are taken: list which are free, rather than guess on; row by row, all around.
+
+        To list 65,536 names takes 40 ms, for which other writes wait. So what one listing shows as free is
+        given out before the next, and at most a tenth of the time is spent on them: only the gc frees ids.
+        """
+        if (taken := self._take_seen()) is not None:
+            return taken
+        if time.monotonic() < self._no_look_before:
+            raise self._none_left()
         for row in range(first_row, first_row + all_rows):
             base = row % all_rows * _ROW_IDS
             if not self._has_row(base):
                 continue
-            taken = {parse_id(name) for name in os.listdir(self._data_dir.parent(base))}
-            free = [number for number in range(_ROW_IDS) if number not in taken]
-            random.shuffle(free)
-            for number in free:
-                # An id that is still in use was just given up: the maps are about to hear of it.
-                if base + number not in self._used and blob_folder.take(self._data_dir, base + number):
-                    return base + number
+            began = time.monotonic()
+            names = {parse_id(name) for name in os.listdir(self._data_dir.parent(base))}
+            self._seen_free = [base + number for number in reversed(range(_ROW_IDS)) if number not in names]
+            random.shuffle(self._seen_free)
+            now = time.monotonic()
+            self._no_look_before = now + _REST * (now - began)
+            if (taken := self._take_seen()) is not None:
+                return taken
         raise self._none_left()
+
+    def _take_seen(self) -> int | None:
+        while self._seen_free:
+            blob_id = self._seen_free.pop()
+            # An id that is still in use was just given up: the maps are about to hear of it.
+            if blob_id not in self._used and blob_folder.take(self._data_dir, blob_id):
+                return blob_id
+        return None
 
     def _has_row(self, blob_id: int) -> bool:
         """Make sure that the first-level folder of an id of 32 bits is there, and durable in DIR.

@@ -7,7 +7,6 @@ loop; what touches the disk is handed to the committer (durable steps) or to a f
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import os
@@ -56,6 +55,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _DISK_THREADS = 8
+_LOOK_AT_RESERVE_S = 1.0  # a look at the reserve costs 20 µs
 
 
 class LocalStore:
@@ -236,7 +236,8 @@ class LocalStore:
             if damaged is not None and damaged.name is None:
                 damaged = await self.damage.quarantine_now(location, damaged)
             released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
-            change = Change(self.data_dir, self.ids, self.sequence, draft, old, released)
+            is_short = draft is None and self.space.is_short_after_delete()
+            change = Change(self.data_dir, self.ids, self.sequence, draft, old, released, is_short)
             record = await self._committer.submit(change)
             blob = served(record) if draft is not None and record is not None else None
             self._index.show(location, blob)
@@ -271,10 +272,14 @@ class LocalStore:
         """See store.Store."""
         self.space.check(0)
 
-    async def keep_house(self) -> None:
-        """Now and then: make the reserve anew that a delete on a full disk used up."""
-        with contextlib.suppress(OSError):
-            await self._in_thread(reserve.keep, self.data_dir)
+    async def keep_reserve(self) -> None:
+        """While the server runs: make again what deletes on a full disk used up of the reserve."""
+        while True:
+            await asyncio.sleep(_LOOK_AT_RESERVE_S)
+            try:
+                await self._in_thread(reserve.keep, self.data_dir)
+            except OSError as err:
+                log.debug("the reserve could not be made again: %s", err)  # a write will tell what is wrong
 
     async def remove_leftovers(self) -> None:
         """Once, after the start: see `tidying`."""

@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 
 from common import checksum, durable
 from common.checksum import Bytes, Hasher
-from common.errors import BlobkeepError, SyncFailed, TooLarge, from_os_error
+from common.errors import NO_SPACE_ERRNOS, BlobkeepError, SyncFailed, TooLarge, from_os_error
 from common.states import MSG_ABORTED
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob
@@ -202,7 +202,7 @@ class LocalUpload:
                 raise self._broken
             if self._pieces and not self._ended:
                 # What was declared fitted when it began; others came since, and some declare nothing.
-                self._owner.space.check(self._held_bytes)
+                self._owner.space.check_more(self._held_bytes)
                 pieces, self._pieces, self._held_bytes = self._pieces, [], 0
                 try:
                     await self._in_thread(lambda: self._append(pieces))
@@ -270,7 +270,7 @@ class LocalUpload:
             if blob_folder.read_record(data_dir, pending.id).state is not pending.state:
                 return None  # the committer undid it already
             failure = blob_folder.failed(pending, f"{MSG_ABORTED}: {_one_line(reason)}", time.time_ns())
-            blob_folder.write_failure(data_dir, failure)  # synced: half a state would look like damage
+            self._write_failure(failure)
         except SyncFailed as err:
             self._loop.call_soon_threadsafe(self._owner.stop_for, err)
             return None
@@ -279,6 +279,18 @@ class LocalUpload:
             return None
         blob_folder.hint(data_dir, [pending.id])
         return failure
+
+    def _write_failure(self, failure: BlobRecord) -> None:
+        """On a full disk in the room of its own data: the reserve is for deletes."""
+        data_dir = self._owner.data_dir
+        try:
+            blob_folder.write_failure(data_dir, failure)  # synced: half a state would look like damage
+        except OSError as err:
+            if err.errno not in NO_SPACE_ERRNOS:
+                raise
+            with contextlib.suppress(FileNotFoundError):  # nothing of it was acknowledged
+                durable.remove_file(data_dir.data(failure.id))
+            blob_folder.write_failure(data_dir, failure)
 
 
 def _one_line(text: str) -> str:

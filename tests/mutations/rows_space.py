@@ -1,0 +1,60 @@
+"""Breaks of what keeps deletes going on a disk without room, and of what removes and makes folders."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+ROOM = ("tests/faults/test_room.py",)
+
+ROWS = [
+    Mutation(
+        "reserve-not-made-again",
+        "services/engines/local/serving/store.py",
+        "                await self._in_thread(reserve.keep, self.data_dir)\n",
+        "                pass\n",
+        ROOM,
+    ),
+    Mutation(
+        "inodes-do-not-count",
+        "services/engines/local/serving/free_space.py",
+        "        if self._left_inodes < inodes:\n",
+        "        if False:\n",
+        ROOM,
+    ),
+    Mutation(
+        "folder-of-the-gc-not-made-at-the-start",
+        "services/engines/local/disk/layout.py",
+        "FIXED_FOLDERS = (GONE_NAME, QUARANTINE_NAME, STATUS_NAME)",
+        "FIXED_FOLDERS = (STATUS_NAME,)",
+        ROOM,
+    ),
+    Mutation(
+        "delete-keeps-its-inode",
+        "services/engines/local/serving/change.py",
+        "            if self.leaves_nothing:\n",
+        "            if False:\n",
+        ROOM,
+    ),
+    Mutation(
+        "failed-upload-uses-up-the-reserve",
+        "services/engines/local/serving/upload.py",
+        "            blob_folder.write_failure(data_dir, failure)  # synced",
+        "            write = blob_folder.write_failure\n"
+        "            blob_folder.reserve.finding_room(data_dir, lambda: write(data_dir, failure))  # synced",
+        ROOM,
+    ),
+    Mutation(
+        "failed-upload-keeps-its-data-on-a-full-disk",
+        "services/engines/local/serving/upload.py",
+        "                durable.remove_file(data_dir.data(failure.id))\n",
+        "                pass\n",
+        ROOM,
+    ),
+    Mutation(
+        "every-write-lists-the-directory",
+        "services/engines/local/serving/ids.py",
+        "            self._no_look_before = now + _REST * (now - began)\n",
+        "",
+        ("tests/unit/test_ids.py",),
+    ),
+]
