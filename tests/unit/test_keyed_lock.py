@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.engines.local.serving.keyed_lock import KeyedLock
+from common.keyed_lock import KeyedLock
 
 
 def test_writers_of_one_location_go_one_after_the_other_in_the_order_they_came() -> None:

@@ -36,6 +36,9 @@ class Listed(NamedTuple):
     modified_ns: int
 
 
+ListPage = list[Listed]
+
+
 class Absent:
     """As the condition of a write: there must be no such object."""
 
@@ -63,7 +66,7 @@ class Bucket(Protocol):
         """Remove these objects; those that are not there are no error."""
         ...
 
-    def list(self, folder: str, after: str) -> AsyncIterator[list[Listed]]:
+    def list(self, folder: str, after: str) -> AsyncIterator[ListPage]:
         """The objects whose keys begin with `folder`, which ends in "/", and are greater than `after`.
 
         In the order of their keys, in the pages that the store gives.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 
 from common import logs
 from common.errors import BlobkeepError, SyncFailed, from_os_error
+from common.keyed_lock import KeyedLock
 from common.self_report import NamedBlob
 from common.states import MSG_SUPERSEDED, State
 from services.engine import Events
@@ -22,7 +23,6 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.serving.change import restore_state
 from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.index import Damaged, Index
-from services.engines.local.serving.keyed_lock import KeyedLock
 
 log = logging.getLogger(__name__)
 

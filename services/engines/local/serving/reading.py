@@ -9,9 +9,9 @@ from concurrent.futures import Executor
 
 from common import checksum
 from common.checksum import CHUNK_BYTES, Bytes
+from common.chunk_buffers import ChunkBuffers
 from common.errors import DAMAGE_ERRNOS, Damaged
 from services.engines.local.disk.blob import Blob
-from services.engines.local.serving.chunk_buffers import ChunkBuffers
 from services.store import Sink
 
 # Up to here a read from the page cache costs less than handing it to a thread (49 µs): 64 KiB take 12.

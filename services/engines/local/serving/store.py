@@ -15,6 +15,7 @@ from collections.abc import Callable, Container
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
+from common.chunk_buffers import ChunkBuffers
 from common.config import Config
 from common.errors import (
     DAMAGE_ERRNOS,
@@ -26,6 +27,7 @@ from common.errors import (
     from_os_error,
 )
 from common.errors import Damaged as DamagedError
+from common.keyed_lock import KeyedLock
 from common.states import State
 from services.engine import Commits, Events
 from services.engines.local.disk import blob_folder, reserve
@@ -36,14 +38,12 @@ from services.engines.local.journal.writer import open_journal
 from services.engines.local.recovery.reconcile import Reconciled
 from services.engines.local.serving.cache import HotCache
 from services.engines.local.serving.change import Change, Draft
-from services.engines.local.serving.chunk_buffers import ChunkBuffers
 from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.garbage import Garbage
 from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.ids import Ids, Sequence
 from services.engines.local.serving.index import DAMAGED_TEXT, Damaged, Index
-from services.engines.local.serving.keyed_lock import KeyedLock
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
 from services.engines.local.serving.reading import LocalReading
 from services.engines.local.serving.upload import LocalUpload

@@ -33,12 +33,12 @@ class Held:
 class ChunkBuffers:
     """Used on the event loop alone. A reader is any object; it keeps at most one chunk."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = MAX_BUFFERS) -> None:
         self._free: list[bytearray] = []
         self._kept: OrderedDict[object, tuple[int, bytearray]] = OrderedDict()  # longest there first
-        self._unmade = MAX_BUFFERS
+        self._unmade = count
         # Who is inside has a buffer; so where there is room inside, one is free, kept or unmade.
-        self._room = asyncio.Semaphore(MAX_BUFFERS)
+        self._room = asyncio.Semaphore(count)
 
     @asynccontextmanager
     async def borrow(self, reader: object, chunk: int) -> AsyncIterator[Held]:

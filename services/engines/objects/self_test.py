@@ -1,0 +1,174 @@
+"""Before a server trusts a bucket: does the store keep the conditions that everything hangs on?
+
+A store that ignores them answers 200 to both of two creates, and loses one. So a server starts only on one
+that passes; else it says which condition was ignored. It costs some thirty requests, under `selftest/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from common.errors import ConfigError, Unavailable
+from services.engines.objects import keys
+from services.engines.objects.bucket import ABSENT, Bucket, Refused, Unclear, When
+from services.engines.objects.client import Client
+
+FOLDER = "selftest/"
+RACERS = 8
+# A busy store may give no clear answer to one request; it is then sent with another key.
+TRIES = 5
+
+# Names that sort differently by case, by locale or by UTF-16, and characters that get lost on the way.
+_NAMES = [
+    "A",
+    "a",
+    "B",
+    "a b",
+    "a%41b",
+    "a+b&c=d",
+    "a\\b",
+    "a/b",
+    "a",
+    "é",
+    "\uff5e",
+    "\U0001f600",
+    "x" * 300,
+]
+
+
+class Unfit(ConfigError):
+    """The store does not do what the engine needs. The text says what."""
+
+
+async def check(client: Client) -> None:
+    """Return where the store is fit; sets whether it compares ETags with their quotes.
+
+    Raises Unfit, or Unavailable where it does not answer.
+    """
+    async with _folder(client) as folder:
+        await _create_only(client, folder)
+        await _racing_creates(client, folder)
+        await _swaps(client, folder)
+        await _reads(client, folder)
+        await _names(client, folder)
+
+
+async def _create_only(client: Client, folder: str) -> None:
+    for number in range(TRIES):
+        key = f"{folder}create{number}"
+        try:
+            await client.put(key, b"first", ABSENT)
+        except (Refused, Unclear):
+            continue
+        if await _succeeds(client, key, b"second", ABSENT):
+            raise Unfit(_ignored("If-None-Match: *", "a second create of one object succeeded"))
+        got = await client.get(key)
+        if got is None or got.data != b"first":
+            raise Unfit("The object store does not read what was just written, or a refused create wrote.")
+        return
+    raise Unavailable("The object store gives no clear answer to conditional writes.")
+
+
+async def _racing_creates(client: Client, folder: str) -> None:
+    key = f"{folder}race"
+    bodies = [b"%d" % number for number in range(RACERS)]
+    won = await asyncio.gather(*(_succeeds(client, key, body, ABSENT) for body in bodies))
+    if sum(won) > 1:
+        raise Unfit(_ignored("If-None-Match: *", f"{sum(won)} of {RACERS} creates at once succeeded"))
+
+
+async def _swaps(client: Client, folder: str) -> None:
+    key = f"{folder}swap"
+    stale = await client.put(key, b"one", None)
+    current = await client.put(key, b"two", None)
+    if await _succeeds(client, key, b"wrong", stale):
+        raise Unfit(_ignored("If-Match", "a swap with an ETag that was not current succeeded"))
+    for quoted in (True, False):
+        client.quoted_etags = quoted
+        if await _succeeds(client, key, b"three", current):
+            break
+    else:
+        raise Unfit("The object store refuses a swap with the right ETag, with and without quotes.")
+    if await _succeeds(client, key, b"wrong", current):
+        raise Unfit(_ignored("If-Match", "the same swap succeeded twice"))
+    got = await client.get(key)
+    if got is None or got.data != b"three":
+        raise Unfit("The object store does not read what was just swapped in, or a refused swap wrote.")
+    won = await asyncio.gather(*(_succeeds(client, key, b"%d" % n, got.etag) for n in range(RACERS)))
+    if sum(won) > 1:
+        raise Unfit(_ignored("If-Match", f"{sum(won)} of {RACERS} swaps of one state at once succeeded"))
+    if await _succeeds(client, f"{folder}none", b"wrong", current):
+        raise Unfit(_ignored("If-Match", "a swap of an object that is not there succeeded"))
+
+
+async def _reads(client: Client, folder: str) -> None:
+    body = bytes(range(256)) * 64
+    etag = await client.put(f"{folder}read", body, None)
+    whole = await client.get(f"{folder}read")
+    if whole is None or whole.data != body or whole.etag != etag:
+        raise Unfit("The object store does not read what was just written, with the ETag that it said.")
+    try:
+        part = await client.get(f"{folder}read", 1000, 100)
+    except Unavailable as err:
+        if "non-partial" not in str(err.__cause__):  # obstore's words for a 200 where a 206 is due
+            raise
+        part = None
+    if part is None or part.data != body[1000:1100] or part.size != len(body) or part.etag != etag:
+        raise Unfit("The object store gives wrong bytes, size or ETag for a part of an object (Range).")
+    beyond = await client.get(f"{folder}read", 0, 1 << 20)
+    if beyond is None or beyond.data != body:
+        raise Unfit("The object store does not give the whole object for a range that is longer.")
+    await client.delete([f"{folder}read"])
+    if await client.get(f"{folder}read") is not None:
+        raise Unfit("The object store still reads an object that was just deleted.")
+
+
+async def _names(client: Client, folder: str) -> None:
+    names = sorted({keys.name_of(name) for name in [*_NAMES, "x" * 300]}, key=str.encode)
+    etags = await asyncio.gather(*(client.put(f"{folder}n/{name}", name.encode(), None) for name in names))
+    found = [listed async for page in client.list(f"{folder}n/", "") for listed in page]
+    if [listed.key.removeprefix(f"{folder}n/") for listed in found] != names:
+        raise Unfit("The object store lists other names than were just written, or not by their bytes.")
+    if [listed.etag for listed in found] != list(etags):
+        raise Unfit("The object store lists other ETags than it gave when the objects were written.")
+    middle = len(names) // 2
+    after = f"{folder}n/{names[middle]}"
+    rest = [listed async for page in client.list(f"{folder}n/", after) for listed in page]
+    if [listed.key.removeprefix(f"{folder}n/") for listed in rest] != names[middle + 1 :]:
+        raise Unfit("The object store does not list what follows a name (start-after).")
+
+
+async def _succeeds(bucket: Bucket, key: str, data: bytes, when: When) -> bool:
+    try:
+        await bucket.put(key, data, when)
+    except (Refused, Unclear):
+        return False
+    return True
+
+
+@asynccontextmanager
+async def _folder(client: Client) -> AsyncIterator[str]:
+    """A folder of our own, empty again afterwards."""
+    folder = f"{FOLDER}{secrets.token_hex(8)}/"
+    try:
+        yield folder
+    except Unfit:
+        with suppress(Unavailable):  # what it does wrong is what matters
+            await _clear(client, folder)
+        raise
+    await _clear(client, folder)
+
+
+async def _clear(client: Client, folder: str) -> None:
+    async for page in client.list(folder, ""):
+        await client.delete([listed.key for listed in page])
+
+
+def _ignored(header: str, what: str) -> str:
+    return (
+        f"The object store ignores {header}: {what}. It would lose acknowledged writes, so the server does "
+        "not start on it; docs/objects.md says which stores will do."
+    )

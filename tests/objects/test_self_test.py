@@ -1,0 +1,176 @@
+"""A server starts only on a store that keeps conditions; else it is told which one was ignored."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape, unescape
+
+import pytest
+
+from services.engines.objects import self_test
+from services.engines.objects.client import Client
+from services.engines.objects.meter import Meter
+from services.engines.objects.self_test import Unfit
+from services.engines.objects.settings import Credentials, Settings
+from tests.support.seaweed import Seaweed
+
+
+class FakeStore(BaseHTTPRequestHandler):
+    """As much of S3 as the self-test needs; with faults."""
+
+    protocol_version = "HTTP/1.1"
+    objects: dict[str, bytes]
+    faults: set[str]
+    lock: threading.Lock
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with self.lock:
+            there = self.objects.get(self._key())
+            create, match = self.headers.get("If-None-Match"), self.headers.get("If-Match")
+            if create and there is not None and "create" not in self.faults:
+                return self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+            if match and "swap" not in self.faults:
+                current = "" if there is None else self._etag(there)
+                sent = match
+                if "quotes" in self.faults:
+                    current = current.strip('"')
+                if sent != current:
+                    return self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+                if there is None:
+                    return self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+            if match and "no swap" in self.faults:
+                return self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+            self.objects[self._key()] = body
+        return self._answer(200, b"", self._etag(body))
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+        if "list-type" in query:
+            return self._list(query)
+        with self.lock:
+            data = self.objects.get(self._key())
+        if data is None:
+            return self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+        asked = self.headers.get("Range")
+        if asked is None or "ranges" in self.faults:
+            return self._answer(200, data, self._etag(data))
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        end = min(int(last) + 1, len(data))
+        part = data[int(first) : end]
+        return self._answer(206, part, self._etag(data), f"bytes {first}-{end - 1}/{len(data)}")
+
+    def do_DELETE(self) -> None:
+        with self.lock:
+            self.objects.pop(self._key(), None)
+        self._answer(204, b"")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        deleted = []
+        with self.lock:
+            for part in body.split("<Key>")[1:]:
+                key = unescape(part.partition("</Key>")[0])
+                self.objects.pop(key, None)
+                deleted.append(f"<Deleted><Key>{escape(key)}</Key></Deleted>")
+        self._answer(200, f"<DeleteResult>{''.join(deleted)}</DeleteResult>".encode())
+
+    def log_message(self, *args: object) -> None:
+        """Silent."""
+
+    def _list(self, query: dict[str, list[str]]) -> None:
+        prefix, after = query["prefix"][0], query.get("start-after", [""])[0]
+        with self.lock:
+            names = [key for key in self.objects if key.startswith(prefix) and key > after]
+        if "list" in self.faults:
+            names = names[1:]
+        order = str.lower if "order" in self.faults else str.encode
+        contents = "".join(
+            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+            f"<ETag>{escape(self._etag(self.objects[key]))}</ETag><Size>{len(self.objects[key])}</Size></Contents>"
+            for key in sorted(names, key=order)
+        )
+        page = f"<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
+        self._answer(200, page.encode())
+
+    def _key(self) -> str:
+        return unquote(urlsplit(self.path).path).removeprefix("/b/")
+
+    def _etag(self, data: bytes) -> str:
+        return f'"{hashlib.md5(data).hexdigest()}"'
+
+    def _answer(self, status: int, body: bytes, etag: str = "", content_range: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        if etag:
+            self.send_header("ETag", etag)
+        if content_range:
+            self.send_header("Content-Range", content_range)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@contextmanager
+def fake_store(*faults: str) -> Iterator[Client]:
+    """A client of a fake store with these faults."""
+    about = {"objects": {}, "faults": set(faults), "lock": threading.Lock()}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Fake", (FakeStore,), about))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    settings = Settings(
+        "b", f"http://127.0.0.1:{server.server_port}", "p/", credentials=Credentials("a", "s"), patience_s=3
+    )
+    try:
+        yield Client(settings, Meter())
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_seaweedfs_is_fit(store_process: Seaweed) -> None:
+    client = store_process.client()
+
+    async def run() -> int:
+        await self_test.check(client)
+        return len([listed async for page in client.list("", "") for listed in page])
+
+    assert asyncio.run(run()) == 0  # it leaves nothing
+    assert client.quoted_etags
+    assert client.meter.requests < 100
+
+
+def test_a_fake_store_without_faults_is_fit() -> None:
+    with fake_store() as client:
+        asyncio.run(self_test.check(client))
+    assert client.quoted_etags
+
+
+def test_a_store_that_compares_etags_without_quotes_is_fit() -> None:
+    with fake_store("quotes") as client:
+        asyncio.run(self_test.check(client))
+    assert not client.quoted_etags
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("create", "ignores If-None-Match"),
+        ("swap", "ignores If-Match"),
+        ("no swap", "with and without quotes"),
+        ("ranges", "Range"),
+        ("list", "lists other names"),
+        ("order", "not by their bytes"),
+    ],
+)
+def test_a_store_that_is_not_fit_is_refused(fault: str, said: str) -> None:
+    with fake_store(fault) as client, pytest.raises(Unfit, match=said):
+        asyncio.run(self_test.check(client))

@@ -1,0 +1,68 @@
+"""A SeaweedFS of the test run's own, on loopback; clients of its bucket, each with its own prefix."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import tempfile
+from pathlib import Path
+
+from services.engines.objects import development
+from services.engines.objects.client import Client
+from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY, Ports
+from services.engines.objects.meter import Meter
+from services.engines.objects.settings import Credentials, Settings
+from tests.support.processes import wait_for
+
+
+class Seaweed:
+    """One process; returns once it answers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ports = Ports(*development.free_ports())
+        self._folder = folder
+        self._log = (folder / "log").open("ab")
+        self._start()
+
+    def _start(self) -> None:
+        # Its unix sockets stand in the folder, whose path must be short for that.
+        self.popen = subprocess.Popen(
+            development.command(str(self._folder), self.ports),
+            env=development.environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        wait_for(lambda: self.popen.poll() is not None or development.is_ready(self.ports), 60, "SeaweedFS")
+        assert self.popen.poll() is None, (self._folder / "log").read_text()[-2000:]
+
+    def settings(self, prefix: str | None = None) -> Settings:
+        """Of a client with a prefix that nobody else has, or the one given."""
+        return Settings(
+            bucket=BUCKET,
+            endpoint=self.ports.endpoint,
+            prefix=f"{secrets.token_hex(6)}/" if prefix is None else prefix,
+            credentials=Credentials(ACCESS_KEY, SECRET_KEY),
+        )
+
+    def client(self) -> Client:
+        return Client(self.settings(), Meter())
+
+    def kill(self) -> None:
+        """kill -9: what it has acknowledged stays."""
+        self.popen.kill()
+        self.popen.wait(30)
+
+    def restart(self) -> None:
+        self._start()
+
+    def end(self) -> None:
+        self.kill()
+        self._log.close()
+
+
+def start() -> tuple[Seaweed, tempfile.TemporaryDirectory[str]]:
+    """One in a folder under /tmp that the second value removes."""
+    folder = tempfile.TemporaryDirectory(prefix="bk-weed-", dir="/tmp")
+    return Seaweed(Path(folder.name)), folder
