@@ -70,6 +70,7 @@ def test_who_puts_never_waits_and_what_is_dropped_is_told(pipe: tuple[int, int],
     text = b""
     while text.count(LINE) < 10:
         text += os.read(pipe[0], 1 << 16)
+    writer.flush(timeout_s=30)  # else these lines may still count as waiting
     writer.put(b"after\n")
     while not text.endswith(b"after\n"):
         text += os.read(pipe[0], 1 << 16)
