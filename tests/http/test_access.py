@@ -24,6 +24,7 @@ from tests.conftest import StartServer
 from tests.support.memory_engine import MemoryEngine
 from tests.support.processes import Answer, Server, wait_for
 from tests.support.raw import connected
+from tests.support.rules import DataDirectory
 
 HTTP = ["blobkeep", "tornado"]
 TOKENS = {name: f"token-of-{name}" for name in ("reader", "writer", "appender", "team")}
@@ -116,6 +117,22 @@ def test_a_wrong_secret_gets_401_and_both_challenges(guarded: Server) -> None:
         b"Www", b"WWW"
     )
     assert b'\r\nWWW-Authenticate: Bearer realm="Blobkeep"\r\n' in said.replace(b"Www", b"WWW")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_who_may_only_create_cannot_take_the_place_of_a_damaged_blob(
+    guarded: Server, data: DataDirectory, method: str
+) -> None:
+    """It may be restored, as long as nobody writes there."""
+    appender, writer = bearer("appender"), bearer("writer")
+    data.rotten = True
+    assert guarded.ask("POST", "/store/bad", b"body", appender).status == 201
+    (path,) = data.path.glob("*/data.raw")
+    path.write_bytes(b"BODY")
+    assert guarded.ask("GET", "/store/bad", headers=appender).status == 500
+    assert_refused(guarded.ask(method, "/store/bad", b"new", appender), 403)
+    assert guarded.ask("GET", "/store/bad", headers=appender).status == 500
+    assert guarded.ask("PUT", "/store/bad", b"new", writer).status == 200
 
 
 def test_roles_do_what_they_may_and_nothing_else(guarded: Server) -> None:

@@ -45,7 +45,8 @@ class BlobWriting(LocationHandler):
         judge = write_condition(self.request.method or "", self.request.headers, self.config.put_creates)
 
         def judge_of_client(blob: Blob | None, damaged: bool) -> None:
-            if blob is not None and self.request.method == "PUT" and not self.may_update:
+            replaces = damaged or (blob is not None and self.request.method == "PUT")
+            if replaces and not self.may_update:  # what is damaged may be restored, if nobody writes there
                 raise Forbidden(f"{self.user} may create blobs, but not update this one: use another token.")
             judge(blob, damaged)
 
