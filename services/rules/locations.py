@@ -40,6 +40,12 @@ def parse_location(raw: str | bytes) -> str:
     return location
 
 
+def check_location(location: str) -> None:
+    """Raise BadLocation for what no client could have written: for locations that come in another way."""
+    if parse_location(quote_location(location)) != location:
+        raise BadLocation(f"{location!r} is no location that can be asked for: give another one.")
+
+
 def split_listing(raw: str | bytes) -> str | None:
     """The prefix that a target asks a listing of; None where it names a blob.
 

@@ -21,6 +21,7 @@ from services.engines.local.disk import blob_folder, directory, layout
 from services.engines.local.disk.layout import Layout
 from services.engines.local.upkeep import survey
 from services.engines.local.upkeep.survey import Quarantined
+from services.rules.locations import check_location
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.incoming import Incoming, Outcome, verified
@@ -182,6 +183,8 @@ async def _restore(data_dir: Layout, entry: Quarantined, args: argparse.Namespac
             f"{entry.name} is not restored, {damage}. What of it is still of use is in {entry.path}.",
         )
     location = args.to or record.location
+    if args.to is not None:
+        check_location(args.to)
     if args.to is None and entry.note is not None and entry.note.released and not args.even_deleted:
         _refuse_if_deleted(data_dir, location)
     fd = _open_data(entry)
@@ -191,6 +194,7 @@ async def _restore(data_dir: Layout, entry: Quarantined, args: argparse.Namespac
             location,
             record.type,
             record.encoding,
+            record.metadata,
             record.size,
             record.sha256,
             lambda: verified(lambda n: os.read(fd, n), record),

@@ -130,3 +130,14 @@ def test_drop_asks_and_then_removes_for_good(
     assert not damaged.exists()
     assert tool("quarantine", "list", "--dir", data.path).out == "Nothing is in quarantine.\n"
     assert tool("quarantine", "drop", damaged.name, "--yes", "--dir", data.path).status == 3
+
+
+@pytest.mark.parametrize("location", ["/foo", "a//b", "new/", "x" * 1025, "a/../b", "a\nb"])
+def test_it_is_restored_to_no_location_that_cannot_be_asked_for(
+    location: str, damaged: Path, data: DataDirectory, server: Server
+) -> None:
+    flip(damaged / "data.raw")
+    server.stop()
+    ran = tool("quarantine", "restore", damaged.name, "--to", location, "--dir", data.path)
+    assert ran.status == 5, ran
+    assert tool("ls", "--json", "--dir", data.path).json["blobs"] == []
