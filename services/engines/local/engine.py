@@ -75,6 +75,14 @@ class LocalEngine:
         self._lock = locks.StateLock(directory.make_root(config.dir), "server")
         await asyncio.to_thread(self._lock.acquire, config.lock_wait_s)
         self._data_dir = directory.open_directory(config.dir, config.id_bits, owner=True)
+        mode = os.stat(config.dir).st_mode & 0o077
+        if mode:
+            log.warning(
+                "%s is open to other users (mode %o): one of them could lock it and keep the next start out. "
+                "Close it with chmod 700.",
+                self._data_dir.root,
+                mode | 0o700,
+            )
 
     async def open(self, progress: Progress, on_fatal: OnFatal) -> LocalStore:
         """See Engine."""
