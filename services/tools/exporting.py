@@ -11,6 +11,7 @@ import argparse
 import io
 import logging
 import os
+import secrets
 import sys
 import tarfile
 import time
@@ -55,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `export`."""
     parser.add_argument("file", help="the tar file to make; - is stdout")
     parser.add_argument("--force", action="store_true", help="replace the file if it is there")
+    parser.add_argument(
+        "--even-empty", action="store_true", help="also replace an export of some blobs by one of none"
+    )
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -67,7 +71,14 @@ def run(args: argparse.Namespace, out: Output) -> int:
             raise CommandFailed(exits.USAGE, "A tar on stdout is for a pipe or a file, without --json.")
     elif os.path.exists(path) and not args.force:
         raise CommandFailed(exits.USAGE, f"{path} is there already: give another name, or --force.")
+    had_some = args.force and not args.even_empty and _has_blobs(path)
     with snapshot.take(data_dir) as taken:
+        if had_some and not taken.blobs:
+            raise CommandFailed(
+                exits.NOT_WELL,
+                f"{data_dir.root} has no blob, and {path} has some, which is kept. If none is right: "
+                "--even-empty.",
+            )
         if path == STDOUT:
             done = _write(taken, sys.stdout.fileno())
             log.info("exported %d blobs, %d bytes of data", done.blobs, done.bytes)
@@ -81,9 +92,22 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return exits.NOT_WELL if done.left_out else exits.OK
 
 
+def _has_blobs(path: str) -> bool:
+    """Whether the export at `path` holds a blob: the member after the format file tells."""
+    if path == STDOUT or not os.path.exists(path):
+        return False
+    try:
+        with tarfile.open(path, "r:") as tar:
+            names = [member.name for member, _ in zip(tar, range(2), strict=False)]
+    except (OSError, tarfile.TarError):
+        return False  # none of ours
+    return any(name.endswith("/" + layout.STATE_NAME) for name in names)
+
+
 def _write_file(taken: Snapshot, path: str) -> Exported:
-    part = path + ".part"
-    fd = durable.rewrite_file(part)
+    # A new name, made by us alone: in a folder of many users, one that can be guessed may be another's file.
+    part = f"{path}.{secrets.token_hex(8)}.part"
+    fd = durable.create_file(part)
     try:
         done = _write(taken, fd)
         durable.sync_file(fd)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from common.errors import DAMAGE_ERRNOS, BadRequest, BlobkeepError, TooLarge
 from services import rules
+from services.rules.metadata import metadata_fields
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.incoming import Incoming, Outcome
@@ -89,6 +90,7 @@ class HttpTarget:
         headers = {"Content-Length": str(blob.size), "Content-Type": blob.media_type}
         if blob.encoding:
             headers["Content-Encoding"] = blob.encoding
+        headers.update(metadata_fields(blob.metadata))
         if blob.sha256:
             headers["Repr-Digest"] = rules.format_digest(blob.sha256)
         return self._ask(method, blob.location, blob, headers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from common import checksum
@@ -31,6 +31,7 @@ class Incoming:
     location: str
     media_type: str
     encoding: str
+    metadata: Mapping[str, str]
     size: int
     sha256: bytes
     chunks: Callable[[], Iterator[bytes]]

@@ -59,7 +59,10 @@ class StoreTarget:
         if there is not None and not replace:
             return Outcome.DIFFERS
         upload = await self._store.begin(
-            blob.location, lambda old, damaged: None, Content(blob.media_type, blob.encoding), blob.size
+            blob.location,
+            lambda old, damaged: None,
+            Content(blob.media_type, blob.encoding, blob.metadata),
+            blob.size,
         )
         try:
             for chunk in blob.chunks():

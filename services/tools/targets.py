@@ -45,6 +45,9 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
         "--url", help="the running server's address (default: from the option `listen`), if one runs"
     )
     parser.add_argument(
+        "--create", action="store_true", help="make a new data directory, where no server runs and none is"
+    )
+    parser.add_argument(
         "--token-file", metavar="FILE", help="a file with the token of a client that may write"
     )
 
@@ -54,6 +57,8 @@ async def open_target(root: str, config: Config, args: argparse.Namespace) -> As
     """The server, if one holds the directory or `--url` names one; else the store, with the lock held."""
     if args.url is None:
         must_be_owner(root)
+    if args.url is None and not args.create:
+        directory.existing(root)
     held = None if args.url is not None else _lock_if_free(root)
     if held is None:
         server = HttpTarget(args.url or _default_url(config), _token(args.token_file))

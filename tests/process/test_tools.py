@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from services.engines.local.disk import directory
 from services.tools.bench import Belief, judge
 from tests.conftest import StartServer
 from tests.support.processes import Server, wait_for
@@ -158,7 +159,7 @@ def test_du_tells_what_takes_room_by_state_and_by_prefix(server: Server, data: D
 
 
 def test_what_cannot_be_done_is_a_sentence_and_a_status(tmp_path: Path, data: DataDirectory) -> None:
-    data.path.mkdir(mode=0o700)
+    directory.open_directory(str(data.path), 16, owner=True)
     for status, *arguments in (
         (2, "ls", "--dir", str(tmp_path / "not-there")),
         (2, "ls", "--dir", str(data.path), "-c", str(tmp_path / "no.toml")),
@@ -236,7 +237,8 @@ def test_the_verdict(sync_us: float, file_system: str, rotates: bool | None, bel
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root could write in the directory of another")
 def test_root_leaves_nothing_in_the_directory_of_another_user(data: DataDirectory, tmp_path: Path) -> None:
-    data.path.mkdir(mode=0o700)
+    directory.open_directory(str(data.path), 16, owner=True)
+    before = sorted(data.path.iterdir())
     an_export = tmp_path / "empty.tar"
     assert tool("import", an_export, "--dir", data.path).status == 3
     tarfile.open(an_export, "w").close()
@@ -252,5 +254,12 @@ def test_root_leaves_nothing_in_the_directory_of_another_user(data: DataDirector
         assert (ran.status, "sudo -u #12345" in ran.err) == (2, True), ran
     for looking in (("ls", "-l"), ("du", "--json"), ("quarantine", "list")):
         assert tool(*looking, "--dir", data.path).status == 0
-    assert list(data.path.iterdir()) == []
+    assert sorted(data.path.iterdir()) == before
     os.chown(data.path, 0, 0)
+
+
+def test_a_name_that_the_terminal_cannot_show_is_escaped(server: Server, data: DataDirectory) -> None:
+    assert server.ask("POST", "/store/%E2%9C%93", b"a").status == 201
+    latin = {**environment(), "PYTHONIOENCODING": "latin-1"}
+    ran = subprocess.run([*COMMAND, "ls", "--dir", data.path], env=latin, capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, b"\\u2713\n"), ran

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import io
 import json
 import os
 import random
@@ -22,9 +23,11 @@ from services.access import file as access_file
 from services.access.secret_hash import hash_token
 from services.engines.local.disk import directory, layout
 from services.engines.local.disk.locks import FileLock
+from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.upkeep import snapshot
 from services.engines.local.upkeep.collector import Collector
 from tests.conftest import StartServer
+from tests.disk.test_reconcile import make_original, put
 from tests.support.processes import Process, Server, wait_for
 from tests.support.rules import DataDirectory, live_blobs
 from tests.support.tools import COMMAND, environment, tool
@@ -245,10 +248,9 @@ def test_what_a_killed_export_left_is_removed_by_the_next(
     server: Server, data: DataDirectory, tmp_path: Path
 ) -> None:
     assert server.ask("POST", "/store/a", b"a" * (1 << 20)).status == 201
-    fifo = tmp_path / "slow.tar.part"
-    os.mkfifo(fifo)  # nobody reads: the export waits in its tar, with its links made
+    read, write = os.pipe()  # nobody reads: the export waits in its tar, with its links made
     slow = subprocess.Popen(
-        [*COMMAND, "export", str(tmp_path / "slow.tar"), "--dir", str(data.path)], env=environment()
+        [*COMMAND, "export", "-", "--dir", str(data.path)], env=environment(), stdout=write
     )
     links = data.path / ".export"
     wait_for(lambda: links.is_dir() and any(links.glob("*/*.data")), what="the links")
@@ -256,6 +258,8 @@ def test_what_a_killed_export_left_is_removed_by_the_next(
     assert len(list(links.iterdir())) == 1, "those of one that lives are left alone"
     slow.kill()
     slow.wait()
+    os.close(read)
+    os.close(write)
     assert tool("export", tmp_path / "next.tar", "--dir", data.path).status == 0
     assert list(links.iterdir()) == []
 
@@ -297,7 +301,7 @@ def test_a_damaged_blob_is_left_out_and_named(server: Server, data: DataDirector
     assert ran.json["blobs"] == 1
     assert "of 'bad': data.raw fails its checksum in MiB 0" in ran.json["left_out"][0]
     assert live_blobs(unpack(tmp_path / "e.tar", tmp_path / "u").root) == {"good": b"good"}
-    again = tool("import", tmp_path / "e.tar", "--dir", tmp_path / "new")
+    again = tool("import", tmp_path / "e.tar", "--create", "--dir", tmp_path / "new")
     assert again.status == 1, "an incomplete backup says so when it is needed, too"
     assert "was left out of the export" in again.out
 
@@ -348,12 +352,12 @@ def test_import_without_a_server_is_as_durable_and_takes_the_lock(
     file = tmp_path / "e.tar"
     assert tool("export", file, "--dir", data.path).status == 0
     new = DataDirectory(tmp_path / "new")
-    ran = tool("import", file, "--json", "--dir", new.path)
+    ran = tool("import", file, "--json", "--create", "--dir", new.path)
     assert ran.status == 0, ran
     assert ran.json["created"] == 100
     assert live_blobs(new.root) == stored
     new.check()
-    again = tool("import", file, "--json", "--dir", new.path)
+    again = tool("import", file, "--json", "--create", "--dir", new.path)
     assert (again.status, again.json["same"]) == (0, 100)
 
 
@@ -396,12 +400,12 @@ def test_a_file_that_was_cut_short_or_changed_is_told(
     assert tool("export", file, "--dir", data.path).status == 0
     content = file.read_bytes()
     (tmp_path / "cut.tar").write_bytes(content[: content.index(b".exported.json") // 512 * 512 - 1024])
-    cut = tool("import", tmp_path / "cut.tar", "--json", "--dir", tmp_path / "1")
+    cut = tool("import", tmp_path / "cut.tar", "--json", "--create", "--dir", tmp_path / "1")
     assert (cut.status, cut.json["whole"]) == (1, False)
     assert cut.json["created"] >= 3
     changed = content.replace(b"content 3", b"content 4")
     (tmp_path / "changed.tar").write_bytes(changed)
-    ran = tool("import", tmp_path / "changed.tar", "--json", "--dir", tmp_path / "2")
+    ran = tool("import", tmp_path / "changed.tar", "--json", "--create", "--dir", tmp_path / "2")
     assert (ran.status, ran.json["created"]) == (1, 4)
     assert "fails its checksum" in json.dumps(ran.json["problems"])
     assert "3" not in live_blobs(str(tmp_path / "2"))
@@ -415,7 +419,7 @@ def test_a_directory_of_the_original_server_can_be_exported_and_imported(tmp_pat
     with tarfile.open(tmp_path / "as-it-is.tar", "w") as tar:  # made by tar, in whichever order
         tar.add(old.path, arcname=".")
     expected = {"foo": b"2" * 17, "blah": b"version 20", "empty": b"", "with space": b"s", "✓": b"c"}
-    ran = tool("import", tmp_path / "as-it-is.tar", "--json", "--dir", tmp_path / "new")
+    ran = tool("import", tmp_path / "as-it-is.tar", "--json", "--create", "--dir", tmp_path / "new")
     assert ran.json["created"] == 5
     found = live_blobs(str(tmp_path / "new"))
     assert found.keys() == expected.keys()
@@ -435,3 +439,141 @@ def test_an_export_of_32_bit_ids_keeps_its_width(
     assert live_blobs(unpacked.root) == {"a": b"a"}
     assert directory.existing(unpacked.root).id_bits == 32
     assert tool("import", tmp_path / "e.tar", *url(server), "--dir", data.path, "--json").json["same"] == 1
+
+
+def test_of_two_in_a_tar_the_one_that_a_start_would_serve_is_imported(tmp_path: Path) -> None:
+    """Whichever comes last in the file; a tie of two records of the original server is one, too."""
+    source = directory.open_directory(str(tmp_path / "source"), 16, owner=True)
+    put(source, 7, "numbered", b"newer", seq=9)
+    put(source, 8, "numbered", b"older", seq=3)
+    for blob_id, body in ((20, b"higher id"), (11, b"lower id")):
+        make_original(source, put(source, blob_id, "tie", body))
+    served = {"numbered": b"newer", "tie": b"higher id"}
+    for number, order in enumerate(([7, 8, 20, 11], [8, 7, 11, 20])):
+        file = tmp_path / f"{number}.tar"
+        with tarfile.open(file, "w") as tar:
+            for blob_id in order:
+                tar.add(source.folder(blob_id), f"./{blob_id}")
+        into = tmp_path / f"into{number}"
+        ran = tool("import", file, "--create", "--replace", "--dir", into)
+        assert ran.status == 1, "it has no closing note"
+        assert live_blobs(str(into)) == served
+    exported = tmp_path / "exported.tar"
+    listed = tool("ls", "--json", "--dir", source.root).json["blobs"]
+    assert {blob["location"]: blob["id"] for blob in listed} == {"numbered": 7, "tie": 20}
+    assert tool("export", exported, "--dir", source.root).status == 0
+    assert live_blobs(unpack(exported, tmp_path / "unpacked").root) == served
+    assert {at: blob.id for at, blob in reconcile(source).live.items()} == {"numbered": 7, "tie": 20}
+
+
+def test_a_tar_with_a_journal_that_was_not_replayed_is_refused(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    assert server.ask("POST", "/store/a", b"a").status == 201
+    file = tmp_path / "f.tar"
+    for clean in (False, True):
+        if clean:
+            server.stop()
+        with tarfile.open(file, "w") as tar:
+            tar.add(data.path, ".")
+        into = tmp_path / f"into-{clean}"
+        ran = tool("import", file, "--create", "--dir", into)
+        assert ("journal that was not replayed" in ran.err) != clean
+        assert bool(live_blobs(str(into))) == clean
+
+
+def test_a_closing_note_that_is_none_is_told(server: Server, data: DataDirectory, tmp_path: Path) -> None:
+    assert server.ask("POST", "/store/a", b"a").status == 201
+    file, other = tmp_path / "e.tar", tmp_path / "other.tar"
+    assert tool("export", file, "--dir", data.path).status == 0
+    with tarfile.open(file) as tar, tarfile.open(other, "w") as made:
+        for member in tar:
+            content = tar.extractfile(member)
+            assert content is not None
+            text = b"no JSON" if member.name == layout.EXPORTED_NAME else content.read()
+            member.size = len(text)
+            made.addfile(member, io.BytesIO(text))
+    ran = tool("import", other, "--create", "--dir", tmp_path / "into")
+    assert ran.status == 1
+    assert "closing note of the file is damaged" in ran.out
+    assert live_blobs(str(tmp_path / "into")) == {"a": b"a"}
+
+
+def test_metadata_are_exported_and_imported_with_and_without_a_server(
+    server: Server, data: DataDirectory, tmp_path: Path, start_server: StartServer
+) -> None:
+    said = {"Cache-Control": "no-store", "X-Meta-Owner": "Ann"}
+    assert server.ask("POST", "/store/a", b"a", said).status == 201
+    file = tmp_path / "e.tar"
+    assert tool("export", file, "--dir", data.path).status == 0
+    assert server.ask("DELETE", "/store/a").status == 200
+    for offline in (False, True):
+        if offline:
+            assert server.ask("DELETE", "/store/a").status == 200
+            server.stop()
+        assert tool("import", file, *(() if offline else url(server)), "--dir", data.path).status == 0
+        if offline:
+            server.restart()
+        found = server.ask("GET", "/store/a").headers
+        assert (found["cache-control"], found["x-meta-owner"]) == ("no-store", "Ann")
+
+
+def test_an_export_of_nothing_does_not_replace_one_of_something(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    file = tmp_path / "e.tar"
+    assert tool("export", file, "--dir", data.path).status == 0, "nothing, for the first time"
+    assert server.ask("POST", "/store/a", b"a").status == 201
+    assert tool("export", file, "--force", "--dir", data.path).status == 0
+    before = file.read_bytes()
+    assert server.ask("DELETE", "/store/a").status == 200
+    ran = tool("export", file, "--force", "--dir", data.path)
+    assert (ran.status, file.read_bytes()) == (1, before)
+    assert tool("export", file, "--force", "--even-empty", "--dir", data.path).status == 0
+    assert file.read_bytes() != before
+
+
+def test_an_export_does_not_write_into_a_file_that_somebody_made_before(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    assert server.ask("POST", "/store/a", b"a").status == 201
+    planted = tmp_path / "e.tar.part"
+    planted.write_bytes(b"another's")
+    with planted.open("rb") as theirs:
+        assert tool("export", tmp_path / "e.tar", "--dir", data.path).status == 0
+        assert theirs.read() == b"another's"
+    assert sorted(path.name for path in tmp_path.iterdir() if "e.tar" in path.name) == ["e.tar", "e.tar.part"]
+
+
+NO_DIRECTORY = [
+    ("ls",),
+    ("show", "a"),
+    ("du",),
+    ("check",),
+    ("check", "--dry-run"),
+    ("export", "{tmp}/made.tar"),
+    ("import", "{tmp}/some.tar"),
+    ("quarantine", "list"),
+    ("quarantine", "drop", "1-1", "--yes"),
+]
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty", "foreign"])
+@pytest.mark.parametrize("command", NO_DIRECTORY, ids=" ".join)
+def test_a_folder_that_is_no_data_directory_is_refused_and_left_alone(
+    command: tuple[str, ...], folder: str, tmp_path: Path
+) -> None:
+    """An empty one is what a disk that is not mounted leaves."""
+    with tarfile.open(tmp_path / "some.tar", "w"):
+        pass
+    where = tmp_path / folder
+    if folder != "missing":
+        where.mkdir()
+    if folder == "foreign":
+        (where / "photo.jpg").write_bytes(b"jpg")
+    before = sorted(path.name for path in where.iterdir()) if where.exists() else None
+    ran = tool(*(part.format(tmp=tmp_path) for part in command), "--dir", where)
+    assert ran.status == 2, ran
+    assert f"{where} is no Blobkeep directory" in ran.err
+    assert (sorted(path.name for path in where.iterdir()) if where.exists() else None) == before
+    assert not (tmp_path / "made.tar").exists()

@@ -127,9 +127,12 @@ def existing(root: str) -> Layout:
     """The layout of a directory that is there, whatever its width; changes nothing. Raises ConfigError."""
     root = os.path.abspath(root)
     try:
-        found = _read_format(root) if os.path.isdir(root) else None
-        if found is None and not os.path.isdir(root):
-            raise ConfigError(f"There is no data directory {root}: give the one that the server uses, --dir.")
+        if not is_blobkeep(root):
+            raise ConfigError(
+                f"{root} is no Blobkeep directory: give the one that the server uses, --dir. If it is that "
+                "one, its disk may not be mounted."
+            )
+        found = _read_format(root)
     except OSError as err:
         raise ConfigError(f"The data directory {root} cannot be read: {err.strerror}.") from err
     if found is not None and found.format != FORMAT:

@@ -24,6 +24,7 @@ import binascii
 from collections.abc import Mapping
 from sys import intern
 from types import MappingProxyType
+from typing import Protocol
 
 import msgspec
 
@@ -137,6 +138,24 @@ def whole(
         *(blob_id, location, seq, State.COMPLETE, events, size, sha256, crcs),
         *(media_type, encoding, now_ns, dict(metadata)),
     )
+
+
+class Ranked(Protocol):
+    """A record, or a blob as it is served."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def seq(self) -> int: ...
+
+
+def rank(blob: Ranked) -> tuple[int, int]:
+    """Of two complete blobs of one location the higher is served, whoever decides it.
+
+    The original server's records have no number, and may be equal but for the id.
+    """
+    return blob.seq, blob.id
 
 
 # --- the JSON, as msgspec types: what the original has, and our one member ---

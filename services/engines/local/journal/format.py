@@ -50,6 +50,7 @@ _RECORD_MAGIC = b"BKJr"
 _HEADER = struct.Struct("<QB16sI")  # epoch, clean, boot id, salt
 _HEAD = struct.Struct("<QQII")  # epoch, batch, index, payload length
 _PREFIX = 8  # magic and crc, before either
+HEADER_BYTES = _PREFIX + _HEADER.size
 _ALIGN = 8
 WINDOW_BYTES = 1 << 20  # a file is read, and zeroed, in parts of this size: it is never whole in memory
 
@@ -165,6 +166,12 @@ def scan(path: str) -> Scan:
         if not found.clean:
             _scan_records(content, found)
     return found
+
+
+def is_clean(beginning: bytes) -> bool:
+    """Whether a journal file that begins so holds nothing that the folders might lack. Of HEADER_BYTES."""
+    header = _parse_header(beginning)
+    return bool(header.clean) if header is not None else not any(beginning)
 
 
 @contextlib.contextmanager

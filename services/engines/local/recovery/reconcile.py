@@ -23,7 +23,7 @@ from common.times import rfc3339
 from services.engines.local.disk import blob_folder, directory, layout, record, reserve
 from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
-from services.engines.local.disk.record import BlobRecord
+from services.engines.local.disk.record import BlobRecord, rank
 from services.engines.local.journal.replay import replay
 from services.engines.local.recovery.quarantined import damaged_locations
 from services.engines.local.recovery.scan_pool import ScanPool, how_many
@@ -162,7 +162,7 @@ class _Run:
         try:
             self.check_size(found)
             # The original's records have no checksums: compute them once, now, while nobody reads.
-            if found.is_original and (rival is None or _rank(found) > _rank(rival)):
+            if found.is_original and (rival is None or rank(found) > rank(rival)):
                 found = self.adopt(found)
         except Damaged as err:
             self.quarantine(found.id, found.location, found.seq, str(err))
@@ -174,7 +174,7 @@ class _Run:
 
     def settle_rivals(self, found: Blob, rival: Blob) -> None:
         """Two complete ones for one location: the newer is served, the other becomes Failure."""
-        newer, older = (found, rival) if _rank(found) > _rank(rival) else (rival, found)
+        newer, older = (found, rival) if rank(found) > rank(rival) else (rival, found)
         self.result.live[found.location] = newer
         self.result.superseded += 1
         if not self.to_failure(older.id, older.location, MSG_SUPERSEDED):
@@ -289,10 +289,3 @@ class _Run:
             f"quarantine {name} of {note.location!r}: answered for by a newer blob",
             lambda: blob_folder.release(self.data_dir, name, note),
         )
-
-
-def _rank(blob: Blob | BlobRecord) -> tuple[int, int]:
-    """Of two for one location the higher is served. The original's have no number, and may be equal but for
-    the id.
-    """
-    return blob.seq, blob.id

@@ -34,7 +34,7 @@ from common.states import MSG_COMPLETE, MSG_DELETED, State
 from common.times import rfc3339
 from services.engines.local.disk import blob_folder, directory, layout, locks, record
 from services.engines.local.disk.layout import Layout
-from services.engines.local.disk.record import BlobRecord
+from services.engines.local.disk.record import BlobRecord, rank
 from services.engines.local.journal import format as journal
 from services.engines.local.recovery.reconcile import reconcile
 
@@ -188,7 +188,7 @@ class _Taking:
             self._drop(blob_id)
             return
         rival = kept.get(blob.location)
-        if rival is not None and rival.seq > blob.seq:
+        if rival is not None and rank(rival) > rank(blob):
             self._drop(blob_id)
             return
         try:

@@ -16,7 +16,7 @@ from common.states import State
 from services.engines.local.disk import blob_folder, directory, layout
 from services.engines.local.disk.blob_folder import Note
 from services.engines.local.disk.layout import Layout
-from services.engines.local.disk.record import BlobRecord
+from services.engines.local.disk.record import BlobRecord, rank
 
 
 @dataclass
@@ -53,11 +53,11 @@ def records(
 
 
 def live_among(found: list[BlobRecord]) -> dict[str, BlobRecord]:
-    """By location: which complete blobs are served. Of two the higher sequence number, as in recovery."""
+    """By location: which complete blobs are served. Of two the one of the higher rank."""
     live: dict[str, BlobRecord] = {}
     for record in found:
         rival = live.get(record.location)
-        if record.state is State.COMPLETE and (rival is None or record.seq > rival.seq):
+        if record.state is State.COMPLETE and (rival is None or rank(record) > rank(rival)):
             live[record.location] = record
     return live
 
