@@ -21,6 +21,7 @@ import uvloop
 from common import config, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
 from services.access.credentials import ServerCredentials, allow_many_descriptors
+from services.engine import Engine
 from services.engines.choose import choose
 from services.frontends.native.app import make_app
 from services.frontends.native.fast_path import FastPath
@@ -51,6 +52,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(options: config.Config) -> int:
+    """Serve; whatever is raised, the engine is closed and the process ends: it must not live on, holding the
+    port and the lock, without serving anybody.
+    """
+    engine = choose(options)
+    status = EXIT_FAILED
+    try:
+        status = await _serve(engine, options)
+    except Exception:
+        log.critical("an error that was not expected: the server ends", exc_info=True)
+    finally:
+        await engine.close()
+    log.info("stopped")
+    return status
+
+
+async def _serve(engine: Engine, options: config.Config) -> int:
     began = time.monotonic()
     stopping = asyncio.Event()
     exit_status = 0
@@ -60,7 +77,6 @@ async def _run(options: config.Config) -> int:
         exit_status = EXIT_FAILED
         stopping.set()
 
-    engine = choose(options)
     try:
         credentials = ServerCredentials(options)
         await engine.own()
@@ -102,10 +118,8 @@ async def _run(options: config.Config) -> int:
     await server.close_all_connections()
     credentials.access.close()
     await monitor.close(told=exit_status == 0)
-    await engine.close()
     if requests.access is not None:
         requests.access.close()
-    log.info("stopped")
     return exit_status
 
 

@@ -57,4 +57,11 @@ ROWS = [
         "",
         ("tests/unit/test_ids.py",),
     ),
+    Mutation(
+        "committer-keeps-a-failed-start-alive",
+        "services/engines/local/serving/group_commit.py",
+        'name="committer", daemon=True)',
+        'name="committer")',
+        ("tests/process/test_failing_start.py",),
+    ),
 ]

@@ -99,6 +99,8 @@ class LocalEngine:
         self._reports = serve_reports(self.data_dir.ours(layout.SOCKET_NAME), self._store)
         work = (self._store.remove_leftovers(), self._store.keep_reserve())
         self._behind = [asyncio.ensure_future(one) for one in work]
+        for task in self._behind:
+            task.add_done_callback(_tell_error)
         return self._store
 
     async def close(self) -> None:
@@ -190,3 +192,8 @@ def recovered(found: Reconciled) -> Recovered:
         found.removed,
         len(found.quarantined),
     )
+
+
+def _tell_error(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (err := task.exception()) is not None:
+        log.error("work beside the requests ended", exc_info=err)

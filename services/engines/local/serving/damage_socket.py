@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 
 import msgspec
 from tornado.httpserver import HTTPServer
@@ -54,20 +55,27 @@ class DamagedHandler(RequestHandler):
 
 
 def serve_reports(path: str, store: LocalStore) -> HTTPServer:
-    """Listen on the socket at `path`; a stale one is replaced, since we hold the lock."""
+    """Listen on the socket at `path`; a stale one is replaced, since we hold the lock.
+
+    Where the directory cannot hold a socket (SMB, exFAT, folders of a virtual machine's host) nobody listens:
+    what the recovery worker finds damaged stands in its log, and is met when it is read.
+    """
     server = HTTPServer(
         Application([("/damaged", DamagedHandler, {"store": store})]), max_body_size=_MAX_BODY_BYTES
     )
     try:
-        with contextlib.suppress(FileNotFoundError):
-            durable.remove_file(path)
+        server.add_socket(_listen(path))
     except OSError as err:
-        log.error("%s is no socket (%s): the recovery worker cannot report to us", path, err.strerror)
-        return server
+        log.warning("no socket %s (%s): the recovery worker cannot report damage to us", path, err.strerror)
+    return server
+
+
+def _listen(path: str) -> socket.socket:
+    with contextlib.suppress(FileNotFoundError):
+        durable.remove_file(path)
     # A socket's path holds 107 bytes, a data directory's may be longer: bind through the folder's descriptor.
     folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        server.add_socket(bind_unix_socket(f"/proc/self/fd/{folder}/{os.path.basename(path)}", mode=0o600))
+        return bind_unix_socket(f"/proc/self/fd/{folder}/{os.path.basename(path)}", mode=0o600)
     finally:
         os.close(folder)
-    return server

@@ -69,7 +69,7 @@ class GroupCommit:
         self._queue: queue.SimpleQueue[Change | _Call | None] = queue.SimpleQueue()
         self._syncers = ThreadPoolExecutor(_SYNC_THREADS, "sync")
         self._broken: SyncFailed | None = None
-        self._thread = threading.Thread(target=self._run, name="committer")
+        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._thread.start()
         self.batches = 0
         self.changes = 0
