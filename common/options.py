@@ -142,7 +142,11 @@ class Config:
         4096, "Limits on clients", "Connections at once. One more is answered with 503.", positive=True
     )
     max_uploads: int = _option(
-        256, "Limits on clients", "Uploads at once. One more is answered with 503.", positive=True
+        256,
+        "Limits on clients",
+        "Uploads at once. One more takes the place of one that is slower than the minimum rate, if there is "
+        "any, or is answered with 503.",
+        positive=True,
     )
     max_target_bytes: int = _option(
         8 * KIB, "Limits on clients", "A longer request target is refused with 414.", positive=True

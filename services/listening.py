@@ -115,4 +115,5 @@ def _limits(config: Config) -> http1.Limits:
         upload_grace_s=config.min_upload_grace_s,
         min_upload_bytes_per_s=float(config.min_upload_rate_bytes_per_s),
         max_connections=config.max_connections,
+        many_bodies=config.max_uploads,
     )

@@ -95,5 +95,10 @@ class Body:
             text = f"Send the body at {limits.min_upload_bytes_per_s:g} bytes a second or more."
             raise Refusal(408, text, "Timeout reading body: too slow")
 
+    def rate(self, now: float) -> float | None:
+        """Bytes a second so far, waiting for us not counted; None where it has just begun."""
+        elapsed_s = now - self._began
+        return self.received_bytes / elapsed_s if elapsed_s > self._limits.give_way_grace_s else None
+
     def _refuse_size(self, log_text: str) -> None:
         raise Refusal(413, f"Send a body of at most {self.max_bytes} bytes.", log_text)

@@ -8,6 +8,7 @@ import fcntl
 import socket
 import sys
 import termios
+from collections.abc import Callable
 from typing import Any, cast
 
 from tornado.iostream import StreamClosedError
@@ -20,8 +21,9 @@ class Channel(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._limits = limits
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._eof = False  # the client sends no more
         self._ending = False  # all is said: what still comes is dropped
@@ -42,7 +44,7 @@ class Channel(asyncio.Protocol):
         if hasattr(transport, "max_size"):
             # asyncio allocates so much for each read: 256 KiB, above what malloc takes from its heap.
             transport.max_size = 64 * 1024
-        self._taken_at = self._loop.time()
+        self._taken_at = self._clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ending = True
@@ -145,7 +147,7 @@ class Channel(asyncio.Protocol):
     def _close(self) -> None:
         """Send what is unsent, then close. For when nothing more can come."""
         self._ending = True
-        self._lingering_since = self._loop.time()
+        self._lingering_since = self._clock()
         self._transport.close()
 
     def _cut(self) -> None:
@@ -164,7 +166,7 @@ class Channel(asyncio.Protocol):
             return
         self._pause_reading(False)
         self._ending = True
-        self._lingering_since = self._loop.time()
+        self._lingering_since = self._clock()
         if self._transport.can_write_eof():  # not under TLS: there the client ends it, or the time
             with contextlib.suppress(OSError):  # reset already
                 self._transport.write_eof()

@@ -30,10 +30,10 @@ class Connection(Dialogue):
     """What delegates know as `server_conn`. With `refused` it only says 503."""
 
     def __init__(self, server: Server, context: object, *, refused: bool = False) -> None:
-        super().__init__(server.limits, context)
+        super().__init__(server.limits, server.clock, context)
         self.refused = refused
         self._server = server
-        self._since = self._loop.time()  # when the wait began: for a head, for the rest of it, after an EOF
+        self._since = self._clock()  # when the wait began: for a head, for the rest of it, after an EOF
         self._pending = b""  # received and not used
         self._scanned = 0  # so much of it holds no end of a head
         self._continue_sent = False
@@ -61,9 +61,9 @@ class Connection(Dialogue):
                 head = self._server.known_heads.get(data)
                 if head is not None and self._answer_at_once(head):
                     return
-                self._since = self._loop.time()  # the time of a head runs from its first byte
+                self._since = self._clock()  # the time of a head runs from its first byte
         elif self._body is not None:
-            self._body.heard(self._loop.time())
+            self._body.heard(self._clock())
         self._pending = self._pending + data if self._pending else data
         if self._exchange is None or self._body is not None:
             self._advance()
@@ -77,7 +77,7 @@ class Connection(Dialogue):
         if self._ending or idle or self.extra_info("ssl_object") is not None:
             return False
         if self._exchange is not None and self._body is None:
-            self._since = self._loop.time()
+            self._since = self._clock()
             if self._delegate is None and (callback := self._exchange.take_close_callback()):
                 tell(callback)
         elif self._waiting is None and not self._writing_paused and not self._resting:
@@ -123,6 +123,16 @@ class Connection(Dialogue):
                     self._refuse_input(err)
         elif self._eof and waited_s > limits.half_closed_timeout_s:
             self.abort()
+
+    def body_rate(self, now: float) -> float | None:
+        """How fast the client sends its body, in bytes a second; None where that is unknown, or up to us."""
+        waits_for_us = self._waiting is not None or self._resting or self._ending
+        return None if self._body is None or waits_for_us else self._body.rate(now)
+
+    def give_way(self) -> None:
+        """Refuse the body that is being read: its client is slow, and others want to send theirs."""
+        text = "Send the body faster: so many others are sending that yours was too slow to wait for."
+        self._refuse_input(Refusal(503, text, "body gives way to others"))
 
     # From the exchange.
 
@@ -207,16 +217,18 @@ class Connection(Dialogue):
         head = parse_head(data[: end + 2], self._limits)
         if not head.body_bytes and self._answer_at_once(head):
             if self._pending:
-                self._since = self._loop.time()
+                self._since = self._clock()
                 self._loop.call_soon(self._advance)
             else:
                 self._server.known_heads.add(data, head)
             return
         exchange = self._exchange = Exchange(self, head)
         if head.body_bytes:
-            body = self._body = exchange.body = Body(head.body_bytes, self._limits, self._loop.time())
+            body = self._body = exchange.body = Body(head.body_bytes, self._limits, self._clock())
             if head.start_line.method in _NEEDS_NO_BODY:
                 body.max_bytes = min(body.max_bytes, self._limits.unneeded_body_bytes)
+            if not exchange.body_is_here:
+                self._server.body_began(self)
             self._continue_sent = False
         self._call(self._after_headers, self._start, exchange)
 
@@ -268,6 +280,7 @@ class Connection(Dialogue):
         while (body := self._body) is not None and self._waiting is None and not self._ending:
             if body.whole:
                 self._body = None
+                self._server.body_ended(self)
                 if self._delegate is not None:
                     self._finish_request()
                 else:  # answered before, and the rest was dropped
@@ -332,7 +345,7 @@ class Connection(Dialogue):
         self._exchange = None
         if self._server.draining:  # since the answer began, which promised to keep the connection
             self.close_if_idle()
-        self._since = self._loop.time()
+        self._since = self._clock()
         if self._pending:
             # Later, so that a client that sends many requests at once does not hold up the others.
             self._loop.call_soon(self._advance)

@@ -26,8 +26,8 @@ from services.http1.limits import Limits
 class Dialogue(Channel):
     """The base of Connection: everything about the application's side of a request."""
 
-    def __init__(self, limits: Limits, context: object) -> None:
-        super().__init__(limits)
+    def __init__(self, limits: Limits, clock: Callable[[], float], context: object) -> None:
+        super().__init__(limits, clock)
         self.context = context
         self._exchange: Exchange | None = None  # from the head of a request to the end of its answer
         self._body: Body | None = None  # until it was read whole
@@ -69,7 +69,7 @@ class Dialogue(Channel):
             self._in_delegate = False
         if result is not None:
             self._waiting = convert_yielded(result)
-            self._waiting_since = self._loop.time()
+            self._waiting_since = self._clock()
             self._waiting.add_done_callback(partial(self._resume, then))
         elif self._exchange is None:  # cut within the call
             self._abandon()
@@ -86,7 +86,7 @@ class Dialogue(Channel):
             self._abandon()
             return
         if self._body is not None:
-            self._body.waited(self._waiting_since, self._loop.time())
+            self._body.waited(self._waiting_since, self._clock())
         try:
             future.result()
             then()

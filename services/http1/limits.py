@@ -47,6 +47,8 @@ class Limits:
 
     # Counts.
     max_connections: int = 10_000  # more: 503 with Retry-After
+    many_bodies: int = 256  # coming in at once; one more: the slowest below the minimum rate gives way
+    give_way_grace_s: float = 1.0  # in which none is taken for slow
     max_refusing: int = 256  # connections being told 503 at once; more are closed without a word
     retry_after_s: int = 1
     accept_pause_s: float = 0.5  # without accepting after descriptors ran out

@@ -39,6 +39,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     limits: Limits
     draining: bool
     done: asyncio.Future[None]
+    clock: Callable[[], float]
     # Called with method, target (both empty where no head was read), status and remote address for each
     # answer that a connection gives by itself, the application having said nothing.
     on_refused: Callable[[str, str, int, str], None] | None = None
@@ -88,6 +89,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._open: set[Connection] = set()
         self._connecting: set[asyncio.Task[None]] = set()  # in the TLS handshake
         self._refusing = 0
+        self._receiving: set[Connection] = set()  # bodies that did not come with their heads
         self.known_heads = KnownHeads()
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -150,6 +152,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         """A connection is gone."""
         connection = cast(Connection, server_conn)
         self._open.discard(connection)
+        self._receiving.discard(connection)
         if connection.refused:
             self._refusing -= 1
         if not self._open and self._sweep_handle is not None:
@@ -157,6 +160,24 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self._sweep_handle = None
         if isinstance(self.request_callback, HTTPServerConnectionDelegate):
             self.request_callback.on_close(server_conn)
+
+    def body_began(self, connection: Connection) -> None:
+        """A body is to be received. Where many are already, the slowest gives way to it.
+
+        Otherwise clients that send a head and then nothing would keep all others out until their time is up,
+        which `upload_grace_s` makes long for the sake of clients with slow beginnings.
+        """
+        if len(self._receiving) >= self.limits.many_bodies:
+            now = self.clock()
+            rates = [(rate, one) for one in self._receiving if (rate := one.body_rate(now)) is not None]
+            slowest = min(rates, key=lambda pair: pair[0], default=None)
+            if slowest is not None and slowest[0] < self.limits.min_upload_bytes_per_s:
+                slowest[1].give_way()
+        self._receiving.add(connection)
+
+    def body_ended(self, connection: Connection) -> None:
+        """It came, whole."""
+        self._receiving.discard(connection)
 
     def tell_refused(self, method: str, target: str, code: int, context: object) -> None:
         """A connection answered by itself."""
@@ -167,7 +188,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         """Check the time of all connections: one timer for all of them, none to set for each request."""
         loop = self._the_loop()
         self._sweep_handle = loop.call_later(self.limits.tick_s(), self._sweep)
-        now = loop.time()
+        now = self.clock()
         for connection in list(self._open):
             connection.check_time(now)
 
@@ -210,4 +231,5 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self._loop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
             self.done = self._loop.create_future()
             self.done.set_result(None)
+            self.clock = self._loop.time
         return self._loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate
@@ -36,6 +37,7 @@ class Server(Protocol):
 
     limits: Limits
     draining: bool
+    clock: Callable[[], float]  # seconds; the loop's, unless a test has another
     done: asyncio.Future[None]  # one that is done: what a write returns when nothing has to wait
     known_heads: KnownHeads
 
@@ -43,4 +45,6 @@ class Server(Protocol):
     def answer_at_once(self, head: RequestHead, context: object) -> Answer | None: ...
     def opened(self, connection: Connection) -> None: ...
     def on_close(self, server_conn: object) -> None: ...
+    def body_began(self, connection: Connection) -> None: ...
+    def body_ended(self, connection: Connection) -> None: ...
     def tell_refused(self, method: str, target: str, code: int, context: object) -> None: ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import socket
 import struct
 import time
@@ -299,11 +300,11 @@ def test_one_connection_too_many_is_told_when_to_come_back_and_the_others_go_on(
 
 
 def test_one_upload_too_many_is_told_when_to_come_back_and_reads_go_on(start_server: StartServer) -> None:
-    server = start_server(*OURS, "--max-uploads", "4")
+    server = start_server(*OURS, "--max-uploads", "4", "--min-upload-rate", "0")  # so that none is slow
     uploads = [connect(server, upload(f"a{n}", 6) + b"abc") for n in range(4)]
 
     def refused() -> bool:
-        answer = server.ask("POST", "/store/b", b"b")
+        answer = server.ask("POST", "/store/b", bytes(200_000))
         if answer.status == 503:
             assert int(answer.headers["retry-after"]) > 0
         return answer.status == 503 or server.ask("DELETE", "/store/b").status != 200
@@ -315,7 +316,29 @@ def test_one_upload_too_many_is_told_when_to_come_back_and_reads_go_on(start_ser
         assert sock.recv(4096).startswith(b"HTTP/1.1 201 ")
         sock.close()
     assert server.ask("GET", "/store/a3").body == b"abcdef"
-    wait_for(lambda: server.ask("POST", "/store/c", b"c").status in (201, 409), what="the next upload")
+    large = bytes(200_000)
+    wait_for(lambda: server.ask("POST", "/store/c", large).status in (201, 409), what="the next upload")
+
+
+def test_heads_without_bodies_do_not_keep_uploads_out(start_server: StartServer) -> None:
+    """256 of these took all of max_uploads, for 30 s: every other upload was answered with 503."""
+    server = start_server(*OURS, "--max-uploads", "8")
+    heads = [connect(server, upload(f"never{n}", 200_000)) for n in range(8)]
+    trickling = [connect(server, upload(f"slow{n}", 200_000) + b"x") for n in range(8)]
+    assert server.ask("POST", "/store/small", b"a body that comes with its head").status == 201
+    body = bytes(200_000)
+    wait_for(lambda: server.ask("POST", "/store/large", body).status == 201, what="an upload's place")
+    answered = [sock for sock in [*heads, *trickling] if has_answer(sock)]
+    assert answered  # they were told why, those whose place was taken
+    for sock in answered:
+        said = answer_of(sock)
+        assert said.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: " in said
+    assert server.ask("GET", "/store/large").body == body
+
+
+def has_answer(sock: socket.socket) -> bool:
+    return bool(select.select([sock], [], [], 0)[0])
 
 
 def test_running_out_of_descriptors_ends_nobody_and_passes(start_server: StartServer) -> None:

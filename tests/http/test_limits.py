@@ -14,6 +14,7 @@ from tests.support.raw import RawConnection, connected
 from tests.support.rules import DataDirectory
 
 MAX_BLOB, MAX_UPLOADS = 300_000, 3
+LARGE = b"x" * 200_000  # more than what is taken whole, which waits for no client
 CHUNKED = {"Transfer-Encoding": "chunked"}
 MIB = 1 << 20
 
@@ -27,6 +28,8 @@ def limited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         str(MAX_BLOB),
         "--max-uploads",
         str(MAX_UPLOADS),
+        "--min-upload-rate",
+        "0",  # so that none is slow, and gives way to another
     )
 
 
@@ -66,14 +69,14 @@ def test_one_upload_more_than_max_uploads_is_503_with_retry_after(limited: Serve
         )
         assert upload.answer().status == 100  # it has its place
         uploads.append(upload)
-    refused = limited.ask("POST", f"/store/{location}/more", b"x")
+    refused = limited.ask("POST", f"/store/{location}/more", LARGE)
     assert (refused.status, refused.headers["retry-after"]) == (503, "5")
     assert limited.ask("GET", f"/store/{location}/more").status == 404  # reads go on
     for upload in uploads:
         upload.send(b"ab")
         assert upload.answer().status == 201
         upload.close()
-    assert limited.ask("POST", f"/store/{location}/more", b"x").status == 201
+    assert limited.ask("POST", f"/store/{location}/more", LARGE).status == 201
 
 
 @pytest.fixture(scope="module", params=CONNECTIONS)

@@ -6,9 +6,11 @@ is (`Running.later`), so that a busy machine changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 
-from tests.http1.serving import Client, running, take_a_little_for_ten_minutes, wait_until
+from tests.http1.serving import Client, Running, running, take_a_little_for_ten_minutes, wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -57,6 +59,47 @@ def test_a_body_slower_than_the_minimum_is_answered_408() -> None:
         assert trickle(client) == 408
 
 
+UPLOAD = b"PUT /count HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+HALF = b"x" * 50_000
+
+
+@contextlib.contextmanager
+def uploading(server: Running, count: int, sent: bytes) -> Iterator[list[Client]]:
+    """So many clients that sent a head, `sent` of its body, and then nothing."""
+    under_way = server.requests_under_way()
+    with contextlib.ExitStack() as clients:
+        made = [clients.enter_context(server.connect()) for _ in range(count)]
+        for client in made:
+            client.send(UPLOAD + sent)
+        wait_until(lambda: server.requests_under_way() == under_way + count, "the requests")
+        yield made
+
+
+def test_where_many_bodies_are_under_way_the_slowest_gives_way_to_a_new_one() -> None:
+    with (
+        running(many_bodies=3, upload_grace_s=1000, body_idle_timeout_s=1000) as server,
+        uploading(server, 2, HALF) as fast,
+        uploading(server, 1, b"x") as (slow,),
+        server.connect() as new,
+    ):
+        server.later(20)  # 2,500 bytes a second and 0.05. Where there are few, all of them have their time
+        new.send(UPLOAD)
+        code, fields, body = slow.answer()
+        assert (code, fields["retry-after"], fields["connection"]) == (503, "1", "close")
+        assert b"faster" in body
+        new.send(HALF + HALF)
+        for client in fast:
+            client.send(HALF)
+        assert [client.answer()[2] for client in (new, *fast)] == [b"100000"] * 3
+
+
+def test_none_gives_way_that_has_just_begun() -> None:
+    with running(many_bodies=2, give_way_grace_s=1000) as server, uploading(server, 5, b"") as young:
+        for client in young:
+            client.send(HALF + HALF)
+            assert client.answer()[2] == b"100000"
+
+
 def test_a_body_within_the_rate_is_taken_though_the_application_is_slow() -> None:
     with (
         running(upload_grace_s=0.2, min_upload_bytes_per_s=100_000, piece_bytes=1000) as server,
@@ -70,13 +113,13 @@ def test_a_body_within_the_rate_is_taken_though_the_application_is_slow() -> Non
 
 
 def test_an_idle_connection_is_closed_without_a_word() -> None:
-    with running(idle_timeout_s=75) as server, server.connect() as new, server.connect() as used:
+    with running(idle_timeout_s=7500) as server, server.connect() as new, server.connect() as used:
         used.send(GET)
         assert used.answer()[0] == 200
         wait_until(lambda: server.open_connections() == 2, "both connections")
-        server.later(74)
+        server.later(7000)
         assert server.open_connections() == 2
-        server.later(2)
+        server.later(600)
         assert used.is_closed()
         assert new.is_closed()
 

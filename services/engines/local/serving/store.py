@@ -177,12 +177,16 @@ class LocalStore:
 
     # --- writing ---
 
-    def _admit(self, location: str, condition: Condition, size: int | None) -> None:
-        """Raise what refuses an upload, before a byte of it is taken."""
+    def _admit(self, location: str, condition: Condition, size: int | None, under_way: int) -> None:
+        """Raise what refuses an upload, before a byte of it is taken.
+
+        `under_way`: how many there are of its kind. One whose body is here does not wait for a client, so
+        those that do cannot keep it out.
+        """
         condition(self._index.by_location.get(location), location in self._index.damaged)
         if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
             raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
-        if len(self._uploads) + self._whole >= self._max_uploads:
+        if under_way >= self._max_uploads:
             raise Busy(f"{self._max_uploads} uploads are under way: try again in a moment.")
         self.space.check(size or 0)
         self.ids.check()
@@ -191,7 +195,7 @@ class LocalStore:
         self, location: str, condition: Condition, content: Content, size: int | None
     ) -> LocalUpload:
         """See store.Store."""
-        self._admit(location, condition, size)
+        self._admit(location, condition, size, len(self._uploads))
         is_update = location in self._index.by_location
         upload = LocalUpload(self, Draft(location, content), condition, is_update)
         self._uploads.add(upload)
@@ -201,7 +205,7 @@ class LocalStore:
         self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:
         """See store.Store."""
-        self._admit(location, condition, len(body))
+        self._admit(location, condition, len(body), self._whole)
         self._whole += 1
         try:
             return await self.commit_draft(Draft(location, content, body), condition)
