@@ -10,7 +10,8 @@ from services.rules.text import CONTROL, BadEscape, decode_percent
 
 MAX_LOCATION_BYTES = 1024  # of UTF-8, after decoding (http.md, "Refusals")
 
-_BAD_SEGMENT = re.compile(r"(?:^|/)(\.{0,2})(?:/|\Z)")
+_DROPPED = re.compile(r"(?:^|/)\.?(?:/|\Z)")  # a segment that is empty or a dot
+_UPWARDS = re.compile(r"(?:^|/)\.\.(?:/|\Z)")
 
 
 def parse_location(raw: str | bytes) -> str:
@@ -20,23 +21,31 @@ def parse_location(raw: str | bytes) -> str:
     `+` is a plus. UTF-8, never normalised: another normal form is another location. A `str` is taken as
     HTTP heads are decoded, one character a byte (latin-1).
 
+    Segments that are empty or `.` are dropped (RFC 3986, section 5.2.4): rclone, apt and clients whose base
+    URL ends in a slash send them. No location has any, so this makes no two of them one.
+
     Raises BadLocation for what http.md refuses. The result is 1 to 1,024 bytes of UTF-8, without control
     characters, and each of its segments is neither empty nor `.` nor `..`.
     """
+    location = _decoded(raw)
+    if not location:
+        raise BadLocation("The location is empty: name the blob after /store/.")
+    return location
+
+
+def _decoded(raw: str | bytes) -> str:
+    """See parse_location; "" where every segment is dropped."""
     if len(raw) > 3 * MAX_LOCATION_BYTES:  # no escape is longer than three bytes
         raise _too_long()
     location = raw if isinstance(raw, str) and "%" not in raw and raw.isascii() else _decode(raw)
-    if not location:
-        raise BadLocation("The location is empty: name the blob after /store/.")
+    if _DROPPED.search(location):
+        location = "/".join(segment for segment in location.split("/") if segment not in ("", "."))
     if len(location) * 4 > MAX_LOCATION_BYTES and len(location.encode()) > MAX_LOCATION_BYTES:
         raise _too_long()
     if CONTROL.search(location):
         raise BadLocation("The location has a control character: leave out what is not text.")
-    if bad := _BAD_SEGMENT.search(location):
-        segment = bad[1]
-        if segment:
-            raise BadLocation(f'The location has a segment "{segment}": write the path without it.')
-        raise BadLocation("The location has an empty segment: put one slash between names, none at the ends.")
+    if _UPWARDS.search(location):
+        raise BadLocation('The location has a segment "..": write the path without it.')
     return location
 
 
@@ -50,6 +59,7 @@ def split_listing(raw: str | bytes) -> str | None:
     """The prefix that a target asks a listing of; None where it names a blob.
 
     "" for `/store/` itself, "a/b/" for `/store/a/b/` (an encoded slash at the end counts, as everywhere).
+    Segments are dropped as parse_location does.
     Only for GET and HEAD: a write to such a target is one to a bad location. Raises BadLocation where what
     precedes the last slash could not be part of a location.
     """
@@ -58,7 +68,8 @@ def split_listing(raw: str | bytes) -> str | None:
     last = raw[-3:] if isinstance(raw, bytes) else raw[-3:].encode("latin-1", "replace")
     if not last.endswith(b"/") and last.upper() != b"%2F":
         return None
-    return parse_location(raw[: -1 if last.endswith(b"/") else -3]) + "/"
+    folder = _decoded(raw[: -1 if last.endswith(b"/") else -3])
+    return folder + "/" if folder else ""
 
 
 def quote_location(location: str) -> str:

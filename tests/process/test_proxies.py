@@ -87,7 +87,7 @@ def test_locations_pass_a_proxy_as_they_are(behind: Proxy, server: Server) -> No
             location.replace("\\", "\\\\") in listed or location.encode("unicode_escape").decode() in listed
         )
         assert behind.ask("DELETE", "/store/" + target).status == 200
-    for bad in ("a//b", "a/../b", "%2e%2e/x", "%00"):
+    for bad in ("a/../b", "%2e%2e/x", "%00"):
         assert behind.ask("POST", "/store/" + bad, b"x").status in (400, 404), bad
     assert json.loads(server.ask("GET", "/store/").body)["blobs"] == []
 

@@ -130,7 +130,8 @@ class FastPath(HTTPServerConnectionDelegate):
         ):
             return None
         try:
-            parse_location(location)
+            if parse_location(location) != location:
+                return None
         except BadLocation:
             return None
         return location if self._access.permits(method, location, _authorization(head)) else None
@@ -191,8 +192,20 @@ def _plain_location(head: RequestHead) -> str:
 
 
 def _is_plain_target(target: str) -> bool:
-    """Whether what follows /store/ is, as it stands, the location of a blob or no location at all."""
-    return target.startswith(PREFIX) and target.isascii() and "%" not in target and "?" not in target
+    """Whether what follows /store/ is, as it stands, the location of a blob or no location at all.
+
+    The store may have blobs whose names this front end cannot spell, such as `a//b` of S3: segments that are
+    dropped, or a slash at the end, are for a handler.
+    """
+    return (
+        target.startswith(PREFIX)
+        and target.isascii()
+        and "%" not in target
+        and "?" not in target
+        and "//" not in target
+        and "/." not in target
+        and target[-1] != "/"
+    )
 
 
 def _is_plain(block: FieldBlock, *, writing: bool = False) -> bool:

@@ -8,12 +8,12 @@ from typing import NoReturn
 
 from tornado.iostream import StreamClosedError
 
-from common.errors import BlobkeepError, NotFound
+from common.errors import BadLocation, BlobkeepError, NotFound
 from services.frontends.native.base import BaseHandler
 from services.frontends.native.listing_pages import PAGE_CSP, Folder, html_pieces, json_pieces, steps
 from services.frontends.native.location import PREFIX
 from services.rules.listing import Listing, follows_links, parse_listing, wants_html
-from services.rules.locations import parse_location, split_listing
+from services.rules.locations import split_listing
 
 _WRITE_BYTES = 64 << 10
 
@@ -30,7 +30,7 @@ class ListingHandler(BaseHandler):
     def refuse_method(self) -> NoReturn:
         """405; of a write 400, as it is one to a location that cannot be."""
         if self.request.method in ("POST", "PUT", "DELETE"):
-            parse_location(self.request.path.removeprefix(PREFIX))
+            raise BadLocation("The location ends in a slash, as folders do: name the blob after it.")
         super().refuse_method()
 
     async def get(self) -> None:

@@ -171,7 +171,7 @@ def _blob() -> Json:
         "location",
         {"type": "string", "pattern": LOCATION, "maxLength": MAX_LOCATION_BYTES},
         f"1 to {MAX_LOCATION_BYTES:,} bytes of UTF-8: a path of segments without control characters, none of "
-        "them empty, `.` or `..`. An encoded slash is a slash.",
+        "them `..`. Segments that are empty or `.` are dropped. An encoded slash is a slash.",
     )
     # What cannot be understood is ignored by reads (RFC 9110), but must not let a write through.
     reading = [header("If-Match", TAGS), header("If-None-Match"), header("If-Unmodified-Since")]

@@ -16,7 +16,10 @@ BLOB = {"$ref": "#/components/schemas/Blob"}
 
 # What a client may say and see in any text: no control characters (C0, DEL, C1).
 PLAIN = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
-LOCATION = r"^(?!(.*/)?\.{1,2}(/|$))[^/\u0000-\u001f\u007f-\u009f]+(/[^/\u0000-\u001f\u007f-\u009f]+)*$"
+LOCATION = (
+    r"^(?!(.*/)?\.\.(/|$))(?=(.*/)?(?!\.?(/|$))[^/])"  # no segment `..`; one that is not dropped
+    r"[^\u0000-\u001f\u007f-\u009f]*[^/\u0000-\u001f\u007f-\u009f]$"
+)
 TAG = r'^"[0-9a-f]{64}"$'
 TAGS = r'^(\*|(W/)?"[!#-~]*"([ ]*,[ ]*(W/)?"[!#-~]*")*)$'
 DIGEST = "^sha-256=:[A-Za-z0-9+/]{43}=:$"
