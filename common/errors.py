@@ -19,6 +19,8 @@ FOREIGN_ERRNOS = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDI
 # The disk did not give a file's bytes. That says nothing about them: they may be whole, and readable later.
 DISK_ERRNOS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})
 DAMAGE_ERRNOS = FOREIGN_ERRNOS | DISK_ERRNOS
+# The process or the machine is short of something: that says nothing about any one file.
+SHORTAGE_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class BlobkeepError(Exception):
@@ -95,6 +97,10 @@ class NoIdLeft(NoSpace):
 
 class Unavailable(BlobkeepError):
     """The engine cannot be reached. Whether a write took effect is not known, unless the text says so."""
+
+
+class Unreadable(Unavailable):
+    """The disk does not give what is asked for. It may later; nothing was changed."""
 
 
 class Damaged(BlobkeepError):

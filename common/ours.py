@@ -59,6 +59,17 @@ def read_ours(path: str, max_bytes: int) -> bytes:
         os.close(fd)
 
 
+def read_at(fd: int, view: memoryview, offset: int) -> int:
+    """Fill `view` from `offset` on; returns how many bytes there were, fewer at the end of the file alone.
+
+    One call may give less before a sector that cannot be read. Raises OSError for such a sector.
+    """
+    got = os.preadv(fd, [view], offset)
+    while 0 < got < len(view) and (more := os.preadv(fd, [view[got:]], offset + got)):
+        got += more
+    return got
+
+
 def _must_be_plain(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.ENXIO, "it is no plain file")

@@ -59,6 +59,7 @@ class Scrub(msgspec.Struct, frozen=True):
     round_blobs: Count = 0
     round_left: Count = 0
     next_round_s: float = 0.0
+    unreadable: Count = 0
 
 
 class Totals(msgspec.Struct, frozen=True):

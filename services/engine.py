@@ -135,7 +135,7 @@ class Admin(Protocol):
         ...
 
     def damaged(self, limit: int) -> Sequence[DamagedBlob]:
-        """The first of the locations that answer 500 until they are written or deleted anew."""
+        """The first of the damaged blobs: they answer 500 until they are written or deleted anew."""
         ...
 
 

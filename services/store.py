@@ -117,6 +117,9 @@ class Page(msgspec.Struct, frozen=True):
 class Usage(msgspec.Struct, frozen=True):
     """How much is there. None: the engine cannot know it without looking at everything.
 
+    `damaged`: known to be damaged, and not written or deleted since; `unread`: not known yet what they are;
+    `read_errors`: reads of blobs that the disk refused since the start.
+
     `ids_left` counts ids without a live blob; garbage may still hold some of them. None of both: no limit.
 
     `pending`: uploads that are on disk already; `failures`: what is in Failure and waits for the gc.
@@ -132,12 +135,16 @@ class Usage(msgspec.Struct, frozen=True):
     pending_bytes: int | None
     failures: int | None
     failure_bytes: int | None
+    unread: int = 0
+    read_errors: int = 0
 
 
 class DamagedBlob(msgspec.Struct, frozen=True):
-    """A location whose blob is damaged. `quarantine`: the name of its folder there, None while on its way."""
+    """A blob that is damaged. `location`: None where nobody knows it any more. `quarantine`: the name of its
+    folder there, None while on its way.
+    """
 
-    location: str
+    location: str | None
     id: int | str
     reason: str
     quarantine: str | None
@@ -218,11 +225,11 @@ class Store(Protocol):
         ...
 
     async def stat(self, location: str) -> Blob | None:
-        """The blob; None where there is none. Raises Damaged."""
+        """The blob; None where there is none. Raises Damaged, Unreadable."""
         ...
 
     async def open(self, location: str) -> Reading:
-        """Open it for reading. Raises NotFound, Damaged."""
+        """Open it for reading. Raises NotFound, Damaged, Unreadable."""
         ...
 
     async def begin(self, location: str, condition: Condition, content: Content, size: int | None) -> Upload:

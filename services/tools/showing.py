@@ -75,6 +75,10 @@ def _by_id(data_dir: Layout, text: str, *, must: bool) -> list[BlobRecord]:
             pass
         except CorruptRecord as err:
             raise CommandFailed(exits.NOT_WELL, f"Blob {text}: {err} `check` quarantines it.") from err
+        except OSError as err:
+            raise CommandFailed(
+                exits.NOT_WELL, f"Blob {text}: its state cannot be read: {err.strerror}."
+            ) from err
     if must:
         raise CommandFailed(exits.NOT_THERE, f"No blob has id {text}.")
     return []

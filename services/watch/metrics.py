@@ -114,8 +114,16 @@ def _storage(now: Snapshot) -> Iterator[Metric]:
         "state",
     )
     yield gauge(
-        "blobkeep_damaged_blobs", "Locations that answer 500 because their blob is damaged.", counts.damaged
+        "blobkeep_damaged_blobs",
+        "Blobs known to be damaged, and not written or deleted since, of known locations or not.",
+        counts.damaged,
     )
+    yield gauge(
+        "blobkeep_unread_blobs",
+        "Blobs that could not be read since the start, or whose checksums are not computed yet.",
+        counts.unread,
+    )
+    yield counter("blobkeep_read_errors", "Reads of blobs that the disk refused.", counts.read_errors)
     yield gauge("blobkeep_uploads", "Uploads under way.", counts.uploads)
     if counts.ids is not None and counts.ids_left is not None:
         yield gauge("blobkeep_ids", "How many ids there are.", counts.ids)
@@ -208,6 +216,7 @@ def _scrubbing(scrub: self_report.Scrub) -> Iterator[Metric]:
     yield counter("blobkeep_scrub_blobs", "Blobs that were re-read and are good.", scrub.checked)
     yield counter("blobkeep_scrub_bytes", "Bytes that were re-read.", scrub.checked_bytes)
     yield counter("blobkeep_scrub_damaged_blobs", "Blobs that were found damaged.", scrub.damaged)
+    yield counter("blobkeep_scrub_unreadable_blobs", "Blobs that the disk did not give.", scrub.unreadable)
     yield gauge(
         "blobkeep_scrub_round_blobs", "Blobs of the round under way, 0 between two.", scrub.round_blobs
     )

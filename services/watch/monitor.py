@@ -106,11 +106,10 @@ class Monitor:
         processes, disk = await self._in_thread(self._look_at_system)
         checks += [_up(one) for one in processes if one.name != "server"]
         counts = await self._store.usage()
-        checks.append(
-            Check(
-                "damage", not counts.damaged, False, 0.0, f"{counts.damaged} blobs are known to be damaged."
-            )
-        )
+        told = f"{counts.damaged} blobs are known to be damaged."
+        checks.append(Check("damage", not counts.damaged, False, 0.0, told))
+        told = f"{counts.unread} blobs could not be read since the start: the log says why."
+        checks.append(Check("unread", not counts.unread, False, 0.0, told))
         self._snapshot = Snapshot(
             time.time(),
             all(check.ok for check in checks if check.vital),

@@ -21,7 +21,7 @@ from services.engines.local.disk import blob_folder, directory
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.locks import StateLock
 from services.engines.local.recovery import reconcile, scan_pool
-from services.engines.local.recovery.reconcile import Reconciled
+from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.recovery.scan_pool import ScanPool, _Reader, how_many
 from services.engines.local.recovery.scan_slices import SliceScan
 from tests.disk.test_reconcile import make_original, pending, put

@@ -29,8 +29,8 @@ ROWS = [
     Mutation(
         "settle-keeps-the-lower-number",
         "services/engines/local/recovery/reconcile.py",
-        "(found, rival) if _rank(found) > _rank(rival)",
-        "(found, rival) if _rank(found) < _rank(rival)",
+        "(found, rival) if rank(found) > rank(rival)",
+        "(found, rival) if rank(found) < rank(rival)",
         ("tests/disk/test_reconcile.py",),
     ),
     Mutation(

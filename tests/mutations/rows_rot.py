@@ -7,7 +7,59 @@ from tests.mutations.table import Mutation
 BYTES = "tests/rot/test_bytes.py"
 PLACES = "tests/rot/test_places.py"
 
+READ_ERRORS = "tests/faults/test_read_errors.py"
+LOCAL = "services/engines/local"
+
 ROWS = [
+    Mutation(
+        "an-io-error-is-rot",
+        f"{LOCAL}/disk/blob_folder.py",
+        "        if err.errno not in FOREIGN_ERRNOS:\n            raise\n        raise CorruptRecord(",
+        "        if isinstance(err, FileNotFoundError):\n            raise\n        raise CorruptRecord(",
+        (READ_ERRORS,),
+    ),
+    Mutation(
+        "unknown-locations-are-404-while-a-state-cannot-be-read",
+        f"{LOCAL}/serving/index.py",
+        "        if self.unreadable:\n",
+        "        if False:\n",
+        (READ_ERRORS,),
+    ),
+    Mutation(
+        "an-io-error-while-serving-is-a-short-file",
+        f"{LOCAL}/serving/reading.py",
+        "            if err.errno not in FOREIGN_ERRNOS:\n                raise\n",
+        "",
+        (READ_ERRORS,),
+    ),
+    Mutation(
+        "a-read-that-ends-early-is-a-short-file",
+        "common/ours.py",
+        "    while 0 < got < len(view)",
+        "    while False and 0 < got < len(view)",
+        (READ_ERRORS,),
+    ),
+    Mutation(
+        "a-note-without-a-location-is-the-last-word",
+        f"{LOCAL}/recovery/quarantined.py",
+        "if note is None or (note.location is None and not note.released):",
+        "if note is None:",
+        (READ_ERRORS,),
+    ),
+    Mutation(
+        "quarantined-without-a-location-does-not-count",
+        f"{LOCAL}/serving/store.py",
+        "len(self._index.damaged) + len(self.damage.nameless)",
+        "len(self._index.damaged)",
+        (READ_ERRORS,),
+    ),
+    Mutation(
+        "what-was-unread-is-not-read-again",
+        f"{LOCAL}/serving/unread.py",
+        "            for blob_id in list(index.unreadable):\n",
+        "            for blob_id in list(index.unreadable)[:0]:\n",
+        (READ_ERRORS,),
+    ),
     Mutation(
         "chunk-not-compared-before-it-is-sent",
         "services/engines/local/serving/reading.py",

@@ -22,6 +22,8 @@ SITUATIONS = {
     "BlobkeepProcessDown": ({'blobkeep_process_up{process="gc"}': "1 0x9"}, 5),
     "BlobkeepRestarts": ({'blobkeep_process_crashes_total{process="gc"}': "0 1 2 3 4 4x20"}, 10),
     "BlobkeepDamageFound": ({"blobkeep_damaged_blobs": "0 1x9"}, 2),
+    "BlobkeepUnread": ({"blobkeep_unread_blobs": "0 1x20"}, 12),
+    "BlobkeepReadErrors": ({"blobkeep_read_errors_total": "0 1x9"}, 3),
     "BlobkeepDiskAlmostFull": (
         {"blobkeep_disk_free_bytes": "4x20", "blobkeep_disk_size_bytes": "100x20"},
         10,
@@ -62,6 +64,8 @@ HEALTHY = {
     'blobkeep_process_up{process="gc"}': "1x120",
     'blobkeep_process_crashes_total{process="gc"}': "3x120",
     "blobkeep_damaged_blobs": "0x120",
+    "blobkeep_unread_blobs": "0x120",
+    "blobkeep_read_errors_total": "7x120",
     "blobkeep_disk_free_bytes": "400000x120",
     "blobkeep_disk_size_bytes": "1000000x120",
     "blobkeep_disk_min_free_bytes": "1x120",

@@ -64,7 +64,7 @@ def test_verbose_names_each_process_and_each_check_with_its_age(server: Server, 
     assert by_name["server"]["memory_bytes"] > 1 << 20
     assert by_name["gc"]["uptime_s"] >= 0
     checks = {one["name"]: one for one in now["checks"]}
-    assert checks.keys() == {"write", "room", "ids", "gc", "recovery", "damage"}
+    assert checks.keys() == {"write", "room", "ids", "gc", "recovery", "damage", "unread"}
     assert 0 <= checks["write"]["age_s"] < 10
     assert checks["gc"]["ok"] is True
     assert checks["recovery"]["ok"] is False

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from common import durable, ours
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.journal import replay
-from services.engines.local.recovery import reconcile
+from services.engines.local.recovery import reconcile, scan_slices
 from services.engines.local.upkeep import collector
 
 # What `os` offers and the product calls with a path or a descriptor of the data directory.
@@ -24,7 +24,7 @@ CHANGES = frozenset(
     {"mkdir", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "rmdir", "posix_fallocate"}
 )
 READS = frozenset({"open", "read", "stat", "listdir", "scandir"})
-_MODULES = (blob_folder, directory, durable, collector, ours, replay, reconcile)
+_MODULES = (blob_folder, directory, durable, collector, ours, replay, reconcile, scan_slices)
 
 
 class Plan(Protocol):

@@ -22,7 +22,8 @@ from common.worker import Worker
 from services.engine import Admin, Check, Commits, Disk, Events, OnFatal, Progress, Recovered
 from services.engines.local.disk import directory, layout, locks, room
 from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery.reconcile import Reconciled, reconcile
+from services.engines.local.recovery.reconcile import reconcile
+from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.by_id import LocalAdmin
 from services.engines.local.serving.damage_socket import serve_reports
 from services.engines.local.serving.probe import DiskProbe

@@ -23,6 +23,7 @@ STATUS: dict[type[errors.BlobkeepError], int] = {
     errors.Damaged: 500,
     errors.BlobkeepError: 500,
     errors.Busy: 503,
+    errors.Unavailable: 503,
     errors.NoSpace: 507,
 }
 # RFC 9110, section 11.6.1: a line each, since few clients find the second challenge of one line.
@@ -49,7 +50,11 @@ def headers_of(err: errors.BlobkeepError, *, by_script: bool = False) -> list[tu
     if isinstance(err, errors.RangeNotSatisfiable):
         return [("Content-Range", unsatisfied_range(err.size))]
     reclaiming = isinstance(err, errors.NoIdLeft) and err.reclaiming
-    return [("Retry-After", str(RETRY_AFTER_S))] if reclaiming or isinstance(err, errors.Busy) else []
+    return (
+        [("Retry-After", str(RETRY_AFTER_S))]
+        if reclaiming or isinstance(err, (errors.Busy, errors.Unavailable))
+        else []
+    )
 
 
 def body(status: int, text: str) -> bytes:

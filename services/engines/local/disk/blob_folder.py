@@ -16,11 +16,12 @@ import contextlib
 import errno
 import os
 import time
+from collections.abc import Callable
 
 import msgspec
 
 from common import checksum, durable
-from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged
+from common.errors import FOREIGN_ERRNOS, CorruptRecord, Damaged
 from common.ours import open_ours, read_ours
 from common.states import State
 from common.times import rfc3339
@@ -80,12 +81,12 @@ def read_record_in(folder: str, blob_id: int | None) -> BlobRecord:
 def read_file(path: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """All of a small file. CorruptRecord where a longer one, a symlink, a device or a folder is in its place.
 
-    Raises OSError for what says nothing about the file itself: no descriptors left, no rights, not there.
+    Raises OSError for what says nothing about the bytes: an I/O error, no descriptors left, not there.
     """
     try:
         return read_ours(path, max_bytes)
     except OSError as err:
-        if err.errno not in DAMAGE_ERRNOS:
+        if err.errno not in FOREIGN_ERRNOS:
             raise
         raise CorruptRecord(f"{os.path.basename(path)} cannot be read: {err.strerror}.") from err
 
@@ -100,7 +101,9 @@ def read_state(state_path: str, data_path: str) -> bytes:
     except CorruptRecord as err:
         if not isinstance(err.__cause__, OSError) or err.__cause__.errno != errno.EFBIG:
             raise
-    data_bytes = os.stat(data_path, follow_symlinks=False).st_size
+    data_bytes = 0
+    with contextlib.suppress(FileNotFoundError):
+        data_bytes = os.stat(data_path, follow_symlinks=False).st_size
     chunks_bytes = checksum.chunk_count(data_bytes) * _CHUNK_CRC_BYTES
     return read_file(state_path, min(MAX_FILE_BYTES + chunks_bytes, _MAX_STATE_BYTES))
 
@@ -283,20 +286,24 @@ def drop_quarantined(data_dir: Layout, name: str) -> int:
     return durable.remove_tree(target)
 
 
-def check_size(data_dir: Layout, blob: BlobRecord) -> None:
-    """That data.raw is a plain file of the recorded size. Raises Damaged, naming what is wrong."""
+def check_size(data_dir: Layout, blob: BlobRecord) -> int:
+    """The size of data.raw, which is a plain file of the recorded one (the original records none).
+
+    Raises Damaged, naming what is wrong; OSError where the disk does not tell.
+    """
     try:
         found = os.stat(data_dir.data(blob.id), follow_symlinks=False)
     except FileNotFoundError as err:
         raise Damaged("data.raw is missing") from err
     except OSError as err:
-        if err.errno not in DAMAGE_ERRNOS:
+        if err.errno not in FOREIGN_ERRNOS:
             raise
         raise Damaged(f"data.raw cannot be looked at: {err.strerror}") from err
     if found.st_mode & 0o170000 != 0o100000:
         raise Damaged("data.raw is not a plain file")
     if not blob.is_original and found.st_size != blob.size:
         raise Damaged(f"data.raw has {found.st_size} bytes instead of {blob.size}")
+    return found.st_size
 
 
 def open_data(data_dir: Layout, blob_id: int) -> int:
@@ -304,13 +311,20 @@ def open_data(data_dir: Layout, blob_id: int) -> int:
     return open_ours(data_dir.data(blob_id))
 
 
-def sums(data_dir: Layout, blob_id: int) -> tuple[int, bytes, bytes]:
-    """(size, SHA-256, packed CRCs) of data.raw as it is now: for blobs that came without checksums."""
+def sums(
+    data_dir: Layout, blob_id: int, go_on: Callable[[], bool] = lambda: True
+) -> tuple[int, bytes, bytes]:
+    """(size, SHA-256, packed CRCs) of data.raw as it is now: for blobs that came without checksums.
+
+    `go_on` is asked after each MiB; raises InterruptedError where it says no, and other OSError.
+    """
     hasher = checksum.Hasher()
     fd = open_data(data_dir, blob_id)
     try:
         while part := os.read(fd, checksum.CHUNK_BYTES):
             hasher.update(part)
+            if not go_on():
+                raise InterruptedError(errno.EINTR, "told to stop")
     finally:
         os.close(fd)
     return hasher.size, hasher.sha256(), hasher.crcs()

@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from common import checksum, durable
-from common.errors import NO_SPACE_ERRNOS, ConfigError, CorruptRecord, from_os_error
+from common.errors import DISK_ERRNOS, NO_SPACE_ERRNOS, ConfigError, CorruptRecord, from_os_error
 from services.engines.local.disk import blob_folder, layout, reserve
 from services.engines.local.disk.layout import Layout
 
@@ -172,7 +172,9 @@ def _read_format(root: str) -> Format | None:
         raise CorruptRecord("its checksum is wrong")
     except FileNotFoundError:
         return None
-    except (msgspec.DecodeError, UnicodeError, CorruptRecord) as err:
+    except (msgspec.DecodeError, UnicodeError, CorruptRecord, OSError) as err:
+        if isinstance(err, OSError) and err.errno not in DISK_ERRNOS:
+            raise
         width = _width_of_blobs(root)
         if width is None:
             raise ConfigError(

@@ -16,7 +16,7 @@ import os
 from typing import NamedTuple
 
 from common import durable
-from common.errors import DAMAGE_ERRNOS, CorruptRecord, SyncFailed
+from common.errors import DISK_ERRNOS, FOREIGN_ERRNOS, CorruptRecord, SyncFailed
 from common.states import State
 from services.engines.local.disk import blob_folder, layout, record
 from services.engines.local.disk.blob_folder import is_folder
@@ -101,7 +101,7 @@ def _apply(data_dir: Layout, entry: Entry, *, rewrite: bool) -> bool:
     try:
         return _write(data_dir, entry, rewrite)
     except OSError as err:
-        if err.errno not in DAMAGE_ERRNOS | {errno.ENOTEMPTY, errno.EEXIST}:
+        if err.errno not in FOREIGN_ERRNOS | {errno.ENOTEMPTY, errno.EEXIST}:
             raise
         # A folder, say, in the place of a file. What stands there is kept, and the blob is written elsewhere.
         log.error("blob %d: %s: moved to quarantine", entry.id, err)
@@ -121,6 +121,10 @@ def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
         found = record.load(content)
     except (FileNotFoundError, CorruptRecord):
         content = found = None  # lost or torn: the journal knows better
+    except OSError as err:
+        if err.errno not in DISK_ERRNOS:
+            raise
+        content = found = None  # unreadable: it is replaced as a whole
     if found is not None and found.seq > entry.seq and not (entry.alive and found.state is State.FAILURE):
         return False  # the id was given to a newer blob since, which never became complete
     if found is not None and found.seq == entry.seq and found.state is State.FAILURE and entry.alive:
@@ -151,3 +155,7 @@ def _has_body(data_dir: Layout, entry: Entry) -> bool:
         return blob_folder.read_file(data_dir.data(entry.id), len(body)) == body
     except (FileNotFoundError, CorruptRecord):
         return False
+    except OSError as err:
+        if err.errno not in DISK_ERRNOS:
+            raise
+        return False  # it is replaced as a whole

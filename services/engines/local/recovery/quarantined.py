@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Container
 
+import msgspec
+
 from common.errors import CorruptRecord
+from common.logs import about
 from common.states import State
 from services.engines.local.disk import blob_folder, layout
 from services.engines.local.disk.blob_folder import Note
 from services.engines.local.disk.layout import Layout
 
+log = logging.getLogger(__name__)
+
 
 def damaged_locations(
     data_dir: Layout, live: Container[str], release: Callable[[str, Note], None]
-) -> tuple[dict[str, tuple[str, Note]], int]:
+) -> tuple[dict[str, tuple[str, Note]], list[str], int]:
     """By location: (folder in quarantine, its note), the newest that was not written or deleted since.
 
-    And the highest sequence number in quarantine. `release` is called for those that a newer blob answers
-    for: one that is live, where a process died before it could say so, or one in quarantine.
+    Then the paths of folders whose location nobody knows, and the highest sequence number in quarantine. A
+    note without a location is not the last word: the state may be readable now. `release` is called for those
+    that a newer blob answers for: one that is live, where a process died before it could say so, or one in
+    quarantine.
     """
     home = data_dir.ours(layout.QUARANTINE_NAME)
-    names = os.listdir(home) if os.path.isdir(home) else []
+    names = os.listdir(home) if blob_folder.is_folder(home) else []
+    nameless: list[str] = []
     damaged: dict[str, tuple[str, Note]] = {}
     max_seq = 0
     for name in sorted(names):
-        note = blob_folder.read_note(f"{home}/{name}") or _note_from_state(f"{home}/{name}")
-        if note is None:
+        blob_id, dash, _ = name.partition("-")
+        if not dash or not blob_id.isdecimal() or not blob_folder.is_folder(f"{home}/{name}"):
+            continue  # not ours
+        note = blob_folder.read_note(f"{home}/{name}")
+        if note is None or (note.location is None and not note.released):
+            note, is_harmless = _note_from_state(f"{home}/{name}", int(blob_id), note)
+            if is_harmless:
+                continue
+        if note is not None:
+            max_seq = max(max_seq, note.seq)
+        if note is None or note.location is None:
+            nameless.append(f"{home}/{name}")
             continue
-        max_seq = max(max_seq, note.seq)
-        if note.location is None or note.released:
+        if note.released:
             continue
         known = damaged.get(note.location)
         if note.location in live or (known is not None and known[1].seq > note.seq):
@@ -38,15 +56,27 @@ def damaged_locations(
         damaged[note.location] = (name, note)
         if known is not None:
             release(*known)
-    return damaged, max_seq
+    return damaged, nameless, max_seq
 
 
-def _note_from_state(folder: str) -> Note | None:
-    """Where the disk was too full for a note, or it rotted: the state tells whose blob it was."""
+def _note_from_state(folder: str, blob_id: int, note: Note | None) -> tuple[Note | None, bool]:
+    """Where there is no note, or one that does not know the location: what the state says.
+
+    And whether that is that nothing is missing: it never was complete, or its life had ended.
+    """
     try:
-        found = blob_folder.read_record_in(folder, None)
+        found = blob_folder.read_record_in(folder, blob_id)
     except (OSError, CorruptRecord):
-        return None
+        return note, False
     if found.state is not State.COMPLETE:
-        return None
-    return Note(found.id, found.location, found.seq, "its note is missing", found.events[-1].at)
+        return note, True
+    if note is None:
+        return Note(found.id, found.location, found.seq, "its note is missing", found.events[-1].at), False
+    log.warning(
+        "%s can be read again: it is blob %d of %r (`quarantine restore` serves it)",
+        folder,
+        found.id,
+        found.location,
+        extra=about(found.id, found.location),
+    )
+    return msgspec.structs.replace(note, location=found.location, seq=found.seq), False

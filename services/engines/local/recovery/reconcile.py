@@ -12,11 +12,18 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import msgspec
 
-from common.errors import DAMAGE_ERRNOS, BlobkeepError, CorruptRecord, Damaged, SyncFailed, from_os_error
+from common.errors import (
+    FOREIGN_ERRNOS,
+    SHORTAGE_ERRNOS,
+    BlobkeepError,
+    CorruptRecord,
+    Damaged,
+    SyncFailed,
+    from_os_error,
+)
 from common.logs import about
 from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
 from common.times import rfc3339
@@ -26,10 +33,18 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord, rank
 from services.engines.local.journal.replay import replay
 from services.engines.local.recovery.quarantined import damaged_locations
+from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.recovery.scan_pool import ScanPool, how_many
 
 log = logging.getLogger(__name__)
 
+
+# So much data of the original server's blobs is read at a start, to compute checksums: 3 s on a slow disk.
+# What is more, or claims to be (a sparse file), waits for the server, which does it in the background.
+ADOPT_BYTES = 256 << 20
+# What the disk did not give is tried again after these pauses, and so long in all.
+READ_AGAIN_AFTER_S = (0.1, 0.4, 1.0)
+READ_AGAIN_S = 5.0
 
 # All that may stand in a folder in which nothing was ever acknowledged.
 _NEVER_COMPLETE = {
@@ -41,49 +56,15 @@ _NEVER_COMPLETE = {
 }
 
 
-@dataclass
-class Reconciled:
-    """What was found, and what became of it. Counts are blobs."""
-
-    live: dict[str, Blob] = field(default_factory=dict)  # by location: what is served
-    # By location: quarantined, under this name; an empty one for what the disk did not let us move.
-    damaged: dict[str, tuple[str, blob_folder.Note]] = field(default_factory=dict)
-    quarantined: list[tuple[int, str]] = field(default_factory=list)  # (id, reason), of this run
-    # By location: ids of superseded blobs that the disk did not let us mark. They must be, before their
-    # location is written or deleted: else a delete would bring them back at the next start.
-    unsettled: dict[str, list[int]] = field(default_factory=dict)
-    foreign: list[str] = field(default_factory=list)
-    failures: list[int] = field(default_factory=list)  # ids in Failure, for the gc
-    seen: int = 0
-    interrupted: int = 0
-    superseded: int = 0
-    adopted: int = 0  # records of the original server that got checksums
-    removed: int = 0  # folders in which nothing was ever acknowledged
-    max_seq: int = 0
-    seconds: float = 0.0
-
-    @property
-    def changed(self) -> bool:
-        """True if the run changed anything on disk."""
-        return bool(self.interrupted or self.superseded or self.adopted or self.removed or self.quarantined)
-
-    def __str__(self) -> str:
-        return (
-            f"seen={self.seen} live={len(self.live)} failure={len(self.failures)} "
-            f"interrupted={self.interrupted} superseded={self.superseded} adopted={self.adopted} "
-            f"removed={self.removed} quarantined={len(self.quarantined)} in {self.seconds:.2f} s"
-        )
-
-
 def reconcile(
     data_dir: Layout, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> Reconciled:
     """Decide what every folder under DIR is, and make it so. Needs the state lock, unless `dry_run`.
 
     `progress` is called with (done, all) before every slice of folders. With `dry_run` nothing on disk
-    changes and the result says what would. Raises OSError where DIR cannot be listed, SyncFailed where a sync
-    fails; what cannot be changed for another reason (a full disk, say) is logged, not served, and left as it
-    is.
+    changes and the result says what would. Raises OSError where DIR cannot be listed or descriptors lack,
+    SyncFailed where a sync fails; what cannot be changed for another reason (a full disk, say) is logged, not
+    served, and left as it is. So is what the disk does not give, after some tries: an I/O error is not rot.
     """
     began = time.monotonic()
     run = _Run(data_dir, dry_run)
@@ -101,6 +82,7 @@ def reconcile(
                     run.look_at(blob_id)
                 else:
                     run.plain(blob)
+    run.read_again()
     run.know_the_quarantined()
     if not dry_run:
         blob_folder.hint(data_dir, result.failures)
@@ -109,6 +91,7 @@ def reconcile(
                 "%r in the data directory is not ours: nothing is kept for deletes on a full disk",
                 layout.RESERVE_NAME,
             )
+    run.set_aside_unadopted()
     for name in result.foreign:
         log.warning("%r in the data directory is not ours: left alone", name)
     result.seconds = time.monotonic() - began
@@ -122,6 +105,9 @@ class _Run:
         self.data_dir = data_dir
         self.dry_run = dry_run
         self.result = Reconciled()
+        self.adopt_bytes = ADOPT_BYTES  # of data that may yet be read to adopt blobs
+        self.unadopted: set[int] = set()
+        self.unmoved: list[str] = []  # damaged folders of unknown locations that could not be moved
 
     def plain(self, blob: Blob) -> None:
         """Complete, and whole as far as its size says."""
@@ -137,8 +123,38 @@ class _Run:
             self.settle_rivals(blob, rival)
 
     def look_at(self, blob_id: int) -> None:
-        """Whatever else stands in a folder."""
+        """Whatever else stands in a folder. Nothing about one blob ends the run."""
         self.result.seen += 1
+        try:
+            self.judge(blob_id)
+        except SyncFailed:
+            raise
+        except OSError as err:
+            if err.errno in SHORTAGE_ERRNOS:
+                raise
+            self.result.unreadable[blob_id] = err.strerror or str(err)
+        except MemoryError:
+            self.result.unreadable[blob_id] = "not enough memory"
+
+    def read_again(self) -> None:
+        """Try once more what the disk did not give. Errors may pass; a bad sector takes seconds a try."""
+        unreadable = self.result.unreadable
+        end = time.monotonic() + READ_AGAIN_S
+        for pause_s in READ_AGAIN_AFTER_S:
+            if not unreadable or time.monotonic() > end:
+                break
+            time.sleep(pause_s)
+            for blob_id in list(unreadable):
+                if time.monotonic() > end:
+                    break
+                del unreadable[blob_id]
+                self.result.seen -= 1
+                self.look_at(blob_id)
+        for blob_id, reason in unreadable.items():
+            log.error("blob %d: cannot be read (%s): left where it is", blob_id, reason, extra=about(blob_id))
+
+    def judge(self, blob_id: int) -> None:
+        """Decide what a folder is. Raises OSError where the disk does not tell."""
         try:
             found = blob_folder.read_record(self.data_dir, blob_id)
         except FileNotFoundError:
@@ -160,10 +176,10 @@ class _Run:
         live = self.result.live
         rival = live.get(found.location)
         try:
-            self.check_size(found)
+            size = self.size_of(found)
             # The original's records have no checksums: compute them once, now, while nobody reads.
             if found.is_original and (rival is None or rank(found) > rank(rival)):
-                found = self.adopt(found)
+                found = self.adopt(found, size)
         except Damaged as err:
             self.quarantine(found.id, found.location, found.seq, str(err))
             return
@@ -180,31 +196,53 @@ class _Run:
         if not self.to_failure(older.id, older.location, MSG_SUPERSEDED):
             self.result.unsettled.setdefault(older.location, []).append(older.id)
 
-    def check_size(self, found: BlobRecord) -> None:
+    def size_of(self, found: BlobRecord) -> int:
+        """The bytes of its data, which are as many as its record says. Raises Damaged."""
         try:
-            blob_folder.check_size(self.data_dir, found)
+            return blob_folder.check_size(self.data_dir, found)
         except Damaged:
             if self.dry_run or not blob_folder.finish_publish(self.data_dir, found.id):
                 raise
-            blob_folder.check_size(self.data_dir, found)
-
-    def adopt(self, found: BlobRecord) -> BlobRecord:
-        try:
-            size, sha256, crcs = blob_folder.sums(self.data_dir, found.id)
+            return blob_folder.check_size(self.data_dir, found)
         except OSError as err:
-            if err.errno not in DAMAGE_ERRNOS:
+            if err.errno in SHORTAGE_ERRNOS:
                 raise
-            raise Damaged(f"data.raw cannot be read: {err.strerror}") from err
+            # Its state is whole: it is served, and who reads it will tell.
+            log.error("blob %d of %r: data.raw: %s", found.id, found.location, err.strerror)
+            return found.size
+
+    def adopt(self, found: BlobRecord, size: int) -> BlobRecord:
+        """With its checksums, on disk too; without where that takes long, or the disk does not let us."""
+        if size > self.adopt_bytes:
+            return self.adopt_later(found, size)
+        self.adopt_bytes -= size
+        try:
+            adopted = with_sums(self.data_dir, found)
+        except OSError as err:
+            if err.errno in SHORTAGE_ERRNOS:
+                raise
+            log.error("blob %d of %r: data.raw: %s", found.id, found.location, err.strerror)
+            return self.adopt_later(found, size)
         self.result.adopted += 1
-
-        def change() -> None:
-            whole = blob_folder.read_record(self.data_dir, found.id)
-            adopted = msgspec.structs.replace(whole, size=size, sha256=sha256, crcs=crcs)
-            blob_folder.write_record(self.data_dir, adopted)
-
         what = f"blob {found.id}: adopted from the original server"
-        self.attempt((found.id, found.location), what, change)
-        return msgspec.structs.replace(found, size=size, sha256=sha256, crcs=crcs)
+        self.attempt(
+            (found.id, found.location), what, lambda: blob_folder.write_record(self.data_dir, adopted)
+        )
+        return adopted
+
+    def adopt_later(self, found: BlobRecord, size: int) -> BlobRecord:
+        self.unadopted.add(found.id)
+        return msgspec.structs.replace(found, size=size, sha256=bytes(32))
+
+    def set_aside_unadopted(self) -> None:
+        """What was taken for live so far, to be ranked with the others of its location, is not served yet."""
+        result = self.result
+        if not self.unadopted:
+            return
+        for location in [at for at, blob in result.live.items() if blob.id in self.unadopted]:
+            blob = result.unadopted[location] = result.live.pop(location)
+            what = "blob %d of %r: served once its checksums are computed, in the background: %d bytes"
+            log.info(what, blob.id, location, blob.size, extra=about(blob.id, location))
 
     def to_failure(self, blob_id: int, location: str, message: str) -> bool:
         def change() -> None:
@@ -252,11 +290,15 @@ class _Run:
         self.result.quarantined.append((blob_id, reason))
 
         def change() -> None:
-            blob_folder.quarantine(self.data_dir, blob_id, location, seq, reason)
+            self.result.moved.append(blob_folder.quarantine(self.data_dir, blob_id, location, seq, reason))
 
         what = f"blob {blob_id} of {location!r}: damaged, quarantined: {reason}"
-        if not self.attempt((blob_id, location), what, change, logging.ERROR) and location is not None:
-            # It is where it was, and must not be served: no name says so.
+        if self.attempt((blob_id, location), what, change, logging.ERROR):
+            return
+        # It is where it was, and must not be served: no name says so.
+        if location is None:
+            self.unmoved.append(self.data_dir.folder(blob_id))
+        else:
             note = blob_folder.Note(blob_id, location, seq, reason, rfc3339(time.time_ns()))
             self.result.damaged[location] = ("", note)
 
@@ -278,7 +320,8 @@ class _Run:
 
     def know_the_quarantined(self) -> None:
         """Which locations are damaged: in quarantine, known by name, not written or deleted since."""
-        known, max_seq = damaged_locations(self.data_dir, self.result.live, self.release)
+        known, nameless, max_seq = damaged_locations(self.data_dir, self.result.live, self.release)
+        self.result.nameless = [*nameless, *self.unmoved]
         self.result.max_seq = max(self.result.max_seq, max_seq)
         for location, found in known.items():
             self.result.damaged.setdefault(location, found)  # what could not be moved now is newer
@@ -289,3 +332,37 @@ class _Run:
             f"quarantine {name} of {note.location!r}: answered for by a newer blob",
             lambda: blob_folder.release(self.data_dir, name, note),
         )
+
+
+def look_again(data_dir: Layout, blob_id: int, current: Blob | None) -> Reconciled:
+    """Judge one blob that the start left where it is; `current`: what its location has now, if it is known.
+
+    For the holder of the lock, with nothing left in the journal. The result's `live` holds what the location
+    is to have. Raises SyncFailed, OSError.
+    """
+    run = _Run(data_dir, dry_run=False)
+    run.adopt_bytes = 0
+    if current is not None:
+        run.result.live[current.location] = current
+    run.look_at(blob_id)
+    run.set_aside_unadopted()
+    blob_folder.hint(data_dir, run.result.failures)
+    return run.result
+
+
+def with_sums(
+    data_dir: Layout, found: BlobRecord | Blob, go_on: Callable[[], bool] = lambda: True
+) -> BlobRecord:
+    """The record of an original's blob, with the checksums of its data as it is now.
+
+    `go_on` is asked after each MiB; InterruptedError where it says no. Raises OSError; Damaged, CorruptRecord
+    where its files are no longer what they were.
+    """
+    try:
+        size, sha256, crcs = blob_folder.sums(data_dir, found.id, go_on)
+    except OSError as err:
+        if err.errno in FOREIGN_ERRNOS or isinstance(err, FileNotFoundError):
+            raise Damaged(f"data.raw cannot be read: {err.strerror}") from err
+        raise
+    whole = blob_folder.read_record(data_dir, found.id)  # with its history
+    return msgspec.structs.replace(whole, size=size, sha256=sha256, crcs=crcs)

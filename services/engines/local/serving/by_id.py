@@ -6,7 +6,15 @@ import contextlib
 import re
 from collections.abc import Container, Sequence
 
-from common.errors import BadRequest, CorruptRecord, Damaged, NotFound, from_os_error
+from common.errors import (
+    SHORTAGE_ERRNOS,
+    BadRequest,
+    CorruptRecord,
+    Damaged,
+    NotFound,
+    Unreadable,
+    from_os_error,
+)
 from common.states import WORD_OF_CODE
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.disk.layout import Layout
@@ -57,7 +65,9 @@ def page(
             break
         if state is not None and (blob_id in live) != (state == _OK):
             continue
-        with contextlib.suppress(NotFound, Damaged):  # collected meanwhile; recovery tells of damage
+        with contextlib.suppress(
+            NotFound, Damaged, Unreadable
+        ):  # collected meanwhile; recovery tells of damage
             one = describe(data_dir, blob_id)
             if state in (None, one.state):
                 found.append(one)
@@ -73,4 +83,6 @@ def describe(data_dir: Layout, blob_id: int) -> Description:
     except CorruptRecord as err:
         raise Damaged(f"The state of blob {blob_id} is damaged on disk: see the log.") from err
     except OSError as err:
-        raise from_os_error(err, "read the blob's state") from err
+        if err.errno in SHORTAGE_ERRNOS:
+            raise from_os_error(err, "read the blob's state") from err
+        raise Unreadable(f"The disk does not give the state of blob {blob_id} now: ask again.") from err

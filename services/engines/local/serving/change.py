@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from common import checksum, durable
-from common.errors import BlobkeepError, CorruptRecord, SyncFailed
+from common.errors import DISK_ERRNOS, BlobkeepError, CorruptRecord, SyncFailed
 from common.states import MSG_CREATED, MSG_DELETED, MSG_NOT_COMMITTED, MSG_UPDATED, MSG_WRITING, State
 from services.engines.local.disk import blob_folder, record, reserve
 from services.engines.local.disk.blob import Blob
@@ -164,7 +165,9 @@ class Change:
                 self._prepare_without_folder(old, now_ns)
                 return
             before = _from_memory(old, now_ns)
-        except CorruptRecord:
+        except (CorruptRecord, OSError) as err:
+            if isinstance(err, OSError) and err.errno not in DISK_ERRNOS:
+                raise
             before = _from_memory(old, now_ns)
         self.failure = blob_folder.failed(before, MSG_DELETED, now_ns)
         payload = self._failure_state = record.dump(self.failure)
@@ -259,7 +262,9 @@ def restore_state(data_dir: Layout, blob: Blob) -> bool:
     """Write the state of a live blob anew, durably, where it says nothing any more. False where it does."""
     try:
         blob_folder.read_record(data_dir, blob.id)
-    except (FileNotFoundError, CorruptRecord):
+    except (FileNotFoundError, CorruptRecord, OSError) as err:
+        if isinstance(err, OSError) and err.errno not in {errno.ENOENT, *DISK_ERRNOS}:
+            raise
         blob_folder.write_record(data_dir, _from_memory(blob, time.time_ns()))
         return True
     return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine
 
@@ -17,9 +18,10 @@ from common.keyed_lock import KeyedLock
 from common.self_report import NamedBlob
 from common.states import MSG_SUPERSEDED, State
 from services.engine import Events
-from services.engines.local.disk import blob_folder
+from services.engines.local.disk import blob_folder, layout
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.change import restore_state
 from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.index import Damaged, Index
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalDamage:
-    """See the module docstring. `unsettled`: as in Reconciled."""
+    """See the module docstring. `found`: what the start found."""
 
     def __init__(
         self,
@@ -38,7 +40,7 @@ class LocalDamage:
         committer: GroupCommit,
         events: Events,
         stop_for: Callable[[SyncFailed], None],
-        unsettled: dict[str, list[int]],
+        found: Reconciled,
     ) -> None:
         self._data_dir = data_dir
         self._index = maps
@@ -46,7 +48,8 @@ class LocalDamage:
         self._committer = committer
         self._events = events
         self._stop_for = stop_for
-        self._unsettled = unsettled
+        self._unsettled = found.unsettled
+        self.nameless = found.nameless  # paths of damaged folders whose location nobody knows
         self.tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
 
     def report(self, blob: Blob, reason: str) -> None:
@@ -112,6 +115,36 @@ class LocalDamage:
             raise
         self._index.damaged[location] = moved
         return moved
+
+    async def forget(self, location: str) -> None:
+        """Under the location's order: a blob is about to be served there. Raises OSError, SyncFailed."""
+        damaged = self._index.damaged.get(location)
+        if damaged is not None and damaged.name and damaged.note is not None:
+            await self._release(damaged.name, damaged.note)
+
+    async def learn(self, settled: Reconciled) -> None:
+        """Under the location's order: what the judgement of one blob found, or left to be done."""
+        index = self._index
+        for name, note in settled.moved:
+            self._events.damaged(NamedBlob(note.id, note.location, note.reason))
+            if note.location is None:
+                self.nameless.append(f"{self._data_dir.ours(layout.QUARANTINE_NAME)}/{name}")
+            elif note.location in index.by_location or note.location in index.damaged:
+                await self._release(name, note)
+            else:
+                index.damaged[note.location] = Damaged(note.id, note.seq, note.reason, name, note)
+        for location, (_, note) in settled.damaged.items():  # could not be moved
+            if location not in index.by_location:
+                index.damaged.setdefault(location, Damaged(note.id, note.seq, note.reason, None, None))
+        for location, ids in settled.unsettled.items():
+            self._unsettled.setdefault(location, []).extend(ids)
+
+    async def _release(self, name: str, note: blob_folder.Note) -> None:
+        await self._committer.call(lambda: blob_folder.release(self._data_dir, name, note))
+
+    def forget_dropped(self) -> None:
+        """Do not count what an operator has dropped of the folders of unknown locations."""
+        self.nameless = [path for path in self.nameless if os.path.lexists(path)]
 
     async def settle_now(self, location: str) -> None:
         """Before a location is written or deleted: mark its older blobs that recovery could not mark."""

@@ -10,6 +10,7 @@ import msgspec
 from sortedcontainers import SortedDict
 
 from common.errors import Damaged as DamagedError
+from common.errors import Unreadable
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.blob_folder import Note
 from services.store import Page
@@ -40,13 +41,34 @@ class Index:
         self.by_id: dict[int, Blob] = {blob.id: blob for blob in live.values()}
         self.damaged = damaged
         self.bytes = sum([blob.size for blob in live.values()])
+        # See `unread`: by id, why; by location.
+        self.unreadable: dict[int, str] = {}
+        self.unadopted: dict[str, Blob] = {}
 
     def find(self, location: str) -> Blob | None:
-        """The blob that is served there. Raises Damaged."""
+        """The blob that is served there. Raises Damaged, Unreadable."""
         blob: Blob | None = self.by_location.get(location)
-        if blob is None and location in self.damaged:
-            raise DamagedError(DAMAGED_TEXT)
+        if blob is None:
+            if location in self.damaged:
+                raise DamagedError(DAMAGED_TEXT)
+            self.must_be_known(location)
         return blob
+
+    def must_be_known(self, location: str) -> None:
+        """Raise Unreadable where nobody can tell yet what `location` has."""
+        if (
+            not (self.unreadable or self.unadopted)
+            or location in self.by_location
+            or location in self.damaged
+        ):
+            return
+        if location in self.unadopted:
+            raise Unreadable("The checksums of this blob are being computed: ask again in a moment.")
+        if self.unreadable:
+            raise Unreadable(
+                f"The disk does not give the state of {len(self.unreadable)} blobs, and this may be one of "
+                "them: ask again in a moment. The server's log names them."
+            )
 
     def show(self, location: str, blob: Blob | None) -> None:
         """From now on `location` has `blob` (None: nothing), and is not damaged."""

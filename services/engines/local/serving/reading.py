@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from typing import Protocol
 
 from common import checksum
 from common.checksum import CHUNK_BYTES, Bytes
 from common.chunk_buffers import ChunkBuffers
-from common.errors import DAMAGE_ERRNOS, Damaged
+from common.errors import FOREIGN_ERRNOS, BlobkeepError, Damaged
+from common.ours import read_at
 from services.engines.local.disk.blob import Blob
 from services.store import Sink
 
@@ -18,6 +20,16 @@ from services.store import Sink
 INLINE_BYTES = 64 << 10
 # What a client is given at once. One that takes nothing holds this much, and no more, in the server's memory.
 PIECE_BYTES = 256 << 10
+
+
+class Reports(Protocol):
+    """Who is told of what a reading meets."""
+
+    def report_damage(self, blob: Blob, reason: str) -> None: ...
+
+    def unreadable(self, blob: Blob, err: OSError) -> BlobkeepError:
+        """The disk did not give the bytes: what to raise. It says nothing of the bytes themselves."""
+        ...
 
 
 class LocalReading:
@@ -29,13 +41,13 @@ class LocalReading:
         fd: int,
         threads: Executor,
         buffers: ChunkBuffers,
-        report: Callable[[Blob, str], object],
+        reports: Reports,
     ) -> None:
         self.blob = blob
         self._fd = fd
         self._threads = threads
         self._buffers = buffers
-        self._report = report
+        self._reports = reports
         self._reading: asyncio.Future[int] | None = None
 
     async def chunks(self, first: int, last: int) -> AsyncIterator[bytes]:
@@ -104,17 +116,21 @@ class LocalReading:
             pass
         loop = asyncio.get_running_loop()
         self._reading = loop.run_in_executor(self._threads, self._read, view, chunk * CHUNK_BYTES)
-        got = await asyncio.shield(self._reading)
+        try:
+            got = await asyncio.shield(self._reading)
+        except OSError as err:
+            self._reading = None
+            raise self._reports.unreadable(self.blob, err) from err
         self._reading = None
         self._verify(view[:got], chunk)
 
     def _read(self, view: memoryview, start: int) -> int:
         try:
-            return os.preadv(self._fd, [view], start)
+            return read_at(self._fd, view, start)
         except OSError as err:
-            if err.errno not in DAMAGE_ERRNOS:
+            if err.errno not in FOREIGN_ERRNOS:
                 raise
-            return 0  # a sector that cannot be read: as good as missing
+            return 0  # no file that we wrote: as good as missing
 
     def _verify(self, data: Bytes, chunk: int) -> None:
         start = chunk * CHUNK_BYTES
@@ -124,7 +140,7 @@ class LocalReading:
             self._damaged(f"data.raw fails its checksum in MiB {chunk}")
 
     def _damaged(self, reason: str) -> None:
-        self._report(self.blob, reason)
+        self._reports.report_damage(self.blob, reason)
         raise Damaged("This blob is damaged on disk and is not served: write it anew, or delete it.")
 
     def close(self) -> None:

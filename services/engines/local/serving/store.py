@@ -15,15 +15,18 @@ from collections.abc import Callable, Container
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
+from common import logs
 from common.chunk_buffers import ChunkBuffers
 from common.config import Config
 from common.errors import (
-    DAMAGE_ERRNOS,
+    FOREIGN_ERRNOS,
+    SHORTAGE_ERRNOS,
     BlobkeepError,
     Busy,
     NotFound,
     SyncFailed,
     TooLarge,
+    Unreadable,
     from_os_error,
 )
 from common.errors import Damaged as DamagedError
@@ -35,7 +38,7 @@ from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal.writer import open_journal
-from services.engines.local.recovery.reconcile import Reconciled
+from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.cache import HotCache
 from services.engines.local.serving.change import Change, Draft
 from services.engines.local.serving.damage import LocalDamage
@@ -46,6 +49,7 @@ from services.engines.local.serving.ids import Ids, Sequence
 from services.engines.local.serving.index import DAMAGED_TEXT, Damaged, Index
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
 from services.engines.local.serving.reading import LocalReading
+from services.engines.local.serving.unread import Unread
 from services.engines.local.serving.upload import LocalUpload
 from services.store import Blob as AnyBlob
 from services.store import Condition, Content, DamagedBlob, Page, Usage
@@ -95,9 +99,16 @@ class LocalStore:
         self._uploads: set[LocalUpload] = set()
         self._whole = 0  # uploads by `write_whole`
         self._locks = KeyedLock()
+        self.read_errors = 0  # reads that the disk refused since the start
         self.damage = LocalDamage(
-            data_dir, self._index, self._locks, self._committer, events, self.stop_for, found.unsettled
+            data_dir, self._index, self._locks, self._committer, events, self.stop_for, found
         )
+
+        self._index.unreadable, self._index.unadopted = found.unreadable, found.unadopted
+        self._unread = Unread(
+            *(data_dir, self._index, self._locks, self._committer, self.damage, self.sequence, self.garbage)
+        )
+        self._reading_again = asyncio.get_running_loop().create_task(self._unread.run())
 
     # --- reading ---
 
@@ -125,7 +136,7 @@ class LocalStore:
                 await self._judge_unopened(blob, err)
                 continue
             if self._index.by_location.get(location) is blob:  # design rule 3
-                return LocalReading(blob, fd, self.threads, self._buffers, self.report_damage)
+                return LocalReading(blob, fd, self.threads, self._buffers, self)
             os.close(fd)
 
     async def _judge_unopened(self, blob: Blob, err: OSError) -> None:
@@ -140,10 +151,10 @@ class LocalStore:
                 return
             if self._on_fatal is None:  # a write that failed in its middle: only the restart can tell
                 raise SyncFailed("The disk failed to keep what was written: the server stops.") from err
-            if err.errno in DAMAGE_ERRNOS or isinstance(err, FileNotFoundError):
+            if err.errno in FOREIGN_ERRNOS or isinstance(err, FileNotFoundError):
                 self.report_damage(blob, f"data.raw cannot be opened: {err.strerror}")
                 raise DamagedError(DAMAGED_TEXT) from err
-        raise from_os_error(err, "open the blob") from err
+        raise self.unreadable(blob, err) from err
 
     async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """See store.Store."""
@@ -158,8 +169,13 @@ class LocalStore:
         live = len(self._index.by_id)
         left = self.ids.capacity - live
         sizes = [upload.size for upload in self._uploads if upload.is_staged]
-        here = (live, self._index.bytes, len(self._index.damaged), len(self._uploads) + self._whole)
-        return Usage(*here, left, self.ids.capacity, len(sizes), sum(sizes), *self.garbage.waiting())
+        if self.damage.nameless:
+            await self._in_thread(self.damage.forget_dropped)
+        damaged = len(self._index.damaged) + len(self.damage.nameless)
+        here = (live, self._index.bytes, damaged, len(self._uploads) + self._whole)
+        unread = len(self._index.unreadable) + len(self._index.unadopted)
+        states = (len(sizes), sum(sizes), *self.garbage.waiting())
+        return Usage(*here, left, self.ids.capacity, *states, unread, self.read_errors)
 
     @property
     def live_ids(self) -> Container[int]:
@@ -168,8 +184,14 @@ class LocalStore:
 
     def damaged_blobs(self, limit: int) -> abc.Sequence[DamagedBlob]:
         """See store.Store."""
-        some = itertools.islice(self._index.damaged.items(), limit)
-        return [DamagedBlob(location, one.blob_id, one.reason, one.name) for location, one in some]
+        named = (
+            DamagedBlob(at, one.blob_id, one.reason, one.name) for at, one in self._index.damaged.items()
+        )
+        nameless = (
+            DamagedBlob(None, int(name.partition("-")[0]), "Nobody knows its location.", name)
+            for name in map(os.path.basename, self.damage.nameless)
+        )
+        return list(itertools.islice(itertools.chain(named, nameless), limit))
 
     def commits(self) -> Commits:
         """See engine.Engine."""
@@ -183,6 +205,7 @@ class LocalStore:
         `under_way`: how many there are of its kind. One whose body is here does not wait for a client, so
         those that do cannot keep it out.
         """
+        self._index.must_be_known(location)
         condition(self._index.by_location.get(location), location in self._index.damaged)
         if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
             raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
@@ -235,6 +258,7 @@ class LocalStore:
         async with self._locks.of(location):
             old: Blob | None = self._index.by_location.get(location)
             damaged = self._index.damaged.get(location)
+            self._index.must_be_known(location)
             condition(old, damaged is not None)
             await self.damage.settle_now(location)
             if damaged is not None and damaged.name is None:
@@ -295,6 +319,15 @@ class LocalStore:
         """Stop serving `blob`, if it is still its location's, and quarantine it in the background."""
         self.damage.report(blob, reason)
 
+    def unreadable(self, blob: Blob, err: OSError) -> BlobkeepError:
+        """What to raise where the disk did not give the bytes of `blob`. They may be whole: it stays."""
+        if err.errno in SHORTAGE_ERRNOS:
+            return from_os_error(err, "read the blob")
+        self.read_errors += 1
+        about = logs.about(blob.id, blob.location)
+        log.error("blob %d of %r: cannot be read: %s", blob.id, blob.location, err.strerror, extra=about)
+        return Unreadable("The disk does not give the bytes of this blob: ask again in a moment.")
+
     def find_by_id(self, blob_id: int, seq: int) -> Blob | None:
         """The live blob with this id and sequence number: what the recovery worker's reports name.
 
@@ -313,6 +346,9 @@ class LocalStore:
         for upload in list(self._uploads):
             await upload.abort("the server stops")
         loop = asyncio.get_running_loop()
+        self._reading_again.cancel()
+        await loop.run_in_executor(None, self._unread.stop)
+        await asyncio.wait([self._reading_again])
         await loop.run_in_executor(None, self._committer.stop)
         await loop.run_in_executor(None, self.threads.shutdown)
         await loop.run_in_executor(None, self._by_id_thread.shutdown)

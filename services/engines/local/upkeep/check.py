@@ -13,7 +13,8 @@ from common.progress import Progress
 from common.states import State
 from services.engines.local.disk import directory, locks
 from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery.reconcile import Reconciled, reconcile
+from services.engines.local.recovery.reconcile import reconcile
+from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.upkeep import scrubber, survey
 from services.engines.local.upkeep.damage_client import tell_server
 
@@ -39,9 +40,12 @@ class Report:
 
     @property
     def is_well(self) -> bool:
-        """False if anything is damaged, in place or in quarantine, and was not written or deleted since."""
-        quarantined_now = self.settled is not None and bool(self.settled.quarantined)
-        return not (self.tally.damaged or quarantined_now or self.waiting)
+        """False if anything is damaged, in place or in quarantine, and was not written or deleted since; or
+        cannot be read.
+        """
+        settled = self.settled
+        is_settled_well = settled is None or not (settled.quarantined or settled.unreadable)
+        return is_settled_well and not (self.tally.damaged or self.tally.unreadable or self.waiting)
 
     def lines(self) -> list[tuple[str, int]]:
         """The table: what, and how many."""
@@ -64,18 +68,27 @@ class Report:
                 ("adopted from the original server", found.adopted),
                 ("never complete, removed", found.removed),
                 ("foreign names, left alone", len(found.foreign)),
+                ("not adopted yet: the server will", len(found.unadopted)),
             ]
             quarantined_now = len(found.quarantined)
         return [
             *table,
             ("damaged", len(self.tally.damaged)),
+            ("cannot be read, left in place", len(self.unreadable)),
             ("quarantined now", quarantined_now),
             ("quarantined before", len(self.waiting)),
         ]
 
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """By id, why: what the disk did not give."""
+        found = dict(self.settled.unreadable) if self.settled is not None else {}
+        return found | {one.id: one.reason for one in self.tally.unreadable}
+
     def damage(self) -> list[str]:
-        """One sentence a damaged blob."""
-        told = [f"damaged: blob {d.id} of {d.location!r}: {d.reason}" for d in self.tally.damaged]
+        """One sentence a damaged blob, and one that cannot be read."""
+        told = [f"cannot be read: blob {n}: {reason}" for n, reason in self.unreadable.items()]
+        told += [f"damaged: blob {d.id} of {d.location!r}: {d.reason}" for d in self.tally.damaged]
         if self.settled is not None:
             told += [f"quarantined: blob {n}: {reason}" for n, reason in self.settled.quarantined]
         for entry in self.waiting:

@@ -20,7 +20,7 @@ import time
 import msgspec
 
 from common import durable, logs
-from common.errors import CorruptRecord
+from common.errors import DISK_ERRNOS, CorruptRecord
 from common.progress import Progress
 from common.self_report import MAX_NAMED, NamedBlob
 from common.states import State
@@ -127,8 +127,10 @@ class Collector(Worker):
             lines = blob_folder.read_file(taken, _HINTS_BYTES).split()
         except FileNotFoundError:
             return []
-        except CorruptRecord as err:
-            self._say_once(f"{layout.HINTS_TAKEN_NAME} is no file of ours: going on without hints: {err}")
+        except (CorruptRecord, OSError) as err:
+            if isinstance(err, OSError) and err.errno not in DISK_ERRNOS:
+                raise
+            self._say_once(f"{layout.HINTS_TAKEN_NAME} cannot be read: going on without hints: {err}")
             return []
         return list(dict.fromkeys(int(line) for line in lines if line.isdigit() and len(line) <= 10))
 

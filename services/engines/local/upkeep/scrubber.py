@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common import checksum
 from common.checksum import CHUNK_BYTES
-from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged
+from common.errors import FOREIGN_ERRNOS, SHORTAGE_ERRNOS, CorruptRecord, Damaged
+from common.logs import about
+from common.ours import read_at
 from common.states import State
 from services.engines.local.disk import blob_folder, layout
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -33,21 +38,29 @@ class Tally:
     checked: int = 0
     checked_bytes: int = 0
     damaged: list[Damage] = field(default_factory=list)
+    unreadable: list[Damage] = field(default_factory=list)  # the disk did not give them: they may be whole
 
     def add(self, other: Tally) -> None:
         """Count what `other` counts, too."""
         self.checked += other.checked
         self.checked_bytes += other.checked_bytes
         self.damaged += other.damaged
+        self.unreadable += other.unreadable
 
     def __str__(self) -> str:
-        return f"checked={self.checked} checked_bytes={self.checked_bytes} damaged={len(self.damaged)}"
+        return (
+            f"checked={self.checked} checked_bytes={self.checked_bytes} damaged={len(self.damaged)} "
+            f"unreadable={len(self.unreadable)}"
+        )
 
 
 def check_blob(
     data_dir: Layout, blob_id: int, tally: Tally, after_read: Callable[[int], None]
 ) -> Damage | None:
     """Re-read blob `blob_id` whole and add it to `tally`; its damage, None where it is good or no live blob.
+
+    An I/O error is no damage: only `tally` and the log tell of it. But a state that cannot be read is
+    returned, too: the server can write it anew from memory. Raises OSError where descriptors or memory lack.
 
     `after_read` is called with the bytes of each read, to slow it down. A blob that is replaced, deleted or
     collected meanwhile is not damaged: its state is read again before anything is said.
@@ -62,19 +75,24 @@ def check_blob(
         )
     except CorruptRecord as err:
         return _damage(tally, Damage(blob_id, None, 0, str(err)))
+    except OSError as err:
+        return _unreadable(tally, Damage(blob_id, None, 0, "its state cannot be read"), err)
     if before.state is not State.COMPLETE or before.is_original:
         return None
     try:
         _verify(data_dir, before, tally, after_read)
     except Damaged as err:
         reason = str(err)
+    except OSError as err:
+        _unreadable(tally, Damage(blob_id, before.location, before.seq, "data.raw cannot be read"), err)
+        return None
     else:
         tally.checked += 1
         return None
     try:
         if blob_folder.read_record(data_dir, blob_id) != before:
             return None
-    except (FileNotFoundError, CorruptRecord):
+    except (OSError, CorruptRecord):
         return None  # the next round says what this is
     return _damage(tally, Damage(blob_id, before.location, before.seq, reason))
 
@@ -115,30 +133,49 @@ def _damage(tally: Tally, damage: Damage) -> Damage:
     return damage
 
 
+def _unreadable(tally: Tally, found: Damage, err: OSError) -> Damage:
+    if err.errno in SHORTAGE_ERRNOS:
+        raise err
+    found.reason += f": {err.strerror}"
+    tally.unreadable.append(found)
+    log.error(
+        "blob %d of %r: %s", found.id, found.location, found.reason, extra=about(found.id, found.location)
+    )
+    return found
+
+
 def _verify(data_dir: Layout, blob: BlobRecord, tally: Tally, after_read: Callable[[int], None]) -> None:
-    """Raises Damaged at the first byte range that is not what was written."""
+    """Raises Damaged at the first byte range that is not what was written; OSError where none can be had."""
     blob_folder.check_size(data_dir, blob)
     try:
         fd = blob_folder.open_data(data_dir, blob.id)
     except FileNotFoundError as err:
         raise Damaged("data.raw is missing") from err
+    except OSError as err:
+        _raise_if_foreign(err)
+        raise
     whole = hashlib.sha256()
+    buffer = memoryview(bytearray(min(blob.size, CHUNK_BYTES)))
     try:
         for chunk in range(checksum.chunk_count(blob.size)):
             start = chunk * CHUNK_BYTES
-            data = os.pread(fd, min(CHUNK_BYTES, blob.size - start), start)
+            data = buffer[: read_at(fd, buffer[: blob.size - start], start)]
             if checksum.crc(data) != checksum.unpack_crc(blob.crcs, chunk):
                 raise Damaged(f"data.raw fails its checksum in MiB {chunk}")
             whole.update(data)
             tally.checked_bytes += len(data)
             after_read(len(data))
     except OSError as err:
-        if err.errno not in DAMAGE_ERRNOS:
-            raise
-        raise Damaged(f"data.raw cannot be read: {err.strerror}") from err
+        _raise_if_foreign(err)
+        raise
     finally:
         # What was re-read is not what is asked for next: leave the page cache to the readers.
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(fd)
     if whole.digest() != blob.sha256:
         raise Damaged("data.raw fails its SHA-256")
+
+
+def _raise_if_foreign(err: OSError) -> None:
+    if err.errno in FOREIGN_ERRNOS:
+        raise Damaged(f"data.raw cannot be read: {err.strerror}") from err

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from common import durable
-from common.errors import Busy, CorruptRecord, LockHeld
+from common.errors import DISK_ERRNOS, Busy, CorruptRecord, LockHeld
 from common.progress import Progress
 from common.states import MSG_COMPLETE, MSG_DELETED, State
 from common.times import rfc3339
@@ -170,7 +170,9 @@ class _Taking:
                 except FileNotFoundError:  # no blob yet, or quarantined under our eyes
                     self.unfinished.append(blob_id)
                     self._drop(blob_id)
-                except CorruptRecord as err:
+                except (CorruptRecord, OSError) as err:
+                    if isinstance(err, OSError) and err.errno not in DISK_ERRNOS:
+                        raise
                     self.snapshot.left_out.append(f"blob {blob_id}: {err}")
                     self._drop(blob_id)
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from common.errors import CorruptRecord
+from common.errors import SHORTAGE_ERRNOS, CorruptRecord
 from common.progress import nothing
 from common.states import State
 from services.engines.local.disk import blob_folder, directory, layout
@@ -50,6 +50,10 @@ def records(
             continue  # not yet a blob, or no longer one
         except CorruptRecord as err:
             yield Unreadable(blob_id, str(err))
+        except OSError as err:
+            if err.errno in SHORTAGE_ERRNOS:
+                raise
+            yield Unreadable(blob_id, f"its state cannot be read: {err.strerror}")
 
 
 def live_among(found: list[BlobRecord]) -> dict[str, BlobRecord]:

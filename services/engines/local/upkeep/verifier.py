@@ -20,7 +20,8 @@ from common.worker import Worker
 from services.engines.local.disk import directory, locks
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.leftovers import remove_leftovers
-from services.engines.local.recovery.reconcile import Reconciled, reconcile
+from services.engines.local.recovery.reconcile import reconcile
+from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.upkeep import scrubber
 from services.engines.local.upkeep.check import check
 from services.engines.local.upkeep.damage_client import tell_server
@@ -64,7 +65,7 @@ class Verifier(Worker):
         if settlement is not None and settlement.changed:
             parts.append(f"settled: {settlement}")
         tally = self._scrub(PASS_S)
-        if tally.damaged:
+        if tally.damaged or tally.unreadable:
             parts.append(str(tally))
         return "; ".join(parts) or None
 
@@ -80,7 +81,7 @@ class Verifier(Worker):
             with Progress("recovery", "folders") as progress:
                 settlement = reconcile(data_dir, progress=progress)
             remove_leftovers(data_dir, (blob.id for blob in settlement.live.values()))
-            self._settled = True
+            self._settled = not settlement.unreadable  # what the disk did not give is read again
             return settlement
         finally:
             self._lock.release()
@@ -119,6 +120,7 @@ class Verifier(Worker):
             self._round_blobs if self._round else 0,
             len(self._round),
             time.time() + self._next_round_at - time.monotonic(),
+            sums.unreadable + len(tally.unreadable),
         )
         named = (NamedBlob(d.id, d.location, f"damaged: {d.reason}") for d in tally.damaged[:MAX_NAMED])
         self.about_pass = msgspec.structs.replace(

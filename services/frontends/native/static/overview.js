@@ -136,7 +136,8 @@ function showDamaged(damaged) {
   if (text === damagedShown) return;
   damagedShown = text;
   byId("damaged-rows").replaceChildren(...damaged.map((one) => element("tr", {},
-    element("td", {}, one.location), element("td", {}, String(one.id)), element("td", {}, one.reason),
+    element("td", {}, one.location ?? "unknown"), element("td", {}, String(one.id)), element("td", {}, one.reason),
     element("td", {}, one.quarantine ? `.quarantine/${one.quarantine}` : "on its way"),
-    element("td", {}, element("button", { type: "button", class: "link", onclick: () => openBlob(one.location) }, "Upload or delete")))));
+    element("td", {}, one.location === null ? "tools quarantine show"
+      : element("button", { type: "button", class: "link", onclick: () => openBlob(one.location) }, "Upload or delete")))));
 }

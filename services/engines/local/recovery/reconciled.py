@@ -1,0 +1,50 @@
+"""What a run of the recovery found in a directory, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.engines.local.disk import blob_folder
+from services.engines.local.disk.blob import Blob
+
+
+@dataclass
+class Reconciled:
+    """What was found, and what became of it. Counts are blobs."""
+
+    live: dict[str, Blob] = field(default_factory=dict)  # by location: what is served
+    # By location: quarantined, under this name; an empty one for what the disk did not let us move.
+    damaged: dict[str, tuple[str, blob_folder.Note]] = field(default_factory=dict)
+    quarantined: list[tuple[int, str]] = field(default_factory=list)  # (id, reason), of this run
+    # By location: ids of superseded blobs that the disk did not let us mark. They must be, before their
+    # location is written or deleted: else a delete would bring them back at the next start.
+    unsettled: dict[str, list[int]] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
+    failures: list[int] = field(default_factory=list)  # ids in Failure, for the gc
+    # By id, why: the disk did not give their state, so nobody knows their location. Left where they are.
+    unreadable: dict[int, str] = field(default_factory=dict)
+    # By location: blobs of the original server that cannot be served before their checksums are computed.
+    unadopted: dict[str, Blob] = field(default_factory=dict)
+    # Paths of damaged folders whose location nobody knows. And what this run moved to quarantine.
+    nameless: list[str] = field(default_factory=list)
+    moved: list[tuple[str, blob_folder.Note]] = field(default_factory=list)
+    seen: int = 0
+    interrupted: int = 0
+    superseded: int = 0
+    adopted: int = 0  # records of the original server that got checksums
+    removed: int = 0  # folders in which nothing was ever acknowledged
+    max_seq: int = 0
+    seconds: float = 0.0
+
+    @property
+    def changed(self) -> bool:
+        """True if the run changed anything on disk."""
+        return bool(self.interrupted or self.superseded or self.adopted or self.removed or self.quarantined)
+
+    def __str__(self) -> str:
+        return (
+            f"seen={self.seen} live={len(self.live)} failure={len(self.failures)} "
+            f"interrupted={self.interrupted} superseded={self.superseded} adopted={self.adopted} "
+            f"removed={self.removed} quarantined={len(self.quarantined)} "
+            f"unreadable={len(self.unreadable)} unadopted={len(self.unadopted)} in {self.seconds:.2f} s"
+        )
