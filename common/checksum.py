@@ -64,6 +64,15 @@ class Hasher:
                 self._crc = self._filled = 0
             view = view[len(part) :]
 
+    def copy(self) -> Hasher:
+        """Another one that has taken the same bytes."""
+        made = Hasher()
+        made.size = self.size
+        made._sha256 = self._sha256.copy()
+        made._crcs = list(self._crcs)
+        made._crc, made._filled = self._crc, self._filled
+        return made
+
     def sha256(self) -> bytes:
         """SHA-256 of all so far, 32 bytes."""
         return self._sha256.digest()

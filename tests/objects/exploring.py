@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, NamedTuple
 
 from common.errors import BlobkeepError
-from services.engines.objects.bucket import Absent, Got, Listed, Refused, Unclear, When
+from services.engines.objects.bucket import Absent, Got, Listed, ListPage, Refused, Unclear, When
 
 
 class Request(NamedTuple):
@@ -111,8 +111,8 @@ class ModelBucket:
     async def delete(self, keys: Sequence[str]) -> None:
         await Request("delete", "", keys=tuple(keys))
 
-    async def list(self, folder: str, after: str) -> AsyncIterator[list[Listed]]:
-        yield await Request("list", folder, after.encode())
+    async def list(self, folder: str, after: str) -> ListPage:
+        return ListPage(await Request("list", folder, after.encode()), False)
 
 
 class ModelClock:

@@ -36,7 +36,11 @@ class Listed(NamedTuple):
     modified_ns: int
 
 
-ListPage = list[Listed]
+class ListPage(NamedTuple):
+    """What one LIST found. `more`: there may be others behind the last."""
+
+    found: Sequence[Listed]
+    more: bool
 
 
 class Absent:
@@ -66,12 +70,23 @@ class Bucket(Protocol):
         """Remove these objects; those that are not there are no error."""
         ...
 
-    def list(self, folder: str, after: str) -> AsyncIterator[ListPage]:
-        """The objects whose keys begin with `folder`, which ends in "/", and are greater than `after`.
+    async def list(self, folder: str, after: str) -> ListPage:
+        """The first objects whose keys begin with `folder`, which ends in "/", and are greater than `after`.
 
-        In the order of their keys, in the pages that the store gives.
+        In the order of their keys. `after` "": from the beginning.
         """
         ...
+
+
+async def pages(bucket: Bucket, folder: str, after: str = "") -> AsyncIterator[Sequence[Listed]]:
+    """All of them, page by page."""
+    more = True
+    while more:
+        found, more = await bucket.list(folder, after)
+        if not found:
+            return
+        yield found
+        after = found[-1].key
 
 
 class Clock(Protocol):

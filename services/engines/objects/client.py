@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -112,19 +112,12 @@ class Client:
         if paths:
             await self._repeat("delete", ask)
 
-    async def list(self, folder: str, after: str) -> AsyncIterator[ListPage]:
+    async def list(self, folder: str, after: str) -> ListPage:
         """See bucket.Bucket."""
-        last = after
-        while True:
-            # A stream for each page: one that broke is taken up again behind the last key.
-            page = await self._repeat("list", lambda: self._page(folder, last))  # noqa: B023 - awaited here
-            if page:
-                yield page
-            if len(page) < LIST_PAGE:
-                return
-            last = page[-1].key
+        found = await self._repeat("list", lambda: self._page(folder, after))
+        return ListPage(found, len(found) == LIST_PAGE)
 
-    async def _page(self, folder: str, after: str) -> ListPage:
+    async def _page(self, folder: str, after: str) -> Sequence[Listed]:
         start = len(self._prefix)
         stream = obstore.list(
             self._store,

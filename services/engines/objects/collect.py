@@ -21,7 +21,7 @@ import enum
 from common.errors import CorruptRecord
 from services.engines.objects import entry as entries
 from services.engines.objects import keys, pointer
-from services.engines.objects.bucket import ABSENT, Refused, Unclear
+from services.engines.objects.bucket import ABSENT, Refused, Unclear, pages
 from services.engines.objects.commit import Tools
 from services.engines.objects.decide import Ended, Finding, ended, finding, garbage
 from services.engines.objects.entry import FAILURE, Entry
@@ -119,6 +119,6 @@ class Collecting:
         return await self._bucket.get(keys.damaged_key(write)) is not None
 
     async def _delete_data(self, location: str, write: str) -> None:
-        async for page in self._bucket.list(keys.data_folder(location, write), ""):
+        async for page in pages(self._bucket, keys.data_folder(location, write)):
             await self._bucket.delete([listed.key for listed in page])
             self.removed_objects += len(page)

@@ -23,6 +23,8 @@ from services.engines.objects.pointers import Pointers
 MAX_TRIES = 6
 FIRST_PAUSE_S = 0.05
 
+TAKEN_FOR_DEAD = "This upload gave no sign of life for too long: send it again."
+
 Judge = Callable[[Known], None]
 """Raises what is to be answered where a write must not replace what is known."""
 
@@ -98,8 +100,10 @@ class StateObject:
             if got is not None and got.data == data:
                 self._etag, self._entry = got.etag, wanted
                 return
-            if got is not None and got.data != entry.encode(self._entry):
+            if got is not None and entry.is_failure(got.data):
                 raise Claimed("The gc has taken this write for dead.")
+            if got is not None:
+                self._etag = got.etag  # ours, of a request that was given up
             await self._clock.sleep(FIRST_PAUSE_S * 2**attempt)
         raise Unavailable("The object store does not take the state of this write: try again.")
 
@@ -133,6 +137,33 @@ class Change:
             return guess
         except BlobkeepError:
             return await self.look()
+
+    async def second_look(self, known: Known) -> Known:
+        """What to replace, judged, where `known` was seen before a body came.
+
+        Not `known` itself, which may be old: should the swap be refused, too much may have happened since to
+        tell what became of it. Raises what the judge raises; Claimed; Unavailable.
+        """
+        recent = self._pointers.recent(self._location)
+        if recent is not None:
+            try:
+                self._must_live(known, recent)
+                self._judge(recent)
+                return recent
+            except BlobkeepError:
+                pass  # it may be old, too
+        now = await self._pointers.read(self._location)
+        self._must_live(known, now)
+        self._judge(now)
+        return now
+
+    def _must_live(self, known: Known, now: Known) -> None:
+        """Raise where the gc killed this write since `known`, or may have: no swap of `now` would notice."""
+        match outcome(self._write, known.generation, now, mortal=self.state_object.is_made):
+            case Outcome.KILLED:
+                raise Claimed("The gc has taken this write for dead.")
+            case Outcome.UNKNOWN:
+                raise Unavailable("Too much has happened to this blob meanwhile: try again.")
 
     async def take_effect(self, known: Known, facts: Facts | None, body: bytes = b"") -> tuple[Known, Known]:
         """Swap the pointer; (what was replaced, what is there now), once that is durable in the store.
@@ -194,7 +225,11 @@ class Change:
 
 
 async def change_at_once(
-    tools: Tools, location: str, judge: Judge, facts: Facts | None, body: bytes = b""
+    tools: Tools,
+    location: str,
+    judge: Judge,
+    facts: Facts | None,
+    body: bytes = b"",
 ) -> tuple[Known, Known]:
     """Write a blob that stands in its pointer, or with `facts` None delete; (what was there, what is now).
 
@@ -213,22 +248,30 @@ class StagedWrite:
     """A write whose bytes stand in objects of their own: begun, brought part by part, made to take effect."""
 
     def __init__(self, tools: Tools, location: str, judge: Judge) -> None:
+        self.location = location
         self._bucket = tools.bucket
-        self._location = location
         self._change = Change(tools, location, judge, brings=True)
+
+    @property
+    def entry(self) -> Entry:
+        """Its state object, as it was last written."""
+        return self._change.state_object.entry
 
     async def begin(self, known: Known) -> None:
         """Make the state object: before any data, or a sweep could not tell it from garbage."""
         self._known = known
-        await self._change.state_object.cover(known)
+        try:
+            await self._change.state_object.cover(known)
+        except Claimed as err:
+            raise Unavailable(TAKEN_FOR_DEAD) from err
 
     async def bring(self, part: int, data: Bytes) -> None:
         """Put one part of the data into the store. Raises Unavailable."""
-        await self._bucket.put(keys.part_key(self._location, self._change.txn, part), data, None)
+        await self._bucket.put(keys.part_key(self.location, self._change.txn, part), data, None)
 
     async def bring_sums(self, data: bytes) -> None:
         """Put the checksums of the chunks into the store, where they are too many for the pointer."""
-        await self._bucket.put(keys.sums_key(self._location, self._change.txn), data, None)
+        await self._bucket.put(keys.sums_key(self.location, self._change.txn), data, None)
 
     async def beat(self) -> None:
         """Give a sign of life. Raises Claimed, Unavailable."""
@@ -237,9 +280,10 @@ class StagedWrite:
     async def take_effect(self, facts: Facts) -> tuple[Known, Known]:
         """What was there, and what is there now. Raises what the judge raises, Unavailable."""
         try:
+            self._known = await self._change.second_look(self._known)
             return await self._change.take_effect(self._known, facts)
         except Claimed as err:
-            raise Unavailable("This upload gave no sign of life for too long: send it again.") from err
+            raise Unavailable(TAKEN_FOR_DEAD) from err
 
     async def give_up(self, reason: str) -> None:
         """Hand what was brought to the gc."""

@@ -56,6 +56,11 @@ def decode(data: bytes) -> Entry:
         raise CorruptRecord(f"A state object is not of our form: {err}") from err
 
 
+def is_failure(data: bytes) -> bool:
+    """Whether these are the bytes of a state object in Failure."""
+    return framing.is_marked(len(data))
+
+
 def failed(entry: Entry, reason: str, now_ns: int) -> Entry:
     """The same write in Failure."""
     return msgspec.structs.replace(entry, state=FAILURE, reason=reason, failed_ns=now_ns)

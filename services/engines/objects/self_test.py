@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 from common.errors import ConfigError, Unavailable
 from services.engines.objects import keys
-from services.engines.objects.bucket import ABSENT, Bucket, Refused, Unclear, When
+from services.engines.objects.bucket import ABSENT, Bucket, Refused, Unclear, When, pages
 from services.engines.objects.client import Client
 
 FOLDER = "selftest/"
@@ -129,14 +129,14 @@ async def _reads(client: Client, folder: str) -> None:
 async def _names(client: Client, folder: str) -> None:
     names = sorted({keys.name_of(name) for name in [*_NAMES, "x" * 300]}, key=str.encode)
     etags = await asyncio.gather(*(client.put(f"{folder}n/{name}", name.encode(), None) for name in names))
-    found = [listed async for page in client.list(f"{folder}n/", "") for listed in page]
+    found = [listed async for page in pages(client, f"{folder}n/") for listed in page]
     if [listed.key.removeprefix(f"{folder}n/") for listed in found] != names:
         raise Unfit("The object store lists other names than were just written, or not by their bytes.")
     if [listed.etag for listed in found] != list(etags):
         raise Unfit("The object store lists other ETags than it gave when the objects were written.")
     middle = len(names) // 2
     after = f"{folder}n/{names[middle]}"
-    rest = [listed async for page in client.list(f"{folder}n/", after) for listed in page]
+    rest = [listed async for page in pages(client, f"{folder}n/", after) for listed in page]
     if [listed.key.removeprefix(f"{folder}n/") for listed in rest] != names[middle + 1 :]:
         raise Unfit("The object store does not list what follows a name (start-after).")
 
@@ -163,7 +163,7 @@ async def _folder(client: Client) -> AsyncIterator[str]:
 
 
 async def _clear(client: Client, folder: str) -> None:
-    async for page in client.list(folder, ""):
+    async for page in pages(client, folder):
         await client.delete([listed.key for listed in page])
 
 

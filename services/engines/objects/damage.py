@@ -1,0 +1,57 @@
+"""What is done about a blob whose bytes are not what was written: kept for people, and not served."""
+
+from __future__ import annotations
+
+import asyncio
+
+from common import checksum
+from common.checksum import CHUNK_BYTES, Bytes
+from services.engines.objects import keys, pointer
+from services.engines.objects.bucket import Refused, Unclear
+from services.engines.objects.commit import Tools
+from services.engines.objects.pointer import Facts, Known
+
+TEXT = "This blob is damaged in the object store and is not served: write it anew, or delete it."
+HASHED_AT_ONCE_BYTES = 64 << 10  # a longer piece is summed in a thread
+
+
+async def condemn(tools: Tools, location: str, txn: str, reason: str) -> bool:
+    """Stop serving the blob of the write `txn`, if it is still its location's; whether this call did it.
+
+    A copy of the pointer, with the bytes where they stand in it, goes to `damaged/<txn>` first: the sweep and
+    the gc leave alone what a note names, also when the location is written anew. Raises Unavailable.
+    """
+    known, whole = await tools.pointers.read_whole(location)
+    found = known.pointer
+    if found is None or found.txn != txn or found.state != pointer.OK or known.etag is None:
+        return False
+    await tools.bucket.put(keys.damaged_key(txn), whole, None)
+    after = pointer.damaged(found, reason)
+    try:
+        await tools.bucket.put(
+            keys.pointer_key(location), pointer.encode(after, whole[known.body_at :]), known.etag
+        )
+    except (Refused, Unclear):
+        return False  # whoever reads it again finds out
+    finally:
+        tools.pointers.forget(location)
+    return True
+
+
+def wrong_chunk(facts: Facts, crcs: bytes, chunk: int, data: Bytes) -> str:
+    """Why `data` is not the chunk with that number; empty where it is. `crcs`: of all chunks, packed."""
+    if len(data) != min(CHUNK_BYTES, facts.size - chunk * CHUNK_BYTES):
+        return f"its data ends in MiB {chunk}"
+    if checksum.crc(data) != checksum.unpack_crc(crcs, chunk):
+        return f"its data fails its checksum in MiB {chunk}"
+    return ""
+
+
+async def wrong_body(known: Known, body: Bytes) -> str:
+    """Why the bytes behind a pointer are not those of its blob; empty where they are."""
+    facts = known.pointer.facts if known.pointer is not None else None
+    if facts is None or facts.part_bytes:
+        return ""
+    sums = checksum.sums_of
+    sha256, crcs = sums(body) if len(body) <= HASHED_AT_ONCE_BYTES else await asyncio.to_thread(sums, body)
+    return "" if (sha256, crcs) == (facts.sha256, facts.crcs) else "its bytes fail their checksum"

@@ -1,0 +1,108 @@
+"""The history of a blob, as pointers and state objects tell it: for the feed and the view by id. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from common.states import (
+    CODE,
+    MSG_COMPLETE,
+    MSG_CREATED,
+    MSG_DELETED,
+    MSG_UPDATED,
+    MSG_WRITING,
+    WORD_OF_CODE,
+    State,
+)
+from common.times import rfc3339
+from services.engines.objects import txn
+from services.engines.objects.entry import FAILURE, Entry
+from services.engines.objects.pointer import DELETED, KILLED, OK, Facts, Past, Pointer
+from services.store import Description, Event
+
+
+class Step(msgspec.Struct, frozen=True):
+    """See engine.Step."""
+
+    code: int
+    message: str
+    at: str
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """See engine.Told. `size` is that of a complete blob."""
+
+    id: str
+    location: str
+    events: tuple[Step, ...]
+
+
+def _begun(begun_ns: int, *, is_update: bool) -> tuple[Step, ...]:
+    at = rfc3339(begun_ns)
+    first = Step(CODE[State.CREATED], MSG_UPDATED if is_update else MSG_CREATED, at)
+    return first, Step(CODE[State.PENDING], MSG_WRITING, at)
+
+
+def id_of(pointer: Pointer) -> str:
+    """The id of the blob that a pointer holds."""
+    return txn.blob_id(pointer.location, pointer.txn)
+
+
+def replaced_something(pointer: Pointer) -> bool:
+    """Whether this state took the place of a blob."""
+    before = next((past for past in pointer.past if past.state != KILLED), None)
+    return before is not None and before.state != DELETED and before.ended_ns == pointer.changed_ns
+
+
+def of_pointer(pointer: Pointer, facts: Facts) -> Happened:
+    """The blob that a pointer holds."""
+    done = Step(CODE[State.COMPLETE], MSG_COMPLETE, rfc3339(facts.modified_ns))
+    events = (*_begun(facts.begun_ns, is_update=replaced_something(pointer)), done)
+    if pointer.state != OK:
+        events = (
+            *events,
+            Step(CODE[State.FAILURE], f"Damaged: {pointer.reason}", rfc3339(pointer.changed_ns)),
+        )
+    return Happened(id_of(pointer), pointer.location, events)
+
+
+def of_replaced(pointer: Pointer, facts: Facts, ended_ns: int) -> Happened:
+    """The blob that a pointer held, once it is replaced or deleted."""
+    happened = of_pointer(pointer, facts)
+    end = Step(CODE[State.FAILURE], MSG_DELETED, rfc3339(ended_ns))
+    return msgspec.structs.replace(happened, events=(*happened.events, end))
+
+
+def of_entry(entry: Entry) -> Happened:
+    """A write that has a state object, and did not take effect."""
+    events = _begun(entry.begun_ns, is_update=False)
+    if entry.state == FAILURE:
+        events = (*events, Step(CODE[State.FAILURE], entry.reason, rfc3339(entry.failed_ns)))
+    return Happened(txn.blob_id(entry.location, entry.txn), entry.location, events)
+
+
+def of_past(pointer: Pointer, past: Past) -> Happened:
+    """A blob that a pointer remembers to have held, or to have killed."""
+    message = MSG_DELETED if past.state != KILLED else "Given up by the gc - Deleting!"
+    end = Step(CODE[State.FAILURE], message, rfc3339(past.ended_ns))
+    return Happened(txn.blob_id(pointer.location, past.txn), pointer.location, (end,))
+
+
+def description(happened: Happened, *, pointer: Pointer | None = None, type: str = "") -> Description:
+    """As the view by id shows it. `pointer`: where it holds the blob."""
+    facts = pointer.facts if pointer is not None and pointer.state == OK else None
+    return Description(
+        id=happened.id,
+        location=happened.location,
+        state=WORD_OF_CODE[happened.events[-1].code],
+        seq=pointer.generation if pointer is not None else 0,
+        size=facts.size if facts is not None else None,
+        etag=f'"{facts.sha256.hex()}"' if facts is not None else None,
+        modified=rfc3339(facts.modified_ns) if facts is not None else None,
+        type=facts.type if facts is not None else type,
+        encoding=facts.encoding if facts is not None else "",
+        metadata=(
+            {name: said for name, said in facts.metadata.items() if not name.startswith(".")} if facts else {}
+        ),
+        history=[Event(step.at, WORD_OF_CODE[step.code], step.message) for step in reversed(happened.events)],
+    )

@@ -1,0 +1,152 @@
+"""Pages of locations: what a LIST of pointers gives in order, with what the pointers say.
+
+A page costs one LIST for each thousand pointers that it passes, and one GET for each pointer whose ETag is
+not the one that was last seen. Deleted locations are passed without a GET: the length of a tombstone tells
+it. A folder that is folded is passed by one more LIST, unless its end is in the page that is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from services.engines.objects import framing, keys
+from services.engines.objects.bucket import Listed
+from services.engines.objects.commit import Tools
+from services.engines.objects.pointer import Known, ObjectBlob
+from services.store import Page
+
+_AT_ONCE = 32  # GETs of pointers
+# Locations that begin with NUL are records of front ends, and sort before all others.
+_AFTER_RECORDS = "\x01"
+
+
+Live = Listed | Known
+"""What is known of a live pointer: that a LIST gave it, or the pointer itself."""
+
+
+class Listing:
+    """Lists one bucket."""
+
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
+        self._places = asyncio.Semaphore(_AT_ONCE)
+
+    async def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        """See store.Store. Raises Unavailable."""
+        found: list[tuple[str, Live]] = []
+        prefixes: list[str] = []
+        last = ""
+        walk = _Walk(self, prefix, delimiter, after)
+        async for location, live in walk.live():
+            if len(found) + len(prefixes) == limit:
+                return Page(await self._blobs(found), prefixes, last)
+            cut = location.find(delimiter, len(prefix)) if delimiter else -1
+            if cut >= 0:
+                last = location[: cut + len(delimiter)]
+                prefixes.append(last)
+                walk.skip(last)
+            else:
+                last = location
+                found.append((location, live))
+        return Page(await self._blobs(found), prefixes, None)
+
+    async def pointers(self, after: str) -> AsyncIterator[Known]:
+        """Every live pointer of a location greater than `after`, records of front ends too, in order."""
+        async for _, live in _Walk(self, "", "", after, records=True).live():
+            known = await self.read(live)
+            if known.blob is not None:
+                yield known
+
+    async def read(self, live: Live) -> Known:
+        """The pointer of a LIST's object, from memory where that is the same."""
+        if isinstance(live, Known):
+            return live
+        name = live.key.removeprefix(keys.LOC)
+        location = keys.location_of(name)
+        known = self.tools.pointers.with_etag(location, live.etag) if location is not None else None
+        if known is not None:
+            return known
+        async with self._places:
+            return await self.tools.pointers.read_listed(name)
+
+    async def _blobs(self, found: Sequence[tuple[str, Live]]) -> Sequence[ObjectBlob]:
+        """What the pointers hold; those that were deleted meanwhile are left out."""
+        known = await asyncio.gather(*(self.read(live) for _, live in found))
+        return [blob for one in known if (blob := one.blob) is not None]
+
+
+class _Walk:
+    """Through the live pointers of a prefix, in order; may skip what begins with a string."""
+
+    def __init__(
+        self, listing: Listing, prefix: str, delimiter: str, after: str, *, records: bool = False
+    ) -> None:
+        self._listing = listing
+        self._prefix = prefix
+        self._after = after
+        self._skipped: str | None = None
+        self._end = keys.end_of(prefix)
+        self._is_over = False
+        first = prefix or ("" if records else _AFTER_RECORDS)
+        if after > first:
+            self._cursor = keys.before_group(after) if keys.is_grouped(after) else keys.name_of(after)
+        else:
+            self._cursor = keys.start_of(first)
+        is_inside = after.startswith(prefix) and len(after) > len(prefix)
+        if delimiter and is_inside and after.endswith(delimiter):
+            self.skip(after)  # it was a common prefix
+
+    def skip(self, prefix: str) -> None:
+        """Pass over everything that begins with `prefix`."""
+        self._skipped = prefix
+        if not keys.is_grouped(prefix):
+            self._cursor = keys.end_of(prefix)
+            self._is_over = not self._cursor
+
+    async def live(self) -> AsyncIterator[tuple[str, Live]]:
+        """Each location, with what is known of its pointer."""
+        bucket = self._listing.tools.bucket
+        group: list[Listed] = []  # names that end in a digest, and have the same beginning
+        more = True
+        while more and not self._is_over:
+            cursor = keys.LOC + self._cursor if self._cursor else ""
+            found, more = await bucket.list(keys.LOC, cursor)
+            for listed in found:
+                name = listed.key.removeprefix(keys.LOC)
+                if self._end and name >= self._end:
+                    more = False
+                    break
+                if name <= self._cursor or framing.is_marked(listed.size):
+                    continue
+                location = keys.location_of(name)
+                if group and (location is not None or _stem(name) != _stem(group[0].key)):
+                    async for one in self._of_group(group):
+                        yield one
+                    group = []
+                if location is None:
+                    group.append(listed)
+                elif self._is_wanted(location):
+                    yield location, listed
+            if found:
+                self._cursor = max(self._cursor, found[-1].key.removeprefix(keys.LOC))
+        async for one in self._of_group(group):
+            yield one
+
+    async def _of_group(self, group: Sequence[Listed]) -> AsyncIterator[tuple[str, Live]]:
+        """In the right order of their locations: each pointer must be read for that."""
+        known = await asyncio.gather(*(self._listing.read(listed) for listed in group))
+        found = [(one.pointer.location, one) for one in known if one.pointer is not None]
+        for location, one in sorted(found, key=lambda pair: pair[0]):
+            if self._is_wanted(location):
+                yield location, one
+
+    def _is_wanted(self, location: str) -> bool:
+        if self._skipped is not None and location.startswith(self._skipped):
+            return False
+        return location > self._after and location.startswith(self._prefix)
+
+
+def _stem(name_or_key: str) -> str:
+    """A name without its digest."""
+    return name_or_key.removeprefix(keys.LOC).rpartition("-")[0]

@@ -1,0 +1,273 @@
+"""The store of the engine `objects`: see services/store.py. Holds no state but what makes it faster.
+
+Any number of them may run on one bucket. What one acknowledges, all see at once: nothing is served from
+memory, and nothing refused because of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import abc, deque
+from collections.abc import Callable
+
+from common.chunk_buffers import ChunkBuffers
+from common.errors import BlobkeepError, Busy, Damaged, NotFound, TooLarge
+from common.keyed_lock import KeyedLock
+from common.self_report import NamedBlob
+from services.engine import Events
+from services.engines.objects import damage, history
+from services.engines.objects.commit import Judge, StagedWrite, Tools, change_at_once
+from services.engines.objects.listing import Listing
+from services.engines.objects.pointer import Facts, Known, ObjectBlob
+from services.engines.objects.reading import InlineReading, StagedReading
+from services.engines.objects.upload import ObjectUpload
+from services.store import Blob, Condition, Content, DamagedBlob, Page, Usage
+
+log = logging.getLogger("objects")
+
+# A small blob is at hand whole while it is read: so many bytes of them at once, others wait.
+_INLINE_READING_BYTES = 256 << 20
+_BUFFERS = 64  # of 1 MiB, for chunks of larger blobs
+_AHEAD = 32  # chunks that are asked for before their turn
+_MAX_DAMAGED = 1000  # remembered, for people
+
+
+class ObjectsStore:
+    """See store.Store."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        events: Events,
+        *,
+        inline_bytes: int,
+        part_bytes: int,
+        max_blob_bytes: int = 0,
+        max_uploads: int = 256,
+    ) -> None:
+        self.tools = tools
+        self.inline_bytes = inline_bytes
+        self.part_bytes = part_bytes
+        self.max_blob_bytes = max_blob_bytes
+        self.listing = Listing(tools)
+        self._events = events
+        self._max_uploads = max_uploads
+        self._uploads: set[ObjectUpload] = set()
+        self._whole = 0  # uploads by `write_whole`
+        self._locks = KeyedLock()
+        self._buffers = ChunkBuffers(_BUFFERS)
+        self._ahead = asyncio.Semaphore(_AHEAD)
+        self._inline = _Budget(_INLINE_READING_BYTES)
+        self._damaged: dict[str, DamagedBlob] = {}
+        self._behind: set[asyncio.Task[None]] = set()
+
+    # --- reading ---
+
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+        """See store.Store: nothing is at hand, since another server may have changed it."""
+        return None
+
+    async def stat(self, location: str) -> Blob | None:
+        """See store.Store. One GET of the beginning of the pointer."""
+        return self._served(location, await self.tools.pointers.read(location))
+
+    async def open(self, location: str) -> InlineReading | StagedReading:
+        """See store.Store. One GET; a small blob comes with it."""
+        known, whole = await self.tools.pointers.read_whole(location)
+        blob = self._served(location, known)
+        if blob is None:
+            raise NotFound("There is no such blob: create it with POST.")
+        if blob.facts.part_bytes:
+            reading = StagedReading(self.tools, blob, self._buffers, self._ahead, self.report_damage)
+            await reading.prepare()
+            return reading
+        body = whole[known.body_at :]
+        reason = await damage.wrong_body(known, body)
+        if reason:
+            self.report_damage(blob, reason)
+            raise Damaged(damage.TEXT)
+        return InlineReading(blob, body, await self._inline.take(len(body)))
+
+    async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        """See store.Store."""
+        return await self.listing.page(prefix, delimiter, after, limit)
+
+    async def usage(self) -> Usage:
+        """See store.Store: what is not in this server's memory, nobody counts."""
+        sizes = [upload.size for upload in self._uploads if upload.is_staged]
+        under_way = len(self._uploads) + self._whole
+        return Usage(
+            None, None, len(self._damaged), under_way, None, None, len(sizes), sum(sizes), None, None
+        )
+
+    async def check_writable(self) -> None:
+        """See store.Store: the store has no end that is known here."""
+
+    def damaged_blobs(self, limit: int) -> abc.Sequence[DamagedBlob]:
+        """See engine.Admin.damaged: those that this server met."""
+        return list(self._damaged.values())[:limit]
+
+    # --- writing ---
+
+    async def begin(
+        self, location: str, condition: Condition, content: Content, size: int | None
+    ) -> ObjectUpload:
+        """See store.Store. One GET: what cannot succeed is refused before its body."""
+        self._admit(size)
+        judge = _judge(condition)
+        known = await self.tools.pointers.read(location)
+        judge(known)
+        upload = ObjectUpload(self, location, judge, content, known)
+        self._uploads.add(upload)
+        return upload
+
+    async def write_whole(
+        self, location: str, condition: Condition, content: Content, body: bytes
+    ) -> tuple[Blob, bool]:
+        """See store.Store. One conditional write, where what is there was seen of late, or nothing is."""
+        self._admit(len(body))
+        self._whole += 1
+        try:
+            upload = ObjectUpload(self, location, _judge(condition), content, None)
+            await upload.write(body)
+            return await upload.commit()
+        finally:
+            self._whole -= 1
+
+    async def delete(self, location: str, condition: Condition) -> None:
+        """See store.Store. Leaves a tombstone."""
+
+        def judge(known: Known) -> None:
+            condition(known.blob, known.is_damaged)
+            if known.blob is None and not known.is_damaged:
+                raise NotFound("There is no such blob: nothing was deleted.")
+
+        async with self._locks.of(location):
+            before, after = await change_at_once(self.tools, location, judge, None)
+        self._told_replaced(before, after)
+
+    async def commit_inline(
+        self, location: str, judge: Judge, facts: Facts, body: bytes
+    ) -> tuple[ObjectBlob, bool]:
+        """For ObjectUpload: make a small body its location's blob."""
+        async with self._locks.of(location):
+            before, after = await change_at_once(self.tools, location, judge, facts, body)
+        return self._changed(before, after, since=0)
+
+    async def commit_staged(self, write: StagedWrite, facts: Facts) -> tuple[ObjectBlob, bool]:
+        """For ObjectUpload: make what was brought its location's blob."""
+        async with self._locks.of(write.location):
+            before, after = await write.take_effect(facts)
+        return self._changed(before, after, since=2)
+
+    def staged(self, write: StagedWrite) -> None:
+        """For ObjectUpload: it is Pending."""
+        self._events.told(history.of_entry(write.entry), 0)
+
+    def given_up(self, write: StagedWrite) -> None:
+        """For ObjectUpload: it is in Failure."""
+        happened = history.of_entry(write.entry)
+        self._events.told(happened, min(2, len(happened.events)))
+
+    def upload_ended(self, upload: ObjectUpload) -> None:
+        """For ObjectUpload."""
+        self._uploads.discard(upload)
+
+    # --- damage ---
+
+    def report_damage(self, blob: ObjectBlob, reason: str) -> None:
+        """Stop serving `blob`, in the background: its bytes are not what was written."""
+        log.error("the blob of %r is damaged: %s", blob.location, reason)
+        task = asyncio.ensure_future(self._condemn(blob, reason))
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+
+    async def _condemn(self, blob: ObjectBlob, reason: str) -> None:
+        try:
+            done = await damage.condemn(self.tools, blob.location, blob.version, reason)
+        except BlobkeepError as err:
+            log.error("the damage of %r could not be noted: %s", blob.location, err)
+            return
+        if done:
+            self._note_damage(blob.location, blob.id, reason)
+            self._events.damaged(NamedBlob(blob.id, blob.location, reason))
+
+    def _note_damage(self, location: str, blob_id: str, reason: str) -> None:
+        if len(self._damaged) < _MAX_DAMAGED:
+            self._damaged[location] = DamagedBlob(location, blob_id, reason, None)
+
+    # --- inside ---
+
+    def _served(self, location: str, known: Known) -> ObjectBlob | None:
+        """What is there. Raises Damaged."""
+        if known.is_damaged:
+            reason = known.pointer.reason if known.pointer is not None else "its pointer is not readable"
+            pointer = known.pointer
+            self._note_damage(location, history.id_of(pointer) if pointer is not None else "", reason)
+            raise Damaged(damage.TEXT)
+        self._damaged.pop(location, None)
+        return known.blob
+
+    def _admit(self, size: int | None) -> None:
+        if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
+            raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
+        if len(self._uploads) + self._whole >= self._max_uploads:
+            raise Busy(f"{self._max_uploads} uploads are under way: try again in a moment.")
+
+    def _changed(self, before: Known, after: Known, since: int) -> tuple[ObjectBlob, bool]:
+        blob = after.blob
+        assert blob is not None
+        self._events.told(history.of_pointer(blob.pointer, blob.facts), since)
+        self._told_replaced(before, after)
+        return blob, before.blob is not None or before.is_damaged
+
+    def _told_replaced(self, before: Known, after: Known) -> None:
+        blob = before.blob
+        if blob is not None and after.pointer is not None:
+            happened = history.of_replaced(blob.pointer, blob.facts, after.pointer.changed_ns)
+            self._events.told(happened, len(happened.events) - 1)
+        if before.is_damaged:
+            self._damaged.pop(after.pointer.location if after.pointer is not None else "", None)
+
+    async def close(self) -> None:
+        """End every upload, and what goes on in the background."""
+        for upload in list(self._uploads):
+            await upload.abort("the server stops")
+        if self._behind:
+            await asyncio.wait(self._behind)
+
+
+class _Budget:
+    """So many bytes may be held at once; who wants more waits, first come, first served."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, size: int) -> Callable[[], None]:
+        """Returns what gives them back."""
+        if self._free >= size and not self._waiting:
+            self._free -= size
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append((size, turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._give_back(size)
+                raise
+        return lambda: self._give_back(size)
+
+    def _give_back(self, size: int) -> None:
+        self._free += size
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
+            wanted, turn = self._waiting.popleft()
+            if not turn.done():  # else it was cancelled while it waited
+                self._free -= wanted
+                turn.set_result(None)
+
+
+def _judge(condition: Condition) -> Judge:
+    return lambda known: condition(known.blob, known.is_damaged)

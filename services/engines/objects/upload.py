@@ -1,0 +1,254 @@
+"""One upload into the bucket: a small body stays in memory until it is whole, a larger one goes in parts.
+
+A body up to `inline_bytes` will stand in its pointer, so its commit is one conditional write. From the first
+byte beyond that it is staged: its state object is made, then it goes into the bucket in parts of
+`part_bytes`, each an object of its own. An upload holds one part that is filling, and two on their way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from common import checksum
+from common.checksum import Bytes, Hasher
+from common.errors import BlobkeepError, TooLarge, Unavailable
+from common.states import MSG_ABORTED
+from services.engines.objects.commit import TAKEN_FOR_DEAD, Claimed, Judge, StagedWrite, Tools
+from services.engines.objects.damage import HASHED_AT_ONCE_BYTES
+from services.engines.objects.pointer import MAX_SUMS_CHUNKS, Facts, Known, ObjectBlob
+from services.store import NO_ATTRIBUTES, Content
+
+log = logging.getLogger("objects")
+
+PARTS_ON_THEIR_WAY = 2
+MAX_PARTS = 1 << 20  # five hexadecimal digits
+BEAT_EVERY_S = 20.0
+_MOST_PIECES = 64  # a body that comes byte by byte is copied together
+
+
+class Owner(Protocol):
+    """What an upload needs of the store that began it."""
+
+    tools: Tools
+    inline_bytes: int
+    part_bytes: int
+    max_blob_bytes: int
+
+    async def commit_inline(
+        self, location: str, judge: Judge, facts: Facts, body: bytes
+    ) -> tuple[ObjectBlob, bool]: ...
+
+    async def commit_staged(self, write: StagedWrite, facts: Facts) -> tuple[ObjectBlob, bool]: ...
+
+    def staged(self, write: StagedWrite) -> None: ...
+
+    def given_up(self, write: StagedWrite) -> None: ...
+
+    def upload_ended(self, upload: ObjectUpload) -> None: ...
+
+
+class ObjectUpload:
+    """See store.Upload. Used from the event loop alone; sums are computed in threads."""
+
+    def __init__(
+        self, owner: Owner, location: str, judge: Judge, content: Content, known: Known | None
+    ) -> None:
+        self._owner = owner
+        self._location = location
+        self._judge = judge
+        self._content = content
+        self._known = known
+        self._begun_ns = time.time_ns()
+        self._pieces: list[bytes] = []
+        self._held_bytes = 0
+        self._size = 0
+        self._hasher = Hasher()  # of what was staged
+        self._write: StagedWrite | None = None
+        self._parts = 0
+        self._sending: set[asyncio.Task[None]] = set()
+        self._broken: BlobkeepError | None = None  # a part got lost: it cannot go on
+        self._beating: asyncio.Task[None] | None = None
+        self._ended = False
+
+    @property
+    def size(self) -> int:
+        """Bytes that came so far."""
+        return self._size
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether it is in the bucket, in state Pending."""
+        return self._write is not None
+
+    async def write(self, data: Bytes) -> None:
+        """See store.Upload."""
+        owner = self._owner
+        self._size += len(data)
+        limit = owner.max_blob_bytes
+        if limit and self._size > limit:
+            raise TooLarge(f"The body is over the limit of {limit} bytes (max_blob_size).")
+        self._pieces.append(bytes(data))  # of bytes no copy
+        self._held_bytes += len(data)
+        if len(self._pieces) == _MOST_PIECES:
+            self._pieces = [b"".join(self._pieces)]
+        if self._write is None and self._held_bytes > owner.inline_bytes:
+            await self._stage()
+        while self._write is not None and self._held_bytes >= owner.part_bytes:
+            await self._send(owner.part_bytes)
+
+    async def sha256(self) -> bytes:
+        """See store.Upload."""
+        if self._write is not None and self._held_bytes:
+            copy = self._hasher.copy()
+            await asyncio.to_thread(copy.update, b"".join(self._pieces))
+            return copy.sha256()
+        if self._write is not None:
+            return self._hasher.sha256()
+        return (await _sums_of(b"".join(self._pieces)))[0]
+
+    async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> tuple[ObjectBlob, bool]:
+        """See store.Upload."""
+        self._end()
+        try:
+            if self._write is None:
+                return await self._commit_inline(attributes)
+            return await self._commit_staged(self._write, attributes)
+        except BaseException as err:
+            await self._give_up(str(err))
+            raise
+
+    async def abort(self, reason: str) -> None:
+        """See store.Upload."""
+        if not self._ended:
+            self._end()
+            await self._give_up(f"{MSG_ABORTED}: {' '.join(reason.split())[:200]}")
+
+    async def _commit_inline(self, attributes: Mapping[str, str]) -> tuple[ObjectBlob, bool]:
+        body = b"".join(self._pieces)
+        sha256, crcs = await _sums_of(body)
+        facts = self._facts(sha256, attributes, crcs=crcs)
+        return await self._owner.commit_inline(self._location, self._judge, facts, body)
+
+    async def _commit_staged(
+        self, write: StagedWrite, attributes: Mapping[str, str]
+    ) -> tuple[ObjectBlob, bool]:
+        if self._held_bytes:
+            await self._send(self._held_bytes)
+        await self._sent()
+        crcs = self._hasher.crcs()
+        sums_crc = None
+        if checksum.chunk_count(self._size) > MAX_SUMS_CHUNKS:
+            await write.bring_sums(crcs)
+            crcs, sums_crc = b"", checksum.crc(crcs)
+        facts = self._facts(
+            self._hasher.sha256(),
+            attributes,
+            crcs=crcs,
+            sums_crc=sums_crc,
+            part_bytes=self._owner.part_bytes,
+        )
+        return await self._owner.commit_staged(write, facts)
+
+    def _facts(
+        self,
+        sha256: bytes,
+        attributes: Mapping[str, str],
+        *,
+        crcs: bytes,
+        sums_crc: int | None = None,
+        part_bytes: int = 0,
+    ) -> Facts:
+        return Facts(
+            size=self._size,
+            sha256=sha256,
+            begun_ns=self._begun_ns,
+            modified_ns=time.time_ns(),
+            type=self._content.type,
+            encoding=self._content.encoding,
+            metadata={**self._content.metadata, **attributes},
+            crcs=crcs,
+            sums_crc=sums_crc,
+            part_bytes=part_bytes,
+        )
+
+    async def _stage(self) -> None:
+        """Show it in the bucket as Pending, before any of its bytes are there."""
+        write = StagedWrite(self._owner.tools, self._location, self._judge)
+        try:
+            await write.begin(self._known or await self._owner.tools.pointers.read(self._location))
+        finally:
+            self._write = write  # whatever came of it: there may be something to give up
+        self._owner.staged(write)
+        self._beating = asyncio.ensure_future(self._beat(write))
+
+    async def _send(self, length: int) -> None:
+        """Put the next `length` bytes on their way, as one part; waits while enough are."""
+        assert self._write is not None
+        while len(self._sending) >= PARTS_ON_THEIR_WAY:
+            await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+        if self._broken is not None:
+            raise self._broken
+        if self._parts == MAX_PARTS:
+            raise TooLarge(f"The body has over {MAX_PARTS:,} parts of {self._owner.part_bytes} bytes.")
+        held = b"".join(self._pieces)
+        part, rest = held[:length], held[length:]
+        self._pieces, self._held_bytes = ([rest] if rest else []), len(rest)
+        await asyncio.to_thread(self._hasher.update, part)
+        task = asyncio.ensure_future(self._bring(self._write, self._parts, part))
+        self._parts += 1
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _bring(self, write: StagedWrite, number: int, part: bytes) -> None:
+        try:
+            await write.bring(number, part)
+        except BlobkeepError as err:
+            self._broken = err  # the next write, or the commit, raises it
+
+    async def _sent(self) -> None:
+        """Wait until every part is in the bucket. Raises what kept one from it."""
+        if self._sending:
+            await asyncio.wait(self._sending)
+        if self._broken is not None:
+            raise self._broken
+
+    async def _beat(self, write: StagedWrite) -> None:
+        """Give signs of life while bytes come in."""
+        while True:
+            await asyncio.sleep(BEAT_EVERY_S)
+            try:
+                await write.beat()
+            except Claimed:
+                self._broken = Unavailable(TAKEN_FOR_DEAD)
+                return
+            except BlobkeepError as err:
+                log.warning("an upload could give no sign of life: %s", err)
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._owner.upload_ended(self)
+            if self._beating is not None:
+                self._beating.cancel()
+
+    async def _give_up(self, reason: str) -> None:
+        """Leave what was brought to the gc."""
+        self._pieces = []
+        for task in list(self._sending):
+            task.cancel()
+        if self._write is not None:
+            with contextlib.suppress(BlobkeepError):  # the gc finds it by its age
+                await self._write.give_up(reason)
+            self._owner.given_up(self._write)
+
+
+async def _sums_of(body: bytes) -> tuple[bytes, bytes]:
+    """checksum.sums_of, in a thread where it takes long."""
+    if len(body) <= HASHED_AT_ONCE_BYTES:
+        return checksum.sums_of(body)
+    return await asyncio.to_thread(checksum.sums_of, body)
