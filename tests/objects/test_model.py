@@ -287,12 +287,6 @@ SCENES: dict[str, Scene] = {
 QUICK = ["two creates", "create, then delete, and create", "three that write anything", "update and delete"]
 QUICK += ["large create", "large create, and again late", "large anything, and again late"]
 QUICK += ["a large blob deleted", "a large blob replaced"]
-    "large create",
-    "large create, and again late",
-    "large anything, and again late",
-    "a large blob deleted",
-    "a large blob replaced",
-]
 
 
 @pytest.mark.parametrize("name", QUICK)

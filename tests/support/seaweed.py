@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import subprocess
@@ -36,6 +37,7 @@ class Seaweed:
         )
         wait_for(lambda: self.popen.poll() is not None or development.is_ready(self.ports), 60, "SeaweedFS")
         assert self.popen.poll() is None, (self._folder / "log").read_text()[-2000:]
+        asyncio.run(self.client().put("made", b"", None))  # the first object makes the bucket
 
     def settings(self, prefix: str | None = None) -> Settings:
         """Of a client with a prefix that nobody else has, or the one given."""

@@ -29,13 +29,15 @@ STAGED_BYTES = 3 * SMALL_BODY_BYTES
 class Opened:
     """A store on `root`; `fatal` holds what it said when a sync failed."""
 
-    def __init__(self, root: str, sync: str = "journal", id_bits: int = 16) -> None:
+    def __init__(
+        self, root: str, sync: str = "journal", id_bits: int = 16, events: Events | None = None
+    ) -> None:
         config = Config(dir=root, sync=sync, id_bits=id_bits, small_body_bytes=SMALL_BODY_BYTES)
         self.data_dir: Layout = directory.open_directory(root, id_bits, owner=True)
         self.fatal: list[BlobkeepError] = []
         self.found = reconcile.reconcile(self.data_dir)
         durable._syncs = sync != "none"  # in the server's order: after the recovery
-        self.store = LocalStore(self.data_dir, self.found, config, Events(), self.fatal.append)
+        self.store = LocalStore(self.data_dir, self.found, config, events or Events(), self.fatal.append)
 
     async def put(self, location: str, body: bytes, *, only_new: bool = False, pieces: int = 1) -> Blob:
         def judge(blob: AnyBlob | None, damaged: bool) -> None:
@@ -78,10 +80,12 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(root: str, sync: str = "journal", id_bits: int = 16) -> AsyncIterator[Opened]:
+async def opened(
+    root: str, sync: str = "journal", id_bits: int = 16, events: Events | None = None
+) -> AsyncIterator[Opened]:
     """The store, closed at the end. `sync` "none" lasts only as long."""
     try:
-        made = Opened(root, sync, id_bits)
+        made = Opened(root, sync, id_bits, events)
         try:
             yield made
         finally:

@@ -51,6 +51,7 @@ class Client:
     """Used from one event loop. `meter` counts every request that is sent."""
 
     def __init__(self, settings: Settings, meter: Meter) -> None:
+        self.settings = settings
         self.meter = meter
         self.quoted_etags = True  # some stores compare only without the quotes: the self-test finds out
         self._prefix = settings.prefix
