@@ -166,6 +166,12 @@ class Config:
         "An upload of which nothing comes for this long is answered with 408.",
         positive=True,
     )
+    send_timeout_s: float = _option(
+        60.0,
+        "Limits on clients",
+        "A connection whose client takes nothing of an answer for this long is cut off.",
+        positive=True,
+    )
     min_upload_rate_bytes_per_s: int = _option(
         1024,
         "Limits on clients",

@@ -82,6 +82,7 @@ def make_server(
     if config.http == "blobkeep":
         server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)
         server.on_refused = requests.refused
+        server.spared = _is_vital
         server.at_once = app.at_once if isinstance(app, FastPath) else None
         return server, server.drain
     stock = tornado.httpserver.HTTPServer(
@@ -103,6 +104,11 @@ def make_server(
     return stock, drain
 
 
+def _is_vital(head: http1.RequestHead) -> bool:
+    """Whether it is answered although all connections are in use: supervisors must not take us for dead."""
+    return head.start_line.path == "/healthz"
+
+
 def _limits(config: Config) -> http1.Limits:
     return http1.Limits(
         target_bytes=config.max_target_bytes,
@@ -114,6 +120,7 @@ def _limits(config: Config) -> http1.Limits:
         body_idle_timeout_s=config.body_timeout_s,
         upload_grace_s=config.min_upload_grace_s,
         min_upload_bytes_per_s=float(config.min_upload_rate_bytes_per_s),
+        write_idle_timeout_s=config.send_timeout_s,
         max_connections=config.max_connections,
         many_bodies=config.max_uploads,
     )

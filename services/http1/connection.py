@@ -23,11 +23,15 @@ from services.http1.tunnel import dig
 _CR = 13
 # RFC 9110 section 9.3: content in these has no meaning. Applications read and drop it.
 _NEEDS_NO_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", "TRACE"))
+_TOO_MANY = "Come back later: all connections are in use."
 _CUT_SHORT = "Send the whole request before closing."
 
 
 class Connection(Dialogue):
-    """What delegates know as `server_conn`. With `refused` it only says 503."""
+    """What delegates know as `server_conn`.
+
+    `refused`: one too many. It says 503 to its first request, unless the server spares that.
+    """
 
     def __init__(self, server: Server, context: object, *, refused: bool = False) -> None:
         super().__init__(server.limits, server.clock, context)
@@ -45,8 +49,6 @@ class Connection(Dialogue):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._server.opened(self)
-        if self.refused:
-            self._refuse(503, "Come back later: all connections are in use.")
 
     def data_received(self, data: bytes) -> None:
         if self._ending:
@@ -107,7 +109,9 @@ class Connection(Dialogue):
         waited_s = now - self._since
         limits = self._limits
         if self._exchange is None:
-            if self._answered_at_once and not self._pending:
+            if self.refused and waited_s > limits.refused_head_timeout_s:
+                self._refuse(503, _TOO_MANY)
+            elif self._answered_at_once and not self._pending:
                 self._answered_at_once = False
                 self._since = now
             elif not self._pending:
@@ -148,7 +152,7 @@ class Connection(Dialogue):
     def may_keep_alive(self) -> bool:
         """Whether an answer that starts now can be followed by another (RFC 9112 section 9.3)."""
         exchange = self._exchange
-        if exchange is None or not exchange.head.keep_alive or self._server.draining:
+        if exchange is None or not exchange.head.keep_alive or self._server.draining or self.refused:
             return False
         if self._eof and not self._pending:
             return False
@@ -215,6 +219,8 @@ class Connection(Dialogue):
         self._pending = data[end + 4 :]
         self._scanned = 0
         head = parse_head(data[: end + 2], self._limits)
+        if self.refused and not self._server.spares(head):
+            raise Refusal(503, _TOO_MANY)
         if not head.body_bytes and self._answer_at_once(head):
             if self._pending:
                 self._since = self._clock()
@@ -235,7 +241,14 @@ class Connection(Dialogue):
     def _answer_at_once(self, head: RequestHead) -> bool:
         """Let the server answer without an exchange, if it will, where the connection stays open after it."""
         server = self._server
-        if not head.keep_alive or head.is_http10 or server.draining or self._eof or self._writing_paused:
+        if (
+            self.refused
+            or not head.keep_alive
+            or head.is_http10
+            or server.draining
+            or self._eof
+            or self._writing_paused
+        ):
             return False
         answer = server.answer_at_once(head, self.context)
         if answer is None:

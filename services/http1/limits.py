@@ -38,6 +38,7 @@ class Limits:
     upload_grace_s: float = 30.0  # before the minimum rate is asked for
     min_upload_bytes_per_s: float = 1024.0  # average of a body so far, waiting for us not counted; else 408
     write_idle_timeout_s: float = 60.0  # without a byte of an answer being taken; then cut off
+    refused_head_timeout_s: float = 2.0  # for the head of one connection too many, before it is told 503
     half_closed_timeout_s: float = 30.0  # for an answer after the client has closed its sending side
 
     # Closing so that the last answer arrives (RFC 9112 section 9.6).
@@ -49,7 +50,7 @@ class Limits:
     max_connections: int = 10_000  # more: 503 with Retry-After
     many_bodies: int = 256  # coming in at once; one more: the slowest below the minimum rate gives way
     give_way_grace_s: float = 1.0  # in which none is taken for slow
-    max_refusing: int = 256  # connections being told 503 at once; more are closed without a word
+    max_refusing: int = 256  # beyond these, being told 503 at once; one more: the oldest is closed
     retry_after_s: int = 1
     accept_pause_s: float = 0.5  # without accepting after descriptors ran out
 
@@ -62,6 +63,7 @@ class Limits:
             self.upload_grace_s,
             self.write_idle_timeout_s,
             self.half_closed_timeout_s,
+            self.refused_head_timeout_s,
             self.linger_timeout_s,
             *([] if self.body_timeout_s is None else [self.body_timeout_s]),
         ]

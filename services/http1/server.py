@@ -47,6 +47,9 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     # is, and no delegate is made. It must not wait, and must not give a body to HEAD.
     at_once: Callable[[RequestHead, RequestContext], Answer | None] | None = None
 
+    # Asked of the first request of each connection that is one too many. True: it is answered all the same.
+    spared: Callable[[RequestHead], bool] | None = None
+
     def initialize(
         self,
         request_callback: HTTPServerConnectionDelegate | Callable[[HTTPServerRequest], None],
@@ -88,7 +91,8 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._acceptors: dict[socket.socket, Acceptor] = {}
         self._open: set[Connection] = set()
         self._connecting: set[asyncio.Task[None]] = set()  # in the TLS handshake
-        self._refusing = 0
+        self._refusing = 0  # connections too many, those in the TLS handshake included
+        self._refused: dict[Connection, None] = {}  # without these; longest there first
         self._receiving: set[Connection] = set()  # bodies that did not come with their heads
         self.known_heads = KnownHeads()
         self._sweep_handle: asyncio.TimerHandle | None = None
@@ -145,6 +149,8 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     def opened(self, connection: Connection) -> None:
         """A connection is there."""
         self._open.add(connection)
+        if connection.refused:
+            self._refused[connection] = None
         if self._sweep_handle is None:
             self._sweep_handle = self._the_loop().call_later(self.limits.tick_s(), self._sweep)
 
@@ -155,11 +161,16 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._receiving.discard(connection)
         if connection.refused:
             self._refusing -= 1
+            self._refused.pop(connection, None)
         if not self._open and self._sweep_handle is not None:
             self._sweep_handle.cancel()
             self._sweep_handle = None
         if isinstance(self.request_callback, HTTPServerConnectionDelegate):
             self.request_callback.on_close(server_conn)
+
+    def spares(self, head: RequestHead) -> bool:
+        """Whether a request is answered though its connection is one too many."""
+        return self.spared is not None and self.spared(head)
 
     def body_began(self, connection: Connection) -> None:
         """A body is to be received. Where many are already, the slowest gives way to it.
@@ -197,8 +208,13 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         refused = len(self._open) + len(self._connecting) - self._refusing >= limits.max_connections
         if refused:
             if self._refusing >= limits.max_refusing:
-                sock.close()
-                return
+                # The newest stays, as its request may be one that is spared.
+                oldest = next(iter(self._refused), None)
+                if oldest is None:
+                    sock.close()
+                    return
+                del self._refused[oldest]
+                oldest.abort()
             self._refusing += 1
         context = RequestContext(
             socket.AddressFamily(sock.family),
@@ -211,12 +227,14 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         task.add_done_callback(self._connecting.discard)
 
     async def _connect(self, sock: socket.socket, context: RequestContext, refused: bool) -> None:
+        limits = self.limits
+        patience_s = limits.refused_head_timeout_s if refused else limits.header_timeout_s
         try:
             await self._the_loop().connect_accepted_socket(
                 lambda: Connection(self, context, refused=refused),
                 sock,
                 ssl=self._tls,
-                ssl_handshake_timeout=self.limits.header_timeout_s if self._tls else None,
+                ssl_handshake_timeout=patience_s if self._tls else None,
             )
         except (OSError, asyncio.CancelledError) as err:  # ssl.SSLError and TimeoutError are OSErrors
             if refused:

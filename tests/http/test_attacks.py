@@ -288,7 +288,7 @@ def test_one_connection_too_many_is_told_when_to_come_back_and_the_others_go_on(
     idle = [connect(server) for _ in range(19)]
     wait_for(lambda: watch.descriptors() >= watch.descriptors_before + 20, what="the connections")
     for _ in range(5):
-        said = answer_of(connect(server))
+        said = answer_of(connect(server, b"GET /store/ HTTP/1.1\r\nHost: x\r\n\r\n"))
         assert said.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nRetry-After: " in said
     uploading.sendall(b"def")
@@ -297,6 +297,27 @@ def test_one_connection_too_many_is_told_when_to_come_back_and_the_others_go_on(
         sock.close()
     watch.assert_nothing_leaks()
     assert server.ask("GET", "/store/a").body == b"abcdef"
+
+
+def test_readers_that_stop_reading_are_cut_off_and_healthz_is_answered_meanwhile(
+    start_server: StartServer,
+) -> None:
+    """`max_connections` of them, and everybody got 503, /healthz too."""
+    server = start_server(*OURS, "--max-connections", "10", "--send-timeout", "3")
+    body = os.urandom(MIB) * 30
+    assert server.ask("POST", "/store/large", body).status == 201
+    watch = Watch(server)
+    read = b"GET /store/large HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for sock in [connect(server, read, 4096) for _ in range(10)]:
+        assert sock.recv(1)
+    healthz = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    silent = [connect(server) for _ in range(300)]  # nor do these keep it out
+    said = answer_of(connect(server, healthz))
+    assert said.startswith(b"HTTP/1.1 200 ")
+    for sock in silent:
+        sock.close()
+    wait_for(lambda: is_served(server), what="a place for others")
+    watch.assert_nothing_leaks()
 
 
 def test_one_upload_too_many_is_told_when_to_come_back_and_reads_go_on(start_server: StartServer) -> None:
