@@ -182,11 +182,6 @@ def remove_file(path: str) -> None:
     os.unlink(path)
 
 
-def remove_folder(path: str) -> None:
-    """Remove one empty folder."""
-    os.rmdir(path)
-
-
 def allocate(fd: int, size_bytes: int) -> None:
     """Reserve room on disk for a file's first `size_bytes`."""
     os.posix_fallocate(fd, 0, size_bytes)
@@ -259,20 +254,43 @@ def append_line(path: str, line: str) -> None:
         os.close(fd)
 
 
-def remove_tree(path: str) -> int:
-    """Remove a folder and all in it, following no symlink; returns the bytes freed (lengths of its files).
+def remove_tree(path: str, *, under: str) -> int:
+    """Remove the folder `path` and all in it; returns the bytes freed (lengths of its files).
 
-    Not found is fine at every step: a process that died here earlier may have removed a part.
+    Below `under`, a folder above it, no link is followed, whoever puts one there meanwhile: each folder is
+    opened in the open one above it. Not found is fine at every step: a process that died here earlier may
+    have removed a part. Raises NotADirectoryError where a name on the way is no folder; it is left alone.
     """
+    *above, last = os.path.relpath(path, under).split("/")
+    fd = open_folder(under)
+    try:
+        for name in above:
+            fd, left = _open_below(fd, name), fd
+            os.close(left)
+        return _remove_below(fd, last)
+    except FileNotFoundError:
+        return 0
+    finally:
+        os.close(fd)
+
+
+def _open_below(folder_fd: int, name: str) -> int:
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder_fd)
+
+
+def _remove_below(above_fd: int, name: str) -> int:
     freed_bytes = 0
-    with contextlib.suppress(FileNotFoundError):
-        with os.scandir(path) as entries:
+    fd = _open_below(above_fd, name)
+    try:
+        with os.scandir(fd) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    freed_bytes += remove_tree(entry.path)
-                else:
-                    with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.is_dir(follow_symlinks=False):
+                        freed_bytes += _remove_below(fd, entry.name)
+                    else:
                         freed_bytes += entry.stat(follow_symlinks=False).st_size
-                        remove_file(entry.path)
-        remove_folder(path)
+                        os.unlink(entry.name, dir_fd=fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=above_fd)
     return freed_bytes

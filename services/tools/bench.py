@@ -64,12 +64,12 @@ def run(args: argparse.Namespace, out: Output) -> int:
     if not os.path.isdir(folder):
         raise CommandFailed(exits.NOT_THERE, f"There is no folder {folder}.")
     home = f"{folder}/{layout.BENCH_NAME}"
-    durable.remove_tree(home)  # of a bench that was killed
+    durable.remove_tree(home, under=folder)  # of a bench that was killed
     durable.make_folder(home)
     try:
         latencies, write_mb_per_s = _measure(home, max(0.4, args.seconds))
     finally:
-        durable.remove_tree(home)
+        durable.remove_tree(home, under=folder)
     file_system, rotates = file_system_of(folder), rotates_at(folder)
     belief, verdict = judge(latencies[0].p50_us, file_system, rotates)
     out.document(

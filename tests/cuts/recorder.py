@@ -121,6 +121,11 @@ def read_log(path: str) -> list[Op]:
     return ops
 
 
+def _absolute(path: str, dir_fd: int | None) -> str:
+    """`path`, which is one in the open folder `dir_fd`, if that is given."""
+    return os.path.abspath(path) if dir_fd is None else f"{os.readlink(f'/proc/self/fd/{dir_fd}')}/{path}"
+
+
 class _Recorder:
     """Common to the two stand-ins. `sync_s`: how long a sync takes at the most, at random."""
 
@@ -151,10 +156,10 @@ class RecordingOs(_Recorder):
             return getattr(os, name)
         raise AssertionError(f"durable uses os.{name}, which the recorder does not know")
 
-    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+    def open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         with self.log.locked():
-            fd = os.open(path, flags, mode)
-            self.put("open", path=os.path.abspath(path), fd=fd, inode=os.fstat(fd).st_ino, flags=flags)
+            fd = os.open(path, flags, mode, dir_fd=dir_fd)
+            self.put("open", path=_absolute(path, dir_fd), fd=fd, inode=os.fstat(fd).st_ino, flags=flags)
         return fd
 
     def mkdir(self, path: str, mode: int) -> None:
@@ -167,15 +172,15 @@ class RecordingOs(_Recorder):
             os.rename(old, new)
             self.put("rename", path=os.path.abspath(old), to=os.path.abspath(new))
 
-    def unlink(self, path: str) -> None:
+    def unlink(self, path: str, *, dir_fd: int | None = None) -> None:
         with self.log.locked():
-            os.unlink(path)
-            self.put("unlink", path=os.path.abspath(path))
+            os.unlink(path, dir_fd=dir_fd)
+            self.put("unlink", path=_absolute(path, dir_fd))
 
-    def rmdir(self, path: str) -> None:
+    def rmdir(self, path: str, *, dir_fd: int | None = None) -> None:
         with self.log.locked():
-            os.rmdir(path)
-            self.put("rmdir", path=os.path.abspath(path))
+            os.rmdir(path, dir_fd=dir_fd)
+            self.put("rmdir", path=_absolute(path, dir_fd))
 
     def write(self, fd: int, data: Any) -> int:
         with self.log.locked():

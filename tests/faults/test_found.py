@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -187,7 +188,7 @@ def test_a_location_whose_folder_was_removed_by_hand_can_be_written_again(data: 
             await store.put("a", b"removed")
             blob = await store.store.stat("a")
             assert blob is not None
-            durable.remove_tree(store.data_dir.folder(blob.id))
+            shutil.rmtree(store.data_dir.folder(blob.id))
             with pytest.raises(BlobkeepError, match="damaged"):
                 await store.read("a")
             await store.put("a", b"anew")

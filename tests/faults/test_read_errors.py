@@ -260,7 +260,7 @@ def test_what_turns_out_to_be_no_blob_is_settled_while_serving(data: DataDirecto
                     await answers_for(store, str(one))
                 overwrite(data_dir.state(rotten), b"rot")
                 os.truncate(data_dir.data(cut), 0)
-                durable.remove_tree(data_dir.folder(removed))
+                durable.remove_tree(data_dir.folder(removed), under=data_dir.root)
                 refused.ends.clear()
                 await until(lambda: not store.store._index.unreadable, "the judgement")
                 usage = await store.store.usage()

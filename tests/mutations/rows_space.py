@@ -64,4 +64,11 @@ ROWS = [
         'name="committer")',
         ("tests/process/test_failing_start.py",),
     ),
+    Mutation(
+        "link-in-the-place-of-a-folder-emptied",
+        "common/durable.py",
+        "    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW",
+        "    return os.open(name, os.O_RDONLY | os.O_DIRECTORY",
+        ("tests/disk/test_remove_tree.py",),
+    ),
 ]

@@ -195,7 +195,7 @@ def discard(data_dir: Layout, blob_id: int) -> None:
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
         durable.remove_file(data_dir.data(blob_id))
         durable.sync_folder(data_dir.folder(blob_id))
-    durable.remove_tree(data_dir.folder(blob_id))
+    durable.remove_tree(data_dir.folder(blob_id), under=data_dir.root)
 
 
 def note_failed_sync(data_dir: Layout) -> None:
@@ -274,16 +274,20 @@ def _note_in_quarantine(data_dir: Layout, name: str) -> str:
 def drop_quarantined(data_dir: Layout, name: str) -> int:
     """Remove a folder in quarantine, on the operator's order alone; returns the bytes freed.
 
-    It leaves by one rename, as in `collect`: a gc finishes what dies half-way. Raises FileNotFoundError.
+    It leaves by one rename, as in `collect`: a gc finishes what dies half-way. Raises FileNotFoundError, and
+    NotADirectoryError where a link, say, stands in the place of a folder: then nothing is removed.
     """
-    gone = data_dir.ours(layout.GONE_NAME)
+    gone, quarantine = data_dir.ours(layout.GONE_NAME), data_dir.ours(layout.QUARANTINE_NAME)
     target = f"{gone}/quarantine-{name}"
     with contextlib.suppress(FileExistsError):
         durable.make_folder(gone)
-    durable.remove_tree(target)
-    durable.rename(f"{data_dir.ours(layout.QUARANTINE_NAME)}/{name}", target)
-    durable.sync_folder(data_dir.ours(layout.QUARANTINE_NAME))
-    return durable.remove_tree(target)
+    for path in (gone, quarantine, f"{quarantine}/{name}"):
+        if os.path.lexists(path) and not is_folder(path):
+            raise NotADirectoryError(errno.ENOTDIR, "it is no folder", path)
+    durable.remove_tree(target, under=data_dir.root)
+    durable.rename(f"{quarantine}/{name}", target)
+    durable.sync_folder(quarantine)
+    return durable.remove_tree(target, under=data_dir.root)
 
 
 def check_size(data_dir: Layout, blob: BlobRecord) -> int:

@@ -91,7 +91,7 @@ class Snapshot:
     def close(self) -> None:
         """Give the links, or the gc, free. Idempotent."""
         if self._home:
-            durable.remove_tree(self._home)
+            durable.remove_tree(self._home, under=self.data_dir.root)
             os.close(self._home_fd)
             self._home = ""
         if self._hold is not None:
@@ -229,11 +229,16 @@ def _make_home(data_dir: Layout) -> tuple[str, int]:
     exports = data_dir.ours(layout.EXPORTS_NAME)
     with contextlib.suppress(FileExistsError):
         durable.make_folder(exports)
+    if not blob_folder.is_folder(exports):
+        raise NotADirectoryError(errno.ENOTDIR, "it is no folder", exports)
     for name in os.listdir(exports):
+        if not blob_folder.is_folder(f"{exports}/{name}"):
+            log.warning("%s/%s is not ours: left alone", layout.EXPORTS_NAME, name)
+            continue
         fd = durable.open_folder(f"{exports}/{name}")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            durable.remove_tree(f"{exports}/{name}")
+            durable.remove_tree(f"{exports}/{name}", under=data_dir.root)
         except BlockingIOError:
             log.info("another export is writing its tar")
         finally:

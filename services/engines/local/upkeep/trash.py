@@ -25,7 +25,8 @@ def take_out(data_dir: Layout, blob_id: int, seq: int) -> str:
     try:
         durable.rename(data_dir.folder(blob_id), f"{gone}/{name}")
     except OSError:
-        durable.remove_tree(f"{gone}/{name}")  # a leftover of that very name: finish it, then try once more
+        # A leftover of that very name: finish it, then try once more.
+        durable.remove_tree(f"{gone}/{name}", under=data_dir.root)
         durable.rename(data_dir.folder(blob_id), f"{gone}/{name}")
     return name
 
@@ -40,4 +41,5 @@ def remove_gone(data_dir: Layout, names: Iterable[str]) -> Iterator[tuple[str, i
         with contextlib.suppress(FileNotFoundError):
             durable.sync_folder(parent)
     for name in ids:
-        yield name, durable.remove_tree(f"{data_dir.ours(layout.GONE_NAME)}/{name}")
+        path = f"{data_dir.ours(layout.GONE_NAME)}/{name}"
+        yield name, durable.remove_tree(path, under=data_dir.root)
