@@ -74,11 +74,11 @@ def parse_id_listing(query: str | bytes) -> IdListing:
 
 
 def follows_links(user_agent: str | None) -> bool:
-    """Whether a client walks folders by their links: Wget, or rclone's http backend.
+    """Whether a client walks folders by their links: Wget, lftp, or rclone's http backend.
 
     They say nothing of HTML in Accept, as curl and scripts do not, who would rather have JSON.
     """
-    return (user_agent or "").lower().startswith(("wget/", "rclone/"))
+    return (user_agent or "").lower().startswith(("wget/", "lftp/", "rclone/"))
 
 
 def wants_html(accept: str | None, otherwise: bool = False) -> bool:

@@ -248,3 +248,39 @@ def test_requests_sent_at_once_are_answered_in_order(strict: Server, modified: s
         for first in range(50):
             connection.request("GET", "/store/the/blob", {"Range": f"bytes={first}-{first}"})
         assert [connection.answer().body for _ in range(50)] == [BODY[n : n + 1] for n in range(50)]
+
+
+PLAYED = "sandbox allow-same-origin; default-src 'none'; media-src 'self'"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "policy"),
+    [
+        ("video/webm", PLAYED),
+        ("Audio/ogg", PLAYED),
+        ("text/html", "sandbox; default-src 'none'"),
+        ("image/svg+xml", "sandbox; default-src 'none'"),
+        ("application/video/webm", "sandbox; default-src 'none'"),
+        ("videos/webm", "sandbox; default-src 'none'"),
+    ],
+)
+def test_audio_and_video_alone_may_load_themselves(
+    media_type: str, policy: str, strict: Server, location: str
+) -> None:
+    """Opened by its link, a stored video did not play in Chromium."""
+    strict.ask("POST", f"/store/{location}", b"x", {"Content-Type": media_type})
+    for _ in range(2):  # by a handler, by the fast path
+        assert strict.ask("GET", f"/store/{location}").headers["content-security-policy"] == policy
+
+
+def test_a_browser_asks_each_time_unless_the_blob_says_otherwise(strict: Server, location: str) -> None:
+    """With a Last-Modified of long ago and nothing else, it showed the old content for days."""
+    strict.ask("POST", f"/store/{location}/plain", b"x")
+    strict.ask("POST", f"/store/{location}/own", b"x", {"Cache-Control": "max-age=60"})
+    strict.ask("POST", f"/store/{location}/expires", b"x", {"Expires": LATER})
+    for name, expected in (("plain", "no-cache"), ("own", "max-age=60"), ("expires", None)):
+        target = f"/store/{location}/{name}"
+        answer = strict.ask("GET", target)
+        tag = {"If-None-Match": answer.headers["etag"]}
+        for found in (answer, strict.ask("HEAD", target), strict.ask("GET", target, None, tag)):
+            assert found.headers.get("cache-control") == expected, (name, found.status)

@@ -41,7 +41,7 @@ ROWS = [
     Mutation(
         "stored-page-not-sandboxed",
         "services/frontends/native/headers.py",
-        '        ("Content-Security-Policy", STORED_CSP),\n',
+        '        ("Content-Security-Policy", PLAYED_CSP if is_played else STORED_CSP),\n',
         "",
         _READING,
     ),

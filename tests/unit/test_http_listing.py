@@ -62,6 +62,7 @@ def test_who_follows_links_gets_folders_and_long_pages() -> None:
     assert parse_listing("after=a/b/c", folder="a/b/", browsed=True) == Listing("a/b/", "/", "a/b/c", 10_000)
     assert follows_links("Wget/1.21.3")
     assert follows_links("rclone/v1.60.1-DEV")
+    assert follows_links("lftp/4.9.2")
     assert not follows_links("curl/7.88.1 with Wget/1")
     assert not follows_links(None)
 

@@ -13,6 +13,10 @@ from services.store import Blob
 SERVER = "Blobkeep"
 # A stored page must not act on this origin: it runs no script, submits no form, loads nothing.
 STORED_CSP = "sandbox; default-src 'none'"
+# A browser opens such a link in a page of its own making, which has to load it from this origin. No scripts.
+PLAYED_CSP = "sandbox allow-same-origin; default-src 'none'; media-src 'self'"
+# Kept, but asked for each time: a browser that is told nothing guesses, and shows what was updated long ago.
+CACHE_CONTROL = "no-cache"
 
 Fields = list[tuple[str, str]]
 
@@ -22,14 +26,16 @@ def blob_fields(blob: Blob) -> Fields:
 
     What every answer has (Server, Date, X-Content-Type-Options) comes before them, from common_fields.
     """
+    kind = media_type(blob)
+    is_played = kind.lower().startswith(("video/", "audio/"))
     fields = [
-        ("Content-Type", media_type(blob)),
+        ("Content-Type", kind),
         ("Content-Length", str(blob.size)),
         *validators(blob),
         ("Accept-Ranges", "bytes"),
         ("Repr-Digest", format_digest(blob.sha256)),
         ("Blob-Id", str(blob.id)),
-        ("Content-Security-Policy", STORED_CSP),
+        ("Content-Security-Policy", PLAYED_CSP if is_played else STORED_CSP),
     ]
     if blob.encoding and fits_field(blob.encoding):
         fields.append(("Content-Encoding", blob.encoding))
@@ -47,9 +53,10 @@ def media_type(blob: Blob) -> str:
 def validators(blob: Blob) -> Fields:
     """What a 304 says of a blob: its validators, and what caches go by (RFC 9110, section 15.4.5)."""
     fields = [("ETag", etag(blob.sha256)), ("Last-Modified", format_http_date(modified_s(blob)))]
+    said = []
     if blob.metadata:
-        fields += [(name, value) for name, value in _given_back(blob) if name in ("Cache-Control", "Expires")]
-    return fields
+        said = [(name, value) for name, value in _given_back(blob) if name in ("Cache-Control", "Expires")]
+    return fields + (said or [("Cache-Control", CACHE_CONTROL)])
 
 
 def _given_back(blob: Blob) -> Fields:

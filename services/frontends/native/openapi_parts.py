@@ -16,10 +16,8 @@ BLOB = {"$ref": "#/components/schemas/Blob"}
 
 # What a client may say and see in any text: no control characters (C0, DEL, C1).
 PLAIN = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
-LOCATION = (
-    r"^(?!(.*/)?\.\.(/|$))(?=(.*/)?(?!\.?(/|$))[^/])"  # no segment `..`; one that is not dropped
-    r"[^\u0000-\u001f\u007f-\u009f]*[^/\u0000-\u001f\u007f-\u009f]$"
-)
+# As locations are given back: `.` and empty segments, which are dropped, are not in it.
+LOCATION = r"^(?!(.*/)?\.{1,2}(/|$))[^/\u0000-\u001f\u007f-\u009f]+(/[^/\u0000-\u001f\u007f-\u009f]+)*$"
 TAG = r'^"[0-9a-f]{64}"$'
 TAGS = r'^(\*|(W/)?"[!#-~]*"([ ]*,[ ]*(W/)?"[!#-~]*")*)$'
 DIGEST = "^sha-256=:[A-Za-z0-9+/]{43}=:$"
@@ -105,7 +103,7 @@ _FIELDS: Json = {
     "Location": {"pattern": "^/store/"},
     "Allow": {},
 }
-VALIDATORS = ("ETag", "Last-Modified")
+VALIDATORS = ("ETag", "Last-Modified")  # and Cache-Control, where a blob has no Expires of its own
 WITH_A_BLOB = (*VALIDATORS, "Accept-Ranges", "Repr-Digest", "Blob-Id", "Content-Security-Policy")
 
 
