@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 
 from tornado.web import Application, RequestHandler
@@ -18,8 +19,8 @@ from tornado.web import Application, RequestHandler
 from common.config import Config
 from common.progress import Progress
 from services.engine import Engine, OnFatal
-from services.frontends.native import errors
 from services.listening import make_server
+from services.rules.answers import common_fields, error_body, error_fields
 from services.store import Store
 from services.watch.request_log import RequestLog
 
@@ -55,12 +56,11 @@ class RecoveringHandler(RequestHandler):
     def prepare(self) -> None:
         """503, Retry-After, and what is going on."""
         self.set_status(503)
-        self.set_header("Server", "Blobkeep")
-        self.set_header("Content-Type", "application/json")
+        for name, value in (*common_fields(int(time.time())), *error_fields(RETRY_AFTER_S)):
+            self.set_header(name, value)
         self.set_header("Cache-Control", "no-store")
-        self.set_header("Retry-After", str(RETRY_AFTER_S))
         self.set_header("Connection", "close")
-        self.finish(errors.body(503, str(self.how_far)))
+        self.finish(error_body(503, str(self.how_far)))
 
 
 async def open_answering(

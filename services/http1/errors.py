@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http
-import json
 import time
 
-from tornado.httputil import HTTPInputError, format_timestamp
+from tornado.httputil import HTTPInputError
+
+from services.rules.answers import common_fields, error_body, error_fields
 
 
 class Refusal(HTTPInputError):
@@ -20,15 +21,9 @@ class Refusal(HTTPInputError):
 
 def refusal_bytes(code: int, text: str, *, with_body: bool = True, retry_after_s: int | None = None) -> bytes:
     """A whole answer, `{"code": N, "text": "..."}`, that says `Connection: close` (RFC 9112 section 9.6)."""
-    body = json.dumps({"code": code, "text": text}).encode() + b"\n"
-    retry = "" if retry_after_s is None else f"Retry-After: {retry_after_s}\r\n"
-    head = (
-        f"HTTP/1.1 {code} {http.HTTPStatus(code).phrase}\r\n"
-        f"Date: {format_timestamp(time.time())}\r\n"
-        "Content-Type: application/json\r\n"
-        "X-Content-Type-Options: nosniff\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        f"{retry}"
-        "Connection: close\r\n\r\n"
-    )
+    body = error_body(code, text)
+    fields = [*common_fields(int(time.time())), *error_fields(retry_after_s)]
+    fields += [("Content-Length", str(len(body))), ("Connection", "close")]
+    head = f"HTTP/1.1 {code} {http.HTTPStatus(code).phrase}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in fields) + "\r\n"
     return head.encode("latin1") + (body if with_body else b"")

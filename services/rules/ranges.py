@@ -29,8 +29,9 @@ def parse_ranges(header: str, size: int) -> list[Range] | None:
 
     Overlapping and adjacent parts are merged, so no byte is sent twice; the rest stay in the order asked
     for (RFC 9110, section 15.3.7.2). Ignored, as section 14.2 allows: another unit than bytes, a header that
-    is not as the grammar says, more than MAX_RANGES ranges or MAX_PARTS parts. A suffix of an empty blob is
-    the whole of it. Only for GET: section 14.2 has any other method ignore Range, HEAD included.
+    is not as the grammar says, more than MAX_RANGES ranges or MAX_PARTS parts. Only for GET: section 14.2 has
+    any other method ignore Range, HEAD included. A suffix of an empty blob is the whole of it, as is a range
+    that begins at 0: who reads everything by ranges must not fail on an empty one.
 
     Raises RangeNotSatisfiable where no range has a byte in the blob; answer 416 with unsatisfied_range(size).
     """
@@ -38,7 +39,7 @@ def parse_ranges(header: str, size: int) -> list[Range] | None:
     if not equals or unit.lower() != "bytes" or spec_list.count(",") >= MAX_RANGES:
         return None
     asked: list[Range] = []
-    is_any = is_suffix_of_nothing = False
+    is_any = is_all_of_nothing = False
     for spec in spec_list.split(","):
         spec = spec.strip(" \t")
         if not spec:
@@ -50,15 +51,16 @@ def parse_ranges(header: str, size: int) -> list[Range] | None:
         if not match[1]:
             length = _number(match[2])
             first, last = max(size - length, 0), size - 1
-            is_suffix_of_nothing |= size == 0 and length > 0
+            is_all_of_nothing |= size == 0 and length > 0
         else:
             first, last = _number(match[1]), _number(match[2]) if match[2] else size - 1
+            is_all_of_nothing |= size == 0 and first == 0
             if match[2] and last < first:
                 return None  # section 14.1.2: invalid, and one invalid range spoils the header
             last = min(last, size - 1)
         if first <= last:
             asked.append((first, last))
-    if not is_any or is_suffix_of_nothing:
+    if not is_any or is_all_of_nothing:
         return None
     if not asked:
         raise RangeNotSatisfiable(f"No byte of this range is in the blob: it has {size} bytes.", size)

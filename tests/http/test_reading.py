@@ -215,9 +215,28 @@ def test_an_empty_blob_has_no_ranges_but_all_fields(strict: Server, location: st
         answer = strict.ask(method, f"/store/{location}")
         assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "0")
         assert answer.headers["etag"] == f'"{hashlib.sha256().hexdigest()}"'
-    answer = strict.ask("GET", f"/store/{location}", None, {"Range": "bytes=0-"})
+    answer = strict.ask("GET", f"/store/{location}", None, {"Range": "bytes=1-"})
     assert (answer.status, answer.headers["content-range"]) == (416, "bytes */0")
-    assert strict.ask("GET", f"/store/{location}", None, {"Range": "bytes=-1"}).status == 200
+    for all_of_it in ("bytes=0-", "bytes=0-0", "bytes=-1"):
+        answer = strict.ask("GET", f"/store/{location}", None, {"Range": all_of_it})
+        assert (answer.status, answer.body) == (200, b"")
+
+
+ERRORS = {
+    "a handler": b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "the connection": b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", ERRORS.values(), ids=ERRORS.keys())
+def test_each_error_begins_with_the_same_fields_whoever_answers(request_bytes: bytes, strict: Server) -> None:
+    """The connection's own 400 had no Server field."""
+    with connected(strict.port) as connection:
+        connection.send(request_bytes)
+        head = connection.rest().split(b"\r\n\r\n")[0].decode().splitlines()
+    names = [line.split(":")[0] for line in head[1:4]]
+    assert names == ["Server", "Date", "X-Content-Type-Options"]
+    assert head[1] == "Server: Blobkeep"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

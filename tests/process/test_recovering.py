@@ -69,6 +69,7 @@ def test_a_long_recovery_answers_503_with_its_progress(tmp_path: Path, which: st
             status, headers, body = await asyncio.to_thread(_ask, port, method, target)
             assert (status, headers["Retry-After"], headers["Connection"]) == (503, "1", "close")
             assert "7 of 9" in json.loads(body)["text"]
+            assert (headers["Server"], headers["X-Content-Type-Options"]) == ("Blobkeep", "nosniff")
         assert (await asyncio.to_thread(_ask, port, "HEAD", "/healthz"))[::2] == (503, b"")
         work.end.set()
         assert await running

@@ -17,7 +17,8 @@ from common.config import Config
 from common.errors import BlobkeepError, NotFound
 from services.access.decisions import Access
 from services.frontends.native import errors
-from services.frontends.native.headers import Fields, common_fields
+from services.frontends.native.headers import Fields
+from services.rules.answers import common_fields, error_body
 from services.rules.uploads import parse_expect
 from services.store import Store
 
@@ -135,7 +136,7 @@ class BaseHandler(RequestHandler):
             # Tornado's connection closes after an answer before the end of a request, but does not say so.
             # Ours keeps it where nothing of a body is left to come, and says what it does.
             self.set_header("Connection", "close")
-        self.finish(errors.body(status_code, text))
+        self.finish(error_body(status_code, text))
 
     def on_connection_close(self) -> None:
         """The client has left. If that was before its request was whole, nobody else counts and logs it."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import msgspec
 
 from common import errors
@@ -52,14 +50,9 @@ def headers_of(err: errors.BlobkeepError, *, by_script: bool = False) -> list[tu
     reclaiming = isinstance(err, errors.NoIdLeft) and err.reclaiming
     return (
         [("Retry-After", str(RETRY_AFTER_S))]
-        if reclaiming or isinstance(err, (errors.Busy, errors.Unavailable))
+        if reclaiming or isinstance(err, errors.Busy | errors.Unavailable)
         else []
     )
-
-
-def body(status: int, text: str) -> bytes:
-    """The JSON of an error: `{"code": 409, "text": "..."}`."""
-    return json.dumps({"code": status, "text": text}, ensure_ascii=False).encode() + b"\n"
 
 
 def to_json(value: object) -> bytes:

@@ -18,6 +18,7 @@ from services.frontends.native import errors
 from services.frontends.native.headers import Fields, sent, sent_common
 from services.frontends.native.location import PREFIX
 from services.http1 import Exchange
+from services.rules.answers import error_body
 from services.rules.conditions import etag
 from services.rules.locations import quote_location
 from services.rules.uploads import stored_media_type
@@ -61,12 +62,12 @@ class FastWrite(HTTPMessageDelegate):
         except BlobkeepError as err:
             status = errors.status_of(err)
             fields = errors.headers_of(err)
-            body = errors.body(status, str(err))
+            body = error_body(status, str(err))
         except Exception:
             method, target, _ = self._exchange.head.start_line
             log.exception("%s %s failed", method, target)
             status, fields = 500, []
-            body = errors.body(500, errors.UNEXPECTED)
+            body = error_body(500, errors.UNEXPECTED)
         if body:
             fields = [*fields, ("Content-Type", "application/json")]
         start_line = b"HTTP/1.1 %d %s\r\n" % (status, responses[status].encode())

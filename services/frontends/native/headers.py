@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import time
 
+from services.rules.answers import common_fields
 from services.rules.conditions import etag
 from services.rules.dates import format_http_date
 from services.rules.metadata import metadata_fields
 from services.rules.uploads import DEFAULT_MEDIA_TYPE, fits_field, format_digest
 from services.store import Blob
 
-SERVER = "Blobkeep"
 # A stored page must not act on this origin: it runs no script, submits no form, loads nothing.
 STORED_CSP = "sandbox; default-src 'none'"
 # A browser opens such a link in a page of its own making, which has to load it from this origin. No scripts.
@@ -64,8 +65,12 @@ def _given_back(blob: Blob) -> Fields:
 
 
 def modified_s(blob: Blob) -> int:
-    """The blob's Last-Modified as Unix time in whole seconds."""
-    return blob.modified_ns // 1_000_000_000
+    """The blob's Last-Modified as Unix time in whole seconds.
+
+    A clock that was ahead when it was written must not make it later than the answer's Date (RFC 9110,
+    section 8.8.2.1).
+    """
+    return min(blob.modified_ns // 1_000_000_000, int(time.time()))
 
 
 def sent(fields: Fields) -> bytes:
@@ -88,12 +93,3 @@ def _spelled(name: str) -> str:
 def sent_common(now_s: int) -> bytes:
     """The lines of common_fields: the same for all answers of a second."""
     return sent(common_fields(now_s))
-
-
-def common_fields(now_s: int) -> Fields:
-    """The fields that every answer begins with. `now_s`: Unix time."""
-    return [
-        ("Server", SERVER),
-        ("Date", format_http_date(now_s)),
-        ("X-Content-Type-Options", "nosniff"),
-    ]

@@ -6,8 +6,8 @@ from typing import cast
 
 import msgspec
 
-from services.frontends.native import errors
 from services.frontends.native.base import BaseHandler
+from services.rules.answers import error_body
 from services.watch.monitor import Monitor
 
 
@@ -48,7 +48,7 @@ class HealthHandler(StatusHandler):
         if wrong:
             self.set_status(503)
             self.set_header("Content-Type", "application/json")
-            self.finish(errors.body(503, " ".join(check.text for check in wrong)))
+            self.finish(error_body(503, " ".join(check.text for check in wrong)))
             return
         self.send_json("Ok!")
 
