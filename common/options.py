@@ -81,6 +81,13 @@ class Config:
     """What one process runs with. Frozen: nothing changes while it runs."""
 
     dir: str = _option("./data", "Where", "The data directory.", ALL, positive=True, flags=("--dir",))
+    create: bool = _option(
+        True,
+        "Where",
+        "A directory that holds no store becomes a new one. Once there is one, false: the start then fails, "
+        "so that a disk that is not mounted is not taken for a new store.",
+        ALL,
+    )
     listen: str = _option(
         "0.0.0.0:7777",
         "Where",

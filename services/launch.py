@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from common import config
-from common.errors import BlobkeepError, LockHeld
+from common.errors import BlobkeepError, ConfigError, LockHeld
 from common.process import UNDER_SUPERVISOR
 from services import supervision
 from services.engines.local.disk import directory
@@ -73,6 +73,8 @@ def wait_until_free(options: config.Config) -> None:
 def check(options: config.Config) -> None:
     """Raise InTheWay for the first thing that keeps Blobkeep from running here."""
     _check_control_socket(CONTROL_SOCKET)
+    if not options.create:
+        _check_made(options.dir)
     _check_directory(options.dir)
     _check_port(options.listen)
 
@@ -93,6 +95,13 @@ def _check_control_socket(path: Path) -> None:
         raise InTheWay(
             f"it already runs from this folder (supervisord is process {pid}): stop that one first."
         )
+
+
+def _check_made(root: str) -> None:
+    try:
+        directory.existing(root)
+    except ConfigError as err:
+        raise InTheWay(str(err)) from err
 
 
 def _check_directory(root: str) -> None:

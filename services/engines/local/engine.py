@@ -74,6 +74,7 @@ class LocalEngine:
     async def own(self) -> None:
         """See Engine: the state lock, and the directory, which is made where there is none."""
         config = self._config
+        self._must_be_there()
         self._lock = locks.StateLock(directory.make_root(config.dir), "server")
         await asyncio.to_thread(self._lock.acquire, config.lock_wait_s)
         self._data_dir = directory.open_directory(config.dir, config.id_bits, owner=True)
@@ -133,7 +134,13 @@ class LocalEngine:
     def _shared(self) -> Layout:
         """The directory, for a process that does not own it. These always sync: what they handle may be
         durable, whatever `sync` says now."""
+        self._must_be_there()
         return directory.open_directory(self._config.dir, self._config.id_bits, owner=False)
+
+    def _must_be_there(self) -> None:
+        """With `create = false`: raise ConfigError where there is no store yet. Nothing was made then."""
+        if not self._config.create:
+            directory.existing(self._config.dir)
 
     def admin(self) -> Admin:
         """See Engine."""
