@@ -13,24 +13,29 @@ import ctypes
 import errno
 import os
 
-from common.errors import SyncFailed
+from common.errors import NO_SPACE_ERRNOS, SyncFailed
 
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 _REWRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_WRITE_BACK_ERRNOS = frozenset({errno.EIO, *NO_SPACE_ERRNOS})
+
 _syncs = True  # see trade_safety_for_speed
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_SYNC_FILE_RANGE_WAIT_BEFORE = 1
 
 
-def _no_renameat2(*_: object) -> int:
+def _not_here(*_: object) -> int:
     ctypes.set_errno(errno.ENOSYS)
     return -1
 
 
-_renameat2 = getattr(_libc, "renameat2", _no_renameat2)  # not every libc has it
+# Not every libc has these.
+_renameat2 = getattr(_libc, "renameat2", _not_here)
+_sync_file_range = getattr(_libc, "sync_file_range", _not_here)
 
 
 def trade_safety_for_speed() -> None:
@@ -114,6 +119,17 @@ def sync_file_system(fd: int) -> None:
         raise SyncFailed("The disk failed to keep what was written: the server stops.") from OSError(
             error, os.strerror(error)
         )
+
+
+def failed_write_back(fd: int) -> bool:
+    """True if the kernel failed to write back a part of the open file, and has told nobody of it yet.
+
+    It tells once, and only while the file is in memory: what was forgotten is read anew from the disk. Waits
+    for what is being written now, writes nothing itself, 1 µs (sync_file_range). False where it cannot tell.
+    """
+    whole = (ctypes.c_int64(0), ctypes.c_int64(0))
+    failed = _sync_file_range(fd, *whole, _SYNC_FILE_RANGE_WAIT_BEFORE) != 0
+    return failed and ctypes.get_errno() in _WRITE_BACK_ERRNOS
 
 
 def write_some(fd: int, data: bytes | bytearray | memoryview) -> int:

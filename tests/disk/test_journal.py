@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from common import durable
 from common.checksum import sums_of
 from common.states import MSG_CREATED, MSG_DELETED, MSG_WRITING, State
-from services.engines.local.disk import blob_folder, directory, record
+from services.engines.local.disk import blob_folder, directory, layout, record
 from services.engines.local.disk.blob import served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
@@ -322,3 +324,28 @@ def test_the_gc_may_take_a_failure_while_it_is_replayed(
     found = reconcile.reconcile(data_dir)
     gc.close()
     assert (found.live, found.seen) == ({}, 0)
+
+
+@pytest.mark.parametrize("bad", ["data.raw", "blob_state.base64.json"])
+def test_what_the_kernel_failed_to_write_back_is_written_anew(
+    data_dir: Layout, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    """The process was killed, a write-back failed, and a sync of somebody else was told of it, not we."""
+    blob = complete(7, "a", b"hello")
+    blob_folder.take(data_dir, 7)
+    Path(data_dir.data(7)).write_bytes(b"hello")
+    Path(data_dir.state(7)).write_bytes(record.dump(blob))
+    inodes = {name: os.stat(f"{data_dir.folder(7)}/{name}").st_ino for name in os.listdir(data_dir.folder(7))}
+    write_journal(data_dir, [[entry_of(blob, b"hello")]])
+
+    def tell(fd: int, *_: object) -> int:
+        if os.fstat(fd).st_ino != inodes[bad]:
+            return 0
+        ctypes.set_errno(errno.EIO)
+        return -1
+
+    monkeypatch.setattr(durable, "_sync_file_range", tell)
+    assert replay.replay(data_dir).changed == 1
+    assert os.stat(f"{data_dir.folder(7)}/{bad}").st_ino != inodes[bad]
+    assert not os.path.exists(data_dir.ours(layout.SYNC_FAILED_NAME))
+    assert reconcile.reconcile(data_dir).live == {"a": served(blob)}

@@ -67,6 +67,13 @@ ROWS = [
         ("tests/store/test_checkpoints.py",),
     ),
     Mutation(
+        "write-back-that-failed-while-no-server-ran-not-asked-for",
+        "services/engines/local/journal/replay.py",
+        "        if not durable.failed_write_back(fd):\n",
+        "        if True:\n",
+        ("tests/disk/test_journal.py",),
+    ),
+    Mutation(
         "sync-after-a-failed-early-sync",
         "services/engines/local/journal/writer.py",
         "            if self._failed is not None:\n                raise self._failed\n            try:\n",

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from common import durable
 from common.errors import DISK_ERRNOS, FOREIGN_ERRNOS, CorruptRecord, SyncFailed
+from common.ours import open_ours
 from common.states import State
 from services.engines.local.disk import blob_folder, layout, record
 from services.engines.local.disk.blob_folder import is_folder
@@ -39,12 +40,13 @@ def replay(data_dir: Layout) -> Replayed:
     """Bring the blobs' folders to where the journal says they were.
 
     Once this returns, all that is under DIR is durable, and the journal is clean: nothing done from now on
-    without it can be undone by a later replay. After a failed sync what is read may stand in memory alone,
-    where a sync finds nothing to do: then all that the journal covers is written anew. Raises OSError and
+    without it can be undone by a later replay. After a failed sync or write-back what is read may stand in
+    memory alone, where a sync finds nothing to do. So after a sync that failed all that the journal covers is
+    written anew; and each file of which the kernel says that it failed to write it back. Raises OSError and
     SyncFailed: then nothing may be judged.
     """
     mark = data_dir.ours(layout.SYNC_FAILED_NAME)
-    sync_failed = os.path.lexists(mark) and not is_folder(mark)
+    sync_failed = _is_file(mark)
     root_fd = durable.open_folder(data_dir.root)  # before the first write: see sync_file_system
     try:
         replayed = _replay(data_dir, root_fd, rewrite=sync_failed)
@@ -53,9 +55,13 @@ def replay(data_dir: Layout) -> Replayed:
         raise
     finally:
         os.close(root_fd)
-    if sync_failed:
+    if _is_file(mark):
         durable.remove_file(mark)
     return replayed
+
+
+def _is_file(path: str) -> bool:
+    return os.path.lexists(path) and not is_folder(path)
 
 
 def _replay(data_dir: Layout, root_fd: int, *, rewrite: bool) -> Replayed:
@@ -129,8 +135,9 @@ def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
         return False  # the id was given to a newer blob since, which never became complete
     if found is not None and found.seq == entry.seq and found.state is State.FAILURE and entry.alive:
         return False  # design rule 2
+    state_is_there = content == entry.state and not rewrite and _is_kept(data_dir, data_dir.state(entry.id))
     if not entry.alive:
-        if (content == entry.state and not rewrite) or not os.path.isdir(data_dir.folder(entry.id)):
+        if state_is_there or not os.path.isdir(data_dir.folder(entry.id)):
             return False  # done, or collected already
         with contextlib.suppress(FileNotFoundError):  # collected in this very moment
             blob_folder.replace_state(data_dir, entry.id, entry.state)
@@ -138,7 +145,7 @@ def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
     if entry.body is None and not os.path.isdir(data_dir.folder(entry.id)):
         return False  # its bytes, and their folder, were durable before its record: somebody moved it away
     body_is_there = entry.body is None or (not rewrite and _has_body(data_dir, entry))
-    if content == entry.state and body_is_there and not rewrite:
+    if state_is_there and body_is_there:
         return False
     blob_folder.take(
         data_dir, entry.id
@@ -152,10 +159,32 @@ def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
 def _has_body(data_dir: Layout, entry: Entry) -> bool:
     body = entry.body or b""
     try:
-        return blob_folder.read_file(data_dir.data(entry.id), len(body)) == body
+        path = data_dir.data(entry.id)
+        return blob_folder.read_file(path, len(body)) == body and _is_kept(data_dir, path)
     except (FileNotFoundError, CorruptRecord):
         return False
     except OSError as err:
         if err.errno not in DISK_ERRNOS:
             raise
         return False  # it is replaced as a whole
+
+
+def _is_kept(data_dir: Layout, path: str) -> bool:
+    """False where what was read of the file may stand in memory alone: the disk refused to take it."""
+    try:
+        fd = open_ours(path)
+    except FileNotFoundError:  # collected in this very moment
+        return False
+    try:
+        if not durable.failed_write_back(fd):
+            return True
+    finally:
+        os.close(fd)
+    mark = data_dir.ours(layout.SYNC_FAILED_NAME)
+    log.log(
+        logging.DEBUG if _is_file(mark) else logging.ERROR,
+        "%s: the disk failed to keep what was written: this, and whatever else it did not keep, is written anew",
+        path,
+    )
+    blob_folder.note_failed_sync(data_dir)  # the kernel tells only once, and we may be killed before it is done
+    return False
