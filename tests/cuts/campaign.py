@@ -58,15 +58,20 @@ def check(
     *,
     second_cuts: int = 0,
     stop_after: int = 5,
+    after: int = 0,
+    served: bool = True,
 ) -> Outcome:
-    """Check about `size` distinct disks that cuts during `recording` may leave."""
+    """Check about `size` distinct disks that cuts during `recording` may leave, `after` so many entries.
+
+    `served`: one of them is also given to a real server.
+    """
     rng = random.Random(seed)
     marks = [mark_of(op) for op in recording.ops]
     rotten = any(mark is not None and mark.value in (DAMAGED, ANYTHING) for mark in marks)
     outcome = Outcome(name, len(recording.ops))
     checker = Checker(folder, rng, rotten=rotten)
     last: tuple[Image, Expected] | None = None
-    for no, expected, model, image in _images(recording, rng, size):
+    for no, expected, model, image in _images(recording, rng, size, after):
         if not checker.is_new(image, expected):
             continue
         checker.second_cuts = second_cuts if rng.random() < 0.2 else 0
@@ -78,7 +83,7 @@ def check(
         if len(outcome.wrong) >= stop_after:
             return outcome
         last = image, copy.deepcopy(expected)
-    if last is not None:
+    if last is not None and served:
         outcome.disks["served by a real server"] += 1
         wrong = checker.check_by_server(*last)
         outcome.wrong += [f"{name} seed {seed}, the last disk, served: {text}" for text in wrong]
@@ -86,18 +91,20 @@ def check(
 
 
 def _images(
-    recording: Recording, rng: random.Random, size: int
+    recording: Recording, rng: random.Random, size: int, after: int
 ) -> Iterator[tuple[int, Expected, str, Image]]:
-    """About `size` disks, spread over all moments: (how many entries were done, what is expected, ...)."""
+    """About `size` disks, spread over the moments: (how many entries were done, what is expected, ...)."""
     disk = Disk(recording.top)
     expected = Expected()
-    per_moment = size / len(recording.ops)
+    per_moment = size / max(1, len(recording.ops) - after)
     owed = 0.0
     for no, op in enumerate(recording.ops, 1):
         disk.apply(op)
         mark = mark_of(op)
         if mark is not None:
             expected.take(mark)
+        if no <= after:
+            continue
         owed += per_moment * rng.uniform(0.0, 2.0)
         if owed < 1.0:
             continue

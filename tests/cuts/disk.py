@@ -7,6 +7,7 @@ leave if exactly these operations and these parts of these writes had reached th
 - a sync of a folder makes durable the operations on its entries from before it began; a rename between two
   folders is one operation, durable once either is synced;
 - a sync of the file system does both, for all;
+- a sync that fails loses the writes that it should have kept: no later sync makes them durable;
 - any operation that no sync covers may be lost or kept, whatever becomes of the others.
 """
 
@@ -103,6 +104,9 @@ class Disk:
         elif op.kind == "end":
             began_no, node = self._syncing.pop((op.pid, op.no))
             self._synced(began_no, node)
+        elif op.kind == "failed":
+            began_no, node = self._syncing.pop((op.pid, op.no))
+            self._dropped(began_no, node, op.to)
         elif op.kind != "mark":
             self._change_entries(op)
 
@@ -203,6 +207,19 @@ class Disk:
                             folder.durable[name] = (change.no, target)
                         if change in folder.pending:
                             folder.pending.remove(change)
+
+    def _dropped(self, began_no: int, node: Node | None, spared: str) -> None:
+        """A sync failed: the bytes stay readable, but the kernel takes them for written, and forgets them."""
+        safe = [
+            one
+            for folder in self._all_nodes()
+            if isinstance(folder, Folder)
+            for name, one in folder.now.items()
+            if spared and name.startswith(spared)
+        ]
+        for one in [node] if node is not None else self._all_nodes():
+            if isinstance(one, File) and one not in safe:
+                one.pending = [write for write in one.pending if write.no > began_no]
 
     def _all_nodes(self) -> list[Node]:
         """Every node that any image can show, the top first."""

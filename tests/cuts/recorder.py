@@ -33,7 +33,11 @@ _HARMLESS = frozenset(
 
 
 class Op(msgspec.Struct, array_like=True):
-    """One entry: a call that succeeded, or a mark of a client. `no`: pairs a sync's begin with its end."""
+    """One entry: a call that succeeded, or a mark of a client. `no`: pairs a sync's begin with its end.
+
+    A sync that fails ends with "failed": what it should have kept, the kernel has dropped, but for the files
+    under the top of which the names begin with `to`.
+    """
 
     kind: str
     pid: int
@@ -64,14 +68,16 @@ class Log(Protocol):
 
 
 class ListLog:
-    """Of one process and thread, in memory."""
+    """Of one process, in memory."""
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
+        self._thread_lock = threading.RLock()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        yield
+        with self._thread_lock:
+            yield
 
     def put(self, op: Op) -> None:
         self.ops.append(op)
@@ -135,6 +141,13 @@ class _Recorder:
 
     def put(self, kind: str, **about: Any) -> None:
         self.log.put(Op(kind, os.getpid(), **about))
+
+    def failed_sync(self, fd: int, kind: str, spared: str = "") -> None:
+        """A sync that was never made, and failed. `spared`: names that begin so were not harmed."""
+        no = next(_sync_numbers)
+        with self.log.locked():
+            self.put("begin", path=kind, fd=fd, inode=os.fstat(fd).st_ino, no=no)
+            self.put("failed", to=spared, no=no)
 
     def sync(self, fd: int, kind: str, call: Callable[[], Any]) -> Any:
         no = next(_sync_numbers)

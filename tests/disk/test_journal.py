@@ -12,6 +12,8 @@ import pytest
 
 from common import durable
 from common.checksum import sums_of
+from common.errors import StorageFailed
+from common.ours import open_ours
 from common.states import MSG_CREATED, MSG_DELETED, MSG_WRITING, State
 from services.engines.local.disk import blob_folder, directory, layout, record
 from services.engines.local.disk.blob import served
@@ -348,4 +350,62 @@ def test_what_the_kernel_failed_to_write_back_is_written_anew(
     assert replay.replay(data_dir).changed == 1
     assert os.stat(f"{data_dir.folder(7)}/{bad}").st_ino != inodes[bad]
     assert not os.path.exists(data_dir.ours(layout.SYNC_FAILED_NAME))
+    assert reconcile.reconcile(data_dir).live == {"a": served(blob)}
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_a_journal_that_the_disk_does_not_give_is_never_gone_without(
+    data_dir: Layout, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """One read error moved it aside, and what only it held was lost."""
+    blob = complete(7, "a", b"hello")
+    path = write_journal(data_dir, [[entry_of(blob, b"hello")]])
+    left = [failures]
+    monkeypatch.setattr(journal, "DISK_WAITS_S", (0.0, 0.0))
+
+    def refuse(opened: str) -> int:
+        if opened == path and left[0]:
+            left[0] -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return open_ours(opened)
+
+    monkeypatch.setattr(journal, "open_ours", refuse)
+    if failures == 3:
+        with pytest.raises(StorageFailed, match="cannot be read"):
+            reconcile.reconcile(data_dir)
+    assert reconcile.reconcile(data_dir).live == {"a": served(blob)}
+
+
+def test_the_gc_waits_while_nobody_can_read_the_journal(
+    data_dir: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    assert not journal.needs_replay(data_dir)
+    monkeypatch.setattr(journal, "open_ours", refuse)
+    assert journal.needs_replay(data_dir)
+
+
+def test_a_disk_that_refuses_the_replay_has_no_blob_moved_away(
+    data_dir: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One error of the disk put an intact blob into quarantine."""
+    blob = complete(7, "a", b"hello")
+    blob_folder.take(data_dir, 7)
+    Path(data_dir.data(7)).write_bytes(b"hello")
+    write_journal(data_dir, [[entry_of(blob, None)]])
+    monkeypatch.setattr(journal, "DISK_WAITS_S", (0.0, 0.0))
+    really = durable.rename
+
+    def refuse(old: str, new: str) -> None:
+        if old.startswith(data_dir.folder(7) + "/"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        really(old, new)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(durable, "rename", refuse)
+        with pytest.raises(OSError, match="Input/output"):
+            reconcile.reconcile(data_dir)
+    assert os.listdir(data_dir.folder(7)) == ["data.raw"]
     assert reconcile.reconcile(data_dir).live == {"a": served(blob)}

@@ -82,6 +82,20 @@ ROWS = [
         ("tests/faults/test_found.py", "tests/faults/test_real.py"),
     ),
     Mutation(
+        "journal-that-cannot-be-read-gone-without",
+        "services/engines/local/journal/format.py",
+        '        raise StorageFailed(\n            f"The journal',
+        '        return Scan(path)\n        raise StorageFailed(\n            f"The journal',
+        ("tests/disk/test_journal.py",),
+    ),
+    Mutation(
+        "blob-quarantined-for-an-error-of-the-disk",
+        "services/engines/local/journal/replay.py",
+        "        if err.errno not in FOREIGN_ERRNOS | {",
+        "        if err.errno not in FOREIGN_ERRNOS | DISK_ERRNOS | {",
+        ("tests/disk/test_journal.py",),
+    ),
+    Mutation(
         "old-value-lost-when-an-update-fails",
         "services/engines/local/serving/group_commit.py",
         "                error = from_os_error(err, doing)\n",

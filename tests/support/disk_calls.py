@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from common import durable, ours
 from services.engines.local.disk import blob_folder, directory
-from services.engines.local.journal import replay
+from services.engines.local.journal import file, format, replay
 from services.engines.local.recovery import reconcile, scan_slices
 from services.engines.local.upkeep import collector
 
@@ -23,8 +23,12 @@ from services.engines.local.upkeep import collector
 CHANGES = frozenset(
     {"mkdir", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "rmdir", "posix_fallocate"}
 )
-READS = frozenset({"open", "read", "stat", "listdir", "scandir"})
-_MODULES = (blob_folder, directory, durable, collector, ours, replay, reconcile, scan_slices)
+READS = frozenset({"open", "read", "pread", "stat", "listdir", "scandir"})
+ALL = "all"  # the second argument of an "fsync" that was a syncfs
+_MODULES = (
+    *(blob_folder, collector, directory, durable, file, format, ours, replay, reconcile),
+    scan_slices,
+)
 
 
 class Plan(Protocol):
@@ -36,14 +40,15 @@ class Plan(Protocol):
 
 
 class _Os:
-    """`os`, but that the plan hears of the disk calls."""
+    """`os`, or what stands in its place already, but that the plan hears of the disk calls."""
 
-    def __init__(self, plan: Plan, names: frozenset[str]) -> None:
+    def __init__(self, plan: Plan, names: frozenset[str], real: Any) -> None:
         self._plan = plan
         self._names = names
+        self._real = real
 
     def __getattr__(self, name: str) -> Any:
-        real = getattr(os, name)
+        real = getattr(self._real, name)
         if name not in self._names:
             return real
 
@@ -62,16 +67,20 @@ class _Libc:
         self._real = real
 
     def syncfs(self, fd: int) -> int:
-        return _as_c(
-            self._plan, self._names, "fsync", lambda: self._real.fsync(fd)
-        )  # of one folder: not of the machine
+        def sync() -> int:
+            # A recorder must hear of it; else it is of one folder, not of the machine.
+            return int(self._real.fsync(fd) if isinstance(self._real, ctypes.CDLL) else self._real.syncfs(fd))
+
+        return _as_c(self._plan, self._names, "fsync", (fd, ALL), sync)
 
 
-def _as_c(plan: Plan, names: frozenset[str], name: str, call: Callable[[], int]) -> int:
+def _as_c(
+    plan: Plan, names: frozenset[str], name: str, args: tuple[Any, ...], call: Callable[[], int]
+) -> int:
     if name not in names:
         return call()
     try:
-        plan.before(name, ())
+        plan.before(name, args)
     except OSError as err:
         ctypes.set_errno(err.errno or 0)
         return -1
@@ -84,15 +93,16 @@ def _as_c(plan: Plan, names: frozenset[str], name: str, call: Callable[[], int])
 def standing_between(plan: Plan, names: frozenset[str] = CHANGES | READS) -> Iterator[None]:
     """While inside, the plan hears of every disk call of this process's product modules."""
     real_libc, real_exchange = durable._libc, durable._renameat2
+    real_os = {module: vars(module)["os"] for module in _MODULES}
     for module in _MODULES:
-        vars(module)["os"] = _Os(plan, names)
+        vars(module)["os"] = _Os(plan, names, real_os[module])
     durable._libc = _Libc(plan, names, real_libc)  # type: ignore[assignment]
-    durable._renameat2 = lambda *args: _as_c(plan, names, "rename", lambda: real_exchange(*args))
+    durable._renameat2 = lambda *args: _as_c(plan, names, "rename", (), lambda: real_exchange(*args))
     try:
         yield
     finally:
         for module in _MODULES:
-            vars(module)["os"] = os
+            vars(module)["os"] = real_os[module]
         durable._libc, durable._renameat2 = real_libc, real_exchange
 
 

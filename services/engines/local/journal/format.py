@@ -36,7 +36,7 @@ import msgspec
 
 from common import durable
 from common.checksum import crc
-from common.errors import DAMAGE_ERRNOS
+from common.errors import DISK_ERRNOS, FOREIGN_ERRNOS, StorageFailed
 from common.ours import open_ours
 from services.engines.local.disk import layout
 from services.engines.local.disk.layout import Layout
@@ -52,6 +52,7 @@ _HEAD = struct.Struct("<QQII")  # epoch, batch, index, payload length
 _PREFIX = 8  # magic and crc, before either
 HEADER_BYTES = _PREFIX + _HEADER.size
 _ALIGN = 8
+DISK_WAITS_S = (0.1, 0.5)  # before each further try, where the disk says no: that may pass
 WINDOW_BYTES = 1 << 20  # a file is read, and zeroed, in parts of this size: it is never whole in memory
 
 
@@ -117,22 +118,43 @@ def _read_boot_id() -> bytes:
 def scan_all(data_dir: Layout) -> list[Scan]:
     """Both files, the older epoch first; only those that are there.
 
-    For the lock holder: what is no file of ours, or cannot be read, is moved aside under a foreign name.
+    For the lock holder: what is no file of ours is moved aside under a foreign name. Raises StorageFailed
+    where the disk does not give a file's bytes, again and again: nothing else may hold what they say.
     """
     scans = []
     for name in NAMES:
         path = data_dir.ours(name)
         try:
-            scans.append(scan(path))
+            scans.append(_scan_patiently(path))
         except FileNotFoundError:
             continue
         except OSError as err:
-            if err.errno not in DAMAGE_ERRNOS:
+            if err.errno not in FOREIGN_ERRNOS:
                 raise
             aside = f"{path}.damaged-{time.time_ns()}"
-            log.error("%s cannot be read (%s): going on without it, moved to %s", path, err.strerror, aside)
+            log.error("%s is no file of ours (%s): moved to %s", path, err.strerror, aside)
             durable.rename(path, aside)
     return sorted(scans, key=lambda found: found.epoch)
+
+
+def _scan_patiently(path: str) -> Scan:
+    for wait_s in DISK_WAITS_S:
+        try:
+            return scan(path)
+        except OSError as err:
+            if err.errno not in DISK_ERRNOS:
+                raise
+            log.warning("%s cannot be read, tried again in %g s: %s", path, wait_s, err.strerror)
+            time.sleep(wait_s)
+    try:
+        return scan(path)
+    except OSError as err:
+        if err.errno not in DISK_ERRNOS:
+            raise
+        raise StorageFailed(
+            f"The journal {path} cannot be read ({err.strerror}): mend the disk, then start again. "
+            "To start without it, move it to another disk; what was acknowledged last may be only in there."
+        ) from err
 
 
 def needs_replay(data_dir: Layout) -> bool:
@@ -143,7 +165,9 @@ def needs_replay(data_dir: Layout) -> bool:
             with _opened(data_dir.ours(name)) as fd:
                 header = _parse_header(os.pread(fd, _PREFIX + _HEADER.size, 0))
         except OSError as err:
-            if err.errno not in DAMAGE_ERRNOS | {errno.ENOENT}:
+            if err.errno in DISK_ERRNOS:
+                return True  # nobody knows yet
+            if err.errno not in FOREIGN_ERRNOS | {errno.ENOENT}:
                 raise
             continue  # not there, or no file: the lock holder's business
         if header is not None and not header.clean and header.boot_id != now:
@@ -176,7 +200,7 @@ def is_clean(beginning: bytes) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[int]:
-    """A descriptor of a plain file. Raises OSError with one of DAMAGE_ERRNOS for anything else."""
+    """A descriptor of a plain file. Raises OSError with one of FOREIGN_ERRNOS for anything else."""
     fd = open_ours(path)
     try:
         yield fd

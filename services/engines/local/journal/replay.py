@@ -13,6 +13,7 @@ import contextlib
 import errno
 import logging
 import os
+import time
 from typing import NamedTuple
 
 from common import durable
@@ -105,7 +106,7 @@ def _apply(data_dir: Layout, entry: Entry, *, rewrite: bool) -> bool:
         log.error("blob %d: %s is no folder: what the journal has of it is not written", entry.id, folder)
         return False
     try:
-        return _write(data_dir, entry, rewrite)
+        return _write_patiently(data_dir, entry, rewrite)
     except OSError as err:
         if err.errno not in FOREIGN_ERRNOS | {errno.ENOTEMPTY, errno.EEXIST}:
             raise
@@ -117,6 +118,19 @@ def _apply(data_dir: Layout, entry: Entry, *, rewrite: bool) -> bool:
             data_dir, entry.id, location, entry.seq, f"found by the replay: {err.strerror}"
         )
         return _write(data_dir, entry, rewrite)
+
+
+def _write_patiently(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
+    """An error of the disk may pass. One that stays says nothing of the blob: it ends the start."""
+    for wait_s in journal.DISK_WAITS_S:
+        try:
+            return _write(data_dir, entry, rewrite)
+        except OSError as err:
+            if err.errno not in DISK_ERRNOS:
+                raise
+            log.warning("blob %d: tried again in %g s: %s", entry.id, wait_s, err)
+            time.sleep(wait_s)
+    return _write(data_dir, entry, rewrite)
 
 
 def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
@@ -183,8 +197,10 @@ def _is_kept(data_dir: Layout, path: str) -> bool:
     mark = data_dir.ours(layout.SYNC_FAILED_NAME)
     log.log(
         logging.DEBUG if _is_file(mark) else logging.ERROR,
-        "%s: the disk failed to keep what was written: this, and whatever else it did not keep, is written anew",
+        "%s: the disk failed to keep it: this, and whatever else it did not keep, is written anew",
         path,
     )
-    blob_folder.note_failed_sync(data_dir)  # the kernel tells only once, and we may be killed before it is done
+    blob_folder.note_failed_sync(
+        data_dir
+    )  # the kernel tells only once, and we may be killed before it is done
     return False
