@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from common import checksum
+from common import checksum, durable
 from common.states import MSG_CREATED, MSG_DELETED, MSG_WRITING, State
 from services.engines.local.disk import blob_folder, directory, layout, record
 from services.engines.local.disk.blob import served
@@ -165,3 +167,45 @@ def test_a_folder_has_left_for_good_before_its_files_go(data_dir: Layout) -> Non
     synced = next(op for op in log.ops[left:removed] if op.kind == "open")
     assert synced.path == data_dir.parent(7)
     assert [op.kind for op in log.ops[left:removed]][1:4] == ["open", "begin", "end"]
+
+
+@pytest.fixture
+def overlay(tmp_path: Path) -> Iterator[Path]:
+    """An overlay over a lower layer `lower`, to be mounted by the test once that has blobs: `mounted`."""
+    for name in ("lower", "upper", "work", "mounted"):
+        (tmp_path / name).mkdir(mode=0o700)
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path / "mounted")], check=False, capture_output=True)
+
+
+@pytest.mark.parametrize("dies_at", [None, "remove_file", "sync_folder", "remove_tree"])
+def test_a_blob_of_a_lower_layer_is_removed_in_place(
+    overlay: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str | None
+) -> None:
+    """overlayfs renames no folder of a lower layer (EXDEV): each pass failed, for ever."""
+    lower = directory.open_directory(str(overlay / "lower"), 16, owner=True)
+    keep, drop = put(lower, 7, "keep"), put(lower, 8, "drop", b"x" * 1000)
+    options = ",".join(f"{name}dir={overlay / name}" for name in ("lower", "upper", "work"))
+    mount = ["mount", "-t", "overlay", "overlay", "-o", options, str(overlay / "mounted")]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("overlays may not be mounted here")
+    data_dir = directory.open_directory(str(overlay / "mounted"), 16, owner=True)
+    fail(data_dir, drop)
+    if dies_at is not None:
+        with monkeypatch.context() as dying:
+            dying.setattr(durable, dies_at, die)
+            killed = Collector(data_dir, 5.0, slice_folders=EVERYTHING)
+            with pytest.raises(KeyboardInterrupt):
+                killed.run_once()
+            killed.close()
+        found = reconcile.reconcile(data_dir)
+        assert (list(found.live), found.quarantined) == (["keep"], [])
+    line = Collector(data_dir, 5.0, slice_folders=EVERYTHING).run_once()
+    assert ids(data_dir) == {keep.id}
+    assert "errors=0" in (line or "errors=0")
+    found = reconcile.reconcile(data_dir)
+    assert (list(found.live), found.quarantined) == (["keep"], [])
+
+
+def die(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt

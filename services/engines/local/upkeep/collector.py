@@ -12,6 +12,7 @@ A pass reads only what may have changed since the last one:
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -83,8 +84,12 @@ class Collector(Worker):
             for done, blob_id in enumerate(suspects):
                 progress(done, len(suspects))
                 try:
-                    if (found := self._if_failed(blob_id)) is not None:
-                        taken_out[trash.take_out(self._data_dir, blob_id, found.seq)] = found
+                    found = self._if_failed(blob_id)
+                    if found is not None and (name := self._take_out(found)) is not None:
+                        taken_out[name] = found
+                    elif found is not None:
+                        freed_bytes += self._remove_in_place(found)
+                        removed += 1
                 except OSError as err:
                     errors += 1
                     log.error("blob %d: could not be removed: %s", blob_id, err, extra=logs.about(blob_id))
@@ -177,17 +182,31 @@ class Collector(Worker):
         self._hurry = self._hurry or blob_id not in self._hinted
         return found
 
+    def _take_out(self, blob: BlobRecord) -> str | None:
+        """Its name in DIR/.gone; None where the file system does not rename folders there."""
+        try:
+            return trash.take_out(self._data_dir, blob.id, blob.seq)
+        except OSError as err:
+            if err.errno != errno.EXDEV:
+                raise
+            return None
+
+    def _remove_in_place(self, blob: BlobRecord) -> int:
+        freed_bytes = trash.remove_in_place(self._data_dir, blob.id)
+        self._tell_removed(blob, freed_bytes)
+        return freed_bytes
+
+    def _tell_removed(self, blob: BlobRecord, freed_bytes: int) -> None:
+        about = logs.about(blob.id, blob.location)
+        log.debug("blob %d of %r: removed, %d bytes freed", blob.id, blob.location, freed_bytes, extra=about)
+        if len(self._named) < MAX_NAMED:
+            self._named.append(NamedBlob(blob.id, blob.location, f"{freed_bytes} bytes freed"))
+
     def _remove(self, taken_out: dict[str, BlobRecord]) -> int:
         """Remove what `take_out` moved; the bytes freed."""
         total_bytes = 0
         for name, freed_bytes in trash.remove_gone(self._data_dir, taken_out):
-            blob = taken_out[name]
-            about = logs.about(blob.id, blob.location)
-            log.debug(
-                "blob %d of %r: removed, %d bytes freed", blob.id, blob.location, freed_bytes, extra=about
-            )
-            if len(self._named) < MAX_NAMED:
-                self._named.append(NamedBlob(blob.id, blob.location, f"{freed_bytes} bytes freed"))
+            self._tell_removed(taken_out[name], freed_bytes)
             total_bytes += freed_bytes
         return total_bytes
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import stat
 from collections.abc import Iterable, Iterator
 
 from common import durable
@@ -14,7 +16,8 @@ from services.engines.local.disk.layout import Layout
 def take_out(data_dir: Layout, blob_id: int, seq: int) -> str:
     """Move the folder of a blob that is in Failure into DIR/.gone (the gc's right alone); its name there.
 
-    It leaves DIR by one rename, so nobody meets half a blob, and its id is free at once.
+    It leaves DIR by one rename, so nobody meets half a blob, and its id is free at once. Raises OSError: with
+    EXDEV where the file system renames no folder, as overlayfs does those of a lower layer.
     """
     gone = data_dir.ours(layout.GONE_NAME)
     name = f"{blob_id}-{seq}"
@@ -24,11 +27,36 @@ def take_out(data_dir: Layout, blob_id: int, seq: int) -> str:
         raise NotADirectoryError(errno.ENOTDIR, "it is no folder", gone)
     try:
         durable.rename(data_dir.folder(blob_id), f"{gone}/{name}")
-    except OSError:
+    except OSError as err:
+        if err.errno == errno.EXDEV:
+            raise
         # A leftover of that very name: finish it, then try once more.
         durable.remove_tree(f"{gone}/{name}", under=data_dir.root)
         durable.rename(data_dir.folder(blob_id), f"{gone}/{name}")
     return name
+
+
+def remove_in_place(data_dir: Layout, blob_id: int) -> int:
+    """Remove the folder of a blob that is in Failure where it is, for lack of a rename; the bytes freed.
+
+    The state goes last, and only once it is durable that all else is gone: so a restart, or another pass,
+    finds Failure as long as there is anything, and no power cut leaves data without a state.
+    """
+    folder = data_dir.folder(blob_id)
+    freed_bytes = 0
+    for name in sorted(os.listdir(folder), key=layout.STATE_NAME.__eq__):
+        path = f"{folder}/{name}"
+        if name == layout.STATE_NAME:
+            durable.sync_folder(folder)
+        found = os.lstat(path)
+        if stat.S_ISDIR(found.st_mode):
+            freed_bytes += durable.remove_tree(path, under=data_dir.root)
+        else:
+            durable.remove_file(path)
+            freed_bytes += found.st_blocks * 512
+    durable.remove_tree(folder, under=data_dir.root)  # empty by now
+    durable.sync_folder(data_dir.parent(blob_id))
+    return freed_bytes
 
 
 def remove_gone(data_dir: Layout, names: Iterable[str]) -> Iterator[tuple[str, int]]:
