@@ -114,6 +114,12 @@ class Config:
         "Storage",
         "PUT of a location that is not there creates it (201), as caches and `curl -T` expect.",
     )
+    guess_type: bool = _option(
+        True,
+        "Storage",
+        "An upload without a media type gets one by the ending of its name (docs/http.md). false: it gets "
+        "application/octet-stream, which browsers download instead of showing.",
+    )
     max_blob_size_bytes: int = _option(
         0, "Storage", "A larger body is refused with 413. 0: only the disk is the limit."
     )

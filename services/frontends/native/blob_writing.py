@@ -10,6 +10,8 @@ from common.errors import BadRequest, BlobkeepError, Forbidden
 from services import rules
 from services.frontends.native.location import LocationHandler
 from services.frontends.native.write_conditions import write_condition
+from services.rules.framed import refuse_framed
+from services.rules.media_types import upload_media_type
 from services.rules.metadata import stored_metadata
 from services.store import Blob, Condition, Content, Upload
 
@@ -24,17 +26,20 @@ class BlobWriting(LocationHandler):
     def before_body(self) -> Awaitable[None] | None:
         """See BaseHandler: an upload that cannot succeed is refused here, before its body."""
         super().before_body()
+        if self.request.method in ("POST", "PUT", "DELETE"):
+            refuse_framed(self.request.headers, self.request.query)
         return self._begin_upload() if self.request.method in ("POST", "PUT") else None
 
     async def _begin_upload(self) -> None:
         headers = self.request.headers
         rules.refuse_partial(headers)
+        guesses = self.config.guess_type
         self._sha256 = rules.expected_sha256(headers)
         self._upload = await self.store.begin(
             self.location,
             self._condition(),
             Content(
-                rules.stored_media_type(headers.get("Content-Type")),
+                upload_media_type(headers.get("Content-Type"), self.location, guesses=guesses),
                 rules.stored_encoding(headers.get("Content-Encoding")),
                 stored_metadata(headers),
             ),

@@ -19,6 +19,7 @@ from services.frontends.native.headers import blob_fields, sent, sent_common
 from services.frontends.native.location import PREFIX
 from services.frontends.native.write_conditions import write_condition
 from services.http1 import Exchange, FieldBlock, RequestHead
+from services.rules.framed import is_form
 from services.rules.locations import parse_location
 from services.store import Blob, Store
 from services.watch.request_log import RequestLog
@@ -28,7 +29,7 @@ _UNPLAIN = frozenset(
     (
         *("Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"),
         *("Expect", "Content-Range", "Content-Encoding", "Repr-Digest", "Content-Digest"),
-        *("Origin", "Sec-Fetch-Site"),
+        *("Origin", "Sec-Fetch-Site", "X-Amz-Content-Sha256"),
     )
 )
 # Fields that an upload's blob keeps, or that name another one, beside x-meta-*.
@@ -52,6 +53,7 @@ class FastPath(HTTPServerConnectionDelegate):
         self._access = access
         self._requests = requests
         self._small_bytes = config.small_body_bytes
+        self._guesses = config.guess_type
         self._conditions = {
             method: write_condition(method, {}, config.put_creates) for method in ("POST", "PUT", "DELETE")
         }
@@ -65,7 +67,9 @@ class FastPath(HTTPServerConnectionDelegate):
         if condition is not None:
             location = self._written_location(request_conn)
             if location is not None:
-                return FastWrite(request_conn, self._store, location, condition, self._answered)
+                return FastWrite(
+                    request_conn, self._store, location, condition, self._answered, guesses=self._guesses
+                )
         elif not head.body_bytes:
             answer = self.at_once(head, request_conn.context)
             if answer is not None:
@@ -214,6 +218,7 @@ def _is_plain(block: FieldBlock, *, writing: bool = False) -> bool:
         fields = block.fields
         plain = _UNPLAIN.isdisjoint(fields) and len(fields.get("Authorization", ())) < 2
         kept = not _KEPT.isdisjoint(fields) or any(name.startswith("X-Meta-") for name in fields)
+        kept = kept or any(map(is_form, fields.get("Content-Type", ())))
         block.memo = (plain, plain and not kept)
     return bool(block.memo[writing])  # type: ignore[index]
 

@@ -21,7 +21,7 @@ from services.http1 import Exchange
 from services.rules.answers import error_body
 from services.rules.conditions import etag
 from services.rules.locations import quote_location
-from services.rules.uploads import stored_media_type
+from services.rules.media_types import upload_media_type
 from services.store import Condition, Content, Store
 
 log = logging.getLogger("http")
@@ -33,10 +33,27 @@ Answered = Callable[[Exchange, int, float], None]
 class FastWrite(HTTPMessageDelegate):
     """One POST, PUT or DELETE of `location`. Once it is whole, the client's leaving stops nothing."""
 
-    __slots__ = ("_answered", "_began", "_body", "_condition", "_exchange", "_location", "_store", "_task")
+    __slots__ = (
+        "_answered",
+        "_began",
+        "_body",
+        "_condition",
+        "_exchange",
+        "_guesses",
+        "_location",
+        "_store",
+        "_task",
+    )
 
     def __init__(
-        self, exchange: Exchange, store: Store, location: str, condition: Condition, answered: Answered
+        self,
+        exchange: Exchange,
+        store: Store,
+        location: str,
+        condition: Condition,
+        answered: Answered,
+        *,
+        guesses: bool,
     ) -> None:
         self._began = perf_counter()
         self._exchange = exchange
@@ -44,6 +61,7 @@ class FastWrite(HTTPMessageDelegate):
         self._location = location
         self._condition = condition
         self._answered = answered
+        self._guesses = guesses  # the media type, where the client gave none
         self._body = b""
 
     def data_received(self, chunk: bytes) -> None:
@@ -81,7 +99,8 @@ class FastWrite(HTTPMessageDelegate):
         if method == "DELETE":
             await self._store.delete(self._location, self._condition)
             return 200, []
-        media_type = stored_media_type(head.headers.get("Content-Type"))
+        said = head.headers.get("Content-Type")
+        media_type = upload_media_type(said, self._location, guesses=self._guesses)
         blob, was_there = await self._store.write_whole(
             self._location, self._condition, Content(media_type), self._body
         )

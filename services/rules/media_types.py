@@ -1,0 +1,58 @@
+"""The media type of an upload whose client gave none, guessed by the name of the blob. Pure."""
+
+from __future__ import annotations
+
+import functools
+import mimetypes
+
+from services.rules.uploads import DEFAULT_MEDIA_TYPE, stored_media_type
+
+# What Python's table lacks, or calls otherwise from version to version.
+_MORE = {
+    ".7z": "application/x-7z-compressed",
+    ".avif": "image/avif",
+    ".bz2": "application/x-bzip2",
+    ".flac": "audio/flac",
+    ".gz": "application/gzip",
+    ".log": "text/plain",
+    ".m4a": "audio/mp4",
+    ".md": "text/markdown",
+    ".mkv": "video/x-matroska",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".parquet": "application/vnd.apache.parquet",
+    ".toml": "application/toml",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+    ".xz": "application/x-xz",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".zst": "application/zstd",
+}
+_MAX_ENDING_CHARS = 16
+
+
+def upload_media_type(header: str | None, location: str, *, guesses: bool) -> str:
+    """The type to store: what the Content-Type `header` says, else what the name at `location` ends in."""
+    said = stored_media_type(header)
+    is_said = said != DEFAULT_MEDIA_TYPE or (header or "").strip(" \t").lower() == DEFAULT_MEDIA_TYPE
+    return said if is_said or not guesses else guess_media_type(location)
+
+
+def guess_media_type(location: str) -> str:
+    """By the ending of the name, in any letter case; application/octet-stream where that says nothing.
+
+    The same on every machine: the system's own table of types is not read. `.tar.gz` is gzip, not tar: the
+    type is that of the bytes as they are, and no Content-Encoding is made up.
+    """
+    name = location.rpartition("/")[2]
+    stem, dot, ending = name.rpartition(".")
+    if not dot or not stem or len(ending) > _MAX_ENDING_CHARS:
+        return DEFAULT_MEDIA_TYPE
+    return _table().get("." + ending.lower(), DEFAULT_MEDIA_TYPE)
+
+
+@functools.cache
+def _table() -> dict[str, str]:
+    return mimetypes.MimeTypes().types_map[True] | _MORE
