@@ -31,8 +31,15 @@ NEXT: dict[State | None, frozenset[State]] = {
 
 # The codes in the JSON of the state file.
 CODE = {State.CREATED: 0, State.PENDING: -2, State.COMPLETE: 0, State.FAILURE: -1}
+
+
+class _Words(dict[int, str]):
+    def __missing__(self, code: int) -> str:
+        return "Unknown"  # in the older entries of a record that rotted: nothing depends on them
+
+
 # The words in the history lines.
-WORD_OF_CODE = {0: "OK", -1: "Failure", -2: "Pending"}
+WORD_OF_CODE = _Words({0: "OK", -1: "Failure", -2: "Pending"})
 
 # The messages of the original server, kept letter by letter: people grep for them.
 MSG_CREATED = "Blob Created & Saved!"

@@ -5,6 +5,7 @@ The engine tells it of each transition (about 1 µs each); the workers' self rep
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -79,7 +80,9 @@ def _log(blob: Told, at: int) -> None:
     """One line a transition, as the original wrote them with -D, and how long the state before lasted."""
     event = blob.events[at]
     word = WORD_OF_CODE[event.code]
-    seconds = (unix_ns(event.at) - unix_ns(blob.events[at - 1].at)) / 1e9 if at else None
+    seconds = None
+    with contextlib.suppress(ValueError, OverflowError):  # a time that another program wrote may be none
+        seconds = (unix_ns(event.at) - unix_ns(blob.events[at - 1].at)) / 1e9 if at else None
     after = "" if seconds is None else f", after {seconds:.6f} s"
     about = logs.about(blob.id, blob.location, seconds)
     log.debug("blob %s of %r: %s - %s%s", blob.id, blob.location, word, event.message, after, extra=about)

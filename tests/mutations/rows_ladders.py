@@ -119,7 +119,7 @@ ROWS = [
     Mutation(
         "impossible-values-of-a-state-escape",
         "services/engines/local/disk/record.py",
-        "    except (ValueError, IndexError, KeyError, OverflowError) as err:\n",
+        "    except Exception as err:\n",
         "    except (IndexError, KeyError, OverflowError) as err:\n",
         FUZZ,
     ),

@@ -32,13 +32,15 @@ def test_a_complete_record_of_ours_is_plain(size: int) -> None:
     assert parse(record.dump(blob), 5) == served(blob)
 
 
-@given(st.text(max_size=40), st.integers(0, 2**64 - 1))
+@given(st.text(min_size=1, max_size=40), st.integers(0, 2**63 - 1))
 def test_whatever_its_location_and_number(location: str, seq: int) -> None:
     blob = complete(location=location, seq=seq)
     assert parse(record.dump(blob), 5) == served(blob)
 
 
-METADATA = st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=4)
+NAMES = st.from_regex(r"[!-~]{1,20}", fullmatch=True) | st.text(max_size=20).map(lambda text: "." + text)
+VALUES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20)
+METADATA = st.dictionaries(NAMES, VALUES, max_size=4)
 
 
 @given(METADATA, METADATA, st.integers(0, 3 << 20))

@@ -28,6 +28,7 @@ from common.times import rfc3339
 from services.engines.local.disk import layout, record, reserve
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
+from services.engines.local.disk.record_json import Id, Location, Seq
 
 # No file of ours but data and journals is longer, except the state of a blob of terabytes.
 MAX_FILE_BYTES = 4 << 20
@@ -38,9 +39,9 @@ _CHUNK_CRC_BYTES = 9  # eight hex digits and a space
 class Note(msgspec.Struct, frozen=True):
     """What `quarantine.json` says of a damaged blob. `released`: its location was written or deleted anew."""
 
-    id: int
-    location: str | None
-    seq: int
+    id: Id
+    location: Location | None
+    seq: Seq
     reason: str
     time: str
     released: bool = False
@@ -131,10 +132,16 @@ def publish(data_dir: Layout, blob_id: int) -> None:
     durable.rename(f"{folder}/{layout.STATE_TEMP_NAME}", f"{folder}/{layout.STATE_NAME}")
 
 
-def finish_publish(data_dir: Layout, blob_id: int) -> bool:
-    """After a power cut that kept one rename of `publish` and lost the other: do the other. True if so."""
+def finish_publish(data_dir: Layout, blob_id: int, size: int) -> bool:
+    """After a power cut that kept one rename of `publish` and lost the other: do the other. True if so.
+
+    Only for data of `size` bytes: what stands under the name may be damaged, but all that is left.
+    """
     folder = data_dir.folder(blob_id)
     try:
+        found = os.stat(f"{folder}/{layout.DATA_TEMP_NAME}", follow_symlinks=False)
+        if found.st_size != size or found.st_mode & 0o170000 != 0o100000:
+            return False
         durable.rename(f"{folder}/{layout.DATA_TEMP_NAME}", f"{folder}/{layout.DATA_NAME}")
     except FileNotFoundError:
         return False
@@ -239,7 +246,7 @@ def read_note(folder: str) -> Note | None:
     """The note in a quarantined folder; None where there is none that can be read."""
     try:
         return msgspec.json.decode(read_file(f"{folder}/{layout.NOTE_NAME}"), type=Note)
-    except (OSError, CorruptRecord, msgspec.DecodeError, UnicodeError):
+    except (OSError, CorruptRecord, msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 
 

@@ -167,12 +167,14 @@ def _read_format(root: str) -> Format | None:
     path = f"{root}/{layout.FORMAT_NAME}"
     try:
         found = msgspec.json.decode(blob_folder.read_file(path), type=Format)
-        if found.check in ("", found.right_check):
-            return found
-        raise CorruptRecord("its checksum is wrong")
+        if found.check not in ("", found.right_check):
+            raise CorruptRecord("its checksum is wrong")
+        if found.id_bits not in (16, 32):
+            raise CorruptRecord(f"id_bits is {found.id_bits}")
+        return found
     except FileNotFoundError:
         return None
-    except (msgspec.DecodeError, UnicodeError, CorruptRecord, OSError) as err:
+    except (msgspec.DecodeError, UnicodeError, RecursionError, CorruptRecord, OSError) as err:
         if isinstance(err, OSError) and err.errno not in DISK_ERRNOS:
             raise
         width = _width_of_blobs(root)

@@ -14,6 +14,7 @@ from common.states import State
 from services.engines.local.disk import blob_folder, layout
 from services.engines.local.disk.blob_folder import Note
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record_json import MAX_PLAUSIBLE_SEQ
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def damaged_locations(
             note, is_harmless = _note_from_state(f"{home}/{name}", int(blob_id), note)
             if is_harmless:
                 continue
-        if note is not None:
+        if note is not None and note.seq <= MAX_PLAUSIBLE_SEQ:
             max_seq = max(max_seq, note.seq)
         if note is None or note.location is None:
             nameless.append(f"{home}/{name}")

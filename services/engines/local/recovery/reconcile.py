@@ -31,6 +31,7 @@ from services.engines.local.disk import blob_folder, directory, layout, record, 
 from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord, rank
+from services.engines.local.disk.record_json import MAX_PLAUSIBLE_SEQ
 from services.engines.local.journal.replay import replay
 from services.engines.local.recovery.quarantined import damaged_locations
 from services.engines.local.recovery.reconciled import Reconciled
@@ -71,7 +72,7 @@ def reconcile(
     result = run.result
     if not dry_run:
         # Numbers of blobs that the gc has removed since count, too: theirs are not to be given again.
-        result.max_seq = replay(data_dir).max_seq
+        run.saw(replay(data_dir).max_seq)
     ids, result.foreign = directory.names_in(data_dir)
     with ScanPool(data_dir, ids, how_many(len(ids))) as readers:
         for some, blobs in readers.slices():
@@ -114,13 +115,18 @@ class _Run:
         result = self.result
         result.seen += 1
         seq = blob.seq
-        if seq > result.max_seq:
+        if result.max_seq < seq <= MAX_PLAUSIBLE_SEQ:
             result.max_seq = seq
         rival = result.live.get(blob.location)
         if rival is None:
             result.live[blob.location] = blob
         else:
             self.settle_rivals(blob, rival)
+
+    def saw(self, seq: int) -> None:
+        """A number that is in use: the next to be given is higher, if it can be real."""
+        if self.result.max_seq < seq <= MAX_PLAUSIBLE_SEQ:
+            self.result.max_seq = seq
 
     def look_at(self, blob_id: int) -> None:
         """Whatever else stands in a folder. Nothing about one blob ends the run."""
@@ -135,6 +141,9 @@ class _Run:
             self.result.unreadable[blob_id] = err.strerror or str(err)
         except MemoryError:
             self.result.unreadable[blob_id] = "not enough memory"
+        except Exception as err:
+            log.exception("blob %d: cannot be judged", blob_id, extra=about(blob_id))
+            self.quarantine(blob_id, None, 0, f"it cannot be judged: {err!r}"[:300])
 
     def read_again(self) -> None:
         """Try once more what the disk did not give. Errors may pass; a bad sector takes seconds a try."""
@@ -163,7 +172,7 @@ class _Run:
         except CorruptRecord as err:
             self.quarantine(blob_id, None, 0, str(err))
             return
-        self.result.max_seq = max(self.result.max_seq, found.seq)
+        self.saw(found.seq)
         if found.state is State.COMPLETE:
             self.complete(found)
         elif found.state is State.FAILURE:
@@ -201,7 +210,7 @@ class _Run:
         try:
             return blob_folder.check_size(self.data_dir, found)
         except Damaged:
-            if self.dry_run or not blob_folder.finish_publish(self.data_dir, found.id):
+            if self.dry_run or not blob_folder.finish_publish(self.data_dir, found.id, found.size):
                 raise
             return blob_folder.check_size(self.data_dir, found)
         except OSError as err:
@@ -322,7 +331,7 @@ class _Run:
         """Which locations are damaged: in quarantine, known by name, not written or deleted since."""
         known, nameless, max_seq = damaged_locations(self.data_dir, self.result.live, self.release)
         self.result.nameless = [*nameless, *self.unmoved]
-        self.result.max_seq = max(self.result.max_seq, max_seq)
+        self.saw(max_seq)
         for location, found in known.items():
             self.result.damaged.setdefault(location, found)  # what could not be moved now is newer
 

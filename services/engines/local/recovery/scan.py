@@ -7,7 +7,6 @@ leaves whatever is not plain to `record.load`: the two never disagree about what
 from __future__ import annotations
 
 import struct
-from sys import intern
 
 import msgspec
 from crc32c import crc32c
@@ -15,7 +14,9 @@ from crc32c import crc32c
 from common.checksum import CHUNK_BYTES
 from common.states import CODE, MSG_COMPLETE, State
 from services.engines.local.disk.blob import Blob, pack
+from services.engines.local.disk.header_text import clean_encoding, clean_metadata, clean_type
 from services.engines.local.disk.record import LOG_SLOTS, PREFIX, VERSION
+from services.engines.local.disk.record_json import Id, Location, Seq, Size, TimeNs
 
 _HEAD = PREFIX + VERSION.encode() + b":"
 _HEAD_BYTES = len(_HEAD)
@@ -30,20 +31,20 @@ class _Log(msgspec.Struct, gc=False):
 
 
 class _Ours(msgspec.Struct, gc=False):
-    seq: int
-    size: int
+    seq: Seq
+    size: Size
     sha256: str
     type: str
     encoding: str
-    modified_ns: int
+    modified_ns: TimeNs
     meta: msgspec.Raw = msgspec.Raw()
 
 
 class _Document(msgspec.Struct, gc=False):
     """What serving needs of the JSON in a state file; the history is looked at, not decoded."""
 
-    id: int
-    location: str
+    id: Id
+    location: Location
     status: _Log
     blobkeep: _Ours
 
@@ -76,7 +77,9 @@ def parse(content: bytes, blob_id: int) -> Blob | None:
             return None
         packed = pack(ours.seq, ours.modified_ns) + sha256 + crcs
         if ours.meta:
-            packed += _encode(_to_metadata(ours.meta))
-        return Blob(found.location, blob_id, ours.size, intern(ours.type), intern(ours.encoding), packed)
-    except (ValueError, IndexError, OverflowError, msgspec.MsgspecError, struct.error):
+            metadata = clean_metadata(_to_metadata(ours.meta))
+            packed += _encode(metadata) if metadata else b""
+        types = clean_type(ours.type), clean_encoding(ours.encoding)
+        return Blob(found.location, blob_id, ours.size, *types, packed)
+    except (ValueError, IndexError, OverflowError, RecursionError, msgspec.MsgspecError, struct.error):
         return None
