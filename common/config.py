@@ -63,16 +63,20 @@ def load(argv: Sequence[str], program: str, environment: Mapping[str, str] = os.
         values[name] = value if option is None else _typed(option, value, data_dir, is_text=True)
     config = Config(**values)
     host_and_port(config.listen)
+    if config.s3_listen:
+        host_and_port(config.s3_listen, "s3_listen")
+    if config.s3_path and not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+", config.s3_path):
+        raise ConfigError(f"s3_path: {config.s3_path!r} is not a path such as /s3.")
     if bool(config.tls_cert) != bool(config.tls_key):
         raise ConfigError("tls_cert and tls_key go together: give both, or neither.")
     return config
 
 
-def host_and_port(listen: str) -> tuple[str, int]:
-    """Host and port of a `listen` option; an empty host is every address. Raises ConfigError."""
+def host_and_port(listen: str, name: str = "listen") -> tuple[str, int]:
+    """Host and port of the option `name`; an empty host is every address. Raises ConfigError."""
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^:\[\]\s]*)):(\d{1,5})", listen, re.ASCII)
     if match is None or int(match[3]) > 65535:
-        raise ConfigError(f"listen: {listen!r} is not HOST:PORT, such as 0.0.0.0:7777 or [::1]:7777.")
+        raise ConfigError(f"{name}: {listen!r} is not HOST:PORT, such as 0.0.0.0:7777 or [::1]:7777.")
     return match[1] or match[2] or "", int(match[3])
 
 

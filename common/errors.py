@@ -71,6 +71,14 @@ class NotFound(BlobkeepError):
     """There is no such blob."""
 
 
+class UnknownUpload(NotFound):
+    """There is no upload in parts with this id: never begun, complete, aborted or expired."""
+
+
+class PartsChanged(BlobkeepError):
+    """A part that was to be joined was sent again meanwhile, or is not there. Nothing was changed."""
+
+
 class AlreadyExists(BlobkeepError):
     """A create met a blob that is there. Nothing was changed."""
 

@@ -95,6 +95,28 @@ class Config:
         flags=("-s", "--listen"),
     )
 
+    s3_hosts: str = _option(
+        "",
+        "S3",
+        "Host names, with commas between them, under which the listening port speaks S3: the endpoint "
+        "http://NAME:PORT, and a bucket also as http://BUCKET.NAME:PORT.",
+    )
+    s3_path: str = _option(
+        "",
+        "S3",
+        "A path, such as /s3, under which the listening port speaks S3: the endpoint http://HOST:PORT/s3.",
+    )
+    s3_listen: str = _option("", "S3", "HOST:PORT of a port that speaks S3 alone.")
+    s3_region: str = _option(
+        "us-east-1", "S3", "The region that clients of S3 sign for: any name will do.", positive=True
+    )
+    multipart_expiry_s: float = _option(
+        7 * 86400.0,
+        "S3",
+        "An upload in parts of which nothing was heard for this long is dropped with its parts.",
+        positive=True,
+    )
+
     id_bits: int = _option(
         16,
         "Storage",
@@ -235,6 +257,12 @@ class Config:
         "Host names that the server answers to, separated by commas: blobs.example.org, *.example.org; * is "
         "any. localhost and addresses always do. Empty: any name, but for an open server on the loopback "
         "address none, since a page in a browser here could give itself such a name (DNS rebinding).",
+    )
+    public: str = _option(
+        "",
+        "Access",
+        "What everybody may read over S3 without a key: beginnings of locations, with commas between them, "
+        'such as "site/".',
     )
     tls_cert: str = _option("", "Access", "Certificate chain (PEM). With tls_key, the server speaks TLS.")
     tls_key: str = _option("", "Access", "Private key (PEM) of tls_cert.")

@@ -214,6 +214,93 @@ class Upload(Protocol):
         ...
 
 
+class Part(msgspec.Struct, frozen=True):
+    """One part of an upload in parts, durable. A number that is sent again is another part with a new `id`.
+
+    `number`: 1 to 10,000; `size` in bytes; `sha256`: 32 bytes; `attributes`: what a front end keeps with it.
+    """
+
+    number: int
+    id: str
+    size: int
+    sha256: bytes
+    modified_ns: int
+    attributes: Mapping[str, str]
+
+
+class Multipart(msgspec.Struct, frozen=True):
+    """An upload in parts that was begun, and neither completed nor aborted.
+
+    `id`: opaque, never used again.
+    """
+
+    location: str
+    id: str
+    content: Content
+    begun_ns: int
+
+
+class PartUpload(Protocol):
+    """The bytes of one part on their way in: as Upload, but `commit` makes a part durable, not a blob."""
+
+    async def write(self, data: Bytes) -> None: ...
+
+    async def sha256(self) -> bytes: ...
+
+    async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> Part:
+        """Make it part `number` of the upload, in place of an earlier one; once that is durable."""
+        ...
+
+    async def abort(self, reason: str) -> None: ...
+
+
+class Multiparts(Protocol):
+    """Uploads in parts, which come in any order, at the same time, over days, and survive a restart.
+
+    Nothing of one is visible at its location before it is complete. Every method that takes the `id` of an
+    upload raises UnknownUpload where there is none of that location: never begun, complete, aborted, expired.
+    """
+
+    async def create_multipart(self, location: str, content: Content) -> Multipart:
+        """Begin one; durable. Raises NoSpace, NoIdLeft, Busy."""
+        ...
+
+    async def find_multipart(self, location: str, upload_id: str) -> Multipart:
+        """What was begun."""
+        ...
+
+    async def begin_part(self, location: str, upload_id: str, number: int, size: int | None) -> PartUpload:
+        """Begin part `number`, of `size` bytes if that is known. Raises as `Store.begin`."""
+        ...
+
+    async def list_parts(self, location: str, upload_id: str) -> Sequence[Part]:
+        """All that are there, by number."""
+        ...
+
+    async def list_multiparts(self, prefix: str, after: tuple[str, str], limit: int) -> Sequence[Multipart]:
+        """Those whose location starts with `prefix`, by (location, id), greater than `after`."""
+        ...
+
+    async def complete_multipart(
+        self,
+        location: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        condition: Condition,
+        attributes: Mapping[str, str] = NO_ATTRIBUTES,
+    ) -> tuple[Blob, bool]:
+        """Make `parts`, joined in this order, the location's blob; returns and raises as `Upload.commit`.
+
+        Raises PartsChanged where one of them is not there any more. Whatever it raises but SyncFailed, the
+        upload is as it was. Parts that are not named are dropped.
+        """
+        ...
+
+    async def abort_multipart(self, location: str, upload_id: str) -> None:
+        """Drop it, and all its parts; durable."""
+        ...
+
+
 class Store(Protocol):
     """Named blobs. See the module docstring."""
 
@@ -263,4 +350,23 @@ class Store(Protocol):
 
     async def check_writable(self) -> None:
         """Raise NoSpace or StorageFailed where a write would be refused now."""
+        ...
+
+
+class StoreOfParts(Store, Multiparts, Protocol):
+    """A store that copies, and takes uploads in parts: what the S3 front end needs."""
+
+    async def copy(
+        self,
+        source: str,
+        source_condition: Condition,
+        target: str,
+        condition: Condition,
+        content: Content | None,
+    ) -> tuple[Blob, bool]:
+        """Make `target` a blob with the bytes of `source`; returns and raises as `Upload.commit`.
+
+        `content`: what is said of the bytes from now on; None: the same as of the source. They may be the
+        same location. Raises NotFound, Damaged, and what `source_condition` raises of the source.
+        """
         ...

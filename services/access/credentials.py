@@ -25,7 +25,10 @@ class ServerCredentials:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.tls = tls_context(config)
-        self.access = Access(access_file.load(config.auth_file) if config.auth_file else None)
+        self.access = Access(
+            access_file.load(config.auth_file) if config.auth_file else None,
+            [prefix.strip() for prefix in config.public.split(",") if prefix.strip()],
+        )
 
     def reload(self) -> None:
         """SIGHUP: read both files again. One that is of no use changes nothing, and is logged as an error."""

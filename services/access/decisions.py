@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from common.errors import Busy, Forbidden, Unauthorized
 from services.access.hosts import HostNames
-from services.access.secret_hash import SecretHash
+from services.access.secret_hash import NoSecret, SecretHash
 from services.rules.credentials import Credentials, parse_authorization
 from services.rules.listing import parse_listing
 from services.rules.locations import parse_location, split_listing
@@ -45,12 +45,16 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One entry of the access file. `prefix`: where not empty, every location of its starts with it."""
+    """One entry of the access file. `prefix`: where not empty, every location of its starts with it.
+
+    `s3_secret`: what it signs requests of S3 with, its name being the access key id; empty: it may not.
+    """
 
     name: str
     role: Role
     prefix: str
     hash: SecretHash
+    s3_secret: str = ""
 
     @property
     def may_update(self) -> bool:
@@ -83,6 +87,27 @@ class Client:
             return f"{self.name} may only use what is under {STORE}{self.prefix}, listings too (?prefix=)."
         return None
 
+    def sees(self, folder: str) -> bool:
+        """Whether it may read something whose location starts with `folder`, or all of that."""
+        return folder.startswith(self.prefix) or self.prefix.startswith(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Everybody(Client):
+    """Who says nothing of who it is: it may read what lies under one of the prefixes `public`."""
+
+    public: tuple[str, ...] = ()
+
+    def refusal(self, method: str, location: str | None) -> str | None:
+        """See Client."""
+        if method in READS and location is not None and location.startswith(self.public):
+            return None
+        return _NOBODY
+
+    def sees(self, folder: str) -> bool:
+        """See Client."""
+        return any(folder.startswith(prefix) or prefix.startswith(folder) for prefix in self.public)
+
 
 class Access:
     """Asked on the event loop alone. With `clients` None everyone may do everything.
@@ -91,8 +116,11 @@ class Access:
     microsecond and nobody learns from its time; so is a password that was wrong, which costs a thread.
     """
 
-    def __init__(self, clients: Sequence[Client] | None = None) -> None:
+    def __init__(self, clients: Sequence[Client] | None = None, public: Sequence[str] = ()) -> None:
         self.hosts = HostNames()  # under which names; who knows the listening sockets sets it
+        self.everybody: Everybody | None = None
+        if public:
+            self.everybody = Everybody("-", Role.READ_ONLY, "", NoSecret(), public=tuple(public))
         self.on_replaced: list[Callable[[], None]] = []  # to end what was allowed once and goes on for ever
         self._thread = ThreadPoolExecutor(1, "passwords")  # one: guesses must not take all cores
         self.replace(clients)
@@ -132,6 +160,14 @@ class Access:
         """Whose this header is, where that is known already: for the log of what was permitted."""
         client = self._right.get(self._digest(authorization)) if authorization else None
         return "-" if client is None else client.name
+
+    def client_of_key(self, access_key: str) -> tuple[Client, str] | None:
+        """The client with this access key id of S3, and the secret that it signs with; None: there is none.
+
+        Whoever asks has to compare a signature: nothing is said of who may what.
+        """
+        client = self._clients.get(access_key)
+        return None if client is None or not client.s3_secret else (client, client.s3_secret)
 
     async def identify(self, authorization: str | None) -> Client:
         """Whose secret an Authorization header has. Raises Unauthorized; Busy while many passwords wait."""

@@ -20,7 +20,7 @@ from typing import Any
 from common import durable
 from common.errors import ConfigError
 from services.access.decisions import Client, Role
-from services.access.secret_hash import SecretHash, hash_password, hash_token, parse_hash
+from services.access.secret_hash import NoSecret, SecretHash, hash_password, hash_token, parse_hash
 from services.rules.text import CONTROL
 
 HEADER = """\
@@ -33,10 +33,13 @@ HEADER = """\
 # role = "append-only"      # read-only; append-only: creates, but neither updates nor deletes; read-write
 # prefix = "builds/"        # only locations that start so, and listings of them; without: everything
 # hash = "sha256:..."       # of a generated token; of a password: "scrypt:LOG2_N:R:P:SALT:KEY"
+# s3_secret = "..."         # signs requests of S3, with name as the access key id. The secret itself, since a
+#                           # signature cannot be checked with a hash: whoever reads this file has it
 """
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")  # fits an HTTP basic user, a log line and a header
-_KEYS = {"name": str, "role": str, "prefix": str, "hash": str}
-_OPTIONAL = {"prefix"}
+_KEYS = {"name": str, "role": str, "prefix": str, "hash": str, "s3_secret": str}
+_OPTIONAL = {"prefix", "hash", "s3_secret"}
+_S3_SECRET = re.compile(r"[\x21-\x7e]{16,128}")  # what programs take, and nobody guesses
 _TOKEN_BYTES = 32
 
 
@@ -99,7 +102,13 @@ def _client(entry: Any) -> Client:
             raise ValueError(f"there is no key {key!r}: it may have {', '.join(_KEYS)}")
     for key in _KEYS.keys() - _OPTIONAL - entry.keys():
         raise ValueError(f"its {key} is missing")
-    return make_client(entry["name"], entry["role"], entry.get("prefix", ""), _hash(entry["hash"]))
+    if "hash" not in entry and "s3_secret" not in entry:
+        raise ValueError("its hash is missing")
+    secret_hash = _hash(entry["hash"]) if "hash" in entry else NoSecret()
+    s3_secret = entry.get("s3_secret", "")
+    if "s3_secret" in entry and not _S3_SECRET.fullmatch(s3_secret):
+        raise ValueError("its s3_secret is not 16 to 128 visible ASCII characters")
+    return make_client(entry["name"], entry["role"], entry.get("prefix", ""), secret_hash, s3_secret)
 
 
 def _hash(text: str) -> SecretHash:
@@ -109,7 +118,7 @@ def _hash(text: str) -> SecretHash:
         raise ValueError(f"its hash is of no use: {err}") from err
 
 
-def make_client(name: str, role: str, prefix: str, secret_hash: SecretHash) -> Client:
+def make_client(name: str, role: str, prefix: str, secret_hash: SecretHash, s3_secret: str = "") -> Client:
     """A client of checked parts. Raises ValueError."""
     if not _NAME.fullmatch(name):
         raise ValueError("a name is 1 to 64 of A-Z a-z 0-9 . _ @ - and begins with a letter or digit")
@@ -119,7 +128,7 @@ def make_client(name: str, role: str, prefix: str, secret_hash: SecretHash) -> C
         raise ValueError("locations begin without a slash, so the prefix must, too")
     if CONTROL.search(prefix):
         raise ValueError("the prefix has a control character, as no location has")
-    return Client(name, Role(role), prefix, secret_hash)
+    return Client(name, Role(role), prefix, secret_hash, s3_secret)
 
 
 def entry_text(client: Client) -> str:
@@ -127,7 +136,16 @@ def entry_text(client: Client) -> str:
     lines = ["", "[[client]]", f"name = {json.dumps(client.name)}", f'role = "{client.role}"']
     if client.prefix:
         lines.append(f"prefix = {json.dumps(client.prefix, ensure_ascii=False)}")
-    return "\n".join([*lines, f'hash = "{client.hash}"', ""])
+    if str(client.hash):
+        lines.append(f'hash = "{client.hash}"')
+    if client.s3_secret:
+        lines.append(f"s3_secret = {json.dumps(client.s3_secret)}")
+    return "\n".join([*lines, ""])
+
+
+def make_s3_secret() -> str:
+    """A new secret of S3: 40 letters, digits, - and _, as long as those of AWS."""
+    return secrets.token_urlsafe(30)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -137,9 +155,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = load(asked.file) if os.path.exists(asked.file) else None
         if any(client.name == asked.name for client in known or ()):
             raise ConfigError(f"{asked.name} is in {asked.file} already: delete its table there first.")
-        secret = _ask_password() if asked.password else "bk_" + secrets.token_urlsafe(_TOKEN_BYTES)
-        hashed: SecretHash = hash_password(secret) if asked.password else hash_token(secret)
-        text = entry_text(make_client(asked.name, asked.role, asked.prefix, hashed))
+        if asked.s3:
+            secret = make_s3_secret()
+            client = make_client(asked.name, asked.role, asked.prefix, NoSecret(), secret)
+        else:
+            secret = _ask_password() if asked.password else "bk_" + secrets.token_urlsafe(_TOKEN_BYTES)
+            hashed: SecretHash = hash_password(secret) if asked.password else hash_token(secret)
+            client = make_client(asked.name, asked.role, asked.prefix, hashed)
+        text = entry_text(client)
         durable.append_line(asked.file, text if known is not None else HEADER + text)
     except (ConfigError, ValueError) as err:
         _tell(f"access_file: {err}")
@@ -147,7 +170,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as err:
         _tell(f"access_file: {asked.file} cannot be written: {err.strerror}.")
         return 2
-    if not asked.password:
+    if asked.s3:
+        print(f"access key id:     {client.name}\nsecret access key: {secret}")  # noqa: T201 - as below
+        _tell(f"The secret stands in {asked.file}, which only its owner may read.")
+    elif not asked.password:
         print(secret)  # noqa: T201 - a command's answer
         _tell("That is the token. It is shown this once: only its hash is kept.")
     _tell(f"{asked.name} was added to {asked.file}. A running server takes it on SIGHUP:")
@@ -164,7 +190,9 @@ def _arguments() -> argparse.ArgumentParser:
     add.add_argument("name")
     add.add_argument("--role", choices=list(Role), default=str(Role.READ_WRITE))
     add.add_argument("--prefix", default="", help="limit it to locations that start so, such as builds/")
-    add.add_argument("--password", action="store_true", help="ask for a password in place of making a token")
+    how = add.add_mutually_exclusive_group()
+    how.add_argument("--password", action="store_true", help="ask for a password in place of making a token")
+    how.add_argument("--s3", action="store_true", help="make a key pair that signs requests of S3")
     return parser
 
 

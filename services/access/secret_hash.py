@@ -78,6 +78,20 @@ class PasswordHash:
         return f"scrypt:{self.log_n}:{self.block}:{self.rounds}:{salt}:{key}"
 
 
+@dataclass(frozen=True, slots=True)
+class NoSecret:
+    """Of a client that has neither token nor password, but signs its requests. Text: empty."""
+
+    slow: bool = False
+
+    def matches(self, secret: str) -> bool:
+        """See SecretHash: never."""
+        return False
+
+    def __str__(self) -> str:
+        return ""
+
+
 def hash_token(token: str) -> TokenHash:
     """The hash of a token that was generated: nothing that a person made up is safe with it."""
     return TokenHash(hashlib.sha256(token.encode()).digest())

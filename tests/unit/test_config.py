@@ -94,7 +94,9 @@ def test_every_option_may_be_given_without_its_unit_and_in_every_place(
 
 def _another_value(name: str) -> Any:
     option = OPTIONS[name]
-    if name == "listen":
+    if name == "s3_path":
+        return "/s3"
+    if name in ("listen", "s3_listen"):
         return "127.0.0.1:1"
     if option.choices:
         return next(c for c in option.choices if c != option.default)
@@ -165,6 +167,8 @@ def test_sizes_may_be_written_with_a_unit(tmp_path: Path, text: str, size_bytes:
         ("listen = '::1:7777'", ["listen", "HOST:PORT"]),
         ("listen = ':65536'", ["listen", "HOST:PORT"]),
         ("listen = 'a b:1'", ["listen", "HOST:PORT"]),
+        ("s3_listen = 'a b:1'", ["s3_listen", "HOST:PORT"]),
+        ("s3_path = 's3/'", ["s3_path", "/s3"]),
         ("header_timeout = 1\nheader_timeout_s = 2", ["header_timeout_s", "twice"]),
         ("tls_cert = 'cert.pem'", ["tls_cert", "tls_key"]),
         ("listen = \n", ["blobkeep.toml", "not TOML", "line 1"]),

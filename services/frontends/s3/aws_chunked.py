@@ -49,15 +49,25 @@ class ChunkSigning:
 
 
 class Decoder:
-    """Takes the body of one request. `signing`: None where its chunks are not signed.
+    """Takes the body of one request. `signing`: None where signatures are not checked.
+
+    `signed`: whether chunks carry one; they do where `signing` is given.
 
     `has_trailer`: fields follow the last chunk; with `signing`, they are signed as well. `declared_bytes`:
     how long the content must be.
     """
 
-    def __init__(self, declared_bytes: int, signing: ChunkSigning | None, *, has_trailer: bool) -> None:
+    def __init__(
+        self,
+        declared_bytes: int,
+        signing: ChunkSigning | None,
+        *,
+        has_trailer: bool,
+        signed: bool | None = None,
+    ) -> None:
         self._left = declared_bytes
         self._signing = signing
+        self._is_signed = signing is not None if signed is None else signed
         self._has_trailer = has_trailer
         self._held = b""  # the beginning of a line, or of the trailer
         self._chunk_left = 0
@@ -99,7 +109,7 @@ class Decoder:
         rest = self._held[end + 2 :] + rest
         self._held = b""
         size, signature = int(found[1], 16), found[2]
-        if (signature is None) != (self._signing is None):
+        if (signature is not None) != self._is_signed:
             raise S3Error(
                 "SignatureDoesNotMatch", "The chunks of the body are not signed as the request says."
             )

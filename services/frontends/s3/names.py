@@ -56,7 +56,7 @@ def check_key(key: str) -> None:
     if len(key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
         raise S3Error("KeyTooLongError", f"Your key is too long: {MAX_KEY_BYTES:,} bytes of UTF-8 at most.")
     if CONTROL.search(key):
-        raise S3Error("InvalidArgument", "The key has a control character: leave out what is not text.")
+        raise _unparsable()
 
 
 def decoded(raw: str) -> str:
@@ -64,9 +64,11 @@ def decoded(raw: str) -> str:
     try:
         return decode_percent(raw)
     except (BadEscape, UnicodeError):
-        raise S3Error(
-            "InvalidURI", "Couldn't parse the specified URI: it is not percent-encoded UTF-8."
-        ) from None
+        raise _unparsable() from None
+
+
+def _unparsable() -> S3Error:
+    return S3Error("InvalidURI", "Couldn't parse the specified URI.")
 
 
 def text_of(value: str) -> str:

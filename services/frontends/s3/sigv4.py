@@ -14,6 +14,7 @@ import hmac
 import re
 import time
 from collections.abc import Iterable, Mapping
+from email.utils import parsedate
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
@@ -266,11 +267,9 @@ def _one(request: Request, name: str) -> str | None:
 
 
 def _iso_of_http_date(text: str | None) -> str | None:
-    try:
-        when = time.strptime(text or "", "%a, %d %b %Y %H:%M:%S GMT")
-    except ValueError:
-        return None
-    return time.strftime("%Y%m%dT%H%M%SZ", when)
+    """As X-Amz-Date has it; of a Date that says "-0000" in place of GMT, too, as Python's clients send."""
+    when = parsedate(text) if text else None
+    return None if when is None else time.strftime("%Y%m%dT%H%M%SZ", when)
 
 
 def _canonical_value(values: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from xml.parsers import expat
 
+from common.times import rfc3339
 from services.frontends.s3.errors import S3Error
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -99,6 +100,11 @@ def malformed() -> S3Error:
 def escape(text: str) -> str:
     """`text` between tags. What XML 1.0 has no way to write becomes a character reference, as in S3."""
     return _ESCAPED.sub(lambda found: _ENTITIES.get(found[0]) or f"&#x{ord(found[0]):X};", text)
+
+
+def time_of(at_ns: int) -> str:
+    """A time in an answer: Unix time in nanoseconds as ISO 8601, to the millisecond."""
+    return rfc3339(at_ns)[:23] + "Z"
 
 
 def tag(name: str, value: object) -> str:

@@ -1,0 +1,232 @@
+"""The body of a request: its framing taken off, its digests computed and compared with what was promised.
+
+Hashing takes longer than everything else, so it is done in threads, a part of the body behind its writing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+
+from services.frontends.s3 import checksums, sigv4
+from services.frontends.s3.aws_chunked import ChunkSigning, Decoder
+from services.frontends.s3.checksums import Algorithm, Hash
+from services.frontends.s3.errors import S3Error, not_implemented
+from services.frontends.s3.request import Operation, Request
+from services.frontends.s3.xml import Element, parse
+
+_SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+_STREAMING = "STREAMING-"
+_MODES = {
+    # Whether the chunks are signed, and whether a trailer follows them.
+    "STREAMING-UNSIGNED-PAYLOAD-TRAILER": (False, True),
+    "STREAMING-AWS4-HMAC-SHA256-PAYLOAD": (True, False),
+    "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER": (True, True),
+}
+_LENGTH = re.compile(r"[0-9]{1,18}")
+# Up to here the MD5 of a body is its ETag, as clients expect of what came in one piece. It takes longer than
+# all else that is done with the bytes, so larger ones get a tag of another form (see etags).
+MD5_UP_TO_BYTES = 16 << 20
+# Handing bytes to a thread costs 49 µs; so much takes the slowest hash 90 µs.
+_INLINE_BYTES = 64 << 10
+_BATCH_BYTES = 256 << 10
+_PARSE_INLINE_BYTES = 32 << 10
+
+
+class Digests:
+    """Hashes of one body, computed in a thread, at most two batches behind."""
+
+    def __init__(self, hashes: list[Hash]) -> None:
+        self._hashes = hashes
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._running: asyncio.Future[None] | None = None
+
+    async def add(self, data: bytes) -> None:
+        """The next bytes."""
+        if not self._hashes:
+            return
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes >= _BATCH_BYTES:
+            await self._wait()
+            pieces, self._held, self._held_bytes = self._held, [], 0
+            loop = asyncio.get_running_loop()
+            self._running = loop.run_in_executor(None, self._update, pieces)
+
+    async def finish(self) -> None:
+        """All bytes came."""
+        await self._wait()
+        if self._held_bytes > _INLINE_BYTES:
+            await asyncio.to_thread(self._update, self._held)
+        elif self._held:
+            self._update(self._held)
+        self._held = []
+
+    async def _wait(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            await running
+
+    def _update(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            for one in self._hashes:
+                one.update(piece)
+
+
+class Body:
+    """See the module docstring. Made when the head is known; raises S3Error for what it cannot be.
+
+    `declared_bytes`: the length of the content, None if it is not known. `with_md5`: to compute it even where
+    the client did not send one; None: that depends on the length. `also`: a checksum to compute in any case.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        with_md5: bool | None = None,
+        also: Algorithm | None = None,
+        length_needed: bool = True,
+    ) -> None:
+        fields = request.fields
+        claimed = request.signed.payload if request.signed else fields.get("x-amz-content-sha256", "")
+        self._sha256 = claimed if _SHA256_HEX.fullmatch(claimed) else None
+        self._decoder: Decoder | None = None
+        self.declared_bytes = self._declared(request, claimed, length_needed=length_needed)
+        self._size = 0
+        trailer = [
+            name.strip().lower() for name in fields.get("x-amz-trailer", "").split(",") if name.strip()
+        ]
+        self._wanted = checksums.wanted(fields, trailer)
+        self._content_md5 = checksums.content_md5(fields.get("content-md5"))
+        if with_md5 is None:
+            with_md5 = self.declared_bytes is not None and self.declared_bytes <= MD5_UP_TO_BYTES
+        self._md5: Hash | None = None
+        if with_md5 or self._content_md5 is not None:
+            self._md5 = hashlib.md5(usedforsecurity=False)
+        one = self._wanted.algorithm if self._wanted else also
+        if also is not None and one is not also:
+            name = one.name if one else ""
+            raise S3Error("InvalidRequest", f"The upload is one with {also.name}, and the part has {name}.")
+        self._algorithm = one
+        # The store computes SHA-256 anyway.
+        self._checksum = one.make() if one is not None and one.name != "SHA256" else None
+        self._digests = Digests([each for each in (self._md5, self._checksum) if each is not None])
+        self.md5_hex: str | None = None
+        self.checksum: tuple[Algorithm, str] | None = None
+
+    @property
+    def needs_sha256(self) -> bool:
+        """Whether `finish` has to be told the SHA-256 of the content."""
+        return self._sha256 is not None or (self._algorithm is not None and self._algorithm.name == "SHA256")
+
+    def _declared(self, request: Request, claimed: str, *, length_needed: bool) -> int | None:
+        fields = request.fields
+        mode = _MODES.get(claimed)
+        if mode is None:
+            if claimed.startswith(_STREAMING):
+                raise not_implemented(f"x-amz-content-sha256: {claimed[:80]}")
+            if request.signed and self._sha256 is None and claimed != sigv4.UNSIGNED:
+                raise S3Error(
+                    "InvalidArgument",
+                    "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-..., or a valid sha256 value.",
+                )
+            length = fields.get("content-length")
+            if length is None and length_needed and "transfer-encoding" not in fields:
+                raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.")
+            return int(length) if length is not None and _LENGTH.fullmatch(length) else None
+        length = fields.get("x-amz-decoded-content-length")
+        if length is None or not _LENGTH.fullmatch(length):
+            raise S3Error("MissingContentLength", "You must provide x-amz-decoded-content-length: a number.")
+        signing = None
+        if mode[0] and request.signed is not None and request.secret:
+            signed = request.signed
+            key = sigv4.signing_key(request.secret, signed.scope)
+            signing = ChunkSigning(key, signed.amz_date, signed.scope, signed.signature)
+        self._decoder = Decoder(int(length), signing, has_trailer=mode[1], signed=mode[0])
+        return int(length)
+
+    async def feed(self, data: bytes) -> list[bytes]:
+        """The content in the next bytes of the body. Raises S3Error."""
+        pieces = self._decoder.feed(data) if self._decoder is not None else [data]
+        for piece in pieces:
+            self._size += len(piece)
+            await self._digests.add(piece)
+        return pieces
+
+    async def finish(self, sha256: bytes | None) -> None:
+        """The body is whole: that it is what was promised. `sha256`: of the content, where needed.
+
+        Raises S3Error. Afterwards `md5_hex` and `checksum` are set, where they were computed.
+        """
+        wanted = self._wanted
+        if self._decoder is not None:
+            self._decoder.finish()
+        if self.declared_bytes is not None and self._size != self.declared_bytes:
+            raise S3Error("IncompleteBody", "The body is not as long as it was declared: send it again.")
+        await self._digests.finish()
+        if self._sha256 is not None:
+            assert sha256 is not None
+            if not hmac.compare_digest(sha256.hex(), self._sha256):
+                raise S3Error(
+                    "XAmzContentSHA256Mismatch",
+                    "The provided 'x-amz-content-sha256' header does not match what was computed.",
+                )
+        if self._md5 is not None:
+            raw = self._md5.digest()
+            if self._content_md5 is not None and raw != self._content_md5:
+                raise S3Error("BadDigest", "The Content-MD5 you specified did not match what we received.")
+            self.md5_hex = raw.hex()
+        if self._algorithm is None:
+            return
+        found = self._checksum.digest() if self._checksum is not None else sha256
+        assert found is not None
+        computed = checksums.encoded(found)
+        if wanted is not None and self._promised(wanted) != computed:
+            name = self._algorithm.name
+            raise S3Error("BadDigest", f"The {name} you specified did not match the calculated checksum.")
+        self.checksum = (self._algorithm, computed)
+
+    def _promised(self, wanted: checksums.Wanted) -> str:
+        if wanted.value is not None:
+            return wanted.value
+        value = (self._decoder.trailers if self._decoder else {}).get(wanted.algorithm.header)
+        if value is None:
+            raise S3Error("InvalidRequest", "The trailer that x-amz-trailer names did not come.")
+        checksums.check_form(wanted.algorithm, value)
+        return value
+
+
+class XmlOperation(Operation):
+    """An operation whose body is a small document. `MAX_BYTES`: of it."""
+
+    MAX_BYTES = 64 << 10
+    NEEDS_DIGEST = False
+
+    async def begin(self) -> None:
+        """See Operation."""
+        self._body = Body(self.request, with_md5=False, length_needed=False)
+        if (self._body.declared_bytes or 0) > self.MAX_BYTES:
+            raise S3Error("EntityTooLarge", f"This request may have a body of {self.MAX_BYTES:,} bytes.")
+        self._content = bytearray()
+
+    async def receive(self, data: bytes) -> None:
+        """See Operation."""
+        for piece in await self._body.feed(data):
+            self._content += piece
+        if len(self._content) > self.MAX_BYTES:
+            raise S3Error("EntityTooLarge", f"This request may have a body of {self.MAX_BYTES:,} bytes.")
+
+    async def document(self, root: str) -> Element | None:
+        """The body, checked, as an element `root`; None where there is none. Raises S3Error."""
+        content = bytes(self._content)
+        await self._body.finish(hashlib.sha256(content).digest() if self._body.needs_sha256 else None)
+        if not content:
+            return None
+        if len(content) > _PARSE_INLINE_BYTES:
+            return await asyncio.to_thread(parse, content, root)
+        return parse(content, root)

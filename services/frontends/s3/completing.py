@@ -1,0 +1,143 @@
+"""CompleteMultipartUpload: the parts that a client names become an object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from common.errors import UnknownUpload
+from services.frontends.s3 import checksums, xml
+from services.frontends.s3.body import XmlOperation
+from services.frontends.s3.checksums import FULL_OBJECT
+from services.frontends.s3.errors import S3Error
+from services.frontends.s3.etags import ETAG, etag_of, multipart_tag, write_condition
+from services.frontends.s3.multipart import MAX_PARTS, algorithm_of, part_tag
+from services.frontends.s3.reading import checksum_tag
+from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE, PARTS, UPLOAD, checksum_of, format_parts
+from services.frontends.s3.writing import MAX_OBJECT_BYTES
+from services.store import Blob, Multipart, Part
+
+MIN_PART_BYTES = 5 << 20  # of all but the last, as in S3: so what is kept of each part stays small beside it
+
+
+class CompleteMultipartUpload(XmlOperation):
+    """200 and the object's ETag, once the object is durable. Asked again, the same answer."""
+
+    MAX_BYTES = 8 << 20  # 10,000 parts, each with its checksums
+
+    async def begin(self) -> None:
+        """See Operation."""
+        request = self.request
+        # The header may name the checksum of the whole object, which is not that of this document.
+        self._fields = {
+            name: value for name, value in request.fields.items() if name.startswith(checksums.HEADER)
+        }
+        request.fields = {name: value for name, value in request.fields.items() if name not in self._fields}
+        request.check("PUT", request.location)
+        await super().begin()
+
+    async def answer(self) -> None:
+        """See Operation."""
+        request = self.request
+        root = await self.document("CompleteMultipartUpload")
+        wanted = root.all("Part") if root is not None else []
+        if not wanted or len(wanted) > MAX_PARTS:
+            raise xml.malformed()
+        upload_id = request.query["uploadId"]
+        blob = await self._completed(upload_id)
+        if blob is None:
+            try:
+                blob = await self._complete(upload_id, wanted)
+            except UnknownUpload:  # by another request meanwhile?
+                blob = await self._completed(upload_id)
+                if blob is None:
+                    raise
+        found = checksum_of(blob)
+        body = xml.document(
+            "CompleteMultipartUploadResult",
+            xml.tag("Location", f"/{request.target.bucket}/{request.target.key}"),
+            xml.tag("Bucket", request.target.bucket),
+            xml.tag("Key", request.target.key),
+            xml.tag("ETag", f'"{etag_of(blob)}"'),
+            checksum_tag(found[0], found[1]) if found else "",
+            xml.tag("ChecksumType", found[2] if found else None),
+        )
+        request.send(200, body)
+
+    async def _completed(self, upload_id: str) -> Blob | None:
+        """The object that the upload has become: who asks again did not get the answer."""
+        request = self.request
+        there = await request.store.stat(request.location)
+        return there if there is not None and there.metadata.get(UPLOAD) == upload_id else None
+
+    async def _complete(self, upload_id: str, wanted: Sequence[xml.Element]) -> Blob:
+        request = self.request
+        store, location = request.store, request.location
+        upload = await store.find_multipart(location, upload_id)
+        parts = _chosen(await store.list_parts(location, upload_id), wanted)
+        size = sum(part.size for part in parts)
+        if size > MAX_OBJECT_BYTES:
+            raise S3Error("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size.")
+        if request.fields.get("x-amz-mp-object-size", str(size)) != str(size):
+            raise S3Error("InvalidRequest", f"x-amz-mp-object-size is not {size}, the size of the parts.")
+        attributes = {
+            ETAG: multipart_tag(part_tag(part) for part in parts),
+            UPLOAD: upload_id,
+            **self._checksum(upload, parts),
+        }
+        condition = write_condition(request.fields, request.user, may_update=request.may_update)
+        return (await store.complete_multipart(location, upload_id, parts, condition, attributes))[0]
+
+    def _checksum(self, upload: Multipart, parts: Sequence[Part]) -> dict[str, str]:
+        """What is kept of checksums and lengths: `.s3-parts` is the lengths, then each part's checksum."""
+        sizes = format_parts([part.size for part in parts])
+        one = algorithm_of(upload)
+        if one is None:
+            return {PARTS: sizes}
+        name = CHECKSUM + one.name.lower()
+        values = [part.attributes.get(name, "") for part in parts]
+        if not all(values):
+            return {PARTS: sizes}
+        if upload.content.metadata.get(CHECKSUM_TYPE) == FULL_OBJECT:
+            pairs = zip(values, (part.size for part in parts), strict=True)
+            value = checksums.full_object(one, pairs)
+        else:
+            value = checksums.composite(one, values)
+        said = self._fields.get(one.header, value)
+        if said not in (value, value.rpartition("-")[0]):
+            text = f"The {one.name} you specified did not match the calculated checksum."
+            raise S3Error("BadDigest", text)
+        return {PARTS: f"{sizes};{' '.join(values)}", name: value}
+
+
+def _chosen(there: Sequence[Part], wanted: Sequence[xml.Element]) -> list[Part]:
+    """The parts that a completion names. Raises S3Error where one is not as it says."""
+    by_number = {part.number: part for part in there}
+    chosen: list[Part] = []
+    for one in wanted:
+        number = (one.get("PartNumber") or "").strip()
+        if not (number.isascii() and number.isdigit() and len(number) < 6):
+            raise xml.malformed()
+        part = by_number.get(int(number))
+        tag = (one.get("ETag") or "").strip().strip('"')
+        if part is None or tag != part_tag(part) or not _same_checksums(part, one):
+            raise S3Error(
+                "InvalidPart",
+                "One or more of the specified parts could not be found. The part may not have been uploaded, "
+                "or the specified entity tag may not match the part's entity tag.",
+                PartNumber=number,
+                ETag=tag,
+            )
+        if chosen and part.number <= chosen[-1].number:
+            raise S3Error("InvalidPartOrder", "The list of parts was not in ascending order.")
+        chosen.append(part)
+    if any(part.size < MIN_PART_BYTES for part in chosen[:-1]):
+        raise S3Error("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
+    return chosen
+
+
+def _same_checksums(part: Part, said: xml.Element) -> bool:
+    for one in checksums.ALGORITHMS.values():
+        value = said.get(f"Checksum{one.name}")
+        if value and part.attributes.get(CHECKSUM + one.name.lower(), value) != value:
+            return False
+    return True

@@ -1,0 +1,110 @@
+"""ETags of S3, and how our conditions are judged by them. Pure.
+
+A client of S3 takes a tag of 32 hex digits for the MD5 of the bytes, and may compare; with a dash in it, it
+is a multipart upload's, which nobody can. So what has no MD5 gets such a tag: derived from the content as
+well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from common.errors import Forbidden, PreconditionFailed
+from services.frontends.s3.errors import S3Error
+from services.rules.conditions import PRECONDITION_FAILED, evaluate
+from services.store import Blob, Condition
+
+ETAG = ".s3-etag"
+_CHANGED = "At least one of the preconditions you specified did not hold."
+
+
+def etag_of(blob: Blob) -> str:
+    """The blob's tag, without quotes."""
+    return blob.metadata.get(ETAG) or tag_of_sha256(blob.sha256)
+
+
+def tag_of_sha256(sha256: bytes) -> str:
+    """The tag of what has no MD5."""
+    return f"{sha256[:16].hex()}-1"
+
+
+def multipart_tag(tags: Iterable[str]) -> str:
+    """MD5 of the parts' MD5s, with their number after a dash; of a part without an MD5, its tag counts."""
+    given = list(tags)
+    raw = b"".join(bytes.fromhex(tag.partition("-")[0]) for tag in given)
+    return f"{hashlib.md5(raw, usedforsecurity=False).hexdigest()}-{len(given)}"
+
+
+def modified_s(blob: Blob) -> int:
+    """Last-Modified as Unix time in whole seconds."""
+    return blob.modified_ns // 1_000_000_000
+
+
+def conditions(fields: Mapping[str, str], before: str = "") -> dict[str, str]:
+    """The conditions in `fields` by canonical name, tags in quotes; `before`: what their names begin with."""
+    found = {}
+    for name in ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"):
+        value = fields.get(before + name.lower())
+        if value is not None:
+            found[name] = _quoted(value) if name.endswith("Match") else value
+    return found
+
+
+def write_condition(fields: Mapping[str, str], user: str, *, may_update: bool) -> Condition:
+    """The condition of a write that creates or replaces. Raises, later, what S3 answers."""
+    wanted = conditions(fields)
+    wanted.pop("If-Modified-Since", None)
+
+    def judge(blob: Blob | None, damaged: bool) -> None:
+        if (blob is not None or damaged) and not may_update:
+            raise Forbidden(f"{user} may create objects, but not replace this one.")
+        if not wanted:
+            return
+        if blob is None and not damaged and "If-Match" in wanted:
+            raise S3Error("NoSuchKey", "The specified key does not exist.")
+        _check(wanted, blob, "PUT")
+
+    return judge
+
+
+def delete_condition(fields: Mapping[str, str]) -> Condition:
+    """The condition of a DELETE; that nothing is there is for the caller to take as done."""
+    wanted = conditions(fields)
+
+    def judge(blob: Blob | None, damaged: bool) -> None:
+        if blob is not None or damaged:
+            _check(wanted, blob, "DELETE")
+
+    return judge
+
+
+def source_condition(fields: Mapping[str, str], version: str | None = None) -> Condition:
+    """The condition of a copy's source: x-amz-copy-source-if-*, and that it is still `version`.
+
+    As S3 has it, all of them fail with 412, also what would be 304 of a GET.
+    """
+    wanted = conditions(fields, "x-amz-copy-source-")
+
+    def judge(blob: Blob | None, damaged: bool) -> None:
+        if blob is None:
+            return
+        if version is not None and blob.version != version:
+            raise S3Error("ConditionalRequestConflict", "The source changed while it was copied: try again.")
+        tag, modified = f'"{etag_of(blob)}"', modified_s(blob)
+        if evaluate(wanted, tag, modified, "GET").name != "PROCEED":
+            raise PreconditionFailed(_CHANGED)
+
+    return judge
+
+
+def _check(wanted: Mapping[str, str], blob: Blob | None, method: str) -> None:
+    tag, modified = (f'"{etag_of(blob)}"', modified_s(blob)) if blob is not None else (None, None)
+    if evaluate(wanted, tag, modified, method) is PRECONDITION_FAILED:
+        raise PreconditionFailed(_CHANGED)
+
+
+def _quoted(value: str) -> str:
+    """Many clients send a tag without its quotes."""
+    value = value.strip(" \t")
+    return value if not value or value == "*" or value[-1] == '"' or "," in value else f'"{value}"'

@@ -1,0 +1,273 @@
+"""The HTTP side of S3: from a request of Tornado's to an operation, and its answer or error back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import sys
+import time
+from collections.abc import Awaitable, Iterator
+from typing import Any
+
+from tornado.httputil import HTTPHeaders
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from common.config import Config
+from common.errors import BlobkeepError, Damaged
+from services.access.decisions import Access, Client
+from services.frontends.s3 import sigv4, xml
+from services.frontends.s3.buckets import (
+    CreateBucket,
+    DeleteBucket,
+    GetBucketLocation,
+    HeadBucket,
+    ListBuckets,
+)
+from services.frontends.s3.completing import CompleteMultipartUpload
+from services.frontends.s3.errors import UNEXPECTED, Described, S3Error, described
+from services.frontends.s3.lists import ListObjects, ListObjectVersions
+from services.frontends.s3.multipart import (
+    AbortMultipartUpload,
+    CreateMultipartUpload,
+    UploadPart,
+    UploadPartCopy,
+)
+from services.frontends.s3.multipart_lists import ListMultipartUploads, ListParts
+from services.frontends.s3.names import bucket_of_host, parse_target, text_of
+from services.frontends.s3.reading import GetObject, GetObjectAttributes, HeadObject
+from services.frontends.s3.request import Operation, Request
+from services.frontends.s3.routes import decide
+from services.frontends.s3.stubs import GetAcl, GetBucketVersioning, NoConfiguration, PutAcl, check_acl
+from services.frontends.s3.writing import CopyObject, DeleteObject, DeleteObjects, PutObject
+from services.rules.answers import SERVER
+from services.rules.dates import format_http_date
+from services.store import StoreOfParts
+
+log = logging.getLogger("s3")
+
+CLIENT_LEFT = 499  # for logs and metrics alone, as nginx calls it: there was nobody to answer
+
+OPERATIONS: dict[str, type[Operation]] = {
+    operation.__name__: operation
+    for operation in (
+        *(ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation),
+        *(PutObject, GetObject, HeadObject, DeleteObject, DeleteObjects, CopyObject, GetObjectAttributes),
+        *(ListObjects, ListObjectVersions),
+        *(CreateMultipartUpload, UploadPart, UploadPartCopy, CompleteMultipartUpload, AbortMultipartUpload),
+        *(ListParts, ListMultipartUploads),
+        *(GetBucketVersioning, GetAcl, PutAcl, NoConfiguration),
+    )
+}
+
+
+@stream_request_body
+class S3Handler(RequestHandler):
+    """Every request of the front end. `base`: what paths begin with, where they begin with anything."""
+
+    user = "-"
+    _request_id = ""
+    _operation: Operation | None = None
+    _dropping: asyncio.Future[None] | None = None
+
+    def initialize(
+        self, store: StoreOfParts, config: Config, access: Access, base: str, hosts: tuple[str, ...]
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._access = access
+        self._base = base
+        self._hosts = hosts
+
+    async def prepare(self) -> None:
+        """Who asks, for what, and whether that may be: before the body, 100 Continue included."""
+        expect = self.request.headers.get("Expect")
+        if expect is not None:  # Tornado's own connection compares it letter by letter
+            waits = expect.strip().lower() == "100-continue" and self.request.version != "HTTP/1.0"
+            self.request.headers["Expect"] = "100-continue" if waits else ""
+        request = self._understood()
+        name = decide(request.method, request.target, request.query.keys(), request.fields)
+        check_acl(request)
+        self._operation = operation = OPERATIONS[name](request)
+        await operation.begin()
+
+    def _understood(self) -> Request:
+        asked = self.request
+        host = asked.headers.get("Host")
+        is_named, bucket = bucket_of_host(host or "", self._hosts)
+        if not is_named:
+            self._access.hosts.check(host)
+        target = parse_target(asked.path.removeprefix(self._base) or "/", bucket)
+        values = {name.lower(): asked.headers.get_list(name) for name in asked.headers}
+        signing = sigv4.Request(asked.method or "", asked.path, asked.query, values)
+        claim = self._claim(signing)
+        client, secret = self._admit(claim, signing)
+        fields = {name: ",".join(given) for name, given in values.items()}
+        query: dict[str, str] = {}
+        for name, value in sigv4.split_query(asked.query):
+            if name.lower().startswith("x-amz-"):
+                # A presigned request has in its query what another has in its fields.
+                if claim is not None and claim.is_presigned:
+                    fields.setdefault(name.lower(), value)
+            else:
+                query.setdefault(text_of(name), value)
+        return Request(
+            asked.method or "",
+            target,
+            query,
+            fields,
+            claim,
+            secret,
+            client,
+            self._store,
+            self._config,
+            self._access,
+            self,
+        )
+
+    def _claim(self, signing: sigv4.Request) -> sigv4.Claim | None:
+        try:
+            return sigv4.parse(signing)
+        except S3Error:
+            if self._access.is_open and not signing.query:
+                return None  # everyone may do everything, however they sign
+            raise
+
+    def _admit(self, claim: sigv4.Claim | None, signing: sigv4.Request) -> tuple[Client | None, str]:
+        """The client that signed, with the secret; None where everyone may do everything. Raises S3Error."""
+        if self._access.is_open:
+            return None, ""
+        if claim is None:
+            if self._access.everybody is None:
+                raise S3Error("AccessDenied", "Sign the request: nothing here is for everybody.")
+            return self._access.everybody, ""
+        found = self._access.client_of_key(claim.access_key)
+        if found is None:
+            raise S3Error(
+                "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."
+            )
+        client, secret = found
+        sigv4.check(claim, signing, secret, self._config.s3_region, time.time())
+        self.user = client.name
+        return client, secret
+
+    async def data_received(self, chunk: bytes) -> None:
+        """A piece of the body. An error is answered at once: the rest of the body may be without end."""
+        if self._operation is None or self._finished:
+            return
+        try:
+            await self._operation.receive(chunk)
+        except BlobkeepError as err:
+            await self._operation.drop(str(err))
+            if not self._finished:
+                self.send_error(500, exc_info=sys.exc_info())
+
+    async def _answer(self) -> None:
+        operation = self._operation
+        assert operation is not None
+        try:
+            await operation.answer()
+        except StreamClosedError:
+            return
+        except Damaged as err:
+            await operation.drop(str(err))
+            if not self._headers_written:
+                raise
+            # Logged where it was found. The client must see that what it has is not the whole.
+            self.request.connection.stream.close()  # type: ignore[union-attr]
+        except BaseException as err:
+            await operation.drop(str(err))
+            raise
+
+    get = head = put = post = delete = _answer
+
+    # --- request.Answering ---
+
+    def begin(self, status: int, fields: list[tuple[str, str]]) -> None:
+        """See request.Answering."""
+        self.set_status(status)
+        for name, value in fields:
+            self.add_header(name, value)
+
+    def write_piece(self, data: bytes) -> Awaitable[None]:
+        """See request.Answering."""
+        self.write(data)
+        return self.flush()
+
+    # --- what Tornado asks ---
+
+    def set_default_headers(self) -> None:
+        """See RequestHandler."""
+        self._request_id = self._request_id or secrets.token_hex(8).upper()
+        self._headers = _Fields()
+        self.set_header("Server", SERVER)
+        self.set_header("Date", format_http_date(int(time.time())))
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("x-amz-request-id", self._request_id)
+
+    def compute_etag(self) -> str | None:
+        """Tags are the objects' own."""
+        return None
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer an exception that was let go; Tornado calls this."""
+        err = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        if isinstance(err, BlobkeepError):
+            told = described(err)
+        elif isinstance(err, HTTPError) and err.status_code == 403:  # Tornado's cross_origin_protection
+            text = "A page of another origin asks for this in its reader's name: only programs may write."
+            told = described(S3Error("AccessDenied", text))
+        elif isinstance(err, HTTPError) and err.status_code == 405:
+            told = described(S3Error("MethodNotAllowed", "The specified method is not allowed."))
+        else:
+            told = UNEXPECTED
+        self.set_status(told.status)
+        for name, value in _fields_of(told):
+            self.set_header(name, value)
+        body = xml.error(told.code, told.text, told.details, self.request.path, self._request_id)
+        if self._config.http == "tornado" and not self.request._body_future.done():
+            self.set_header("Connection", "close")  # as the native front end says
+        if self.request.method == "HEAD":
+            self.set_header("Content-Length", "0")
+            self.finish()
+            return
+        self.set_header("Content-Type", "application/xml")
+        self.finish(body)
+
+    def on_connection_close(self) -> None:
+        """The client has left: an upload that is not whole then never will be."""
+        whole = self.request._body_future.done()
+        super().on_connection_close()
+        stream: Any = self.request.connection.stream  # type: ignore[union-attr]
+        refused = stream is not None and not stream.closed()  # then the connection tells of it
+        if not whole:
+            if self._operation is not None:
+                # Kept: the loop itself has only a weak reference.
+                self._dropping = asyncio.ensure_future(self._operation.drop("connection lost"))
+            if not refused:
+                self.set_status(CLIENT_LEFT, "Client Left")
+                self.application.log_request(self)
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        """Expected errors are the client's; only the others are logged, once, here."""
+        if not isinstance(value, BlobkeepError | HTTPError):
+            log.error("%s failed", self._request_summary(), exc_info=(typ, value, tb))  # type: ignore[arg-type]
+
+
+class _Fields(HTTPHeaders):
+    """The fields of an answer. Clients take the names of metadata as they are spelled: in lower case."""
+
+    def get_all(self) -> Iterator[tuple[str, str]]:
+        """See HTTPHeaders."""
+        for name, value in super().get_all():
+            yield (name.lower() if name.startswith("X-Amz-") else name), value
+
+
+def _fields_of(told: Described) -> list[tuple[str, str]]:
+    fields = []
+    if told.retry_after_s is not None:
+        fields.append(("Retry-After", str(told.retry_after_s)))
+    if "Region" in told.details:
+        fields.append(("x-amz-bucket-region", told.details["Region"]))
+    return fields

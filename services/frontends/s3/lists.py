@@ -1,0 +1,221 @@
+"""ListObjects, ListObjectsV2, ListObjectVersions: pages of a bucket's keys.
+
+The store folds at slashes by itself, at the cost of what a page holds. At any other delimiter the keys are
+folded here, and each folded group is passed over by asking for what follows it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import NamedTuple
+
+from services.frontends.s3 import xml
+from services.frontends.s3.buckets import require_bucket
+from services.frontends.s3.errors import S3Error
+from services.frontends.s3.etags import etag_of
+from services.frontends.s3.request import OWNER_ID, Operation, Request
+from services.frontends.s3.stored import checksum_of
+from services.store import Blob, StoreOfParts
+
+MAX_KEYS = 1000
+_HIGHEST = chr(0x10FFFF)
+_OWNER = xml.block("Owner", xml.tag("ID", OWNER_ID), xml.tag("DisplayName", OWNER_ID))
+
+
+class Listed(NamedTuple):
+    """One page. Keys and prefixes are without the bucket. `next`: the last entry, where more follow."""
+
+    blobs: list[Blob]
+    prefixes: list[str]
+    next: str | None
+
+
+async def page_of(
+    store: StoreOfParts, bucket: str, prefix: str, delimiter: str, after: str, limit: int
+) -> Listed:
+    """The keys of `bucket` that start with `prefix` and are greater than `after`, folded at `delimiter`."""
+    root = f"{bucket}/"
+    start = root + after if after else ""
+    if limit == 0:
+        return Listed([], [], None)
+    if delimiter in ("", "/"):
+        page = await store.list(root + prefix, delimiter, start, limit)
+        prefixes = [one.removeprefix(root) for one in page.prefixes]
+        return Listed([*page.blobs], prefixes, None if page.next is None else page.next.removeprefix(root))
+    return await _folded(store, root, prefix, delimiter, start, limit)
+
+
+async def _folded(
+    store: StoreOfParts, root: str, prefix: str, delimiter: str, start: str, limit: int
+) -> Listed:
+    blobs: list[Blob] = []
+    prefixes: list[str] = []
+    last: str | None = None
+    shown_before = start.removeprefix(root)
+    after: str | None = start
+    while after is not None:
+        page = await store.list(root + prefix, "", after, limit - len(blobs) - len(prefixes) + 1)
+        after = page.next
+        for blob in page.blobs:
+            key = blob.location.removeprefix(root)
+            cut = key.find(delimiter, len(prefix))
+            group = key[: cut + len(delimiter)] if cut >= 0 else None
+            if group is not None and group in (*prefixes[-1:], shown_before):
+                continue
+            if len(blobs) + len(prefixes) == limit:
+                return Listed(blobs, prefixes, last)
+            if group is None:
+                last = key
+                blobs.append(blob)
+            else:
+                last = group
+                prefixes.append(group)
+                after = root + group + _HIGHEST * 8
+                break
+    return Listed(blobs, prefixes, None)
+
+
+class ListObjects(Operation):
+    """Both versions: they differ in how they name where a page begins."""
+
+    async def begin(self) -> None:
+        """See Operation."""
+        request = self.request
+        if request.query.get("encoding-type") not in (None, "url"):
+            raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
+        self._is_v2 = "list-type" in request.query
+        if self._is_v2 and request.query["list-type"] != "2":
+            raise S3Error("InvalidArgument", "list-type is 2, or left out.")
+        self._prefix, self._delimiter = request.text("prefix"), request.text("delimiter")
+        self._limit = request.number("max-keys", MAX_KEYS, MAX_KEYS)
+        request.check("GET", f"{request.target.bucket}/{self._prefix}")
+
+    async def answer(self) -> None:
+        """See Operation."""
+        request = self.request
+        await require_bucket(request)
+        after = self._after()
+        bucket = request.target.bucket
+        page = await page_of(request.store, bucket, self._prefix, self._delimiter, after, self._limit)
+        head = [
+            xml.tag("Name", bucket),
+            # Clients decode this one only where it answers version 2.
+            xml.tag("Prefix", request.key_shown(self._prefix) if self._is_v2 else self._prefix),
+            xml.tag("MaxKeys", self._limit),
+            xml.tag("Delimiter", request.key_shown(self._delimiter) if self._delimiter else None),
+            xml.tag("EncodingType", request.query.get("encoding-type")),
+            xml.tag("IsTruncated", page.next is not None),
+        ]
+        with_owner = not self._is_v2 or request.query.get("fetch-owner", "").lower() == "true"
+        contents = [_contents(request, bucket, blob, with_owner=with_owner) for blob in page.blobs]
+        prefixes = [
+            xml.block("CommonPrefixes", xml.tag("Prefix", request.key_shown(one))) for one in page.prefixes
+        ]
+        where = self._where_v2(page) if self._is_v2 else self._where_v1(page)
+        request.send(200, xml.document("ListBucketResult", head, where, contents, prefixes))
+
+    def _after(self) -> str:
+        request = self.request
+        if not self._is_v2:
+            return request.text("marker")
+        if "continuation-token" in request.query:
+            return read_token(request.query["continuation-token"])
+        return request.text("start-after")
+
+    def _where_v1(self, page: Listed) -> list[str]:
+        request = self.request
+        shown = page.next if self._delimiter else None  # without one, it is the last key
+        return [
+            xml.tag("Marker", request.key_shown(request.text("marker"))),
+            xml.tag("NextMarker", None if shown is None else request.key_shown(shown)),
+        ]
+
+    def _where_v2(self, page: Listed) -> list[str]:
+        request = self.request
+        start = request.query.get("start-after")
+        return [
+            xml.tag("KeyCount", len(page.blobs) + len(page.prefixes)),
+            xml.tag("StartAfter", None if start is None else request.key_shown(request.text("start-after"))),
+            xml.tag("ContinuationToken", request.query.get("continuation-token")),
+            xml.tag("NextContinuationToken", None if page.next is None else make_token(page.next)),
+        ]
+
+
+def make_token(key: str) -> str:
+    """Where the next page begins; opaque to clients."""
+    return base64.urlsafe_b64encode(key.encode()).decode()
+
+
+def read_token(token: str) -> str:
+    """The key in a token of ours. Raises S3Error."""
+    try:
+        return base64.b64decode(token, b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise S3Error("InvalidArgument", "The continuation token provided is incorrect") from None
+
+
+def _contents(request: Request, bucket: str, blob: Blob, *, with_owner: bool) -> str:
+    found = checksum_of(blob)
+    return xml.block(
+        "Contents",
+        xml.tag("Key", request.key_shown(blob.location.removeprefix(f"{bucket}/"))),
+        xml.tag("LastModified", xml.time_of(blob.modified_ns)),
+        xml.tag("ETag", f'"{etag_of(blob)}"'),
+        xml.tag("ChecksumAlgorithm", found[0].upper() if found else None),
+        xml.tag("ChecksumType", found[2] if found else None),
+        xml.tag("Size", blob.size),
+        _OWNER if with_owner else "",
+        xml.tag("StorageClass", "STANDARD"),
+    )
+
+
+class ListObjectVersions(Operation):
+    """Each key once, as its only version, `null`: for programs that delete by version."""
+
+    async def begin(self) -> None:
+        """See Operation."""
+        request = self.request
+        self._prefix, self._delimiter = request.text("prefix"), request.text("delimiter")
+        self._limit = request.number("max-keys", MAX_KEYS, MAX_KEYS)
+        request.check("GET", f"{request.target.bucket}/{self._prefix}")
+
+    async def answer(self) -> None:
+        """See Operation."""
+        request = self.request
+        await require_bucket(request)
+        bucket, after = request.target.bucket, request.text("key-marker")
+        page = await page_of(request.store, bucket, self._prefix, self._delimiter, after, self._limit)
+        versions = [
+            xml.block(
+                "Version",
+                xml.tag("Key", request.key_shown(blob.location.removeprefix(f"{bucket}/"))),
+                xml.tag("VersionId", "null"),
+                xml.tag("IsLatest", True),
+                xml.tag("LastModified", xml.time_of(blob.modified_ns)),
+                xml.tag("ETag", f'"{etag_of(blob)}"'),
+                xml.tag("Size", blob.size),
+                _OWNER,
+                xml.tag("StorageClass", "STANDARD"),
+            )
+            for blob in page.blobs
+        ]
+        prefixes = [
+            xml.block("CommonPrefixes", xml.tag("Prefix", request.key_shown(one))) for one in page.prefixes
+        ]
+        body = xml.document(
+            "ListVersionsResult",
+            xml.tag("Name", bucket),
+            xml.tag("Prefix", request.key_shown(self._prefix)),
+            xml.tag("KeyMarker", request.key_shown(after)),
+            xml.tag("VersionIdMarker", request.query.get("version-id-marker", "")),
+            xml.tag("NextKeyMarker", None if page.next is None else request.key_shown(page.next)),
+            xml.tag("NextVersionIdMarker", None if page.next is None else "null"),
+            xml.tag("MaxKeys", self._limit),
+            xml.tag("Delimiter", request.key_shown(self._delimiter) if self._delimiter else None),
+            xml.tag("EncodingType", request.query.get("encoding-type")),
+            xml.tag("IsTruncated", page.next is not None),
+            versions,
+            prefixes,
+        )
+        request.send(200, body)

@@ -1,0 +1,231 @@
+"""Uploads in parts: begun, their parts sent or copied in any order, aborted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+
+from common.checksum import Bytes
+from services.frontends.s3 import checksums, xml
+from services.frontends.s3.body import Body, Digests
+from services.frontends.s3.buckets import require_bucket
+from services.frontends.s3.checksums import COMPOSITE, FULL_OBJECT, Algorithm
+from services.frontends.s3.errors import S3Error
+from services.frontends.s3.etags import ETAG, tag_of_sha256, write_condition
+from services.frontends.s3.reading import checksum_tag
+from services.frontends.s3.request import Operation, Request
+from services.frontends.s3.stored import (
+    CHECKSUM,
+    CHECKSUM_TYPE,
+    content_of,
+)
+from services.frontends.s3.writing import find_source, source_of
+from services.rules.ranges import parse_ranges
+from services.store import Blob, Content, Multipart, Part, PartUpload
+
+MAX_PARTS = 10_000
+ALGORITHM = ".s3-algorithm"  # what the parts are to have a checksum of
+
+
+def algorithm_of(upload: Multipart) -> Algorithm | None:
+    """The checksum that its parts have; None where nobody asked for one."""
+    name = upload.content.metadata.get(ALGORITHM)
+    return None if name is None else checksums.algorithm(name)
+
+
+def part_tag(part: Part) -> str:
+    """The ETag of a part, without quotes."""
+    return part.attributes.get(ETAG) or tag_of_sha256(part.sha256)
+
+
+def part_number(request: Request) -> int:
+    """Of the query. Raises S3Error."""
+    number = request.number("partNumber", 0, 1 << 31)
+    if not 1 <= number <= MAX_PARTS:
+        raise S3Error(
+            "InvalidArgument", f"Part number must be an integer between 1 and {MAX_PARTS}, inclusive"
+        )
+    return number
+
+
+class CreateMultipartUpload(Operation):
+    """200 and an id, once it is durable that it was begun."""
+
+    async def begin(self) -> None:
+        """See Operation."""
+        request = self.request
+        request.check("PUT", request.location)
+        content = content_of(request.fields)
+        self._kept = self._checksums(request.fields)
+        self._content = Content(content.type, content.encoding, {**content.metadata, **self._kept})
+        await require_bucket(request)
+        there = None if request.may_update else await request.store.stat(request.location)
+        write_condition({}, request.user, may_update=request.may_update)(there, False)
+
+    def _checksums(self, fields: Mapping[str, str]) -> dict[str, str]:
+        name, kind = fields.get("x-amz-checksum-algorithm"), fields.get("x-amz-checksum-type")
+        if name is None:
+            if kind is not None:
+                raise S3Error(
+                    "InvalidRequest", "x-amz-checksum-type needs x-amz-checksum-algorithm beside it."
+                )
+            return {}
+        one = checksums.algorithm(name)
+        kind = (kind or one.default_type).upper()
+        if kind not in (COMPOSITE, FULL_OBJECT):
+            raise S3Error("InvalidRequest", f"The checksum type is {COMPOSITE} or {FULL_OBJECT}.")
+        if (kind == FULL_OBJECT and one.combine is None) or (kind == COMPOSITE and one.name == "CRC64NVME"):
+            text = f"The {kind} checksum type cannot be used with the {one.name.lower()} checksum algorithm."
+            raise S3Error("InvalidRequest", text)
+        return {ALGORITHM: one.name, CHECKSUM_TYPE: kind}
+
+    async def answer(self) -> None:
+        """See Operation."""
+        request = self.request
+        upload = await request.store.create_multipart(request.location, self._content)
+        fields = []
+        if self._kept:
+            fields = [
+                ("x-amz-checksum-algorithm", self._kept[ALGORITHM]),
+                ("x-amz-checksum-type", self._kept[CHECKSUM_TYPE]),
+            ]
+        body = xml.document(
+            "InitiateMultipartUploadResult",
+            xml.tag("Bucket", request.target.bucket),
+            xml.tag("Key", request.target.key),
+            xml.tag("UploadId", upload.id),
+        )
+        request.send(200, body, fields)
+
+
+class UploadPart(Operation):
+    """200 and the part's ETag, once the part is durable."""
+
+    _upload: PartUpload | None = None
+
+    async def begin(self) -> None:
+        """See Operation."""
+        request = self.request
+        request.check("PUT", request.location)
+        number, upload_id = part_number(request), request.query["uploadId"]
+        upload = await request.store.find_multipart(request.location, upload_id)
+        self._body = Body(request, with_md5=True, also=algorithm_of(upload))
+        self._upload = await request.store.begin_part(
+            request.location, upload_id, number, self._body.declared_bytes
+        )
+
+    async def receive(self, data: bytes) -> None:
+        """See Operation."""
+        assert self._upload is not None
+        for piece in await self._body.feed(data):
+            await self._upload.write(piece)
+
+    async def answer(self) -> None:
+        """See Operation."""
+        upload, body = self._upload, self._body
+        assert upload is not None
+        await body.finish(await upload.sha256() if body.needs_sha256 else None)
+        attributes, fields = {}, []
+        if body.md5_hex is not None:
+            attributes[ETAG] = body.md5_hex
+        if body.checksum is not None:
+            one, value = body.checksum
+            attributes[CHECKSUM + one.name.lower()] = value
+            fields = [(one.header, value)]
+        self._upload = None
+        part = await upload.commit(attributes)
+        self.request.send(200, fields=[("ETag", f'"{part_tag(part)}"'), *fields])
+
+    async def drop(self, reason: str) -> None:
+        """See Operation."""
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            await upload.abort(reason)
+
+
+class UploadPartCopy(Operation):
+    """A part whose bytes are those of an object, or of a range of it: read here, verified, and written."""
+
+    async def begin(self) -> None:
+        """See Operation."""
+        request = self.request
+        self._source = source_of(request)
+        request.check("PUT", request.location)
+        self._number = part_number(request)
+        upload = await request.store.find_multipart(request.location, request.query["uploadId"])
+        self._algorithm = algorithm_of(upload)
+
+    async def answer(self) -> None:
+        """See Operation."""
+        request = self.request
+        source = await find_source(request, self._source)
+        reading = await request.store.open(self._source.location)
+        try:
+            if reading.blob.version != source.version:
+                raise S3Error(
+                    "ConditionalRequestConflict", "The source changed while it was copied: try again."
+                )
+            first, last = _source_range(request, source)
+            upload = await request.store.begin_part(
+                request.location, request.query["uploadId"], self._number, last + 1 - first
+            )
+            try:
+                part = await self._copy(reading.chunks(first, last), upload)
+            except BaseException as err:
+                await upload.abort(str(err))
+                raise
+        finally:
+            reading.close()
+        value = part.attributes.get(CHECKSUM + self._algorithm.name.lower()) if self._algorithm else None
+        body = xml.document(
+            "CopyPartResult",
+            xml.tag("LastModified", xml.time_of(part.modified_ns)),
+            xml.tag("ETag", f'"{part_tag(part)}"'),
+            checksum_tag(self._algorithm.name, value) if self._algorithm and value else "",
+        )
+        request.send(200, body)
+
+    async def _copy(self, chunks: AsyncIterator[Bytes], upload: PartUpload) -> Part:
+        one = self._algorithm
+        md5 = hashlib.md5(usedforsecurity=False)
+        checksum = one.make() if one is not None and one.name != "SHA256" else None
+        digests = Digests([md5] if checksum is None else [md5, checksum])
+        async for data in chunks:
+            piece = bytes(data)
+            await digests.add(piece)
+            await upload.write(piece)
+        await digests.finish()
+        attributes = {ETAG: md5.hexdigest()}
+        if one is not None:
+            raw = await upload.sha256() if checksum is None else checksum.digest()
+            attributes[CHECKSUM + one.name.lower()] = checksums.encoded(raw)
+        return await upload.commit(attributes)
+
+
+def _source_range(request: Request, source: Blob) -> tuple[int, int]:
+    asked = request.fields.get("x-amz-copy-source-range")
+    if asked is None:
+        return 0, source.size - 1
+    first, dash, last = asked.removeprefix("bytes=").partition("-")
+    if not (asked.startswith("bytes=") and dash and first.isdigit() and last.isdigit()):
+        raise S3Error(
+            "InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last."
+        )
+    parts = parse_ranges(asked, source.size) if int(last) < source.size else None
+    if parts is None or len(parts) != 1:
+        raise S3Error("InvalidRange", "The requested range is not satisfiable: it is not within the source.")
+    return parts[0]
+
+
+class AbortMultipartUpload(Operation):
+    """204, once nothing is left of it."""
+
+    async def begin(self) -> None:
+        """See Operation."""
+        self.request.check("PUT", self.request.location)
+
+    async def answer(self) -> None:
+        """See Operation."""
+        request = self.request
+        await request.store.abort_multipart(request.location, request.query["uploadId"])
+        request.send(204)

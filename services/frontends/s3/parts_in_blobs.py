@@ -1,0 +1,330 @@
+r"""Uploads in parts, and copies, over any store: each part is a blob of its own until the upload is complete.
+
+    "\0s3/upload/<location>\0<upload id>"     that it was begun, and what was said of the object
+    "\0s3/part/<upload id>/<number>"          a part; sent again, it is replaced
+
+So parts are as durable as every blob, survive a kill at any moment, and need nothing of an engine. Completing
+reads the parts, verified, and writes the object: it costs a copy. The order of the deletes after that makes
+it safe to be killed in between: the record goes first, and parts without a record are swept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+
+import msgspec
+
+from common.checksum import Bytes
+from common.errors import NotFound, PartsChanged, UnknownUpload
+from services.frontends.s3.names import RECORD
+from services.store import (
+    NO_ATTRIBUTES,
+    Blob,
+    Condition,
+    Content,
+    Multipart,
+    Page,
+    Part,
+    PartUpload,
+    Reading,
+    Store,
+    Upload,
+    Usage,
+)
+
+_UPLOADS = RECORD + "upload/"
+_PARTS = RECORD + "part/"
+_STEP = 1000
+_ORPHAN_AFTER_S = 3600.0  # a part whose upload is gone may still be on its way out
+_TYPE = "application/json"
+
+
+class _Begun(msgspec.Struct, frozen=True):
+    """The body of a record."""
+
+    type: str
+    encoding: str
+    metadata: dict[str, str]
+    begun_ns: int
+
+
+class PartsInBlobs:
+    """See services.store.StoreOfParts. Everything else goes to `store` as it is."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+        """See Store."""
+        return self._store.peek(location, body=body)
+
+    async def stat(self, location: str) -> Blob | None:
+        """See Store."""
+        return await self._store.stat(location)
+
+    async def open(self, location: str) -> Reading:
+        """See Store."""
+        return await self._store.open(location)
+
+    async def begin(self, location: str, condition: Condition, content: Content, size: int | None) -> Upload:
+        """See Store."""
+        return await self._store.begin(location, condition, content, size)
+
+    async def write_whole(
+        self, location: str, condition: Condition, content: Content, body: bytes
+    ) -> tuple[Blob, bool]:
+        """See Store."""
+        return await self._store.write_whole(location, condition, content, body)
+
+    async def delete(self, location: str, condition: Condition) -> None:
+        """See Store."""
+        await self._store.delete(location, condition)
+
+    async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        """See Store."""
+        return await self._store.list(prefix, delimiter, after, limit)
+
+    async def usage(self) -> Usage:
+        """See Store."""
+        return await self._store.usage()
+
+    async def check_writable(self) -> None:
+        """See Store."""
+        await self._store.check_writable()
+
+    async def copy(
+        self,
+        source: str,
+        source_condition: Condition,
+        target: str,
+        condition: Condition,
+        content: Content | None,
+    ) -> tuple[Blob, bool]:
+        """See StoreOfParts."""
+        reading = await self._store.open(source)
+        try:
+            blob = reading.blob
+            source_condition(blob, False)
+            said = content or Content(blob.type, blob.encoding, blob.metadata)
+            return await self._write(target, condition, said, blob.size, [(reading, blob)], NO_ATTRIBUTES)
+        finally:
+            reading.close()
+
+    # --- uploads in parts ---
+
+    async def create_multipart(self, location: str, content: Content) -> Multipart:
+        """See Multiparts."""
+        begun_ns = time.time_ns()
+        upload_id = f"{begun_ns:016x}{secrets.token_hex(8)}"
+        said = _Begun(content.type, content.encoding, dict(content.metadata), begun_ns)
+        await self._store.write_whole(
+            _record(location, upload_id), _whatever, Content(_TYPE), msgspec.json.encode(said)
+        )
+        return Multipart(location, upload_id, content, begun_ns)
+
+    async def find_multipart(self, location: str, upload_id: str) -> Multipart:
+        """See Multiparts."""
+        try:
+            reading = await self._store.open(_record(location, upload_id))
+        except NotFound:
+            raise _unknown() from None
+        try:
+            body = b"".join([bytes(piece) async for piece in reading.chunks(0, reading.blob.size - 1)])
+        finally:
+            reading.close()
+        said = msgspec.json.decode(body, type=_Begun)
+        return Multipart(location, upload_id, Content(said.type, said.encoding, said.metadata), said.begun_ns)
+
+    async def begin_part(self, location: str, upload_id: str, number: int, size: int | None) -> PartUpload:
+        """See Multiparts."""
+        await self._check(location, upload_id)
+        upload = await self._store.begin(_part(upload_id, number), _whatever, Content(), size)
+        return _PartInBlob(self, upload, location, upload_id)
+
+    async def check_begun(self, location: str, upload_id: str) -> None:
+        """Raise UnknownUpload where it is over."""
+        await self._check(location, upload_id)
+
+    async def list_parts(self, location: str, upload_id: str) -> Sequence[Part]:
+        """See Multiparts."""
+        await self._check(location, upload_id)
+        return [_part_of(blob) async for blob in self._blobs(f"{_PARTS}{upload_id}/")]
+
+    async def list_multiparts(self, prefix: str, after: tuple[str, str], limit: int) -> Sequence[Multipart]:
+        """See Multiparts."""
+        start = _record(*after) if after[0] else ""
+        page = await self._store.list(_UPLOADS + prefix, "", start, limit)
+        found = []
+        for blob in page.blobs:
+            with contextlib.suppress(UnknownUpload):  # it ended meanwhile
+                found.append(await self.find_multipart(*_named(blob)))
+        return found
+
+    async def complete_multipart(
+        self,
+        location: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        condition: Condition,
+        attributes: Mapping[str, str] = NO_ATTRIBUTES,
+    ) -> tuple[Blob, bool]:
+        """See Multiparts."""
+        upload = await self.find_multipart(location, upload_id)
+        size = sum(part.size for part in parts)
+        async with contextlib.aclosing(self._opened(upload_id, parts)) as pieces:
+            done = await self._write(location, condition, upload.content, size, pieces, attributes)
+        await self._remove(location, upload_id)
+        return done
+
+    async def abort_multipart(self, location: str, upload_id: str) -> None:
+        """See Multiparts."""
+        await self._check(location, upload_id)
+        await self._remove(location, upload_id)
+
+    async def sweep(self, older_than_s: float) -> int:
+        """Remove uploads of which nothing was heard for so long, and parts that have none; how many."""
+        swept, living = 0, set()
+        now_ns = time.time_ns()
+        async for blob in self._blobs(_UPLOADS):
+            location, upload_id = _named(blob)
+            newest_ns = blob.modified_ns
+            async for part in self._blobs(f"{_PARTS}{upload_id}/"):
+                newest_ns = max(newest_ns, part.modified_ns)
+            if now_ns - newest_ns > older_than_s * 1e9:
+                await self._remove(location, upload_id)
+                swept += 1
+            else:
+                living.add(upload_id)
+        async for blob in self._blobs(_PARTS):
+            upload_id = blob.location.removeprefix(_PARTS).partition("/")[0]
+            if upload_id not in living and now_ns - blob.modified_ns > _ORPHAN_AFTER_S * 1e9:
+                await self._drop(blob.location)
+                swept += 1
+        return swept
+
+    # --- inside ---
+
+    async def _check(self, location: str, upload_id: str) -> None:
+        if await self._store.stat(_record(location, upload_id)) is None:
+            raise _unknown()
+
+    async def _blobs(self, prefix: str) -> AsyncIterator[Blob]:
+        after: str | None = ""
+        while after is not None:
+            page = await self._store.list(prefix, "", after, _STEP)
+            for blob in page.blobs:
+                yield blob
+            after = page.next
+
+    async def _opened(
+        self, upload_id: str, parts: Sequence[Part]
+    ) -> AsyncGenerator[tuple[Reading, Blob], None]:
+        """The parts, one open at a time. Raises PartsChanged."""
+        for part in parts:
+            try:
+                reading = await self._store.open(_part(upload_id, part.number))
+            except NotFound:
+                raise PartsChanged("A part is not there any more.") from None
+            try:
+                if reading.blob.version != part.id:
+                    raise PartsChanged("A part was sent again meanwhile.")
+                yield reading, reading.blob
+            finally:
+                reading.close()
+
+    async def _write(
+        self,
+        location: str,
+        condition: Condition,
+        content: Content,
+        size: int,
+        pieces: AsyncIterator[tuple[Reading, Blob]] | Sequence[tuple[Reading, Blob]],
+        attributes: Mapping[str, str],
+    ) -> tuple[Blob, bool]:
+        """Write the bytes of `pieces`, verified, as the blob of `location`."""
+        upload = await self._store.begin(location, condition, content, size)
+        try:
+            async for reading, blob in _each(pieces):
+                async for data in reading.chunks(0, blob.size - 1):
+                    await upload.write(bytes(data))
+        except BaseException as err:
+            await upload.abort(str(err))
+            raise
+        return await upload.commit(attributes)
+
+    async def _remove(self, location: str, upload_id: str) -> None:
+        await self._drop(_record(location, upload_id))
+        async for blob in self._blobs(f"{_PARTS}{upload_id}/"):
+            await self._drop(blob.location)
+
+    async def _drop(self, location: str) -> None:
+        with contextlib.suppress(NotFound):
+            await self._store.delete(location, _whatever)
+
+
+class _PartInBlob:
+    """See store.PartUpload."""
+
+    def __init__(self, parts: PartsInBlobs, upload: Upload, location: str, upload_id: str) -> None:
+        self._parts = parts
+        self._upload = upload
+        self._location = location
+        self._upload_id = upload_id
+
+    async def write(self, data: Bytes) -> None:
+        await self._upload.write(data)
+
+    async def sha256(self) -> bytes:
+        return await self._upload.sha256()
+
+    async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> Part:
+        try:
+            await self._parts.check_begun(self._location, self._upload_id)
+        except UnknownUpload:
+            await self._upload.abort("its upload is over")
+            raise
+        return _part_of((await self._upload.commit(attributes))[0])
+
+    async def abort(self, reason: str) -> None:
+        await self._upload.abort(reason)
+
+
+async def _each(
+    pieces: AsyncIterator[tuple[Reading, Blob]] | Sequence[tuple[Reading, Blob]],
+) -> AsyncIterator[tuple[Reading, Blob]]:
+    if isinstance(pieces, Sequence):
+        for piece in pieces:
+            yield piece
+        return
+    async for piece in pieces:
+        yield piece
+
+
+def _record(location: str, upload_id: str) -> str:
+    return f"{_UPLOADS}{location}\0{upload_id}"
+
+
+def _part(upload_id: str, number: int) -> str:
+    return f"{_PARTS}{upload_id}/{number:05}"
+
+
+def _named(record: Blob) -> tuple[str, str]:
+    """Location and id of the upload that a record is about."""
+    location, _, upload_id = record.location.removeprefix(_UPLOADS).rpartition("\0")
+    return location, upload_id
+
+
+def _part_of(blob: Blob) -> Part:
+    number = int(blob.location.rpartition("/")[2])
+    return Part(number, blob.version, blob.size, blob.sha256, blob.modified_ns, blob.metadata)
+
+
+def _whatever(blob: Blob | None, damaged: bool) -> None:
+    """The condition of a write that is always right."""
+
+
+def _unknown() -> UnknownUpload:
+    return UnknownUpload("The specified upload does not exist: it may have been completed or aborted.")

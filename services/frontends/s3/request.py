@@ -1,0 +1,143 @@
+"""One request of S3: what it asks, who asks, and how it is answered. The operations see nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import quote
+
+from common.config import Config
+from common.errors import Forbidden
+from services.access.decisions import Access, Client
+from services.frontends.s3 import sigv4
+from services.frontends.s3.errors import S3Error
+from services.frontends.s3.names import Target, text_of
+from services.rules.dates import format_http_date
+from services.store import StoreOfParts
+
+# All buckets have one owner: the server. Clients compare the id with those in ACLs.
+OWNER_ID = "blobkeep"
+
+
+class Answering(Protocol):
+    """Where an answer goes: the HTTP side."""
+
+    def begin(self, status: int, fields: list[tuple[str, str]]) -> None:
+        """Status and fields, some of which may stand more than once."""
+        ...
+
+    def write_piece(self, data: bytes) -> Awaitable[None]:
+        """A piece of the body; done when the client takes more."""
+        ...
+
+
+@dataclass(slots=True)
+class Request:
+    """See the module docstring. `fields`: by lower-case name, values joined by commas."""
+
+    method: str
+    target: Target
+    query: dict[str, str]
+    fields: Mapping[str, str]
+    signed: sigv4.Claim | None
+    secret: str
+    client: Client | None
+    store: StoreOfParts
+    config: Config
+    access: Access
+    answering: Answering
+    created_s: float = field(default_factory=time.time)
+
+    @property
+    def location(self) -> str:
+        """Of the object."""
+        return self.target.location
+
+    @property
+    def user(self) -> str:
+        """Who asks, for texts."""
+        return "-" if self.client is None else self.client.name
+
+    @property
+    def may_update(self) -> bool:
+        """False for those who may only create."""
+        return self.client is None or self.client.may_update
+
+    def text(self, name: str, default: str = "") -> str:
+        """A parameter of the query as text. Raises S3Error."""
+        return text_of(self.query.get(name, default))
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A parameter of the query, cut to `most`. Raises S3Error where it is no number from 0 up."""
+        text = self.query.get(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) < 11):
+            raise S3Error("InvalidArgument", f"{name} is not a number: {text[:20]!r}.", ArgumentName=name)
+        return min(int(text), most)
+
+    def check(self, action: str, location: str) -> None:
+        """Raise Forbidden where the client's role or prefix denies it. `action`: GET, PUT or DELETE."""
+        if self.client is not None:
+            refusal = self.client.refusal(action, location)
+            if refusal is not None:
+                raise Forbidden(refusal)
+
+    def check_bucket(self) -> None:
+        """Raise Forbidden where nothing in the bucket is the client's to read."""
+        if not self.sees(self.target.bucket):
+            raise Forbidden(f"{self.user} may not use this bucket.")
+
+    def sees(self, bucket: str) -> bool:
+        """Whether something in `bucket` may be the client's to read."""
+        return self.client is None or self.client.sees(f"{bucket}/")
+
+    def is_public(self, location: str) -> bool:
+        """Whether everybody may read what lies there."""
+        everybody = self.access.everybody
+        return self.access.is_open or (everybody is not None and everybody.refusal("GET", location) is None)
+
+    def key_shown(self, key: str) -> str:
+        """`key` as an answer in XML has it: percent-encoded where the client asked for that."""
+        return quote(key, safe="/-_.~*") if self.query.get("encoding-type") == "url" else key
+
+    def send(self, status: int, body: bytes = b"", fields: list[tuple[str, str]] | None = None) -> None:
+        """A whole answer; a body is XML."""
+        given = list(fields or ())
+        if body:
+            given.append(("Content-Type", "application/xml"))
+        if status not in (204, 304):
+            given.append(("Content-Length", str(len(body))))
+        self.answering.begin(status, given)
+        if body:
+            self.answering.write_piece(body)
+
+
+def http_date(time_s: int) -> str:
+    """For a header field."""
+    return format_http_date(time_s)
+
+
+class Operation:
+    """One operation under way: `begin`, then `receive` for each piece of the body, then `answer`.
+
+    Exactly one of `answer` and `drop` ends it.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+    async def begin(self) -> None:
+        """Before the body, 100 Continue included: raise what refuses the request."""
+
+    async def receive(self, data: bytes) -> None:
+        """A piece of the body. One that nobody wants is dropped as it comes."""
+
+    async def answer(self) -> None:
+        """The body is whole: do it, and answer."""
+        raise NotImplementedError
+
+    async def drop(self, reason: str) -> None:
+        """It ends here: give back what is held. May be called at any time, also after an error."""

@@ -1,0 +1,135 @@
+"""Which operation a request is: decided here, from its method, its target, its query and its fields. Pure.
+
+What is not in these tables is answered with 501, so that no client believes in what was ignored: an unknown
+sub-resource, or a field that would change what a write means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from services.frontends.s3.errors import S3Error, not_implemented
+from services.frontends.s3.names import Target
+
+# Parameters that any request may have: those of a signature, and what SDKs add for their own logs.
+_ANYWHERE = frozenset({"x-id"})
+_LIST = frozenset({"prefix", "delimiter", "encoding-type", "max-keys"})
+_RESPONSE = frozenset(
+    f"response-{name}"
+    for name in (
+        *("cache-control", "content-disposition", "content-encoding", "content-language", "content-type"),
+        "expires",
+    )
+)
+
+# (method, what the target is, the sub-resource in the query) to the operation and its other parameters.
+# The first whose sub-resource is in the query decides; "" stands for none.
+_ROUTES: dict[tuple[str, str], list[tuple[str, str, frozenset[str]]]] = {
+    ("GET", "service"): [
+        ("", "ListBuckets", frozenset({"prefix", "max-buckets", "continuation-token", "bucket-region"}))
+    ],
+    ("PUT", "bucket"): [
+        ("acl", "PutAcl", frozenset()),
+        ("", "CreateBucket", frozenset()),
+    ],
+    ("HEAD", "bucket"): [("", "HeadBucket", frozenset())],
+    ("DELETE", "bucket"): [("", "DeleteBucket", frozenset())],
+    ("POST", "bucket"): [("delete", "DeleteObjects", frozenset())],
+    ("GET", "bucket"): [
+        ("location", "GetBucketLocation", frozenset()),
+        ("versioning", "GetBucketVersioning", frozenset()),
+        ("acl", "GetAcl", frozenset()),
+        ("uploads", "ListMultipartUploads", _LIST | {"key-marker", "upload-id-marker", "max-uploads"}),
+        ("versions", "ListObjectVersions", _LIST | {"key-marker", "version-id-marker"}),
+        *(
+            (name, "NoConfiguration", frozenset[str]())
+            for name in (
+                *("policy", "cors", "lifecycle", "website", "tagging", "encryption", "replication"),
+                *("object-lock", "ownershipControls"),
+            )
+        ),
+        (
+            "",
+            "ListObjects",
+            _LIST | {"marker", "list-type", "continuation-token", "start-after", "fetch-owner"},
+        ),
+    ],
+    ("PUT", "object"): [
+        ("uploadId", "UploadPart", frozenset({"partNumber"})),
+        ("acl", "PutAcl", frozenset({"versionId"})),
+        ("", "PutObject", frozenset()),
+    ],
+    ("GET", "object"): [
+        ("uploadId", "ListParts", frozenset({"max-parts", "part-number-marker", "encoding-type"})),
+        ("attributes", "GetObjectAttributes", frozenset({"versionId"})),
+        ("acl", "GetAcl", frozenset({"versionId"})),
+        ("tagging", "NoConfiguration", frozenset({"versionId"})),
+        ("", "GetObject", _RESPONSE | {"versionId", "partNumber"}),
+    ],
+    ("HEAD", "object"): [("", "HeadObject", _RESPONSE | {"versionId", "partNumber"})],
+    ("DELETE", "object"): [
+        ("uploadId", "AbortMultipartUpload", frozenset()),
+        ("", "DeleteObject", frozenset({"versionId"})),
+    ],
+    ("POST", "object"): [
+        ("uploads", "CreateMultipartUpload", frozenset()),
+        ("uploadId", "CompleteMultipartUpload", frozenset()),
+    ],
+}
+
+# With a copy source these two take their bytes from another object.
+_COPYING = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
+
+# Fields that change what a write means, and that nothing here honours. By their beginning.
+_REFUSED_FIELDS = (
+    "x-amz-object-lock-",
+    "x-amz-bucket-object-lock-",
+    "x-amz-server-side-encryption",
+    "x-amz-copy-source-server-side-encryption",
+    "x-amz-grant-",
+    "x-amz-website-redirect-location",
+    "x-amz-tagging",
+    "x-amz-mfa",
+    "x-amz-write-offset-bytes",
+    "x-amz-object-ownership",
+    "x-amz-restore",
+    "x-amz-if-match-",
+    "x-amz-copy-source-if-match-",
+    "x-amz-object-if-match",
+    "x-amz-rename-source",
+)
+
+
+def decide(method: str, target: Target, names: Collection[str], fields: Mapping[str, str]) -> str:
+    """The operation, as AWS calls it. `names`: of the query; `fields`: by lower-case name. Raises S3Error."""
+    what = "object" if target.key else "bucket" if target.bucket else "service"
+    routes = _ROUTES.get((method, what))
+    if routes is None:
+        if method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+            raise not_implemented(f"{method} of a {what}")
+        raise S3Error("MethodNotAllowed", "The specified method is not allowed against this resource.")
+    for sub, operation, others in routes:
+        if sub and sub not in names:
+            continue
+        extra = [
+            name
+            for name in names
+            if name not in (sub, *_ANYWHERE) and name not in others and not name.lower().startswith("x-amz-")
+        ]
+        if extra:
+            raise not_implemented(f"The parameter {extra[0][:60]!r} of {operation}")
+        _check_fields(fields)
+        return _COPYING.get(operation, operation) if "x-amz-copy-source" in fields else operation
+    raise not_implemented(f"{method} of a {what} with {', '.join(sorted(names))[:60] or 'no parameter'}")
+
+
+def _check_fields(fields: Mapping[str, str]) -> None:
+    for name, value in fields.items():
+        if not name.startswith("x-amz-"):
+            continue
+        if name.startswith(_REFUSED_FIELDS) and value.lower() != "false":
+            raise not_implemented(f"The header {name}")
+        if name == "x-amz-storage-class" and value != "STANDARD":
+            raise S3Error("InvalidStorageClass", "The only storage class here is STANDARD.")
+        if name == "x-amz-security-token":
+            raise S3Error("InvalidToken", "There are no temporary credentials here.")

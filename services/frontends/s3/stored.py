@@ -1,0 +1,125 @@
+"""What an object is stored with, and how it is given back: from the fields of a request, to an answer's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from common.errors import BadRequest
+from services.frontends.native.headers import STORED_CSP
+from services.frontends.s3.checksums import FULL_OBJECT, HEADER
+from services.frontends.s3.errors import S3Error
+from services.frontends.s3.etags import etag_of, modified_s
+from services.frontends.s3.request import http_date
+from services.rules.metadata import MAX_BYTES, PREFIX, STANDARD, check_metadata
+from services.rules.uploads import stored_encoding, stored_media_type
+from services.store import Blob, Content
+
+Fields = list[tuple[str, str]]
+
+META = "x-amz-meta-"
+CHECKSUM = ".s3-checksum-"  # and the algorithm in lower case
+CHECKSUM_TYPE = ".s3-checksum-type"
+PARTS = ".s3-parts"
+UPLOAD = ".s3-upload"
+
+
+def content_of(fields: Mapping[str, str]) -> Content:
+    """What the fields of a request say of an object. Raises S3Error."""
+    metadata = {name: fields[name].strip(" \t") for name in STANDARD if name in fields}
+    for name, value in fields.items():
+        if name.startswith(META) and name != META:
+            metadata[PREFIX + name.removeprefix(META)] = value.strip(" \t")
+    try:
+        check_metadata(metadata)
+        encoding = stored_encoding(_without_framing(fields.get("content-encoding")))
+    except BadRequest as err:
+        if "2048" in str(err):
+            text = f"Your metadata headers exceed the maximum allowed metadata size of {MAX_BYTES} bytes."
+            raise S3Error("MetadataTooLarge", text) from err
+        raise S3Error("InvalidArgument", str(err)) from err
+    return Content(stored_media_type(fields.get("content-type")), encoding, metadata)
+
+
+def _without_framing(encoding: str | None) -> str | None:
+    """A Content-Encoding without aws-chunked, which is of the request and not of the object."""
+    if encoding is None or "aws-chunked" not in encoding.lower():
+        return encoding
+    codings = [coding.strip(" \t") for coding in encoding.split(",")]
+    return ", ".join(coding for coding in codings if coding and coding.lower() != "aws-chunked")
+
+
+def object_fields(blob: Blob) -> Fields:
+    """The fields of a GET or HEAD of an object, but for its length and checksums."""
+    fields = [
+        ("ETag", f'"{etag_of(blob)}"'),
+        ("Last-Modified", http_date(modified_s(blob))),
+        ("Accept-Ranges", "bytes"),
+        ("Content-Type", blob.type),
+        # A stored page must not act on this origin: see the native front end.
+        ("Content-Security-Policy", STORED_CSP),
+    ]
+    if blob.encoding:
+        fields.append(("Content-Encoding", blob.encoding))
+    fields += metadata_fields(blob)
+    return fields
+
+
+def metadata_fields(blob: Blob) -> Fields:
+    """The fields that give metadata back. What no header can carry is left out: it could begin another."""
+    fields = []
+    for name, value in blob.metadata.items():
+        given = META + name.removeprefix(PREFIX) if name.startswith(PREFIX) else name
+        if name.startswith(".") or not (name in STANDARD or name.startswith(PREFIX)):
+            continue
+        if value.isprintable() or all(" " <= c <= "~" or "\x80" <= c <= "\xff" or c == "\t" for c in value):
+            fields.append((given, value))
+    return fields
+
+
+def checksum_of(blob: Blob) -> tuple[str, str, str] | None:
+    """(algorithm in lower case, value, type) of the checksum that came with an object; None without one."""
+    for name, value in blob.metadata.items():
+        if name.startswith(CHECKSUM) and name != CHECKSUM_TYPE:
+            kind = blob.metadata.get(CHECKSUM_TYPE) or FULL_OBJECT
+            return name.removeprefix(CHECKSUM), value, kind
+    return None
+
+
+def checksum_fields(blob: Blob) -> Fields:
+    """The fields that give the checksum back, to who asks for it."""
+    found = checksum_of(blob)
+    if found is None:
+        return []
+    name, value, kind = found
+    return [(HEADER + name, value), (HEADER + "type", kind)]
+
+
+def format_parts(sizes: list[int]) -> str:
+    """The lengths of the parts of an object, in short: `8388608x12,77`."""
+    runs: list[list[int]] = []
+    for size in sizes:
+        if runs and runs[-1][0] == size:
+            runs[-1][1] += 1
+        else:
+            runs.append([size, 1])
+    return ",".join(f"{size}x{count}" if count > 1 else str(size) for size, count in runs)
+
+
+def parse_parts(text: str) -> list[int]:
+    """The lengths that `format_parts` wrote."""
+    sizes: list[int] = []
+    for run in text.split(","):
+        size, _, count = run.partition("x")
+        sizes += [int(size)] * int(count or 1)
+    return sizes
+
+
+def part_sizes(blob: Blob) -> list[int] | None:
+    """The lengths of the parts that an object came in; None where it came in one piece."""
+    text = blob.metadata.get(PARTS)
+    return parse_parts(text.partition(";")[0]) if text else None
+
+
+def part_checksums(blob: Blob) -> list[str]:
+    """The checksums of the parts, where each has one."""
+    return blob.metadata.get(PARTS, "").partition(";")[2].split()

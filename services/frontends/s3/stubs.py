@@ -1,0 +1,128 @@
+"""What is asked of every bucket and object, and has one answer here: no versions, one owner, no policies."""
+
+from __future__ import annotations
+
+from services.frontends.s3 import xml
+from services.frontends.s3.body import XmlOperation
+from services.frontends.s3.buckets import missing_object, require_bucket
+from services.frontends.s3.errors import S3Error, not_implemented
+from services.frontends.s3.request import OWNER_ID, Operation, Request
+
+_XSI = "http://www.w3.org/2001/XMLSchema-instance"
+
+# The sub-resource to what S3 answers where nothing was configured.
+_NOTHING = {
+    "policy": ("NoSuchBucketPolicy", "The bucket policy does not exist"),
+    "cors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"),
+    "lifecycle": ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"),
+    "website": ("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"),
+    "tagging": ("NoSuchTagSet", "The TagSet does not exist"),
+    "encryption": (
+        "ServerSideEncryptionConfigurationNotFoundError",
+        "The server side encryption configuration was not found",
+    ),
+    "replication": (
+        "ReplicationConfigurationNotFoundError",
+        "The replication configuration was not found",
+    ),
+    "object-lock": (
+        "ObjectLockConfigurationNotFoundError",
+        "Object Lock configuration does not exist for this bucket",
+    ),
+    "ownershipControls": (
+        "OwnershipControlsNotFoundError",
+        "The bucket ownership controls were not found",
+    ),
+}
+
+
+_PRIVATE = frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"})
+
+
+def check_acl(request: Request) -> None:
+    """Raise S3Error for an ACL that does not say what is true already: there are no others here.
+
+    Everything is private, but for what the configuration makes public: that is `public-read`.
+    """
+    acl = request.fields.get("x-amz-acl")
+    if acl is None or acl in _PRIVATE or (acl == "public-read" and request.is_public(request.location)):
+        return
+    raise not_implemented(f"The ACL {acl[:40]!r}")
+
+
+class _OfBucket(Operation):
+    async def begin(self) -> None:
+        """See Operation."""
+        request = self.request
+        if request.target.key:
+            request.check("GET", request.location)
+        else:
+            request.check_bucket()
+
+    async def check_there(self) -> None:
+        """Raise S3Error where what is asked about is not there."""
+        request = self.request
+        if request.target.key:
+            if await request.store.stat(request.location) is None:
+                raise await missing_object(request)
+        else:
+            await require_bucket(request)
+
+
+class NoConfiguration(_OfBucket):
+    """404, with the code of S3 for what was never configured."""
+
+    async def answer(self) -> None:
+        """See Operation."""
+        await self.check_there()
+        name = next(name for name in _NOTHING if name in self.request.query)
+        if name == "tagging" and self.request.target.key:
+            self.request.send(200, xml.document("Tagging", xml.block("TagSet")))
+            return
+        raise S3Error(*_NOTHING[name])
+
+
+class GetBucketVersioning(_OfBucket):
+    """Never was on."""
+
+    async def answer(self) -> None:
+        """See Operation."""
+        await self.check_there()
+        self.request.send(200, xml.document("VersioningConfiguration"))
+
+
+class GetAcl(_OfBucket):
+    """The one owner may do everything."""
+
+    async def answer(self) -> None:
+        """See Operation."""
+        await self.check_there()
+        owner = xml.tag("ID", OWNER_ID) + xml.tag("DisplayName", OWNER_ID)
+        grantee = f'<Grantee xmlns:xsi="{_XSI}" xsi:type="CanonicalUser">{owner}</Grantee>'
+        grant = xml.block("Grant", grantee, xml.tag("Permission", "FULL_CONTROL"))
+        body = xml.document(
+            "AccessControlPolicy", xml.block("Owner", owner), xml.block("AccessControlList", grant)
+        )
+        self.request.send(200, body)
+
+
+class PutAcl(XmlOperation):
+    """Only what is true already is taken: see check_acl."""
+
+    async def begin(self) -> None:
+        """See Operation."""
+        await super().begin()
+        request = self.request
+        request.check("DELETE", request.location)  # as who may replace it
+
+    async def answer(self) -> None:
+        """See Operation."""
+        request = self.request
+        if await self.document("AccessControlPolicy") is not None:
+            raise not_implemented("An ACL")
+        if request.target.key:
+            if await request.store.stat(request.location) is None:
+                raise await missing_object(request)
+        else:
+            await require_bucket(request)
+        request.send(200)

@@ -1,0 +1,221 @@
+"""PutObject, DeleteObject, DeleteObjects and CopyObject."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from common.errors import BlobkeepError, NotFound
+from services.frontends.s3 import xml
+from services.frontends.s3.body import Body, XmlOperation
+from services.frontends.s3.buckets import require_bucket
+from services.frontends.s3.checksums import FULL_OBJECT, HEADER
+from services.frontends.s3.errors import S3Error, described
+from services.frontends.s3.etags import (
+    ETAG,
+    delete_condition,
+    etag_of,
+    source_condition,
+    write_condition,
+)
+from services.frontends.s3.names import Target, check_key, parse_copy_source
+from services.frontends.s3.reading import check_version, checksum_tag
+from services.frontends.s3.request import Operation, Request
+from services.frontends.s3.stored import CHECKSUM, checksum_of, content_of
+from services.store import Blob, Condition, Content, Upload
+
+MAX_OBJECT_BYTES = 5 << 40  # S3's own limit
+_MAX_KEYS = 1000
+_AT_ONCE = 32  # of the keys of one DeleteObjects: they share the syncs
+
+
+class PutObject(Operation):
+    """200 and the ETag, once the object is durable."""
+
+    _upload: Upload | None = None
+
+    async def begin(self) -> None:
+        """See Operation."""
+        request = self.request
+        request.check("PUT", request.location)
+        content = content_of(request.fields)
+        self._body = Body(request)
+        if (self._body.declared_bytes or 0) > MAX_OBJECT_BYTES:
+            raise S3Error("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size.")
+        await require_bucket(request)
+        condition = write_condition(request.fields, request.user, may_update=request.may_update)
+        self._upload = await request.store.begin(
+            request.location, condition, content, self._body.declared_bytes
+        )
+
+    async def receive(self, data: bytes) -> None:
+        """See Operation."""
+        assert self._upload is not None
+        for piece in await self._body.feed(data):
+            await self._upload.write(piece)
+
+    async def answer(self) -> None:
+        """See Operation."""
+        upload, body = self._upload, self._body
+        assert upload is not None
+        await body.finish(await upload.sha256() if body.needs_sha256 else None)
+        attributes = {} if body.md5_hex is None else {ETAG: body.md5_hex}
+        fields = []
+        if body.checksum is not None:
+            one, value = body.checksum
+            attributes[CHECKSUM + one.name.lower()] = value
+            fields = [(one.header, value), (HEADER + "type", FULL_OBJECT)]
+        self._upload = None  # from here on it ends by itself
+        blob, _ = await upload.commit(attributes)
+        self.request.send(200, fields=[("ETag", f'"{etag_of(blob)}"'), *fields])
+
+    async def drop(self, reason: str) -> None:
+        """See Operation."""
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            await upload.abort(reason)
+
+
+class DeleteObject(Operation):
+    """204, also where nothing is."""
+
+    async def begin(self) -> None:
+        """See Operation."""
+        self.request.check("DELETE", self.request.location)
+        check_version(self.request)
+        await require_bucket(self.request)
+
+    async def answer(self) -> None:
+        """See Operation."""
+        request = self.request
+        await delete_quietly(request, request.location, delete_condition(request.fields))
+        request.send(204)
+
+
+async def delete_quietly(request: Request, location: str, condition: Condition) -> None:
+    """Delete an object; that there is none is as good."""
+    with contextlib.suppress(NotFound):
+        await request.store.delete(location, condition)
+
+
+class DeleteObjects(XmlOperation):
+    """Up to 1,000 keys; the answer names what became of each."""
+
+    MAX_BYTES = 4 << 20  # 1,000 keys of 1,024 bytes, with their XML
+
+    async def begin(self) -> None:
+        """See Operation."""
+        await super().begin()
+        self.request.check_bucket()
+        await require_bucket(self.request)
+
+    async def answer(self) -> None:
+        """See Operation."""
+        root = await self.document("Delete")
+        wanted = root.all("Object") if root is not None else []
+        if not 0 < len(wanted) <= _MAX_KEYS:
+            raise xml.malformed()
+        quiet = root is not None and (root.get("Quiet") or "").strip() == "true"
+        limit = asyncio.Semaphore(_AT_ONCE)
+        shown = await asyncio.gather(*(self._delete(one, limit, quiet=quiet) for one in wanted))
+        self.request.send(200, xml.document("DeleteResult", shown))
+
+    async def _delete(self, wanted: xml.Element, limit: asyncio.Semaphore, *, quiet: bool) -> str:
+        key, version = wanted.get("Key") or "", wanted.get("VersionId")
+        request = self.request
+        try:
+            if not key:
+                raise S3Error("InvalidArgument", "A key is empty.")
+            if version not in (None, "", "null"):
+                raise S3Error("NoSuchVersion", "There are no versions here.")
+            check_key(key)
+            location = Target(request.target.bucket, key).location
+            request.check("DELETE", location)
+            tag = wanted.get("ETag")
+            condition = delete_condition({} if tag is None else {"if-match": tag})
+            async with limit:
+                await delete_quietly(request, location, condition)
+        except BlobkeepError as err:
+            known = described(err)
+            return xml.block(
+                "Error",
+                xml.tag("Key", key),
+                xml.tag("VersionId", version),
+                xml.tag("Code", known.code),
+                xml.tag("Message", known.text),
+            )
+        return "" if quiet else xml.block("Deleted", xml.tag("Key", key), xml.tag("VersionId", version))
+
+
+class CopyObject(Operation):
+    """The bytes of another object, in one commit, without the client sending them."""
+
+    async def begin(self) -> None:
+        """See Operation."""
+        request = self.request
+        self._source = source_of(request)
+        request.check("PUT", request.location)
+        directive = request.fields.get("x-amz-metadata-directive", "COPY").upper()
+        if directive not in ("COPY", "REPLACE"):
+            raise S3Error("InvalidArgument", f"Unknown metadata directive {directive[:20]!r}.")
+        if request.fields.get("x-amz-tagging-directive", "COPY").upper() != "COPY":
+            raise S3Error("NotImplemented", "Tags are not implemented here.")
+        self._content = content_of(request.fields) if directive == "REPLACE" else None
+        if self._content is None and self._source == request.target:
+            raise S3Error(
+                "InvalidRequest",
+                "This copy request is illegal because it is trying to copy an object to itself without "
+                "changing the object's metadata, storage class, website redirect location or encryption "
+                "attributes.",
+            )
+        await require_bucket(request)
+
+    async def answer(self) -> None:
+        """See Operation."""
+        request = self.request
+        source = await find_source(request, self._source)
+        content = self._content
+        if content is not None:  # what front ends keep of the bytes stays true of them
+            kept = {name: value for name, value in source.metadata.items() if name.startswith(".")}
+            content = Content(content.type, content.encoding, {**content.metadata, **kept})
+        blob, _ = await request.store.copy(
+            self._source.location,
+            source_condition(request.fields, source.version),
+            request.location,
+            write_condition(
+                {name: value for name, value in request.fields.items() if name.startswith("if-")},
+                request.user,
+                may_update=request.may_update,
+            ),
+            content,
+        )
+        request.send(200, copy_result("CopyObjectResult", blob))
+
+
+def source_of(request: Request) -> Target:
+    """The source of a copy, which the client may read. Raises S3Error, Forbidden."""
+    source = parse_copy_source(request.fields["x-amz-copy-source"])
+    request.check("GET", source.location)
+    return source
+
+
+async def find_source(request: Request, source: Target) -> Blob:
+    """The source of a copy, its conditions judged. Raises S3Error, Damaged."""
+    blob = await request.store.stat(source.location)
+    if blob is None:
+        await require_bucket(request, source.bucket)
+        raise S3Error("NoSuchKey", "The specified key does not exist.", Key=source.key)
+    source_condition(request.fields)(blob, False)
+    return blob
+
+
+def copy_result(name: str, blob: Blob) -> bytes:
+    """The answer of a copy."""
+    found = checksum_of(blob)
+    return xml.document(
+        name,
+        xml.tag("ETag", f'"{etag_of(blob)}"'),
+        xml.tag("LastModified", xml.time_of(blob.modified_ns)),
+        checksum_tag(found[0], found[1]) if found else "",
+        xml.tag("ChecksumType", found[2]) if found else "",
+    )

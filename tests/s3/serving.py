@@ -1,0 +1,82 @@
+"""The S3 front end on a store in memory, in this process, for botocore and raw requests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.config import Config as BotoConfig
+from tornado.netutil import bind_sockets
+
+from common.config import Config
+from services.access.decisions import Access, Client, Role
+from services.access.secret_hash import NoSecret
+from services.frontends.s3.app import make_s3_app
+from services.frontends.s3.parts_in_blobs import PartsInBlobs
+from services.listening import make_server
+from services.watch.request_log import RequestLog
+from tests.support.memory_store import MemoryStore
+
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+CLIENTS = (
+    Client("alice", Role.READ_WRITE, "", NoSecret(), SECRET),
+    Client("reader", Role.READ_ONLY, "", NoSecret(), SECRET),
+    Client("adder", Role.APPEND_ONLY, "", NoSecret(), SECRET),
+    Client("photos", Role.READ_WRITE, "photos/2024/", NoSecret(), SECRET),
+)
+
+
+class Served:
+    """A front end that listens on `port`; `store` is what it serves."""
+
+    def __init__(self, store: MemoryStore, port: int) -> None:
+        self.store = store
+        self.port = port
+
+    def client(self, name: str = "alice", **options: Any) -> Any:
+        """A client of boto3."""
+        how = {"retries": {"total_max_attempts": 1}, "s3": {"addressing_style": "path"}, **options}
+        return boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{self.port}",
+            region_name=how.pop("region", "us-east-1"),
+            aws_access_key_id=name,
+            aws_secret_access_key=how.pop("secret", SECRET),
+            config=BotoConfig(**how),
+        )
+
+
+@contextmanager
+def served(*, is_open: bool = False, connection: str = "blobkeep", **options: Any) -> Iterator[Served]:
+    """Serves from a thread with a loop of its own until the end."""
+    ready, stopped = threading.Event(), asyncio.Event()
+    found: list[Any] = []
+
+    async def run() -> None:
+        config = Config(http=connection, **options)
+        store = MemoryStore()
+        requests = RequestLog()
+        access = Access(None if is_open else CLIENTS, config.public.split(",") if config.public else [])
+        app = make_s3_app(PartsInBlobs(store), config, access, requests)
+        server, drain = make_server(app, config, requests, None)
+        sockets = bind_sockets(0, "127.0.0.1")
+        server.add_sockets(sockets)
+        found.extend([Served(store, sockets[0].getsockname()[1]), asyncio.get_running_loop()])
+        ready.set()
+        await stopped.wait()
+        await drain(5)
+        await server.close_all_connections()
+        access.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield found[0]
+    finally:
+        found[1].call_soon_threadsafe(stopped.set)
+        thread.join(30)
