@@ -41,7 +41,12 @@ def listening_sockets(config: Config) -> list[socket.socket]:
         if given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             given.setblocking(False)
             return [given]
-    host, port = host_and_port(config.listen)
+    return listening_on(config.listen)
+
+
+def listening_on(address: str) -> list[socket.socket]:
+    """Sockets of our own on HOST:PORT. Raises OSError."""
+    host, port = host_and_port(address)
     return bind_sockets(port, host or None, backlog=_BACKLOG)
 
 

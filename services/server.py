@@ -23,9 +23,10 @@ from common.errors import BlobkeepError, ConfigError
 from services.access.credentials import ServerCredentials, allow_many_descriptors
 from services.engine import Engine
 from services.engines.choose import choose
+from services.frontends.front_door import FrontDoor
 from services.frontends.native.app import make_app
 from services.frontends.native.fast_path import FastPath
-from services.listening import listening_sockets, make_server
+from services.listening import listening_on, listening_sockets, make_server
 from services.recovering import open_answering
 from services.watch.access_log import AccessLog
 from services.watch.monitor import REPORT_EVERY_S, Monitor
@@ -83,7 +84,8 @@ async def _serve(engine: Engine, options: config.Config) -> int:
         me = self_report.begin(engine.reports_dir, "server", REPORT_EVERY_S)
         requests = RequestLog(AccessLog() if options.access_log else None)
         sockets = listening_sockets(options)
-        credentials.guard(sockets)
+        s3_sockets = listening_on(options.s3_listen) if options.s3_listen else []
+        credentials.guard([*sockets, *s3_sockets])
         store = await open_answering(engine, sockets, options, requests, credentials.tls, fail_stop)
     except (BlobkeepError, OSError) as err:
         log.critical("cannot start: %s", err)
@@ -94,13 +96,17 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     loop.add_signal_handler(signal.SIGHUP, credentials.reload)
     monitor = Monitor(engine, store, requests)
     app = make_app(store, engine.admin(), options, monitor, credentials.access)
+    door = FrontDoor(app, store, options, credentials.access, requests)
     fast_path = (
-        FastPath(app, store, credentials.access, requests, options)
+        FastPath(door, store, credentials.access, requests, options, door.is_s3_host)
         if options.lean and options.http == "blobkeep"
         else None
     )
-    server, drain = make_server(fast_path or app, options, requests, credentials.tls)
+    server, drain = make_server(fast_path or door, options, requests, credentials.tls)
+    s3_server, s3_drain = make_server(door.s3, options, requests, credentials.tls)
     server.add_sockets(sockets)
+    s3_server.add_sockets(s3_sockets)
+    sweeping = loop.create_task(door.keep_swept())
     monitor.start(me)
     log.info(
         "serving %d blobs on %s, %.2f s after start",
@@ -108,14 +114,18 @@ async def _serve(engine: Engine, options: config.Config) -> int:
         " ".join(_address(s) for s in sockets),
         time.monotonic() - began,
     )
-    credentials.warn(sockets)
+    if s3_sockets:
+        log.info("S3 on %s", " ".join(_address(s) for s in s3_sockets))
+    credentials.warn([*sockets, *s3_sockets])
     gc.freeze()  # what is there now stays: no need to look through it in every collection
     await stopping.wait()
     log.info("stopping: requests under way may finish within %g s", options.drain_timeout_s)
     app.settings["live"].close()  # dashboards would keep us until the end of that time
-    if not await drain(options.drain_timeout_s):
+    sweeping.cancel()
+    if not all(await asyncio.gather(drain(options.drain_timeout_s), s3_drain(options.drain_timeout_s))):
         log.warning("some requests were not done in time and are cut off")
     await server.close_all_connections()
+    await s3_server.close_all_connections()
     credentials.access.close()
     await monitor.close(told=exit_status == 0)
     if requests.access is not None:

@@ -7,6 +7,7 @@ two, header for header, over the whole request table (tests/http/test_fast_path.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter, time
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
@@ -38,7 +39,10 @@ _MAX_HEADS = 4096  # of blobs: about 600 bytes each
 
 
 class FastPath(HTTPServerConnectionDelegate):
-    """Answers what is plain; `app` gets the rest. For services.http1 alone: others have no Exchange."""
+    """Answers what is plain; `app` gets the rest. For services.http1 alone: others have no Exchange.
+
+    `is_anothers`: whether a host name belongs to another front end, which means something else by a path.
+    """
 
     def __init__(
         self,
@@ -47,11 +51,13 @@ class FastPath(HTTPServerConnectionDelegate):
         access: Access,
         requests: RequestLog,
         config: Config,
+        is_anothers: Callable[[str | None], bool] = lambda host: False,
     ) -> None:
         self._app = app
         self._store = store
         self._access = access
         self._requests = requests
+        self._is_anothers = is_anothers if config.s3_hosts else None
         self._small_bytes = config.small_body_bytes
         self._guesses = config.guess_type
         self._conditions = {
@@ -95,7 +101,7 @@ class FastPath(HTTPServerConnectionDelegate):
         method, target, version = head.start_line
         if not self._access.is_open and not self._access.permits(method, location, _authorization(head)):
             return None
-        if not self._access.hosts.allows(head.block.host):
+        if not self._allows(head.block.host):
             return None
         found = self._store.peek(location, body=method == "GET")
         if found is None:
@@ -120,6 +126,12 @@ class FastPath(HTTPServerConnectionDelegate):
         )
         return b"HTTP/1.1 200 OK\r\n" + sent_common(int(time())) + fields, body
 
+    def _allows(self, host: str | None) -> bool:
+        """Whether the host name is the native front end's."""
+        if self._is_anothers is not None and self._is_anothers(host):
+            return False
+        return self._access.hosts.allows(host)
+
     def _written_location(self, exchange: Exchange) -> str | None:
         """What a plain small write names; None where a handler is to judge."""
         head = exchange.head
@@ -129,7 +141,7 @@ class FastPath(HTTPServerConnectionDelegate):
             head.body_bytes > (0 if method == "DELETE" else self._small_bytes)
             or not exchange.body_is_here
             or not _is_plain_target(target)
-            or not self._access.hosts.allows(head.block.host)
+            or not self._allows(head.block.host)
             or not _is_plain(head.block, writing=True)
         ):
             return None

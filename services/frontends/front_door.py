@@ -1,0 +1,63 @@
+"""Which front end a request is for: S3 under its host names and its path, where the configuration gives it
+any; the native one for everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
+from tornado.routing import Router
+from tornado.web import Application
+
+from common.config import Config
+from common.errors import BlobkeepError
+from services.access.decisions import Access
+from services.frontends.s3.app import make_s3_app, s3_hosts
+from services.frontends.s3.names import bucket_of_host
+from services.frontends.s3.parts_in_blobs import PartsInBlobs
+from services.store import Store
+from services.watch.request_log import RequestLog
+
+log = logging.getLogger("s3")
+
+_SWEEP_EVERY_S = 3600.0
+
+
+class FrontDoor(Router):
+    """On the listening port: `native` and S3. `s3`: an application for a port that speaks S3 alone."""
+
+    def __init__(
+        self, native: Application, store: Store, config: Config, access: Access, requests: RequestLog
+    ) -> None:
+        parts = PartsInBlobs(store)
+        self._native = native
+        self._hosts = s3_hosts(config)
+        self._path = config.s3_path
+        self.s3 = make_s3_app(parts, config, access, requests)
+        self._under_path = make_s3_app(parts, config, access, requests, base=config.s3_path)
+        self._parts = parts
+        self._expiry_s = config.multipart_expiry_s
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
+        """See Router."""
+        if self.is_s3_host(request.headers.get("Host")):
+            return self.s3.find_handler(request, **kwargs)
+        if self._path and (request.path == self._path or request.path.startswith(self._path + "/")):
+            return self._under_path.find_handler(request, **kwargs)
+        return self._native.find_handler(request, **kwargs)
+
+    def is_s3_host(self, host: str | None) -> bool:
+        """Whether a request under this name is for S3, whatever its path is."""
+        return bool(self._hosts) and bucket_of_host(host or "", self._hosts)[0]
+
+    async def keep_swept(self) -> None:
+        """Now and then, for ever: drop uploads in parts that nobody goes on with."""
+        while True:
+            await asyncio.sleep(min(_SWEEP_EVERY_S, self._expiry_s))
+            with contextlib.suppress(BlobkeepError):  # the store has logged it; the next time will do
+                swept = await self._parts.sweep(self._expiry_s)
+                if swept:
+                    log.info("%d uploads in parts or parts without one were dropped: expired", swept)
