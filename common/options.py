@@ -95,6 +95,68 @@ class Config:
         flags=("-s", "--listen"),
     )
 
+    engine: str = _option(
+        "local",
+        "Where",
+        '"local": blobs in `dir`, on this machine. "objects": in an object store (docs/objects.md); `dir` '
+        "then holds only what the processes say of themselves.",
+        ALL,
+        choices=("local", "objects"),
+    )
+
+    objects_endpoint: str = _option(
+        "", "Engine objects", "URL of the S3-compatible store: http://127.0.0.1:8333. Empty: AWS.", ALL
+    )
+    objects_bucket: str = _option("", "Engine objects", "The bucket, which exists.", ALL)
+    objects_prefix: str = _option(
+        "", "Engine objects", "What all keys begin with, ending in a slash: for several in one bucket.", ALL
+    )
+    objects_region: str = _option("us-east-1", "Engine objects", "The region that requests are for.", ALL)
+    objects_credentials_file: str = _option(
+        "",
+        "Engine objects",
+        "File like ~/.aws/credentials, section [default], readable by its owner alone. Empty: "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment, else the role of the machine.",
+        ALL,
+    )
+    objects_ca_file: str = _option(
+        "", "Engine objects", "Certificates (PEM) to trust besides the system's, for an https endpoint.", ALL
+    )
+    objects_virtual_hosts: bool = _option(
+        False,
+        "Engine objects",
+        "The bucket's name is part of the endpoint's host name, not the path.",
+        ALL,
+    )
+    objects_timeout_s: float = _option(
+        15.0, "Engine objects", "A request to the store that takes longer is given up.", ALL, positive=True
+    )
+    objects_patience_s: float = _option(
+        20.0,
+        "Engine objects",
+        "For how long a request that may be repeated is, before the client is answered 503.",
+        ALL,
+        positive=True,
+    )
+    objects_inline_bytes: int = _option(
+        MIB,
+        "Engine objects",
+        "A blob up to this size stands in its pointer: one request to create it, one to read it.",
+        positive=True,
+    )
+    objects_part_bytes: int = _option(
+        4 * MIB,
+        "Engine objects",
+        "A larger one goes into the store in parts of this size, whole MiB. An upload holds three in memory.",
+        positive=True,
+    )
+    objects_reading_s: float = _option(
+        900.0,
+        "Engine objects",
+        "How long the data of a replaced or deleted blob is kept for those who still read it.",
+        GC | RECOVERY,
+    )
+
     s3_hosts: str = _option(
         "",
         "S3",

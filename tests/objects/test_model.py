@@ -216,7 +216,7 @@ async def collector(history: object, bucket: Bucket, clock: Clock) -> None:
     collecting = Collecting(tools_of(bucket, clock), reading_s=0)
     async for page in pages(bucket, keys.GC):
         for listed in page:
-            await collecting.collect(listed.key.removeprefix(keys.GC), silent=True)
+            await collecting.settle(listed.key.removeprefix(keys.GC), silent=True)
 
 
 async def sweeper(history: object, bucket: Bucket, clock: Clock) -> None:

@@ -49,7 +49,7 @@ class Collecting:
         self.removed_objects = 0
         self.fences = 0
 
-    async def collect(self, txn: str, *, silent: bool) -> Result:
+    async def settle(self, txn: str, *, silent: bool) -> Result:
         """Do what can be done for the state object of the write `txn`.
 
         `silent`: it gave no sign of life for so long that a Pending write may be given up. Safety does not

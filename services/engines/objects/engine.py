@@ -1,0 +1,194 @@
+"""The engine `objects`: any number of servers, gcs and recovery processes on one bucket of an object store.
+
+See services/engine.Engine. It owns nothing: what the processes share is the bucket. The folder `dir` holds
+their self reports alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from common import durable
+from common.checksum import CHUNK_BYTES
+from common.config import Config
+from common.errors import BlobkeepError, ConfigError
+from common.self_report import SelfReport
+from common.worker import Worker
+from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered
+from services.engines.objects import self_test
+from services.engines.objects.admin import ObjectsAdmin
+from services.engines.objects.bucket import ABSENT, Refused, Unclear
+from services.engines.objects.client import Client, SystemClock
+from services.engines.objects.collector import Collector
+from services.engines.objects.commit import Tools
+from services.engines.objects.meter import KINDS, Meter
+from services.engines.objects.pointers import Pointers
+from services.engines.objects.settings import Settings, check, find_credentials
+from services.engines.objects.store import ObjectsStore
+from services.engines.objects.verifier import Verifier, check_once
+
+# Says of a prefix that it is a Blobkeep's, and how its objects look.
+FORMAT_KEY = "blobkeep.json"
+FORMAT = b'{"format": 1}\n'
+
+_HEALTH_WAIT_S = 2.0
+
+
+class ObjectsEngine:
+    """See services.engine.Engine."""
+
+    name = "objects"
+    processes: tuple[str, ...] = ("server", "gc", "recovery")
+    commits = None
+
+    def __init__(self, config: Config) -> None:
+        self.events = Events()
+        self.recovered = Recovered()
+        self.meter = Meter()
+        self._config = config
+        self._dir = os.path.abspath(config.dir)
+        self._client: Client | None = None
+        self._store: ObjectsStore | None = None
+
+    @property
+    def client(self) -> Client:
+        """The bucket. After `own`."""
+        assert self._client is not None
+        return self._client
+
+    @property
+    def reports_dir(self) -> str:
+        """See Engine."""
+        return os.path.join(self._dir, ".status")
+
+    async def own(self) -> None:
+        """See Engine: the self-test of the store; raises ConfigError where it is not fit."""
+        await asyncio.to_thread(durable.make_folder_durably, self._dir)
+        self._client = await self._connect(self.meter)
+
+    async def open(self, progress: Progress, on_fatal: OnFatal) -> ObjectsStore:
+        """See Engine. There is nothing to recover."""
+        config = self._config
+        self._store = ObjectsStore(
+            _tools(self.client),
+            self.events,
+            inline_bytes=config.objects_inline_bytes,
+            part_bytes=config.objects_part_bytes,
+            max_blob_bytes=config.max_blob_size_bytes,
+            max_uploads=config.max_uploads,
+        )
+        return self._store
+
+    async def close(self) -> None:
+        """See Engine."""
+        if self._store is not None:
+            await self._store.close()
+
+    def collector(self, *, once: bool = False) -> Worker:
+        """See Engine."""
+        config = self._config
+        return Collector(
+            self._shared, config.gc_interval_s, self.reports_dir, reading_s=config.objects_reading_s
+        )
+
+    def verifier(self) -> Worker:
+        """See Engine."""
+        config = self._config
+        return Verifier(
+            self._shared,
+            config.recovery_interval_s,
+            self.reports_dir,
+            bytes_per_s=config.scrub_rate_mb_per_s * 1e6,
+            reading_s=config.objects_reading_s,
+        )
+
+    def check(self, *, dry_run: bool) -> int:
+        """See Engine."""
+
+        async def go() -> int:
+            found = await check_once(await self._shared(), self._config.objects_reading_s, dry_run=dry_run)
+            for blob in found.named:
+                sys.stdout.write(f"damaged  {blob.id}  {blob.location}  {blob.text}\n")
+            sys.stdout.write(
+                f"{found.blobs} blobs, {found.bytes} bytes re-read; {found.damaged} damaged, "
+                f"{found.swept} leaks removed\n"
+            )
+            return 1 if found.damaged else 0
+
+        return asyncio.run(go())
+
+    def admin(self) -> ObjectsAdmin:
+        """See Engine."""
+        assert self._store is not None
+        return ObjectsAdmin(self._store.tools, self._store)
+
+    def hear(self, reports: Mapping[str, SelfReport | None]) -> None:
+        """See Engine: nothing that the processes do changes what a server knows."""
+
+    async def health(self) -> Sequence[Check]:
+        """See Engine: whether the store answers, and how fast it did so far."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(_HEALTH_WAIT_S):
+                await self.client.get(FORMAT_KEY)
+        except (BlobkeepError, TimeoutError):
+            text = f"The object store gives no answer: {self.meter.last_error or 'it takes too long'}"
+            return [Check("store", False, True, 0.0, text)]
+        took_ms = (time.monotonic() - began) * 1e3
+        parts = [
+            f"{kind} {one.requests} ({one.seconds / one.requests * 1e3:.1f} ms, {one.errors} errors)"
+            for kind in KINDS
+            if (one := self.meter.by_kind[kind]).requests
+        ]
+        return [
+            Check("store", True, True, 0.0, f"It answers in {took_ms:.1f} ms; so far: {', '.join(parts)}.")
+        ]
+
+    def disk(self) -> Disk | None:
+        """See Engine."""
+        return None
+
+    async def _connect(self, meter: Meter) -> Client:
+        client = Client(settings_of(self._config), meter)
+        await self_test.check(client)
+        try:
+            await client.put(FORMAT_KEY, FORMAT, ABSENT)
+        except (Refused, Unclear):
+            got = await client.get(FORMAT_KEY)
+            if got is None or got.data != FORMAT:
+                raise ConfigError(
+                    "objects_prefix: the bucket holds another format there: use the version that made it."
+                ) from None
+        return client
+
+    async def _shared(self) -> Tools:
+        """For a process of its own."""
+        return _tools(await self._connect(Meter()))
+
+
+def settings_of(config: Config) -> Settings:
+    """The bucket that the options name. Raises ConfigError."""
+    if config.objects_part_bytes % CHUNK_BYTES or config.objects_inline_bytes > config.objects_part_bytes:
+        raise ConfigError("objects_part_bytes: whole MiB, and no less than objects_inline_bytes.")
+    return check(
+        Settings(
+            bucket=config.objects_bucket,
+            endpoint=config.objects_endpoint,
+            prefix=config.objects_prefix,
+            region=config.objects_region,
+            credentials=find_credentials(config.objects_credentials_file),
+            virtual_hosts=config.objects_virtual_hosts,
+            request_timeout_s=config.objects_timeout_s,
+            patience_s=config.objects_patience_s,
+            ca_file=config.objects_ca_file,
+        )
+    )
+
+
+def _tools(client: Client) -> Tools:
+    clock = SystemClock()
+    return Tools(client, Pointers(client, clock), clock)

@@ -1,0 +1,155 @@
+"""The processes on an object store: a server, a gc and a recovery worker as people run them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.engines.objects import keys
+from services.engines.objects.bucket import pages
+from services.engines.objects.client import Client
+from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY
+from services.engines.objects.meter import Meter
+from tests.support.processes import Process, Server, wait_for
+from tests.support.raw import RawConnection
+from tests.support.seaweed import Seaweed
+
+Start = Callable[..., Process]
+LARGE = 3 << 20
+
+
+class System:
+    """Processes on one prefix of the store; each has a folder of its own."""
+
+    def __init__(self, store: Seaweed, folder: Path) -> None:
+        self.settings = store.settings()
+        self._folder = folder
+        self._started: list[Process] = []
+        self.env = {
+            "BLOBKEEP_ENGINE": "objects",
+            "BLOBKEEP_OBJECTS_ENDPOINT": store.ports.endpoint,
+            "BLOBKEEP_OBJECTS_BUCKET": BUCKET,
+            "BLOBKEEP_OBJECTS_PREFIX": self.settings.prefix,
+            "BLOBKEEP_OBJECTS_READING": "0",
+            "BLOBKEEP_GC_INTERVAL": "0.2",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        }
+
+    def server(self) -> Server:
+        started = Server(self._folder / f"s{len(self._started)}", env=self.env)
+        self._started.append(started)
+        return started
+
+    def worker(self, program: str, *flags: str) -> Process:
+        folder = self._folder / f"w{len(self._started)}"
+        folder.mkdir()
+        started = Process(program, folder, *flags, env=self.env)
+        self._started.append(started)
+        return started
+
+    def keys(self, folder: str) -> list[str]:
+        """The keys that the bucket holds under `folder`."""
+
+        async def go() -> list[str]:
+            client = Client(self.settings, Meter())
+            return [one.key async for page in pages(client, folder) for one in page]
+
+        return asyncio.run(go())
+
+    def end(self) -> None:
+        for process in self._started:
+            process.end()
+
+
+@pytest.fixture
+def system(store_process: Seaweed, tmp_path: Path) -> Iterator[System]:
+    made = System(store_process, tmp_path)
+    yield made
+    made.end()
+
+
+def test_what_one_server_acknowledges_all_servers_show(system: System) -> None:
+    one, other = system.server(), system.server()
+    large = os.urandom(LARGE)
+    assert one.ask("POST", "/store/a", b"small").status == 201
+    assert other.ask("POST", "/store/a", b"again").status == 409
+    assert other.ask("GET", "/store/a").body == b"small"
+    assert other.ask("PUT", "/store/a", large).status == 200
+    assert one.ask("GET", "/store/a").body == large
+    part = one.ask("GET", "/store/a", headers={"Range": "bytes=1048570-1048580"})
+    assert (part.status, part.body) == (206, large[1048570:1048581])
+    listed = json.loads(one.ask("GET", "/store/").body)["blobs"]
+    assert [(blob["location"], blob["size"]) for blob in listed] == [("a", LARGE)]
+    assert one.ask("DELETE", "/store/a").status == 200
+    assert other.ask("GET", "/store/a").status == 404
+    assert other.ask("DELETE", "/store/a").status == 404
+    assert one.ask("GET", "/healthz").status == 200
+
+
+def test_a_blob_by_id_has_its_history(system: System) -> None:
+    server = system.server()
+    server.ask("POST", "/store/a/b", b"x" * LARGE)
+    blob_id = server.ask("HEAD", "/store/a/b").headers["blob-id"]
+    shown = json.loads(server.ask("GET", f"/blobs/{blob_id}").body)
+    assert (shown["location"], shown["state"], shown["size"]) == ("a/b", "OK", LARGE)
+    server.ask("DELETE", "/store/a/b")
+    shown = json.loads(server.ask("GET", f"/blobs/{blob_id}").body)
+    assert shown["state"] == "Failure"
+    failed = json.loads(server.ask("GET", "/blobs/?state=Failure").body)["blobs"]
+    assert [blob["id"] for blob in failed] == [blob_id]
+
+
+def test_the_gc_leaves_what_is_served_and_nothing_else(system: System) -> None:
+    server = system.server()
+    for _ in range(3):
+        server.ask("PUT" if _ else "POST", "/store/kept", os.urandom(LARGE))
+    server.ask("POST", "/store/gone", os.urandom(LARGE))
+    server.ask("DELETE", "/store/gone")
+    broken = RawConnection(server.port)
+    broken.request("POST", "/store/broken", {"Content-Length": str(2 * LARGE)})
+    broken.send(os.urandom(LARGE))
+    wait_for(lambda: len(system.keys(keys.GC)) >= 6, what="the upload's being staged")
+    broken.close()
+    system.worker("gc")
+    wait_for(lambda: not system.keys(keys.GC), what="the collection")
+    owners = {keys.owner_of(key) for key in system.keys(keys.DATA)}
+    assert [owner[0] for owner in owners if owner is not None] == [keys.name_of("kept")]
+    assert len(server.ask("GET", "/store/kept").body) == LARGE
+
+
+def test_the_check_finds_damage_and_it_is_not_served(system: System) -> None:
+    server = system.server()
+    server.ask("POST", "/store/good", b"x" * LARGE)
+    server.ask("POST", "/store/bad", b"x" * LARGE)
+    (part,) = [key for key in system.keys(keys.DATA) if keys.name_of("bad") in key]
+    asyncio.run(Client(system.settings, Meter()).put(part, b"y" * LARGE, None))
+    check = system.worker("recovery", "--once")
+    assert check.popen.wait(60) == 1
+    assert "1 damaged" in check.said()
+    assert server.ask("GET", "/store/bad").status == 500
+    assert server.ask("HEAD", "/store/bad").status == 500
+    assert server.ask("GET", "/store/good").status == 200
+    assert server.ask("PUT", "/store/bad", b"new").status == 200
+    assert server.ask("GET", "/store/bad").body == b"new"
+    assert part in system.keys(keys.DATA)  # kept for people
+
+
+def test_a_server_does_not_start_without_its_store(tmp_path: Path) -> None:
+    env = {
+        "BLOBKEEP_ENGINE": "objects",
+        "BLOBKEEP_OBJECTS_ENDPOINT": "http://127.0.0.1:9",
+        "BLOBKEEP_OBJECTS_BUCKET": "b",
+        "BLOBKEEP_OBJECTS_PATIENCE": "0.5",
+        "AWS_ACCESS_KEY_ID": "a-key",
+        "AWS_SECRET_ACCESS_KEY": "a-secret",
+    }
+    process = Process("server", tmp_path / "s", "-s", "127.0.0.1:0", env=env)
+    assert process.popen.wait(60) == 1
+    assert "cannot start" in process.said()
+    assert "a-secret" not in process.said()
