@@ -261,3 +261,26 @@ def test_rclone_lists_all_folders(filled: Server) -> None:
         timeout=50,
     )
     assert sorted(run.stdout.decode().split()) == NAMES
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_folder_without_its_slash_leads_to_it_where_html_is_asked_for(method: str, filled: Server) -> None:
+    """lftp's cd, wget -r and typed URLs failed."""
+    for headers in (HTML, {"User-Agent": "rclone/v1.60"}, {"User-Agent": "Wget/1.21", "Accept": "*/*"}):
+        for target, leads_to in (("/store/many", "many/"), ("/store/many/07?limit=3", "07/?limit=3")):
+            answer = filled.ask(method, target, None, headers)
+            assert (answer.status, answer.headers["location"]) == (308, leads_to)
+            followed = filled.ask("GET", urljoin(target, leads_to), None, headers)
+            assert (followed.status, followed.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert filled.ask(method, "/store/man", None, headers).status == 404
+    for headers in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
+        assert filled.ask(method, "/store/many", None, headers).status == 404
+
+
+def test_a_blob_comes_before_the_folder_of_its_name(strict: Server, location: str) -> None:
+    strict.ask("POST", f"/store/{location}", b"a blob")
+    strict.ask("POST", f"/store/{location}/under", b"under it")
+    assert strict.ask("GET", f"/store/{location}", None, HTML).body == b"a blob"
+    strict.ask("POST", f"/store/{location}/a:b/c", b"under it")
+    answer = strict.ask("GET", f"/store/{location}/a:b", None, HTML)
+    assert (answer.status, answer.headers["location"]) == (308, "a%3Ab/")  # no scheme "a"

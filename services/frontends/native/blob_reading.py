@@ -8,6 +8,8 @@ from common.errors import Damaged, NotFound
 from services.frontends.native.location import LocationHandler
 from services.frontends.native.read_plan import ReadPlan, plan_read
 from services.http1 import Exchange
+from services.rules.listing import follows_links, wants_html
+from services.rules.locations import quote_location
 from services.store import Reading
 
 
@@ -35,6 +37,9 @@ class BlobReading(LocationHandler):
         """200 and the bytes; 206, 304, 404, 412, 416; 500 where it is damaged."""
         blob = await self.store.stat(self.location)
         if blob is None:
+            if await self._is_folder_to_show():
+                self._lead_to_folder()
+                return
             raise NotFound("There is no such blob: create it with POST.")
         plan = plan_read(blob, self.request.method or "", self.request.headers)
         if not plan.pieces:
@@ -57,6 +62,25 @@ class BlobReading(LocationHandler):
             reading.close()
 
     head = get
+
+    async def _is_folder_to_show(self) -> bool:
+        """Whether something is under this name, and the client would follow links: a person who typed it,
+        Wget, rclone. For others a name without a blob is 404: a cache asks whether it has something."""
+        headers = self.request.headers
+        follows = follows_links(headers.get("User-Agent"))
+        if not wants_html(headers.get("Accept"), otherwise=follows):
+            return False
+        page = await self.store.list(self.location + "/", "/", "", 1)
+        return bool(page.blobs or page.prefixes)
+
+    def _lead_to_folder(self) -> None:
+        """308 to the same name with a slash behind it, which is relative: a proxy may have cut the path."""
+        self.set_status(308)
+        query = f"?{self.request.query}" if self.request.query else ""
+        self.set_header("Location", quote_location(self.location.rpartition("/")[2]) + "/" + query)
+        self.set_header("Vary", "Accept, User-Agent")
+        self.set_header("Cache-Control", "no-cache")  # tomorrow a blob may have the name
+        self.set_header("Content-Length", "0")
 
     def _begin(self, plan: ReadPlan) -> None:
         self.set_status(plan.status)

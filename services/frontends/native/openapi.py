@@ -193,6 +193,7 @@ def _blob() -> Json:
                 "200": answer("The blob.", WITH_A_BLOB, {"*/*": {}}),
                 "206": answer("Parts of it; several are multipart/byteranges.", WITH_A_BLOB, {"*/*": {}}),
                 "304": answer("The client has it.", VALIDATORS),
+                "308": answer("HTML was asked for, and blobs are under this name: it is a folder."),
                 "404": error("It is not there."),
                 "412": condition_failed,
                 "416": error("No byte of the ranges is in it.", ("Content-Range",)),
