@@ -35,7 +35,7 @@ def test_each_file_has_a_type_a_policy_and_a_tag_that_saves_sending_it_again(ser
     index = server.ask("GET", "/")
     assert index.status == 200
     assert index.headers["content-type"] == "text/html; charset=utf-8"
-    names = set(re.findall(r'(?:href|src)="/dashboard/([^"]+)"', index.body.decode()))
+    names = set(re.findall(r'(?:href|src)="dashboard/([^"]+)"', index.body.decode()))
     scripts = [name for name in dashboard.DashboardHandler.ASSETS if name.endswith(".js")]
     assert {"main.js", "uPlot.js", "dashboard.css", "uPlot-license.txt"} <= names
     for path in ["/", *(f"/dashboard/{name}" for name in names | set(scripts))]:
@@ -150,3 +150,14 @@ def test_the_feed_tells_of_an_update_in_the_order_in_which_it_becomes_true(serve
     told = [(entry["id"], entry["state"]) for entry in feed]
     assert told[:3] == [(old, "OK"), (old, "Pending"), (old, "OK")]
     assert told[3:] == [(new, "OK"), (new, "Pending"), (new, "OK"), (old, "Failure")]
+
+
+def test_no_address_begins_at_the_root() -> None:
+    """Behind a proxy that gives the page a path of its own, it stayed "Connecting"."""
+    for name, asset in dashboard.load().items():
+        if name.startswith("uPlot") or not name.endswith((".js", ".html")):
+            continue
+        rooted = r"""["'`]/(?:store|blobs|events|dashboard|healthz|metrics)\b"""
+        text = asset.content.decode()
+        found = [match[0] for match in re.finditer(rooted, text) if f">{match[0][1:]}" not in text]
+        assert found == [], name

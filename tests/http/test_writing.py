@@ -255,3 +255,23 @@ def test_a_refusal_comes_before_the_body(strict: Server, location: str) -> None:
     assert refusal(strict, "PUT", "/store/a/../b", {}).status == 400
     assert refusal(strict, "PUT", "/nowhere", {}).status == 404
     assert strict.ask("GET", target).body == OLD
+
+
+@pytest.mark.parametrize(
+    ("prefix", "shown"),
+    [
+        ("/bk", "/bk"),
+        ("/a/b/", "/a/b"),
+        ("", ""),
+        ("//evil", ""),
+        ("https://evil", ""),
+        ("/a b", ""),
+        ("bk", ""),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 200_000])
+def test_behind_a_proxy_the_location_has_its_path(
+    prefix: str, shown: str, size: int, strict: Server, location: str
+) -> None:
+    answer = strict.ask("POST", f"/store/{location}", bytes(size), {"X-Forwarded-Prefix": prefix})
+    assert (answer.status, answer.headers["location"]) == (201, f"{shown}/store/{location}")

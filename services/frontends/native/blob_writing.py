@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 from common.errors import BadRequest, BlobkeepError, Forbidden
 from services import rules
-from services.frontends.native.location import LocationHandler
+from services.frontends.native.location import FORWARDED_PREFIX, LocationHandler, location_field
 from services.frontends.native.write_conditions import write_condition
 from services.rules.framed import refuse_framed
 from services.rules.media_types import upload_media_type
@@ -85,7 +85,8 @@ class BlobWriting(LocationHandler):
         self.set_status(200 if was_there and self.request.method == "PUT" else 201)
         self.set_header("ETag", rules.etag(blob.sha256))
         if self.get_status() == 201:
-            self.set_header("Location", "/store/" + rules.quote_location(self.location))
+            prefix = self.request.headers.get(FORWARDED_PREFIX)
+            self.set_header("Location", location_field(self.location, prefix))
         self.set_header("Content-Length", "0")
 
     async def _verify(self, upload: Upload, sha256: bytes) -> None:

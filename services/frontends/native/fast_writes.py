@@ -16,11 +16,10 @@ from tornado.httputil import HTTPMessageDelegate
 from common.errors import BlobkeepError
 from services.frontends.native import errors
 from services.frontends.native.headers import Fields, sent, sent_common
-from services.frontends.native.location import PREFIX
+from services.frontends.native.location import FORWARDED_PREFIX, location_field
 from services.http1 import Exchange
 from services.rules.answers import error_body
 from services.rules.conditions import etag
-from services.rules.locations import quote_location
 from services.rules.media_types import upload_media_type
 from services.store import Condition, Content, Store
 
@@ -107,4 +106,7 @@ class FastWrite(HTTPMessageDelegate):
         fields = [("ETag", etag(blob.sha256))]
         if was_there and method == "PUT":
             return 200, fields
-        return 201, [*fields, ("Location", PREFIX + quote_location(self._location))]
+        return 201, [
+            *fields,
+            ("Location", location_field(self._location, head.headers.get(FORWARDED_PREFIX))),
+        ]

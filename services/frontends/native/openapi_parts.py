@@ -100,7 +100,7 @@ _FIELDS: Json = {
     "X-Content-Type-Options": {"const": "nosniff"},
     "Content-Security-Policy": {"const": STORED_CSP},
     "Content-Range": {"pattern": "^bytes "},
-    "Location": {"pattern": "^/store/"},
+    "Location": {"pattern": "/store/"},
     "Allow": {},
 }
 VALIDATORS = ("ETag", "Last-Modified")  # and Cache-Control, where a blob has no Expires of its own

@@ -43,7 +43,7 @@ export async function json(url) {
 }
 
 export function storeUrl(location) {
-  return "/store/" + location.split("/").map(encodeURIComponent).join("/");
+  return "store/" + location.split("/").map(encodeURIComponent).join("/");
 }
 
 // Sends a file with progress, which fetch cannot tell. `told` gets the share 0..1; resolves to the status.

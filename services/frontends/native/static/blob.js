@@ -31,7 +31,7 @@ export async function openLocation(location) {
   let about = null;
   if (answer.ok && id !== null) {
     try {
-      about = await json(`/blobs/${id}`);
+      about = await json(`blobs/${id}`);
     } catch (error) {
       if (![403, 404].includes(error.status)) throw error; // replaced meanwhile, or not for this token
     }
@@ -41,7 +41,7 @@ export async function openLocation(location) {
 }
 
 export async function openId(id, location) {
-  const about = await json(`/blobs/${id}`);
+  const about = await json(`blobs/${id}`);
   if (about.state === "OK" && (location === null || about.location === location)) {
     try {
       return await openLocation(about.location);

@@ -26,7 +26,7 @@ async function page(fresh) {
   if (next !== null) query.set("after", next);
   const asked = folder;
   try {
-    const found = await json(`/store/?${query}`);
+    const found = await json(`store/?${query}`);
     if (asked !== folder) return; // another folder was opened meanwhile
     next = found.next;
     const rows = [...found.prefixes.map(folderRow), ...found.blobs.map(blobRow)];

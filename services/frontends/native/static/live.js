@@ -25,7 +25,7 @@ export function listen(handlers) {
     stop.signal.addEventListener("abort", () => guard.abort());
     heard();
     try {
-      const answer = await fetch("/events", { headers: withRights(), signal: guard.signal, cache: "no-store" });
+      const answer = await fetch("events", { headers: withRights(), signal: guard.signal, cache: "no-store" });
       if (!answer.ok) {
         let text = "";
         try { text = (await answer.json()).text; } catch { /* not from us */ }
