@@ -116,6 +116,7 @@ class Change:
         self._location = location
         self._judge = judge
         self._write = self._clock.new_txn()
+        self._is_settled = False  # whether it is known that no swap of ours is on its way, or can succeed
         self.state_object = StateObject(
             tools, Entry(self._write, location, 0, self._clock.now_ns(), brings=brings)
         )
@@ -174,7 +175,8 @@ class Change:
         try:
             return await self._swap(known, facts, body)
         except BaseException:
-            self._pointers.forget(self._location)  # a request may still be under way
+            if not self._is_settled:
+                self._pointers.forget(self._location)  # a request may still be under way
             raise
 
     async def _swap(self, known: Known, facts: Facts | None, body: bytes) -> tuple[Known, Known]:
@@ -214,7 +216,9 @@ class Change:
                         await self._clock.sleep(FIRST_PAUSE_S * 2**attempt)
             else:
                 raise Unavailable("The object store does not take this write: try again.")
+            self._is_settled = True
             self._judge(now)
+            self._is_settled = False
             known = now
 
     async def look(self) -> Known:

@@ -51,7 +51,7 @@ class ObjectsStore:
         self.part_bytes = part_bytes
         self.max_blob_bytes = max_blob_bytes
         self.listing = Listing(tools)
-        self._events = events
+        self.events = events
         self._max_uploads = max_uploads
         self._uploads: set[ObjectUpload] = set()
         self._whole = 0  # uploads by `write_whole`
@@ -163,12 +163,12 @@ class ObjectsStore:
 
     def staged(self, write: StagedWrite) -> None:
         """For ObjectUpload: it is Pending."""
-        self._events.told(history.of_entry(write.entry), 0)
+        self.events.told(history.of_entry(write.entry), 0)
 
     def given_up(self, write: StagedWrite) -> None:
         """For ObjectUpload: it is in Failure."""
         happened = history.of_entry(write.entry)
-        self._events.told(happened, min(2, len(happened.events)))
+        self.events.told(happened, min(2, len(happened.events)))
 
     def upload_ended(self, upload: ObjectUpload) -> None:
         """For ObjectUpload."""
@@ -191,7 +191,7 @@ class ObjectsStore:
             return
         if done:
             self._note_damage(blob.location, blob.id, reason)
-            self._events.damaged(NamedBlob(blob.id, blob.location, reason))
+            self.events.damaged(NamedBlob(blob.id, blob.location, reason))
 
     def _note_damage(self, location: str, blob_id: str, reason: str) -> None:
         if len(self._damaged) < _MAX_DAMAGED:
@@ -218,7 +218,7 @@ class ObjectsStore:
     def _changed(self, before: Known, after: Known, since: int) -> tuple[ObjectBlob, bool]:
         blob = after.blob
         assert blob is not None
-        self._events.told(history.of_pointer(blob.pointer, blob.facts), since)
+        self.events.told(history.of_pointer(blob.pointer, blob.facts), since)
         self._told_replaced(before, after)
         return blob, before.blob is not None or before.is_damaged
 
@@ -226,7 +226,7 @@ class ObjectsStore:
         blob = before.blob
         if blob is not None and after.pointer is not None:
             happened = history.of_replaced(blob.pointer, blob.facts, after.pointer.changed_ns)
-            self._events.told(happened, len(happened.events) - 1)
+            self.events.told(happened, len(happened.events) - 1)
         if before.is_damaged:
             self._damaged.pop(after.pointer.location if after.pointer is not None else "", None)
 

@@ -1,0 +1,109 @@
+"""How many requests to the object store each operation costs: what docs/objects.md says, counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from common.errors import AlreadyExists, NotFound
+from services.engines.objects.client import Client, SystemClock
+from services.engines.objects.collect import Collecting
+from services.engines.objects.commit import Tools
+from services.engines.objects.meter import Meter
+from services.engines.objects.pointers import Pointers
+from services.engines.objects.store import ObjectsStore
+from tests.engines.makers import PART_BYTES, Under, objects_store, only_new, only_there
+from tests.support.seaweed import Seaweed
+
+LARGE = b"x" * 2 * PART_BYTES
+
+
+class Counted:
+    """A server's store whose requests are counted."""
+
+    def __init__(self, store: ObjectsStore, meter: Meter) -> None:
+        self.under = Under(store, store.events)
+        self.store = store
+        self._meter = meter
+
+    async def requests(self, operation: Awaitable[object]) -> dict[str, int]:
+        """What one operation costs, by kind of request."""
+        before = {kind: counts.requests for kind, counts in self._meter.by_kind.items()}
+        await operation
+        after = {kind: counts.requests for kind, counts in self._meter.by_kind.items()}
+        return {kind: after[kind] - before[kind] for kind in after if after[kind] > before[kind]}
+
+
+def run(process: Seaweed, test: Callable[[Counted, Counted], Awaitable[None]]) -> None:
+    """Run it with two servers on one empty bucket."""
+
+    async def go() -> None:
+        settings = process.settings()
+        made = []
+        for _ in range(2):
+            meter = Meter()
+            made.append(Counted(objects_store(Client(settings, meter)), meter))
+        await test(*made)
+
+    asyncio.run(go())
+
+
+async def fails(operation: Awaitable[object], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await operation
+
+
+def test_a_small_blob(store_process: Seaweed) -> None:
+    async def test(one: Counted, other: Counted) -> None:
+        put, delete = one.under.put, one.store.delete
+        assert await one.requests(put("a", b"x", only_new, whole=True)) == {"swap": 1}
+        assert await one.requests(one.under.get("a")) == {"get": 1}
+        assert await one.requests(one.store.stat("a")) == {"get": 1}
+        assert await one.requests(put("a", b"y", only_there, whole=True)) == {"swap": 1}
+        # What this server has not seen of late costs a look.
+        there = other.under.put("a", b"z", only_there, whole=True)
+        assert await other.requests(there) == {"get": 1, "swap": 1}
+        assert await other.requests(other.store.delete("a", only_there)) == {"swap": 1}
+        # What a server remembers is older than what is there: it is refused, looks, and tries again.
+        assert await one.requests(fails(delete("a", only_there), NotFound)) == {"swap": 1, "get": 1}
+        assert await one.requests(put("a", b"x", only_new, whole=True)) == {"swap": 1}
+        assert await one.requests(fails(put("a", b"x", only_new, whole=True), AlreadyExists)) == {"get": 1}
+        unseen = other.under.put("a", b"x", only_new, whole=True)
+        assert await other.requests(fails(unseen, AlreadyExists)) == {"swap": 1, "get": 1}
+
+    run(store_process, test)
+
+
+def test_a_large_blob(store_process: Seaweed) -> None:
+    async def test(one: Counted, other: Counted) -> None:
+        created = await one.requests(one.under.put("a", LARGE, only_new))
+        assert created == {"get": 1, "swap": 2, "put": 2}  # look, state object, two parts, pointer
+        assert await one.requests(one.under.get("a")) == {"get": 1 + 2}  # one for each MiB
+        assert await one.requests(one.store.delete("a", only_there)) == {"swap": 2}
+        (entry,) = (await one.store.tools.bucket.list("gc/", "")).found[1:]
+        clock = SystemClock()
+        tools = Tools(one.store.tools.bucket, Pointers(one.store.tools.bucket, clock), clock)
+        collecting = Collecting(tools, reading_s=0)
+        collected = await one.requests(collecting.settle(entry.key.removeprefix("gc/"), silent=False))
+        assert collected == {"get": 2, "list": 1, "delete": 2}
+
+    run(store_process, test)
+
+
+def test_a_listing(store_process: Seaweed) -> None:
+    async def test(one: Counted, other: Counted) -> None:
+        for number in range(30):
+            await one.under.put(f"a/{number:02}", whole=True)
+        for number in range(10):
+            await one.store.delete(f"a/{number:02}", only_there)
+        names = one.under.names("a/")
+        assert await one.requests(names) == {"list": 1}  # it has seen them all
+        assert await other.requests(other.under.names("a/", "", 1000)) == {"list": 1, "get": 20}
+        assert await other.requests(other.under.names("a/", "", 1000)) == {"list": 1}
+        assert await other.requests(other.under.names("", "/", 1000)) == {"list": 1}
+        page = other.store.list("a/", "", "a/20", 5)
+        assert await other.requests(page) == {"list": 1}
+
+    run(store_process, test)
