@@ -10,6 +10,7 @@ export PYTHON
 
 help:
 	@echo 'make run      set up .venv, start Blobkeep in the foreground on ./data and port 7777'
+	@echo 'make run ENGINE=objects   the same on an object store (SeaweedFS on loopback, for development)'
 	@echo 'make test     set up what the tests need, run them (make test TESTS=tests/unit for some)'
 	@echo 'make slow     the tests that take minutes, left out of make test'
 	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
@@ -22,9 +23,11 @@ help:
 	@echo 'make clean    remove .venv and what tools left; never ./data'
 	@echo 'PYTHON=/path/to/python chooses the interpreter; BLOBKEEP_<OPTION>=... sets an option (conf/blobkeep.toml).'
 
+# ENGINE=objects: on an object store of its own, on loopback, for development.
+ENGINE ?= local
 run:
-	@./bootstrap.sh
-	@exec .venv/bin/python -m services.launch
+	@./bootstrap.sh $(if $(filter objects,$(ENGINE)),dev-objects)
+	@exec .venv/bin/python -m services.launch $(filter objects,$(ENGINE))
 
 test:
 	@./bootstrap.sh test

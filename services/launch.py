@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from common import config
+from common import config, durable
 from common.errors import BlobkeepError, ConfigError, LockHeld
 from common.process import UNDER_SUPERVISOR
 from services import supervision
@@ -43,6 +43,8 @@ def main() -> None:
     """Check, say, and become supervisord; exits with status 2 where that cannot be."""
     os.chdir(ROOT)
     try:
+        if sys.argv[1:] == ["objects"]:
+            start_object_store()
         options = config.load([], "server")
         wait_until_free(options)
     except BlobkeepError as err:
@@ -50,6 +52,28 @@ def main() -> None:
         sys.exit(config.EXIT_USAGE)
     _say(welcome(options))
     os.execv(sys.executable, [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(CONF)])
+
+
+def start_object_store() -> None:
+    """Start an object store for development beside us, and say in the environment that it is to be used.
+
+    Raises InTheWay.
+    """
+    try:
+        from services.engines.objects import development
+
+        folder = ROOT / "data" / "object-store"
+        for path in (folder.parent, folder):
+            durable.make_folder_durably(str(path))
+        ports, pid = development.start(str(folder))
+    except (OSError, RuntimeError) as err:
+        raise InTheWay(f"the object store cannot be started: {err}") from err
+    os.environ |= development.environment({})
+    os.environ["BLOBKEEP_ENGINE"] = "objects"
+    os.environ["BLOBKEEP_OBJECTS_ENDPOINT"] = ports.endpoint
+    os.environ["BLOBKEEP_OBJECTS_BUCKET"] = development.BUCKET
+    os.environ.setdefault("BLOBKEEP_DIR", str(ROOT / "data" / "objects"))
+    _say(f"SeaweedFS (process {pid}) keeps objects in {folder}, for S3 on {ports.endpoint}: for development.")
 
 
 def wait_until_free(options: config.Config) -> None:
@@ -73,9 +97,10 @@ def wait_until_free(options: config.Config) -> None:
 def check(options: config.Config) -> None:
     """Raise InTheWay for the first thing that keeps Blobkeep from running here."""
     _check_control_socket(CONTROL_SOCKET)
-    if not options.create:
-        _check_made(options.dir)
-    _check_directory(options.dir)
+    if options.engine == "local":
+        if not options.create:
+            _check_made(options.dir)
+        _check_directory(options.dir)
     _check_port(options.listen)
 
 
@@ -177,12 +202,18 @@ def _welcome_lines(options: config.Config) -> Iterator[str]:
     host, port = config.host_and_port(options.listen)
     reached = "localhost" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     store = f"{'https' if options.tls_cert else 'http'}://{reached}:{port}/store"
-    yield f"Blobkeep listens on {options.listen} and keeps its blobs in {os.path.abspath(options.dir)}."
+    yield f"Blobkeep listens on {options.listen} and keeps its blobs in {_where(options)}."
     yield "supervisord runs server, gc and recovery here, until Ctrl-C. In another terminal:"
     who = " --user NAME" if options.auth_file else ""  # curl asks for the password: a token, or what it is
     yield f"  curl{who} --request POST {store}/foo --data 11111111111111111"
     yield f"  curl{who} {store}/foo"
     yield f"  {os.path.relpath(sys.prefix)}/bin/supervisorctl status"
+
+
+def _where(options: config.Config) -> str:
+    if options.engine == "objects":
+        return f"the bucket {options.objects_bucket} of {options.objects_endpoint or 'AWS'}"
+    return os.path.abspath(options.dir)
 
 
 def _say(text: str) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from services.engines.objects import keys
+from services.engines.objects import development, keys
 from services.engines.objects.bucket import pages
 from services.engines.objects.client import Client
-from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY
+from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY, Ports
 from services.engines.objects.meter import Meter
-from tests.support.processes import Process, Server, wait_for
+from tests.support.processes import ROOT, Process, Server, wait_for
 from tests.support.raw import RawConnection
 from tests.support.seaweed import Seaweed
 
@@ -153,3 +156,23 @@ def test_a_server_does_not_start_without_its_store(tmp_path: Path) -> None:
     assert process.popen.wait(60) == 1
     assert "cannot start" in process.said()
     assert "a-secret" not in process.said()
+
+
+def test_the_store_for_development_ends_with_who_started_it() -> None:
+    program = (
+        "import sys, time\n"
+        "from services.engines.objects import development\n"
+        "ports, pid = development.start(sys.argv[1])\n"
+        "print(*ports, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with tempfile.TemporaryDirectory(prefix="bk-weed-", dir="/tmp") as folder:
+        starter = subprocess.Popen(
+            [sys.executable, "-c", program, folder], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        with starter:
+            assert starter.stdout is not None
+            ports = Ports(*map(int, starter.stdout.readline().split()))
+            assert development.is_ready(ports)
+            starter.kill()
+        wait_for(lambda: not development.is_ready(ports), what="the store's end")

@@ -6,10 +6,14 @@ process is one machine. docs/objects.md says how to run a real one.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
+import signal
 import socket
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +26,7 @@ SECRET_KEY = "development-only"
 _HOST = "127.0.0.1"
 _GRPC = 10_000  # each port has a second one, so much higher
 _FIRST, _LAST = 11_000, 22_700
+_PR_SET_PDEATHSIG = 1
 
 
 class Ports(NamedTuple):
@@ -103,9 +108,34 @@ def is_ready(ports: Ports) -> bool:
         return False
 
 
+def start(folder: str) -> tuple[Ports, int]:
+    """Start it with its data in `folder`, which exists; its ports and its pid, once it answers.
+
+    It is killed with the process that calls this, whatever program that then runs. Raises OSError, and
+    RuntimeError where it ends at once.
+    """
+    ports = Ports(*free_ports())
+    mine = [sys.executable, "-m", __name__, folder, ",".join(map(str, ports)), "--with-parent"]
+    child = subprocess.Popen(
+        mine,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not is_ready(ports):
+        if child.poll() is not None:
+            raise RuntimeError(f"SeaweedFS ended with status {child.returncode}: is another one on {folder}?")
+        time.sleep(0.05)
+    child.returncode = 0  # it outlives this program: nobody waits for it
+    return ports, child.pid
+
+
 def main() -> None:
     """Become the store: python -m services.engines.objects.development FOLDER MASTER,VOLUME,FILER,S3."""
     folder, ports = sys.argv[1], Ports(*map(int, sys.argv[2].split(",")))
+    if sys.argv[3:] == ["--with-parent"] and sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.execve(program(), command(folder, ports), environment(os.environ))
 
 
