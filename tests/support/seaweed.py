@@ -24,9 +24,11 @@ class Seaweed:
         self.ports = Ports(*development.free_ports())
         self._folder = folder
         self._log = (folder / "log").open("ab")
-        self._start()
+        self.start()
+        asyncio.run(self.client().put("made", b"", None))  # the first object makes the bucket
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start it, again where it was killed; returns once it answers."""
         # Its unix sockets stand in the folder, whose path must be short for that.
         self.popen = subprocess.Popen(
             development.command(str(self._folder), self.ports),
@@ -37,7 +39,6 @@ class Seaweed:
         )
         wait_for(lambda: self.popen.poll() is not None or development.is_ready(self.ports), 60, "SeaweedFS")
         assert self.popen.poll() is None, (self._folder / "log").read_text()[-2000:]
-        asyncio.run(self.client().put("made", b"", None))  # the first object makes the bucket
 
     def settings(self, prefix: str | None = None) -> Settings:
         """Of a client with a prefix that nobody else has, or the one given."""
@@ -55,9 +56,6 @@ class Seaweed:
         """kill -9: what it has acknowledged stays."""
         self.popen.kill()
         self.popen.wait(30)
-
-    def restart(self) -> None:
-        self._start()
 
     def end(self) -> None:
         self.kill()
