@@ -18,7 +18,10 @@ from tests.http1.serving import ordinary_app
 
 _DATE = re.compile(rb"Date: [^\r]+")
 # How early a refusal is certain, and so its text, depends on what came.
-_REFUSAL = re.compile(rb'HTTP/1.1 [45][^\r]+\r\nDate\r\nContent-Type: application/json\r\n[^{]+{"code[^}]+}')
+_REFUSAL = re.compile(
+    rb"HTTP/1.1 [45][^\r]+\r\nServer: Blobkeep\r\nDate\r\n"
+    rb"X-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\n[^{]+{\"code[^}]+}"
+)
 
 
 class Transport(asyncio.Transport):
@@ -78,10 +81,10 @@ def conversation(pieces: list[bytes]) -> bytes:
             if transport.closed:
                 break
             connection.data_received(piece)
-            await reconcile(transport)
+            await come_to_rest(transport)
         if not transport.closed and not connection.eof_received():
             transport.close()
-        await reconcile(transport)
+        await come_to_rest(transport)
         connection.connection_lost(None)
         assert server._sweep_handle is None
         return _REFUSAL.sub(b"<refused>", _DATE.sub(b"Date", transport.sent))
@@ -89,7 +92,7 @@ def conversation(pieces: list[bytes]) -> bytes:
     return asyncio.run(run())
 
 
-async def reconcile(transport: Transport) -> None:
+async def come_to_rest(transport: Transport) -> None:
     """Let the loop run until nothing more is sent."""
     quiet = 0
     while quiet < 12:
