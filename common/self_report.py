@@ -91,6 +91,8 @@ class SelfReport(msgspec.Struct):
     last: LastPass | None = None
     totals: Totals = Totals()
     scrub: Scrub | None = None
+    named: tuple[NamedBlob, ...] = ()  # of all passes, the newest last: who looks now and then misses none
+    named_count: Count = 0  # how many were ever named since the start
 
 
 def path_of(folder: str, name: str) -> str:

@@ -64,6 +64,8 @@ class Worker(ABC):
             sums.errors + last.errors,
         )
         report.last = last
+        report.named = (*report.named, *last.named)[-self_report.MAX_NAMED :]
+        report.named_count += len(last.named)
         self_report.write(self._reports_dir, report)
 
     def should_stop(self) -> bool:

@@ -63,7 +63,7 @@ class Monitor:
         self._processes = Processes(engine.reports_dir, engine.processes)
         self._thread = ThreadPoolExecutor(1, "monitor")
         self._me: SelfReport | None = None
-        self._last_gc_pass_s: float | None = None
+        self._collected: tuple[int, int] | None = None  # what the gc had named, and removed, when last heard
         self._snapshot: Snapshot | None = None
         self._looking: asyncio.Future[Snapshot] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -146,11 +146,14 @@ class Monitor:
         """Take what is new out of the self reports."""
         self.engine.hear(reports)
         gc, recovery = reports.get("gc"), reports.get("recovery")
-        if gc is not None and gc.last is not None:
-            last = gc.last
-            if self._last_gc_pass_s is not None and last.began_s != self._last_gc_pass_s:
-                self.feed.removed(last.named, last.removed)
-            self._last_gc_pass_s = last.began_s
+        if gc is not None:
+            named, removed = self._collected or (gc.named_count, gc.totals.removed)
+            if gc.named_count < named or gc.totals.removed < removed:
+                named = removed = 0  # another gc than the one before
+            new = gc.named_count - named
+            if new or gc.totals.removed > removed:
+                self.feed.removed(gc.named[-new:] if new else (), gc.totals.removed - removed)
+            self._collected = (gc.named_count, gc.totals.removed)
         removed, freed = (gc.totals.removed, gc.totals.freed_bytes) if gc is not None else (0, 0)
         scrub = recovery.scrub if recovery is not None else None
         scrubbed = scrub.checked_bytes if scrub is not None else 0

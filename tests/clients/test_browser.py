@@ -156,7 +156,7 @@ def requests_in(server: Server, *but: str) -> list[str]:
     return [line for line in lines if "favicon.ico" not in line and line not in but]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_a_stored_page_can_do_nothing_and_another_origin_cannot_write(
     start_server: StartServer, elsewhere: Elsewhere, browser: Browser
 ) -> None:

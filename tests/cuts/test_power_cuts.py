@@ -21,7 +21,7 @@ SEED = int(os.environ.get("CAMPAIGN_SEED") or 1)
 DISKS_EACH = 80  # some 1,200 in all, second cuts included
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_nothing_acknowledged_is_lost(name: str) -> None:
     print(f"SEED={SEED}")  # noqa: T201 - shown where it fails

@@ -198,7 +198,7 @@ def test_a_refusal_comes_before_the_100_and_the_body(guarded: Server) -> None:
 
 def test_an_upload_that_is_admitted_by_password_gets_its_100(guarded: Server) -> None:
     header = basic("ann", PASSWORD)["Authorization"]
-    with socket.create_connection(("127.0.0.1", guarded.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", guarded.port), timeout=120) as sock:
         head = f"PUT /store/a HTTP/1.1\r\nHost: localhost\r\nAuthorization: {header}\r\nContent-Length: 3\r\n"
         sock.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
         assert re.fullmatch(rb"HTTP/1\.1 100 .*\r\n\r\n", sock.recv(65536))

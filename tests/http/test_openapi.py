@@ -47,7 +47,7 @@ def test_what_is_served_is_the_description(creating: Server) -> None:
     assert json.loads(answer.body) == document()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_a_fuzzer_finds_every_answer_described(creating: Server) -> None:
     run = fuzz(f"http://127.0.0.1:{creating.port}/openapi.json", SEED, SIZE)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -81,7 +81,7 @@ def served() -> Iterator[tuple[dict[str, Any], str]]:
         thread.join()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_the_fuzzer_would_find_a_lie(served: tuple[dict[str, Any], str], creating: Server) -> None:
     described, url = served
     described["paths"] = {"/blobs/{id}": described["paths"]["/blobs/{id}"]}

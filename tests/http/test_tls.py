@@ -43,7 +43,7 @@ def curl(*arguments: str | Path) -> str:
 def name_of_certificate(server: Server, ca: Path) -> str:
     context = ssl.create_default_context(cafile=str(ca))
     with (
-        socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", server.port), timeout=120) as plain,
         context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
     ):
         found = secure.getpeercert()
@@ -74,7 +74,7 @@ def test_who_speaks_plain_http_to_it_gets_nothing_and_disturbs_nobody(
 ) -> None:
     with pytest.raises((OSError, http.client.HTTPException)):
         encrypted.ask("GET", "/store/a")
-    with socket.create_connection(("127.0.0.1", encrypted.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", encrypted.port), timeout=120) as sock:
         sock.sendall(b"\x16\x03\x01\xff\xff" + b"\0" * 100)
         sock.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):
@@ -87,7 +87,7 @@ def test_one_who_never_ends_the_handshake_is_cut_off(start_server: StartServer, 
     cert, key = make_certificate(tmp_path)
     tls = ("--tls-cert", str(cert), "--tls-key", str(key))
     server = start_server(*tls, "--http", "blobkeep", "--header-timeout", "0.3")
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as sock:
         assert sock.recv(1) == b""
 
 
@@ -98,7 +98,7 @@ def test_a_renewed_certificate_is_served_on_sighup_and_a_wrong_one_is_not(
     old_ca = tmp_path / "old.crt"
     old_ca.write_bytes(cert.read_bytes())
     context = ssl.create_default_context(cafile=str(old_ca))
-    kept = http.client.HTTPSConnection("127.0.0.1", encrypted.port, context=context, timeout=10)
+    kept = http.client.HTTPSConnection("127.0.0.1", encrypted.port, context=context, timeout=120)
     kept.request("GET", "/healthz")
     assert kept.getresponse().read() == b'"Ok!"\n'
 

@@ -85,7 +85,7 @@ def failing(*names: str) -> set[str]:
     return {f"{name} {case}".strip() for name, case in _FAILED.findall(run.stderr)}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_tornados_own_suite_passes_but_for_what_is_named() -> None:
     check(*_MODULES)
 
@@ -105,6 +105,6 @@ def check(*modules: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_all_of_tornados_own_suite_passes_but_for_what_is_named() -> None:
     check()

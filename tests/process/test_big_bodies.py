@@ -34,7 +34,7 @@ class Watch:
 
 @pytest.mark.parametrize("http_option", ["blobkeep", "tornado"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-@pytest.mark.parametrize("mib", [150, pytest.param(2048, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
+@pytest.mark.parametrize("mib", [150, pytest.param(2048, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_a_body_goes_up_and_down_in_bounded_memory(
     start_server: StartServer, http_option: str, chunked: bool, mib: int
 ) -> None:

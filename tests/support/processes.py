@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _SERVING = re.compile(r"serving \d+ blobs on (?:.*?):(\d+)(?=[, ])")
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 30.0, what: str = "it") -> T:
+def wait_for(condition: Callable[[], T], seconds: float = 120.0, what: str = "it") -> T:
     """The first true value of `condition`. Fails the test after `seconds`: a bound, never a measurement."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

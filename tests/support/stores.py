@@ -102,8 +102,8 @@ def small_journal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
-    """Wait, on the loop, until `condition` is true; fails after 10 s."""
-    end = asyncio.get_running_loop().time() + 10
+    """Wait, on the loop, until `condition` is true; fails after 120 s."""
+    end = asyncio.get_running_loop().time() + 120
     while not condition():
         assert asyncio.get_running_loop().time() < end, f"{what} did not happen"
         await asyncio.sleep(0.001)

@@ -14,7 +14,7 @@ SEED = int(os.environ.get("CAMPAIGN_SEED") or 1)
 SECONDS = 8.0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("few_ids", [False, True], ids=["all-ids", "few-ids"])
 def test_an_order_explains_what_clients_saw_while_processes_were_killed(
     few_ids: bool, tmp_path: Path

@@ -52,7 +52,6 @@ class LocalEngine:
         self._probe: DiskProbe | None = None
         self._reports: HTTPServer | None = None
         self._behind: list[asyncio.Task[None]] = []  # what goes on beside the requests
-        self._last_gc_pass_s: float | None = None
 
     @property
     def data_dir(self) -> Layout:
