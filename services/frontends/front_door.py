@@ -1,5 +1,5 @@
-"""Which front end a request is for: S3 under its host names and its path, where the configuration gives it
-any; the native one for everything else."""
+"""Which front end a request is for: S3 under its host names and its path, restic under /restic/, where the
+configuration says so; the native one for everything else."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tornado.web import Application
 from common.config import Config
 from common.errors import BlobkeepError
 from services.access.decisions import Access
+from services.frontends.restic.handlers import ResticHandler
+from services.frontends.restic.names import PREFIX
 from services.frontends.s3.app import make_s3_app, s3_hosts
 from services.frontends.s3.names import bucket_of_host
 from services.frontends.s3.parts_in_blobs import PartsInBlobs
@@ -38,6 +40,14 @@ class FrontDoor(Router):
         self._path = config.s3_path
         self.s3 = make_s3_app(parts, config, access, requests)
         self._under_path = make_s3_app(parts, config, access, requests, base=config.s3_path)
+        shared = {"store": store, "config": config, "access": access}
+        self._restic = Application(
+            [(r".*", ResticHandler, shared)],
+            log_function=requests.handled,
+            cross_origin_protection=True,  # no page of another site makes a browser write
+        )
+        self._serves_restic = config.restic
+        self._access = access
         self._parts = parts
         self._expiry_s = config.multipart_expiry_s
 
@@ -47,6 +57,9 @@ class FrontDoor(Router):
             return self.s3.find_handler(request, **kwargs)
         if self._path and (request.path == self._path or request.path.startswith(self._path + "/")):
             return self._under_path.find_handler(request, **kwargs)
+        is_restic = self._serves_restic and request.path.startswith(PREFIX)
+        if is_restic and self._access.hosts.allows(request.headers.get("Host")):
+            return self._restic.find_handler(request, **kwargs)
         return self._native.find_handler(request, **kwargs)
 
     def is_s3_host(self, host: str | None) -> bool:

@@ -1,0 +1,1 @@
+"""The REST protocol of restic on the same blobs as the native front end: see docs/restic.md."""
