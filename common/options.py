@@ -158,29 +158,26 @@ class Config:
     )
 
     restic: bool = _option(
-        False, "S3 and restic", "Serve restic's REST protocol under /restic/<repository>/ (docs/restic.md)."
+        False, "S3", "Serve restic's REST protocol under /restic/<repository>/ (docs/restic.md)."
     )
     s3_hosts: str = _option(
         "",
-        "S3 and restic",
+        "S3",
         "Host names, with commas between them, under which the listening port speaks S3: the endpoint "
         "http://NAME:PORT, and a bucket also as http://BUCKET.NAME:PORT.",
     )
     s3_path: str = _option(
         "",
-        "S3 and restic",
+        "S3",
         "A path, such as /s3, under which the listening port speaks S3: the endpoint http://HOST:PORT/s3.",
     )
-    s3_listen: str = _option("", "S3 and restic", "HOST:PORT of a port that speaks S3 alone.")
+    s3_listen: str = _option("", "S3", "HOST:PORT of a port that speaks S3 alone.")
     s3_region: str = _option(
-        "us-east-1",
-        "S3 and restic",
-        "The region that clients of S3 sign for: any name will do.",
-        positive=True,
+        "us-east-1", "S3", "The region that clients of S3 sign for: any name will do.", positive=True
     )
     multipart_expiry_s: float = _option(
         7 * 86400.0,
-        "S3 and restic",
+        "S3",
         "An upload in parts of which nothing was heard for this long is dropped with its parts.",
         positive=True,
     )
