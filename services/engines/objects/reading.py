@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from common import checksum
-from common.checksum import CHUNK_BYTES
+from common.checksum import CHUNK_BYTES, Bytes
 from common.chunk_buffers import ChunkBuffers
 from common.errors import Damaged, Unavailable
 from services.engines.objects import damage, keys
@@ -24,21 +24,20 @@ Report = Callable[[ObjectBlob, str], object]
 class InlineReading:
     """A blob that stood in its pointer, and was verified: its bytes are here."""
 
-    def __init__(self, blob: ObjectBlob, body: bytes, ended: Callable[[], object]) -> None:
+    def __init__(self, blob: ObjectBlob, body: memoryview, ended: Callable[[], object]) -> None:
         self.blob = blob
         self._body = body
         self._ended = ended
 
-    async def chunks(self, first: int, last: int) -> AsyncIterator[bytes]:
+    async def chunks(self, first: int, last: int) -> AsyncIterator[Bytes]:
         """See store.Reading."""
         for at in range(first, last + 1, PIECE_BYTES):
             yield self._body[at : min(at + PIECE_BYTES, last + 1)]
 
     async def pour(self, first: int, last: int, sink: Sink) -> None:
         """See store.Reading."""
-        view = memoryview(self._body)
         while first <= last:
-            first += sink.take(view[first : last + 1])
+            first += sink.take(self._body[first : last + 1])
             if first <= last:
                 await sink.ready()
 

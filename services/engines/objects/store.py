@@ -82,8 +82,8 @@ class ObjectsStore:
             reading = StagedReading(self.tools, blob, self._buffers, self._ahead, self.report_damage)
             await reading.prepare()
             return reading
-        body = whole[known.body_at :]
-        reason = await damage.wrong_body(known, body)
+        body = memoryview(whole)[known.body_at :]
+        reason = damage.wrong_body(known, body)
         if reason:
             self.report_damage(blob, reason)
             raise Damaged(damage.TEXT)

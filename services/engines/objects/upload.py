@@ -19,7 +19,6 @@ from common.checksum import Bytes, Hasher
 from common.errors import BlobkeepError, TooLarge, Unavailable
 from common.states import MSG_ABORTED
 from services.engines.objects.commit import TAKEN_FOR_DEAD, Claimed, Judge, StagedWrite, Tools
-from services.engines.objects.damage import HASHED_AT_ONCE_BYTES
 from services.engines.objects.pointer import MAX_SUMS_CHUNKS, Facts, Known, ObjectBlob
 from services.store import NO_ATTRIBUTES, Content
 
@@ -28,6 +27,7 @@ log = logging.getLogger("objects")
 PARTS_ON_THEIR_WAY = 2
 MAX_PARTS = 1 << 20  # five hexadecimal digits
 BEAT_EVERY_S = 20.0
+_HASHED_AT_ONCE_BYTES = 64 << 10  # a longer body is summed in a thread
 _MOST_PIECES = 64  # a body that comes byte by byte is copied together
 
 
@@ -249,6 +249,6 @@ class ObjectUpload:
 
 async def _sums_of(body: bytes) -> tuple[bytes, bytes]:
     """checksum.sums_of, in a thread where it takes long."""
-    if len(body) <= HASHED_AT_ONCE_BYTES:
+    if len(body) <= _HASHED_AT_ONCE_BYTES:
         return checksum.sums_of(body)
     return await asyncio.to_thread(checksum.sums_of, body)

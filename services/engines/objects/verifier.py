@@ -86,7 +86,7 @@ class Verifying:
         else:
             known, whole = await self._tools.pointers.read_whole(blob.location)
             if known.blob is not None and known.blob.version == blob.version:
-                self._reason = await damage.wrong_body(known, whole[known.body_at :])
+                self._reason = damage.wrong_body(known, memoryview(whole)[known.body_at :])
             self.found.bytes += blob.size
             yield len(whole)
         if self._reason:
