@@ -119,6 +119,13 @@ class Commits(msgspec.Struct, frozen=True):
     group_sizes: Histogram
 
 
+class StoreRequests(msgspec.Struct):
+    """Requests of this process to what keeps the blobs, of one kind. `errors`: no answer, or none to use."""
+
+    seconds: Histogram
+    errors: int = 0
+
+
 class Admin(Protocol):
     """What operators ask of an engine: blobs by id, in any state. Ids are the engine's, opaque here."""
 
@@ -204,6 +211,11 @@ class Engine(Protocol):
 
     @property
     def recovered(self) -> Recovered: ...
+
+    @property
+    def requests(self) -> Mapping[str, StoreRequests]:
+        """By kind, since the start. Empty where blobs are kept without requests."""
+        ...
 
     @property
     def commits(self) -> Commits | None:

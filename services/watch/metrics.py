@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from common import self_report
 from common.histogram import Histogram
-from services.engine import Disk
+from services.engine import Disk, StoreRequests
 from services.watch.monitor import Monitor, Snapshot
 from services.watch.processes import ProcessFigures
 from services.watch.request_log import BOUNDS_S, RequestLog
@@ -44,6 +44,7 @@ class _Collector:
         yield from _storage(self._now)
         if self._now.disk is not None:
             yield from _disk(self._now.disk)
+        yield from _store_requests(self._monitor.engine.requests)
         commits = self._monitor.engine.commits
         if commits is not None:
             yield from _commits(commits.sync_times_s, commits.group_sizes)
@@ -154,6 +155,24 @@ def _commits(syncs: Histogram, groups: Histogram) -> Iterator[Metric]:
         family = HistogramMetricFamily(name, text, labels=[])
         family.add_metric([], cumulated(histogram.bounds, histogram.buckets), histogram.sum)
         yield family
+
+
+def _store_requests(kinds: Mapping[str, StoreRequests]) -> Iterator[Metric]:
+    """Of an engine that keeps blobs behind a network."""
+    if not kinds:
+        return
+    latency = HistogramMetricFamily(
+        "blobkeep_store_request_seconds", "What requests to the object store took.", labels=["kind"]
+    )
+    for kind, one in kinds.items():
+        latency.add_metric([kind], cumulated(one.seconds.bounds, one.seconds.buckets), one.seconds.sum)
+    yield latency
+    yield counter(
+        "blobkeep_store_request_errors",
+        "Requests to the object store without an answer to use: time-outs, lost connections, 5xx.",
+        {(kind,): one.errors for kind, one in kinds.items()},
+        "kind",
+    )
 
 
 def _recovery(now: Snapshot) -> Iterator[Metric]:

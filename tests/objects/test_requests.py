@@ -30,9 +30,9 @@ class Counted:
 
     async def requests(self, operation: Awaitable[object]) -> dict[str, int]:
         """What one operation costs, by kind of request."""
-        before = {kind: counts.requests for kind, counts in self._meter.by_kind.items()}
+        before = {kind: one.seconds.count for kind, one in self._meter.by_kind.items()}
         await operation
-        after = {kind: counts.requests for kind, counts in self._meter.by_kind.items()}
+        after = {kind: one.seconds.count for kind, one in self._meter.by_kind.items()}
         return {kind: after[kind] - before[kind] for kind in after if after[kind] > before[kind]}
 
 

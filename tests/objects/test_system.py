@@ -93,6 +93,9 @@ def test_what_one_server_acknowledges_all_servers_show(system: System) -> None:
     assert other.ask("GET", "/store/a").status == 404
     assert other.ask("DELETE", "/store/a").status == 404
     assert one.ask("GET", "/healthz").status == 200
+    metrics = one.ask("GET", "/metrics").body.decode()
+    assert 'blobkeep_store_request_seconds_count{kind="swap"}' in metrics
+    assert 'blobkeep_store_request_errors_total{kind="get"} 0.0' in metrics
 
 
 def test_a_blob_by_id_has_its_history(system: System) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from common.errors import NotFound
 from common.self_report import SelfReport
 from common.worker import Worker
-from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered
+from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
 from services.store import DamagedBlob, Description
 from tests.support.memory_store import MemoryStore, description
 
@@ -19,6 +20,7 @@ class MemoryEngine:
     name = "memory"
     processes: tuple[str, ...] = ("server",)
     commits = None
+    requests: Mapping[str, StoreRequests] = MappingProxyType({})
 
     def __init__(self, reports_dir: str, work: Callable[[Progress], None] | None = None) -> None:
         self.reports_dir = reports_dir

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from tornado.httpserver import HTTPServer
 
@@ -19,7 +20,7 @@ from common.config import Config
 from common.errors import BlobkeepError
 from common.self_report import SelfReport
 from common.worker import Worker
-from services.engine import Admin, Check, Commits, Disk, Events, OnFatal, Progress, Recovered
+from services.engine import Admin, Check, Commits, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
 from services.engines.local.disk import directory, layout, locks, room
 from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.reconcile import reconcile
@@ -41,6 +42,7 @@ class LocalEngine:
 
     name = "local"
     processes: tuple[str, ...] = ("server", "gc", "recovery")
+    requests: Mapping[str, StoreRequests] = MappingProxyType({})
 
     def __init__(self, config: Config) -> None:
         self.events = Events()

@@ -18,14 +18,14 @@ from common.config import Config
 from common.errors import BlobkeepError, ConfigError
 from common.self_report import SelfReport
 from common.worker import Worker
-from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered
+from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
 from services.engines.objects import self_test
 from services.engines.objects.admin import ObjectsAdmin
 from services.engines.objects.bucket import ABSENT, Refused, Unclear
 from services.engines.objects.client import Client, SystemClock
 from services.engines.objects.collector import Collector
 from services.engines.objects.commit import Tools
-from services.engines.objects.meter import KINDS, Meter
+from services.engines.objects.meter import Meter
 from services.engines.objects.pointers import Pointers
 from services.engines.objects.settings import Settings, check, find_credentials
 from services.engines.objects.store import ObjectsStore
@@ -59,6 +59,11 @@ class ObjectsEngine:
         """The bucket. After `own`."""
         assert self._client is not None
         return self._client
+
+    @property
+    def requests(self) -> Mapping[str, StoreRequests]:
+        """See Engine."""
+        return self.meter.by_kind
 
     @property
     def reports_dir(self) -> str:
@@ -140,9 +145,9 @@ class ObjectsEngine:
             return [Check("store", False, True, 0.0, text)]
         took_ms = (time.monotonic() - began) * 1e3
         parts = [
-            f"{kind} {one.requests} ({one.seconds / one.requests * 1e3:.1f} ms, {one.errors} errors)"
-            for kind in KINDS
-            if (one := self.meter.by_kind[kind]).requests
+            f"{kind} {count} ({one.seconds.sum / count * 1e3:.1f} ms, {one.errors} errors)"
+            for kind, one in self.requests.items()
+            if (count := one.seconds.count)
         ]
         return [
             Check("store", True, True, 0.0, f"It answers in {took_ms:.1f} ms; so far: {', '.join(parts)}.")
