@@ -75,7 +75,7 @@ def connect(server: Server, request: bytes = b"", receive_bytes: int = 0) -> soc
     _made.append(sock)
     if receive_bytes:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    sock.settimeout(20)
+    sock.settimeout(120)
     sock.connect(("127.0.0.1", server.port))
     if request:
         sock.sendall(request)

@@ -78,7 +78,7 @@ class Running:
         """The server's: seconds, as `later` has set it."""
         return self._loop.time() + self._later_s
 
-    def connect(self, timeout_s: float = 20.0, **options: int) -> Client:
+    def connect(self, timeout_s: float = 120.0, **options: int) -> Client:
         """A connection of a new client."""
         sock = socket.socket()
         for name, value in options.items():

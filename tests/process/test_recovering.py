@@ -86,7 +86,7 @@ def test_a_long_recovery_answers_503_with_its_progress(tmp_path: Path, which: st
 
 def _accept(listening: socket.socket) -> tuple[socket.socket, object]:
     listening.setblocking(True)
-    listening.settimeout(30)
+    listening.settimeout(120)
     return listening.accept()
 
 

@@ -321,7 +321,7 @@ def test_output_into_a_socket_reaches_its_reader(tmp_path: Path) -> None:
             wait_for(lambda: _answers(supervisord))
         finally:
             supervisord.end()
-        reading.settimeout(30)
+        reading.settimeout(120)
         text = b"".join(iter(lambda: reading.recv(65536), b""))
     assert b"started on" in text
     assert b"spawned: 'server'" in text

@@ -14,7 +14,7 @@ from tests.support.processes import Answer
 class RawConnection:
     """Sends what it is given, letter by letter, and reads answers one after the other."""
 
-    def __init__(self, port: int, timeout_s: float = 20.0) -> None:
+    def __init__(self, port: int, timeout_s: float = 120.0) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
         self._file: io.BufferedReader = self.sock.makefile("rb")
 
@@ -91,7 +91,7 @@ class RawConnection:
 
 
 @contextlib.contextmanager
-def connected(port: int, timeout_s: float = 20.0) -> Iterator[RawConnection]:
+def connected(port: int, timeout_s: float = 120.0) -> Iterator[RawConnection]:
     """A connection for the time of a `with`."""
     connection = RawConnection(port, timeout_s)
     try:

@@ -95,7 +95,7 @@ def _leftovers(system: System) -> list[str]:
         return len(directory.ids_in(data_dir)) == len(live_blobs(system.data.root))
 
     try:
-        wait_for(only_live, 60.0, "the collection of everything that is not live")
+        wait_for(only_live, 240.0, "the collection of everything that is not live")
     except (AssertionError, OSError) as err:
         return [f"{err}: {sorted(directory.ids_in(data_dir))}"]
     return []

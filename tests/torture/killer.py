@@ -92,4 +92,4 @@ def wait_until_it_serves(system: System) -> None:
         except OSError:
             return False
 
-    wait_for(answers, 60.0, "an answer after the last kill")
+    wait_for(answers, 240.0, "an answer after the last kill")

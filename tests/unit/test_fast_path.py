@@ -123,7 +123,7 @@ def test_bodies_that_are_large_chunked_or_late_are_for_handlers(server: Running)
         client.send(b"POST /store/b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx")
         assert not client.is_closed(within_s=0.05)
         client.send(b"y")
-        client.sock.settimeout(20)
+        client.sock.settimeout(120)
         assert client.answer()[0] == 299
 
 
