@@ -71,4 +71,18 @@ ROWS = [
         "    return os.open(name, os.O_RDONLY | os.O_DIRECTORY",
         ("tests/disk/test_remove_tree.py",),
     ),
+    Mutation(
+        "journal-of-a-directory-that-was-replaced-marked-clean",
+        "services/engines/local/journal/writer.py",
+        "        if not leads_to(self._data_dir.root, self._root_fd):\n            raise",
+        "        if False:\n            raise",
+        ("tests/process/test_missing_disk.py",),
+    ),
+    Mutation(
+        "write-into-a-directory-that-was-replaced-acknowledged",
+        "services/engines/local/serving/group_commit.py",
+        "        if fault := self._place.look():",
+        '        if fault := "":',
+        ("tests/process/test_missing_disk.py",),
+    ),
 ]

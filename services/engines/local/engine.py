@@ -100,7 +100,8 @@ class LocalEngine:
         self._store = LocalStore(self.data_dir, found, self._config, self.events, on_fatal)
         self._probe = DiskProbe(self.data_dir)
         self._reports = serve_reports(self.data_dir.ours(layout.SOCKET_NAME), self._store)
-        work = (self._store.remove_leftovers(), self._store.keep_reserve())
+        store = self._store
+        work = (store.remove_leftovers(), store.keep_reserve(), store.watch_place())
         self._behind = [asyncio.ensure_future(one) for one in work]
         for task in self._behind:
             task.add_done_callback(_tell_error)
@@ -156,6 +157,10 @@ class LocalEngine:
     async def health(self) -> Sequence[Check]:
         """See Engine."""
         assert self._probe is not None
+        if fault := await asyncio.to_thread(
+            self.store.place.look
+        ):  # a probe would write into what is there instead
+            return [Check("write", False, True, 0.0, fault)]
         return [await self._probe.check(), await self._room(), await self._ids()]
 
     async def _room(self) -> Check:

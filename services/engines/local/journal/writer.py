@@ -14,6 +14,7 @@ nor begun anew before one has succeeded.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -25,6 +26,7 @@ from common import durable
 from common.errors import NO_SPACE_ERRNOS, SyncFailed
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.place import leads_to
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.early_sync import EarlySync
 from services.engines.local.journal.file import JournalFile, Phase, size_for
@@ -137,7 +139,7 @@ class JournalWriter:
         with self._one_sync():
             try:
                 # This descriptor has seen every failed write-back since the start.
-                file.checkpoint(lambda: durable.sync_file_system(self._root_fd))
+                file.checkpoint(self._sync_all)
             except OSError as err:
                 if not self._is_refused:
                     log.error("%s: its checkpoint failed and is tried again: %s", file.path, err)
@@ -146,6 +148,14 @@ class JournalWriter:
         if self._is_refused:
             log.info("%s: its checkpoint is done after all", file.path)
             self._is_refused = False
+
+    def _sync_all(self) -> None:
+        """What was published since the directory was unmounted or replaced is not where a start looks for it:
+        the journal must keep it.
+        """
+        if not leads_to(self._data_dir.root, self._root_fd):
+            raise OSError(errno.ESTALE, "the data directory was unmounted or replaced")
+        durable.sync_file_system(self._root_fd)
 
     def _sync_early(self) -> None:
         """Leave the next checkpoint less to do. It says nothing of the journal, which covers what it did."""
@@ -185,7 +195,8 @@ class JournalWriter:
             if clean:
                 self.empty()
         except (SyncFailed, OSError) as err:
-            blob_folder.note_failed_sync(self._data_dir)
+            if leads_to(self._data_dir.root, self._root_fd):
+                blob_folder.note_failed_sync(self._data_dir)
             log.critical("the last checkpoint failed, the next start replays the journal: %s", err)
         finally:
             self._checkpointer.shutdown()

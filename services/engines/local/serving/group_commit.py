@@ -31,6 +31,7 @@ from common.errors import BlobkeepError, StorageFailed, SyncFailed, Unfinished, 
 from common.histogram import Histogram
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.place import Place
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.writer import JournalWriter
@@ -65,6 +66,7 @@ class GroupCommit:
         self._data_dir = data_dir
         self._journaling = journaling
         self._on_fatal = on_fatal
+        self._place = Place(data_dir.root)
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Change | _Call | None] = queue.SimpleQueue()
         self._syncers = ThreadPoolExecutor(_SYNC_THREADS, "sync")
@@ -202,6 +204,8 @@ class GroupCommit:
         finally:
             for change in holding:
                 change.let_old_go()
+        if fault := self._place.look():  # with a journal the next start finds it there
+            raise SyncFailed(fault)
         self._hint(alive)
 
     def _folders(self, changes: list[Change]) -> list[str]:

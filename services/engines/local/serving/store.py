@@ -26,6 +26,7 @@ from common.errors import (
     NotFound,
     SyncFailed,
     TooLarge,
+    Unavailable,
     Unreadable,
     from_os_error,
 )
@@ -36,6 +37,7 @@ from services.engine import Commits, Events
 from services.engines.local.disk import blob_folder, reserve
 from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.place import Place
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal.writer import open_journal
 from services.engines.local.recovery.reconciled import Reconciled
@@ -59,6 +61,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _DISK_THREADS = 8
+_LOOK_AT_PLACE_S = 0.5
 _LOOK_AT_RESERVE_S = 1.0  # a look at the reserve costs 20 µs
 
 
@@ -77,6 +80,7 @@ class LocalStore:
         self.small_body_bytes = config.small_body_bytes
         self.max_blob_bytes = config.max_blob_size_bytes
         self.space = FreeSpace(data_dir.root, config.min_free_space_bytes)
+        self.place = Place(data_dir.root)
         self._buffers = ChunkBuffers()
         self._max_uploads = config.max_uploads
         damaged = {
@@ -152,6 +156,8 @@ class LocalStore:
             if self._on_fatal is None:  # a write that failed in its middle: only the restart can tell
                 raise SyncFailed("The disk failed to keep what was written: the server stops.") from err
             if err.errno in FOREIGN_ERRNOS or isinstance(err, FileNotFoundError):
+                await self._in_thread(self.place.look)
+                self.place.check()
                 self.report_damage(blob, f"data.raw cannot be opened: {err.strerror}")
                 raise DamagedError(DAMAGED_TEXT) from err
         raise self.unreadable(blob, err) from err
@@ -205,6 +211,7 @@ class LocalStore:
         `under_way`: how many there are of its kind. One whose body is here does not wait for a client, so
         those that do cannot keep it out.
         """
+        self.place.check()
         self._index.must_be_known(location)
         condition(self._index.by_location.get(location), location in self._index.damaged)
         if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
@@ -256,6 +263,7 @@ class LocalStore:
     ) -> tuple[Blob | None, bool]:
         """One write: judged, made durable, shown; nobody else's write of the location comes in between."""
         async with self._locks.of(location):
+            self.place.check()
             old: Blob | None = self._index.by_location.get(location)
             damaged = self._index.damaged.get(location)
             self._index.must_be_known(location)
@@ -304,10 +312,31 @@ class LocalStore:
         """While the server runs: make again what deletes on a full disk used up of the reserve."""
         while True:
             await asyncio.sleep(_LOOK_AT_RESERVE_S)
+            if self.place.fault:
+                continue
             try:
                 await self._in_thread(reserve.keep, self.data_dir)
             except OSError as err:
                 log.debug("the reserve could not be made again: %s", err)  # a write will tell what is wrong
+
+    async def watch_place(self) -> None:
+        """While the server runs: notice within a second where the directory was unmounted or replaced.
+
+        Writes are then refused, and no blob is called damaged. Once it is back the server must stop: what was
+        acknowledged in the moment before is in the journal, for the next start to put in place.
+        """
+        told = False
+        while self._on_fatal is not None:
+            await asyncio.sleep(_LOOK_AT_PLACE_S)
+            if fault := await self._in_thread(self.place.look):
+                if not told:
+                    log.critical("%s: %s", self.data_dir.root, fault)
+                told = True
+            elif self.place.was_lost and self._on_fatal is not None:
+                text = "The data directory is there again: the server stops, to start from what is on it."
+                log.critical("%s", text)
+                self._on_fatal(Unavailable(text))
+                self._on_fatal = None
 
     async def remove_leftovers(self) -> None:
         """Once, after the start: see `tidying`."""
