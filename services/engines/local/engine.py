@@ -161,7 +161,10 @@ class LocalEngine:
             self.store.place.look
         ):  # a probe would write into what is there instead
             return [Check("write", False, True, 0.0, fault)]
-        return [await self._probe.check(), await self._room(), await self._ids()]
+        checks = [await self._probe.check(), await self._room(), await self._ids()]
+        if problem := self.store.journal_problem:
+            checks.append(Check("journal", False, False, 0.0, problem))
+        return checks
 
     async def _room(self) -> Check:
         try:

@@ -65,11 +65,10 @@ class JournalWriter:
     """Used by the committer's thread alone."""
 
     def __init__(self, data_dir: Layout) -> None:
-        size_bytes = size_for(data_dir)
         self._data_dir = data_dir
         self._root_fd = durable.open_folder(data_dir.root)
-        files = [JournalFile(data_dir.ours(name), size_bytes) for name in journal.NAMES]
-        self._idle, self._active = sorted(files, key=lambda file: file.epoch)
+        self._idle, self._active = self._open_files()
+        self.problem = ""  # why commits go without it, for people; empty where they do not
         self._checkpointer = ThreadPoolExecutor(1, "checkpoint")
         self._checkpoint: Future[None] | None = None  # of the idle file, under way or over
         self._is_refused = False  # the last checkpoint failed, and that was logged
@@ -79,9 +78,37 @@ class JournalWriter:
         self._failed: SyncFailed | None = None
         self._epoch = self._active.epoch
 
+    def _open_files(self) -> list[JournalFile]:
+        """Both files, the older first; made where they are missing. Raises OSError, SyncFailed."""
+        size_bytes = size_for(self._data_dir)
+        files = [JournalFile(self._data_dir.ours(name), size_bytes) for name in journal.NAMES]
+        return sorted(files, key=lambda file: file.epoch)
+
+    def replace_lost(self) -> None:
+        """Before each batch: make files anew that somebody has removed under us.
+
+        What they cover is made durable in place first. Where new ones cannot be made, `problem` says why, and
+        nothing `fits` until the next start: then commits sync their folders. Raises SyncFailed, OSError as
+        `empty` does.
+        """
+        if self.problem or not (self._idle.is_lost() or self._active.is_lost()):
+            return
+        log.error("the journal was removed from the data directory: all is made durable without it")
+        self.empty()
+        try:
+            idle, active = self._open_files()
+        except OSError as err:
+            self.problem = f"The journal was removed, and cannot be made anew: {err.strerror}."
+            log.error('%s Going on with sync = "folder" until the next start', self.problem)
+            return
+        self._idle.close()
+        self._active.close()
+        self._idle, self._active = idle, active
+        log.warning("the journal was made anew: nothing is missing")
+
     def fits(self, batch: Batch) -> bool:
-        """False where `batch` does not even fit in an empty file: too long a state, or too many bodies."""
-        return batch.room_bytes <= self._active.capacity
+        """False where `batch` must go past the journal: too long even for an empty file, or that is gone."""
+        return not self.problem and batch.room_bytes <= self._active.capacity
 
     def append(self, batch: Batch) -> None:
         """Make `batch`, which `fits`, durable.

@@ -98,6 +98,11 @@ class GroupCommit:
         self._queue.put(_Call(step, future, empties))
         return future
 
+    @property
+    def journal_problem(self) -> str:
+        """Why commits go without a journal that they should have; empty where they do not."""
+        return "" if self._journaling is None else self._journaling.problem
+
     def stop(self) -> None:
         """Finish what was submitted, then end the thread. Blocks for as long as the disk takes."""
         self._queue.put(None)
@@ -159,9 +164,10 @@ class GroupCommit:
 
     def _commit_with(self, journaling: JournalWriter, alive: list[Change]) -> None:
         batch = journal.encode(change.entries() for change in alive)
-        by_journal = journaling.fits(batch)
         began = time.perf_counter()
         try:
+            journaling.replace_lost()
+            by_journal = journaling.fits(batch)
             if by_journal:
                 journaling.append(batch)
             else:

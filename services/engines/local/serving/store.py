@@ -199,6 +199,11 @@ class LocalStore:
         )
         return list(itertools.islice(itertools.chain(named, nameless), limit))
 
+    @property
+    def journal_problem(self) -> str:
+        """Why commits go without a journal that they should have; empty where they do not."""
+        return self._committer.journal_problem
+
     def commits(self) -> Commits:
         """See engine.Engine."""
         return Commits(self._committer.sync_times_s, self._committer.group_sizes)
