@@ -41,8 +41,8 @@ ROWS = [
     Mutation(
         "checkpoint-on-a-new-descriptor",
         "services/engines/local/journal/writer.py",
-        "file.checkpoint(lambda: durable.sync_file_system(self._root_fd))",
-        "file.checkpoint(lambda: durable.sync_file_system(durable.open_folder(self._data_dir.root)))",
+        'replaced")\n        durable.sync_file_system(self._root_fd)\n',
+        'replaced")\n        durable.sync_file_system(durable.open_folder(self._data_dir.root))\n',
         ("tests/store/test_checkpoints.py",),
     ),
     Mutation(

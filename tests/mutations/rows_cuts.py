@@ -43,7 +43,7 @@ ROWS = [
     Mutation(
         "checkpoint-without-a-sync",
         "services/engines/local/journal/writer.py",
-        "file.checkpoint(lambda: durable.sync_file_system(self._root_fd))",
+        "file.checkpoint(self._sync_all)",
         "file.checkpoint(lambda: None)",
         (SMALL,),
     ),
@@ -188,8 +188,8 @@ ROWS = [
     Mutation(
         "writes-of-a-location-overtake-each-other",
         "services/engines/local/serving/store.py",
-        "        async with self._locks.of(location):\n            old: Blob",
-        "        if True:\n            old: Blob",
+        "        async with self._locks.of(location):\n            self.place.check()\n            old: Blob",
+        "        if True:\n            self.place.check()\n            old: Blob",
         (TORTURE,),
     ),
     Mutation(

@@ -27,8 +27,8 @@ ROWS = [
     Mutation(
         "answers-to-a-rebound-name",
         "services/frontends/native/fast_path.py",
-        "        if not self._access.hosts.allows(head.block.host):\n            return None\n",
-        "",
+        "        return self._access.hosts.allows(host)\n",
+        "        return True\n",
         ("tests/http/test_host_names.py",),
     ),
     Mutation(
