@@ -18,7 +18,7 @@ help:
 	@echo 'make format   format the code'
 	@echo 'make fuzz-http   fuzz a server from its own /openapi.json (SEED=1 SIZE=500: requests an operation)'
 	@echo 'make model, faults, crashes, rot, fuzz   longer runs of these tests (SEED=1 SIZE=10; SIZE=0: everything)'
-	@echo 'make power-cuts, torture   disks that a power cut may leave; the whole system under kills (SEED=1 SIZE=3000, SECONDS=120)'
+	@echo 'make power-cuts, torture   disks that a power cut may leave; the whole system under kills (SEED=1 SIZE=3000, SECONDS=120; DEVICE=1: cuts of a real block device, as root)'
 	@echo 'make mutations   break the product in one place at a time: which tests notice (docs/reliability.md)'
 	@echo 'make clean    remove .venv and what tools left; never ./data'
 	@echo 'PYTHON=/path/to/python chooses the interpreter; BLOBKEEP_<OPTION>=... sets an option (conf/blobkeep.toml).'
@@ -88,7 +88,8 @@ mutations:
 
 power-cuts:
 	@./bootstrap.sh test
-	.venv/bin/python -m tests.cuts.campaign --seed $(SEED) --size $(or $(SIZE),3000)
+	$(if $(DEVICE),.venv/bin/python -m tests.cuts.device --seed $(SEED) --size $(or $(SIZE),20), \
+	    .venv/bin/python -m tests.cuts.campaign --seed $(SEED) --size $(or $(SIZE),3000))
 
 torture:
 	@./bootstrap.sh test

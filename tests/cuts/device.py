@@ -1,0 +1,216 @@
+"""Power cuts of a real block device: a server on ext4 or xfs in an image, copied at a moment under load.
+
+The image is a file on an xfs of its own, and a loop device passes each write of the file system in it on to
+that file (direct I/O). A copy by reflink is atomic: it has every write that the device was given until then,
+and nothing that was still in the kernel's memory. So it is a device without a volatile cache at the moment of
+a cut; one that loses what it has not flushed is tried by the models of `cuts`. The copy is mounted, which has
+the file system replay its own journal, and a server is started on it.
+
+Where the xfs around it is full, the device fails each write to a block that it never wrote before.
+
+`python -m tests.cuts.device --seed 1 --size 20` (make power-cuts DEVICE=1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import itertools
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.processes import Server, wait_for
+from tests.support.rules import DataDirectory
+
+MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
+IMAGE_BYTES = 400 << 20  # the least that xfs takes is 300 MiB
+WRITERS = 6
+GONE = b""  # the value of a location where nothing is
+SIZES = [0, 10, 1000, 60_000, 400_000]
+
+
+class NotHere(Exception):
+    """Why this machine cannot do it."""
+
+
+def run_tool(*command: str | Path) -> str:
+    """Run it; what it printed. Raises NotHere."""
+    try:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as err:
+        raise NotHere(f"{command[0]}: {getattr(err, 'stderr', '') or err}") from err
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def mounted(image: Path, at: Path, kind: str, *, make: bool = False) -> Iterator[Path]:
+    """The file system in `image`, mounted at the folder `at`."""
+    at.mkdir(exist_ok=True)
+    if make:
+        with image.open("wb") as file:
+            file.truncate(IMAGE_BYTES if image.name != "outer" else 8 * IMAGE_BYTES)
+        run_tool(*MAKE[kind], image)
+    # Of a copy that shares its extents, direct I/O would need larger sectors than the original had.
+    direct = "off" if image.name.startswith("cut-") else "on"
+    device = run_tool("losetup", "--find", "--show", f"--direct-io={direct}", image)
+    try:
+        # A copy has its original's identity; both may be mounted at once.
+        run_tool("mount", "-t", kind, *(["-o", "nouuid"] if kind == "xfs" else []), device, at)
+        try:
+            yield at
+        finally:
+            subprocess.run(["umount", str(at)], check=True)
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+class Writer(threading.Thread):
+    """Writes one location, again and again. `said`: its values in order, and how many were acknowledged."""
+
+    def __init__(self, server: Server, location: str, seed: int) -> None:
+        super().__init__(daemon=True)
+        self._server, self.location = server, location
+        self._random = random.Random(f"{seed} {location}")
+        self.values = [GONE]
+        self.acknowledged = 0  # the number of the last value that was
+        self.stopping = False
+        self.error = ""
+
+    def run(self) -> None:
+        try:
+            for number in itertools.count(1):
+                if self.stopping:
+                    return
+                old = self.values[-1]
+                is_delete = old != GONE and self._random.random() < 0.2
+                body = GONE if is_delete else b"%d " % number + bytes(self._random.choice(SIZES))
+                self.values.append(body)
+                method = "DELETE" if is_delete else "POST" if old == GONE else "PUT"
+                answer = self._server.ask(method, f"/store/{self.location}", None if is_delete else body)
+                assert answer.status in (200, 201), answer
+                self.acknowledged = number
+        except (AssertionError, OSError, http.client.HTTPException) as err:
+            self.error = repr(err)
+
+    def possible(self, from_number: int) -> list[bytes]:
+        """What a cut may leave that came after value `from_number` was acknowledged."""
+        return self.values[from_number:]
+
+
+def cut(
+    folder: Path, kind: str, seed: int, cuts: int, *, fails: bool = False, sync: str | None = None
+) -> list[str]:
+    """Cut the power `cuts` times under load; what was wrong, a sentence each. Raises NotHere.
+
+    `fails`: before the last cut writes of the device begin to fail. `sync`: as the option, else by chance.
+    """
+    wrong: list[str] = []
+    if shutil.which("mkfs.xfs") is None:
+        raise NotHere("mkfs.xfs is not installed: apt-get install xfsprogs")
+    with (
+        mounted(folder / "outer", folder / "images", "xfs", make=True) as images,
+        mounted(images / "device", folder / "disk", kind, make=True) as disk,
+    ):
+        chance = random.Random(seed)
+        server = Server(disk / "data", "--sync", sync or chance.choice(["journal", "folder"]))
+        writers = [Writer(server, f"w/{n}", seed) for n in range(WRITERS)]
+        try:
+            for writer in writers:
+                writer.start()
+            copies = []
+            for number in range(cuts):
+                writes = chance.randrange(5, 60)  # so many more before the cut
+                goal = sum(writer.acknowledged for writer in writers) + writes
+                wait_for(
+                    lambda goal=goal: (
+                        sum(w.acknowledged for w in writers) >= goal  # type: ignore[misc]
+                        or any(w.error for w in writers)
+                    ),
+                    what="writes",
+                )
+                if fails and number == cuts - 1:
+                    fill(images / "filler")
+                    wait_for(lambda: any(w.error for w in writers), what="a write that fails")
+                    for writer in writers:
+                        writer.stopping = True
+                        writer.join()
+                    (images / "filler").unlink()
+                before = [writer.acknowledged for writer in writers]
+                run_tool("cp", "--reflink=always", images / "device", images / f"cut-{number}")
+                copies.append(
+                    (before, [writer.possible(n) for writer, n in zip(writers, before, strict=True)])
+                )
+            for writer in writers:
+                writer.stopping = True
+            for writer in writers:
+                writer.join()
+            wrong += [f"{w.location}: {w.error}" for w in writers if w.error and not fails]
+        finally:
+            server.end()
+        for number, (before, possible) in enumerate(copies):
+            with mounted(images / f"cut-{number}", folder / "after", kind) as after:
+                wrong += [
+                    f"cut {number}: {text}" for text in judge(after / "data", writers, before, possible)
+                ]
+    return wrong
+
+
+def fill(path: Path) -> None:
+    """Leave no block of the file system of `path` to anybody else."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 20))
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def judge(data: Path, writers: list[Writer], before: list[int], possible: list[list[bytes]]) -> list[str]:
+    """What a server on the copy says against what was acknowledged, and then the rules."""
+    wrong = []
+    server = Server(data)
+    try:
+        for writer, last, values in zip(writers, before, possible, strict=True):
+            answer = server.ask("GET", f"/store/{writer.location}")
+            found = answer.body if answer.status == 200 else GONE
+            if answer.status not in (200, 404) or found not in values:
+                wrong.append(
+                    f"{writer.location}: {answer.status} {found[:20]!r} after value {last} was acknowledged"
+                )
+    finally:
+        server.end()
+    try:
+        DataDirectory(data).check()
+    except AssertionError as err:
+        wrong.append(str(err))
+    return wrong
+
+
+def main() -> int:
+    """Both file systems; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--size", type=int, default=20, help="cuts of each file system")
+    args = parser.parse_args()
+    wrong = []
+    for kind in MAKE:
+        for run in range(-(-args.size // 10)):
+            folder = Path(tempfile.mkdtemp(prefix="device-"))
+            found = cut(folder, kind, args.seed + run, min(10, args.size), fails=run % 2 == 1)
+            print(f"{kind} seed {args.seed + run}: {len(found)} wrong")  # noqa: T201
+            print(*found, sep="\n")  # noqa: T201
+            wrong += found
+            if not found:
+                shutil.rmtree(folder)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
