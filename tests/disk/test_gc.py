@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import time
@@ -209,3 +210,23 @@ def test_a_blob_of_a_lower_layer_is_removed_in_place(
 
 def die(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_blob_that_could_not_be_removed_is_tried_again_each_pass(
+    data_dir: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hint was forgotten, and later rounds passed it over as unchanged: it stayed until a restart."""
+    fail(data_dir, put(data_dir, 7, "a"))
+    gc = Collector(data_dir, 5.0, slice_folders=1 << 32)
+    with monkeypatch.context() as broken:
+        broken.setattr(gc, "_if_failed", raising)
+        for _ in range(3):
+            gc.run_once()
+    monkeypatch.setattr(gc, "_may_have_changed", lambda _: False)
+    gc.run_once()
+    gc.close()
+    assert ids(data_dir) == set()
+
+
+def raising(_: int) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))

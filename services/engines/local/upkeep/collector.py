@@ -53,6 +53,7 @@ class Collector(Worker):
         self._data_dir = data_dir
         self._slice_folders = slice_folders
         self._hinted: set[int] = set()  # what this pass was told of
+        self._still_to_do: set[int] = set()  # what could not be looked at or removed; only success clears it
         self._hurry = False  # the rest of this round in one pass
         self._round: list[int] = []  # ids that this round has still to look at
         self._round_began_ns = 0
@@ -90,8 +91,10 @@ class Collector(Worker):
                     elif found is not None:
                         freed_bytes += self._remove_in_place(found)
                         removed += 1
+                    self._still_to_do.discard(blob_id)
                 except OSError as err:
                     errors += 1
+                    self._still_to_do.add(blob_id)
                     log.error("blob %d: could not be removed: %s", blob_id, err, extra=logs.about(blob_id))
                 stop = self.should_stop() or done + 1 == len(suspects)
                 if taken_out and (stop or len(taken_out) == REMOVED_AT_ONCE):
@@ -120,7 +123,7 @@ class Collector(Worker):
         self._lock.release()
 
     def _suspects(self) -> list[int]:
-        hinted = self._take_hints()
+        hinted = list(dict.fromkeys([*self._still_to_do, *self._take_hints()]))
         self._hinted = set(hinted)
         return [*hinted, *(i for i in self._slice() if self._may_have_changed(i))]
 
