@@ -21,7 +21,7 @@ from services.frontends.native.fast_path import FastPath
 from services.watch.request_log import RequestLog
 
 _BACKLOG = 1024
-# Before a client gets its next piece of a blob (256 KiB): less than one, so that slow ones never hold two.
+# Before a client gets its next piece of a blob (128 KiB): less than one, so that slow ones never hold two.
 _UNSENT_BYTES = 64 << 10
 _NO_LIMIT = 1 << 62  # of bodies: the store has its own, per upload
 

@@ -95,6 +95,8 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._refused: dict[Connection, None] = {}  # without these; longest there first
         self._receiving: set[Connection] = set()  # bodies that did not come with their heads
         self.known_heads = KnownHeads()
+        self._swept_at = 0.0
+        self._stopped_s = 0.0  # in which this process did not run
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -152,6 +154,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         if connection.refused:
             self._refused[connection] = None
         if self._sweep_handle is None:
+            self._swept_at = self._the_loop().time()
             self._sweep_handle = self._the_loop().call_later(self.limits.tick_s(), self._sweep)
 
     def on_close(self, server_conn: object) -> None:
@@ -195,10 +198,21 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         if self.on_refused is not None:
             self.on_refused(method, target, code, getattr(context, "remote_ip", "-"))
 
+    def _running_time(self) -> float:
+        """The loop's time without that in which we did not run, and which is no client's fault.
+
+        After a pause of the machine, or of this process, the bytes of its clients wait in their sockets.
+        """
+        return self._the_loop().time() - self._stopped_s
+
     def _sweep(self) -> None:
         """Check the time of all connections: one timer for all of them, none to set for each request."""
         loop = self._the_loop()
-        self._sweep_handle = loop.call_later(self.limits.tick_s(), self._sweep)
+        tick_s = self.limits.tick_s()
+        self._sweep_handle = loop.call_later(tick_s, self._sweep)
+        swept_at, self._swept_at = self._swept_at, loop.time()
+        if self._swept_at - swept_at > 2 * tick_s:
+            self._stopped_s += self._swept_at - swept_at - tick_s
         now = self.clock()
         for connection in list(self._open):
             connection.check_time(now)
@@ -249,5 +263,5 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self._loop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
             self.done = self._loop.create_future()
             self.done.set_result(None)
-            self.clock = self._loop.time
+            self.clock = self._running_time
         return self._loop

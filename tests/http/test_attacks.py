@@ -10,14 +10,17 @@ import os
 import resource
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.conftest import StartServer
+from tests.http.test_tls import make_certificate
 from tests.support.processes import Process, Server, wait_for
 from tests.support.raw import connected
 from tests.support.rules import DataDirectory
@@ -259,6 +262,32 @@ def test_readers_who_take_nothing_cost_little_and_are_cut_off_by_nobody_else(
     for sock in readers:
         reset(sock)
     watch.assert_nothing_leaks()
+
+
+def test_readers_over_tls_who_take_nothing_cost_little(start_server: StartServer, tmp_path: Path) -> None:
+    """50 of them cost 45 MiB."""
+    cert, key = make_certificate(tmp_path)
+    server = start_server(*OURS, "--tls-cert", str(cert), "--tls-key", str(key))
+    context = ssl.create_default_context(cafile=str(cert))
+
+    def encrypted(request: bytes, receive_bytes: int) -> ssl.SSLSocket:
+        plain = connect(server, receive_bytes=receive_bytes)
+        secure = context.wrap_socket(plain, server_hostname="127.0.0.1")
+        _made.append(secure)
+        secure.sendall(request)
+        assert secure.recv(20).startswith(b"HTTP/1.1 2")
+        return secure
+
+    body = os.urandom(MIB) * 30
+    encrypted(upload("large", len(body)) + body, MIB)
+    read = b"GET /store/large HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with encrypted(read, MIB) as whole:  # what is made once is made now
+        whole.recv(MIB)
+    process = psutil.Process(server.pid)
+    before = process.memory_info().rss
+    for _ in range(50):
+        encrypted(read, 4096)
+    assert process.memory_info().rss - before < 32 * MIB
 
 
 def test_one_who_asks_much_and_reads_nothing_is_not_read_either(start_server: StartServer) -> None:

@@ -29,6 +29,7 @@ class Running:
         self.port = port
         self._loop = loop
         self._later_s = 0.0
+        self._own_clock = server.clock
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of `coroutine`, run on the server's loop."""
@@ -76,7 +77,7 @@ class Running:
 
     def clock(self) -> float:
         """The server's: seconds, as `later` has set it."""
-        return self._loop.time() + self._later_s
+        return self._own_clock() + self._later_s
 
     def connect(self, timeout_s: float = 120.0, **options: int) -> Client:
         """A connection of a new client."""

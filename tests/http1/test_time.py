@@ -7,6 +7,7 @@ is (`Running.later`), so that a busy machine changes nothing.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 
@@ -51,6 +52,17 @@ def test_a_body_that_stalls_is_answered_408() -> None:
         assert (code, fields["connection"]) == (408, "close")
         assert b"without pauses" in body
         assert client.is_closed()
+
+
+def test_an_upload_goes_on_after_a_pause_of_the_machine() -> None:
+    with running(body_idle_timeout_s=2) as server, server.connect() as client:
+        client.send(b"PUT /count HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        wait_until(server.requests_under_way, "the request")
+        pause = threading.Thread(target=lambda: server.call(lambda: time.sleep(5)))
+        pause.start()
+        client.send(b"defghij")  # it waits in the socket
+        assert client.answer()[2] == b"10"
+        pause.join()
 
 
 def test_a_body_slower_than_the_minimum_is_answered_408() -> None:
