@@ -147,7 +147,9 @@ class Monitor:
         self.engine.hear(reports)
         gc, recovery = reports.get("gc"), reports.get("recovery")
         if gc is not None:
-            named, removed = self._collected or (gc.named_count, gc.totals.removed)
+            is_younger = self._me is not None and gc.started_s >= self._me.started_s
+            before = (0, 0) if is_younger else (gc.named_count, gc.totals.removed)  # our own past is not told
+            named, removed = self._collected or before
             if gc.named_count < named or gc.totals.removed < removed:
                 named = removed = 0  # another gc than the one before
             new = gc.named_count - named

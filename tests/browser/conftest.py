@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
+# Bounds for what never happens; a busy machine takes long over what a quick one does at once.
+PATIENCE_MS = 120_000
+expect.set_options(timeout=PATIENCE_MS)
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -49,7 +52,7 @@ class Visit:
 def visit(browser: Browser) -> Iterator[Visit]:
     """A fresh page. Fails the test where it met an error, or asked another host than the first."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
     made = Visit(context.new_page())
     yield made
     context.close()
