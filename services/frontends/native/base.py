@@ -176,8 +176,6 @@ class MisdirectedHandler(UnknownHandler):
 class ServerHandler(UnknownHandler):
     """`OPTIONS *`: what the server as a whole knows (RFC 9110, section 9.3.7)."""
 
-    ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
-
     def before_body(self) -> None:
         if self.request.method != "OPTIONS":
             super().before_body()

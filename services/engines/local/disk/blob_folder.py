@@ -1,5 +1,5 @@
 """One blob on disk: each operation an ordered list of steps, so that a crash after any of them leaves
-something that `settle` can name. No maps, no threads, no network. Called by whoever holds the state lock
+something that `reconcile` can name. No maps, no threads, no network. Called by whoever holds the state lock
 (design rule 1). What the gc does is in `services/engines/local/upkeep/trash.py`.
 
     stage:      mkdir DIR/<id> > state Pending, synced > folder synced > data.raw created

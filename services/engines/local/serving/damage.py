@@ -35,16 +35,16 @@ class LocalDamage:
     def __init__(
         self,
         data_dir: Layout,
-        maps: Index,
-        orders: KeyedLock,
+        index: Index,
+        locks: KeyedLock,
         committer: GroupCommit,
         events: Events,
         stop_for: Callable[[SyncFailed], None],
         found: Reconciled,
     ) -> None:
         self._data_dir = data_dir
-        self._index = maps
-        self._locks = orders
+        self._index = index
+        self._locks = locks
         self._committer = committer
         self._events = events
         self._stop_for = stop_for

@@ -20,15 +20,15 @@ _AT_ONCE = 64
 _PAUSE_S = 0.02
 
 
-async def remove_leftovers_slowly(data_dir: Layout, maps: Index, committer: GroupCommit) -> None:
-    """`tidy` for all blobs that are live now, a few at a time, between the batches of the committer."""
-    blobs = list(maps.by_id.values())
+async def remove_leftovers_slowly(data_dir: Layout, index: Index, committer: GroupCommit) -> None:
+    """Remove them for all blobs that are live now, a few at a time, between the batches of the committer."""
+    blobs = list(index.by_id.values())
     removed = 0
     for at in range(0, len(blobs), _AT_ONCE):
         some = blobs[at : at + _AT_ONCE]
 
         def step(some: list[Blob] = some) -> int:
-            return remove_leftovers(data_dir, [blob.id for blob in some if maps.by_id.get(blob.id) is blob])
+            return remove_leftovers(data_dir, [blob.id for blob in some if index.by_id.get(blob.id) is blob])
 
         with contextlib.suppress(OSError, BlobkeepError):  # it is only litter
             removed += await committer.between(step)
