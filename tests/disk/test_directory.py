@@ -58,7 +58,7 @@ def test_whoever_holds_the_lock_makes_what_deletes_and_the_gc_will_need(tmp_path
     data_dir = directory.open_directory(str(tmp_path / "data"), 16, owner=True)
     for name in (layout.GONE_NAME, layout.QUARANTINE_NAME, layout.STATUS_NAME):
         assert os.path.isdir(data_dir.ours(name))
-    for name in (layout.GC_LOCK_NAME, layout.GC_HOLD_NAME):
+    for name in layout.FIXED_FILES:
         assert os.path.isfile(data_dir.ours(name))
 
 

@@ -23,8 +23,9 @@ from services.access import file as access_file
 from services.access.secret_hash import hash_token
 from services.engines.local.disk import directory, layout
 from services.engines.local.disk.locks import FileLock
+from services.engines.local.disk.record import BlobRecord
 from services.engines.local.recovery.reconcile import reconcile
-from services.engines.local.upkeep import snapshot
+from services.engines.local.upkeep import collector, snapshot
 from services.engines.local.upkeep.collector import Collector
 from tests.conftest import StartServer
 from tests.disk.test_reconcile import make_original, put
@@ -241,6 +242,33 @@ def test_the_gc_yields_while_a_snapshot_is_taken_and_the_lock_is_freed_by_death(
         assert gc.total_removed == 0
     assert gc.run_once() is not None
     assert gc.total_removed == 1
+    gc.close()
+
+
+def test_a_gc_whose_passes_follow_each_other_at_once_lets_an_export_begin(
+    server: Server, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = directory.existing(data.root)
+    gc = Collector(data_dir, 5.0)
+    monkeypatch.setattr(collector, "REMOVED_AT_ONCE", 4)
+    for _ in range(8):
+        assert server.ask("POST", "/store/a", b"a").status == 201
+        assert server.ask("DELETE", "/store/a").status == 200
+    wanted = FileLock(data_dir.ours(layout.GC_WANTED_NAME), "export")
+    removed = Collector._remove
+
+    def wanted_meanwhile(self: Collector, taken_out: dict[str, BlobRecord]) -> int:
+        assert wanted.try_acquire(), "the gc holds it for a moment only"
+        return removed(self, taken_out)
+
+    monkeypatch.setattr(Collector, "_remove", wanted_meanwhile)
+    with wanted:
+        assert gc.run_once() is not None, "a long pass gives way"
+        assert gc.total_removed == 4
+        assert gc.run_once() is None, "no pass begins while an export waits"
+    assert gc.run_once() is not None
+    assert gc.total_removed == 8, "what was left is done in the next pass"
+    wanted.release()
     gc.close()
 
 

@@ -26,6 +26,7 @@ JOURNAL_NAME = ".journal"
 EXPORTS_NAME = ".export"  # the hard links of snapshots that are being written out
 EXPORTED_NAME = ".exported.json"  # the last member of an export, so also in a directory unpacked from one
 GC_HOLD_NAME = ".gc.hold"  # a lock: while an export takes its snapshot, the gc removes nothing
+GC_WANTED_NAME = ".gc.wanted"  # a lock: an export waits for the one above, so the gc gives way
 BENCH_NAME = ".bench"
 SYNC_FAILED_NAME = ".sync-failed"
 SUPERVISOR_SOCKET_NAME = ".supervisor.sock"
@@ -35,7 +36,7 @@ OUR_NAMES = frozenset(
     {
         *(FORMAT_NAME, FORMAT_NAME + ".tmp", LOCK_NAME, GC_LOCK_NAME, GONE_NAME, QUARANTINE_NAME),
         *(HINTS_NAME, HINTS_TAKEN_NAME, SOCKET_NAME, STATUS_NAME, RESERVE_NAME, SUPERVISOR_SOCKET_NAME),
-        *(EXPORTS_NAME, EXPORTED_NAME, GC_HOLD_NAME, BENCH_NAME),
+        *(EXPORTS_NAME, EXPORTED_NAME, GC_HOLD_NAME, GC_WANTED_NAME, BENCH_NAME),
         SYNC_FAILED_NAME,
         *(f"{JOURNAL_NAME}.{n}{end}" for n in (0, 1) for end in ("", ".tmp")),
     }
@@ -43,7 +44,7 @@ OUR_NAMES = frozenset(
 
 # Made at the start: on a disk without inodes they cannot be made any more, and deletes and the gc need them.
 FIXED_FOLDERS = (GONE_NAME, QUARANTINE_NAME, STATUS_NAME)
-FIXED_FILES = (GC_LOCK_NAME, GC_HOLD_NAME)
+FIXED_FILES = (GC_LOCK_NAME, GC_HOLD_NAME, GC_WANTED_NAME)
 
 _ROW = 1 << 16  # ids in one folder level
 

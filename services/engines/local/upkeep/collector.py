@@ -60,6 +60,7 @@ class Collector(Worker):
         self._last_round_ns = 0  # when the round before began: what is older was looked at then
         self._lock = locks.FileLock(data_dir.ours(layout.GC_LOCK_NAME), "gc")
         self._hold = locks.FileLock(data_dir.ours(layout.GC_HOLD_NAME), "gc", says=False)
+        self._wanted = locks.FileLock(data_dir.ours(layout.GC_WANTED_NAME), "gc", says=False)
         self._said: set[str] = set()
         self.total_removed = 0
 
@@ -69,7 +70,8 @@ class Collector(Worker):
             return None  # another gc is at work; this one takes over when that one ends
         if journal.needs_replay(self._data_dir):
             return None  # after a system crash the folders may be older than what was acknowledged
-        if not self._hold.try_acquire():
+        # Who waits comes first: passes that follow each other at once would never let an export begin.
+        if self._is_wanted() or not self._hold.try_acquire():
             return None  # an export takes its snapshot: what it has not come to yet must stay
         with self._hold:
             return self._pass()
@@ -101,6 +103,9 @@ class Collector(Worker):
                     removed += len(taken_out)
                     freed_bytes += self._remove(taken_out)
                     taken_out = {}
+                    if not stop and self._is_wanted():
+                        self._still_to_do.update(suspects[done + 1 :])
+                        stop = True
                 if stop:
                     break
         self._forget_hints()
@@ -121,6 +126,13 @@ class Collector(Worker):
     def close(self) -> None:
         """Give the gc's lock back, so that another may take over. Its process's end does the same."""
         self._lock.release()
+
+    def _is_wanted(self) -> bool:
+        """True while an export waits for this gc to stand still."""
+        if not self._wanted.try_acquire():
+            return True
+        self._wanted.release()
+        return False
 
     def _suspects(self) -> list[int]:
         hinted = list(dict.fromkeys([*self._still_to_do, *self._take_hints()]))

@@ -5,7 +5,8 @@ then or since, whole. (One that is deleted meanwhile may be in it as it was.) Ho
 
 - data never changes once complete (design rule 4) and state files are only ever replaced, so a hard link
   keeps both as they are; the links are made in DIR/.export/, and the tar is written from them at leisure;
-- while the links are made the gc removes nothing (it yields to the lock `.gc.hold`), so a blob that was
+- while the links are made the gc removes nothing (it yields to the lock `.gc.hold`, and to the lock
+  `.gc.wanted` of an export that waits for that one), so a blob that was
   replaced or deleted before we came to it still has its folder and its data, and its state says when;
 - what was not complete or not there at the first look is looked at again: an update completes the new blob
   before it marks the old one, so where the old one was met marked, the new one is met complete at the latest
@@ -108,6 +109,7 @@ def take(data_dir: Layout) -> Snapshot:
     """Take one. Raises Busy where a recovery or a long gc pass must end first, OSError."""
     held = locks.StateLock(data_dir.root, "export")
     hold = locks.FileLock(data_dir.ours(layout.GC_HOLD_NAME), "export")
+    wanted = locks.FileLock(data_dir.ours(layout.GC_WANTED_NAME), "export", says=False)
     try:
         with contextlib.suppress(LockHeld):
             held.acquire(_LOCK_WAIT_S)
@@ -117,9 +119,11 @@ def take(data_dir: Layout) -> Snapshot:
         if journal.needs_replay(data_dir):
             raise Busy("The server is recovering from a crash of the system: try again when it serves.")
         try:
-            hold.acquire(_GC_WAIT_S)
+            with wanted:
+                wanted.acquire(_GC_WAIT_S)
+                hold.acquire(_GC_WAIT_S)
         except LockHeld as err:
-            raise Busy("The gc is in a long pass, or another export is beginning: try again.") from err
+            raise Busy("The gc removes large blobs, or another export is beginning: try again.") from err
         snapshot = Snapshot(data_dir, _hold=hold)
         try:
             _Taking(snapshot).run()
