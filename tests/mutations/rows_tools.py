@@ -38,6 +38,13 @@ ROWS = [
         (_BACKUP + "the_gc_yields_while_a_snapshot_is_taken_and_the_lock_is_freed_by_death",),
     ),
     Mutation(
+        "gc-gives-an-export-no-turn",
+        "services/engines/local/upkeep/collector.py",
+        "                    if not stop and self._is_wanted():",
+        "                    if not stop and False:",
+        (_BACKUP + "a_gc_whose_passes_follow_each_other_at_once_lets_an_export_begin",),
+    ),
+    Mutation(
         "gc-not-held-without-links",
         "services/engines/local/upkeep/snapshot.py",
         "        if snapshot.linked:\n            hold.release()",

@@ -70,8 +70,9 @@ class Collector(Worker):
             return None  # another gc is at work; this one takes over when that one ends
         if journal.needs_replay(self._data_dir):
             return None  # after a system crash the folders may be older than what was acknowledged
-        # Who waits comes first: passes that follow each other at once would never let an export begin.
-        if self._is_wanted() or not self._hold.try_acquire():
+        if self._is_wanted():
+            return None  # passes that follow each other at once would never let an export begin
+        if not self._hold.try_acquire():
             return None  # an export takes its snapshot: what it has not come to yet must stay
         with self._hold:
             return self._pass()
