@@ -148,7 +148,11 @@ def sync_file(fd: int) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Make the entries of a folder durable: what was created, renamed or removed in it. Raises SyncFailed."""
+    """Make the entries of a folder durable: what was created, renamed or removed in it. Raises SyncFailed.
+
+    Raises OSError where the folder cannot be opened (no descriptors left, say): that is no failed sync, but
+    what was renamed stands. Whoever must be able to refuse then opens it first, and uses `sync_open_folder`.
+    """
     if not _syncs:
         return
     fd = open_folder(path)
@@ -196,6 +200,11 @@ def link(old: str, new: str) -> None:
 def remove_file(path: str) -> None:
     """Remove one name that is not a folder."""
     os.unlink(path)
+
+
+def remove_folder(path: str) -> None:
+    """Remove one empty folder. Takes no descriptor. Raises OSError where something is in it."""
+    os.rmdir(path)
 
 
 def allocate(fd: int, size_bytes: int) -> None:
@@ -247,11 +256,15 @@ def replace(path: str, payload: bytes, *, synced: bool) -> None:
 def replace_durably(path: str, payload: bytes) -> None:
     """`replace`, and once this returns the content survives power loss.
 
-    If the sync of the folder fails (SyncFailed), the new content is visible but not promised: the caller
-    must treat the outcome as unknown.
+    After an OSError the old content stands. If the sync of the folder fails (SyncFailed), the new content is
+    visible but not promised: the caller must treat the outcome as unknown.
     """
-    replace(path, payload, synced=True)
-    sync_folder(os.path.dirname(path))
+    folder_fd = open_folder(os.path.dirname(path))
+    try:
+        replace(path, payload, synced=True)
+        sync_open_folder(folder_fd)
+    finally:
+        os.close(folder_fd)
 
 
 def make_folder_durably(path: str) -> None:

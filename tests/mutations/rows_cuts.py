@@ -87,31 +87,29 @@ ROWS = [
     Mutation(
         "parent-not-synced",
         "services/engines/local/serving/group_commit.py",
-        "self._sync(durable.sync_folder, "
-        "{self._data_dir.parent(c.new.id) for c in alive if c.new is not None})",
-        "pass",
+        "        self._sync(durable.sync_open_folder, list(parents.values()))\n",
+        "",
         (FOLDERS,),
     ),
     Mutation(
         "failure-not-synced",
         "services/engines/local/serving/group_commit.py",
-        "            self._sync(durable.sync_open_folder, held)\n",
-        "            pass\n",
+        "        self._sync(durable.sync_open_folder, [change.old_folder_fd for change in alive])\n",
+        "",
         (FOLDERS,),
     ),
     Mutation(
         "old-folder-synced-by-its-name",
         "services/engines/local/serving/group_commit.py",
-        "            held = [change.old_folder_fd for change in alive if change.old_folder_fd >= 0]\n"
-        "            self._sync(durable.sync_open_folder, held)\n",
-        "            held = [self._data_dir.folder(c.failure.id) for c in alive if c.failure is not None]\n"
-        "            self._sync(durable.sync_folder, held)\n",
+        "        self._sync(durable.sync_open_folder, [change.old_folder_fd for change in alive])\n",
+        "        held = [self._data_dir.folder(c.failure.id) for c in alive if c.failure is not None]\n"
+        "        self._sync(durable.sync_file, [durable.open_folder(path) for path in held])\n",
         ("tests/store/test_local_store.py",),
     ),
     Mutation(
         "files-not-synced-before-their-names",
         "services/engines/local/serving/group_commit.py",
-        "        self._sync(durable.sync_file, (fd for change in alive for fd in change.unsynced))\n",
+        "        self._sync(durable.sync_file, [fd for change in alive for fd in change.unsynced])\n",
         "",
         (FOLDERS,),
     ),

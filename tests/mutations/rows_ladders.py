@@ -7,6 +7,7 @@ from tests.mutations.table import Mutation
 MODEL = ("tests/model/test_store.py",)
 CRASHES = ("tests/crashes/test_ladder.py",)
 FAULTS = ("tests/faults/test_ladder.py",)
+DESCRIPTORS = ("tests/faults/test_no_descriptors.py",)
 FUZZ = ("tests/fuzz/test_parsers.py",)
 
 ROWS = [
@@ -108,6 +109,38 @@ ROWS = [
         "            self._loop.call_soon_threadsafe(self._on_fatal, err)\n",
         "            pass\n",
         FAULTS,
+    ),
+    Mutation(
+        "folders-opened-once-all-is-visible",
+        "services/engines/local/serving/group_commit.py",
+        "        self._sync(durable.sync_open_folder, [change.new_folder_fd for change in alive])\n"
+        "        parents = ",
+        "        for change in alive:\n"
+        "            if change.new is not None:\n"
+        "                durable.sync_folder(self._data_dir.folder(change.new.id))\n"
+        "        parents = ",
+        DESCRIPTORS,
+    ),
+    Mutation(
+        "release-opened-once-it-is-visible",
+        "services/engines/local/disk/blob_folder.py",
+        '    durable.rename(path + ".tmp", path)\n    durable.sync_open_folder(folder_fd)\n',
+        '    durable.rename(path + ".tmp", path)\n    durable.sync_folder(os.path.dirname(path))\n',
+        DESCRIPTORS,
+    ),
+    Mutation(
+        "refused-write-without-descriptors-keeps-its-id",
+        "services/engines/local/disk/blob_folder.py",
+        "        if err.errno not in SHORTAGE_ERRNOS:\n            raise\n",
+        "        raise\n",
+        DESCRIPTORS,
+    ),
+    Mutation(
+        "state-called-damaged-for-want-of-descriptors",
+        "services/engines/local/serving/damage.py",
+        "if not isinstance(err, OSError) or err.errno not in SHORTAGE_ERRNOS:",
+        "if True:",
+        DESCRIPTORS,
     ),
     Mutation(
         "short-writes-not-continued",

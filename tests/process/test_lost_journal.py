@@ -80,11 +80,11 @@ def test_where_no_new_journal_can_be_made_commits_sync_their_folders(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
-    really = durable.sync_folder
+    really = durable.sync_open_folder
 
-    def sync(path: str) -> None:
-        synced.append(path)
-        really(path)
+    def sync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        really(fd)
 
     async def main() -> None:
         async with opened(data.root) as made:
@@ -92,7 +92,7 @@ def test_where_no_new_journal_can_be_made_commits_sync_their_folders(
             for name in journal.NAMES:
                 os.unlink(made.data_dir.ours(name))
                 os.mkdir(made.data_dir.ours(name))  # whatever stands there is in the way
-            monkeypatch.setattr(durable, "sync_folder", sync)
+            monkeypatch.setattr(durable, "sync_open_folder", sync)
             blob = await made.put("b", b"b")
             assert made.data_dir.folder(blob.id) in synced
             assert "cannot be made anew" in made.store.journal_problem

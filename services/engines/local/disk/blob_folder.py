@@ -21,7 +21,7 @@ from collections.abc import Callable
 import msgspec
 
 from common import checksum, durable
-from common.errors import FOREIGN_ERRNOS, CorruptRecord, Damaged
+from common.errors import FOREIGN_ERRNOS, SHORTAGE_ERRNOS, CorruptRecord, Damaged
 from common.ours import open_ours, read_ours
 from common.states import State
 from common.times import rfc3339
@@ -197,12 +197,22 @@ def hint(data_dir: Layout, ids: list[int]) -> None:
 def discard(data_dir: Layout, blob_id: int) -> None:
     """Remove a folder in which nothing was ever acknowledged: the lock holder's right (design rule 3).
 
-    Its data goes first, durably: data without any state file would look like damage.
+    Its data goes first, durably: data without any state file would look like damage. The rest goes even where
+    no descriptor is left, lest every refused write take an id until the next start.
     """
+    folder = data_dir.folder(blob_id)
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
         durable.remove_file(data_dir.data(blob_id))
-        durable.sync_folder(data_dir.folder(blob_id))
-    durable.remove_tree(data_dir.folder(blob_id), under=data_dir.root)
+        durable.sync_folder(folder)
+    try:
+        durable.remove_tree(folder, under=data_dir.root)
+    except OSError as err:
+        if err.errno not in SHORTAGE_ERRNOS:
+            raise
+        for name in (layout.DATA_TEMP_NAME, layout.STATE_TEMP_NAME, layout.STATE_NAME):
+            with contextlib.suppress(FileNotFoundError):
+                durable.remove_file(f"{folder}/{name}")
+        durable.remove_folder(folder)
 
 
 def note_failed_sync(data_dir: Layout) -> None:
@@ -236,9 +246,17 @@ def quarantine(
     while os.path.lexists(f"{home}/{name}"):
         count += 1
         name = f"{blob_id}-{seq}-{count}"
-    durable.rename(folder, f"{home}/{name}")
-    durable.sync_folder(home)
-    durable.sync_folder(data_dir.parent(blob_id))
+    with contextlib.ExitStack() as opened:
+        folder_fds = []
+        for path in (
+            home,
+            data_dir.parent(blob_id),
+        ):  # before the rename: after an OSError it stays where it is
+            folder_fds.append(durable.open_folder(path))
+            opened.callback(os.close, folder_fds[-1])
+        durable.rename(folder, f"{home}/{name}")
+        for fd in folder_fds:
+            durable.sync_open_folder(fd)
     return name, note
 
 
@@ -252,8 +270,12 @@ def read_note(folder: str) -> Note | None:
 
 def release(data_dir: Layout, name: str, note: Note) -> None:
     """Remember, durably, that the damaged blob `name` was written or deleted anew: it answers 500 no more."""
-    prepare_release(data_dir, name, note)
-    finish_release(data_dir, name)
+    folder_fd = durable.open_folder(quarantined_folder(data_dir, name))
+    try:
+        prepare_release(data_dir, name, note)
+        finish_release(data_dir, name, folder_fd)
+    finally:
+        os.close(folder_fd)
 
 
 def prepare_release(data_dir: Layout, name: str, note: Note) -> None:
@@ -262,11 +284,11 @@ def prepare_release(data_dir: Layout, name: str, note: Note) -> None:
     durable.write_file(_note_in_quarantine(data_dir, name) + ".tmp", payload, synced=True)
 
 
-def finish_release(data_dir: Layout, name: str) -> None:
-    """Durable once this returns."""
+def finish_release(data_dir: Layout, name: str, folder_fd: int) -> None:
+    """Durable once this returns. `folder_fd`: its folder, open since before anything was visible."""
     path = _note_in_quarantine(data_dir, name)
     durable.rename(path + ".tmp", path)
-    durable.sync_folder(os.path.dirname(path))
+    durable.sync_open_folder(folder_fd)
 
 
 def forget_release(data_dir: Layout, name: str) -> None:
@@ -274,8 +296,13 @@ def forget_release(data_dir: Layout, name: str) -> None:
     durable.remove_file(_note_in_quarantine(data_dir, name) + ".tmp")
 
 
+def quarantined_folder(data_dir: Layout, name: str) -> str:
+    """The folder `name` in DIR/.quarantine."""
+    return f"{data_dir.ours(layout.QUARANTINE_NAME)}/{name}"
+
+
 def _note_in_quarantine(data_dir: Layout, name: str) -> str:
-    return f"{data_dir.ours(layout.QUARANTINE_NAME)}/{name}/{layout.NOTE_NAME}"
+    return f"{quarantined_folder(data_dir, name)}/{layout.NOTE_NAME}"
 
 
 def drop_quarantined(data_dir: Layout, name: str) -> int:

@@ -63,7 +63,11 @@ class Change:
     error: BlobkeepError | None = None
     new: BlobRecord | None = None  # once prepared
     failure: BlobRecord | None = None  # the old blob's last record, once prepared
+    # Folders that are held open until they are synced; -1 where there is none.
+    new_folder_fd: int = -1
+    new_parent_fd: int = -1
     old_folder_fd: int = -1
+    released_folder_fd: int = -1
     _new_state: bytes = b""  # the content of the state files, as the journal must have them, too
     _failure_state: bytes = b""
     _removed: Entry | None = None  # for an old blob without a folder
@@ -100,22 +104,33 @@ class Change:
 
     def publish(self) -> None:
         """Rename the new blob's files into place. It is there; whether durably is the committer's."""
-        self._close()
+        self._close_files()
         if self.new is not None:
             blob_folder.publish(self.data_dir, self.new.id)
             if not self._decided:
                 self._undo = [self._unpublish]  # the folder is a blob's now: not to be discarded any more
 
-    def hold_old(self) -> None:
-        """Open the old blob's folder: once it is retired, the gc may take it, and another have its id."""
+    def hold(self) -> None:
+        """Without a journal: open the folders that are yet to be synced, while all can still be undone.
+
+        An open that is refused later (no descriptors left) would leave what is visible and not durable. And
+        once the old blob is retired, the gc may take its folder, and another have its id. Raises OSError.
+        """
+        self._close_files()
+        if self.new is not None:
+            self.new_folder_fd = durable.open_folder(self.data_dir.folder(self.new.id))
+            self.new_parent_fd = durable.open_folder(self.data_dir.parent(self.new.id))
         if self.failure is not None:
             self.old_folder_fd = durable.open_folder(self.data_dir.folder(self.failure.id))
 
-    def let_old_go(self) -> None:
-        """Close what `hold_old` opened."""
-        fd, self.old_folder_fd = self.old_folder_fd, -1
-        if fd >= 0:
-            os.close(fd)
+    def close(self) -> None:
+        """Close what is open of it: files, and the folders that were held."""
+        self._close_files()
+        held = (self.new_folder_fd, self.new_parent_fd, self.old_folder_fd, self.released_folder_fd)
+        self.new_folder_fd = self.new_parent_fd = self.old_folder_fd = self.released_folder_fd = -1
+        for fd in held:
+            if fd >= 0:
+                os.close(fd)
 
     def retire(self) -> None:
         """Give the old blob's Failure state its name; what it said before stays behind for the gc.
@@ -131,7 +146,7 @@ class Change:
                     durable.remove_file(state + ".tmp")
         if self.released is not None:
             with contextlib.suppress(FileNotFoundError):  # an operator dropped it meanwhile
-                blob_folder.finish_release(self.data_dir, self.released[0])
+                blob_folder.finish_release(self.data_dir, self.released[0], self.released_folder_fd)
 
     def decide(self) -> None:
         """From here on nothing of it is undone: the old blob is, or will be, dead. To undo the new one as
@@ -143,7 +158,7 @@ class Change:
     def undo(self, error: BlobkeepError) -> None:
         """Leave nothing visible of it, as well as a failing disk allows; `error` goes to the waiter."""
         self.error = error
-        self._close()
+        self.close()
         for step in reversed(self._undo):
             with contextlib.suppress(OSError, BlobkeepError):  # `error` is the one to tell
                 step()
@@ -152,7 +167,7 @@ class Change:
     def leave(self, error: BlobkeepError) -> None:
         """Leave it to the restart as it stands; `error` goes to the waiter."""
         self.error = error
-        self._close()
+        self.close()
 
     # --- steps ---
 
@@ -178,6 +193,7 @@ class Change:
     def _prepare_release(self, name: str, note: blob_folder.Note) -> None:
         self._undo.append(lambda: blob_folder.forget_release(self.data_dir, name))
         try:
+            self.released_folder_fd = durable.open_folder(blob_folder.quarantined_folder(self.data_dir, name))
             self._finding_room(lambda: blob_folder.prepare_release(self.data_dir, name, note))
         except FileNotFoundError:
             self.released = None  # an operator dropped it meanwhile
@@ -238,7 +254,7 @@ class Change:
             blob_folder.fail(self.data_dir, self.new, MSG_NOT_COMMITTED, time.time_ns())
         self.stuck = False
 
-    def _close(self) -> None:
+    def _close_files(self) -> None:
         while self.unsynced:
             os.close(self.unsynced.pop())
 

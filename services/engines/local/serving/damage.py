@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine
 
 from common import logs
-from common.errors import BlobkeepError, SyncFailed, from_os_error
+from common.errors import SHORTAGE_ERRNOS, BlobkeepError, SyncFailed, from_os_error
 from common.keyed_lock import KeyedLock
 from common.self_report import NamedBlob
 from common.states import MSG_SUPERSEDED, State
@@ -27,6 +27,8 @@ from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.index import Damaged, Index
 
 log = logging.getLogger(__name__)
+
+_TRY_AGAIN_S = 5.0
 
 
 class LocalDamage:
@@ -77,15 +79,20 @@ class LocalDamage:
         task.add_done_callback(self.tasks.discard)
 
     async def _restore_state(self, blob: Blob) -> None:
-        async with self._locks.of(blob.location):
-            if self._index.by_location.get(blob.location) is not blob:
-                return
-            try:
-                if await self._committer.call(lambda: restore_state(self._data_dir, blob)):
-                    log.warning("blob %d of %r: its state was written anew", blob.id, blob.location)
-            except (OSError, BlobkeepError) as err:
-                log.error("blob %d: its state could not be written anew: %s", blob.id, err)
-                self.report(blob, "its state is damaged")  # in quarantine a note says whose it is
+        while True:
+            async with self._locks.of(blob.location):
+                if self._index.by_location.get(blob.location) is not blob:
+                    return
+                try:
+                    if await self._committer.call(lambda: restore_state(self._data_dir, blob)):
+                        log.warning("blob %d of %r: its state was written anew", blob.id, blob.location)
+                    return
+                except (OSError, BlobkeepError) as err:
+                    log.error("blob %d: its state could not be written anew: %s", blob.id, err)
+                    if not isinstance(err, OSError) or err.errno not in SHORTAGE_ERRNOS:
+                        self.report(blob, "its state is damaged")  # in quarantine a note says whose it is
+                        return
+            await asyncio.sleep(_TRY_AGAIN_S)  # a shortage of the process says nothing about the blob
 
     async def _quarantine_soon(self, location: str) -> None:
         async with self._locks.of(location):

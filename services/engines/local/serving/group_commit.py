@@ -21,8 +21,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -157,6 +157,9 @@ class GroupCommit:
         except Exception:  # a bug must not leave clients waiting for ever
             log.exception("the committer failed")
             self._fail_all(batch, SyncFailed("The server failed to commit and stops: see its log."))
+        finally:
+            for change in batch:
+                change.close()
         self.batches += 1
         self.changes += len(batch)
         self.sync_times_s.add(self.sync_seconds - synced_before_s)
@@ -195,27 +198,20 @@ class GroupCommit:
         self._hint(alive)
 
     def _commit_by_folders(self, alive: list[Change]) -> None:
-        self._sync(durable.sync_file, (fd for change in alive for fd in change.unsynced))
+        self._sync(durable.sync_file, [fd for change in alive for fd in change.unsynced])
+        alive = self._each(alive, Change.hold, "open its folder")
         # The temporary names too, before any of them becomes a real one: a power cut in between then
         # leaves both of a blob's files, under whichever name.
-        self._sync(durable.sync_folder, self._folders(alive))
+        self._sync(durable.sync_open_folder, [change.new_folder_fd for change in alive])
         alive = self._each(alive, Change.publish, "publish the blob")
-        self._sync(durable.sync_folder, self._folders(alive))
-        self._sync(durable.sync_folder, {self._data_dir.parent(c.new.id) for c in alive if c.new is not None})
-        holding = self._each(alive, Change.hold_old, "mark the old blob")
-        try:
-            alive = self._each(holding, Change.retire, "mark the old blob")
-            held = [change.old_folder_fd for change in alive if change.old_folder_fd >= 0]
-            self._sync(durable.sync_open_folder, held)
-        finally:
-            for change in holding:
-                change.let_old_go()
+        self._sync(durable.sync_open_folder, [change.new_folder_fd for change in alive])
+        parents = {self._data_dir.parent(c.new.id): c.new_parent_fd for c in alive if c.new is not None}
+        self._sync(durable.sync_open_folder, list(parents.values()))
+        alive = self._each(alive, Change.retire, "mark the old blob")
+        self._sync(durable.sync_open_folder, [change.old_folder_fd for change in alive])
         if fault := self._place.look():  # with a journal the next start finds it there
             raise SyncFailed(fault)
         self._hint(alive)
-
-    def _folders(self, changes: list[Change]) -> list[str]:
-        return [self._data_dir.folder(c.new.id) for c in changes if c.new is not None]
 
     def _hint(self, changes: list[Change]) -> None:
         ids = [change.failure.id for change in changes if change.failure is not None]
@@ -243,15 +239,18 @@ class GroupCommit:
                 raise SyncFailed("The disk failed a commit and its undoing: the server stops.")
         return done
 
-    def _sync(self, sync: Callable[[int], None] | Callable[[str], None], what: Iterable[int | str]) -> None:
+    def _sync(self, sync: Callable[[int], None], descriptors: list[int]) -> None:
+        """Run `sync` on each open file or folder (-1: there is none), several at once."""
         if not durable.syncs():
             return
         began = time.perf_counter()
-        targets = list(what)
+        targets = [fd for fd in descriptors if fd >= 0]
         if len(targets) == 1:
-            sync(targets[0])  # type: ignore[arg-type]
+            sync(targets[0])
         elif targets:
-            for result in [self._syncers.submit(sync, target) for target in targets]:  # type: ignore[arg-type]
+            results = [self._syncers.submit(sync, fd) for fd in targets]
+            wait(results)  # all of them, whichever fails: they are closed then
+            for result in results:
                 result.result()
         self.sync_seconds += time.perf_counter() - began
 

@@ -235,7 +235,10 @@ class LocalUpload:
             )
             self._fd = blob_folder.stage(owner.data_dir, pending)
         except BaseException:
-            blob_folder.discard(owner.data_dir, blob_id)  # nothing was acknowledged in it
+            with contextlib.suppress(
+                OSError
+            ):  # the first error is the one to tell; the next start removes it
+                blob_folder.discard(owner.data_dir, blob_id)  # nothing was acknowledged in it
             raise
         self._pending = pending
         self._hasher = Hasher()
