@@ -18,7 +18,7 @@ help:
 	@echo 'make format   format the code'
 	@echo 'make fuzz-http   fuzz a server from its own /openapi.json (SEED=1 SIZE=500: requests an operation)'
 	@echo 'make model, faults, crashes, rot, fuzz   longer runs of these tests (SEED=1 SIZE=10; SIZE=0: everything)'
-	@echo 'make power-cuts, torture   disks that a power cut may leave; the whole system under kills (SEED=1 SIZE=3000, SECONDS=120; DEVICE=1: cuts of a real block device, as root)'
+	@echo 'make power-cuts, torture   disks that a power cut may leave; the whole system under kills (SEED=1 SIZE=3000, SECONDS=120; ENGINE=objects SIZE=4: rounds on an object store; DEVICE=1: cuts of a real block device, as root)'
 	@echo 'make mutations   break the product in one place at a time: which tests notice (docs/reliability.md)'
 	@echo 'make clean    remove .venv and what tools left; never ./data'
 	@echo 'PYTHON=/path/to/python chooses the interpreter; BLOBKEEP_<OPTION>=... sets an option (conf/blobkeep.toml).'
@@ -93,7 +93,9 @@ power-cuts:
 
 torture:
 	@./bootstrap.sh test
-	.venv/bin/python -m tests.torture.campaign --seed $(SEED) --seconds $(or $(SECONDS),120)
+	$(if $(filter objects,$(ENGINE)), \
+	    .venv/bin/python -m tests.torture.objects_campaign --seed $(SEED) --size $(or $(SIZE),4), \
+	    .venv/bin/python -m tests.torture.campaign --seed $(SEED) --seconds $(or $(SECONDS),120))
 
 clean:
 	rm -rf .venv .venv-swift *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -51,11 +51,12 @@ def run(seed: int, seconds: float, *, few_ids: bool, home: Path) -> Outcome:
     module = "tests.torture.few_ids" if few_ids else "services.server"
     system = System(home, _OPTIONS, module)
     record, stopping = Record(), threading.Event()
+    ports = [system.port]
     locations = [f"torture/{number}" for number in range(_LOCATIONS)]
     try:
         wait_until_it_serves(system)
         clients = [
-            Client(n, system.port, record, locations, rng.randrange(1 << 30), stopping, many_deletes=few_ids)
+            Client(n, ports, record, locations, rng.randrange(1 << 30), stopping, many_deletes=few_ids)
             for n in range(_CLIENTS)
         ]
         killer = Killer(system, record, rng.randrange(1 << 30), stopping)
@@ -70,7 +71,7 @@ def run(seed: int, seconds: float, *, few_ids: bool, home: Path) -> Outcome:
         if killer.error is not None:
             raise killer.error
         wait_until_it_serves(system)
-        reader = Client(_CLIENTS, system.port, record, locations, 0, stopping, many_deletes=False)
+        reader = Client(_CLIENTS, ports, record, locations, 0, stopping, many_deletes=False)
         for location in locations:
             wait_for(partial(reader.read, location), what=f"a last read of {location}")
         reader.hang_up()
@@ -78,7 +79,7 @@ def run(seed: int, seconds: float, *, few_ids: bool, home: Path) -> Outcome:
     finally:
         stopping.set()
         system.end()
-    wrong += record.wrong + _judge(record)
+    wrong += record.wrong + judge(record)
     try:
         system.data.check()
     except AssertionError as err:
@@ -101,7 +102,8 @@ def _leftovers(system: System) -> list[str]:
     return []
 
 
-def _judge(record: Record) -> list[str]:
+def judge(record: Record) -> list[str]:
+    """The histories that no order of their calls explains."""
     wrong = []
     for location, calls in record.calls.items():
         try:

