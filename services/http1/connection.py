@@ -24,6 +24,7 @@ _CR = 13
 # RFC 9110 section 9.3: content in these has no meaning. Applications read and drop it.
 _NEEDS_NO_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", "TRACE"))
 _TOO_MANY = "Come back later: all connections are in use."
+_PLAIN_TEXT = "This port speaks HTTPS: use https:// in the address."
 _CUT_SHORT = "Send the whole request before closing."
 
 
@@ -86,6 +87,10 @@ class Connection(Dialogue):
             self._refuse(400, _CUT_SHORT)
         # Else the rest of the request may be there, to be read later.
         return True
+
+    def refuse_plain_text(self) -> None:
+        """Its client speaks plain HTTP where TLS is spoken: say so, in plain HTTP."""
+        self._refuse(400, _PLAIN_TEXT)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

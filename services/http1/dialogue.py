@@ -126,8 +126,8 @@ class Dialogue(Channel):
     def _refuse_input(self, err: HTTPInputError) -> None:
         """Answer what was wrong: 400, unless it is our own error, which has a code."""
         if isinstance(err, Refusal):
-            if err.code == 408:
-                gen_log.info("%s from %s", err, self.context)
+            if err.code in (408, 503):  # the message itself is well formed, or may be
+                gen_log.info("Answered %d to %s: %s", err.code, self.context, err)
             else:
                 gen_log.info("Malformed HTTP message from %s: %s", self.context, err)
             self._refuse(err.code, err.text)

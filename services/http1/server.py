@@ -7,6 +7,7 @@ import dataclasses
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
 
 import tornado.httpserver
@@ -27,6 +28,9 @@ from services.http1.context import RequestContext
 from services.http1.limits import Limits
 from services.http1.parser import RequestHead
 from services.http1.server_interface import Answer, KnownHeads
+
+# What OpenSSL says of a first record that is none of TLS, but the beginning of an HTTP request.
+_NOT_TLS = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER"})
 
 
 class HTTPServer(tornado.httpserver.HTTPServer):
@@ -90,9 +94,11 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._decompress = decompress_request
         self._acceptors: dict[socket.socket, Acceptor] = {}
         self._open: set[Connection] = set()
-        self._connecting: set[asyncio.Task[None]] = set()  # in the TLS handshake
-        self._refusing = 0  # connections too many, those in the TLS handshake included
-        self._refused: dict[Connection, None] = {}  # without these; longest there first
+        self._connecting: set[asyncio.Task[Any]] = set()  # in the TLS handshake
+        self._refusing: set[Connection] = set()  # connections too many, those in the TLS handshake included
+        self._refused: dict[
+            Connection, asyncio.Task[Any]
+        ] = {}  # that are not told to go; longest there first
         self._receiving: set[Connection] = set()  # bodies that did not come with their heads
         self.known_heads = KnownHeads()
         self._swept_at = 0.0
@@ -151,8 +157,6 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     def opened(self, connection: Connection) -> None:
         """A connection is there."""
         self._open.add(connection)
-        if connection.refused:
-            self._refused[connection] = None
         if self._sweep_handle is None:
             self._swept_at = self._the_loop().time()
             self._sweep_handle = self._the_loop().call_later(self.limits.tick_s(), self._sweep)
@@ -162,9 +166,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         connection = cast(Connection, server_conn)
         self._open.discard(connection)
         self._receiving.discard(connection)
-        if connection.refused:
-            self._refusing -= 1
-            self._refused.pop(connection, None)
+        self._forget_refused(connection)
         if not self._open and self._sweep_handle is not None:
             self._sweep_handle.cancel()
             self._sweep_handle = None
@@ -219,43 +221,89 @@ class HTTPServer(tornado.httpserver.HTTPServer):
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:
         limits = self.limits
-        refused = len(self._open) + len(self._connecting) - self._refusing >= limits.max_connections
-        if refused:
-            if self._refusing >= limits.max_refusing:
-                # The newest stays, as its request may be one that is spared.
-                oldest = next(iter(self._refused), None)
-                if oldest is None:
-                    sock.close()
-                    return
-                del self._refused[oldest]
-                oldest.abort()
-            self._refusing += 1
+        refused = len(self._open) + len(self._connecting) - len(self._refusing) >= limits.max_connections
+        if refused and len(self._refusing) >= limits.max_refusing and not self._refuse_no_more():
+            sock.close()
+            return
         context = RequestContext(
             socket.AddressFamily(sock.family),
             address,
             self.protocol or ("https" if self._tls else "http"),
             self.trusted_downstream,
         )
-        task = self._the_loop().create_task(self._connect(sock, context, refused))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        self._connect(sock, Connection(self, context, refused=refused), self._tls)
 
-    async def _connect(self, sock: socket.socket, context: RequestContext, refused: bool) -> None:
+    def _refuse_no_more(self) -> bool:
+        """Close the oldest of those that are one too many; False where there is none.
+
+        The newest stays, as its request may be one that is spared. One that has not ended its TLS handshake
+        goes like any other: else a burst of those would keep all newcomers out.
+        """
+        oldest = next(iter(self._refused), None)
+        if oldest is None:
+            return False
+        handshake = self._refused.pop(oldest)
+        if oldest in self._open:
+            oldest.abort()
+        else:
+            handshake.cancel()
+        return True
+
+    def _forget_refused(self, connection: Connection) -> None:
+        self._refusing.discard(connection)
+        self._refused.pop(connection, None)
+
+    def _connect(
+        self, sock: socket.socket, connection: Connection, tls: ssl.SSLContext | None
+    ) -> asyncio.Task[Any]:
+        """Make `sock` the transport of `connection`, over TLS once its handshake is done."""
         limits = self.limits
-        patience_s = limits.refused_head_timeout_s if refused else limits.header_timeout_s
-        try:
-            await self._the_loop().connect_accepted_socket(
-                lambda: Connection(self, context, refused=refused),
-                sock,
-                ssl=self._tls,
-                ssl_handshake_timeout=patience_s if self._tls else None,
+        patience_s = limits.refused_head_timeout_s if connection.refused else limits.header_timeout_s
+        plain = None if tls is None else _duplicate(sock)
+        task = self._the_loop().create_task(
+            self._the_loop().connect_accepted_socket(
+                lambda: connection, sock, ssl=tls, ssl_handshake_timeout=patience_s if tls else None
             )
-        except (OSError, asyncio.CancelledError) as err:  # ssl.SSLError and TimeoutError are OSErrors
-            if refused:
-                self._refusing -= 1
-            if isinstance(err, ssl.SSLError):
-                gen_log.warning("SSL Error on %s: %s", context, err)
+        )
+        self._connecting.add(task)
+        if connection.refused:
+            self._refusing.add(connection)
+            self._refused[connection] = task
+        task.add_done_callback(partial(self._connected, sock, plain, connection))
+        return task
+
+    def _connected(
+        self,
+        sock: socket.socket,
+        plain: socket.socket | None,
+        connection: Connection,
+        task: asyncio.Task[Any],
+    ) -> None:
+        """The handshake is over. `plain`: another descriptor of the same connection, where TLS was tried."""
+        self._connecting.discard(task)
+        err = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if err is not None:
+            self._forget_refused(connection)
             sock.close()
+            if connection in self._open:
+                connection.abort()  # told to go in the very moment in which the handshake was done
+        if isinstance(err, ssl.SSLError) and err.reason in _NOT_TLS and plain is not None:
+            # OpenSSL has taken what came, and has sent nothing.
+            again = Connection(self, connection.context, refused=connection.refused)
+            self._connect(plain, again, None).add_done_callback(lambda _: self._refuse_plain_text(again))
+            return
+        if plain is not None:
+            plain.close()
+        if isinstance(err, ssl.SSLError):
+            gen_log.warning("SSL Error on %s: %s", connection.context, err)
+        elif err is not None and not isinstance(
+            err, OSError | asyncio.CancelledError
+        ):  # time-outs are OSErrors
+            gen_log.error("Uncaught exception", exc_info=err)
+
+    def _refuse_plain_text(self, connection: Connection) -> None:
+        if connection in self._open:
+            connection.refuse_plain_text()
 
     def _the_loop(self) -> asyncio.AbstractEventLoop:
         """The loop of IOLoop.current(), which need not run yet."""
@@ -265,3 +313,11 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self.done.set_result(None)
             self.clock = self._running_time
         return self._loop
+
+
+def _duplicate(sock: socket.socket) -> socket.socket | None:
+    """Another descriptor of the same connection; None where there is none left."""
+    try:
+        return sock.dup()
+    except OSError:
+        return None

@@ -69,11 +69,15 @@ def test_curl_sends_and_gets_blobs_over_tls_in_http_1_1(encrypted: Server, tmp_p
     assert without.returncode == 60  # unknown issuer
 
 
-def test_who_speaks_plain_http_to_it_gets_nothing_and_disturbs_nobody(
+def test_who_speaks_plain_http_to_it_is_told_so_and_disturbs_nobody(
     encrypted: Server, tmp_path: Path
 ) -> None:
-    with pytest.raises((OSError, http.client.HTTPException)):
-        encrypted.ask("GET", "/store/a")
+    try:
+        answer = encrypted.ask("GET", "/store/a")
+    except (OSError, http.client.HTTPException):
+        assert "--http tornado" in " ".join(encrypted.popen.args)  # type: ignore[arg-type]
+    else:
+        assert (answer.status, b"speaks HTTPS" in answer.body) == (400, True)
     with socket.create_connection(("127.0.0.1", encrypted.port), timeout=120) as sock:
         sock.sendall(b"\x16\x03\x01\xff\xff" + b"\0" * 100)
         sock.shutdown(socket.SHUT_WR)

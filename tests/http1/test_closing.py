@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 import socket
 import threading
@@ -84,7 +85,8 @@ def test_close_answers_end_with_a_clean_close() -> None:
             assert answer.endswith(b"GET /x ")
 
 
-def test_one_connection_too_many_is_told_503_and_others_go_on() -> None:
+def test_one_connection_too_many_is_told_503_and_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "tornado.general")
     with running(max_connections=3, max_refusing=2) as server:
         kept = [server.connect() for _ in range(3)]
         for client in kept:
@@ -94,6 +96,7 @@ def test_one_connection_too_many_is_told_503_and_others_go_on() -> None:
             refused.send(b"GET /k HTTP/1.1\r\nHost: a\r\n\r\n")
             code, fields, _ = refused.answer()
             assert (code, fields["retry-after"], fields["connection"]) == (503, "1", "close")
+        assert [text.partition(" to ")[0] for text in caplog.messages] == ["Answered 503"]  # not "malformed"
         wait_until(lambda: server.open_connections() == 3, "forgetting the refused one")
         kept[0].send(b"GET /k HTTP/1.1\r\nHost: a\r\n\r\n")
         assert kept[0].answer()[0] == 200

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,13 +66,70 @@ def test_a_handshake_that_never_comes_is_cut_off(certificate: dict[str, str]) ->
 def test_who_does_not_speak_tls_is_cut_off_and_others_go_on(certificate: dict[str, str]) -> None:
     with running(ssl_options=certificate) as server:
         silent = server.connect()
-        with server.connect() as plain:
-            plain.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert b"HTTP/1.1 200" not in _rest(plain)
+        with server.connect() as other:
+            other.send(b"\x16\x03\x01\xff\xff" + bytes(100))
+            other.sock.shutdown(socket.SHUT_WR)
+            assert not _rest(other).startswith(b"HTTP")
         with connect(server, certificate) as client:
             client.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
             assert client.answer()[0] == 200
         silent.sock.close()
+
+
+@pytest.mark.parametrize("with_uvloop", [True, False])
+def test_who_speaks_plain_http_is_told_so_in_plain_http(
+    certificate: dict[str, str], with_uvloop: bool
+) -> None:
+    refused: list[tuple[str, str, int]] = []
+    with running(ssl_options=certificate, with_uvloop=with_uvloop) as server:
+        server.server.on_refused = lambda method, target, code, _: refused.append((method, target, code))
+        silent = server.connect()
+        wait_until(lambda: server.call(lambda: len(server.server._connecting) == 1), "its handshake")
+        before = len(os.listdir("/proc/self/fd"))
+        for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS"):
+            with server.connect() as plain:
+                # More than OpenSSL takes before it gives up: unread, it would reset the connection.
+                body = bytes(100_000) if method in (b"POST", b"PUT") else b""
+                plain.send(b"%b / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (method, len(body)) + body)
+                status, fields, text = plain.answer()
+                assert (status, fields["connection"]) == (400, "close")
+                assert b"This port speaks HTTPS" in text
+                assert plain.rest() == b""
+        wait_until(lambda: server.open_connections() == 0, "closing")
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, "giving descriptors back")
+        assert refused == [("", "", 400)] * 6
+        with connect(server, certificate) as client:
+            client.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.answer()[0] == 200
+        silent.sock.close()
+
+
+@pytest.mark.parametrize("with_uvloop", [True, False])
+def test_unfinished_handshakes_do_not_keep_out_those_that_are_too_many(
+    certificate: dict[str, str], with_uvloop: bool
+) -> None:
+    """Each newcomer is told 503; before, it was closed without a word until a handshake's time was up."""
+    limits: dict[str, Any] = {
+        "max_connections": 1,
+        "max_refusing": 2,
+        "refused_head_timeout_s": 600,
+        "header_timeout_s": 600,
+    }
+    with running(ssl_options=certificate, with_uvloop=with_uvloop, **limits) as server:
+        with connect(server, certificate) as kept:
+            silent = [server.connect() for _ in range(10)]
+            for _ in range(3):
+                with connect(server, certificate) as newcomer:
+                    newcomer.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+                    assert newcomer.answer()[0] == 503
+            kept.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert kept.answer()[0] == 200
+            assert server.call(lambda: len(server.server._refusing)) <= 3
+            assert [_rest(client) for client in silent[:8]] == [b""] * 8  # the oldest had to go
+            for client in silent:
+                client.sock.close()
+        wait_until(lambda: server.open_connections() == 0, "closing")
+        wait_until(lambda: server.call(lambda: not server.server._refusing), "forgetting them")
 
 
 def _rest(client: Client) -> bytes:
