@@ -197,6 +197,11 @@ def link(old: str, new: str) -> None:
     os.link(old, new, follow_symlinks=False)
 
 
+def cut(fd: int, size_bytes: int) -> None:
+    """Let an open file end after `size_bytes`: what stands behind is nobody's."""
+    os.ftruncate(fd, size_bytes)
+
+
 def remove_file(path: str) -> None:
     """Remove one name that is not a folder."""
     os.unlink(path)

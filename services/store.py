@@ -61,6 +61,11 @@ class Blob(Protocol):
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
+# What `complete_multipart` adds to the attributes of a blob: the id of the upload that it was. So who asks
+# again, since the answer was lost, can be told.
+UPLOAD_ID = ".upload"
+
+
 class Content(msgspec.Struct, frozen=True):
     """What an upload says of its bytes: kept with the blob, and given back.
 
@@ -292,7 +297,7 @@ class Multiparts(Protocol):
         """Make `parts`, joined in this order, the location's blob; returns and raises as `Upload.commit`.
 
         Raises PartsChanged where one of them is not there any more. Whatever it raises but SyncFailed, the
-        upload is as it was. Parts that are not named are dropped.
+        upload is as it was. Parts that are not named are dropped. UPLOAD_ID joins the attributes.
         """
         ...
 
@@ -300,9 +305,18 @@ class Multiparts(Protocol):
         """Drop it, and all its parts; durable."""
         ...
 
+    async def sweep(self, older_than_s: float) -> int:
+        """Drop those of which nothing was heard for so long; returns how many."""
+        ...
+
 
 class Store(Protocol):
     """Named blobs. See the module docstring."""
+
+    @property
+    def multiparts(self) -> Multiparts | None:
+        """Uploads in parts; None where the engine has no way of its own, and parts are to be blobs."""
+        ...
 
     def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """The blob and all its bytes, verified, where that takes no waiting: for small blobs that are hot.
@@ -337,25 +351,6 @@ class Store(Protocol):
         """Delete it; returns once that is durable. Raises NotFound, what `condition` raises, SyncFailed."""
         ...
 
-    async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
-        """A page of what starts with `prefix` and is greater than `after`. `delimiter`: "" or "/".
-
-        A location that begins with NUL is a record of a front end: listed only where `prefix` does, too.
-        """
-        ...
-
-    async def usage(self) -> Usage:
-        """How much is there."""
-        ...
-
-    async def check_writable(self) -> None:
-        """Raise NoSpace or StorageFailed where a write would be refused now."""
-        ...
-
-
-class StoreOfParts(Store, Multiparts, Protocol):
-    """A store that copies, and takes uploads in parts: what the S3 front end needs."""
-
     async def copy(
         self,
         source: str,
@@ -369,4 +364,19 @@ class StoreOfParts(Store, Multiparts, Protocol):
         `content`: what is said of the bytes from now on; None: the same as of the source. They may be the
         same location. Raises NotFound, Damaged, and what `source_condition` raises of the source.
         """
+        ...
+
+    async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        """A page of what starts with `prefix` and is greater than `after`. `delimiter`: "" or "/".
+
+        A location that begins with NUL is a record of a front end: listed only where `prefix` does, too.
+        """
+        ...
+
+    async def usage(self) -> Usage:
+        """How much is there."""
+        ...
+
+    async def check_writable(self) -> None:
+        """Raise NoSpace or StorageFailed where a write would be refused now."""
         ...

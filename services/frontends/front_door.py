@@ -20,7 +20,7 @@ from services.frontends.restic.names import PREFIX
 from services.frontends.s3.app import make_s3_app, s3_hosts
 from services.frontends.s3.names import bucket_of_host
 from services.frontends.s3.parts_in_blobs import PartsInBlobs
-from services.store import Store
+from services.store import Multiparts, Store
 from services.watch.request_log import RequestLog
 
 log = logging.getLogger("s3")
@@ -34,12 +34,11 @@ class FrontDoor(Router):
     def __init__(
         self, native: Application, store: Store, config: Config, access: Access, requests: RequestLog
     ) -> None:
-        parts = PartsInBlobs(store)
         self._native = native
         self._hosts = s3_hosts(config)
         self._path = config.s3_path
-        self.s3 = make_s3_app(parts, config, access, requests)
-        self._under_path = make_s3_app(parts, config, access, requests, base=config.s3_path)
+        self.s3 = make_s3_app(store, config, access, requests)
+        self._under_path = make_s3_app(store, config, access, requests, base=config.s3_path)
         shared = {"store": store, "config": config, "access": access}
         self._restic = Application(
             [(r".*", ResticHandler, shared)],
@@ -48,7 +47,10 @@ class FrontDoor(Router):
         )
         self._serves_restic = config.restic
         self._access = access
-        self._parts = parts
+        # Of an engine that has a way of its own, an earlier version kept parts in blobs.
+        self._sweeping: list[Multiparts] = [PartsInBlobs(store)]
+        if store.multiparts is not None:
+            self._sweeping.append(store.multiparts)
         self._expiry_s = config.multipart_expiry_s
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
@@ -71,6 +73,6 @@ class FrontDoor(Router):
         while True:
             await asyncio.sleep(min(_SWEEP_EVERY_S, self._expiry_s))
             with contextlib.suppress(BlobkeepError):  # the store has logged it; the next time will do
-                swept = await self._parts.sweep(self._expiry_s)
+                swept = sum([await parts.sweep(self._expiry_s) for parts in self._sweeping])
                 if swept:
                     log.info("%d uploads in parts or parts without one were dropped: expired", swept)

@@ -16,7 +16,6 @@ from common.config import Config
 from services.access.decisions import Access, Client, Role
 from services.access.secret_hash import NoSecret
 from services.frontends.s3.app import make_s3_app
-from services.frontends.s3.parts_in_blobs import PartsInBlobs
 from services.listening import make_server
 from services.watch.request_log import RequestLog
 from tests.support.memory_store import MemoryStore
@@ -61,7 +60,7 @@ def served(*, is_open: bool = False, connection: str = "blobkeep", **options: An
         store = MemoryStore()
         requests = RequestLog()
         access = Access(None if is_open else CLIENTS, config.public.split(",") if config.public else [])
-        app = make_s3_app(PartsInBlobs(store), config, access, requests)
+        app = make_s3_app(store, config, access, requests)
         server, drain = make_server(app, config, requests, None)
         sockets = bind_sockets(0, "127.0.0.1")
         server.add_sockets(sockets)

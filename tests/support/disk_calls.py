@@ -21,7 +21,10 @@ from services.engines.local.upkeep import collector
 
 # What `os` offers and the product calls with a path or a descriptor of the data directory.
 CHANGES = frozenset(
-    {"mkdir", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "rmdir", "posix_fallocate"}
+    {
+        *("mkdir", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "rmdir", "posix_fallocate"),
+        *("link", "ftruncate"),
+    }
 )
 READS = frozenset({"open", "read", "pread", "stat", "listdir", "scandir"})
 ALL = "all"  # the second argument of an "fsync" that was a syncfs

@@ -10,7 +10,7 @@ from common.errors import NotFound
 from common.self_report import SelfReport
 from common.worker import Worker
 from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
-from services.store import DamagedBlob, Description
+from services.store import DamagedBlob, Description, Store
 from tests.support.memory_store import MemoryStore, description
 
 
@@ -31,7 +31,7 @@ class MemoryEngine:
 
     async def own(self) -> None: ...
 
-    async def open(self, progress: Progress, on_fatal: OnFatal) -> MemoryStore:
+    async def open(self, progress: Progress, on_fatal: OnFatal) -> Store:
         if self._work is not None:
             await asyncio.to_thread(self._work, progress)
         return self.store

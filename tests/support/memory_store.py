@@ -16,6 +16,7 @@ from common.checksum import Bytes, sums_of
 from common.errors import Damaged, NoSpace, NotFound
 from common.states import CODE, MSG_COMPLETE, MSG_DELETED, State
 from common.times import rfc3339
+from services.copying import copy_bytes
 from services.engine import Events
 from services.engines.local.disk.blob import Blob
 from services.store import (
@@ -24,6 +25,7 @@ from services.store import (
     Content,
     Description,
     Event,
+    Multiparts,
     Page,
     Sink,
     Usage,
@@ -106,6 +108,8 @@ class MemoryUpload:
 class MemoryStore:
     """See store.Store. `damaged`: locations that answer 500; `room_bytes`: a longer body finds no room."""
 
+    multiparts: Multiparts | None = None
+
     def __init__(self, events: Events | None = None) -> None:
         self.events = events or Events()
         self.blobs: dict[str, tuple[Blob, bytes]] = {}
@@ -147,6 +151,8 @@ class MemoryStore:
         upload = await self.begin(location, condition, content, len(body))
         await upload.write(body)
         return await upload.commit()
+
+    copy = copy_bytes
 
     async def delete(self, location: str, condition: Condition) -> None:
         condition(self.blobs.get(location, (None, b""))[0], location in self.damaged)

@@ -18,6 +18,7 @@ from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.journal import file as journal_file
 from services.engines.local.recovery import reconcile
+from services.engines.local.serving import multiparts
 from services.engines.local.serving.store import LocalStore
 from services.store import Blob as AnyBlob
 from services.store import Content
@@ -37,7 +38,10 @@ class Opened:
         self.fatal: list[BlobkeepError] = []
         self.found = reconcile.reconcile(self.data_dir)
         durable._syncs = sync != "none"  # in the server's order: after the recovery
-        self.store = LocalStore(self.data_dir, self.found, config, events or Events(), self.fatal.append)
+        uploads = multiparts.load(self.data_dir, self.found.live)
+        self.store = LocalStore(
+            self.data_dir, self.found, config, events or Events(), self.fatal.append, uploads
+        )
 
     async def put(self, location: str, body: bytes, *, only_new: bool = False, pieces: int = 1) -> Blob:
         def judge(blob: AnyBlob | None, damaged: bool) -> None:

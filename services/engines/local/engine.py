@@ -25,6 +25,7 @@ from services.engines.local.disk import directory, layout, locks, room
 from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
+from services.engines.local.serving import multiparts
 from services.engines.local.serving.by_id import LocalAdmin
 from services.engines.local.serving.damage_socket import serve_reports
 from services.engines.local.serving.probe import DiskProbe
@@ -97,7 +98,8 @@ class LocalEngine:
             durable.trade_safety_for_speed()
         log.info("recovered: %s", found)
         self.recovered = recovered(found)  # now: the store takes the blobs out of it
-        self._store = LocalStore(self.data_dir, found, self._config, self.events, on_fatal)
+        uploads = await asyncio.to_thread(multiparts.load, self.data_dir, found.live)
+        self._store = LocalStore(self.data_dir, found, self._config, self.events, on_fatal, uploads)
         self._probe = DiskProbe(self.data_dir)
         self._reports = serve_reports(self.data_dir.ours(layout.SOCKET_NAME), self._store)
         store = self._store

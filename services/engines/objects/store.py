@@ -15,6 +15,7 @@ from common.chunk_buffers import ChunkBuffers
 from common.errors import BlobkeepError, Busy, Damaged, NotFound, TooLarge
 from common.keyed_lock import KeyedLock
 from common.self_report import NamedBlob
+from services.copying import copy_bytes
 from services.engine import Events
 from services.engines.objects import damage, history
 from services.engines.objects.commit import Judge, StagedWrite, Tools, change_at_once
@@ -22,7 +23,7 @@ from services.engines.objects.listing import Listing
 from services.engines.objects.pointer import Facts, Known, ObjectBlob
 from services.engines.objects.reading import InlineReading, StagedReading
 from services.engines.objects.upload import ObjectUpload
-from services.store import Blob, Condition, Content, DamagedBlob, Page, Usage
+from services.store import Blob, Condition, Content, DamagedBlob, Multiparts, Page, Usage
 
 log = logging.getLogger("objects")
 
@@ -35,6 +36,8 @@ _MAX_DAMAGED = 1000  # remembered, for people
 
 class ObjectsStore:
     """See store.Store."""
+
+    multiparts: Multiparts | None = None  # parts are blobs of their own
 
     def __init__(
         self,
@@ -134,6 +137,8 @@ class ObjectsStore:
             return await upload.commit()
         finally:
             self._whole -= 1
+
+    copy = copy_bytes
 
     async def delete(self, location: str, condition: Condition) -> None:
         """See store.Store. Leaves a tombstone."""

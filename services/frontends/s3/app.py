@@ -9,12 +9,13 @@ from tornado.web import Application
 from common.config import Config
 from services.access.decisions import Access
 from services.frontends.s3.handler import S3Handler
-from services.store import StoreOfParts
+from services.frontends.s3.parts_in_blobs import parts_of
+from services.store import Store
 from services.watch.request_log import RequestLog
 
 
 def make_s3_app(
-    store: StoreOfParts, config: Config, access: Access, requests: RequestLog, *, base: str = ""
+    store: Store, config: Config, access: Access, requests: RequestLog, *, base: str = ""
 ) -> Application:
     """The application that serves `store` as S3.
 
@@ -22,6 +23,7 @@ def make_s3_app(
     """
     shared: dict[str, Any] = {
         "store": store,
+        "parts": parts_of(store),
         "config": config,
         "access": access,
         "base": base,

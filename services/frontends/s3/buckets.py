@@ -198,10 +198,10 @@ class DeleteBucket(Operation):
         await require_bucket(request)
         if (await request.store.list(f"{bucket}/", "", "", 1)).blobs:
             raise S3Error("BucketNotEmpty", "The bucket you tried to delete is not empty.")
-        while uploads := await request.store.list_multiparts(f"{bucket}/", ("", ""), _STEP):
+        while uploads := await request.parts.list_multiparts(f"{bucket}/", ("", ""), _STEP):
             for upload in uploads:  # they go with their bucket, as in S3
                 with contextlib.suppress(UnknownUpload):
-                    await request.store.abort_multipart(upload.location, upload.id)
+                    await request.parts.abort_multipart(upload.location, upload.id)
         try:
             await request.store.delete(BUCKET_RECORD + bucket, lambda blob, damaged: None)
         except NotFound:

@@ -12,9 +12,9 @@ from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import ETAG, etag_of, multipart_tag, write_condition
 from services.frontends.s3.multipart import MAX_PARTS, algorithm_of, part_tag
 from services.frontends.s3.reading import checksum_tag
-from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE, PARTS, UPLOAD, checksum_of, format_parts
+from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE, PARTS, checksum_of, format_parts
 from services.frontends.s3.writing import MAX_OBJECT_BYTES
-from services.store import Blob, Multipart, Part
+from services.store import UPLOAD_ID, Blob, Multipart, Part
 
 MIN_PART_BYTES = 5 << 20  # of all but the last, as in S3: so what is kept of each part stays small beside it
 
@@ -67,11 +67,11 @@ class CompleteMultipartUpload(XmlOperation):
         """The object that the upload has become: who asks again did not get the answer."""
         request = self.request
         there = await request.store.stat(request.location)
-        return there if there is not None and there.metadata.get(UPLOAD) == upload_id else None
+        return there if there is not None and there.metadata.get(UPLOAD_ID) == upload_id else None
 
     async def _complete(self, upload_id: str, wanted: Sequence[xml.Element]) -> Blob:
         request = self.request
-        store, location = request.store, request.location
+        store, location = request.parts, request.location
         upload = await store.find_multipart(location, upload_id)
         parts = _chosen(await store.list_parts(location, upload_id), wanted)
         size = sum(part.size for part in parts)
@@ -81,7 +81,6 @@ class CompleteMultipartUpload(XmlOperation):
             raise S3Error("InvalidRequest", f"x-amz-mp-object-size is not {size}, the size of the parts.")
         attributes = {
             ETAG: multipart_tag(part_tag(part) for part in parts),
-            UPLOAD: upload_id,
             **self._checksum(upload, parts),
         }
         condition = write_condition(request.fields, request.user, may_update=request.may_update)

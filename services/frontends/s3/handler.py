@@ -43,7 +43,7 @@ from services.frontends.s3.stubs import GetAcl, GetBucketVersioning, NoConfigura
 from services.frontends.s3.writing import CopyObject, DeleteObject, DeleteObjects, PutObject
 from services.rules.answers import SERVER
 from services.rules.dates import format_http_date
-from services.store import StoreOfParts
+from services.store import Multiparts, Store
 
 log = logging.getLogger("s3")
 
@@ -72,9 +72,16 @@ class S3Handler(RequestHandler):
     _dropping: asyncio.Future[None] | None = None
 
     def initialize(
-        self, store: StoreOfParts, config: Config, access: Access, base: str, hosts: tuple[str, ...]
+        self,
+        store: Store,
+        parts: Multiparts,
+        config: Config,
+        access: Access,
+        base: str,
+        hosts: tuple[str, ...],
     ) -> None:
         self._store = store
+        self._parts = parts
         self._config = config
         self._access = access
         self._base = base
@@ -121,6 +128,7 @@ class S3Handler(RequestHandler):
             secret,
             client,
             self._store,
+            self._parts,
             self._config,
             self._access,
             self,

@@ -16,7 +16,7 @@ from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import etag_of
 from services.frontends.s3.request import OWNER_ID, Operation, Request
 from services.frontends.s3.stored import checksum_of
-from services.store import Blob, StoreOfParts
+from services.store import Blob, Store
 
 MAX_KEYS = 1000
 _HIGHEST = chr(0x10FFFF)
@@ -31,9 +31,7 @@ class Listed(NamedTuple):
     next: str | None
 
 
-async def page_of(
-    store: StoreOfParts, bucket: str, prefix: str, delimiter: str, after: str, limit: int
-) -> Listed:
+async def page_of(store: Store, bucket: str, prefix: str, delimiter: str, after: str, limit: int) -> Listed:
     """The keys of `bucket` that start with `prefix` and are greater than `after`, folded at `delimiter`."""
     root = f"{bucket}/"
     start = root + after if after else ""
@@ -46,9 +44,7 @@ async def page_of(
     return await _folded(store, root, prefix, delimiter, start, limit)
 
 
-async def _folded(
-    store: StoreOfParts, root: str, prefix: str, delimiter: str, start: str, limit: int
-) -> Listed:
+async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: str, limit: int) -> Listed:
     blobs: list[Blob] = []
     prefixes: list[str] = []
     last: str | None = None

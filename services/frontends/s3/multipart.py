@@ -82,7 +82,7 @@ class CreateMultipartUpload(Operation):
     async def answer(self) -> None:
         """See Operation."""
         request = self.request
-        upload = await request.store.create_multipart(request.location, self._content)
+        upload = await request.parts.create_multipart(request.location, self._content)
         fields = []
         if self._kept:
             fields = [
@@ -108,9 +108,9 @@ class UploadPart(Operation):
         request = self.request
         request.check("PUT", request.location)
         number, upload_id = part_number(request), request.query["uploadId"]
-        upload = await request.store.find_multipart(request.location, upload_id)
+        upload = await request.parts.find_multipart(request.location, upload_id)
         self._body = Body(request, with_md5=True, also=algorithm_of(upload))
-        self._upload = await request.store.begin_part(
+        self._upload = await request.parts.begin_part(
             request.location, upload_id, number, self._body.declared_bytes
         )
 
@@ -152,7 +152,7 @@ class UploadPartCopy(Operation):
         self._source = source_of(request)
         request.check("PUT", request.location)
         self._number = part_number(request)
-        upload = await request.store.find_multipart(request.location, request.query["uploadId"])
+        upload = await request.parts.find_multipart(request.location, request.query["uploadId"])
         self._algorithm = algorithm_of(upload)
 
     async def answer(self) -> None:
@@ -166,7 +166,7 @@ class UploadPartCopy(Operation):
                     "ConditionalRequestConflict", "The source changed while it was copied: try again."
                 )
             first, last = _source_range(request, source)
-            upload = await request.store.begin_part(
+            upload = await request.parts.begin_part(
                 request.location, request.query["uploadId"], self._number, last + 1 - first
             )
             try:
@@ -227,5 +227,5 @@ class AbortMultipartUpload(Operation):
     async def answer(self) -> None:
         """See Operation."""
         request = self.request
-        await request.store.abort_multipart(request.location, request.query["uploadId"])
+        await request.parts.abort_multipart(request.location, request.query["uploadId"])
         request.send(204)

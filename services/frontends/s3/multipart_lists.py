@@ -26,8 +26,8 @@ class ListParts(Operation):
     async def answer(self) -> None:
         """See Operation."""
         request = self.request
-        upload = await request.store.find_multipart(request.location, request.query["uploadId"])
-        there = await request.store.list_parts(request.location, upload.id)
+        upload = await request.parts.find_multipart(request.location, request.query["uploadId"])
+        there = await request.parts.list_parts(request.location, upload.id)
         rest = [part for part in there if part.number > self._marker]
         shown = rest[: self._limit]
         one = algorithm_of(upload)
@@ -129,7 +129,7 @@ class ListMultipartUploads(Operation):
         uploads: list[Multipart] = []
         prefixes: list[str] = []
         while True:
-            some = await request.store.list_multiparts(root + self._prefix, after, self._limit + 1)
+            some = await request.parts.list_multiparts(root + self._prefix, after, self._limit + 1)
             for upload in some:
                 after = (upload.location, upload.id)
                 key = upload.location.removeprefix(root)

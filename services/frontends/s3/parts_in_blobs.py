@@ -1,4 +1,4 @@
-r"""Uploads in parts, and copies, over any store: each part is a blob of its own until the upload is complete.
+r"""Uploads in parts over any store: each part is a blob of its own until the upload is complete.
 
     "\0s3/upload/<location>\0<upload id>"     that it was begun, and what was said of the object
     "\0s3/part/<upload id>/<number>"          a part; sent again, it is replaced
@@ -22,17 +22,17 @@ from common.errors import NotFound, PartsChanged, UnknownUpload
 from services.frontends.s3.names import RECORD
 from services.store import (
     NO_ATTRIBUTES,
+    UPLOAD_ID,
     Blob,
     Condition,
     Content,
     Multipart,
-    Page,
+    Multiparts,
     Part,
     PartUpload,
     Reading,
     Store,
     Upload,
-    Usage,
 )
 
 _UPLOADS = RECORD + "upload/"
@@ -51,69 +51,16 @@ class _Begun(msgspec.Struct, frozen=True):
     begun_ns: int
 
 
+def parts_of(store: Store) -> Multiparts:
+    """The uploads in parts of a store: its own where it has any."""
+    return store.multiparts or PartsInBlobs(store)
+
+
 class PartsInBlobs:
-    """See services.store.StoreOfParts. Everything else goes to `store` as it is."""
+    """See services.store.Multiparts, for a store that has none of its own."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-
-    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
-        """See Store."""
-        return self._store.peek(location, body=body)
-
-    async def stat(self, location: str) -> Blob | None:
-        """See Store."""
-        return await self._store.stat(location)
-
-    async def open(self, location: str) -> Reading:
-        """See Store."""
-        return await self._store.open(location)
-
-    async def begin(self, location: str, condition: Condition, content: Content, size: int | None) -> Upload:
-        """See Store."""
-        return await self._store.begin(location, condition, content, size)
-
-    async def write_whole(
-        self, location: str, condition: Condition, content: Content, body: bytes
-    ) -> tuple[Blob, bool]:
-        """See Store."""
-        return await self._store.write_whole(location, condition, content, body)
-
-    async def delete(self, location: str, condition: Condition) -> None:
-        """See Store."""
-        await self._store.delete(location, condition)
-
-    async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
-        """See Store."""
-        return await self._store.list(prefix, delimiter, after, limit)
-
-    async def usage(self) -> Usage:
-        """See Store."""
-        return await self._store.usage()
-
-    async def check_writable(self) -> None:
-        """See Store."""
-        await self._store.check_writable()
-
-    async def copy(
-        self,
-        source: str,
-        source_condition: Condition,
-        target: str,
-        condition: Condition,
-        content: Content | None,
-    ) -> tuple[Blob, bool]:
-        """See StoreOfParts."""
-        reading = await self._store.open(source)
-        try:
-            blob = reading.blob
-            source_condition(blob, False)
-            said = content or Content(blob.type, blob.encoding, blob.metadata)
-            return await self._write(target, condition, said, blob.size, [(reading, blob)], NO_ATTRIBUTES)
-        finally:
-            reading.close()
-
-    # --- uploads in parts ---
 
     async def create_multipart(self, location: str, content: Content) -> Multipart:
         """See Multiparts."""
@@ -175,7 +122,8 @@ class PartsInBlobs:
         upload = await self.find_multipart(location, upload_id)
         size = sum(part.size for part in parts)
         async with contextlib.aclosing(self._opened(upload_id, parts)) as pieces:
-            done = await self._write(location, condition, upload.content, size, pieces, attributes)
+            upload_id_too = {**attributes, UPLOAD_ID: upload_id}
+            done = await self._write(location, condition, upload.content, size, pieces, upload_id_too)
         await self._remove(location, upload_id)
         return done
 
@@ -241,13 +189,13 @@ class PartsInBlobs:
         condition: Condition,
         content: Content,
         size: int,
-        pieces: AsyncIterator[tuple[Reading, Blob]] | Sequence[tuple[Reading, Blob]],
+        pieces: AsyncIterator[tuple[Reading, Blob]],
         attributes: Mapping[str, str],
     ) -> tuple[Blob, bool]:
         """Write the bytes of `pieces`, verified, as the blob of `location`."""
         upload = await self._store.begin(location, condition, content, size)
         try:
-            async for reading, blob in _each(pieces):
+            async for reading, blob in pieces:
                 async for data in reading.chunks(0, blob.size - 1):
                     await upload.write(bytes(data))
         except BaseException as err:
@@ -290,17 +238,6 @@ class _PartInBlob:
 
     async def abort(self, reason: str) -> None:
         await self._upload.abort(reason)
-
-
-async def _each(
-    pieces: AsyncIterator[tuple[Reading, Blob]] | Sequence[tuple[Reading, Blob]],
-) -> AsyncIterator[tuple[Reading, Blob]]:
-    if isinstance(pieces, Sequence):
-        for piece in pieces:
-            yield piece
-        return
-    async for piece in pieces:
-        yield piece
 
 
 def _record(location: str, upload_id: str) -> str:

@@ -15,7 +15,7 @@ from services.frontends.s3 import sigv4
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.names import Target, text_of
 from services.rules.dates import format_http_date
-from services.store import StoreOfParts
+from services.store import Multiparts, Store
 
 # All buckets have one owner: the server. Clients compare the id with those in ACLs.
 OWNER_ID = "blobkeep"
@@ -44,7 +44,8 @@ class Request:
     signed: sigv4.Claim | None
     secret: str
     client: Client | None
-    store: StoreOfParts
+    store: Store
+    parts: Multiparts
     config: Config
     access: Access
     answering: Answering

@@ -20,7 +20,6 @@ META = "x-amz-meta-"
 CHECKSUM = ".s3-checksum-"  # and the algorithm in lower case
 CHECKSUM_TYPE = ".s3-checksum-type"
 PARTS = ".s3-parts"
-UPLOAD = ".s3-upload"
 
 
 def content_of(fields: Mapping[str, str]) -> Content:

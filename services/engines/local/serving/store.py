@@ -33,6 +33,7 @@ from common.errors import (
 from common.errors import Damaged as DamagedError
 from common.keyed_lock import KeyedLock
 from common.states import State
+from services.copying import copy_bytes
 from services.engine import Commits, Events
 from services.engines.local.disk import blob_folder, reserve
 from services.engines.local.disk.blob import Blob, served
@@ -50,6 +51,7 @@ from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.ids import Ids, Sequence
 from services.engines.local.serving.index import DAMAGED_TEXT, Damaged, Index
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
+from services.engines.local.serving.multiparts import Loaded, LocalMultiparts
 from services.engines.local.serving.reading import LocalReading
 from services.engines.local.serving.unread import Unread
 from services.engines.local.serving.upload import LocalUpload
@@ -75,6 +77,7 @@ class LocalStore:
         config: Config,
         events: Events,
         on_fatal: Callable[[BlobkeepError], None],
+        multiparts: Loaded = (),
     ) -> None:
         self.data_dir = data_dir
         self.small_body_bytes = config.small_body_bytes
@@ -107,11 +110,11 @@ class LocalStore:
         self.damage = LocalDamage(
             data_dir, self._index, self._locks, self._committer, events, self.stop_for, found
         )
-
         self._index.unreadable, self._index.unadopted = found.unreadable, found.unadopted
         self._unread = Unread(
             *(data_dir, self._index, self._locks, self._committer, self.damage, self.sequence, self.garbage)
         )
+        self.multiparts = LocalMultiparts(self, multiparts)
         self._reading_again = asyncio.get_running_loop().create_task(self._unread.run())
 
     # --- reading ---
@@ -178,7 +181,7 @@ class LocalStore:
         if self.damage.nameless:
             await self._in_thread(self.damage.forget_dropped)
         damaged = len(self._index.damaged) + len(self.damage.nameless)
-        here = (live, self._index.bytes, damaged, len(self._uploads) + self._whole)
+        here = (live, self._index.bytes, damaged, self.uploads() + self._whole)
         unread = len(self._index.unreadable) + len(self._index.unadopted)
         states = (len(sizes), sum(sizes), *self.garbage.waiting())
         return Usage(*here, left, self.ids.capacity, *states, unread, self.read_errors)
@@ -210,7 +213,9 @@ class LocalStore:
 
     # --- writing ---
 
-    def _admit(self, location: str, condition: Condition, size: int | None, under_way: int) -> None:
+    def admit(
+        self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
+    ) -> None:
         """Raise what refuses an upload, before a byte of it is taken.
 
         `under_way`: how many there are of its kind. One whose body is here does not wait for a client, so
@@ -223,24 +228,28 @@ class LocalStore:
             raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
         if under_way >= self._max_uploads:
             raise Busy(f"{self._max_uploads} uploads are under way: try again in a moment.")
-        self.space.check(size or 0)
+        self.space.check(room_bytes)
         self.ids.check()
 
     async def begin(
         self, location: str, condition: Condition, content: Content, size: int | None
     ) -> LocalUpload:
         """See store.Store."""
-        self._admit(location, condition, size, len(self._uploads))
+        self.admit(location, condition, size, self.uploads(), size or 0)
         is_update = location in self._index.by_location
         upload = LocalUpload(self, Draft(location, content), condition, is_update)
         self._uploads.add(upload)
         return upload
 
+    def adopt(self, upload: LocalUpload) -> None:
+        """For `joining`: an upload made there."""
+        self._uploads.add(upload)
+
     async def write_whole(
         self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:
         """See store.Store."""
-        self._admit(location, condition, len(body), self._whole)
+        self.admit(location, condition, len(body), self._whole, len(body))
         self._whole += 1
         try:
             return await self.commit_draft(Draft(location, content, body), condition)
@@ -252,6 +261,8 @@ class LocalStore:
         blob, was_there = await self._change(draft.location, condition, draft)
         assert blob is not None
         return blob, was_there
+
+    copy = copy_bytes
 
     async def delete(self, location: str, condition: Condition) -> None:
         """See store.Store."""
@@ -302,8 +313,8 @@ class LocalStore:
             self._on_fatal = None
 
     def uploads(self) -> int:
-        """How many are under way."""
-        return len(self._uploads)
+        """How many are under way, parts of others among them."""
+        return len(self._uploads) + self.multiparts.writing()
 
     def upload_ended(self, upload: LocalUpload) -> None:
         """For LocalUpload."""
@@ -377,6 +388,7 @@ class LocalStore:
 
     async def close(self) -> None:
         """End every upload, finish what was submitted, give back threads."""
+        await self.multiparts.close()
         for upload in list(self._uploads):
             await upload.abort("the server stops")
         loop = asyncio.get_running_loop()

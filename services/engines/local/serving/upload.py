@@ -66,6 +66,35 @@ class Owner(Protocol):
     def upload_ended(self, upload: LocalUpload) -> None: ...
 
 
+class Stepping(Protocol):
+    """What a step on disk needs of the store."""
+
+    threads: Executor
+
+    def stop_for(self, err: SyncFailed) -> None: ...
+
+
+async def disk_step(owner: Stepping, step: Callable[[], T]) -> T:
+    """Run `step` in a thread of the disk's. Raises what it raises, an OSError as one of ours."""
+    work = asyncio.get_running_loop().run_in_executor(owner.threads, step)
+    try:
+        # Shielded: a thread cannot be stopped, and an `abort` must not overtake it.
+        return await asyncio.shield(work)
+    except SyncFailed as err:
+        owner.stop_for(err)
+        raise
+    except OSError as err:
+        raise from_os_error(err, "write the blob") from err
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+
+
+def piece_bytes(uploads: int) -> int:
+    """How many bytes each of so many uploads may hold for the disk."""
+    return min(_MOST_PIECE_BYTES, max(_LEAST_PIECE_BYTES, _HELD_BYTES // max(1, uploads)))
+
+
 class LocalUpload:
     """See store.Upload. Methods run on the event loop; the disk work in threads, one step at a time."""
 
@@ -89,6 +118,17 @@ class LocalUpload:
         self._timer = loop.call_later(STAGE_AFTER_S, self._stage_soon)
         self._staging: asyncio.Task[None] | None = None
 
+    @classmethod
+    def of_staged(
+        cls, owner: Owner, draft: Draft, condition: Condition, pending: BlobRecord, fd: int, hasher: Hasher
+    ) -> LocalUpload:
+        """One whose bytes are all on disk: `pending` and data.raw (`fd`) stand in the folder, `hasher` has
+        taken them. Only `commit` or `abort` are left."""
+        upload = cls(owner, draft, condition, is_update=False)
+        upload._timer.cancel()
+        upload._pending, upload._fd, upload._hasher, upload._size = pending, fd, hasher, hasher.size
+        return upload
+
     @property
     def is_staged(self) -> bool:
         """True once it is on disk, in state Pending."""
@@ -110,8 +150,7 @@ class LocalUpload:
         if len(self._pieces) == _MOST_PIECES:
             self._pieces = [b"".join(self._pieces)]
         if self._pending is not None:
-            share = _HELD_BYTES // max(1, self._owner.uploads())
-            if self._held_bytes >= min(_MOST_PIECE_BYTES, max(_LEAST_PIECE_BYTES, share)):
+            if self._held_bytes >= piece_bytes(self._owner.uploads()):
                 await self._flush()
         elif self._held_bytes > self._owner.small_body_bytes:
             await self._stage()
@@ -211,18 +250,7 @@ class LocalUpload:
                     raise
 
     async def _in_thread(self, step: Callable[[], T]) -> T:
-        work = self._loop.run_in_executor(self._owner.threads, step)
-        try:
-            # Shielded: a thread cannot be stopped, and `abort` must not overtake it.
-            return await asyncio.shield(work)
-        except SyncFailed as err:
-            self._owner.stop_for(err)
-            raise
-        except OSError as err:
-            raise from_os_error(err, "write the blob") from err
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            raise
+        return await disk_step(self._owner, step)
 
     # --- in threads, one at a time ---
 

@@ -1,0 +1,117 @@
+"""The parts of an upload as one: their file under another name, or their bytes written anew."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Protocol
+
+from common import checksum, durable
+from common.checksum import CHUNK_BYTES, Bytes, Hasher
+from common.ours import open_ours, read_at
+from services.engines.local.disk import blob_folder, layout
+from services.engines.local.disk.multipart_folder import Placed
+from services.engines.local.disk.record import BlobRecord
+from services.engines.local.serving.change import Draft, first_records
+from services.engines.local.serving.joined_hash import RottenPart
+from services.engines.local.serving.upload import LocalUpload, disk_step
+from services.engines.local.serving.upload import Owner as UploadOwner
+from services.store import Condition, Content
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
+
+
+class Owner(UploadOwner, Protocol):
+    """What is needed of the store."""
+
+    def adopt(self, upload: LocalUpload) -> None: ...
+
+    async def begin(
+        self, location: str, condition: Condition, content: Content, size: int | None
+    ) -> LocalUpload: ...
+
+
+def stand_in_order(named: Sequence[Placed], parts: Iterable[Placed]) -> bool:
+    """Whether `named`, of all `parts`, are the beginning of data.raw, and no other stands behind them.
+
+    What stands behind is cut off: it may be no part that somebody will name where this completion fails.
+    """
+    at = 0
+    for number, part in enumerate(named, 1):
+        if not part.is_in_place or part.number != number or part.offset != at:
+            return False
+        at += part.size
+    return not any(part.is_in_place and part.number > len(named) for part in parts)
+
+
+async def linked(
+    owner: Owner, folder: str, draft: Draft, hasher: Hasher, condition: Condition
+) -> LocalUpload | None:
+    """A staged upload whose data.raw is that of `folder`, which `hasher` has taken; only to be committed.
+
+    None where the file system has no hard links. Nobody may write to that file any more (design rule 4).
+    """
+    path = f"{folder}/{layout.DATA_NAME}"
+    staged = await disk_step(owner, lambda: _stage(owner, path, draft, hasher.size))
+    if staged is None:
+        return None
+    upload = LocalUpload.of_staged(owner, draft, condition, *staged, hasher)
+    owner.adopt(upload)
+    owner.told(staged[0], 0)
+    return upload
+
+
+def _stage(owner: Owner, path: str, draft: Draft, size: int) -> tuple[BlobRecord, int] | None:
+    """In a thread: the Pending blob, and its data.raw, open for the sync that its commit begins with."""
+    data_dir = owner.data_dir
+    blob_id = owner.ids.take()
+    fd = -1
+    try:
+        pending = first_records(draft, blob_id, owner.sequence.next(), time.time_ns(), is_update=False)
+        blob_folder.write_record(data_dir, pending)
+        fd = durable.open_in_place(path)
+        if os.fstat(fd).st_size != size:
+            durable.cut(fd, size)
+        durable.link(path, data_dir.data(blob_id))
+    except BaseException as err:
+        if fd >= 0:
+            os.close(fd)
+        blob_folder.discard(data_dir, blob_id)  # nothing was acknowledged in it
+        if isinstance(err, OSError) and err.errno in _NO_LINKS:
+            return None
+        raise
+    return pending, fd
+
+
+async def joined(
+    owner: Owner, folder: str, draft: Draft, named: Sequence[Placed], condition: Condition
+) -> LocalUpload:
+    """The parts, verified and written one after the other as an upload. Raises RottenPart."""
+    size = sum(part.size for part in named)
+    upload = await owner.begin(draft.location, condition, draft.content, size)
+    try:
+        for part in named:
+            async for data in _read(owner, f"{folder}/{part.file}", part):
+                await upload.write(data)
+    except BaseException as err:
+        await upload.abort(str(err))
+        raise
+    return upload
+
+
+async def _read(owner: Owner, path: str, part: Placed) -> AsyncIterator[Bytes]:
+    """The bytes of a part, each MiB verified."""
+    crcs = bytes.fromhex(part.crcs)
+    fd = await disk_step(owner, lambda: open_ours(path))
+    try:
+        for chunk in range(checksum.chunk_count(part.size)):
+            at = chunk * CHUNK_BYTES
+            data = bytearray(min(CHUNK_BYTES, part.size - at))
+            got = await disk_step(owner, lambda: read_at(fd, memoryview(data), part.offset + at))  # noqa: B023
+            if got != len(data) or checksum.crc(data) != checksum.unpack_crc(crcs, chunk):
+                raise RottenPart(part.number)
+            yield data
+    finally:
+        os.close(fd)

@@ -1,0 +1,348 @@
+"""Uploads in parts of the local engine: completing parts of one size gives their file another name.
+
+The first part that is begun says how far apart parts stand in the upload's data.raw; one that fits is written
+at its place there, others go to files of their own. A place is used once: a part that is sent again goes
+elsewhere, so what was answered for stays whole until the new one is durable.
+
+Complete, the parts are the blob's data.raw if all of them, from the first on, stand in their places: then the
+file gets a second name, in the folder of a new blob in state Pending, and that is committed as every staged
+upload is. Until the commit is durable the upload is as it was; afterwards the blob's attribute UPLOAD_ID
+tells that it is complete. Else the parts are read, verified, and written as the blob: it costs a copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from sortedcontainers import SortedDict
+
+from common import checksum, durable
+from common.checksum import CHUNK_BYTES
+from common.errors import Busy, PartsChanged, UnknownUpload
+from services.engines.local.disk import layout, multipart_folder
+from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.multipart_folder import Placed
+from services.engines.local.serving.change import Draft
+from services.engines.local.serving.joined_hash import JoinedHash, RottenPart
+from services.engines.local.serving.joining import Owner as JoiningOwner
+from services.engines.local.serving.joining import joined, linked, stand_in_order
+from services.engines.local.serving.part_upload import OVER, LocalPart, Place
+from services.engines.local.serving.upload import LocalUpload, disk_step
+from services.store import NO_ATTRIBUTES, UPLOAD_ID, Condition, Content, Multipart, Part
+
+log = logging.getLogger(__name__)
+
+Loaded = Sequence[tuple[Multipart, Mapping[int, Placed]]]
+
+_STEP_BYTES = 32 << 20  # so much is hashed behind the uploads before others have a thread
+_FOLLOWERS = 2  # uploads whose bytes are hashed at the same time
+_NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
+
+
+class Owner(JoiningOwner, Protocol):
+    """What this needs of the store."""
+
+    def admit(
+        self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
+    ) -> None: ...
+
+
+def load(data_dir: Layout, live: Mapping[str, Blob]) -> Loaded:
+    """The uploads that are under way, at a start. One whose completion was not told of any more is ended."""
+    found = []
+    for upload, parts in multipart_folder.load(data_dir):
+        blob = live.get(upload.location)
+        if blob is not None and blob.metadata.get(UPLOAD_ID) == upload.id:
+            multipart_folder.end(data_dir, upload.id)
+        else:
+            found.append((upload, parts))
+    return found
+
+
+class _Open:
+    """One upload under way. `lock`: its parts are remembered, and it ends, one at a time."""
+
+    def __init__(self, upload: Multipart, path: str, parts: Mapping[int, Placed]) -> None:
+        self.upload = upload
+        self.path = path
+        self.parts = dict(parts)
+        self.slot_bytes = max((part.slot_bytes for part in parts.values()), default=0)
+        # Places in data.raw that a part was remembered in, or is being written to.
+        self.used = {part.number for part in parts.values() if part.is_in_place}
+        self.writers: set[LocalPart] = set()
+        self.lock = asyncio.Lock()
+        self.is_over = False
+        self.is_ending = False
+        self.hash = JoinedHash(f"{path}/{layout.DATA_NAME}")
+        self.hash_lock = asyncio.Lock()
+        self.following: asyncio.Task[None] | None = None
+
+    def newest_ns(self) -> int:
+        """When it was heard of last."""
+        if self.writers:
+            return time.time_ns()
+        return max([self.upload.begun_ns, *(part.modified_ns for part in self.parts.values())])
+
+
+class LocalMultiparts:
+    """See store.Multiparts. `found`: see `load`."""
+
+    def __init__(self, owner: Owner, found: Loaded) -> None:
+        self._owner = owner
+        self._data_dir = owner.data_dir
+        self._open: dict[str, _Open] = {}
+        self._sorted: SortedDict = SortedDict()  # (location, id): _Open
+        self._followers = asyncio.Semaphore(_FOLLOWERS)
+        for upload, parts in found:
+            self._show(_Open(upload, multipart_folder.folder(self._data_dir, upload.id), parts))
+
+    def writing(self) -> int:
+        """How many parts are under way."""
+        return sum(len(one.writers) for one in self._open.values())
+
+    async def close(self) -> None:
+        """End what is under way: what was remembered stays."""
+        for one in list(self._open.values()):
+            one.is_ending = True
+            if one.following is not None:
+                one.following.cancel()
+                await asyncio.wait([one.following])
+            for part in list(one.writers):
+                await part.abort("the server stops")
+
+    async def create_multipart(self, location: str, content: Content) -> Multipart:
+        """See store.Multiparts."""
+        self._owner.admit(location, _whatever, None, 0, 0)
+        begun_ns = time.time_ns()
+        upload = Multipart(location, f"{begun_ns:016x}{secrets.token_hex(8)}", content, begun_ns)
+        await self._step(lambda: multipart_folder.begin(self._data_dir, upload))
+        self._show(_Open(upload, multipart_folder.folder(self._data_dir, upload.id), {}))
+        return upload
+
+    async def find_multipart(self, location: str, upload_id: str) -> Multipart:
+        """See store.Multiparts."""
+        return self._find(location, upload_id).upload
+
+    async def begin_part(self, location: str, upload_id: str, number: int, size: int | None) -> LocalPart:
+        """See store.Multiparts."""
+        one = self._find(location, upload_id)
+        if one.is_ending:
+            raise Busy("This upload is being completed: send no more parts.")
+        self._owner.admit(location, _whatever, size, self._owner.uploads(), size or 0)
+        part = LocalPart(
+            self._owner,
+            self._place(one, number, size),
+            lambda placed: self._remember(one, placed),
+            lambda part: self._part_ended(one, part),
+        )
+        one.writers.add(part)
+        return part
+
+    async def list_parts(self, location: str, upload_id: str) -> Sequence[Part]:
+        """See store.Multiparts."""
+        parts = self._find(location, upload_id).parts
+        return [parts[number].part for number in sorted(parts)]
+
+    async def list_multiparts(self, prefix: str, after: tuple[str, str], limit: int) -> Sequence[Multipart]:
+        """See store.Multiparts."""
+        start = max(after, (prefix, ""))
+        found: list[Multipart] = []
+        for key in self._sorted.irange(start, inclusive=(start != after, True)):
+            if len(found) == limit or not key[0].startswith(prefix):
+                break
+            found.append(self._sorted[key].upload)
+        return found
+
+    async def complete_multipart(
+        self,
+        location: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        condition: Condition,
+        attributes: Mapping[str, str] = NO_ATTRIBUTES,
+    ) -> tuple[Blob, bool]:
+        """See store.Multiparts."""
+        one = self._find(location, upload_id)
+        async with self._ending(one):
+            named = _named(one, parts)
+            size = sum(part.size for part in named)
+            self._owner.admit(location, condition, size, 0, 0)
+            said = {**attributes, UPLOAD_ID: upload_id}
+            try:
+                upload = await self._upload_of(one, named, condition)
+            except RottenPart as err:
+                self._drop_rotten(one, err)
+                raise
+            done = await upload.commit(said)
+            await self._end(one)
+        return done
+
+    async def abort_multipart(self, location: str, upload_id: str) -> None:
+        """See store.Multiparts."""
+        one = self._find(location, upload_id)
+        async with self._ending(one):
+            await self._end(one)
+
+    async def sweep(self, older_than_s: float) -> int:
+        """See store.Multiparts."""
+        before_ns = time.time_ns() - int(older_than_s * 1e9)
+        swept = 0
+        for one in [one for one in self._open.values() if one.newest_ns() < before_ns]:
+            try:
+                await self.abort_multipart(one.upload.location, one.upload.id)
+                swept += 1
+            except UnknownUpload:
+                pass  # it ended meanwhile
+        return swept
+
+    # --- inside ---
+
+    async def _step(self, step: Callable[[], object]) -> None:
+        await disk_step(self._owner, step)
+
+    def _find(self, location: str, upload_id: str) -> _Open:
+        one = self._open.get(upload_id)
+        if one is None or one.is_over or one.upload.location != location:
+            raise UnknownUpload(OVER)
+        return one
+
+    def _show(self, one: _Open) -> None:
+        self._open[one.upload.id] = one
+        self._sorted[one.upload.location, one.upload.id] = one
+        self._follow(one)
+
+    def _ending(self, one: _Open) -> _Ending:
+        return _Ending(one)
+
+    async def _end(self, one: _Open) -> None:
+        """It is no more: durably, once this returns."""
+        one.is_over = True
+        if one.following is not None:
+            one.following.cancel()
+            await asyncio.wait([one.following])
+        del self._open[one.upload.id]
+        del self._sorted[one.upload.location, one.upload.id]
+        await self._step(lambda: multipart_folder.end(self._data_dir, one.upload.id))
+
+    def _place(self, one: _Open, number: int, size: int | None) -> Place:
+        upload_id, part_id = one.upload.id, secrets.token_hex(8)
+        if size is not None and not one.slot_bytes:
+            one.slot_bytes = max(1, checksum.chunk_count(size)) * CHUNK_BYTES
+        if size is None or size > one.slot_bytes or number in one.used:
+            return Place(upload_id, number, part_id, f"{number}-{part_id}", 0)
+        one.used.add(number)
+        return Place(upload_id, number, part_id, layout.DATA_NAME, one.slot_bytes)
+
+    def _part_ended(self, one: _Open, part: LocalPart) -> None:
+        one.writers.discard(part)
+        place = part.place
+        remembered = one.parts.get(place.number)
+        if place.slot_bytes and (remembered is None or remembered.id != place.part_id):
+            one.used.discard(place.number)
+
+    async def _remember(self, one: _Open, placed: Placed) -> None:
+        async with one.lock:
+            if one.is_over:
+                raise UnknownUpload(OVER)
+            await self._step(lambda: multipart_folder.append(self._data_dir, one.upload.id, placed))
+            old = one.parts.get(placed.number)
+            one.parts[placed.number] = placed
+        if old is not None and not old.is_in_place:
+            await self._step(lambda: _remove(f"{one.path}/{old.file}"))
+        self._follow(one)
+
+    async def _upload_of(self, one: _Open, named: Sequence[Placed], condition: Condition) -> LocalUpload:
+        """The upload that the parts are, whole. Raises RottenPart."""
+        draft = Draft(one.upload.location, one.upload.content)
+        if stand_in_order(named, one.parts.values()):
+            while await self._advance(one):
+                pass
+            if one.hash.ids == [part.id for part in named]:
+                upload = await linked(self._owner, one.path, draft, one.hash.hasher, condition)
+                if upload is not None:
+                    return upload
+        return await joined(self._owner, one.path, draft, named, condition)
+
+    # --- hashing behind the uploads ---
+
+    def _follow(self, one: _Open) -> None:
+        idle = one.following is None or one.following.done()
+        if idle and not one.is_ending and len(one.hash.ids) + 1 in one.parts:
+            one.following = asyncio.get_running_loop().create_task(self._hash_behind(one))
+
+    async def _hash_behind(self, one: _Open) -> None:
+        try:
+            async with self._followers:
+                while not one.is_ending and await self._advance(one):
+                    pass
+        except RottenPart as err:
+            self._drop_rotten(one, err)
+        except Exception as err:  # noqa: BLE001 - who completes meets the same, and is told
+            log.warning("upload %s: its parts cannot be read yet: %s", one.upload.id, err)
+
+    async def _advance(self, one: _Open) -> bool:
+        async with one.hash_lock:
+            return await disk_step(self._owner, lambda: one.hash.advance(one.parts, _STEP_BYTES))
+
+    def _drop_rotten(self, one: _Open, err: RottenPart) -> None:
+        log.error(
+            "upload %s of %r: part %d is damaged on disk", one.upload.id, one.upload.location, err.number
+        )
+        one.parts.pop(err.number, None)
+        one.used.discard(err.number)
+
+
+class _Ending:
+    """While inside, no part is written or remembered. Where the upload does not end, it goes on after it."""
+
+    def __init__(self, one: _Open) -> None:
+        self._one = one
+
+    async def __aenter__(self) -> None:
+        one = self._one
+        await one.lock.acquire()
+        try:
+            if one.is_over:
+                raise UnknownUpload(OVER)
+            one.is_ending = True
+            for part in list(one.writers):
+                await part.stop("its upload is complete, or given up")
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self._one.is_ending = False
+        self._one.lock.release()
+
+
+def _named(one: _Open, parts: Sequence[Part]) -> list[Placed]:
+    """The parts on disk. Raises PartsChanged."""
+    named = []
+    for part in parts:
+        placed = one.parts.get(part.number)
+        if placed is None or placed.id != part.id:
+            raise PartsChanged("A part was sent again meanwhile, or is not there any more.")
+        named.append(placed)
+    return named
+
+
+def _remove(path: str) -> None:
+    try:
+        durable.remove_file(path)
+    except OSError as err:
+        log.warning("an old part could not be removed: it goes with its upload: %s", err)
+
+
+def _whatever(blob: object, damaged: bool) -> None:
+    """The condition of what writes no blob."""

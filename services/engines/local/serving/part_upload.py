@@ -1,0 +1,187 @@
+"""One part of an upload in parts on its way to disk: into its place in data.raw, or a file of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from common import durable
+from common.checksum import Bytes, Hasher
+from common.errors import BlobkeepError, TooLarge, UnknownUpload
+from services.engines.local.disk import multipart_folder
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.multipart_folder import Placed
+from services.engines.local.serving.free_space import FreeSpace
+from services.engines.local.serving.upload import Stepping, disk_step, piece_bytes
+from services.store import NO_ATTRIBUTES, Part
+
+OVER = "The specified upload does not exist: it may have been completed or aborted."
+
+
+class Owner(Stepping, Protocol):
+    """What a part needs of the store."""
+
+    data_dir: Layout
+    space: FreeSpace
+
+    def uploads(self) -> int: ...
+
+
+class Place:
+    """Where the bytes of a part go: from `offset` in `file`, a name in the upload's folder.
+
+    `slot_bytes`: see multipart_folder.Placed; no more bytes may come, if it is not 0.
+    """
+
+    def __init__(self, upload_id: str, number: int, part_id: str, file: str, slot_bytes: int) -> None:
+        self.upload_id = upload_id
+        self.number = number
+        self.part_id = part_id
+        self.file = file
+        self.slot_bytes = slot_bytes
+        self.offset = (number - 1) * slot_bytes
+
+
+class LocalPart:
+    """See store.PartUpload. `remember` makes a part whose bytes are durable one of the upload's; `ended` is
+    called once, when nothing is written any more. Bytes that are not remembered are nobody's.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        place: Place,
+        remember: Callable[[Placed], Awaitable[None]],
+        ended: Callable[[LocalPart], None],
+    ) -> None:
+        self.place = place
+        self._owner = owner
+        self._remember = remember
+        self._tell_ended = ended
+        self._path = f"{multipart_folder.folder(owner.data_dir, place.upload_id)}/{place.file}"
+        self._pieces: list[bytes] = []
+        self._held_bytes = 0
+        self._size = 0
+        self._hasher = Hasher()
+        self._fd = -1
+        self._ended = False
+        self._committing = False
+        self._turn = asyncio.Lock()
+        self._quiet = asyncio.Event()  # nothing is written any more
+
+    async def write(self, data: Bytes) -> None:
+        """See store.PartUpload."""
+        self._must_go_on()
+        self._size += len(data)
+        if self.place.slot_bytes and self._size > self.place.slot_bytes:
+            raise TooLarge("The part is longer than it was declared.")
+        self._pieces.append(bytes(data))
+        self._held_bytes += len(data)
+        if self._held_bytes >= piece_bytes(self._owner.uploads()):
+            await self._flush()
+
+    async def sha256(self) -> bytes:
+        """See store.PartUpload."""
+        await self._flush()
+        return self._hasher.sha256()
+
+    async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> Part:
+        """See store.PartUpload."""
+        self._must_go_on()
+        self._committing = True
+        place = self.place
+        try:
+            try:
+                await self._flush()
+                await disk_step(self._owner, self._sync)
+            finally:
+                self._quiet.set()
+            placed = Placed(
+                number=place.number,
+                id=place.part_id,
+                size=self._size,
+                sha256=self._hasher.sha256().hex(),
+                crcs=self._hasher.crcs().hex(),
+                modified_ns=time.time_ns(),
+                attributes=dict(attributes),
+                file=place.file,
+                offset=place.offset,
+                slot_bytes=place.slot_bytes,
+            )
+            await self._remember(placed)
+        except BaseException:
+            await self._give_up()
+            raise
+        self._end()
+        return placed.part
+
+    async def abort(self, reason: str) -> None:
+        """See store.PartUpload."""
+        if not self._committing:
+            await self._give_up()
+
+    async def stop(self, reason: str) -> None:
+        """As `abort`; returns when nothing is written any more, even where `commit` has begun."""
+        await self.abort(reason)
+        await self._quiet.wait()
+
+    async def _give_up(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        async with self._turn:  # after what is being written
+            with contextlib.suppress(BlobkeepError):  # its bytes are nobody's, whatever becomes of them
+                await disk_step(self._owner, self._forget)
+        self._quiet.set()
+        self._tell_ended(self)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._tell_ended(self)
+
+    def _must_go_on(self) -> None:
+        if self._ended:
+            raise UnknownUpload(OVER)
+
+    async def _flush(self) -> None:
+        async with self._turn:
+            if self._pieces and not self._ended:
+                self._owner.space.check_more(self._held_bytes)
+                pieces, self._pieces, self._held_bytes = self._pieces, [], 0
+                await disk_step(self._owner, lambda: self._append(pieces))
+
+    # --- in threads, one at a time ---
+
+    def _open(self) -> None:
+        if self._fd < 0:
+            in_place = self.place.slot_bytes > 0
+            self._fd = durable.open_in_place(self._path) if in_place else durable.create_file(self._path)
+
+    def _append(self, pieces: list[bytes]) -> None:
+        self._open()
+        for piece in pieces:
+            durable.write_at(self._fd, piece, self.place.offset + self._hasher.size)
+            self._hasher.update(piece)
+        pieces.clear()  # before the caller wakes: more come in then
+
+    def _sync(self) -> None:
+        self._open()
+        fd, self._fd = self._fd, -1
+        try:
+            durable.sync_file(fd)
+        finally:
+            os.close(fd)
+        if not self.place.slot_bytes:
+            durable.sync_folder(os.path.dirname(self._path))
+
+    def _forget(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+        if not self.place.slot_bytes:
+            with contextlib.suppress(FileNotFoundError):
+                durable.remove_file(self._path)

@@ -1,0 +1,132 @@
+"""The crash ladder of an upload in parts: a server dies at its first disk call, at its second, ... in it.
+
+What was answered for is there after the next start: the upload, each part, the blob that they became. And the
+client can go on: what it was not told of it does again, and gets the blob.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from common.errors import UnknownUpload
+from services.store import UPLOAD_ID, Content, Multipart
+from tests.crashes.test_ladder import base, dies, small_journal
+from tests.engines.test_multiparts import send
+from tests.store.test_multiparts import anything, number
+from tests.support import rules
+from tests.support.campaign import choose, tally
+from tests.support.disk_calls import CHANGES, Death, standing_between
+from tests.support.stores import Opened, opened
+
+__all__ = ["base", "small_journal"]
+pytestmark = pytest.mark.usefixtures("small_journal")
+
+MIB = 1 << 20
+_MAX_CALLS = 200
+OLD = b"the old value"
+# Of one size but the last: linked. Of several: copied. The second is sent again: its first is superseded.
+SHAPES: dict[str, list[tuple[int, bytes]]] = {
+    "equal": [(1, b"a" * MIB), (2, b"b" * MIB), (3, b"c" * 1000)],
+    "unequal": [(1, b"a" * MIB), (2, b"b" * 1000), (3, b"c" * 1000)],
+    "again": [(1, b"a" * MIB), (2, b"b" * MIB), (2, b"B" * MIB)],
+}
+RUNGS = [(s, sync, late) for s in SHAPES for sync in ("journal", "folder") for late in (False, True)]
+
+
+@pytest.mark.parametrize("rung", choose("multiparts", RUNGS, 3), ids=lambda r: f"{r[0]}-{r[1]}-{r[2]}")
+def test_a_server_that_dies_in_an_upload_in_parts_loses_nothing(
+    rung: tuple[str, str, bool], base: Path
+) -> None:
+    shape, sync, late = rung
+    sent = SHAPES[shape]
+    whole = b"".join(dict(sent).values())
+    for at in range(1, _MAX_CALLS):
+        root = str(base / str(at))
+        asyncio.run(_old_value(root, sync))
+        died, told = _upload(root, sync, sent, Death(at, late=late))
+        asyncio.run(_judge(root, sync, sent, whole, told))
+        broken = rules.broken_rules(root)
+        assert not broken, (at, broken)
+        shutil.rmtree(root)
+        tally("deaths of forked processes", died)
+        if not died:
+            assert told[-1] == "complete"
+            return
+    raise AssertionError("the ladder has no end")
+
+
+async def _old_value(root: str, sync: str) -> None:
+    async with opened(root, sync) as store:
+        await store.put("a", OLD)
+
+
+def _upload(root: str, sync: str, sent: list[tuple[int, bytes]], death: Death) -> tuple[bool, list[str]]:
+    """(Whether it died, what it had answered: the upload's id, each part's, "complete")."""
+    ear, mouth = os.pipe()
+
+    async def work() -> None:
+        store = Opened(root, sync)
+        parts = store.store.multiparts
+        with standing_between(death, CHANGES):
+            upload = await parts.create_multipart("a", Content())
+            os.write(mouth, f"{upload.id}\n".encode())
+            for n, body in sent:
+                part = await send(parts, upload, n, body)
+                os.write(mouth, f"{part.id}\n".encode())
+            listed = await parts.list_parts("a", upload.id)
+            await parts.complete_multipart("a", upload.id, listed, anything)
+            os.write(mouth, b"complete\n")
+            await store.store.close()
+
+    died = dies(lambda: asyncio.run(work()))
+    os.close(mouth)
+    with os.fdopen(ear) as file:
+        return died, file.read().split()
+
+
+async def _judge(root: str, sync: str, sent: list[tuple[int, bytes]], whole: bytes, told: list[str]) -> None:
+    async with opened(root, sync) as store:
+        parts = store.store.multiparts
+        assert not store.found.quarantined
+        value = await store.read("a")
+        assert value in (OLD, whole)
+        if "complete" in told:
+            assert value == whole
+        open_ones = await parts.list_multiparts("", ("", ""), 10)
+        if value == whole:
+            blob = await store.store.stat("a")
+            assert blob is not None
+            assert open_ones == []
+            assert not told or blob.metadata[UPLOAD_ID] == told[0]  # so who asks again can be told
+            return
+        if told:
+            assert [one.id for one in open_ones] == told[:1]
+        for upload in open_ones:
+            await _go_on(store, upload, sent, told[1:])
+        if open_ones:
+            assert await store.read("a") == whole
+    async with opened(root, sync) as store:  # with nothing of it left
+        assert await store.read("a") == (whole if open_ones else OLD)
+        for upload in open_ones:
+            with pytest.raises(UnknownUpload):
+                await store.store.multiparts.find_multipart("a", upload.id)
+
+
+async def _go_on(store: Opened, upload: Multipart, sent: list[tuple[int, bytes]], told: list[str]) -> None:
+    """The client, which was told of some parts: they are there. It sends the others, and completes."""
+    parts = store.store.multiparts
+    there = {part.number: part for part in await parts.list_parts("a", upload.id)}
+    newest = {n: part_id for (n, _), part_id in zip(sent, told, strict=False)}
+    for n, part_id in newest.items():
+        unanswered = [m for m, _ in sent[len(told) :]]
+        assert n in there
+        assert there[n].id == part_id or n in unanswered
+    for n, body in sent[len(told) :]:
+        await send(parts, upload, n, body)
+    done = sorted(await parts.list_parts("a", upload.id), key=number)
+    await parts.complete_multipart("a", upload.id, done, anything)

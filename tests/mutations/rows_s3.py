@@ -1,0 +1,53 @@
+"""Breaks of what S3 and restic add: uploads in parts, links, copies."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+PARTS = "tests/store/test_multiparts.py"
+CRASHES = "tests/crashes/test_multiparts.py"
+
+ROWS = [
+    Mutation(
+        "part-answered-without-its-line",
+        "services/engines/local/serving/multiparts.py",
+        "self._step(lambda: multipart_folder.append(self._data_dir, one.upload.id, placed))",
+        "asyncio.sleep(0)",
+        (f"{PARTS}::test_what_was_answered_for_is_there_after_a_restart",),
+    ),
+    Mutation(
+        "part-sent-again-over-the-first",
+        "services/engines/local/serving/multiparts.py",
+        "size > one.slot_bytes or number in one.used",
+        "size > one.slot_bytes",
+        ("tests/engines/test_multiparts.py::test_parts_of_any_sizes_some_left_out_and_one_sent_again",),
+    ),
+    Mutation(
+        "parts-not-verified",
+        "services/engines/local/serving/joined_hash.py",
+        "                raise RottenPart(part.number)\n",
+        "                pass\n",
+        (f"{PARTS}::test_a_part_that_rotted_is_found_before_it_is_acknowledged_as_a_blob[3]",),
+    ),
+    Mutation(
+        "complete-upload-open-again-after-a-crash",
+        "services/engines/local/serving/multiparts.py",
+        "blob.metadata.get(UPLOAD_ID) == upload.id:",
+        "False:",
+        (CRASHES,),
+    ),
+    Mutation(
+        "parts-removed-before-the-commit",
+        "services/engines/local/serving/multiparts.py",
+        "            done = await upload.commit(said)\n            await self._end(one)\n",
+        "            await self._end(one)\n            done = await upload.commit(said)\n",
+        (CRASHES,),
+    ),
+    Mutation(
+        "late-part-written-behind-the-blob",
+        "services/engines/local/serving/part_upload.py",
+        "        await self._quiet.wait()\n",
+        "",
+        (f"{PARTS}::test_who_still_writes_when_it_completes_changes_nothing_any_more",),
+    ),
+]

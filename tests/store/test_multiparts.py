@@ -1,0 +1,152 @@
+"""Uploads in parts of the local engine: no copy, and nothing that was answered for is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from common import durable
+from common.errors import PartsChanged, UnknownUpload
+from services.engines.local.disk import layout
+from services.store import Content, Multipart, Part
+from tests.engines.test_multiparts import send
+from tests.support import rules
+from tests.support.stores import Opened, opened
+
+MIB = 1 << 20
+A, B, C = os.urandom(2 * MIB), os.urandom(2 * MIB), os.urandom(MIB + 5)
+
+
+def anything(blob: object, damaged: bool) -> None:
+    """Every condition holds."""
+
+
+async def three_parts(store: Opened) -> tuple[Multipart, list[Part]]:
+    parts = store.store.multiparts
+    upload = await parts.create_multipart("a", Content())
+    return upload, [await send(parts, upload, n, body) for n, body in ((1, A), (3, C), (2, B))]
+
+
+def folders(root: Path) -> list[str]:
+    return os.listdir(root / layout.MULTIPART_NAME)
+
+
+def test_completing_equal_parts_copies_no_byte(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            upload, done = await three_parts(store)
+            file = tmp_path / layout.MULTIPART_NAME / upload.id / layout.DATA_NAME
+            inode, written = file.stat().st_ino, []
+            real = durable.write_some
+            durable.write_some = lambda fd, data: written.append(len(data)) or real(fd, data)  # type: ignore[func-returns-value]
+            try:
+                blob, _ = await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
+            finally:
+                durable.write_some = real
+            assert sum(written) < 64 << 10  # states alone
+            found = os.stat(store.data_dir.data(int(blob.id)))
+            assert (found.st_ino, found.st_nlink, found.st_size) == (inode, 1, len(A + B + C))
+            assert folders(tmp_path) == []
+            assert await store.read("a") == A + B + C
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))
+
+
+def number(part: Part) -> int:
+    return part.number
+
+
+def test_what_was_answered_for_is_there_after_a_restart(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            upload, done = await three_parts(store)
+            cut = await store.store.multiparts.begin_part("a", upload.id, 4, MIB)
+            await cut.write(b"x" * (MIB - 1))
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            assert await parts.find_multipart("a", upload.id) == upload
+            assert await parts.list_parts("a", upload.id) == sorted(done, key=number)
+            await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
+            assert await store.read("a") == A + B + C
+        async with opened(str(tmp_path)) as store:
+            assert await store.read("a") == A + B + C
+            with pytest.raises(UnknownUpload):
+                await store.store.multiparts.find_multipart("a", upload.id)
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))
+
+
+@pytest.mark.parametrize("named", [3, 2])
+def test_a_part_that_rotted_is_found_before_it_is_acknowledged_as_a_blob(tmp_path: Path, named: int) -> None:
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            upload, _ = await three_parts(store)
+        path = tmp_path / layout.MULTIPART_NAME / upload.id / layout.DATA_NAME
+        with path.open("r+b") as file:
+            file.seek(3 * MIB)
+            turned = bytes([file.read(1)[0] ^ 4])
+            file.seek(3 * MIB)
+            file.write(turned)
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            done = [part for part in await parts.list_parts("a", upload.id) if part.number <= named]
+            if len(done) < named:  # found behind the requests already
+                done = done[:1]
+            else:
+                with pytest.raises(PartsChanged):
+                    await parts.complete_multipart("a", upload.id, done, anything)
+            assert [p.number for p in await parts.list_parts("a", upload.id)] == [1, 3]
+            await send(parts, upload, 2, B)
+            done = list(await parts.list_parts("a", upload.id))
+            await parts.complete_multipart("a", upload.id, done, anything)
+            assert await store.read("a") == A + B + C
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))
+
+
+def test_where_there_are_no_links_the_bytes_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_link(old: str, new: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            upload, done = await three_parts(store)
+            monkeypatch.setattr(durable, "link", no_link)
+            parts = store.store.multiparts
+            await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
+            assert await store.read("a") == A + B + C
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))
+
+
+def test_who_still_writes_when_it_completes_changes_nothing_any_more(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            upload, done = await three_parts(store)
+            behind = await parts.begin_part("a", upload.id, 4, MIB)
+            await behind.write(b"x" * MIB)
+            again = await parts.begin_part("a", upload.id, 2, 2 * MIB)
+            await again.write(b"y" * MIB)
+            completing = asyncio.ensure_future(
+                parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
+            )
+            committing = asyncio.ensure_future(behind.commit())  # its bytes go to disk meanwhile
+            results = await asyncio.gather(completing, committing, return_exceptions=True)
+            assert isinstance(results[1], UnknownUpload)
+            with pytest.raises(UnknownUpload):
+                await again.write(b"y" * MIB)
+            assert await store.read("a") == A + B + C
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))
