@@ -89,10 +89,10 @@ def test_a_known_attack_does_not_make_others_wait(name: str, app: FastPath) -> N
     assert turn.sent_bytes <= MIB
 
 
-def test_the_dearest_request_of_all_is_far_from_50_ms(app: FastPath) -> None:
+def test_the_dearest_request_of_all_has_turns_like_any_other(app: FastPath) -> None:
     turn, answer = longest(app, request("GET", "/metrics"))
     assert b" 200 " in answer
-    assert turn.calls < 20_000  # 10 ms
+    assert turn.calls < MOST_CALLS
 
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "FOO"]
@@ -102,6 +102,7 @@ TARGETS = [
     "/store/",
     "/blobs/",
     "/healthz?verbose=1",
+    "/metrics",
     "/",
     "*",
     "/x",

@@ -136,4 +136,11 @@ ROWS = [
         '            {"201": created, **refused},',
         ("tests/http/test_openapi.py",),
     ),
+    Mutation(
+        "metrics-made-in-one-turn",
+        "services/watch/metrics.py",
+        "            await asyncio.sleep(0)\n",
+        "",
+        ("tests/http/test_turns.py",),
+    ),
 ]
