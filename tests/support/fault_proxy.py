@@ -55,6 +55,8 @@ class Proxy(threading.Thread):
         self.counts: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._doors: list[Door] = []
+        self._servers: list[asyncio.Server] = []
+        self.writers: set[asyncio.StreamWriter] = set()  # of all open connections
         self._ready = threading.Event()
         self._under_way: set[asyncio.Task[None]] = set()  # requests that will be done, whoever waits
 
@@ -72,11 +74,24 @@ class Proxy(threading.Thread):
         self._loop.run_until_complete(self._open())
         self._ready.set()
         self._loop.run_forever()
+        self._loop.run_until_complete(self._end())
+        self._loop.close()
 
     async def _open(self) -> None:
         for door in self._doors:
             server = await asyncio.start_server(door.serve, _HOST, 0, limit=_LINE_BYTES)
             door.port = server.sockets[0].getsockname()[1]
+            self._servers.append(server)
+
+    async def _end(self) -> None:
+        for server in self._servers:
+            server.close()
+        for task in self._under_way:
+            task.cancel()
+        for writer in self.writers:
+            writer.transport.abort()  # who waits for one ends by itself
+        if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(tasks)
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """For doors: a request that is done even though nobody waits."""
@@ -106,14 +121,16 @@ class Door:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of a client: one request at a time."""
         upstream: _Upstream | None = None
+        self._proxy.writers.add(writer)
         try:
             while (request := await _read_request(reader)) is not None:
                 upstream = await self._pass_on(request, writer, upstream)
                 if upstream is None:
                     return
-        except (OSError, EOFError, asyncio.LimitOverrunError):
-            return
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
+            return  # as a broken network does: the client sees its connection closed
         finally:
+            self._proxy.writers.discard(writer)
             writer.close()
             if upstream is not None:
                 upstream.close()
@@ -135,7 +152,7 @@ class Door:
             # On a connection and a task of its own: the client may give up meanwhile, the request does not.
             done = asyncio.ensure_future(self._later(request, rng.uniform(0, faults.late_s), writer))
             self._proxy.keep(done)
-            await asyncio.shield(done)
+            await asyncio.wait([done])
             return None
         upstream = upstream or await self._connect()
         answer = await upstream.ask(request.raw)
@@ -179,9 +196,12 @@ class Door:
         error: OSError | None = None
         for port in self._proxy.rng.sample(ports, len(ports)):
             try:
-                return _Upstream(*await asyncio.open_connection(_HOST, port, limit=_LINE_BYTES))
+                reader, writer = await asyncio.open_connection(_HOST, port, limit=_LINE_BYTES)
             except OSError as err:
                 error = err
+            else:
+                self._proxy.writers.add(writer)
+                return _Upstream(reader, writer, self._proxy.writers)
         assert error is not None
         raise error
 
@@ -209,9 +229,15 @@ async def _read_request(reader: asyncio.StreamReader) -> _Request | None:
 class _Upstream:
     """A connection to the store."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        writers: set[asyncio.StreamWriter],
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._writers = writers
 
     async def ask(self, raw: bytes) -> bytes:
         """The whole answer, as it came. Raises OSError, EOFError, TimeoutError."""
@@ -238,6 +264,7 @@ class _Upstream:
         return await self._reader.readexactly(int(fields.get(b"content-length", b"0")))
 
     def close(self) -> None:
+        self._writers.discard(self._writer)
         self._writer.close()
 
 

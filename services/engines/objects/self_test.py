@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from common.errors import ConfigError, Unavailable
@@ -60,19 +60,15 @@ async def check(client: Client) -> None:
 
 
 async def _create_only(client: Client, folder: str) -> None:
-    for number in range(TRIES):
-        key = f"{folder}create{number}"
-        try:
-            await client.put(key, b"first", ABSENT)
-        except (Refused, Unclear):
-            continue
-        if await _succeeds(client, key, b"second", ABSENT):
+    async def attempt(key: str) -> None:
+        await client.put(key, b"first", ABSENT)
+        if await _takes(client, key, b"second", ABSENT):
             raise Unfit(_ignored("If-None-Match: *", "a second create of one object succeeded"))
         got = await client.get(key)
         if got is None or got.data != b"first":
             raise Unfit("The object store does not read what was just written, or a refused create wrote.")
-        return
-    raise Unavailable("The object store gives no clear answer to conditional writes.")
+
+    await _until_clear(attempt, f"{folder}create")
 
 
 async def _racing_creates(client: Client, folder: str) -> None:
@@ -84,49 +80,64 @@ async def _racing_creates(client: Client, folder: str) -> None:
 
 
 async def _swaps(client: Client, folder: str) -> None:
-    key = f"{folder}swap"
-    stale = await client.put(key, b"one", None)
-    current = await client.put(key, b"two", None)
-    if await _succeeds(client, key, b"wrong", stale):
-        raise Unfit(_ignored("If-Match", "a swap with an ETag that was not current succeeded"))
+    async def attempt(key: str) -> None:
+        stale = await client.put(key, b"one", ABSENT)
+        current = await _right_swap(client, key, stale)
+        if await _takes(client, key, b"wrong", stale):
+            raise Unfit(_ignored("If-Match", "a swap with an ETag that was not current succeeded"))
+        await client.put(key, b"three", current)
+        if await _takes(client, key, b"wrong", current):
+            raise Unfit(_ignored("If-Match", "the same swap succeeded twice"))
+        got = await client.get(key)
+        if got is None or got.data != b"three":
+            raise Unfit("The object store does not read what was just swapped in, or a refused swap wrote.")
+        won = await asyncio.gather(*(_succeeds(client, key, b"%d" % n, got.etag) for n in range(RACERS)))
+        if sum(won) > 1:
+            raise Unfit(_ignored("If-Match", f"{sum(won)} of {RACERS} swaps of one state at once succeeded"))
+        if await _takes(client, f"{folder}none", b"wrong", current):
+            raise Unfit(_ignored("If-Match", "a swap of an object that is not there succeeded"))
+
+    await _until_clear(attempt, f"{folder}swap")
+
+
+async def _right_swap(client: Client, key: str, etag: str) -> str:
+    """Swap what has this ETag; finds out whether the store compares it with its quotes."""
     for quoted in (True, False):
         client.quoted_etags = quoted
-        if await _succeeds(client, key, b"three", current):
-            break
-    else:
-        raise Unfit("The object store refuses a swap with the right ETag, with and without quotes.")
-    if await _succeeds(client, key, b"wrong", current):
-        raise Unfit(_ignored("If-Match", "the same swap succeeded twice"))
+        try:
+            return await client.put(key, b"two", etag)
+        except Refused:
+            continue
     got = await client.get(key)
-    if got is None or got.data != b"three":
-        raise Unfit("The object store does not read what was just swapped in, or a refused swap wrote.")
-    won = await asyncio.gather(*(_succeeds(client, key, b"%d" % n, got.etag) for n in range(RACERS)))
-    if sum(won) > 1:
-        raise Unfit(_ignored("If-Match", f"{sum(won)} of {RACERS} swaps of one state at once succeeded"))
-    if await _succeeds(client, f"{folder}none", b"wrong", current):
-        raise Unfit(_ignored("If-Match", "a swap of an object that is not there succeeded"))
+    if got is not None and got.data == b"two":
+        raise Unclear("a swap was refused, and applied")
+    raise Unfit("The object store refuses a swap with the right ETag, with and without quotes.")
 
 
 async def _reads(client: Client, folder: str) -> None:
     body = bytes(range(256)) * 64
-    etag = await client.put(f"{folder}read", body, None)
-    whole = await client.get(f"{folder}read")
-    if whole is None or whole.data != body or whole.etag != etag:
-        raise Unfit("The object store does not read what was just written, with the ETag that it said.")
-    try:
-        part = await client.get(f"{folder}read", 1000, 100)
-    except Unavailable as err:
-        if "non-partial" not in str(err.__cause__):  # obstore's words for a 200 where a 206 is due
-            raise
-        part = None
-    if part is None or part.data != body[1000:1100] or part.size != len(body) or part.etag != etag:
-        raise Unfit("The object store gives wrong bytes, size or ETag for a part of an object (Range).")
-    beyond = await client.get(f"{folder}read", 0, 1 << 20)
-    if beyond is None or beyond.data != body:
-        raise Unfit("The object store does not give the whole object for a range that is longer.")
-    await client.delete([f"{folder}read"])
-    if await client.get(f"{folder}read") is not None:
-        raise Unfit("The object store still reads an object that was just deleted.")
+
+    async def attempt(key: str) -> None:
+        etag = await client.put(key, body, ABSENT)
+        whole = await client.get(key)
+        if whole is None or whole.data != body or whole.etag != etag:
+            raise Unfit("The object store does not read what was just written, with the ETag that it said.")
+        try:
+            part = await client.get(key, 1000, 100)
+        except Unavailable as err:
+            if "non-partial" not in str(err.__cause__):  # obstore's words for a 200 where a 206 is due
+                raise
+            part = None
+        if part is None or part.data != body[1000:1100] or part.size != len(body) or part.etag != etag:
+            raise Unfit("The object store gives wrong bytes, size or ETag for a part of an object (Range).")
+        beyond = await client.get(key, 0, 1 << 20)
+        if beyond is None or beyond.data != body:
+            raise Unfit("The object store does not give the whole object for a range that is longer.")
+        await client.delete([key])
+        if await client.get(key) is not None:
+            raise Unfit("The object store still reads an object that was just deleted.")
+
+    await _until_clear(attempt, f"{folder}read")
 
 
 async def _names(client: Client, folder: str) -> None:
@@ -144,12 +155,34 @@ async def _names(client: Client, folder: str) -> None:
         raise Unfit("The object store does not list what follows a name (start-after).")
 
 
-async def _succeeds(bucket: Bucket, key: str, data: bytes, when: When) -> bool:
+async def _until_clear(attempt: Callable[[str], Awaitable[None]], stem: str) -> None:
+    """Run it with another key until no conditional write of it is without a clear answer.
+
+    What was answered unclearly may be applied later: then nothing that is seen of that key says anything.
+    """
+    for number in range(TRIES):
+        try:
+            await attempt(f"{stem}{number}")
+        except (Refused, Unclear):  # what must succeed was refused: a store may say so of what it applied
+            continue
+        return
+    raise Unavailable("The object store gives no clear answer to conditional writes.")
+
+
+async def _takes(bucket: Bucket, key: str, data: bytes, when: When) -> bool:
+    """Whether the store takes this write. Raises Unclear."""
     try:
         await bucket.put(key, data, when)
-    except (Refused, Unclear):
+    except Refused:
         return False
     return True
+
+
+async def _succeeds(bucket: Bucket, key: str, data: bytes, when: When) -> bool:
+    try:
+        return await _takes(bucket, key, data, when)
+    except Unclear:
+        return False
 
 
 @asynccontextmanager
