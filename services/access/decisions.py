@@ -1,7 +1,7 @@
 """Who may do what: the one decision that every request but /healthz passes before anything else happens.
 
-Pure but for the thread that checks passwords. Where clients come from is `access_file`; who asks is
-BaseHandler.prepare, and whoever answers requests without a handler.
+It is made from an action and a location, so it knows no front end's paths or methods: each front end says
+what its request means. Pure but for the thread that checks passwords. Clients come from the access file.
 """
 
 from __future__ import annotations
@@ -19,14 +19,8 @@ from common.errors import Busy, Forbidden, Unauthorized
 from services.access.hosts import HostNames
 from services.access.secret_hash import NoSecret, SecretHash
 from services.rules.credentials import Credentials, parse_authorization
-from services.rules.listing import parse_listing
-from services.rules.locations import parse_location, split_listing
 
 T = TypeVar("T")
-
-STORE = "/store/"
-READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_CREATES = frozenset({"POST", "PUT"})  # of PUT only what creates: see Client.may_update
 
 _MAX_REMEMBERED = 1024  # headers that were checked; far more than there are clients
 _MAX_CHECKING = 32  # passwords that wait for the thread: some 6 s of it
@@ -43,6 +37,22 @@ class Role(StrEnum):
     READ_WRITE = "read-write"
 
 
+class Action(StrEnum):
+    """What a request does to a location, or to the server where it names none."""
+
+    READ = "read"  # a blob, or a list of the blobs below a prefix
+    CREATE = "create"  # a blob where none is; a front end asks for UPDATE where it finds one
+    UPDATE = "update"  # replace what is there
+    DELETE = "delete"
+
+
+_OF_ROLE = {
+    Role.READ_ONLY: frozenset({Action.READ}),
+    Role.APPEND_ONLY: frozenset({Action.READ, Action.CREATE}),
+    Role.READ_WRITE: frozenset(Action),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """One entry of the access file. `prefix`: where not empty, every location of its starts with it.
@@ -56,35 +66,29 @@ class Client:
     hash: SecretHash
     s3_secret: str = ""
 
-    @property
-    def may_update(self) -> bool:
-        """False: a PUT that passed `check` must still not find a blob at its location."""
-        return self.role is Role.READ_WRITE
+    def check(self, action: Action, location: str | None) -> None:
+        """Raise Forbidden where the client may not do this; its text says why.
 
-    def check(self, method: str, path: str, query: str) -> None:
-        """Raise Forbidden where the role or the prefix forbids a request; `path` as it stands in its target.
-
-        Raises BadRequest where a client with a prefix asks for what no location can be.
+        `location`: of a blob, or where those of a list begin. None: the request concerns the whole server.
         """
-        if self.role is Role.READ_WRITE and not self.prefix:
-            return
-        refusal = self.refusal(method, _location(path, query))
+        refusal = self._refusal(action, location)
         if refusal is not None:
             raise Forbidden(refusal)
 
-    def refusal(self, method: str, location: str | None) -> str | None:
-        """Why not, as a sentence; None: go on. `location`: None for what is not under /store/.
+    def may(self, action: Action, location: str | None) -> bool:
+        """Whether `check` would let it pass."""
+        return self._refusal(action, location) is None
 
-        Of a listing, `location` is its prefix. What is not a blob shows or changes the whole server, so a
-        client with a prefix may not use it, and only read-write clients may do more than read it.
-        """
-        if method not in READS:
+    def _refusal(self, action: Action, location: str | None) -> str | None:
+        """What is not at a location shows or changes the whole server: a client with a prefix may not use it,
+        and only read-write clients may do more than read it."""
+        if action not in _OF_ROLE[self.role] or (location is None and action is Action.CREATE):
             if self.role is Role.READ_ONLY:
                 return f"{self.name} may read, but not write: use the token of one who may."
-            if self.role is Role.APPEND_ONLY and (method not in _CREATES or location is None):
+            if self.role is Role.APPEND_ONLY:
                 return f"{self.name} may create blobs, but neither update nor delete: use another token."
         if self.prefix and (location is None or not location.startswith(self.prefix)):
-            return f"{self.name} may only use what is under {STORE}{self.prefix}, listings too (?prefix=)."
+            return f"{self.name} may only use what is under {self.prefix}, and list it (?prefix=)."
         return None
 
     def sees(self, folder: str) -> bool:
@@ -98,9 +102,9 @@ class Everybody(Client):
 
     public: tuple[str, ...] = ()
 
-    def refusal(self, method: str, location: str | None) -> str | None:
+    def _refusal(self, action: Action, location: str | None) -> str | None:
         """See Client."""
-        if method in READS and location is not None and location.startswith(self.public):
+        if action is Action.READ and location is not None and location.startswith(self.public):
             return None
         return _NOBODY
 
@@ -140,7 +144,7 @@ class Access:
         """The server stops: passwords that wait are not looked at any more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def permits(self, method: str, location: str, authorization: str | None) -> bool:
+    def permits(self, action: Action, location: str, authorization: str | None) -> bool:
         """Whether a request for the blob at `location` may be answered at once. Cheap and synchronous.
 
         For whoever answers without a RequestHandler: True, then do it. False, then give the request to the
@@ -150,11 +154,7 @@ class Access:
         if self.is_open:
             return True
         client = self._right.get(self._digest(authorization)) if authorization else None
-        return (
-            client is not None
-            and (client.may_update or method in READS)
-            and (client.refusal(method, location) is None)
-        )
+        return client is not None and client.may(action, location)
 
     def name_of(self, authorization: str | None) -> str:
         """Whose this header is, where that is known already: for the log of what was permitted."""
@@ -231,12 +231,3 @@ def _remember(known: dict[bytes, T], digest: bytes, value: T) -> None:
     known[digest] = value
     if len(known) > _MAX_REMEMBERED:
         del known[next(iter(known))]
-
-
-def _location(path: str, query: str) -> str | None:
-    """The location, or the prefix of the listing, that a target is about; None for everything else."""
-    if not path.startswith(STORE):
-        return None
-    raw = path[len(STORE) :]
-    folder = split_listing(raw)
-    return parse_location(raw) if folder is None else parse_listing(query, folder).prefix

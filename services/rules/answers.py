@@ -8,6 +8,8 @@ import json
 from services.rules.dates import format_http_date
 
 SERVER = "Blobkeep"
+# A stored page must not act on this origin: it runs no script, submits no form, loads nothing.
+STORED_CSP = "sandbox; default-src 'none'"
 
 
 def common_fields(now_s: int) -> list[tuple[str, str]]:

@@ -1,52 +1,41 @@
-"""What every handler does alike: errors as JSON, 405 with Allow, OPTIONS, the fields of every answer.
-
-Bodies are streamed to all handlers, so that no request can fill the memory: one that wants none drops it.
-"""
+"""What every native handler does alike: errors as JSON, 405 with Allow, OPTIONS, common fields."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Awaitable
 from http.client import responses
 from typing import Any, NoReturn, final
 
-from tornado.web import HTTPError, RequestHandler, stream_request_body
+from tornado.web import HTTPError
 
-from common.config import Config
 from common.errors import BlobkeepError, NotFound
-from services.access.decisions import Access
+from services.access.decisions import Action, Client
+from services.frontends.handler import Handler
 from services.frontends.native import errors
 from services.frontends.native.headers import Fields
+from services.frontends.statuses import UNEXPECTED
 from services.rules.answers import common_fields, error_body
-from services.rules.uploads import parse_expect
-from services.store import Store
 
-log = logging.getLogger("http")
+# What a method does to a blob. A PUT of what is there is an update: its condition asks again, with the blob.
+ACTIONS = {
+    **dict.fromkeys(("GET", "HEAD", "OPTIONS"), Action.READ),
+    **dict.fromkeys(("POST", "PUT"), Action.CREATE),
+    "DELETE": Action.DELETE,
+}
 
-CLIENT_LEFT = 499  # for logs and metrics alone, as nginx calls it: there was nobody to answer
+_CROSS_ORIGIN = "A page of another origin asks in its reader's name: only our own pages may write."
 
 
-@stream_request_body
-class BaseHandler(RequestHandler):
+class BaseHandler(Handler):
     """A handler of one kind of resource; `ALLOW` lists its methods.
 
-    `PUBLIC`: anyone may ask, without a token. `user`: who asks, as the access file calls them, or "-".
-    `may_update`: False for those who may only create.
+    `PUBLIC`: anyone may ask, without a token. `client`: who asks; None where everybody may do everything.
     """
 
     ALLOW = "GET, HEAD, OPTIONS"
     PUBLIC = False
-    store: Store
-    config: Config
-    access: Access
-    user = "-"
-    may_update = True
-
-    def initialize(self, store: Store, config: Config, access: Access) -> None:
-        self.store = store
-        self.config = config
-        self.access = access
+    client: Client | None = None
 
     @final
     def prepare(self) -> Awaitable[None] | None:
@@ -57,22 +46,25 @@ class BaseHandler(RequestHandler):
         return self._admit()
 
     async def _admit(self) -> None:
-        request = self.request
-        client = await self.access.identify(request.headers.get("Authorization"))
+        self.client = client = await self.access.identify(self.request.headers.get("Authorization"))
         self.user = client.name
-        client.check(request.method or "", request.path, request.query)
-        self.may_update = client.may_update
+        client.check(*self.asked())
         checking = self._check()
         if checking is not None:
             await checking
 
+    def asked(self) -> tuple[Action, str | None]:
+        """What the request would do, and where: see Client.check. Raises BadRequest for no location."""
+        return self.action(), None
+
+    def action(self) -> Action:
+        """What the method does. One that nobody knows is refused to all who may not do everything."""
+        return ACTIONS.get(self.request.method or "", Action.UPDATE)
+
     def _check(self) -> Awaitable[None] | None:
         if self.request.method not in self.ALLOW.split(", "):
             self.refuse_method()
-        expect = self.request.headers.get("Expect")
-        if expect is not None:  # Tornado's own connection compares it letter by letter, in HTTP/1.0 too
-            waits = parse_expect(expect) and self.request.version != "HTTP/1.0"
-            self.request.headers["Expect"] = "100-continue" if waits else ""
+        self.take_expect()
         return self.before_body()
 
     def refuse_method(self) -> NoReturn:
@@ -81,10 +73,6 @@ class BaseHandler(RequestHandler):
 
     def before_body(self) -> Awaitable[None] | None:
         """For handlers: raise what refuses the request before its body is read."""
-        return None
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """A body that nobody wants, such as a GET's, is dropped as it comes: kept, it could fill memory."""
         return None
 
     def set_default_headers(self) -> None:
@@ -96,10 +84,6 @@ class BaseHandler(RequestHandler):
         """Set several header fields, in this order."""
         for name, value in fields:
             self.set_header(name, value)
-
-    def compute_etag(self) -> str | None:
-        """Tags are the blobs' own, which handlers set; never a hash of an answer."""
-        return None
 
     def options(self, *args: str) -> None:
         """204 with Allow (RFC 9110, section 9.3.7)."""
@@ -115,43 +99,25 @@ class BaseHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer an exception that a handler let go; Tornado calls this."""
         err = kwargs["exc_info"][1] if "exc_info" in kwargs else None
-        text = responses.get(status_code, "Error") + "."
         if isinstance(err, BlobkeepError):
-            status_code, text = errors.status_of(err), str(err)
-            self.set_status(status_code)
             by_script = self.request.headers.get("X-Requested-With") == "XMLHttpRequest"
-            for name, value in errors.headers_of(err, by_script=by_script):
+            status_code, fields, body = errors.answer_to(err, by_script=by_script)
+            self.set_status(status_code)
+            for name, value in fields:
                 self.add_header(name, value)
-        elif status_code == 405:
-            self.set_header("Allow", self.ALLOW)
-            text = f"This resource knows {self.ALLOW}."
-        elif status_code == 403:  # Tornado's cross_origin_protection; our own are Forbidden
-            text = (
-                "A page of another origin asks for this in its reader's name: only our own pages may write."
-            )
-        elif status_code >= 500:
-            text = errors.UNEXPECTED
-        self.set_header("Content-Type", "application/json")
-        if self.config.http == "tornado" and not self.request._body_future.done():
-            # Tornado's connection closes after an answer before the end of a request, but does not say so.
-            # Ours keeps it where nothing of a body is left to come, and says what it does.
-            self.set_header("Connection", "close")
-        self.finish(error_body(status_code, text))
-
-    def on_connection_close(self) -> None:
-        """The client has left. If that was before its request was whole, nobody else counts and logs it."""
-        whole = self.request._body_future.done()
-        super().on_connection_close()
-        stream: Any = self.request.connection.stream  # type: ignore[union-attr]
-        refused = stream is not None and not stream.closed()  # then the connection tells of it
-        if not whole and not refused:
-            self.set_status(CLIENT_LEFT, "Client Left")
-            self.application.log_request(self)
-
-    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        """Expected errors are the client's; only the others are logged, once, here."""
-        if not isinstance(value, BlobkeepError | HTTPError):
-            log.error("%s failed", self._request_summary(), exc_info=(typ, value, tb))  # type: ignore[arg-type]
+        else:
+            text = responses.get(status_code, "Error") + "."
+            if status_code == 405:
+                self.set_header("Allow", self.ALLOW)
+                text = f"This resource knows {self.ALLOW}."
+            elif status_code == 403:  # Tornado's cross_origin_protection; our own are Forbidden
+                text = "A page of another origin asks in its reader's name: only our own pages may write."
+            elif status_code >= 500:
+                text = UNEXPECTED
+            body = error_body(status_code, text)
+            self.set_header("Content-Type", "application/json")
+        self.close_where_unread()
+        self.finish(body)
 
 
 class UnknownHandler(BaseHandler):

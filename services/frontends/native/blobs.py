@@ -1,10 +1,167 @@
-"""The blob as a resource: reading it and writing it. No path, lock or sync in here."""
+"""/store/{location}: a blob, read and written. No path, lock or sync in here.
+
+A read judges conditions and ranges from what the store says of the blob, and opens it for its bytes alone. A
+write is refused before its body where that is possible; else its body goes into an upload of the store, which
+judges again at the commit.
+"""
 
 from __future__ import annotations
 
-from services.frontends.native.blob_reading import BlobReading
-from services.frontends.native.blob_writing import BlobWriting
+import functools
+from collections.abc import Awaitable
+
+from tornado.iostream import StreamClosedError
+
+from common.errors import Damaged, NotFound
+from services.access.decisions import Action
+from services.frontends.handler import commit_verified
+from services.frontends.native.base import BaseHandler
+from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, outcome
+from services.frontends.native.read_plan import ReadPlan, plan_read
+from services.frontends.native.write_conditions import write_condition
+from services.rules.framed import refuse_framed
+from services.rules.listing import follows_links, wants_html
+from services.rules.locations import parse_location, quote_location
+from services.rules.media_types import upload_media_type
+from services.rules.metadata import stored_metadata
+from services.rules.uploads import declared_bytes, expected_sha256, refuse_partial, stored_encoding
+from services.store import Blob, Condition, Content, Reading, Upload
 
 
-class BlobHandler(BlobReading, BlobWriting):
+class BlobReader(BaseHandler):
+    """GET and HEAD of the blob at `location`. Front ends of other protocols read blobs so, too."""
+
+    @functools.cached_property
+    def location(self) -> str:
+        """Of the blob. Raises BadLocation."""
+        return parse_location(self.request.path.removeprefix(PREFIX))
+
+    def asked(self) -> tuple[Action, str | None]:
+        """See BaseHandler."""
+        return self.action(), self.location
+
+    async def get(self) -> None:
+        """200 and the bytes; 206, 304, 404, 412, 416; 500 where it is damaged."""
+        blob = await self.store.stat(self.location)
+        if blob is None:
+            await self.answer_missing()
+            return
+        plan = plan_read(blob, self.request.method or "", self.request.headers)
+        if not plan.pieces:
+            self._begin(plan)
+            return
+        reading = await self.store.open(self.location)
+        try:
+            if reading.blob.version != blob.version:  # written anew meanwhile: what was judged is gone
+                plan = plan_read(reading.blob, "GET", self.request.headers)
+            self._begin(plan)
+            await self._send(reading, plan)
+        except StreamClosedError:
+            pass  # the client has left; nothing is owed
+        except Damaged:
+            if not self._headers_written:
+                raise
+            self.cut_off()  # logged where it was found
+        finally:
+            reading.close()
+
+    head = get
+
+    async def answer_missing(self) -> None:
+        """There is no such blob. Raises NotFound."""
+        raise NotFound("There is no such blob: create it with POST.")
+
+    def _begin(self, plan: ReadPlan) -> None:
+        self.set_status(plan.status)
+        self.set_fields(plan.fields)
+
+    async def _send(self, reading: Reading, plan: ReadPlan) -> None:
+        for piece in plan.pieces:
+            if isinstance(piece, bytes):
+                self.write(piece)
+            else:
+                await self.send_range(reading, *piece)
+
+
+class BlobHandler(BlobReader):
     """/store/{location}"""
+
+    ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+    _upload: Upload
+    _sha256: bytes | None = None  # what the body must have, where the client said
+
+    def before_body(self) -> Awaitable[None] | None:
+        """See BaseHandler: an upload that cannot succeed is refused here. Raises BadLocation."""
+        location, method = self.location, self.request.method
+        if method in ("POST", "PUT", "DELETE"):
+            refuse_framed(self.request.headers, self.request.query)
+        return self._begin_upload(location) if method in ("POST", "PUT") else None
+
+    async def answer_missing(self) -> None:
+        """See BlobReader. A folder of this name is shown to a client that would follow links."""
+        if not await self._is_folder_to_show():
+            await super().answer_missing()
+        # Relative: a proxy may have cut the path.
+        self.set_status(308)
+        query = f"?{self.request.query}" if self.request.query else ""
+        self.set_header("Location", quote_location(self.location.rpartition("/")[2]) + "/" + query)
+        self.set_header("Vary", "Accept, User-Agent")
+        self.set_header("Cache-Control", "no-cache")  # tomorrow a blob may have the name
+        self.set_header("Content-Length", "0")
+
+    async def _is_folder_to_show(self) -> bool:
+        """Whether something is under this name, and the client would follow links: a person who typed it,
+        Wget, rclone. For others a name without a blob is 404: a cache asks whether it has something."""
+        headers = self.request.headers
+        follows = follows_links(headers.get("User-Agent"))
+        if not wants_html(headers.get("Accept"), otherwise=follows):
+            return False
+        page = await self.store.list(self.location + "/", "/", "", 1)
+        return bool(page.blobs or page.prefixes)
+
+    async def _begin_upload(self, location: str) -> None:
+        headers = self.request.headers
+        refuse_partial(headers)
+        self._sha256 = expected_sha256(headers)
+        self._upload = await self.store.begin(
+            location,
+            self._condition(),
+            Content(
+                upload_media_type(headers.get("Content-Type"), location, guesses=self.config.guess_type),
+                stored_encoding(headers.get("Content-Encoding")),
+                stored_metadata(headers),
+            ),
+            declared_bytes(headers),
+        )
+        self.incoming = self._upload
+
+    def _condition(self) -> Condition:
+        judge = write_condition(self.request.method or "", self.request.headers, self.config.put_creates)
+        client = self.client
+        if client is None:
+            return judge
+
+        def judge_of_client(blob: Blob | None, damaged: bool) -> None:
+            # A damaged blob may be restored yet, if nobody writes there: not even a POST may replace it.
+            if damaged or (blob is not None and self.request.method == "PUT"):
+                client.check(Action.UPDATE, self.location)
+            judge(blob, damaged)
+
+        return judge_of_client
+
+    async def post(self) -> None:
+        """201, `Location`, `ETag`; of a PUT 200 where it replaced a blob."""
+        refusal = "The body is not what its digest says, and was not stored: send it again."
+        blob, replaced = await commit_verified(self._upload, self._sha256, refusal)
+        prefix = self.request.headers.get(FORWARDED_PREFIX)
+        status, fields = outcome(self.request.method or "", blob, replaced=replaced, forwarded_prefix=prefix)
+        self.set_status(status)
+        self.set_fields(fields)
+        self.set_header("Content-Length", "0")
+
+    put = post
+
+    async def delete(self) -> None:
+        """200, empty body."""
+        await self.store.delete(self.location, self._condition())
+        self.set_header("Content-Length", "0")

@@ -7,23 +7,39 @@ two, header for header, over the whole request table (tests/http/test_fast_path.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
+from http.client import responses
 from time import perf_counter, time
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
 
-from common.errors import BadLocation
+from common.errors import BadLocation, BlobkeepError
 from common.options import Config
-from services.access.decisions import Access
-from services.frontends.native.fast_writes import FastWrite
-from services.frontends.native.headers import blob_fields, sent, sent_common
-from services.frontends.native.location import PREFIX
+from services.access.decisions import Access, Action
+from services.frontends.native.errors import answer_to
+from services.frontends.native.headers import (
+    FORWARDED_PREFIX,
+    PREFIX,
+    Fields,
+    blob_fields,
+    outcome,
+    sent,
+    sent_common,
+)
 from services.frontends.native.write_conditions import write_condition
 from services.http1 import Exchange, FieldBlock, RequestHead
 from services.rules.framed import is_form
 from services.rules.locations import parse_location
-from services.store import Blob, Store
+from services.rules.media_types import upload_media_type
+from services.store import Blob, Condition, Content, Store
 from services.watch.request_log import RequestLog
+
+log = logging.getLogger("http")
+
+Answered = Callable[[Exchange, int, float], None]
+"""Counts an answer: its exchange, its status, when its request began (perf_counter)."""
 
 # Fields that change what a request means, or what its answer says. Who sends one gets a handler.
 _UNPLAIN = frozenset(
@@ -36,6 +52,9 @@ _UNPLAIN = frozenset(
 # Fields that an upload's blob keeps, or that name another one, beside x-meta-*.
 _KEPT = frozenset(("Cache-Control", "Content-Disposition", "Content-Language", "Expires"))
 _MAX_HEADS = 4096  # of blobs: about 600 bytes each
+# What access is asked for. Any write but a DELETE may replace a blob, if only a damaged one: who may not has
+# a handler look.
+_ACTIONS = {"POST": Action.UPDATE, "PUT": Action.UPDATE, "DELETE": Action.DELETE}
 
 
 class FastPath(HTTPServerConnectionDelegate):
@@ -73,7 +92,7 @@ class FastPath(HTTPServerConnectionDelegate):
         if condition is not None:
             location = self._written_location(request_conn)
             if location is not None:
-                return FastWrite(
+                return _Writing(
                     request_conn, self._store, location, condition, self._answered, guesses=self._guesses
                 )
         elif not head.body_bytes:
@@ -99,7 +118,8 @@ class FastPath(HTTPServerConnectionDelegate):
             return None
         assert isinstance(location, str)
         method, target, version = head.start_line
-        if not self._access.is_open and not self._access.permits(method, location, _authorization(head)):
+        access = self._access
+        if not access.is_open and not access.permits(Action.READ, location, _authorization(head)):
             return None
         if not self._allows(head.block.host):
             return None
@@ -150,7 +170,8 @@ class FastPath(HTTPServerConnectionDelegate):
                 return None
         except BadLocation:
             return None
-        return location if self._access.permits(method, location, _authorization(head)) else None
+        permitted = self._access.permits(_ACTIONS[method], location, _authorization(head))
+        return location if permitted else None
 
     def _answered(self, exchange: Exchange, status: int, began: float) -> None:
         head = exchange.head
@@ -195,6 +216,78 @@ class _Answering(HTTPMessageDelegate):
     def finish(self) -> None:
         """See HTTPMessageDelegate."""
         self._exchange.respond(*self._answer)
+
+
+class _Writing(HTTPMessageDelegate):
+    """One POST, PUT or DELETE of `location`. Once it is whole, the client's leaving stops nothing."""
+
+    __slots__ = (
+        "_answered",
+        "_began",
+        "_body",
+        "_condition",
+        "_exchange",
+        "_guesses",
+        "_location",
+        "_store",
+        "_task",
+    )
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        store: Store,
+        location: str,
+        condition: Condition,
+        answered: Answered,
+        *,
+        guesses: bool,
+    ) -> None:
+        self._began = perf_counter()
+        self._exchange = exchange
+        self._store = store
+        self._location = location
+        self._condition = condition
+        self._answered = answered
+        self._guesses = guesses  # the media type, where the client gave none
+        self._body = b""
+
+    def data_received(self, chunk: bytes) -> None:
+        """See HTTPMessageDelegate."""
+        self._body += chunk
+
+    def finish(self) -> None:
+        """See HTTPMessageDelegate."""
+        # Kept: the loop itself has only a weak reference.
+        self._task = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            status, fields = await self._result()
+            body = b""
+        except Exception as err:
+            if not isinstance(err, BlobkeepError):
+                method, target, _ = self._exchange.head.start_line
+                log.exception("%s %s failed", method, target)
+            status, fields, body = answer_to(err)
+        start_line = b"HTTP/1.1 %d %s\r\n" % (status, responses[status].encode())
+        end = b"Content-Length: %d\r\n\r\n" % len(body)
+        self._exchange.respond(start_line + sent_common(int(time())) + sent(fields) + end, body)
+        self._answered(self._exchange, status, self._began)
+
+    async def _result(self) -> tuple[int, Fields]:
+        head = self._exchange.head
+        method = head.start_line.method
+        if method == "DELETE":
+            await self._store.delete(self._location, self._condition)
+            return 200, []
+        said = head.headers.get("Content-Type")
+        media_type = upload_media_type(said, self._location, guesses=self._guesses)
+        blob, replaced = await self._store.write_whole(
+            self._location, self._condition, Content(media_type), self._body
+        )
+        prefix = head.headers.get(FORWARDED_PREFIX)
+        return outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
 
 
 def _plain_location(head: RequestHead) -> str:

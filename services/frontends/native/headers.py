@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 
-from services.rules.answers import common_fields
+from services.rules.answers import STORED_CSP, common_fields
 from services.rules.conditions import etag
 from services.rules.dates import format_http_date
+from services.rules.locations import quote_location
 from services.rules.metadata import metadata_fields
 from services.rules.uploads import DEFAULT_MEDIA_TYPE, fits_field, format_digest
 from services.store import Blob
 
-# A stored page must not act on this origin: it runs no script, submits no form, loads nothing.
-STORED_CSP = "sandbox; default-src 'none'"
+PREFIX = "/store/"
+FORWARDED_PREFIX = "X-Forwarded-Prefix"
+_FORWARDED = re.compile(r"(?:/[A-Za-z0-9._~%-]+)+")
+
 # A browser opens such a link in a page of its own making, which has to load it from this origin. No scripts.
 PLAYED_CSP = "sandbox allow-same-origin; default-src 'none'; media-src 'self'"
 # Kept, but asked for each time: a browser that is told nothing guesses, and shows what was updated long ago.
@@ -44,6 +48,20 @@ def blob_fields(blob: Blob) -> Fields:
         there = {name for name, _ in fields}
         fields += [(name, value) for name, value in _given_back(blob) if name not in there]
     return fields
+
+
+def outcome(method: str, blob: Blob, *, replaced: bool, forwarded_prefix: str | None) -> tuple[int, Fields]:
+    """What a POST or PUT that is durable is answered with: its status, and the fields that are its own.
+
+    `forwarded_prefix`: the path under which a proxy shows us, by its X-Forwarded-Prefix field; ignored where
+    it is no path. Whoever makes it up misleads nobody but the one who gets this answer.
+    """
+    fields = [("ETag", etag(blob.sha256))]
+    if replaced and method == "PUT":
+        return 200, fields
+    prefix = (forwarded_prefix or "").rstrip("/")
+    shown = prefix if _FORWARDED.fullmatch(prefix) else ""
+    return 201, [*fields, ("Location", shown + PREFIX + quote_location(blob.location))]
 
 
 def media_type(blob: Blob) -> str:

@@ -14,8 +14,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from common.times import rfc3339
-from services.frontends.native.headers import modified_s
-from services.frontends.native.location import PREFIX
+from services.frontends.native.headers import PREFIX, modified_s
 from services.rules.conditions import etag
 from services.rules.dates import format_http_date
 from services.rules.listing import Listing

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from typing import NoReturn
 
 from tornado.iostream import StreamClosedError
 
 from common.errors import BadLocation, BlobkeepError, NotFound
+from services.access.decisions import Action
 from services.frontends.native.base import BaseHandler
+from services.frontends.native.headers import PREFIX
 from services.frontends.native.listing_pages import PAGE_CSP, Folder, html_pieces, json_pieces, steps
-from services.frontends.native.location import PREFIX
 from services.rules.listing import Listing, follows_links, parse_listing, wants_html
 from services.rules.locations import split_listing
 
@@ -23,9 +25,18 @@ class ListingHandler(BaseHandler):
 
     ALLOW = "GET, HEAD, OPTIONS"
 
+    @functools.cached_property
+    def folder(self) -> str:
+        """What the path says that locations begin with. Raises BadLocation."""
+        return split_listing(self.request.path.removeprefix(PREFIX)) or ""
+
+    def asked(self) -> tuple[Action, str | None]:
+        """See BaseHandler."""
+        return self.action(), parse_listing(self.request.query, self.folder).prefix
+
     def before_body(self) -> None:
         """See BaseHandler. Raises BadLocation."""
-        self.folder = split_listing(self.request.path.removeprefix(PREFIX)) or ""
+        _ = self.folder
 
     def refuse_method(self) -> NoReturn:
         """405; of a write 400, as it is one to a location that cannot be."""
@@ -83,7 +94,6 @@ class ListingHandler(BaseHandler):
         except BlobkeepError:
             if not self._headers_written:
                 raise
-            # The client must see that what it has is not the whole.
-            self.request.connection.stream.close()  # type: ignore[union-attr]
+            self.cut_off()
             return
         self.finish(held)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.frontends.native.headers import STORED_CSP
+from services.rules.answers import STORED_CSP
 from services.rules.listing import DEFAULT_ID_LIMIT, DEFAULT_LIMIT, MAX_ID_LIMIT, MAX_LIMIT, STATES
 
 Json = dict[str, Any]

@@ -8,6 +8,7 @@ from typing import cast
 
 import msgspec
 
+from services.access.decisions import Action
 from services.frontends.native.base import BaseHandler
 from services.rules.answers import error_body
 from services.watch.monitor import Monitor
@@ -40,7 +41,7 @@ class HealthHandler(StatusHandler):
         if self.get_query_arguments("verbose"):
             if not self.access.is_open:
                 client = await self.access.identify(self.request.headers.get("Authorization"))
-                client.check("GET", self.request.path, self.request.query)
+                client.check(Action.READ, None)
             now = await self.monitor.look()
             self.set_status(200 if now.ready else 503)
             self.set_header("Content-Type", "application/json")

@@ -6,16 +6,17 @@ also to a client that may only add. It did not get the answer to its first uploa
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import sys
+import functools
 from collections.abc import Awaitable
 
 from tornado.web import HTTPError
 
-from common.errors import AlreadyExists, BadRequest, BlobkeepError, Forbidden, NotFound
-from services.frontends.native.blob_reading import BlobReading
-from services.frontends.restic.names import parse_path
+from common.errors import AlreadyExists, BadRequest, Forbidden, NotFound
+from services.access.decisions import Action
+from services.frontends.handler import commit_verified
+from services.frontends.native.blobs import BlobReader
+from services.frontends.restic.names import Named, parse_path
 from services.rules.uploads import declared_bytes
 from services.store import Blob, Content, Upload
 
@@ -25,34 +26,31 @@ _STEP = 1000
 _TYPE = Content("application/octet-stream")
 
 
-class ResticHandler(BlobReading):
+class ResticHandler(BlobReader):
     """/restic/..."""
 
     ALLOW = "GET, HEAD, POST, DELETE, OPTIONS"
-    _upload: Upload | None = None
-    _is_there = False  # what is being sent: the body is dropped, and the answer is 200
-    _dropping: asyncio.Future[None] | None = None
+    _upload: Upload | None = None  # None, though bytes come: what is being sent is there
 
-    async def _admit(self) -> None:
-        """See BaseHandler: the client, and whether role and prefix let it do this."""
-        client = await self.access.identify(self.request.headers.get("Authorization"))
-        self.user = client.name
-        named = parse_path(self.request.path)
-        action = self.request.method or ""
-        if action == "DELETE" and named.kind == "locks":
-            action = "POST"  # who may only add takes and gives back locks, else no backup could be made
-        refusal = client.refusal(action, named.location)
-        if refusal is not None:
-            raise Forbidden(refusal)
-        checking = self._check()
-        if checking is not None:
-            await checking
+    @functools.cached_property
+    def named(self) -> Named:
+        """What the path names. Raises NotFound, BadLocation."""
+        return parse_path(self.request.path)
+
+    @functools.cached_property
+    def location(self) -> str:
+        """Of the file, or where those of a list or a repository begin."""
+        return self.named.location
+
+    def asked(self) -> tuple[Action, str | None]:
+        """See BaseHandler. Who may only add takes and gives back locks: else no backup could be made."""
+        action = self.action()
+        gives_back = action is Action.DELETE and self.named.kind == "locks"
+        return Action.CREATE if gives_back else action, self.location
 
     def before_body(self) -> Awaitable[None] | None:
         """See BaseHandler."""
-        self.named = parse_path(self.request.path)
-        self.location = self.named.location
-        if self.request.method == "POST" and self.named.is_file:
+        if self.named.is_file and self.request.method == "POST":
             return self._begin_upload()
         return None
 
@@ -61,7 +59,8 @@ class ResticHandler(BlobReading):
         try:
             self._upload = await self.store.begin(self.location, self._judge, _TYPE, size)
         except AlreadyExists:
-            self._is_there = True
+            return  # the body is dropped, and the answer is 200
+        self.incoming = self._upload
 
     def _judge(self, blob: Blob | None, damaged: bool) -> None:
         """The condition of an upload. What is damaged is written anew: restic has the bytes again."""
@@ -71,37 +70,17 @@ class ResticHandler(BlobReading):
             raise AlreadyExists("The same bytes are there.")
         raise Forbidden("It is there already, with other bytes: delete it first.")
 
-    async def data_received(self, chunk: bytes) -> None:
-        """A piece of the body. An error is answered at once: the rest may be without end."""
-        if self._upload is None or self._finished:
-            return
-        try:
-            await self._upload.write(chunk)
-        except BlobkeepError as err:
-            await self._upload.abort(str(err))
-            if not self._finished:
-                self.send_error(500, exc_info=sys.exc_info())
-
     async def post(self) -> None:
         """200: stored, or there already; 400 where the bytes are not what their name says."""
         if not self.named.is_file:
             if self.named.kind or self.get_query_argument("create", "") != "true":
                 raise BadRequest("A repository is created with POST /restic/<name>/?create=true.")
-        elif not self._is_there:
-            await self._store_it()
+        elif self._upload is not None:
+            sha256 = bytes.fromhex(self.named.sha256) if self.named.sha256 else None
+            refusal = "The bytes are not what the file's name says: send them again."
+            with contextlib.suppress(AlreadyExists):  # by another upload of the same bytes, meanwhile
+                await commit_verified(self._upload, sha256, refusal)
         self.set_header("Content-Length", "0")
-
-    async def _store_it(self) -> None:
-        upload = self._upload
-        assert upload is not None
-        try:
-            if self.named.sha256 and (await upload.sha256()).hex() != self.named.sha256:
-                raise BadRequest("The bytes are not what the file's name says: send them again.")
-        except BaseException as err:
-            await upload.abort(str(err))
-            raise
-        with contextlib.suppress(AlreadyExists):  # by another upload of the same bytes, meanwhile
-            await upload.commit()
 
     async def get(self) -> None:
         """A file, or a list of a kind."""
@@ -145,11 +124,3 @@ class ResticHandler(BlobReading):
         with contextlib.suppress(NotFound):
             await self.store.delete(self.location, lambda blob, damaged: None)
         self.set_header("Content-Length", "0")
-
-    def on_connection_close(self) -> None:
-        """The client has left: an upload that is not whole then never will be."""
-        is_whole = self.request._body_future.done()
-        super().on_connection_close()
-        if self._upload is not None and not is_whole:
-            # Kept: the loop itself has only a weak reference.
-            self._dropping = asyncio.ensure_future(self._upload.abort("connection lost"))

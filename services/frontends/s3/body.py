@@ -15,8 +15,11 @@ from services.frontends.s3 import checksums, sigv4
 from services.frontends.s3.aws_chunked import ChunkSigning, Decoder
 from services.frontends.s3.checksums import Algorithm, Hash
 from services.frontends.s3.errors import S3Error, not_implemented
+from services.frontends.s3.etags import ETAG
 from services.frontends.s3.request import Operation, Request
+from services.frontends.s3.stored import CHECKSUM
 from services.frontends.s3.xml import Element, parse
+from services.store import PartUpload, Upload
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 _STREAMING = "STREAMING-"
@@ -201,6 +204,42 @@ class Body:
         return value
 
 
+class Receiving(Operation):
+    """An operation whose body goes into an upload of the store; `begin` sets both."""
+
+    body: Body
+    upload: Upload | PartUpload | None = None
+
+    async def write(self, data: bytes) -> None:
+        """See Operation."""
+        assert self.upload is not None
+        for piece in await self.body.feed(data):
+            await self.upload.write(piece)
+
+    async def received(self) -> dict[str, str]:
+        """The body is whole: what is kept with it, once it is what was promised. Raises S3Error."""
+        body = self.body
+        assert self.upload is not None
+        await body.finish(await self.upload.sha256() if body.needs_sha256 else None)
+        kept = {} if body.md5_hex is None else {ETAG: body.md5_hex}
+        if body.checksum is not None:
+            one, value = body.checksum
+            kept[CHECKSUM + one.name.lower()] = value
+        return kept
+
+    def checksum_shown(self) -> list[tuple[str, str]]:
+        """The field that gives back the checksum that was computed, if one was."""
+        if self.body.checksum is None:
+            return []
+        one, value = self.body.checksum
+        return [(one.header, value)]
+
+    async def abort(self, reason: str) -> None:
+        """See Operation."""
+        if self.upload is not None:
+            await self.upload.abort(reason)
+
+
 class XmlOperation(Operation):
     """An operation whose body is a small document. `MAX_BYTES`: of it."""
 
@@ -214,7 +253,7 @@ class XmlOperation(Operation):
             raise S3Error("EntityTooLarge", f"This request may have a body of {self.MAX_BYTES:,} bytes.")
         self._content = bytearray()
 
-    async def receive(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
         """See Operation."""
         for piece in await self._body.feed(data):
             self._content += piece

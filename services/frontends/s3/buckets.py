@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from common.errors import AlreadyExists, NotFound, UnknownUpload
+from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.body import XmlOperation
 from services.frontends.s3.errors import S3Error
@@ -152,7 +153,7 @@ class CreateBucket(XmlOperation):
         bucket = self.request.target.bucket
         if not is_bucket_name(bucket):
             raise S3Error("InvalidBucketName", "The specified bucket is not valid: see docs/s3.md.")
-        self.request.check("PUT", f"{bucket}/")
+        self.request.check(Action.CREATE, f"{bucket}/")
 
     async def answer(self) -> None:
         """See Operation."""
@@ -189,7 +190,7 @@ class DeleteBucket(Operation):
 
     async def begin(self) -> None:
         """See Operation."""
-        self.request.check("DELETE", f"{self.request.target.bucket}/")
+        self.request.check(Action.DELETE, f"{self.request.target.bucket}/")
 
     async def answer(self) -> None:
         """See Operation."""

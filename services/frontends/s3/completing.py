@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.errors import UnknownUpload
+from services.access.decisions import Action
 from services.frontends.s3 import checksums, xml
 from services.frontends.s3.body import XmlOperation
 from services.frontends.s3.checksums import FULL_OBJECT
@@ -32,7 +33,7 @@ class CompleteMultipartUpload(XmlOperation):
             name: value for name, value in request.fields.items() if name.startswith(checksums.HEADER)
         }
         request.fields = {name: value for name, value in request.fields.items() if name not in self._fields}
-        request.check("PUT", request.location)
+        request.check(Action.CREATE, request.location)
         await super().begin()
 
     async def answer(self) -> None:
@@ -83,7 +84,7 @@ class CompleteMultipartUpload(XmlOperation):
             ETAG: multipart_tag(part_tag(part) for part in parts),
             **self._checksum(upload, parts),
         }
-        condition = write_condition(request.fields, request.user, may_update=request.may_update)
+        condition = write_condition(request.fields, request.check_update)
         return (await store.complete_multipart(location, upload_id, parts, condition, attributes))[0]
 
     def _checksum(self, upload: Multipart, parts: Sequence[Part]) -> dict[str, str]:

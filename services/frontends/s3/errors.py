@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from common import errors
+from services.frontends import statuses
 
 # Statuses by code.
 STATUS = {
@@ -86,8 +87,6 @@ class Described(NamedTuple):
     retry_after_s: int | None = None
 
 
-_RETRY_AFTER_S = 5  # a pass of the gc: what is busy or full now may not be then
-
 # The code of each class of common/errors.py; the first class in an error's ancestry that is listed decides.
 _CODES: dict[type[errors.BlobkeepError], str] = {
     errors.BadRequest: "InvalidRequest",
@@ -107,22 +106,16 @@ _CODES: dict[type[errors.BlobkeepError], str] = {
     errors.NoSpace: "InsufficientStorage",
     errors.BlobkeepError: "InternalError",
 }
-UNEXPECTED = Described(
-    "InternalError", 500, "The server met an error that it did not expect: see its log.", {}
-)
+UNEXPECTED = Described("InternalError", 500, statuses.UNEXPECTED, {})
 
 
 def described(err: errors.BlobkeepError) -> Described:
     """How `err` is answered."""
     if isinstance(err, S3Error):
-        return Described(err.code, err.status, str(err), err.details, _retry_after(err.status))
+        retry = statuses.RETRY_AFTER_S if err.status == 503 else None
+        return Described(err.code, err.status, str(err), err.details, retry)
     code = next(_CODES[kind] for kind in type(err).__mro__ if kind in _CODES)
-    retry = _RETRY_AFTER_S if isinstance(err, errors.NoIdLeft) and err.reclaiming else None
-    return Described(code, STATUS[code], str(err), {}, retry or _retry_after(STATUS[code]))
-
-
-def _retry_after(status: int) -> int | None:
-    return _RETRY_AFTER_S if status == 503 else None
+    return Described(code, STATUS[code], str(err), {}, statuses.retry_after_s(err))
 
 
 def not_implemented(what: str) -> S3Error:

@@ -8,9 +8,9 @@ well.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from common.errors import Forbidden, PreconditionFailed
+from common.errors import PreconditionFailed
 from services.frontends.s3.errors import S3Error
 from services.rules.conditions import PRECONDITION_FAILED, evaluate
 from services.store import Blob, Condition
@@ -51,14 +51,17 @@ def conditions(fields: Mapping[str, str], before: str = "") -> dict[str, str]:
     return found
 
 
-def write_condition(fields: Mapping[str, str], user: str, *, may_update: bool) -> Condition:
-    """The condition of a write that creates or replaces. Raises, later, what S3 answers."""
+def write_condition(fields: Mapping[str, str], check_update: Callable[[], None]) -> Condition:
+    """The condition of a write that creates or replaces. Raises, later, what S3 answers.
+
+    `check_update` raises where the client may not replace what is there.
+    """
     wanted = conditions(fields)
     wanted.pop("If-Modified-Since", None)
 
     def judge(blob: Blob | None, damaged: bool) -> None:
-        if (blob is not None or damaged) and not may_update:
-            raise Forbidden(f"{user} may create objects, but not replace this one.")
+        if blob is not None or damaged:
+            check_update()
         if not wanted:
             return
         if blob is None and not damaged and "If-Match" in wanted:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
-import sys
 import time
 from collections.abc import Awaitable, Iterator
 from typing import Any
 
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError, RequestHandler, stream_request_body
+from tornado.web import HTTPError
 
 from common.config import Config
 from common.errors import BlobkeepError, Damaged
 from services.access.decisions import Access, Client
+from services.frontends.handler import Handler
 from services.frontends.s3 import sigv4, xml
 from services.frontends.s3.buckets import (
     CreateBucket,
@@ -45,10 +44,6 @@ from services.rules.answers import SERVER
 from services.rules.dates import format_http_date
 from services.store import Multiparts, Store
 
-log = logging.getLogger("s3")
-
-CLIENT_LEFT = 499  # for logs and metrics alone, as nginx calls it: there was nobody to answer
-
 OPERATIONS: dict[str, type[Operation]] = {
     operation.__name__: operation
     for operation in (
@@ -62,16 +57,14 @@ OPERATIONS: dict[str, type[Operation]] = {
 }
 
 
-@stream_request_body
-class S3Handler(RequestHandler):
+class S3Handler(Handler):
     """Every request of the front end. `base`: what paths begin with, where they begin with anything."""
 
-    user = "-"
+    LOG = logging.getLogger("s3")
     _request_id = ""
     _operation: Operation | None = None
-    _dropping: asyncio.Future[None] | None = None
 
-    def initialize(
+    def initialize(  # type: ignore[override]
         self,
         store: Store,
         parts: Multiparts,
@@ -80,23 +73,18 @@ class S3Handler(RequestHandler):
         base: str,
         hosts: tuple[str, ...],
     ) -> None:
-        self._store = store
+        super().initialize(store, config, access)
         self._parts = parts
-        self._config = config
-        self._access = access
         self._base = base
         self._hosts = hosts
 
     async def prepare(self) -> None:
         """Who asks, for what, and whether that may be: before the body, 100 Continue included."""
-        expect = self.request.headers.get("Expect")
-        if expect is not None:  # Tornado's own connection compares it letter by letter
-            waits = expect.strip().lower() == "100-continue" and self.request.version != "HTTP/1.0"
-            self.request.headers["Expect"] = "100-continue" if waits else ""
+        self.take_expect()
         request = self._understood()
         name = decide(request.method, request.target, request.query.keys(), request.fields)
         check_acl(request)
-        self._operation = operation = OPERATIONS[name](request)
+        self._operation = self.incoming = operation = OPERATIONS[name](request)
         await operation.begin()
 
     def _understood(self) -> Request:
@@ -104,7 +92,7 @@ class S3Handler(RequestHandler):
         host = asked.headers.get("Host")
         is_named, bucket = bucket_of_host(host or "", self._hosts)
         if not is_named:
-            self._access.hosts.check(host)
+            self.access.hosts.check(host)
         target = parse_target(asked.path.removeprefix(self._base) or "/", bucket)
         values = {name.lower(): asked.headers.get_list(name) for name in asked.headers}
         signing = sigv4.Request(asked.method or "", asked.path, asked.query, values)
@@ -127,10 +115,10 @@ class S3Handler(RequestHandler):
             claim,
             secret,
             client,
-            self._store,
+            self.store,
             self._parts,
-            self._config,
-            self._access,
+            self.config,
+            self.access,
             self,
         )
 
@@ -138,38 +126,27 @@ class S3Handler(RequestHandler):
         try:
             return sigv4.parse(signing)
         except S3Error:
-            if self._access.is_open and not signing.query:
+            if self.access.is_open and not signing.query:
                 return None  # everyone may do everything, however they sign
             raise
 
     def _admit(self, claim: sigv4.Claim | None, signing: sigv4.Request) -> tuple[Client | None, str]:
         """The client that signed, with the secret; None where everyone may do everything. Raises S3Error."""
-        if self._access.is_open:
+        if self.access.is_open:
             return None, ""
         if claim is None:
-            if self._access.everybody is None:
+            if self.access.everybody is None:
                 raise S3Error("AccessDenied", "Sign the request: nothing here is for everybody.")
-            return self._access.everybody, ""
-        found = self._access.client_of_key(claim.access_key)
+            return self.access.everybody, ""
+        found = self.access.client_of_key(claim.access_key)
         if found is None:
             raise S3Error(
                 "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."
             )
         client, secret = found
-        sigv4.check(claim, signing, secret, self._config.s3_region, time.time())
+        sigv4.check(claim, signing, secret, self.config.s3_region, time.time())
         self.user = client.name
         return client, secret
-
-    async def data_received(self, chunk: bytes) -> None:
-        """A piece of the body. An error is answered at once: the rest of the body may be without end."""
-        if self._operation is None or self._finished:
-            return
-        try:
-            await self._operation.receive(chunk)
-        except BlobkeepError as err:
-            await self._operation.drop(str(err))
-            if not self._finished:
-                self.send_error(500, exc_info=sys.exc_info())
 
     async def _answer(self) -> None:
         operation = self._operation
@@ -179,13 +156,12 @@ class S3Handler(RequestHandler):
         except StreamClosedError:
             return
         except Damaged as err:
-            await operation.drop(str(err))
+            await operation.abort(str(err))
             if not self._headers_written:
                 raise
-            # Logged where it was found. The client must see that what it has is not the whole.
-            self.request.connection.stream.close()  # type: ignore[union-attr]
+            self.cut_off()  # logged where it was found
         except BaseException as err:
-            await operation.drop(str(err))
+            await operation.abort(str(err))
             raise
 
     get = head = put = post = delete = _answer
@@ -214,10 +190,6 @@ class S3Handler(RequestHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("x-amz-request-id", self._request_id)
 
-    def compute_etag(self) -> str | None:
-        """Tags are the objects' own."""
-        return None
-
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer an exception that was let go; Tornado calls this."""
         err = kwargs["exc_info"][1] if "exc_info" in kwargs else None
@@ -234,33 +206,13 @@ class S3Handler(RequestHandler):
         for name, value in _fields_of(told):
             self.set_header(name, value)
         body = xml.error(told.code, told.text, told.details, self.request.path, self._request_id)
-        if self._config.http == "tornado" and not self.request._body_future.done():
-            self.set_header("Connection", "close")  # as the native front end says
+        self.close_where_unread()
         if self.request.method == "HEAD":
             self.set_header("Content-Length", "0")
             self.finish()
             return
         self.set_header("Content-Type", "application/xml")
         self.finish(body)
-
-    def on_connection_close(self) -> None:
-        """The client has left: an upload that is not whole then never will be."""
-        whole = self.request._body_future.done()
-        super().on_connection_close()
-        stream: Any = self.request.connection.stream  # type: ignore[union-attr]
-        refused = stream is not None and not stream.closed()  # then the connection tells of it
-        if not whole:
-            if self._operation is not None:
-                # Kept: the loop itself has only a weak reference.
-                self._dropping = asyncio.ensure_future(self._operation.drop("connection lost"))
-            if not refused:
-                self.set_status(CLIENT_LEFT, "Client Left")
-                self.application.log_request(self)
-
-    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        """Expected errors are the client's; only the others are logged, once, here."""
-        if not isinstance(value, BlobkeepError | HTTPError):
-            log.error("%s failed", self._request_summary(), exc_info=(typ, value, tb))  # type: ignore[arg-type]
 
 
 class _Fields(HTTPHeaders):

@@ -10,6 +10,7 @@ import base64
 import binascii
 from typing import NamedTuple
 
+from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.errors import S3Error
@@ -85,7 +86,7 @@ class ListObjects(Operation):
             raise S3Error("InvalidArgument", "list-type is 2, or left out.")
         self._prefix, self._delimiter = request.text("prefix"), request.text("delimiter")
         self._limit = request.number("max-keys", MAX_KEYS, MAX_KEYS)
-        request.check("GET", f"{request.target.bucket}/{self._prefix}")
+        request.check(Action.READ, f"{request.target.bucket}/{self._prefix}")
 
     async def answer(self) -> None:
         """See Operation."""
@@ -174,7 +175,7 @@ class ListObjectVersions(Operation):
         request = self.request
         self._prefix, self._delimiter = request.text("prefix"), request.text("delimiter")
         self._limit = request.number("max-keys", MAX_KEYS, MAX_KEYS)
-        request.check("GET", f"{request.target.bucket}/{self._prefix}")
+        request.check(Action.READ, f"{request.target.bucket}/{self._prefix}")
 
     async def answer(self) -> None:
         """See Operation."""

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 
 from common.checksum import Bytes
+from services.access.decisions import Action
 from services.frontends.s3 import checksums, xml
-from services.frontends.s3.body import Body, Digests
+from services.frontends.s3.body import Body, Digests, Receiving
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.checksums import COMPOSITE, FULL_OBJECT, Algorithm
 from services.frontends.s3.errors import S3Error
-from services.frontends.s3.etags import ETAG, tag_of_sha256, write_condition
+from services.frontends.s3.etags import ETAG, tag_of_sha256
 from services.frontends.s3.reading import checksum_tag
 from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.stored import (
@@ -54,13 +55,13 @@ class CreateMultipartUpload(Operation):
     async def begin(self) -> None:
         """See Operation."""
         request = self.request
-        request.check("PUT", request.location)
+        request.check(Action.CREATE, request.location)
         content = content_of(request.fields)
         self._kept = self._checksums(request.fields)
         self._content = Content(content.type, content.encoding, {**content.metadata, **self._kept})
         await require_bucket(request)
-        there = None if request.may_update else await request.store.stat(request.location)
-        write_condition({}, request.user, may_update=request.may_update)(there, False)
+        if not request.may_update and await request.store.stat(request.location) is not None:
+            request.check_update()
 
     def _checksums(self, fields: Mapping[str, str]) -> dict[str, str]:
         name, kind = fields.get("x-amz-checksum-algorithm"), fields.get("x-amz-checksum-type")
@@ -98,49 +99,26 @@ class CreateMultipartUpload(Operation):
         request.send(200, body, fields)
 
 
-class UploadPart(Operation):
+class UploadPart(Receiving):
     """200 and the part's ETag, once the part is durable."""
 
-    _upload: PartUpload | None = None
+    upload: PartUpload
 
     async def begin(self) -> None:
         """See Operation."""
         request = self.request
-        request.check("PUT", request.location)
+        request.check(Action.CREATE, request.location)
         number, upload_id = part_number(request), request.query["uploadId"]
-        upload = await request.parts.find_multipart(request.location, upload_id)
-        self._body = Body(request, with_md5=True, also=algorithm_of(upload))
-        self._upload = await request.parts.begin_part(
-            request.location, upload_id, number, self._body.declared_bytes
+        begun = await request.parts.find_multipart(request.location, upload_id)
+        self.body = Body(request, with_md5=True, also=algorithm_of(begun))
+        self.upload = await request.parts.begin_part(
+            request.location, upload_id, number, self.body.declared_bytes
         )
-
-    async def receive(self, data: bytes) -> None:
-        """See Operation."""
-        assert self._upload is not None
-        for piece in await self._body.feed(data):
-            await self._upload.write(piece)
 
     async def answer(self) -> None:
         """See Operation."""
-        upload, body = self._upload, self._body
-        assert upload is not None
-        await body.finish(await upload.sha256() if body.needs_sha256 else None)
-        attributes, fields = {}, []
-        if body.md5_hex is not None:
-            attributes[ETAG] = body.md5_hex
-        if body.checksum is not None:
-            one, value = body.checksum
-            attributes[CHECKSUM + one.name.lower()] = value
-            fields = [(one.header, value)]
-        self._upload = None
-        part = await upload.commit(attributes)
-        self.request.send(200, fields=[("ETag", f'"{part_tag(part)}"'), *fields])
-
-    async def drop(self, reason: str) -> None:
-        """See Operation."""
-        upload, self._upload = self._upload, None
-        if upload is not None:
-            await upload.abort(reason)
+        part = await self.upload.commit(await self.received())
+        self.request.send(200, fields=[("ETag", f'"{part_tag(part)}"'), *self.checksum_shown()])
 
 
 class UploadPartCopy(Operation):
@@ -150,7 +128,7 @@ class UploadPartCopy(Operation):
         """See Operation."""
         request = self.request
         self._source = source_of(request)
-        request.check("PUT", request.location)
+        request.check(Action.CREATE, request.location)
         self._number = part_number(request)
         upload = await request.parts.find_multipart(request.location, request.query["uploadId"])
         self._algorithm = algorithm_of(upload)
@@ -222,7 +200,7 @@ class AbortMultipartUpload(Operation):
 
     async def begin(self) -> None:
         """See Operation."""
-        self.request.check("PUT", self.request.location)
+        self.request.check(Action.CREATE, self.request.location)
 
     async def answer(self) -> None:
         """See Operation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.multipart import ALGORITHM, MAX_PARTS, algorithm_of, part_tag
@@ -19,7 +20,7 @@ class ListParts(Operation):
     async def begin(self) -> None:
         """See Operation."""
         request = self.request
-        request.check("GET", request.location)
+        request.check(Action.READ, request.location)
         self._limit = request.number("max-parts", 1000, 1000)
         self._marker = request.number("part-number-marker", 0, MAX_PARTS)
 
@@ -75,7 +76,7 @@ class ListMultipartUploads(Operation):
         request = self.request
         self._prefix, self._delimiter = request.text("prefix"), request.text("delimiter")
         self._limit = request.number("max-uploads", 1000, 1000)
-        request.check("GET", f"{request.target.bucket}/{self._prefix}")
+        request.check(Action.READ, f"{request.target.bucket}/{self._prefix}")
 
     async def answer(self) -> None:
         """See Operation."""

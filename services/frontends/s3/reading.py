@@ -8,6 +8,7 @@ from itertools import accumulate
 from tornado.iostream import StreamClosedError
 
 from common.errors import PreconditionFailed, RangeNotSatisfiable
+from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.buckets import missing_object
 from services.frontends.s3.checksums import HEADER
@@ -48,7 +49,7 @@ class GetObject(Operation):
 
     async def begin(self) -> None:
         """See Operation."""
-        self.request.check("GET", self.request.location)
+        self.request.check(Action.READ, self.request.location)
         check_version(self.request)
         overridden = any(name in self.request.query for name in _OVERRIDES)
         if overridden and self.request.client is not None and self.request.signed is None:
@@ -67,9 +68,7 @@ class GetObject(Operation):
         try:
             part = self._begin(reading.blob)
             if part is not None:
-                async for data in reading.chunks(*part):
-                    await request.answering.write_piece(bytes(data))
-                    del data
+                await request.answering.send_range(reading, *part)
         except StreamClosedError:
             pass  # the client has left; nothing is owed
         finally:
@@ -162,7 +161,7 @@ class GetObjectAttributes(Operation):
 
     async def begin(self) -> None:
         """See Operation."""
-        self.request.check("GET", self.request.location)
+        self.request.check(Action.READ, self.request.location)
         check_version(self.request)
         asked = self.request.fields.get("x-amz-object-attributes", "")
         self._asked = [name.strip() for name in asked.split(",") if name.strip()]

@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 from common.config import Config
 from common.errors import Forbidden
-from services.access.decisions import Access, Client
+from services.access.decisions import Access, Action, Client
 from services.frontends.s3 import sigv4
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.names import Target, text_of
 from services.rules.dates import format_http_date
-from services.store import Multiparts, Store
+from services.store import Multiparts, Reading, Store
 
 # All buckets have one owner: the server. Clients compare the id with those in ACLs.
 OWNER_ID = "blobkeep"
@@ -30,6 +30,10 @@ class Answering(Protocol):
 
     def write_piece(self, data: bytes) -> Awaitable[None]:
         """A piece of the body; done when the client takes more."""
+        ...
+
+    async def send_range(self, reading: Reading, first: int, last: int) -> None:
+        """These bytes of a blob as the body; see handler.Handler."""
         ...
 
 
@@ -64,7 +68,7 @@ class Request:
     @property
     def may_update(self) -> bool:
         """False for those who may only create."""
-        return self.client is None or self.client.may_update
+        return self.client is None or self.client.may(Action.UPDATE, self.location)
 
     def text(self, name: str, default: str = "") -> str:
         """A parameter of the query as text. Raises S3Error."""
@@ -79,12 +83,14 @@ class Request:
             raise S3Error("InvalidArgument", f"{name} is not a number: {text[:20]!r}.", ArgumentName=name)
         return min(int(text), most)
 
-    def check(self, action: str, location: str) -> None:
-        """Raise Forbidden where the client's role or prefix denies it. `action`: GET, PUT or DELETE."""
+    def check(self, action: Action, location: str) -> None:
+        """Raise Forbidden where the client's role or prefix denies it."""
         if self.client is not None:
-            refusal = self.client.refusal(action, location)
-            if refusal is not None:
-                raise Forbidden(refusal)
+            self.client.check(action, location)
+
+    def check_update(self) -> None:
+        """Raise Forbidden where the client may not replace what is there."""
+        self.check(Action.UPDATE, self.location)
 
     def check_bucket(self) -> None:
         """Raise Forbidden where nothing in the bucket is the client's to read."""
@@ -98,7 +104,7 @@ class Request:
     def is_public(self, location: str) -> bool:
         """Whether everybody may read what lies there."""
         everybody = self.access.everybody
-        return self.access.is_open or (everybody is not None and everybody.refusal("GET", location) is None)
+        return self.access.is_open or (everybody is not None and everybody.may(Action.READ, location))
 
     def key_shown(self, key: str) -> str:
         """`key` as an answer in XML has it: percent-encoded where the client asked for that."""
@@ -122,9 +128,9 @@ def http_date(time_s: int) -> str:
 
 
 class Operation:
-    """One operation under way: `begin`, then `receive` for each piece of the body, then `answer`.
+    """One operation under way: `begin`, then `write` for each piece of the body, then `answer`.
 
-    Exactly one of `answer` and `drop` ends it.
+    Exactly one of `answer` and `abort` ends it.
     """
 
     def __init__(self, request: Request) -> None:
@@ -133,12 +139,12 @@ class Operation:
     async def begin(self) -> None:
         """Before the body, 100 Continue included: raise what refuses the request."""
 
-    async def receive(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
         """A piece of the body. One that nobody wants is dropped as it comes."""
 
     async def answer(self) -> None:
         """The body is whole: do it, and answer."""
         raise NotImplementedError
 
-    async def drop(self, reason: str) -> None:
+    async def abort(self, reason: str) -> None:
         """It ends here: give back what is held. May be called at any time, also after an error."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.errors import BadRequest
-from services.frontends.native.headers import STORED_CSP
 from services.frontends.s3.checksums import FULL_OBJECT, HEADER
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import etag_of, modified_s
 from services.frontends.s3.request import http_date
+from services.rules.answers import STORED_CSP
 from services.rules.metadata import MAX_BYTES, PREFIX, STANDARD, check_metadata
 from services.rules.uploads import stored_encoding, stored_media_type
 from services.store import Blob, Content

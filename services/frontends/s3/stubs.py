@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.body import XmlOperation
 from services.frontends.s3.buckets import missing_object, require_bucket
@@ -55,7 +56,7 @@ class _OfBucket(Operation):
         """See Operation."""
         request = self.request
         if request.target.key:
-            request.check("GET", request.location)
+            request.check(Action.READ, request.location)
         else:
             request.check_bucket()
 
@@ -113,7 +114,7 @@ class PutAcl(XmlOperation):
         """See Operation."""
         await super().begin()
         request = self.request
-        request.check("DELETE", request.location)  # as who may replace it
+        request.check(Action.DELETE, request.location)  # as who may replace it
 
     async def answer(self) -> None:
         """See Operation."""

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 
 from common.errors import BlobkeepError, NotFound
+from services.access.decisions import Action
 from services.frontends.s3 import xml
-from services.frontends.s3.body import Body, XmlOperation
+from services.frontends.s3.body import Body, Receiving, XmlOperation
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.checksums import FULL_OBJECT, HEADER
 from services.frontends.s3.errors import S3Error, described
 from services.frontends.s3.etags import (
-    ETAG,
     delete_condition,
     etag_of,
     source_condition,
@@ -21,7 +21,7 @@ from services.frontends.s3.etags import (
 from services.frontends.s3.names import Target, check_key, parse_copy_source
 from services.frontends.s3.reading import check_version, checksum_tag
 from services.frontends.s3.request import Operation, Request
-from services.frontends.s3.stored import CHECKSUM, checksum_of, content_of
+from services.frontends.s3.stored import checksum_of, content_of
 from services.store import Blob, Condition, Content, Upload
 
 MAX_OBJECT_BYTES = 5 << 40  # S3's own limit
@@ -29,51 +29,32 @@ _MAX_KEYS = 1000
 _AT_ONCE = 32  # of the keys of one DeleteObjects: they share the syncs
 
 
-class PutObject(Operation):
+class PutObject(Receiving):
     """200 and the ETag, once the object is durable."""
 
-    _upload: Upload | None = None
+    upload: Upload
 
     async def begin(self) -> None:
         """See Operation."""
         request = self.request
-        request.check("PUT", request.location)
+        request.check(Action.CREATE, request.location)
         content = content_of(request.fields)
-        self._body = Body(request)
-        if (self._body.declared_bytes or 0) > MAX_OBJECT_BYTES:
+        self.body = Body(request)
+        if (self.body.declared_bytes or 0) > MAX_OBJECT_BYTES:
             raise S3Error("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size.")
         await require_bucket(request)
-        condition = write_condition(request.fields, request.user, may_update=request.may_update)
-        self._upload = await request.store.begin(
-            request.location, condition, content, self._body.declared_bytes
+        condition = write_condition(request.fields, request.check_update)
+        self.upload = await request.store.begin(
+            request.location, condition, content, self.body.declared_bytes
         )
-
-    async def receive(self, data: bytes) -> None:
-        """See Operation."""
-        assert self._upload is not None
-        for piece in await self._body.feed(data):
-            await self._upload.write(piece)
 
     async def answer(self) -> None:
         """See Operation."""
-        upload, body = self._upload, self._body
-        assert upload is not None
-        await body.finish(await upload.sha256() if body.needs_sha256 else None)
-        attributes = {} if body.md5_hex is None else {ETAG: body.md5_hex}
-        fields = []
-        if body.checksum is not None:
-            one, value = body.checksum
-            attributes[CHECKSUM + one.name.lower()] = value
-            fields = [(one.header, value), (HEADER + "type", FULL_OBJECT)]
-        self._upload = None  # from here on it ends by itself
-        blob, _ = await upload.commit(attributes)
-        self.request.send(200, fields=[("ETag", f'"{etag_of(blob)}"'), *fields])
-
-    async def drop(self, reason: str) -> None:
-        """See Operation."""
-        upload, self._upload = self._upload, None
-        if upload is not None:
-            await upload.abort(reason)
+        blob, _ = await self.upload.commit(await self.received())
+        shown = self.checksum_shown()
+        if shown:
+            shown.append((HEADER + "type", FULL_OBJECT))
+        self.request.send(200, fields=[("ETag", f'"{etag_of(blob)}"'), *shown])
 
 
 class DeleteObject(Operation):
@@ -81,7 +62,7 @@ class DeleteObject(Operation):
 
     async def begin(self) -> None:
         """See Operation."""
-        self.request.check("DELETE", self.request.location)
+        self.request.check(Action.DELETE, self.request.location)
         check_version(self.request)
         await require_bucket(self.request)
 
@@ -130,7 +111,7 @@ class DeleteObjects(XmlOperation):
                 raise S3Error("NoSuchVersion", "There are no versions here.")
             check_key(key)
             location = Target(request.target.bucket, key).location
-            request.check("DELETE", location)
+            request.check(Action.DELETE, location)
             tag = wanted.get("ETag")
             condition = delete_condition({} if tag is None else {"if-match": tag})
             async with limit:
@@ -154,7 +135,7 @@ class CopyObject(Operation):
         """See Operation."""
         request = self.request
         self._source = source_of(request)
-        request.check("PUT", request.location)
+        request.check(Action.CREATE, request.location)
         directive = request.fields.get("x-amz-metadata-directive", "COPY").upper()
         if directive not in ("COPY", "REPLACE"):
             raise S3Error("InvalidArgument", f"Unknown metadata directive {directive[:20]!r}.")
@@ -184,8 +165,7 @@ class CopyObject(Operation):
             request.location,
             write_condition(
                 {name: value for name, value in request.fields.items() if name.startswith("if-")},
-                request.user,
-                may_update=request.may_update,
+                request.check_update,
             ),
             content,
         )
@@ -195,7 +175,7 @@ class CopyObject(Operation):
 def source_of(request: Request) -> Target:
     """The source of a copy, which the client may read. Raises S3Error, Forbidden."""
     source = parse_copy_source(request.fields["x-amz-copy-source"])
-    request.check("GET", source.location)
+    request.check(Action.READ, source.location)
     return source
 
 

@@ -1,0 +1,166 @@
+"""What the handlers of every front end do alike: a body comes in, bytes go out, a client leaves.
+
+Each front end adds who asks and for what, and how its answers and errors look on the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from common.config import Config
+from common.errors import BadRequest, BlobkeepError
+from services.access.decisions import Access
+from services.http1 import Exchange
+from services.rules.uploads import parse_expect
+from services.store import Blob, Reading, Store, Upload
+
+CLIENT_LEFT = 499  # for logs and metrics alone, as nginx calls it: there was nobody to answer
+
+
+class Incoming(Protocol):
+    """What takes the body of a request: an upload of the store, or what stands in front of one."""
+
+    async def write(self, data: bytes) -> None:
+        """The next bytes. Raises BlobkeepError; then only `abort` is left to do."""
+        ...
+
+    async def abort(self, reason: str) -> None:
+        """The rest will not come, or is not wanted. Idempotent; without effect once it is being stored."""
+        ...
+
+
+@stream_request_body
+class Handler(RequestHandler):
+    """A request to any front end. `user`: who asks, as the access file calls them, or "-".
+
+    `incoming`: what takes the body. Bodies are streamed to all handlers, so that no request can fill the
+    memory: without `incoming` a body is dropped as it comes.
+    """
+
+    LOG = logging.getLogger("http")
+    store: Store
+    config: Config
+    access: Access
+    user = "-"
+    incoming: Incoming | None = None
+    _dropping: asyncio.Future[None] | None = None
+
+    def initialize(self, store: Store, config: Config, access: Access) -> None:
+        self.store = store
+        self.config = config
+        self.access = access
+
+    def take_expect(self) -> None:
+        """Let Tornado say 100 Continue to who waits for it: it compares the field letter by letter."""
+        expect = self.request.headers.get("Expect")
+        if expect is not None:  # an HTTP/1.0 client never waits
+            waits = parse_expect(expect) and self.request.version != "HTTP/1.0"
+            self.request.headers["Expect"] = "100-continue" if waits else ""
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """A piece of the body."""
+        if self.incoming is None or self._finished:
+            return None
+        return self._receive(self.incoming, chunk)
+
+    async def _receive(self, incoming: Incoming, chunk: bytes) -> None:
+        """An error is answered at once: the rest of the body may be without end."""
+        try:
+            await incoming.write(chunk)
+        except BlobkeepError as err:
+            await incoming.abort(str(err))
+            if not self._finished:
+                self.send_error(500, exc_info=sys.exc_info())
+
+    async def send_range(self, reading: Reading, first: int, last: int) -> None:
+        """Send the bytes first..last as the client takes them; the head goes out before the first of them.
+
+        Each piece is verified before it is sent. Raises Damaged, Unavailable, and StreamClosedError where the
+        client has left.
+        """
+        connection = self.request.connection
+        if isinstance(connection, Exchange) and connection.sends_directly:
+            await reading.pour(first, last, _Client(self, connection))
+            return
+        async for data in reading.chunks(first, last):
+            self.write(bytes(data))
+            del data  # the connection alone holds it now, and frees it bit by bit
+            await self.flush()
+
+    def cut_off(self) -> None:
+        """End the connection: the client must see that what it has is not the whole."""
+        self.request.connection.stream.close()  # type: ignore[union-attr]
+
+    def close_where_unread(self) -> None:
+        """Say in an early answer that the connection closes, where Tornado's own would without saying so.
+
+        Ours keeps it where nothing of a body is left to come, and says what it does.
+        """
+        if self.config.http == "tornado" and not self.request._body_future.done():
+            self.set_header("Connection", "close")
+
+    def compute_etag(self) -> str | None:
+        """Tags are the blobs' own, which handlers set; never a hash of an answer."""
+        return None
+
+    def on_connection_close(self) -> None:
+        """The client has left, or ended its sending: an upload that is not whole then never will be.
+
+        One that is whole goes on: its client may wait for the answer, as `nc -N` does. Where the request was
+        not whole, nobody else counts and logs it. Not called while `prepare` is under way, but after it.
+        """
+        whole = self.request._body_future.done()
+        super().on_connection_close()
+        if whole:
+            return
+        if self.incoming is not None:
+            # Kept: the loop itself has only a weak reference.
+            self._dropping = asyncio.ensure_future(self.incoming.abort("connection lost"))
+        stream: Any = self.request.connection.stream  # type: ignore[union-attr]
+        if stream is None or stream.closed():  # else the connection has refused the rest, and tells of it
+            self.set_status(CLIENT_LEFT, "Client Left")
+            self.application.log_request(self)
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        """Expected errors are the client's; only the others are logged, once, here."""
+        if not isinstance(value, BlobkeepError | HTTPError):
+            self.LOG.error("%s failed", self._request_summary(), exc_info=(typ, value, tb))  # type: ignore[arg-type]
+
+
+class _Client:
+    """The client as a store.Sink: the head goes out before the first bytes, once these are verified."""
+
+    def __init__(self, handler: Handler, exchange: Exchange) -> None:
+        self._handler: Handler | None = handler
+        self._exchange = exchange
+
+    def take(self, data: memoryview) -> int:
+        if self._handler is not None:
+            self._handler.flush()
+            self._handler = None
+        return self._exchange.take(data)
+
+    async def ready(self) -> None:
+        await self._exchange.ready()
+
+
+async def commit_verified(upload: Upload, sha256: bytes | None, refusal: str) -> tuple[Blob, bool]:
+    """Commit an upload whose bytes have come, and return what that returns.
+
+    `sha256`: what they must have, None where nobody said. Raises BadRequest(refusal) where they differ; the
+    upload is then aborted, as it is after every error.
+    """
+    if sha256 is not None:
+        try:
+            if await upload.sha256() != sha256:
+                raise BadRequest(refusal)
+        except BaseException as err:
+            await upload.abort(str(err))
+            raise
+    return await upload.commit()
