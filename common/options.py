@@ -89,9 +89,9 @@ class Config:
         ALL,
     )
     listen: str = _option(
-        "0.0.0.0:7777",
+        ":7777",
         "Where",
-        "HOST:PORT to listen on. An IPv6 host stands in brackets; no host at all is every address.",
+        "HOST:PORT to listen on. An IPv6 host stands in brackets. No host is every address of IPv4 and IPv6.",
         flags=("-s", "--listen"),
     )
 

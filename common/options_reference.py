@@ -16,7 +16,7 @@ one that `-c FILE` or `BLOBKEEP_CONFIG` names; all three processes read it, and 
 unknown, ill-typed or given twice is refused by name at start. The unit may be left out of a name
 (`gc_interval`); a size may be written as `"64 KiB"` or `"1.5 GB"`.
 
-A change takes effect when the process is started anew (`supervisorctl restart server`); the files that
+A change takes effect when the process is started anew (`blobkeep ctl restart server`); the files that
 `auth_file`, `tls_cert` and `tls_key` name are read again on SIGHUP.
 
 The workers also take `--once`: one pass, then exit; with `--dry-run` recovery changes nothing.
