@@ -131,7 +131,7 @@ def run_worker(
     name: str,
     make: Callable[[config.Config], W],
     argv: Sequence[str] | None,
-    once: Callable[[config.Config, W], int] | None = None,
+    once: Callable[[config.Config], int] | None = None,
 ) -> int:
     """The `main` of a worker process; returns its exit status: 0 after a stop signal.
 
@@ -142,12 +142,12 @@ def run_worker(
         options = config.load(sys.argv[1:] if argv is None else argv, name)
         logs.setup(name, debug=options.debug, log_format=options.log_format)
         process.die_with_parent()
+        if options.once and once is not None:
+            return once(options)
         worker = make(options)
         if not options.once:
             worker.run_forever()
             return 0
-        if once is not None:
-            return once(options, worker)
         log.info("pass: %s", worker.run_once() or "nothing to do")
         return 0
     except ConfigError as err:

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def make(options: Config) -> Worker:
         return choose(options).verifier()
 
-    def once(options: Config, worker: Worker) -> int:
+    def once(options: Config) -> int:
         return choose(options).check(dry_run=options.dry_run)
 
     return run_worker("recovery", make, argv, once)

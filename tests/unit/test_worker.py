@@ -145,7 +145,7 @@ def test_once_is_one_strict_pass(tmp_path: Path) -> None:
 def test_what_once_does_may_be_given(tmp_path: Path) -> None:
     argv = ["-c", os.devnull, "--dir", str(tmp_path), "--once"]
 
-    def check(options: Config, worker: Scripted) -> int:
+    def check(options: Config) -> int:
         return 7
 
     assert run_worker("gc", lambda options: Scripted(), argv, check) == 7

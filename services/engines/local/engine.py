@@ -123,8 +123,9 @@ class LocalEngine:
 
     def collector(self, *, once: bool = False) -> Worker:
         """See Engine."""
+        data_dir = directory.existing(self._config.dir) if once else self._shared()
         slice_folders = _ALL_FOLDERS if once else SLICE_FOLDERS
-        return Collector(self._shared(), self._config.gc_interval_s, slice_folders=slice_folders)
+        return Collector(data_dir, self._config.gc_interval_s, slice_folders=slice_folders)
 
     def verifier(self) -> Worker:
         """See Engine."""
@@ -132,8 +133,8 @@ class LocalEngine:
         return Verifier(self._shared(), config.recovery_interval_s, config.scrub_rate_mb_per_s * 1e6)
 
     def check(self, *, dry_run: bool) -> int:
-        """See Engine."""
-        return check_once(self._shared(), dry_run=dry_run)
+        """See Engine. Raises ConfigError where there is no data directory: a check makes none."""
+        return check_once(directory.existing(self._config.dir), dry_run=dry_run)
 
     def _shared(self) -> Layout:
         """The directory, for a process that does not own it. These always sync: what they handle may be

@@ -86,6 +86,18 @@ class FileLock:
         self.release()
 
 
+def is_free(root: str) -> bool:
+    """Whether nobody holds the state lock of the directory `root` now. Makes no file. Raises OSError."""
+    root_fd = durable.open_folder(root)
+    try:
+        fcntl.flock(root_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(root_fd)
+    return True
+
+
 class StateLock(FileLock):
     """The lock that lets its holder write state in the directory `root`, which must be there.
 

@@ -107,12 +107,11 @@ def check(data_dir: Layout, *, dry_run: bool) -> Report:
     """
     report = Report(dry_run=dry_run)
     held = locks.StateLock(data_dir.root, "check")
-    serving = not held.try_acquire()
+    # In a dry run nothing is written, so nobody need wait, and the lock's file is not made.
+    serving = not (locks.is_free(data_dir.root) if dry_run else held.try_acquire())
     before = {entry.name for entry in survey.quarantined(data_dir)}
     try:
-        if dry_run:
-            held.release()  # nothing is written, so nobody need wait
-        elif not serving:
+        if not serving and not dry_run:
             data_dir = directory.open_directory(data_dir.root, data_dir.id_bits, owner=True)
         if not serving:
             with Progress("recovery", "folders") as progress:
