@@ -27,7 +27,7 @@ help:
 ENGINE ?= local
 run:
 	@./bootstrap.sh $(if $(filter objects,$(ENGINE)),dev-objects)
-	@exec .venv/bin/python -m services.launch $(filter objects,$(ENGINE))
+	@exec .venv/bin/$(if $(filter objects,$(ENGINE)),python -m services.launch objects,blobkeep serve)
 
 test:
 	@./bootstrap.sh test

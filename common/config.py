@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,10 +19,12 @@ from typing import Any, NoReturn
 from common.errors import ConfigError
 from common.options import OPTIONS, Config, Option, as_toml
 
-__all__ = ["EXIT_USAGE", "Config", "host_and_port", "load"]
+__all__ = ["EXIT_USAGE", "Config", "add_flag", "host_and_port", "into_environment", "load"]
 
 EXIT_USAGE = 2
-DEFAULT_FILE = Path(__file__).resolve().parent.parent / "conf" / "blobkeep.toml"
+_HOME = Path(__file__).resolve().parent.parent
+_IS_CHECKOUT = (_HOME / "pyproject.toml").exists()
+DEFAULT_FILE = _HOME / "conf" / "blobkeep.toml" if _IS_CHECKOUT else Path("/etc/blobkeep/blobkeep.toml")
 _PREFIX = "BLOBKEEP_"
 _FILE_VARIABLE = "BLOBKEEP_CONFIG"
 # Kubernetes gives every container of a namespace such variables for a service called "blobkeep".
@@ -99,20 +101,35 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "-c", "--config", metavar="FILE", help=f"configuration file, TOML (default: {DEFAULT_FILE})"
     )
     for option in OPTIONS.values():
-        if program not in option.used_by:
-            continue
-        flags = option.flags or tuple("--" + spelling.replace("_", "-") for spelling in option.spellings)
-        about: dict[str, Any] = {"dest": option.name, "help": option.text.replace("%", "%%")}
-        if option.type is bool:
-            about["action"] = argparse.BooleanOptionalAction
-        else:
-            about["metavar"] = (option.unit or option.name).split()[0].upper()
-        parser.add_argument(*flags, **about)
+        if program in option.used_by:
+            add_flag(parser, option)
     if program != "server":
         parser.add_argument("--once", action="store_true", help="one pass over everything, then exit")
     if program == "recovery":
         parser.add_argument("--dry-run", action="store_true", help="with --once: change nothing")
     return parser
+
+
+def add_flag(parser: argparse._ActionsContainer, option: Option) -> None:
+    """The flag of an option, whose value stays away where it was not given."""
+    flags = option.flags or tuple("--" + spelling.replace("_", "-") for spelling in option.spellings)
+    about: dict[str, Any] = {"dest": option.name, "help": option.text.replace("%", "%%")}
+    if option.type is bool:
+        about["action"] = argparse.BooleanOptionalAction
+    else:
+        about["metavar"] = (option.unit or option.name).split()[0].upper()
+    parser.add_argument(*flags, default=argparse.SUPPRESS, **about)
+
+
+def into_environment(flags: Mapping[str, Any], environment: MutableMapping[str, str] = os.environ) -> None:
+    """Hand options on to processes that will be started: by name, `config` for the file. None: not given."""
+    for name, value in flags.items():
+        if value is None:
+            continue
+        option = OPTIONS.get(name)
+        for spelling in option.spellings if option is not None else ():
+            environment.pop(_PREFIX + spelling.upper(), None)
+        environment[_PREFIX + name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _from_file(path: Path, *, must_exist: bool) -> dict[str, Any]:

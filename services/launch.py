@@ -1,6 +1,9 @@
-"""What `make run` runs: looks for what is in the way, says what runs where, becomes supervisord.
+"""Runs the whole system: looks for what is in the way, says what runs where, becomes supervisord.
 
-`python -m services.launch`. Everything found wrong is told in a line or two, and supervisord is not started.
+`blobkeep serve`, or `make run`; `python -m services.launch`, too. Everything found wrong is told in a line or
+two, and supervisord is not started. It runs in the folder that it is called in, installed or not:
+supervisord.conf is shipped beside this module, and what is written at the start (a configuration made of it,
+the control socket, the pid file) is kept in the data directory, in `.run/`.
 """
 
 from __future__ import annotations
@@ -8,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
+import shlex
 import socket
 import sys
 import time
@@ -19,13 +24,15 @@ import psutil
 from common import config, durable
 from common.errors import BlobkeepError, ConfigError, LockHeld
 from common.process import UNDER_SUPERVISOR
+from common.version import VERSION
 from services import supervision
-from services.engines.local.disk import directory
+from services.engines.local.disk import directory, layout
 from services.engines.local.disk.locks import StateLock
 
-ROOT = Path(__file__).resolve().parent.parent
-CONF = ROOT / "supervisord.conf"
-CONTROL_SOCKET = ROOT / "run" / "supervisor.sock"
+_CODE = Path(__file__).resolve().parent.parent
+_SHIPPED_CONF = Path(__file__).with_name("supervisord.conf")
+_CONF_NAME = "supervisord.conf"
+_SOCKET_NAME = "supervisor.sock"
 # What a killed supervisord left is ending by itself: it drains, and then frees directory and port.
 PATIENCE_S = 20.0
 _LONGEST_SOCKET_PATH = 107 - len(".4194304")  # the kernel's, less what supervisord appends for a moment
@@ -40,18 +47,14 @@ class InTheWay(BlobkeepError):
 
 
 def main() -> None:
-    """Check, say, and become supervisord; exits with status 2 where that cannot be."""
-    os.chdir(ROOT)
+    """Serve as the configuration says; exits with status 2 where that cannot be."""
     try:
         if sys.argv[1:] == ["objects"]:
             start_object_store()
-        options = config.load([], "server")
-        wait_until_free(options)
+        serve(config.load([], "server"))
     except BlobkeepError as err:
         _say(f"Blobkeep cannot start: {err}")
         sys.exit(config.EXIT_USAGE)
-    _say(welcome(options))
-    os.execv(sys.executable, [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(CONF)])
 
 
 def start_object_store() -> None:
@@ -62,7 +65,7 @@ def start_object_store() -> None:
     try:
         from services.engines.objects import development
 
-        folder = ROOT / "data" / "object-store"
+        folder = _CODE / "data" / "object-store"
         for path in (folder.parent, folder):
             durable.make_folder_durably(str(path))
         ports, pid = development.start(str(folder))
@@ -72,8 +75,81 @@ def start_object_store() -> None:
     os.environ["BLOBKEEP_ENGINE"] = "objects"
     os.environ["BLOBKEEP_OBJECTS_ENDPOINT"] = ports.endpoint
     os.environ["BLOBKEEP_OBJECTS_BUCKET"] = development.BUCKET
-    os.environ.setdefault("BLOBKEEP_DIR", str(ROOT / "data" / "objects"))
+    os.environ.setdefault("BLOBKEEP_DIR", str(_CODE / "data" / "objects"))
     _say(f"SeaweedFS (process {pid}) keeps objects in {folder}, for S3 on {ports.endpoint}: for development.")
+
+
+def serve(options: config.Config) -> None:
+    """Check, say, and become supervisord. Raises BlobkeepError for what is in the way."""
+    wait_until_free(options)
+    try:
+        conf = write_conf(options)
+    except OSError as err:
+        raise InTheWay(f"{options.dir}/{layout.RUN_NAME} cannot be written: {err.strerror}.") from err
+    _say(welcome(options))
+    # Neither supervisord nor what it runs may take a module from the folder that this is called in.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_CODE), os.environ.get("PYTHONPATH"))))
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(conf)])
+
+
+def conf_of(options: config.Config) -> Path:
+    """The configuration of the supervisord that runs, or last ran, on the data directory."""
+    return _run_folder(options) / _CONF_NAME
+
+
+def write_conf(options: config.Config) -> Path:
+    """Make the configuration of supervisord, for this folder and data directory. Raises OSError."""
+    run = _run_folder(options)
+    directory.make_root(options.dir)
+    with contextlib.suppress(FileExistsError):
+        durable.make_folder(str(run))
+    sockets = run if _takes_sockets(run) else _private_folder()
+    control = _escaped(sockets / _SOCKET_NAME)
+    # Not for its secrecy, as the socket is ours alone: without one supervisord writes a critical line.
+    password = f"username=blobkeep\npassword={secrets.token_hex(16)}"
+    text = _SHIPPED_CONF.read_text(encoding="utf-8")
+    for found, written in (
+        (f"file=%(here)s/run/{_SOCKET_NAME}", f"file={control}\n{password}"),
+        (f"unix://%(here)s/run/{_SOCKET_NAME}", f"unix://{control}\n{password}"),
+        ("unix://%(here)s/run", f"unix://{_escaped(sockets)}"),
+        ("%(here)s/run", _escaped(run)),
+        ("directory=%(here)s", f"directory={_escaped(Path.cwd())}"),
+        ("command=python3 -m", f"command={_escaped(shlex.quote(sys.executable))} -P -m"),
+    ):
+        text = text.replace(found, written)
+    if os.geteuid() == 0:
+        text = text.replace("[supervisord]\n", "[supervisord]\nuser=root\n")
+    durable.replace(str(run / _CONF_NAME), text.encode(), synced=False)
+    return run / _CONF_NAME
+
+
+def _run_folder(options: config.Config) -> Path:
+    return Path(os.path.abspath(options.dir)) / layout.RUN_NAME
+
+
+def _takes_sockets(folder: Path) -> bool:
+    """False where the path is too long for a unix socket, or the file system has none."""
+    path = folder / f"probe-{os.getpid()}"
+    if len(os.fsencode(folder / _SOCKET_NAME)) > _LONGEST_SOCKET_PATH:
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(path))
+        durable.remove_file(str(path))
+    except OSError:
+        return False
+    return True
+
+
+def _private_folder() -> Path:
+    """A new folder of ours alone, where sockets can be made."""
+    path = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"blobkeep-{secrets.token_hex(8)}"
+    durable.make_folder(str(path))
+    return path
+
+
+def _escaped(text: Path | str) -> str:
+    return str(text).replace("%", "%%")
 
 
 def wait_until_free(options: config.Config) -> None:
@@ -96,7 +172,7 @@ def wait_until_free(options: config.Config) -> None:
 
 def check(options: config.Config) -> None:
     """Raise InTheWay for the first thing that keeps Blobkeep from running here."""
-    _check_control_socket(CONTROL_SOCKET)
+    _check_control_socket(_run_folder(options) / _SOCKET_NAME)
     if options.engine == "local":
         if not options.create:
             _check_made(options.dir)
@@ -105,20 +181,13 @@ def check(options: config.Config) -> None:
 
 
 def _check_control_socket(path: Path) -> None:
-    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-        raise InTheWay(
-            f"the path {path} is longer than a unix socket's may be ({_LONGEST_SOCKET_PATH} bytes): "
-            "move this folder to a shorter one."
-        )
-    if not os.access(path.parent, os.W_OK):
-        raise InTheWay(f"the folder {path.parent} is not there, or may not be written to.")
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.connect(str(path))
         pid = "unknown"
         with contextlib.suppress(OSError):
             pid = (path.parent / "supervisord.pid").read_text().strip()
         raise InTheWay(
-            f"it already runs from this folder (supervisord is process {pid}): stop that one first."
+            f"it already runs on this directory (supervisord is process {pid}): stop that one first."
         )
 
 
@@ -133,7 +202,7 @@ def _check_directory(root: str) -> None:
     path = os.path.abspath(root)
     try:
         directory.make_root(path)
-        with StateLock(path, "make run") as lock:
+        with StateLock(path, "serve") as lock:
             lock.acquire(1.0)  # a recovery worker may have it for a moment
     except LockHeld as err:
         pid = lock.holder().split()[0]
@@ -152,7 +221,8 @@ def _check_port(listen: str) -> None:
             users = " and ".join(map(describe, pids)) or "a process that we are not allowed to see"
             raise InTheWay(
                 f"{listen} is in use by {users}: stop that, "
-                "or choose another address (make run BLOBKEEP_LISTEN=127.0.0.1:8080).",
+                "or choose another address (blobkeep serve --listen 127.0.0.1:8080, or "
+                "make run BLOBKEEP_LISTEN=127.0.0.1:8080).",
                 passing=bool(pids) and all(map(is_ending, pids)),
             ) from err
         raise InTheWay(f"it cannot listen on {listen}: {err.strerror}.") from err
@@ -201,19 +271,30 @@ def welcome(options: config.Config) -> str:
 def _welcome_lines(options: config.Config) -> Iterator[str]:
     host, port = config.host_and_port(options.listen)
     reached = "localhost" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    store = f"{'https' if options.tls_cert else 'http'}://{reached}:{port}/store"
-    yield f"Blobkeep listens on {options.listen} and keeps its blobs in {_where(options)}."
+    server = f"{'https' if options.tls_cert else 'http'}://{reached}:{port}"
+    yield (
+        f"Blobkeep {VERSION} listens on {options.listen} and keeps its blobs in "
+        f"{_where(options)}. Its page: {server}/"
+    )
     yield "supervisord runs server, gc and recovery here, until Ctrl-C. In another terminal:"
     who = " --user NAME" if options.auth_file else ""  # curl asks for the password: a token, or what it is
-    yield f"  curl{who} --request POST {store}/foo --data 11111111111111111"
-    yield f"  curl{who} {store}/foo"
-    yield f"  {os.path.relpath(sys.prefix)}/bin/supervisorctl status"
+    yield f"  curl{who} --request POST {server}/store/foo --data 11111111111111111"
+    yield f"  curl{who} {server}/store/foo"
+    where = "" if options.dir == config.Config().dir else f" --dir {shlex.quote(options.dir)}"
+    yield f"  {_command()}{where} ctl status"
 
 
 def _where(options: config.Config) -> str:
     if options.engine == "objects":
         return f"the bucket {options.objects_bucket} of {options.objects_endpoint or 'AWS'}"
     return os.path.abspath(options.dir)
+
+
+def _command() -> str:
+    """How a person calls us from here."""
+    ours = os.path.join(sys.prefix, "bin", "blobkeep")
+    on_path = os.path.dirname(ours) in os.environ.get("PATH", "").split(os.pathsep)
+    return "blobkeep" if on_path else os.path.relpath(ours)
 
 
 def _say(text: str) -> None:

@@ -20,6 +20,7 @@ import uvloop
 
 from common import config, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
+from common.version import VERSION
 from services.access.credentials import ServerCredentials, allow_many_descriptors
 from services.engine import Engine
 from services.engines.choose import choose
@@ -109,7 +110,8 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     sweeping = loop.create_task(door.keep_swept())
     monitor.start(me)
     log.info(
-        "serving %d blobs on %s, %.2f s after start",
+        "Blobkeep %s: serving %d blobs on %s, %.2f s after start",
+        VERSION,
         engine.recovered.live,
         " ".join(_address(s) for s in sockets),
         time.monotonic() - began,
@@ -135,7 +137,9 @@ async def _serve(engine: Engine, options: config.Config) -> int:
 
 def _address(sock: socket.socket) -> str:
     name = sock.getsockname()
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
+    if not isinstance(name, tuple):
+        return str(name)
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
 
 if __name__ == "__main__":

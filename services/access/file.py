@@ -1,32 +1,29 @@
-"""The access file, named by the option `auth_file`: who may do what. Reads and checks it, and adds to it.
+"""The access file, named by the option `auth_file`: who may do what. Its format, which HEADER describes.
 
-`python -m services.access.file add FILE NAME` makes an entry; HEADER describes the format.
+Reads and checks it. What changes it is the command `blobkeep access` (services/tools/access.py).
 """
 
 from __future__ import annotations
 
-import argparse
-import getpass
+import itertools
 import json
 import os
 import re
 import secrets
 import stat
-import sys
 import tomllib
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from common import durable
 from common.errors import ConfigError
 from services.access.decisions import Client, Role
-from services.access.secret_hash import NoSecret, SecretHash, hash_password, hash_token, parse_hash
+from services.access.secret_hash import NoSecret, SecretHash, parse_hash
 from services.rules.text import CONTROL
 
 HEADER = """\
 # Who may use this Blobkeep server: the file that its option auth_file names. Its owner alone may read it.
-# One table a client. Add one:   python -m services.access.file add THIS_FILE NAME [--role ROLE] [--prefix P/]
-# Take one away: delete its table. Then tell the server:   supervisorctl signal HUP server
+# One table a client.   blobkeep access add NAME [--role ROLE] [--prefix P/]   adds one; list, remove, rotate.
+# Then tell the server:   blobkeep ctl signal HUP server
 #
 # [[client]]
 # name = "ci"               # also the user name, for programs that speak HTTP basic
@@ -40,7 +37,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")  # fits an HTTP basic us
 _KEYS = {"name": str, "role": str, "prefix": str, "hash": str, "s3_secret": str}
 _OPTIONAL = {"prefix", "hash", "s3_secret"}
 _S3_SECRET = re.compile(r"[\x21-\x7e]{16,128}")  # what programs take, and nobody guesses
-_TOKEN_BYTES = 32
+_TABLE = re.compile(r"\s*\[\[\s*client\s*\]\]")
 
 
 def load(path: str) -> list[Client]:
@@ -55,6 +52,13 @@ def load(path: str) -> list[Client]:
         return parse(content.decode())
     except ValueError as err:
         raise ConfigError(f"auth_file: {path}: {err}.") from err
+
+
+def read_text(path: str) -> str:
+    """The text of a file that `load` takes. Raises ConfigError."""
+    load(path)
+    with open(path, "rb", opener=_open_at_once) as file:
+        return file.read().decode()
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -148,70 +152,43 @@ def make_s3_secret() -> str:
     return secrets.token_urlsafe(30)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Add a client; its generated token is the only thing on stdout. Returns the exit status."""
-    asked = _arguments().parse_args(argv)
-    try:
-        known = load(asked.file) if os.path.exists(asked.file) else None
-        if any(client.name == asked.name for client in known or ()):
-            raise ConfigError(f"{asked.name} is in {asked.file} already: delete its table there first.")
-        if asked.s3:
-            secret = make_s3_secret()
-            client = make_client(asked.name, asked.role, asked.prefix, NoSecret(), secret)
-        else:
-            secret = _ask_password() if asked.password else "bk_" + secrets.token_urlsafe(_TOKEN_BYTES)
-            hashed: SecretHash = hash_password(secret) if asked.password else hash_token(secret)
-            client = make_client(asked.name, asked.role, asked.prefix, hashed)
-        text = entry_text(client)
-        durable.append_line(asked.file, text if known is not None else HEADER + text)
-    except (ConfigError, ValueError) as err:
-        _tell(f"access_file: {err}")
-        return 2
-    except OSError as err:
-        _tell(f"access_file: {asked.file} cannot be written: {err.strerror}.")
-        return 2
-    if asked.s3:
-        print(f"access key id:     {client.name}\nsecret access key: {secret}")  # noqa: T201 - as below
-        _tell(f"The secret stands in {asked.file}, which only its owner may read.")
-    elif not asked.password:
-        print(secret)  # noqa: T201 - a command's answer
-        _tell("That is the token. It is shown this once: only its hash is kept.")
-    _tell(f"{asked.name} was added to {asked.file}. A running server takes it on SIGHUP:")
-    _tell("    supervisorctl signal HUP server")
-    return 0
+def without(text: str, name: str) -> str:
+    """The file's text without the table of the client `name`; all else, comments too, as it was.
+
+    Raises ValueError where there is no such client, or the text is not laid out as we write it.
+    """
+    lines, first, after = _table_of(text, name)
+    return _checked("".join(lines[:first] + lines[after:]), [c for c in parse(text) if c.name != name])
 
 
-def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m services.access.file", description=__doc__)
-    add = parser.add_subparsers(required=True).add_parser(
-        "add", help="add a client, make the file if need be"
-    )
-    add.add_argument("file", help="what the option auth_file names")
-    add.add_argument("name")
-    add.add_argument("--role", choices=list(Role), default=str(Role.READ_WRITE))
-    add.add_argument("--prefix", default="", help="limit it to locations that start so, such as builds/")
-    how = add.add_mutually_exclusive_group()
-    how.add_argument("--password", action="store_true", help="ask for a password in place of making a token")
-    how.add_argument("--s3", action="store_true", help="make a key pair that signs requests of S3")
-    return parser
+def with_secret(text: str, name: str, secret: SecretHash | str) -> str:
+    """The file's text with another hash (or, a str, another secret of S3) for the client `name`.
+
+    Raises ValueError as `without` does.
+    """
+    key = "s3_secret" if isinstance(secret, str) else "hash"
+    lines, first, after = _table_of(text, name)
+    kept = [line for line in lines[first:after] if not re.match(rf"\s*{key}\s*=", line)]
+    lines[first:after] = [*kept, f"{key} = {json.dumps(str(secret))}\n"]
+    change = {"s3_secret" if isinstance(secret, str) else "hash": secret}
+    expected = [replace(c, **change) if c.name == name else c for c in parse(text)]  # type: ignore[arg-type]
+    return _checked("".join(lines), expected)
 
 
-def _ask_password() -> str:
-    """From the terminal, twice; or one line of what is piped in."""
-    if not sys.stdin.isatty():
-        password = sys.stdin.readline().rstrip("\n")
-    else:
-        password = getpass.getpass()
-        if getpass.getpass("Again: ") != password:
-            raise ValueError("the two are not the same")
-    if not password:
-        raise ValueError("a password has at least one character")
-    return password
+def _table_of(text: str, name: str) -> tuple[list[str], int, int]:
+    """(the lines, the first of the client's table, the one after its last key)."""
+    lines = text.splitlines(keepends=True)
+    starts = [n for n, line in enumerate(lines) if _TABLE.match(line)]
+    for first, end in itertools.pairwise([*starts, len(lines)]):
+        if tomllib.loads("".join(lines[first:end]))["client"][0].get("name") == name:
+            keys = [
+                n for n in range(first, end) if lines[n].strip() and not lines[n].lstrip().startswith("#")
+            ]
+            return lines, first, keys[-1] + 1
+    raise ValueError(f"there is no client {name!r}")
 
 
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - a command's answer
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _checked(text: str, expected: list[Client]) -> str:
+    if parse(text) != expected:
+        raise ValueError("it is laid out in an unusual way: change it with an editor")
+    return text

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 
 from common import durable
 from common.progress import Progress
-from services.engines.local.disk import layout
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.output import Output
+from services.tools.storage import BENCH_NAME
+
+HELP = "measure the disk, above all its sync, and judge it"
 
 _BLOCK_BYTES = 4096  # as one small write's record in the journal
 _FILE_BYTES = 32 << 20  # as the journal's files
@@ -60,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Measure and judge; 1 where the disk is not to be believed."""
-    folder = os.path.abspath(args.folder or args.dir)
+    folder = os.path.abspath(args.folder or args.config.dir)
     if not os.path.isdir(folder):
         raise CommandFailed(exits.NOT_THERE, f"There is no folder {folder}.")
-    home = f"{folder}/{layout.BENCH_NAME}"
+    home = f"{folder}/{BENCH_NAME}"
     durable.remove_tree(home, under=folder)  # of a bench that was killed
     durable.make_folder(home)
     try:

@@ -1,43 +1,60 @@
-"""The command line of the tools: which command, on which directory, and what went wrong as one sentence."""
+"""The command `blobkeep`: which command, on which directory, and what went wrong as one sentence."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
+import keyword
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 from common import config, logs
-from common.errors import BlobkeepError, Busy, ConfigError, LockHeld
-from services.tools import (
-    bench,
-    checking,
-    exits,
-    exporting,
-    importing,
-    listing,
-    quarantine,
-    showing,
-    usage,
-)
+from common.errors import BlobkeepError, Busy, ConfigError, Damaged, LockHeld, NotFound
+from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.output import Output
+from services.tools.parsing import COMMON_DEFAULTS, PROGRAM, Commands, Formatter, common_flags
 
-PROGRAM = "python -m services.tools"
 
-_Run = Callable[[argparse.Namespace, Output], int]
+class Command(Protocol):
+    """A module of this package that is a command."""
 
-_EPILOG = f"""examples:
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace, out: Output) -> int: ...
+
+
+# In the order of the help. Each is the module of its name.
+COMMANDS = (
+    *("serve", "ctl", "health"),
+    *("ls", "show", "du", "get", "put", "rm"),
+    *("check", "quarantine", "export", "import"),
+    *("access", "bench", "completion", "man"),
+)
+
+
+def command(name: str) -> Command:
+    """The module of a command. All together take a third of a second: each is loaded on its own."""
+    module = f"{name}_" if keyword.iskeyword(name) else name
+    return cast(Command, importlib.import_module(f"services.tools.{module}"))
+
+
+EPILOG = f"""examples:
+  {PROGRAM} serve                    run the server, with its data in ./data
+  {PROGRAM} put cat.jpg photos/cat.jpg
   {PROGRAM} ls -l photos/            what is stored under photos/
   {PROGRAM} show photos/cat.jpg      one blob, with its history
   {PROGRAM} check                    re-read everything, compare every checksum
   {PROGRAM} export /backup/b.tar     a snapshot, while the server runs
   {PROGRAM} bench                    can this disk be trusted, and how fast is it
 
-Every command takes --dir and -c, and --json for one JSON document instead of text;
-`COMMAND --help` tells the rest. Progress and errors go to stderr.
+`{PROGRAM} COMMAND --help` tells the rest. Progress and errors go to stderr.
 
 {exits.TEXT}
 """
@@ -46,24 +63,37 @@ Every command takes --dir and -c, and --json for one JSON document instead of te
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     os.umask(0o077)
-    parser = _parser()
-    args = parser.parse_args(argv)
-    logs.setup("tools", debug=args.debug, log_format="text")
+    given = sys.argv[1:] if argv is None else list(argv)
+    if not given:
+        make_parser().print_help()
+        return exits.OK
+    word = next((word for word in given if word in COMMANDS), None)
+    # A word that is the value of a flag may look like a command: then all of them are there.
+    parser = make_parser([word]) if word is not None and _comes_first(given, word) else make_parser()
+    args = parser.parse_args(given)
+    for name, default in COMMON_DEFAULTS.items():
+        if not hasattr(args, name):
+            setattr(args, name, default)
+    if args.command is None:
+        parser.error("say which command")
+    logs.setup("blobkeep", debug=args.debug, log_format="text")
     signal.signal(signal.SIGTERM, _stop)
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a name must not end `ls`
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        args.config = config.load(_flags(args), "server")
-        args.dir = args.config.dir
-        run: _Run = args.run
-        status = run(args, Output(as_json=args.json))
+        args.config_file, args.config = args.config, config.load(_flags(args), "server")
+        status = command(args.command).run(args, Output(as_json=args.json))
         sys.stdout.flush()
         return status
     except CommandFailed as err:
         return _fail(str(err), err.status)
     except ConfigError as err:
         return _fail(str(err), exits.USAGE)
+    except NotFound as err:
+        return _fail(str(err), exits.NOT_THERE)
+    except Damaged as err:
+        return _fail(str(err), exits.NOT_WELL)
     except (LockHeld, Busy) as err:
         return _fail(str(err), exits.IN_USE)
     except BlobkeepError as err:
@@ -78,6 +108,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("Interrupted: what is not done yet is left as it was.", exits.INTERRUPTED)
 
 
+def make_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The command line with these commands. With all, completion and the manual page are made of it."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        parents=[common_flags()],
+        description="A blob store that cannot be made to lose an acknowledged write: run it, look into it, "
+        "check it, back it up.",
+        epilog=EPILOG,
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+    commands = Commands(parser, "command")
+    for name in names:
+        module = command(name)
+        module.add_arguments(commands.add(name, module.HELP))
+    return parser
+
+
+def _comes_first(given: Sequence[str], word: str) -> bool:
+    """Whether nothing but flags, and no flag with a value of its own, stands before the command."""
+    return all(
+        one.startswith("-") and one in ("--json", "-D", "--debug") for one in given[: given.index(word)]
+    )
+
+
 def _stop(*_: object) -> None:
     raise KeyboardInterrupt  # so that links, locks and half-written files are cleaned away
 
@@ -88,53 +143,5 @@ def _flags(args: argparse.Namespace) -> list[str]:
 
 
 def _fail(text: str, status: int) -> int:
-    sys.stderr.write(f"tools: {logs.one_line(text)}\n")
+    sys.stderr.write(f"{PROGRAM}: {logs.one_line(text)}\n")
     return status
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Look into a Blobkeep data directory, check it, back it up, bring blobs back.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--dir", help="the data directory (default: from the configuration, ./data)")
-    common.add_argument("-c", "--config", metavar="FILE", help="configuration file")
-    common.add_argument("--json", action="store_true", help="write one JSON document")
-    common.add_argument("-D", "--debug", action="store_true", help="log what is done in detail")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(name: str, text: str, run: _Run) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name,
-            parents=[] if name == "quarantine" else [common],
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            epilog=exits.TEXT,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        command.set_defaults(run=run)
-        return command
-
-    listing.add_arguments(add("ls", "list the blobs, by location", listing.run))
-    showing.add_arguments(add("show", "all that is known of one blob, with its history", showing.run))
-    usage.add_arguments(add("du", "what takes the room", usage.run))
-    checking.add_arguments(
-        add(
-            "check",
-            "re-read every blob and compare its checksums, with the server running or not; "
-            "settle what a dead one left",
-            checking.run,
-        )
-    )
-    quarantine.add_arguments(
-        add("quarantine", "damaged blobs: list, show, restore, drop", quarantine.run), common
-    )
-    exporting.add_arguments(add("export", "a consistent snapshot as a tar file", exporting.run))
-    importing.add_arguments(add("import", "put the blobs of an export into a directory", importing.run))
-    bench.add_arguments(add("bench", "measure the disk, above all its sync, and judge it", bench.run))
-    return parser

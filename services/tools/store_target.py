@@ -1,60 +1,38 @@
-"""The store of a directory that no server holds, as a target of import and restore."""
+"""The store of a directory that no server holds, as a target of the commands."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from common.config import Config
-from common.errors import BlobkeepError
-from common.errors import Damaged as DamagedError
-from common.progress import Progress
-from services.engine import Events
-from services.engines.local.disk.layout import Layout
-from services.engines.local.recovery.reconcile import reconcile
-from services.engines.local.serving.store import LocalStore
-from services.store import Blob, Content
-from services.tools.incoming import Incoming, Outcome
+from common.errors import BlobkeepError, Damaged
+from services.rules.locations import check_location
+from services.store import Blob, Content, Store
+from services.tools.targets import Incoming, Outcome
 
 _AT_ONCE = 32  # concurrent writers share their syncs
+_PAGE = 1000
 
 
 class StoreTarget:
-    """See targets.Target. The caller holds the state lock (design rule 1) for as long as it is open."""
+    """See targets.Target. The state lock is held for as long as the store is open (design rule 1).
 
-    def __init__(self, store: LocalStore, config: Config, name: str) -> None:
+    `failed`: where the engine says that a sync failed; then nothing more is written (design rule 5).
+    """
+
+    def __init__(self, store: Store, config: Config, failed: list[BlobkeepError]) -> None:
         self._store = store
-        self.name = name
+        self._failed = failed
+        self.name = config.dir
         self.at_once = max(1, min(_AT_ONCE, config.max_uploads))
-        self.failed: BlobkeepError | None = None
-
-    @staticmethod
-    @contextlib.asynccontextmanager
-    async def open(data_dir: Layout, config: Config) -> AsyncIterator[StoreTarget]:
-        """Settle, as a server would, and open the store; on leaving, all of it is durable in place."""
-        with Progress("recovery", "folders") as progress:
-            found = await asyncio.to_thread(reconcile, data_dir, progress=progress)
-        target: StoreTarget | None = None
-
-        def stop(err: BlobkeepError) -> None:
-            if target is not None:
-                target.failed = err
-
-        store = LocalStore(data_dir, found, config, Events(), stop)
-        target = StoreTarget(store, config, data_dir.root)
-        try:
-            yield target
-        finally:
-            await store.close()
 
     async def put(self, blob: Incoming, *, replace: bool) -> Outcome:
         """See targets.Target."""
-        if self.failed is not None:
-            raise self.failed  # a sync failed: nothing more is written (design rule 5)
+        self._must_be_well()
+        _check(blob.location)
         there = await self._find(blob.location)
-        if there is not None and there.sha256 == _sha256_of(blob):
+        if there is not None and _has_bytes_of(there, blob):
             return Outcome.SAME
         if there is not None and not replace:
             return Outcome.DIFFERS
@@ -73,17 +51,53 @@ class StoreTarget:
         await upload.commit()
         return Outcome.CREATED if there is None else Outcome.REPLACED
 
+    async def get(self, location: str, take: Callable[[bytes], None]) -> None:
+        """See targets.Target."""
+        reading = await self._store.open(location)
+        try:
+            if reading.blob.size:
+                async for piece in reading.chunks(0, reading.blob.size - 1):
+                    take(bytes(piece))
+        finally:
+            reading.close()
+
+    async def delete(self, location: str) -> None:
+        """See targets.Target."""
+        self._must_be_well()
+        await self._store.delete(location, lambda old, damaged: None)
+
+    async def locations(self, prefix: str) -> AsyncIterator[str]:
+        """See targets.Target."""
+        after: str | None = ""
+        while after is not None:
+            page = await self._store.list(prefix, "", after, _PAGE)
+            for blob in page.blobs:
+                yield blob.location
+            after = page.next
+
+    def _must_be_well(self) -> None:
+        if self._failed:
+            raise self._failed[0]
+
     async def _find(self, location: str) -> Blob | None:
         try:
             return await self._store.stat(location)
-        except DamagedError:
+        except Damaged:
             return None  # writing it anew is what ends that
 
 
-def _sha256_of(blob: Incoming) -> bytes:
-    if blob.sha256:
-        return blob.sha256
+def _check(location: str) -> None:
+    """Raises BadLocation for what no client could have written. A front end's own record begins with NUL."""
+    if not location.startswith("\0"):
+        check_location(location)
+
+
+def _has_bytes_of(there: Blob, blob: Incoming) -> bool:
+    if blob.sha256 or blob.size is None:
+        return there.sha256 == blob.sha256
+    if there.size != blob.size:
+        return False
     whole = hashlib.sha256()
     for chunk in blob.chunks():
         whole.update(chunk)
-    return whole.digest()
+    return there.sha256 == whole.digest()

@@ -17,6 +17,7 @@ import msgspec
 
 from common import self_report
 from common.self_report import SelfReport
+from common.version import VERSION
 from services.engine import Check, Disk, Engine, Recovered
 from services.store import DamagedBlob, Store, Usage
 from services.watch.feed import Feed
@@ -46,6 +47,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     damaged: Sequence[DamagedBlob]
     recovered: Recovered
     transitions: dict[str, int]
+    version: str = VERSION
 
 
 class Monitor:

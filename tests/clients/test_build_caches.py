@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +17,9 @@ import pytest
 
 from tests.clients.programs import need, run
 from tests.conftest import StartServer
-from tests.support.processes import ROOT, Server
+from tests.support.processes import Server
 from tests.support.raw import RawConnection, connected
+from tests.support.tools import tool
 
 SOURCE = '#include <stdio.h>\nint main(void) { return printf("%d\\n", WORTH); }\n'
 FILES = 3
@@ -33,8 +33,7 @@ def cache(start_server: StartServer) -> Server:
 @pytest.fixture
 def guarded(start_server: StartServer, tmp_path: Path) -> tuple[Server, str]:
     """A server with an access file, and the token of its client "ci"."""
-    add = ("-m", "services.access.file", "add", tmp_path / "clients.toml", "ci")
-    token = run(sys.executable, *add, cwd=ROOT)[0].strip()
+    token = tool("access", "add", "ci", "--file", tmp_path / "clients.toml").out.strip()
     return start_server("--put-creates", "--auth-file", str(tmp_path / "clients.toml")), token
 
 
@@ -94,10 +93,8 @@ def client(cache: Server) -> Iterator[RawConnection]:
 
 
 def test_ccache_fills_a_cache_that_it_may_only_append_to(start_server: StartServer, tmp_path: Path) -> None:
-    add = ("-m", "services.access.file", "add", tmp_path / "clients.toml")
-    token = run(sys.executable, *add, "ci", "--role", "append-only", "--prefix", "ccache/", cwd=ROOT)[
-        0
-    ].strip()
+    add = ("ci", "--role", "append-only", "--prefix", "ccache/", "--file", tmp_path / "clients.toml")
+    token = tool("access", "add", *add).out.strip()
     server = start_server("--put-creates", "--auth-file", str(tmp_path / "clients.toml"))
     storage = f"http://127.0.0.1:{server.port}/store/ccache|bearer-token={token}"
     assert_second_compilation_hits(tmp_path, storage)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,7 +12,8 @@ import pytest
 
 from tests.clients.programs import run
 from tests.conftest import StartServer
-from tests.support.processes import ROOT, Server, wait_for
+from tests.support.processes import Server, wait_for
+from tests.support.tools import tool
 
 MIB = 1 << 20
 LARGE = os.urandom(5 * MIB + 123)
@@ -242,4 +242,4 @@ def test_each_program_can_say_who_it_is(start_server: StartServer, tmp_path: Pat
 
 def _token(path: Path) -> str:
     """A token, made as docs/access.md says, of a client "ci"."""
-    return run(sys.executable, "-m", "services.access.file", "add", path, "ci", cwd=ROOT)[0].strip()
+    return tool("access", "add", "ci", "--file", path).out.strip()

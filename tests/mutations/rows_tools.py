@@ -60,7 +60,7 @@ ROWS = [
     ),
     Mutation(
         "damaged-chunk-passes",
-        "services/tools/incoming.py",
+        "services/engines/local/upkeep/backup.py",
         "        if blob.crcs and checksum.crc(data) != checksum.unpack_crc(blob.crcs, chunk):",
         "        if False and checksum.crc(data) != checksum.unpack_crc(blob.crcs, chunk):",
         (
@@ -70,7 +70,7 @@ ROWS = [
     ),
     Mutation(
         "cut-export-taken-for-whole",
-        "services/tools/importing.py",
+        "services/engines/local/upkeep/backup_reader.py",
         "        self.is_whole = False\n",
         "        self.is_whole = True\n",
         (_BACKUP + "a_file_that_was_cut_short_or_changed_is_told",),
@@ -84,16 +84,44 @@ ROWS = [
     ),
     Mutation(
         "export-replaces-unasked",
-        "services/tools/exporting.py",
-        "elif os.path.exists(path) and not args.force:",
+        "services/tools/export.py",
+        "elif os.path.lexists(path) and not args.force:",
         "elif False:",
         (_BACKUP + "an_existing_file_is_not_replaced_unasked",),
     ),
     Mutation(
+        "export-of-nothing-unasked",
+        "services/tools/export.py",
+        "if note is not None and note.blobs:",
+        "if False:",
+        (_BACKUP + "an_export_of_nothing_is_an_error_where_the_one_before_had_some",),
+    ),
+    Mutation(
+        "import-of-the-older-of-two",
+        "services/engines/local/upkeep/backup_reader.py",
+        "outdone.add(min(one, rival)[1])",
+        "outdone.add(max(one, rival)[1])",
+        (_BACKUP + "of_two_in_a_tar_the_one_that_a_start_would_serve_is_imported",),
+    ),
+    Mutation(
+        "any-folder-is-a-data-directory",
+        "services/engines/local/disk/directory.py",
+        "        if not is_blobkeep(root):\n            raise ConfigError(",
+        "        if False:\n            raise ConfigError(",
+        (_BACKUP + "a_folder_that_is_no_data_directory_is_refused_and_left_alone",),
+    ),
+    Mutation(
+        "cut-answer-taken-for-whole",
+        "services/tools/http_target.py",
+        'if rules.etag(whole.digest()) != answer.headers.get("ETag"):',
+        "if False:",
+        ("tests/process/test_command.py::test_an_answer_that_is_cut_short_is_no_file",),
+    ),
+    Mutation(
         "restore-of-what-is-damaged",
-        "services/tools/quarantine.py",
-        "    damage = _damage(entry)\n    if damage is not None or record is None:",
-        "    damage = None\n    if damage is not None or record is None:",
+        "services/engines/local/upkeep/quarantine.py",
+        "        yield from verified(lambda n: os.read(fd, n), record)",
+        "        yield os.read(fd, record.size)",
         (_QUARANTINE + "what_is_still_damaged_is_not_restored",),
     ),
     Mutation(

@@ -202,7 +202,7 @@ def test_the_steps_of_the_dockerfile_give_a_server_that_runs_without_root(image:
     assert (user, port) == ("blobkeep", 7777)
     port = free_port()
     environment |= {"BLOBKEEP_LISTEN": f"127.0.0.1:{port}"}
-    health = eval(dict(dockerfile())["HEALTHCHECK"].split("CMD", 1)[1].replace("7777", str(port)))
+    health = eval(dict(dockerfile())["HEALTHCHECK"].split("CMD", 1)[1])
     command = eval(dict(dockerfile())["CMD"])
     log = (image / "log").open("wb")
     container = subprocess.Popen(

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import StartServer
 from tests.support.processes import Process, Server, wait_for
 from tests.support.rules import DataDirectory
+from tests.support.tools import tool
+
+GO_DATA = Path(__file__).resolve().parents[1] / "go-data"
 
 FAST = ("--recovery-interval", "0.05", "--scrub-rate", "1000")
 
@@ -99,3 +105,20 @@ def test_a_second_server_is_refused_and_the_first_is_named(data: DataDirectory, 
     second = Process("server", data.path, "-s", "127.0.0.1:0", "--lock-wait", "0.1")
     assert second.popen.wait(30) == 1
     assert f"is in use by process {server.pid}" in second.said()
+
+
+@pytest.mark.parametrize("program", ["gc", "recovery"])
+def test_one_pass_makes_no_directory(program: str, tmp_path: Path) -> None:
+    process = Process(program, tmp_path / "none", "--once")
+    assert process.popen.wait(30) == 2
+    assert "is no Blobkeep directory" in process.said()
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_dry_run_of_the_check_makes_no_file(data: DataDirectory) -> None:
+    """Nor in the original server's directory, which has none of ours."""
+    shutil.copytree(GO_DATA, data.path)
+    before = sorted(data.path.rglob("*"))
+    ran = tool("check", "--dry-run", "--dir", data.path)
+    assert (ran.status, "blobs served" in ran.out) == (0, True)
+    assert sorted(data.path.rglob("*")) == before

@@ -208,7 +208,4 @@ def test_a_directory_that_is_gone_is_told_and_the_rest_still_shown(
     found = metrics(server)
     assert (found["blobkeep_ready",], found["blobkeep_blobs", "OK"]) == (0, 1)
     elsewhere.rename(data.path)
-    # What was acknowledged meanwhile may be in the journal alone: a start has to look.
-    assert wait_for(lambda: server.popen.poll(), what="its end") == 1
-    server.restart()
-    assert server.ask("GET", "/healthz").status == 200
+    wait_for(lambda: server.ask("GET", "/healthz").status == 200, what="its return")

@@ -170,7 +170,7 @@ def test_what_cannot_be_done_is_a_sentence_and_a_status(tmp_path: Path, data: Da
     ):
         ran = tool(*arguments)
         assert ran.status == status, ran
-        assert ran.err.startswith("tools: ")
+        assert ran.err.startswith("blobkeep: ")
         assert ran.err.count("\n") == 1
     assert not (tmp_path / "not-there").exists(), "a tool that looks makes no directory"
     for command in ("ls", "show", "du", "check", "quarantine", "export", "import", "bench"):
@@ -245,14 +245,13 @@ def test_root_leaves_nothing_in_the_directory_of_another_user(data: DataDirector
     os.chown(data.path, 12345, 12345)
     for command in (
         ("check",),
-        ("check", "--dry-run"),
         ("export", tmp_path / "e.tar"),
         ("quarantine", "drop", "1-1", "--yes"),
         ("import", an_export),
     ):
         ran = tool(*command, "--dir", data.path)
         assert (ran.status, "sudo -u #12345" in ran.err) == (2, True), ran
-    for looking in (("ls", "-l"), ("du", "--json"), ("quarantine", "list")):
+    for looking in (("ls", "-l"), ("du", "--json"), ("quarantine", "list"), ("check", "--dry-run")):
         assert tool(*looking, "--dir", data.path).status == 0
     assert sorted(data.path.iterdir()) == before
     os.chown(data.path, 0, 0)

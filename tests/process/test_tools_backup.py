@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import http.client
 import io
 import json
@@ -18,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from common import durable
+from common import checksum, durable
 from services.access import file as access_file
 from services.access.secret_hash import hash_token
-from services.engines.local.disk import directory, layout
+from services.engines.local.disk import directory, layout, record
 from services.engines.local.disk.locks import FileLock
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.recovery.reconcile import reconcile
@@ -507,7 +508,7 @@ def test_a_tar_with_a_journal_that_was_not_replayed_is_refused(
         into = tmp_path / f"into-{clean}"
         ran = tool("import", file, "--create", "--dir", into)
         assert ("journal that was not replayed" in ran.err) != clean
-        assert bool(live_blobs(str(into))) == clean
+        assert into.exists() == clean, "of a tar that is refused nothing is made"
 
 
 def test_a_closing_note_that_is_none_is_told(server: Server, data: DataDirectory, tmp_path: Path) -> None:
@@ -559,6 +560,74 @@ def test_an_export_of_nothing_does_not_replace_one_of_something(
     assert (ran.status, file.read_bytes()) == (1, before)
     assert tool("export", file, "--force", "--even-empty", "--dir", data.path).status == 0
     assert file.read_bytes() != before
+
+
+def test_an_export_of_nothing_is_an_error_where_the_one_before_had_some(
+    server: Server, data: DataDirectory, tmp_path: Path
+) -> None:
+    """Under another name, on stdout, or of a new store on the wrong disk beside the old one's backup."""
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    assert server.ask("POST", "/store/a", b"a").status == 201
+    assert tool("export", backups / "1.tar", "--dir", data.path).status == 0
+    assert server.ask("DELETE", "/store/a").status == 200
+    ran = tool("export", tmp_path / "2.tar", "--dir", data.path)
+    assert (ran.status, "had 1" in ran.err) == (1, True)
+    to_stdout = [*COMMAND, "export", "-", "--dir", str(data.path)]
+    done = subprocess.run(to_stdout, env=environment(), capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    other = DataDirectory(tmp_path / "other")
+    directory.open_directory(other.root, 16, owner=True)
+    ran = tool("export", backups / "2.tar", "--dir", other.path)
+    assert (ran.status, str(backups / "1.tar") in ran.err) == (1, True)
+    assert sorted(path.name for path in backups.iterdir()) == ["1.tar"]
+    assert tool("export", tmp_path / "first.tar", "--dir", other.path).status == 0
+    assert tool("export", tmp_path / "2.tar", "--even-empty", "--dir", data.path).status == 0
+    assert tool("export", tmp_path / "3.tar", "--dir", data.path).status == 0, "the one before had none"
+
+
+def test_one_blob_is_found_and_imported_by_name(server: Server, data: DataDirectory, tmp_path: Path) -> None:
+    for location in ("photos/cat", "photos/dog", "photography", "notes"):
+        assert server.ask("POST", "/store/" + location, location.encode()).status == 201
+    file = tmp_path / "e.tar"
+    assert tool("export", file, "--dir", data.path).status == 0
+    assert tool("ls", "--tar", file).out.split() == ["notes", "photography", "photos/cat", "photos/dog"]
+    assert tool("ls", "--tar", file, "photos/").out.split() == ["photos/cat", "photos/dog"]
+    listed = tool("ls", "--tar", file, "notes", "--json").json["blobs"]
+    assert [(blob["location"], blob["size"]) for blob in listed] == [("notes", 5)]
+    assert tool("ls", "-l", "--tar", file, "notes").out.split()[-1] == "notes"
+    for location in ("photos/cat", "photos/dog", "photography", "notes"):
+        assert server.ask("DELETE", "/store/" + location).status == 200
+    into = (*url(server), "--dir", data.path)
+    assert tool("import", file, "--only", "notes", *into).status == 0
+    assert tool("import", file, "--only", "photos/", "--json", *into).json["created"] == 2
+    server.stop()
+    found = live_blobs(data.root)
+    assert found == {name: name.encode() for name in ("notes", "photos/cat", "photos/dog")}
+    ran = tool("import", file, "--only", "photos", "--dir", data.path)
+    assert (ran.status, "no blob 'photos'" in ran.err) == (3, True)
+    ran = tool("import", file, "--only", "notes", "--only", "none", "--dir", data.path)
+    assert (ran.status, "no blob 'none'" in ran.out) == (1, True)
+    assert tool("ls", "--tar", tmp_path / "none.tar").status == 3
+
+
+def test_the_records_of_front_ends_are_in_a_backup(
+    start_server: StartServer, data: DataDirectory, tmp_path: Path
+) -> None:
+    """A bucket of S3 is a blob whose location begins with NUL: no client of the native API can write it."""
+    source = DataDirectory(tmp_path / "source")
+    data_dir = directory.open_directory(source.root, 16, owner=True)
+    record_of_bucket = record.whole(
+        *(5, "\0s3/bucket/photos", 7, "created", time.time_ns(), "application/json", "", 2),
+        *(hashlib.sha256(b"{}").digest(), checksum.pack_crcs([checksum.crc(b"{}")])),
+    )
+    durable.make_folder(data_dir.folder(5))
+    durable.write_file(data_dir.data(5), b"{}", synced=False)
+    durable.write_file(data_dir.state(5), record.dump(record_of_bucket), synced=False)
+    file = tmp_path / "e.tar"
+    assert tool("export", file, "--dir", source.path).status == 0
+    assert tool("import", file, "--create", "--dir", data.path).status == 0
+    assert live_blobs(data.root) == {"\0s3/bucket/photos": b"{}"}
 
 
 def test_an_export_does_not_write_into_a_file_that_somebody_made_before(

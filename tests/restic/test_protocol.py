@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from services.access.file import main as access_main
 from services.frontends.restic.names import parse_path
 from tests.support.processes import Answer, Server, wait_for
+from tests.support.tools import tool
 
 BODY = b"some pack"
 NAME = hashlib.sha256(BODY).hexdigest()
@@ -81,8 +81,8 @@ def test_private_and_append_only(tmp_path: Path, capsys: pytest.CaptureFixture[s
     keys = str(tmp_path / "keys")
     tokens = {}
     for name, role in (("alice", "read-write"), ("adder", "append-only"), ("reader", "read-only")):
-        assert access_main(["add", keys, name, "--role", role, "--prefix", f"restic/{name}/"]) == 0
-        tokens[name] = (name, capsys.readouterr().out.strip())
+        ran = tool("access", "add", name, "--role", role, "--prefix", f"restic/{name}/", "--file", keys)
+        tokens[name] = (name, ran.out.strip())
     server = Server(tmp_path / "data", "--restic", "--auth-file", keys)
     try:
         for name in ("alice", "adder"):

@@ -170,10 +170,6 @@ def test_a_body_that_was_changed_on_the_way_is_refused(front: Served) -> None:
     assert f"{BUCKET}/changed" not in front.store.blobs
 
 
-def test_an_acl_that_says_nothing_is_none(front: Served) -> None:
-    assert ask(front, "PUT", f"/{BUCKET}/acl", b"", x_amz_acl="")[0] == 200  # as s3fs sends it
-
-
 @pytest.mark.parametrize(
     "target",
     [

@@ -10,6 +10,7 @@ import pytest
 from botocore.config import Config
 
 from tests.support.processes import Server
+from tests.support.tools import tool
 
 MIB = 1 << 20
 
@@ -74,10 +75,8 @@ def test_one_blob_for_both_front_ends_and_parts_that_survive_kills(tmp_path: Pat
 
 
 def test_a_host_name_of_s3_and_keys_of_the_access_file(tmp_path: Path) -> None:
-    from services.access.file import main
-
     keys = tmp_path / "keys"
-    assert main(["add", str(keys), "alice", "--s3"]) == 0
+    assert tool("access", "add", "alice", "--s3", "--file", keys).status == 0
     secret = keys.read_text().rpartition('s3_secret = "')[2].partition('"')[0]
     assert keys.stat().st_mode & 0o077 == 0
     flags = ("--auth-file", str(keys), "--s3-hosts", "127.0.0.1", "--s3-region", "us-east-1")

@@ -1,4 +1,4 @@
-"""Running `python -m services.tools` as an operator does, and reading what it says.
+"""Running `blobkeep` as an operator does, and reading what it says.
 
 Most commands run within the test's own process, which costs a fifth of a new one; what matters to a process
 (terminals, pipes, signals) is tried in real ones with `COMMAND`.

@@ -1,4 +1,4 @@
-"""The access file: what is refused in it, and the command that adds to it."""
+"""The access file: what is refused in it, and the command that changes it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from common.errors import ConfigError
 from services.access import file as access_file
 from services.access.decisions import Client, Role
 from services.access.secret_hash import hash_token
+from tests.support.tools import Ran, tool
 
 HASH = str(hash_token("t"))
 ENTRY = f'[[client]]\nname = "ci"\nrole = "read-only"\nhash = "{HASH}"\n'
@@ -104,25 +105,52 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
         access_file.load(path)
 
 
-def test_the_command_makes_the_file_and_prints_each_token_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_client_is_taken_out_of_the_text_and_all_else_stays() -> None:
+    """Comments are people's: those above the next table stay with it."""
+    text = (
+        access_file.HEADER
+        + ENTRY
+        + "# of the builds\n"
+        + ENTRY.replace("ci", "ann")
+        + ENTRY.replace("ci", "b")
+    )
+    assert access_file.without(text, "ann") == text.replace(ENTRY.replace("ci", "ann"), "")
+    assert [c.name for c in access_file.parse(access_file.without(text, "ci"))] == ["ann", "b"]
+    with pytest.raises(ValueError, match="no client 'eve'"):
+        access_file.without(text, "eve")
+    odd = "client = [{name = 'ci', role = 'read-only', hash = '" + HASH + "'}]\n"
+    with pytest.raises(ValueError, match="no client 'ci'"):
+        access_file.without(odd, "ci")
+
+
+def test_a_secret_is_replaced_in_the_text_and_all_else_stays() -> None:
+    text = access_file.HEADER + ENTRY + 'prefix = "x/"\n\n# the other one\n' + ENTRY.replace("ci", "ann")
+    changed = access_file.with_secret(text, "ci", hash_token("new"))
+    ci, ann = access_file.parse(changed)
+    assert (ci.prefix, ci.hash.matches("new"), ann.hash.matches("t")) == ("x/", True, True)
+    assert "# the other one" in changed
+    keyed = access_file.with_secret(changed, "ci", "s" * 40)
+    assert access_file.parse(keyed)[0].s3_secret == "s" * 40
+    assert access_file.parse(keyed)[0].hash.matches("new")
+
+
+def added(path: Path, *arguments: str) -> Ran:
+    """`access add` on the file at `path`."""
+    return tool("access", "add", *arguments, "--file", path)
+
+
+def test_the_command_makes_the_file_and_prints_each_token_once(tmp_path: Path) -> None:
     path = tmp_path / "clients.toml"
-    old_umask = os.umask(0)
-    try:
-        assert access_file.main(["add", str(path), "ci", "--role", "append-only", "--prefix", "builds/"]) == 0
-    finally:
-        os.umask(old_umask)
-    out, err = capsys.readouterr()
-    token = out.strip()
+    ran = added(path, "ci", "--role", "append-only", "--prefix", "builds/")
+    assert ran.status == 0
+    token = ran.out.strip()
     assert token.startswith("bk_")
     assert len(token) > 40
-    assert "signal HUP" in err
-    assert token not in err
+    assert "signal HUP" in ran.err
+    assert token not in ran.err
     assert token not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert access_file.main(["add", str(path), "ann"]) == 0
-    assert capsys.readouterr().out.strip() != token
+    assert added(path, "ann").out.strip() != token
     ci, ann = access_file.load(str(path))
     assert (ci.name, ci.role, ci.prefix) == ("ci", Role.APPEND_ONLY, "builds/")
     assert (ann.name, ann.role, ann.prefix) == ("ann", Role.READ_WRITE, "")
@@ -131,15 +159,45 @@ def test_the_command_makes_the_file_and_prints_each_token_once(
 
 
 def test_the_command_takes_a_password_and_prints_nothing_of_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "clients.toml"
     monkeypatch.setattr("sys.stdin", io.StringIO("pass word\nmore\n"))
-    assert access_file.main(["add", str(path), "ann", "--password"]) == 0
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "pass word" not in err + path.read_text()
+    ran = added(path, "ann", "--password")
+    assert (ran.status, ran.out) == (0, "")
+    assert "pass word" not in ran.err + path.read_text()
     assert access_file.load(str(path))[0].hash.matches("pass word")
+
+
+def test_list_remove_and_rotate(tmp_path: Path) -> None:
+    path = tmp_path / "clients.toml"
+    old = added(path, "ci", "--prefix", "builds/").out.strip()
+    added(path, "alice", "--s3")
+    here = ("--file", path)
+    assert tool("access", "list", "--json", *here).json["clients"] == [
+        {"name": "ci", "role": "read-write", "prefix": "builds/", "secret": "token"},
+        {"name": "alice", "role": "read-write", "prefix": "", "secret": "S3 key"},
+    ]
+    new = tool("access", "rotate", "ci", *here).out.strip()
+    (ci, _) = access_file.load(str(path))
+    assert (ci.hash.matches(new), ci.hash.matches(old), ci.prefix) == (True, False, "builds/")
+    secret = tool("access", "rotate", "alice", "--s3", "--json", *here).json["secret_access_key"]
+    assert access_file.load(str(path))[1].s3_secret == secret
+    assert tool("access", "remove", "ci", *here).status == 0
+    assert [client.name for client in access_file.load(str(path))] == ["alice"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for command in ("remove", "rotate"):
+        ran = tool("access", command, "ci", *here)
+        assert (ran.status, "no client 'ci'" in ran.err) == (3, True)
+
+
+def test_the_file_is_that_of_the_configuration(tmp_path: Path) -> None:
+    path, conf = tmp_path / "clients.toml", tmp_path / "blobkeep.toml"
+    assert tool("access", "list").status == 2
+    conf.write_text(f'auth_file = "{path}"\n')
+    assert tool("-c", conf, "access", "list").status == 3
+    assert tool("-c", conf, "access", "add", "ci").status == 0
+    assert [client.name for client in access_file.load(str(path))] == ["ci"]
 
 
 @pytest.mark.parametrize(
@@ -152,33 +210,25 @@ def test_the_command_takes_a_password_and_prints_nothing_of_it(
     ],
 )
 def test_the_command_refuses_and_leaves_the_file_as_it_was(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    told: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     path = tmp_path / "clients.toml"
     write(path, ENTRY)
-    assert access_file.main(["add", str(path), *arguments]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    assert re.search(told, err)
+    ran = added(path, *arguments)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert re.search(told, ran.err)
     assert path.read_text() == ENTRY
 
 
-def test_the_command_adds_nothing_to_a_file_that_others_may_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write(tmp_path / "clients.toml", ENTRY, 0o644)
-    assert access_file.main(["add", path, "new"]) == 2
-    assert "chmod 600" in capsys.readouterr().err
+def test_the_command_adds_nothing_to_a_file_that_others_may_read(tmp_path: Path) -> None:
+    path = tmp_path / "clients.toml"
+    write(path, ENTRY, 0o644)
+    ran = added(path, "new")
+    assert (ran.status, "chmod 600" in ran.err) == (2, True)
 
 
-def test_the_command_says_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert access_file.main(["add", str(tmp_path / "missing" / "clients.toml"), "ci"]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "cannot be written: No such file" in err
+def test_the_command_says_where_it_cannot_write(tmp_path: Path) -> None:
+    ran = added(tmp_path / "missing" / "clients.toml", "ci")
+    assert (ran.status, ran.out) == (2, "")
+    assert "cannot be written: No such file" in ran.err

@@ -79,6 +79,13 @@ def test_imports_go_one_way(path: Path) -> None:
             assert not wrong, f"{name} must not import {forbidden}"
 
 
+def test_one_module_of_the_tools_knows_an_engine() -> None:
+    for path in MODULES:
+        name = name_of(path)
+        if is_in(name, "services.tools") and name != "services.tools.storage":
+            assert not [found for found in imports_of(path) if is_in(found, "services.engines")], name
+
+
 def layer_of(name: str) -> int | None:
     """The place in LAYERS of a module of the local engine."""
     inner = name.removeprefix(LOCAL + ".").split(".")[0]

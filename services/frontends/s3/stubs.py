@@ -46,7 +46,7 @@ def check_acl(request: Request) -> None:
     Everything is private, but for what the configuration makes public: that is `public-read`.
     """
     acl = request.fields.get("x-amz-acl")
-    if not acl or acl in _PRIVATE or (acl == "public-read" and request.is_public(request.location)):
+    if acl is None or acl in _PRIVATE or (acl == "public-read" and request.is_public(request.location)):
         return
     raise not_implemented(f"The ACL {acl[:40]!r}")
 

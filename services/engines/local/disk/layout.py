@@ -30,13 +30,13 @@ GC_WANTED_NAME = ".gc.wanted"  # a lock: an export waits for the one above, so t
 BENCH_NAME = ".bench"
 MULTIPART_NAME = ".multipart"  # uploads in parts that are neither complete nor aborted
 SYNC_FAILED_NAME = ".sync-failed"
-SUPERVISOR_SOCKET_NAME = ".supervisor.sock"
+RUN_NAME = ".run"  # supervisord's configuration, control socket and pid file
 
 # Every name of ours directly under DIR; any other that is not an id is foreign, and left alone.
 OUR_NAMES = frozenset(
     {
         *(FORMAT_NAME, FORMAT_NAME + ".tmp", LOCK_NAME, GC_LOCK_NAME, GONE_NAME, QUARANTINE_NAME),
-        *(HINTS_NAME, HINTS_TAKEN_NAME, SOCKET_NAME, STATUS_NAME, RESERVE_NAME, SUPERVISOR_SOCKET_NAME),
+        *(HINTS_NAME, HINTS_TAKEN_NAME, SOCKET_NAME, STATUS_NAME, RESERVE_NAME, RUN_NAME),
         *(EXPORTS_NAME, EXPORTED_NAME, GC_HOLD_NAME, GC_WANTED_NAME, BENCH_NAME, MULTIPART_NAME),
         SYNC_FAILED_NAME,
         *(f"{JOURNAL_NAME}.{n}{end}" for n in (0, 1) for end in ("", ".tmp")),

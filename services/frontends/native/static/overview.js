@@ -73,6 +73,7 @@ function tile(id, name, value, note, look = "") {
 }
 
 export function showStore(now) {
+  document.getElementById("version").textContent = now.version;
   const c = now.counts;
   tile("tile-ok", "Blobs", count(c.blobs), bytes(c.bytes));
   tile("tile-pending", "Being written", count(c.pending), `${count(c.uploads)} uploads, ${bytes(c.pending_bytes)}`);

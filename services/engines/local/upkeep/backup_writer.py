@@ -1,18 +1,13 @@
-"""`export FILE.tar`: a consistent snapshot as a tar file, which unpacked is a data directory.
+"""Writes a snapshot as a backup (`backup` has the format).
 
-Members, in this order: `.blobkeep.json`; of each blob `<folder>/blob_state.base64.json`, then
-`<folder>/data.raw`; at the end `.exported.json`, whose absence tells a file that was cut short. Every blob is
-read and compared with its checksums before it is written; a damaged one is left out and named.
+Every blob is read and compared with its checksums before it is written; a damaged one is left out and named.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import io
-import logging
 import os
-import secrets
-import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,106 +17,26 @@ import msgspec
 
 from common import checksum, durable
 from common.checksum import Hasher
-from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged
-from common.ours import open_ours
+from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged, StorageFailed
+from common.ours import open_ours, read_ours
 from common.progress import Progress
 from common.times import rfc3339
 from services.engines.local.disk import directory, layout, record
+from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
-from services.engines.local.upkeep import snapshot
+from services.engines.local.upkeep.backup import Exported, Tar, verified
 from services.engines.local.upkeep.snapshot import Held, Snapshot
-from services.tools import exits
-from services.tools.exits import CommandFailed
-from services.tools.incoming import verified
-from services.tools.output import Output, size
-from services.tools.owner import must_be_owner
-from services.tools.tar import Tar
 
-log = logging.getLogger("export")
-
-STDOUT = "-"
 _PIECE_BYTES = 1 << 20
+_LAST_NAME = "last-export.json"
+_MAX_LAST_BYTES = 4 << 20
 
 
-class Exported(msgspec.Struct, frozen=True):
-    """What `.exported.json` says: the end of a whole export. `left_out`: damaged blobs, a sentence each."""
+def write(taken: Snapshot, fd: int) -> Exported:
+    """Write the whole tar to an open descriptor; not synced. Raises OSError.
 
-    blobs: int
-    bytes: int
-    time: str
-    left_out: list[str]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `export`."""
-    parser.add_argument("file", help="the tar file to make; - is stdout")
-    parser.add_argument("--force", action="store_true", help="replace the file if it is there")
-    parser.add_argument(
-        "--even-empty", action="store_true", help="also replace an export of some blobs by one of none"
-    )
-
-
-def run(args: argparse.Namespace, out: Output) -> int:
-    """Write the file, durably and under its name only once it is whole; 1 where a blob was left out."""
-    data_dir = directory.existing(args.dir)
-    must_be_owner(data_dir.root)
-    path: str = args.file
-    if path == STDOUT:
-        if sys.stdout.isatty() or out.as_json:
-            raise CommandFailed(exits.USAGE, "A tar on stdout is for a pipe or a file, without --json.")
-    elif os.path.exists(path) and not args.force:
-        raise CommandFailed(exits.USAGE, f"{path} is there already: give another name, or --force.")
-    had_some = args.force and not args.even_empty and _has_blobs(path)
-    with snapshot.take(data_dir) as taken:
-        if had_some and not taken.blobs:
-            raise CommandFailed(
-                exits.NOT_WELL,
-                f"{data_dir.root} has no blob, and {path} has some, which is kept. If none is right: "
-                "--even-empty.",
-            )
-        if path == STDOUT:
-            done = _write(taken, sys.stdout.fileno())
-            log.info("exported %d blobs, %d bytes of data", done.blobs, done.bytes)
-        else:
-            done = _write_file(taken, path)
-    if path != STDOUT:
-        out.document({"file": path, "linked": taken.linked, **msgspec.to_builtins(done)})
-        out.line(f"{done.blobs:,} blobs, {size(done.bytes)} of data, as they were at {done.time}: {path}")
-    for sentence in done.left_out:
-        log.error("left out: %s", sentence)
-    return exits.NOT_WELL if done.left_out else exits.OK
-
-
-def _has_blobs(path: str) -> bool:
-    """Whether the export at `path` holds a blob: the member after the format file tells."""
-    if path == STDOUT or not os.path.exists(path):
-        return False
-    try:
-        with tarfile.open(path, "r:") as tar:
-            names = [member.name for member, _ in zip(tar, range(2), strict=False)]
-    except (OSError, tarfile.TarError):
-        return False  # none of ours
-    return any(name.endswith("/" + layout.STATE_NAME) for name in names)
-
-
-def _write_file(taken: Snapshot, path: str) -> Exported:
-    # A new name, made by us alone: in a folder of many users, one that can be guessed may be another's file.
-    part = f"{path}.{secrets.token_hex(8)}.part"
-    fd = durable.create_file(part)
-    try:
-        done = _write(taken, fd)
-        durable.sync_file(fd)
-    except BaseException:
-        durable.remove_file(part)
-        raise
-    finally:
-        os.close(fd)
-    durable.rename(part, path)
-    durable.sync_folder(os.path.dirname(os.path.abspath(path)))
-    return done
-
-
-def _write(taken: Snapshot, fd: int) -> Exported:
+    Raises StorageFailed where a blob rots between its two reads: then there is no export.
+    """
     at = rfc3339(time.time_ns())
     total = taken.bytes
     blobs = written_bytes = 0
@@ -152,8 +67,25 @@ def _write(taken: Snapshot, fd: int) -> Exported:
     return done
 
 
+def last(data_dir: Layout) -> Exported | None:
+    """What the last export of this directory held; None where none is known of."""
+    try:
+        content = read_ours(f"{data_dir.reports_dir}/{_LAST_NAME}", _MAX_LAST_BYTES)
+        return msgspec.json.decode(content, type=Exported)
+    except (OSError, msgspec.DecodeError, UnicodeError):
+        return None
+
+
+def remember(data_dir: Layout, done: Exported) -> None:
+    """Keep for `last` what was exported. A hint: not synced, and a disk without room for it is no error."""
+    with contextlib.suppress(OSError):
+        with contextlib.suppress(FileExistsError):
+            durable.make_folder(data_dir.reports_dir)
+        durable.replace(f"{data_dir.reports_dir}/{_LAST_NAME}", msgspec.json.encode(done), synced=False)
+
+
 def _add_blob(tar: Tar, taken: Snapshot, held: Held, tell: Callable[[int], None]) -> None:
-    """Raises Damaged and CorruptRecord, with nothing written; CommandFailed if it rots between two reads."""
+    """Raises Damaged and CorruptRecord, with nothing written; StorageFailed if it rots between two reads."""
     blob = taken.record_of(held)
     try:
         fd = open_ours(taken.data_path(held.id))
@@ -266,9 +198,8 @@ class _Reader:
             try:
                 self._left = next(self._chunks, b"")
             except Damaged as err:
-                raise CommandFailed(
-                    exits.NOT_WELL,
-                    f"{err}, though it was whole a moment ago: the disk is failing. No export.",
+                raise StorageFailed(
+                    f"{err}, though it was whole a moment ago: the disk is failing. No export."
                 ) from err
         data, self._left = self._left[:count], self._left[count:]
         self._read += len(data)

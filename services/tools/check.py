@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from services.engines.local.disk import directory
-from services.engines.local.journal import format as journal
-from services.engines.local.upkeep.check import Report, check
 from services.tools import exits
 from services.tools.output import Output
-from services.tools.owner import must_be_owner
+from services.tools.storage import Report, Storage
+
+HELP = "re-read every blob and compare its checksums, with the server running or not"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,11 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Check, and write the table; 1 where anything is damaged."""
-    data_dir = directory.existing(args.dir)
-    must_be_owner(data_dir.root)  # in a dry run, too: it takes the lock, whose file may not be there yet
-    if args.dry_run and journal.needs_replay(data_dir):
+    storage = Storage(args.config)
+    if not args.dry_run:
+        storage.must_be_owner()
+    if args.dry_run and storage.needs_replay():
         out.line("The journal has not been replayed since the system crashed: without --dry-run it is.")
-    report = check(data_dir, dry_run=args.dry_run)
+    report = storage.check(dry_run=args.dry_run)
     out.document(_document(report))
     out.table(["what", "how many"], [[name, count] for name, count in report.lines()])
     for sentence in report.damage():

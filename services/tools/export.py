@@ -1,0 +1,106 @@
+"""`export FILE.tar`: a consistent snapshot as a tar file, which unpacked is a data directory."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+import sys
+
+import msgspec
+
+from common import durable
+from services.tools import exits
+from services.tools.exits import CommandFailed
+from services.tools.output import Output, size
+from services.tools.storage import Exported, Snapshot, Storage, closing_note
+
+HELP = "a consistent snapshot as a tar file"
+
+log = logging.getLogger("export")
+
+STDOUT = "-"
+_NEWEST = 10  # files beside the new one that are looked at
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `export`."""
+    parser.add_argument("file", help="the tar file to make; - is stdout")
+    parser.add_argument("--force", action="store_true", help="replace the file if it is there")
+    parser.add_argument(
+        "--even-empty", action="store_true", help="export no blob, even where the export before had some"
+    )
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    """Write the file, durably and under its name only once it is whole; 1 where a blob was left out."""
+    storage = Storage(args.config)
+    storage.must_be_owner()
+    path: str = args.file
+    if path == STDOUT:
+        if sys.stdout.isatty() or out.as_json:
+            raise CommandFailed(exits.USAGE, "A tar on stdout is for a pipe or a file, without --json.")
+    elif os.path.lexists(path) and not args.force:
+        raise CommandFailed(exits.USAGE, f"{path} is there already: give another name, or --force.")
+    with storage.snapshot() as taken:
+        if not taken.blobs and not taken.left_out and not args.even_empty:
+            _refuse_if_some_before(storage, path)
+        if path == STDOUT:
+            done = storage.write_backup(taken, sys.stdout.fileno())
+            log.info("exported %d blobs, %d bytes of data", done.blobs, done.bytes)
+        else:
+            done = _write_file(storage, taken, path)
+    storage.remember_export(done)
+    if path != STDOUT:
+        out.document({"file": path, "linked": taken.linked, **msgspec.to_builtins(done)})
+        out.line(f"{done.blobs:,} blobs, {size(done.bytes)} of data, as they were at {done.time}: {path}")
+    for sentence in done.left_out:
+        log.error("left out: %s", sentence)
+    return exits.NOT_WELL if done.left_out else exits.OK
+
+
+def _refuse_if_some_before(storage: Storage, path: str) -> None:
+    """A directory without blobs may be the wrong one, or a new one on the wrong disk.
+
+    Raises CommandFailed where the last export of it, or the newest backup beside the new one, had blobs.
+    """
+    known = {f"the last export of {storage.place}": storage.last_export()}
+    if path != STDOUT:
+        known |= _newest_beside(path)
+    for name, note in known.items():
+        if note is not None and note.blobs:
+            raise CommandFailed(
+                exits.NOT_WELL,
+                f"{storage.place} has no blob, but {name} had {note.blobs:,} ({note.time}). Nothing was "
+                "written: see whether this is the right directory. If none is right, say --even-empty.",
+            )
+
+
+def _newest_beside(path: str) -> dict[str, Exported | None]:
+    """The newest backup in the folder where `path` will be: its name, and what it says of itself."""
+    folder = os.path.dirname(os.path.abspath(path))
+    with os.scandir(folder) as entries:
+        files = [(e.stat().st_mtime_ns, e.path) for e in entries if e.name.endswith(".tar") and e.is_file()]
+    for _, name in sorted(files, reverse=True)[:_NEWEST]:
+        note = closing_note(name)
+        if note is not None:
+            return {name: note}
+    return {}
+
+
+def _write_file(storage: Storage, taken: Snapshot, path: str) -> Exported:
+    # A new name, made by us alone: in a folder of many users, one that can be guessed may be another's file.
+    part = f"{path}.{secrets.token_hex(8)}.part"
+    fd = durable.create_file(part)
+    try:
+        done = storage.write_backup(taken, fd)
+        durable.sync_file(fd)
+    except BaseException:
+        durable.remove_file(part)
+        raise
+    finally:
+        os.close(fd)
+    durable.rename(part, path)
+    durable.sync_folder(os.path.dirname(os.path.abspath(path)))
+    return done

@@ -1,0 +1,56 @@
+"""`get LOCATION [FILE]`: the bytes of one blob, from the running server or from disk."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import Callable
+
+from common import durable
+from services.tools import exits
+from services.tools.exits import CommandFailed
+from services.tools.output import Output, size
+from services.tools.targets import add_target_arguments, open_target
+
+HELP = "read a blob, to stdout or into a file"
+
+STDOUT = "-"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `get`."""
+    parser.add_argument("location")
+    parser.add_argument("file", nargs="?", default=STDOUT, help="replaced if it is there (default: stdout)")
+    add_target_arguments(parser)
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    """Write the bytes; a file gets its name only once they are whole. 1: damaged, 3: none there."""
+    if args.file == STDOUT:
+        if out.as_json:
+            raise CommandFailed(exits.USAGE, "--json goes with a FILE: stdout is for the blob's bytes.")
+        asyncio.run(_fetch(args, lambda data: durable.write_all(sys.stdout.fileno(), data)))
+        return exits.OK
+    part = f"{args.file}.{secrets.token_hex(8)}.part"
+    fd = durable.create_file(part)
+    try:
+        asyncio.run(_fetch(args, lambda data: durable.write_all(fd, data)))
+        durable.sync_file(fd)
+        size_bytes = os.fstat(fd).st_size
+    except BaseException:
+        durable.remove_file(part)
+        raise
+    finally:
+        os.close(fd)
+    durable.rename(part, args.file)
+    out.document({"location": args.location, "file": args.file, "bytes": size_bytes})
+    out.line(f"{args.file}: {size(size_bytes)}, every checksum right")
+    return exits.OK
+
+
+async def _fetch(args: argparse.Namespace, take: Callable[[bytes], None]) -> None:
+    async with open_target(args.config, args) as target:
+        await target.get(args.location, take)

@@ -1,0 +1,55 @@
+"""What the command line is made of: parsers whose common flags stand before or after a command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from common.version import VERSION
+from services.tools import exits
+
+PROGRAM = "blobkeep"
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of texts, and leaves room for long flags."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+
+def common_flags() -> argparse.ArgumentParser:
+    """The flags that every command has. None of them has a default: one given before is not undone after."""
+    parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = parser.add_argument_group("flags of every command")
+    group.add_argument("--dir", help="the data directory (default: from the configuration, ./data)")
+    group.add_argument("-c", "--config", metavar="FILE", help="configuration file")
+    group.add_argument("--json", action="store_true", help="write one JSON document")
+    group.add_argument("-D", "--debug", action="store_true", help="log what is done in detail")
+    group.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
+    return parser
+
+
+COMMON_DEFAULTS = {"dir": None, "config": None, "json": False, "debug": False}
+
+
+class Commands:
+    """The commands below a parser."""
+
+    def __init__(self, parser: argparse.ArgumentParser, dest: str, names: Sequence[str] = ()) -> None:
+        metavar = "|".join(names) if names else "COMMAND"
+        self._below = parser.add_subparsers(
+            dest=dest, metavar=metavar, title="commands", required=bool(names)
+        )
+
+    def add(self, name: str, help_text: str) -> argparse.ArgumentParser:
+        """One more. `help_text`: without a capital and a full stop."""
+        return self._below.add_parser(
+            name,
+            parents=[common_flags()],
+            help=help_text,
+            description=help_text[0].upper() + help_text[1:] + ".",
+            epilog=exits.TEXT,
+            formatter_class=Formatter,
+            allow_abbrev=False,
+        )

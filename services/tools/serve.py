@@ -1,0 +1,33 @@
+"""`serve`: runs the whole system in the foreground, under supervisord (services/launch.py)."""
+
+from __future__ import annotations
+
+import argparse
+
+from common import config
+from common.options import OPTIONS
+from services.tools import exits
+from services.tools.output import Output
+from services.tools.parsing import COMMON_DEFAULTS
+
+HELP = "run server, gc and recovery in the foreground, restarting what crashes"
+
+_OPTIONS = [option for option in OPTIONS.values() if option.name not in COMMON_DEFAULTS]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `serve`: every option there is."""
+    group = parser.add_argument_group("options", "Also in the configuration file, or as BLOBKEEP_<OPTION>.")
+    for option in _OPTIONS:
+        config.add_flag(group, option)
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    """Become supervisord; returns only by raising BlobkeepError for what is in the way."""
+    from services import launch  # with the engine: the help does without
+
+    given = {option.name: getattr(args, option.name, None) for option in _OPTIONS}
+    common = {"config": args.config_file, "dir": args.dir, "debug": args.debug or None}
+    config.into_environment({**given, **common})  # each process reads its options by itself
+    launch.serve(config.load([], "server"))
+    return exits.OK

@@ -1,0 +1,190 @@
+"""The one door between the commands and the engine: no other module of the tools knows how blobs are kept.
+
+A directory is looked at from outside, with its server running or not. Nothing here makes a directory, or
+anything in one, but what a command was asked to write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+
+from common.config import Config
+from common.errors import BlobkeepError, LockHeld
+from common.progress import Progress, nothing
+from common.states import WORD_OF_CODE
+from services.engines.local.disk import blob_folder, directory, layout, record
+from services.engines.local.journal import format as journal
+from services.engines.local.upkeep import backup_writer, quarantine, snapshot, survey, usage
+from services.engines.local.upkeep.backup import Exported, NotABackup, closing_note
+from services.engines.local.upkeep.backup_reader import Backup, Stored
+from services.engines.local.upkeep.check import Report, check
+from services.engines.local.upkeep.snapshot import Snapshot
+from services.engines.local.upkeep.usage import Room
+from services.store import Store
+from services.tools import exits
+from services.tools.exits import CommandFailed
+from services.tools.owner import must_be_owner
+
+__all__ = [
+    "BENCH_NAME",
+    "Backup",
+    "Exported",
+    "NotABackup",
+    "Quarantined",
+    "Record",
+    "Report",
+    "Room",
+    "Snapshot",
+    "Storage",
+    "Stored",
+    "Unreadable",
+    "closing_note",
+    "open_backup",
+    "open_store",
+    "state_word",
+]
+
+Record = record.BlobRecord
+Unreadable = survey.Unreadable
+Quarantined = survey.Quarantined
+
+# The recovery worker has the lock for a moment while it settles; a server keeps it.
+_LOCK_WAIT_S = 2.0
+BENCH_NAME = layout.BENCH_NAME
+
+
+def state_word(blob: Record) -> str:
+    """The blob's state as disk and wire call it."""
+    return WORD_OF_CODE[blob.events[-1].code]
+
+
+class Storage:
+    """The directory that the configuration names. Raises ConfigError where it is none."""
+
+    def __init__(self, config: Config) -> None:
+        self._data_dir = directory.existing(config.dir)
+        self.place = self._data_dir.root
+
+    def must_be_owner(self) -> None:
+        """Raises CommandFailed where what we write here would be of no use to the server."""
+        must_be_owner(self.place)
+
+    # --- looking ---
+
+    def records(self, progress: Callable[[int, int], None] = nothing) -> Iterator[Record | Unreadable]:
+        """What is known of every blob, in any state. What vanishes meanwhile is passed over."""
+        return survey.records(self._data_dir, progress)
+
+    @staticmethod
+    def live_among(found: list[Record]) -> dict[str, Record]:
+        """By location: which of these are served."""
+        return survey.live_among(found)
+
+    def by_id(self, text: str) -> Record | None:
+        """The blob with that id. Raises CorruptRecord."""
+        if not text.isdecimal() or int(text) >= 1 << self._data_dir.id_bits:
+            return None
+        try:
+            return blob_folder.read_record(self._data_dir, int(text))
+        except FileNotFoundError:
+            return None
+
+    def folder(self, blob: Record) -> str:
+        """Where a person finds it."""
+        return self._data_dir.folder(blob.id)
+
+    def ids_left(self, used: int) -> int:
+        """How many more blobs fit, besides `used` of them."""
+        return (1 << self._data_dir.id_bits) - used
+
+    def room_of(self, blob: Record | Unreadable) -> tuple[int, int]:
+        """(length of its files, bytes on disk)."""
+        return usage.of_blob(self._data_dir, blob.id)
+
+    def room_of_ours(self) -> dict[str, tuple[int, int]]:
+        """By what it is: (length, bytes on disk) of what stands beside the blobs."""
+        return usage.of_ours(self._data_dir)
+
+    # --- damage ---
+
+    def needs_replay(self) -> bool:
+        """True where the system crashed, and no server has recovered what it left."""
+        return journal.needs_replay(self._data_dir)
+
+    def check(self, *, dry_run: bool) -> Report:
+        """Re-read everything; settle it, too, where no server runs. `dry_run`: change nothing."""
+        return check(self._data_dir, dry_run=dry_run)
+
+    def quarantined(self) -> list[Quarantined]:
+        """What is in quarantine, by name."""
+        return survey.quarantined(self._data_dir)
+
+    location_of = staticmethod(quarantine.location_of)
+    bad_chunks = staticmethod(quarantine.bad_chunks)
+    damage = staticmethod(quarantine.damage)
+    chunks = staticmethod(quarantine.chunks)
+
+    def drop(self, entry: Quarantined) -> int:
+        """Remove it for good; returns the bytes freed."""
+        return blob_folder.drop_quarantined(self._data_dir, entry.name)
+
+    # --- backup ---
+
+    def snapshot(self) -> Snapshot:
+        """A consistent one, now. Raises Busy, OSError."""
+        return snapshot.take(self._data_dir)
+
+    @staticmethod
+    def write_backup(taken: Snapshot, fd: int) -> Exported:
+        """The snapshot as a tar file, into an open descriptor; not synced."""
+        return backup_writer.write(taken, fd)
+
+    def last_export(self) -> Exported | None:
+        """What the last export of this directory held, as far as that is known."""
+        return backup_writer.last(self._data_dir)
+
+    def remember_export(self, done: Exported) -> None:
+        """Keep it for `last_export`."""
+        backup_writer.remember(self._data_dir, done)
+
+
+def open_backup(path: str) -> Backup:
+    """The backup in a file. Raises CommandFailed, NotABackup."""
+    try:
+        return Backup(path)
+    except FileNotFoundError as err:
+        raise CommandFailed(exits.NOT_THERE, f"There is no file {path}.") from err
+    except OSError as err:
+        raise CommandFailed(exits.USAGE, f"{path} cannot be read: {err.strerror}.") from err
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    config: Config, on_fatal: Callable[[BlobkeepError], None], *, create: bool
+) -> AsyncIterator[Store | None]:
+    """The store itself, recovered, with the lock held; None where a server has it.
+
+    On leaving, all that was written is durable in place. `create`: make the directory where there is none.
+    Raises ConfigError; CommandFailed where another user owns the directory.
+    """
+    from services.engines.choose import choose  # with all that serving takes: 0.2 s
+
+    must_be_owner(config.dir)
+    if not create or directory.is_blobkeep(config.dir):
+        config = replace(config, id_bits=directory.existing(config.dir).id_bits)
+    engine = choose(replace(config, lock_wait_s=_LOCK_WAIT_S))
+    log = logging.getLogger("server")
+    level = log.level
+    log.setLevel(logging.WARNING)  # what it found at its start is not what was asked for
+    try:
+        store: Store | None = None
+        with contextlib.suppress(LockHeld), Progress("recovery", "folders") as progress:
+            await engine.own()
+            store = await engine.open(progress, on_fatal)
+        yield store
+    finally:
+        log.setLevel(level)
+        await engine.close()
