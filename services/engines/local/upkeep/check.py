@@ -1,6 +1,6 @@
 """The operator's check of a whole directory: settle unless a server serves, then re-read everything.
 
-What `python -m services.recovery --once` and `python -m services.tools check` do. With a server running
+What `python -m services.recovery --once` and `blobkeep check` do. With a server running
 nothing is settled, since the state is the server's: what is damaged is reported to it, and it acts.
 """
 

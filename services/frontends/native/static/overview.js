@@ -139,6 +139,6 @@ function showDamaged(damaged) {
   byId("damaged-rows").replaceChildren(...damaged.map((one) => element("tr", {},
     element("td", {}, one.location ?? "unknown"), element("td", {}, String(one.id)), element("td", {}, one.reason),
     element("td", {}, one.quarantine ? `.quarantine/${one.quarantine}` : "on its way"),
-    element("td", {}, one.location === null ? "tools quarantine show"
+    element("td", {}, one.location === null ? "blobkeep quarantine show"
       : element("button", { type: "button", class: "link", onclick: () => openBlob(one.location) }, "Upload or delete")))));
 }
