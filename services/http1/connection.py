@@ -1,89 +1,110 @@
 """One client connection: reads requests and gives them to Tornado's delegates, one after the other.
 
-Waiting for a head: no exchange. Then the body, if there is one, while `_body` is set; then the answer, until
-the exchange is done. What a client sends ahead waits. Time is checked from outside (see server.py).
+What it is doing is its phase, and what can follow is a table (phases.py). What a client sends ahead waits.
+Time is checked from outside (see server.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 
 from tornado.httputil import HTTPInputError
 from tornado.iostream import IOStream, StreamClosedError
+from tornado.log import gen_log
 
-from services.http1.body import Body
-from services.http1.dialogue import Dialogue, tell
-from services.http1.errors import Refusal
+from services.http1.detach import detach
+from services.http1.errors import Refusal, refusal_bytes
 from services.http1.exchange import COPY_BYTES, Exchange, failed_write
 from services.http1.parser import RequestHead, check_partial_head, parse_head, skip_empty_lines
+from services.http1.phases import ENDED, OVER, STEPS, IllegalStep, Phase
+from services.http1.request_cycle import RequestCycle
 from services.http1.server_interface import Server
-from services.http1.tunnel import dig
+from services.http1.transport import ClientTransport
 
 _CR = 13
-# RFC 9110 section 9.3: content in these has no meaning. Applications read and drop it.
-_NEEDS_NO_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", "TRACE"))
 _TOO_MANY = "Come back later: all connections are in use."
 _PLAIN_TEXT = "This port speaks HTTPS: use https:// in the address."
 _CUT_SHORT = "Send the whole request before closing."
 
 
-class Connection(Dialogue):
+class Connection(asyncio.Protocol):
     """What delegates know as `server_conn`.
 
     `refused`: one too many. It says 503 to its first request, unless the server spares that.
     """
 
+    transport: ClientTransport
+
     def __init__(self, server: Server, context: object, *, refused: bool = False) -> None:
-        super().__init__(server.limits, server.clock, context)
+        self.context = context
         self.refused = refused
-        self._server = server
-        self._since = self._clock()  # when the wait began: for a head, for the rest of it, after an EOF
-        self._pending = b""  # received and not used
+        self.clock = server.clock
+        self.server = server
+        self.limits = server.limits
+        self._loop = asyncio.get_running_loop()
+        self._phase = Phase.IDLE
+        self._since = self.clock()  # when the wait began: for a head, the rest of it, after an EOF, to close
+        self._cycle: RequestCycle | None = None  # while a request is under way
+        self.pending = b""  # received and not used
         self._scanned = 0  # so much of it holds no end of a head
-        self._continue_sent = False
+        self._eof = False  # the client sends no more
         self._answered_at_once = False  # since time was checked
-        self._resting = False  # it has done enough for one turn of the event loop
+        self.resting = False  # it has done enough for one turn of the event loop
+        self._linger_left_bytes = self.limits.linger_bytes
+
+    @property
+    def phase(self) -> Phase:
+        """What it is doing. To set it is a step; one that is not in the table cuts it, and raises."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, to: Phase) -> None:
+        if to not in STEPS[self._phase]:
+            self.transport.raw.abort()
+            raise IllegalStep(f"from {self._phase.name} to {to.name}")
+        self._phase = to
 
     # From the transport and the server.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._server.opened(self)
+        self.transport = ClientTransport(transport, self.limits, self.clock())
+        self.server.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._ending:
+        phase = self._phase
+        if phase is Phase.IDLE:
+            # The path of a hot request, 4 µs with what the application does: the bytes are those of one
+            # that was answered so before.
+            head = self.server.known_heads.get(data)
+            if head is not None and self._answer_at_once(head):
+                return
+            self._since = self.clock()  # the time of a head runs from its first byte
+            self.phase = Phase.HEAD
+        elif phase in ENDED:
             self._drop(data)
-            if len(data) >= self._limits.turn_bytes and not self._resting:
-                self._rest()
             return
-        if self._exchange is None:
-            if not self._pending:
-                # The path of a hot request, 4 µs with what the application does: the bytes are those of one
-                # that was answered so before.
-                head = self._server.known_heads.get(data)
-                if head is not None and self._answer_at_once(head):
-                    return
-                self._since = self._clock()  # the time of a head runs from its first byte
-        elif self._body is not None:
-            self._body.heard(self._clock())
-        self._pending = self._pending + data if self._pending else data
-        if self._exchange is None or self._body is not None:
-            self._advance()
-        if len(self._pending) > self._limits.pipeline_bytes:
+        elif (cycle := self._cycle) is not None and cycle.body is not None:
+            cycle.body.heard(self.clock())
+        self.pending = self.pending + data if self.pending else data
+        if phase is not Phase.ANSWER:
+            self.advance()
+        if len(self.pending) > self.limits.pipeline_bytes:
             self._regulate_reading()
 
     def eof_received(self) -> bool:
         """The client sends no more. It may still read: over TCP what is being answered is sent (True)."""
         self._eof = True
-        idle = self._exchange is None and not self._pending
-        if self._ending or idle or self.extra_info("ssl_object") is not None:
+        phase = self._phase
+        if phase is Phase.IDLE or phase in ENDED:
+            self._close()
             return False
-        if self._exchange is not None and self._body is None:
-            self._since = self._clock()
-            if self._delegate is None and (callback := self._exchange.take_close_callback()):
-                tell(callback)
-        elif self._waiting is None and not self._writing_paused and not self._resting:
+        if self.transport.extra_info("ssl_object") is not None:
+            return False
+        cycle = self._cycle
+        if cycle is not None and cycle.body is None:
+            self._since = self.clock()
+            cycle.client_ended()
+        elif not (self.resting or self.transport.writing_paused or (cycle and cycle.waiting)):
             self._refuse(400, _CUT_SHORT)
         # Else the rest of the request may be there, to be read later.
         return True
@@ -93,55 +114,74 @@ class Connection(Dialogue):
         self._refuse(400, _PLAIN_TEXT)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._server.on_close(self)
+        self.phase = Phase.CLOSED
+        self.transport.lost(exc)
+        self._abandon()
+        self.server.on_close(self)
+
+    def pause_writing(self) -> None:
+        self.transport.pause_writing()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._exchange is None and self._pending:
-            self._loop.call_soon(self._advance)
+        self.transport.resume_writing()
+        if self._phase is Phase.HEAD:
+            self._loop.call_soon(self.advance)
 
     def close_if_idle(self) -> None:
         """Close between requests. Otherwise the answer in progress is the last, as the server is draining."""
-        if self._exchange is None and not self._pending and not self._ending:
+        if self._phase is Phase.IDLE:
             self._close()
+
+    def abort(self) -> None:
+        """Cut the connection, without what is unsent."""
+        self._abandon()
+        self._cut()
+
+    def closed(self) -> bool:
+        """True when nothing can be written any more."""
+        return self._phase in ENDED or self.transport.is_closing()
 
     def check_time(self, now: float) -> None:
         """Called every `limits.tick_s()`: refuse or cut off what takes too long."""
-        self._check_channel_time(now)
-        if self._ending:
-            return
+        self.transport.check_taken(now)
+        phase = self._phase
+        limits = self.limits
         waited_s = now - self._since
-        limits = self._limits
-        if self._exchange is None:
-            if self.refused and waited_s > limits.refused_head_timeout_s:
-                self._refuse(503, _TOO_MANY)
-            elif self._answered_at_once and not self._pending:
+        if phase in ENDED:
+            if self.transport.unsent_bytes:
+                self._since = now  # the time to close runs from when all was sent
+            elif waited_s > limits.linger_timeout_s:
+                self._cut()
+        elif phase is Phase.ANSWER:
+            if self._eof and waited_s > limits.half_closed_timeout_s:
+                self.abort()
+        elif (cycle := self._cycle) is not None:
+            if cycle.body is not None and cycle.waiting is None:
+                try:
+                    cycle.body.check_time(now)
+                except Refusal as err:
+                    self.refuse_input(err)
+        elif self.refused and waited_s > limits.refused_head_timeout_s:
+            self._refuse(503, _TOO_MANY)
+        elif phase is Phase.IDLE:
+            if self._answered_at_once:
                 self._answered_at_once = False
                 self._since = now
-            elif not self._pending:
-                if waited_s > limits.idle_timeout_s:
-                    self._close()
-            elif waited_s > limits.header_timeout_s and not self._writing_paused:
-                self._refuse(408, f"Send the head of a request within {limits.header_timeout_s:g} s.")
-        elif self._body is not None:
-            if self._waiting is None:
-                try:
-                    self._body.check_time(now)
-                except Refusal as err:
-                    self._refuse_input(err)
-        elif self._eof and waited_s > limits.half_closed_timeout_s:
-            self.abort()
+            elif waited_s > limits.idle_timeout_s:
+                self._close()
+        elif waited_s > limits.header_timeout_s and not self.transport.writing_paused:
+            self._refuse(408, f"Send the head of a request within {limits.header_timeout_s:g} s.")
 
     def body_rate(self, now: float) -> float | None:
         """How fast the client sends its body, in bytes a second; None where that is unknown, or up to us."""
-        waits_for_us = self._waiting is not None or self._resting or self._ending
-        return None if self._body is None or waits_for_us else self._body.rate(now)
+        if (cycle := self._cycle) is None or not cycle.body or cycle.waiting or self.resting:
+            return None
+        return cycle.body.rate(now)
 
     def give_way(self) -> None:
         """Refuse the body that is being read: its client is slow, and others want to send theirs."""
         text = "Send the body faster: so many others are sending that yours was too slow to wait for."
-        self._refuse_input(Refusal(503, text, "body gives way to others"))
+        self.refuse_input(Refusal(503, text, "body gives way to others"))
 
     # From the exchange.
 
@@ -149,111 +189,139 @@ class Connection(Dialogue):
         """Write for `exchange`, if it is still the one in progress."""
         if not self.serves(exchange):
             return failed_write()  # also between a failed send and the `connection_lost` that tells of it
-        return self._write(data) or self._server.done
+        return self.transport.write(data) or self.server.done
 
     def serves(self, exchange: Exchange) -> bool:
-        return exchange is self._exchange and not self._transport.is_closing()
+        """Whether what `exchange` writes can still reach the client."""
+        cycle = self._cycle
+        return cycle is not None and cycle.exchange is exchange and not self.transport.is_closing()
 
     def may_keep_alive(self) -> bool:
         """Whether an answer that starts now can be followed by another (RFC 9112 section 9.3)."""
-        exchange = self._exchange
-        if exchange is None or not exchange.head.keep_alive or self._server.draining or self.refused:
+        cycle = self._cycle
+        if cycle is None or not cycle.exchange.head.keep_alive or self.refused or self.server.draining:
             return False
-        if self._eof and not self._pending:
-            return False
-        if self._body is None:
-            return True
-        if exchange.head.expects_continue and not self._continue_sent:
-            return False  # unknown whether the body comes at all (RFC 9110 section 10.1.1)
-        return self._body.ends_within(len(self._pending) + self._limits.discard_bytes)
+        return not (self._eof and not self.pending) and cycle.reads_to_its_end
 
     def detach(self, exchange: Exchange) -> IOStream:
         """Give up the connection; its delegate and the server hear no more. Raises StreamClosedError."""
-        if exchange is not self._exchange or self.closed():
+        if (cycle := self._cycle) is None or cycle.exchange is not exchange or self.closed():
             raise StreamClosedError
-        exchange.close_callback = self._exchange = self._body = self._delegate = None
-        self._ending = True
-        self._server.on_close(self)
-        return dig(self._loop, self._transport, self._pending)
-
-    @property
-    def pending_bytes(self) -> int:
-        """So much was received and not used."""
-        return len(self._pending)
+        self.phase = Phase.DETACHED
+        self._cycle = None
+        cycle.forget()
+        self.server.on_close(self)
+        return detach(self._loop, self.transport.raw, self.pending)
 
     def answered(self, exchange: Exchange) -> None:
-        """The answer was written. Within a call of the delegate, the caller of that goes on."""
-        if exchange is self._exchange and not self._in_delegate and self._waiting is None:
-            self._after_answer()
+        """The answer of `exchange` was written."""
+        if (cycle := self._cycle) is not None and cycle.exchange is exchange:
+            cycle.answered()
 
-    def _tell_refused(self, method: str, target: str, code: int) -> None:
-        self._server.tell_refused(method, target, code, self.context)
+    # From the request cycle.
 
-    # A request.
+    def refuse_input(self, err: HTTPInputError) -> None:
+        """Answer what was wrong: 400, unless it is our own error, which has a code."""
+        code, text = 400, f"Send a valid request: {err}."
+        if isinstance(err, Refusal):
+            code, text = err.code, err.text
+        if code in (408, 503):  # the message itself is well formed, or may be
+            gen_log.info("Answered %d to %s: %s", code, self.context, err)
+        else:
+            gen_log.info("Malformed HTTP message from %s: %s", self.context, err)
+        self._refuse(code, text)
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Use what was received, as far as it goes now."""
         try:
-            if self._exchange is None and self._pending and not self._writing_paused and not self._ending:
+            if self._phase is Phase.HEAD and not self.transport.writing_paused:
                 self._read_head()
-            if self._body is not None:
-                self._read_body()
+            if self._cycle is not None:
+                self._cycle.read_body()
         except HTTPInputError as err:
-            self._refuse_input(err)
-        if self._reading_paused:
+            self.refuse_input(err)
+        if self.transport.reading_paused:
             self._regulate_reading()
+
+    def advance_later(self) -> None:
+        """In the next turn, so that a client that sends many requests at once does not hold up the others."""
+        if self.pending:
+            self._loop.call_soon(self.advance)
+
+    def refuse_if_cut_short(self) -> None:
+        """More of the request is needed, and the client sends no more."""
+        if self._eof:
+            self._refuse(400, _CUT_SHORT)
+
+    def rest(self) -> None:
+        """Leave the rest of this turn of the event loop to others; libuv would read up to 8 MiB in one."""
+        self.resting = True
+        self.transport.pause_reading(True)
+        self._loop.call_soon(self._next_turn)
+
+    def next_request(self) -> None:
+        """After an answer: wait for another request, or end."""
+        cycle, self._cycle = self._cycle, None
+        assert cycle is not None
+        if not cycle.exchange.keep_alive:
+            if cycle.exchange.head.keep_alive or cycle.body is not None:
+                self._linger()
+            else:
+                self._close()  # the client sends nothing more
+            return
+        self._since = self.clock()
+        if self.pending:
+            self.phase = Phase.HEAD
+            self.advance_later()
+            return
+        self.phase = Phase.IDLE
+        if self._eof or self.server.draining:  # since the answer began, which promised to stay
+            self._close()
+
+    # A request.
 
     def _regulate_reading(self) -> None:
         """Stop reading ahead of what is being answered; a head, which has its own bound, is read on."""
         # Nothing of it looked at yet: whole requests, perhaps, whose turn comes later in the loop.
-        waits = self._exchange is not None or self._writing_paused or not self._scanned
-        too_much = self._resting or (waits and len(self._pending) > self._limits.pipeline_bytes)
-        self._pause_reading(too_much and not self._ending)
+        waits = self._phase is not Phase.HEAD or self.transport.writing_paused or not self._scanned
+        too_much = self.resting or (waits and len(self.pending) > self.limits.pipeline_bytes)
+        self.transport.pause_reading(too_much and self._phase not in ENDED)
 
     def _read_head(self) -> None:
-        data = self._pending
+        data = self.pending
         if data[0] == _CR:
-            data = self._pending = skip_empty_lines(data)
+            data = self.pending = skip_empty_lines(data)
         end = data.find(b"\r\n\r\n", self._scanned)
         if end < 0:
-            check_partial_head(data, self._scanned, self._limits)
+            check_partial_head(data, self._scanned, self.limits)
             self._scanned = max(0, len(data) - 3)
-            if self._eof:
-                self._refuse(400, _CUT_SHORT)
+            if not data and not self._eof:
+                self.phase = Phase.IDLE
+            self.refuse_if_cut_short()
             return
-        self._pending = data[end + 4 :]
+        self.pending = data[end + 4 :]
         self._scanned = 0
-        head = parse_head(data[: end + 2], self._limits)
-        if self.refused and not self._server.spares(head):
+        head = parse_head(data[: end + 2], self.limits)
+        if self.refused and not self.server.spares(head):
             raise Refusal(503, _TOO_MANY)
         if not head.body_bytes and self._answer_at_once(head):
-            if self._pending:
-                self._since = self._clock()
-                self._loop.call_soon(self._advance)
+            if self.pending:
+                self._since = self.clock()
+                self.advance_later()
             else:
-                self._server.known_heads.add(data, head)
+                self.phase = Phase.IDLE
+                self.server.known_heads.add(data, head)
             return
-        exchange = self._exchange = Exchange(self, head)
-        if head.body_bytes:
-            body = self._body = exchange.body = Body(head.body_bytes, self._limits, self._clock())
-            if head.start_line.method in _NEEDS_NO_BODY:
-                body.max_bytes = min(body.max_bytes, self._limits.unneeded_body_bytes)
-            if not exchange.body_is_here:
-                self._server.body_began(self)
-            self._continue_sent = False
-        self._call(self._after_headers, self._start, exchange)
+        self._cycle = RequestCycle(self, head)
+        self._cycle.begin()
 
     def _answer_at_once(self, head: RequestHead) -> bool:
         """Let the server answer without an exchange, if it will, where the connection stays open after it."""
-        server = self._server
-        if (
-            self.refused
-            or not head.keep_alive
-            or head.is_http10
-            or server.draining
-            or self._eof
-            or self._writing_paused
-        ):
+        server = self.server
+        transport = self.transport
+        if self.refused or not head.keep_alive or head.is_http10 or server.draining:
+            return False
+        if self._eof or transport.writing_paused:
             return False
         answer = server.answer_at_once(head, self.context)
         if answer is None:
@@ -261,111 +329,72 @@ class Connection(Dialogue):
         first, body = answer
         self._answered_at_once = True
         if len(body) <= COPY_BYTES:
-            first += body
+            transport.write(first + body)
         else:
-            self._transport.write(first)
-            self._queued_bytes += len(first)
-            first = body
-        self._transport.write(first)
-        self._queued_bytes += len(first)
+            transport.write(first)
+            transport.write(body)
         return True
 
-    def _start(self, exchange: Exchange) -> Awaitable[None] | None:
-        head = exchange.head
-        self._delegate = self._server.start_request(self, exchange)
-        return self._delegate.headers_received(head.start_line, head.headers)
-
-    def _after_headers(self) -> None:
-        """The application knows the head. It has answered already, or it wants the body."""
-        exchange = self._exchange
-        assert exchange is not None
-        if exchange.finished:
-            self._after_answer()
-        elif self._body is None:
-            self._finish_request()
-        else:
-            self._body.check_declared()
-            if exchange.head.expects_continue and not exchange.started and not self._pending:
-                self.send(exchange, b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._continue_sent = True  # or the client did not wait for it
-
-    def _read_body(self) -> None:
-        """Give what came of the body to the delegate, until one has to wait for the other.
-
-        One turn of the event loop has a bound, so that no client makes the others wait: after it, the rest is
-        for the next turn.
-        """
-        while (body := self._body) is not None and self._waiting is None and not self._ending:
-            if body.whole:
-                self._body = None
-                self._server.body_ended(self)
-                if self._delegate is not None:
-                    self._finish_request()
-                else:  # answered before, and the rest was dropped
-                    self._next_request()
-                return
-            if self._resting:
-                return
-            piece, self._pending = body.take(self._pending)
-            if not piece and not body.whole and not body.spent:
-                if self._eof:
-                    self._refuse(400, _CUT_SHORT)
-                return
-            if piece and self._delegate is not None:
-                self._call(self._after_piece, self._delegate.data_received, piece)
-            if body.spent and not body.whole and self._waiting is None and not self._ending:
-                self._rest()
-
-    def _rest(self) -> None:
-        """Leave the rest of this turn of the event loop to others; libuv would read up to 8 MiB in one."""
-        self._resting = True
-        self._pause_reading(True)
-        self._loop.call_soon(self._next_turn)
-
     def _next_turn(self) -> None:
-        self._resting = False
-        self._advance()
+        self.resting = False
+        self.advance()
 
-    def _after_piece(self) -> None:
-        assert self._exchange is not None
-        if self._exchange.finished:
-            self._after_answer()
-
-    def _finish_request(self) -> None:
-        delegate, self._delegate = self._delegate, None
-        assert delegate is not None
-        self._call(self._after_finish, delegate.finish)
-
-    def _after_finish(self) -> None:
-        if self._exchange is not None and self._exchange.finished:
-            self._next_request()
-
-    def _after_answer(self) -> None:
-        """The answer is written; the request may not be whole."""
-        exchange = self._exchange
-        assert exchange is not None
-        if (delegate := self._delegate) is not None:
-            self._delegate = None  # it does not get the rest of the body, so never `finish`
-            tell(delegate.on_connection_close)
-        if self._body is None:
-            self._next_request()
-        elif not exchange.keep_alive:
-            self._end()
-        elif self._pending:
-            self._loop.call_soon(self._advance)
-
-    def _next_request(self) -> None:
-        exchange = self._exchange
-        assert exchange is not None
-        if not exchange.keep_alive:
-            self._end()
+    def _refuse(self, code: int, text: str) -> None:
+        """Answer for the application, if it has not begun to, and end the connection."""
+        exchange = self._abandon()
+        if self._phase in ENDED:  # the application cut the connection
             return
-        self._exchange = None
-        if self._server.draining:  # since the answer began, which promised to keep the connection
-            self.close_if_idle()
-        self._since = self._clock()
-        if self._pending:
-            # Later, so that a client that sends many requests at once does not hold up the others.
-            self._loop.call_soon(self._advance)
-        elif self._eof:
-            self._transport.close()
+        if exchange is not None and exchange.started and not exchange.finished:
+            self._cut()  # the answer cannot be ended in a way that tells that it is not whole
+            return
+        if exchange is None or not exchange.started:
+            method, target = ("", "") if exchange is None else exchange.head.start_line[:2]
+            self.server.tell_refused(method, target, code, self.context)
+            retry_after_s = self.limits.retry_after_s if code == 503 else None
+            answer = refusal_bytes(code, text, with_body=method != "HEAD", retry_after_s=retry_after_s)
+            self.transport.write(answer)
+        self._linger()
+
+    # The end of the connection.
+
+    def _abandon(self) -> Exchange | None:
+        """End the request that is under way, if there is one: tell the application. Its exchange."""
+        cycle, self._cycle = self._cycle, None
+        if cycle is None:
+            return None
+        cycle.abandon()
+        return cycle.exchange
+
+    def _linger(self) -> None:
+        """Send what is unsent, say that no more follows, and drop what still comes, for a while.
+
+        To close at once would reset the connection if anything came unread, and the reset makes the client's
+        system forget our answer before the client has seen it (RFC 9112 section 9.6).
+        """
+        if self._eof:
+            self._close()
+            return
+        self.phase = Phase.LINGER
+        self._since = self.clock()
+        self.transport.end_writing()
+
+    def _drop(self, data: bytes) -> None:
+        """Take what comes after the last answer."""
+        self._linger_left_bytes -= len(data)
+        if self._linger_left_bytes < 0:
+            self._cut()
+        elif len(data) >= self.limits.turn_bytes and not self.resting:
+            self.rest()
+
+    def _close(self) -> None:
+        """Send what is unsent, then close. For when nothing more can come."""
+        if self._phase not in OVER:
+            self.phase = Phase.CLOSING
+            self._since = self.clock()
+        self.transport.raw.close()
+
+    def _cut(self) -> None:
+        """Close at once, without what is unsent."""
+        if self._phase not in OVER:
+            self.phase = Phase.CLOSING
+        self.transport.raw.abort()

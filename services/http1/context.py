@@ -1,11 +1,14 @@
-"""Who is at the other end of a connection: what handlers know as `request.connection.context`."""
+"""What handlers see of their connection: `request.connection.context` and `request.connection.stream`."""
 
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tornado.httpserver import _HTTPRequestContext
+
+if TYPE_CHECKING:
+    from services.http1.connection import Connection
 
 
 class RequestContext(_HTTPRequestContext):
@@ -22,3 +25,29 @@ class RequestContext(_HTTPRequestContext):
         self._orig_remote_ip = self.remote_ip
         self._orig_protocol = protocol
         self.trusted_downstream = set(trusted_downstream or ())
+
+
+class StreamView:
+    """For code that expects Tornado's stream: whether it is closed, its TLS certificate.
+
+    Made when it is asked for. Reading and writing go through the connection only.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        self._connection.abort()
+
+    def closed(self) -> bool:
+        return self._connection.closed()
+
+    def set_nodelay(self, value: bool) -> None:
+        """Nothing to do: asyncio and uvloop set TCP_NODELAY for good."""
+
+    @property
+    def socket(self) -> Any:
+        """What `HTTPServerRequest.get_ssl_certificate` asks: an SSLObject under TLS, else the socket."""
+        return self._connection.transport.extra_info("ssl_object") or self._connection.transport.extra_info(
+            "socket"
+        )

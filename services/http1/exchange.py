@@ -20,8 +20,8 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, StreamClosedError
 
 from services.http1.body import Body
+from services.http1.context import StreamView
 from services.http1.parser import RequestHead
-from services.http1.stream_view import StreamView
 
 if TYPE_CHECKING:
     from services.http1.connection import Connection
@@ -119,7 +119,7 @@ class Exchange(HTTPConnection):
     @property
     def sends_directly(self) -> bool:
         """Whether `take` and `ready` may be used, for a body of a declared length: not under TLS."""
-        return self._connection.extra_info("ssl_object") is None
+        return self._connection.transport.extra_info("ssl_object") is None
 
     def take(self, data: memoryview) -> int:
         """As `write`, of as much from the beginning of `data` as goes now, without a copy; how many bytes.
@@ -130,7 +130,7 @@ class Exchange(HTTPConnection):
             raise StreamClosedError
         assert not self._chunked
         self._check_left(data)
-        sent_bytes = self._connection.send_directly(data)
+        sent_bytes = self._connection.transport.send_directly(data)
         self._count(sent_bytes)
         return sent_bytes
 
@@ -138,7 +138,7 @@ class Exchange(HTTPConnection):
         """Wait until `take` takes something. Raises StreamClosedError."""
         if self.closed():
             raise StreamClosedError
-        await self._connection.wait_to_send()
+        await self._connection.transport.wait_to_send()
 
     def finish(self) -> None:
         """The answer is whole. Raises HTTPOutputError, and cuts the connection, if its body is too short."""
@@ -183,7 +183,7 @@ class Exchange(HTTPConnection):
     @property
     def body_is_here(self) -> bool:
         """Whether the whole body has come already: there is none, or it came with the head."""
-        return 0 <= self.head.body_bytes <= self._connection.pending_bytes
+        return 0 <= self.head.body_bytes <= len(self._connection.pending)
 
     @property
     def body_bytes_in(self) -> int:

@@ -49,16 +49,13 @@ class Running:
 
     def requests_under_way(self) -> int:
         """How many connections are between the head of a request and the end of its answer."""
-        return self.call(lambda: sum(1 for c in self.server._open if c._exchange is not None))
+        return self.call(lambda: sum(1 for c in self.server._open if c._cycle is not None))
 
     def taken_bytes(self) -> int:
         """What the clients' systems have taken of all that was sent on the connections that are open."""
 
         def count() -> int:
-            return sum(
-                c._queued_bytes - c._transport.get_write_buffer_size() - c._in_system_bytes()
-                for c in self.server._open
-            )
+            return sum(c.transport.taken_bytes for c in self.server._open)
 
         return self.call(count)
 

@@ -84,7 +84,7 @@ def test_a_slow_reader_holds_back_the_handler(server: Running) -> None:
         written = settled(lambda: Pouring.written)
         assert isinstance(written, int)
         assert written < 12 * MIB  # the system's buffers, one piece, and what the transport may hold
-        pending = server.call(lambda: max(c._transport.get_write_buffer_size() for c in server.server._open))
+        pending = server.call(lambda: max(c.transport.unsent_bytes for c in server.server._open))
         assert pending <= 3 * MIB
         total = 0
         while size := int(client.until(b"\r\n"), 16):
@@ -104,7 +104,7 @@ def test_a_slow_handler_holds_back_the_upload(server: Running) -> None:
         client.send(b"PUT /hold HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (32 * MIB))
         wait_until(lambda: Holding.prepared, "the handler")
         sent = client.send_while_taken(bytes(65536))
-        pending = server.call(lambda: max(len(c._pending) for c in server.server._open))
+        pending = server.call(lambda: max(len(c.pending) for c in server.server._open))
         assert pending <= MIB
         assert Holding.taken == 0
         server.call(Holding.go.set)
@@ -119,7 +119,7 @@ def test_pipelined_requests_are_read_ahead_only_so_far(server: Running) -> None:
         wait_until(server.requests_under_way, "the request")
         request = b"GET /x HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"x" * 4000)
         sent = client.send_while_taken(request, wait_s=0.2)
-        pending = server.call(lambda: max(len(c._pending) for c in server.server._open))
+        pending = server.call(lambda: max(len(c.pending) for c in server.server._open))
         assert pending <= MIB
         client.send(request[sent % len(request) :])
         assert client.answer()[2] == b"1"
@@ -133,6 +133,6 @@ def test_answers_to_a_client_that_only_sends_do_not_pile_up(server: Running) -> 
         request = b"PUT /e HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + bytes(60000)
         assert client.send_while_taken(request, wait_s=0.5) < 64 * MIB
         held = server.call(
-            lambda: max(c._transport.get_write_buffer_size() + len(c._pending) for c in server.server._open)
+            lambda: max(c.transport.unsent_bytes + len(c.pending) for c in server.server._open)
         )
         assert held <= 2 * MIB

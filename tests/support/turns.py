@@ -21,6 +21,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from services.http1 import HTTPServer, Limits
 from services.http1.connection import Connection
 from services.http1.context import RequestContext
+from services.http1.phases import Phase
 
 _READ_BYTES = 256_000  # uvloop's buffer
 _READS_A_TURN = 32  # libuv's bound
@@ -81,8 +82,8 @@ class Transport(asyncio.Transport):
     def feed(self) -> None:
         """Give what a loop gives in one turn."""
         own = self._connection
-        answering = own._exchange is not None and own._body is None
-        busy = own._resting or answering or own._waiting is not None
+        waiting = own._cycle is not None and own._cycle.waiting is not None
+        busy = own.resting or own.phase is Phase.ANSWER or waiting
         self.quiet_turns = 0 if busy else self.quiet_turns + 1
         for _ in range(_READS_A_TURN):
             if self._paused or self.closed or not self._left:

@@ -26,7 +26,10 @@ CALLED_FROM_OUTSIDE = {
         ["set_body_timeout", "set_close_callback", "set_max_body_size", "set_nodelay", "write_headers"],
         "Tornado: a connection has these",
     ),
-    **dict.fromkeys(["eof_received", "pause_writing"], "asyncio: a protocol has these"),
+    **dict.fromkeys(
+        ["connection_lost", "connection_made", "eof_received"],
+        "asyncio: a protocol has these",
+    ),
     "emit": "logging: a handler has it",
     "collect": "Prometheus' library: a collector has it",
 }

@@ -55,7 +55,7 @@ class Relay(asyncio.Protocol):
             self._other.resume_reading()
 
 
-def dig(loop: asyncio.AbstractEventLoop, outer: asyncio.Transport, received: bytes) -> IOStream:
+def detach(loop: asyncio.AbstractEventLoop, outer: asyncio.Transport, received: bytes) -> IOStream:
     """The IOStream of the client behind `outer`, beginning with what was `received` from it and not used."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)

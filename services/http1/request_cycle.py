@@ -1,0 +1,243 @@
+"""The cycle of one request with the application: calling its delegate, and how that can end.
+
+Tornado's contract: a delegate that got `headers_received` gets either `finish` or `on_connection_close`,
+once; nothing while something that it returned is not done; and only HTTPInputError may come out of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tornado.gen import convert_yielded
+from tornado.httputil import HTTPInputError, HTTPMessageDelegate
+from tornado.iostream import StreamClosedError
+from tornado.log import app_log
+
+from services.http1.body import Body
+from services.http1.exchange import Exchange
+from services.http1.parser import RequestHead
+from services.http1.phases import READING_BODY, Phase
+
+if TYPE_CHECKING:
+    from services.http1.connection import Connection
+
+# RFC 9110 section 9.3: content in these has no meaning. Applications read and drop it.
+_NEEDS_NO_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", "TRACE"))
+
+
+class RequestCycle:
+    """One for each request, from its head to the end of its answer; then its connection forgets it."""
+
+    # Class attributes are the initial values: most requests never set most of them.
+    body: Body | None = None  # until it was read whole
+    waiting: asyncio.Future[Any] | None = None  # what the delegate returned and is not done
+    _delegate: HTTPMessageDelegate | None = None  # until told `finish` or `on_connection_close`
+    _over = False  # the connection has forgotten it, and the delegate may not know yet
+    _in_delegate = False
+    _waiting_since = 0.0
+    _continue_sent = False
+
+    def __init__(self, connection: Connection, head: RequestHead) -> None:
+        self._connection = connection
+        self.exchange = Exchange(connection, head)
+
+    def begin(self) -> None:
+        """Make a delegate and tell it the head. Raises HTTPInputError."""
+        connection = self._connection
+        exchange = self.exchange
+        head = exchange.head
+        if not head.body_bytes:
+            connection.phase = Phase.ANSWER
+        else:
+            connection.phase = Phase.BODY
+            limits = connection.limits
+            body = self.body = exchange.body = Body(head.body_bytes, limits, connection.clock())
+            if head.start_line.method in _NEEDS_NO_BODY:
+                body.max_bytes = min(body.max_bytes, limits.unneeded_body_bytes)
+            if not exchange.body_is_here:
+                connection.server.body_began(connection)
+        self._call(self._after_headers, self._start, exchange)
+
+    def read_body(self) -> None:
+        """Give what came of the body to the delegate, until one has to wait for the other.
+
+        One turn of the event loop has a bound, so that no client makes the others wait: after it, the rest is
+        for the next turn. Raises HTTPInputError.
+        """
+        connection = self._connection
+        while connection.phase in READING_BODY and self.waiting is None:
+            body = self.body
+            assert body is not None
+            if body.whole:
+                self.body = None
+                connection.server.body_ended(connection)
+                if self._delegate is not None:
+                    connection.phase = Phase.ANSWER
+                    self._finish_request()
+                else:  # answered before, and the rest was dropped
+                    connection.next_request()
+                return
+            if connection.resting:
+                return
+            piece, connection.pending = body.take(connection.pending)
+            if not piece and not body.whole and not body.spent:
+                connection.refuse_if_cut_short()
+                return
+            if piece and self._delegate is not None:
+                self._call(self._after_piece, self._delegate.data_received, piece)
+            if body.spent and not body.whole and self.waiting is None and connection.phase in READING_BODY:
+                connection.rest()
+
+    @property
+    def reads_to_its_end(self) -> bool:
+        """Whether what is unread of the request is short enough to be dropped, so that another can follow."""
+        if self.body is None:
+            return True
+        if self.exchange.head.expects_continue and not self._continue_sent:
+            return False  # unknown whether the body comes at all (RFC 9110 section 10.1.1)
+        return self.body.ends_within(len(self._connection.pending) + self._connection.limits.discard_bytes)
+
+    def answered(self) -> None:
+        """The answer was written. Within a call of the delegate, the caller of that goes on."""
+        if not self._busy and self._connection.phase is not Phase.DISCARD:
+            self._after_answer()
+
+    # The end, where it is not that of an answer.
+
+    def abandon(self) -> None:
+        """Tell the application that its client is gone, once, and not while it is working on something."""
+        was_over, self._over = self._over, True
+        if self._busy:
+            return
+        delegate, self._delegate = self._delegate, None
+        if delegate is not None:
+            tell(delegate.on_connection_close)
+        elif not was_over:
+            self.client_ended()
+
+    def client_ended(self) -> None:
+        """Tell who would stop an answer when the client is gone."""
+        if self._delegate is None and (callback := self.exchange.take_close_callback()):
+            tell(callback)
+
+    def forget(self) -> None:
+        """The connection leaves HTTP: the delegate hears no more."""
+        self._over = True
+        self.exchange.close_callback = self._delegate = None
+
+    # Calling the delegate.
+
+    @property
+    def _busy(self) -> bool:
+        return self._in_delegate or self.waiting is not None
+
+    def _start(self, exchange: Exchange) -> Awaitable[None] | None:
+        head = exchange.head
+        self._delegate = self._connection.server.start_request(self._connection, exchange)
+        return self._delegate.headers_received(head.start_line, head.headers)
+
+    def _call(
+        self, then: Callable[[], None], method: Callable[..., Awaitable[None] | None], *args: object
+    ) -> None:
+        """Call the delegate, and `then` when what it returned is done. Lets HTTPInputError through."""
+        self._in_delegate = True
+        try:
+            result = method(*args)
+        except HTTPInputError:
+            self._in_delegate = False
+            if self._over:
+                self.abandon()
+            raise
+        except Exception:  # noqa: BLE001 - whatever the application raises
+            self._in_delegate = False
+            self._fail()
+            return
+        self._in_delegate = False
+        if result is not None:
+            self.waiting = convert_yielded(result)
+            self._waiting_since = self._connection.clock()
+            self.waiting.add_done_callback(partial(self._resume, then))
+        elif self._over:  # cut within the call
+            self.abandon()
+        else:
+            then()
+
+    def _resume(self, then: Callable[[], None], future: asyncio.Future[Any]) -> None:
+        """What the delegate returned is done."""
+        self.waiting = None
+        if self._over:  # the client went away meanwhile
+            err = None if future.cancelled() else future.exception()
+            if err is not None and not isinstance(err, StreamClosedError | HTTPInputError):
+                app_log.error("Uncaught exception", exc_info=err)
+            self.abandon()
+            return
+        if self.body is not None:
+            self.body.waited(self._waiting_since, self._connection.clock())
+        try:
+            future.result()
+            then()
+        except HTTPInputError as err:
+            self._connection.refuse_input(err)
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - as above
+            self._fail()
+        else:
+            self._connection.advance()
+
+    def _fail(self) -> None:
+        """The delegate raised something: the connection is of no use, as in Tornado's."""
+        app_log.error("Uncaught exception", exc_info=True)
+        self._connection.abort()
+        self.abandon()  # where the delegate itself has cut the connection before
+
+    # What follows each call.
+
+    def _after_headers(self) -> None:
+        """The application knows the head. It has answered already, or it wants the body."""
+        exchange, body = self.exchange, self.body
+        if exchange.finished:
+            self._after_answer()
+        elif body is None:
+            self._finish_request()
+        else:
+            body.check_declared()
+            if exchange.head.expects_continue and not exchange.started and not self._connection.pending:
+                self._connection.send(exchange, b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._continue_sent = True  # or the client did not wait for it
+
+    def _after_piece(self) -> None:
+        if self.exchange.finished:
+            self._after_answer()
+
+    def _finish_request(self) -> None:
+        delegate, self._delegate = self._delegate, None
+        assert delegate is not None
+        self._call(self._after_finish, delegate.finish)
+
+    def _after_finish(self) -> None:
+        if self.exchange.finished:
+            self._connection.next_request()
+
+    def _after_answer(self) -> None:
+        """The answer is written; the request may not be whole."""
+        connection = self._connection
+        if (delegate := self._delegate) is not None:
+            self._delegate = None  # it does not get the rest of the body, so never `finish`
+            tell(delegate.on_connection_close)
+            if self._over:  # it has cut the connection
+                return
+        if self.body is None or not self.exchange.keep_alive:
+            connection.next_request()
+        else:
+            connection.phase = Phase.DISCARD
+            connection.advance_later()
+
+
+def tell(callback: Callable[[], None]) -> None:
+    """Call what must not stop us by raising."""
+    try:
+        callback()
+    except Exception:  # noqa: BLE001 - whatever the application raises
+        app_log.error("Uncaught exception", exc_info=True)

@@ -1,0 +1,195 @@
+"""The transport of one client: flow control both ways, and sending past asyncio's buffer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import socket
+import sys
+import termios
+from typing import Any, cast
+
+from tornado.iostream import StreamClosedError
+
+from services.http1.limits import Limits
+
+
+class ClientTransport:
+    """Holds an asyncio or uvloop transport, and knows nothing of HTTP. `now`: seconds, when it was made."""
+
+    __slots__ = (
+        "_direct",
+        "_drain_waiters",
+        "_limits",
+        "_loop",
+        "_queued_bytes",
+        "_taken_at",
+        "_taken_bytes",
+        "_waits_directly",
+        "is_closing",
+        "raw",
+        "reading_paused",
+        "writing_paused",
+    )
+
+    def __init__(self, raw: asyncio.BaseTransport, limits: Limits, now: float) -> None:
+        self.raw = raw = cast(asyncio.Transport, raw)  # uvloop's is none by its type
+        self.is_closing = raw.is_closing  # True when nothing that is written is sent any more
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self.writing_paused = False  # by the client, who takes no more
+        self.reading_paused = False  # by us, who can take no more
+        self._drain_waiters: list[asyncio.Future[None]] = []
+        self._queued_bytes = 0  # given to the transport, ever
+        self._taken_bytes = 0  # of these, taken by the client's system, as seen at `_taken_at`
+        self._taken_at = now
+        self._direct: socket.socket | None = None
+        self._waits_directly = False
+        raw.set_write_buffer_limits(high=limits.write_buffer_bytes)
+        if hasattr(raw, "max_size"):
+            # asyncio allocates so much for each read: 256 KiB, above what malloc takes from its heap.
+            raw.max_size = 64 * 1024
+
+    def lost(self, exc: Exception | None) -> None:
+        """The connection is lost: whoever waits to write hears of it, and nothing is kept."""
+        for future in self._drain_waiters:
+            if not future.done():
+                future.set_exception(StreamClosedError(real_error=exc))
+                future.exception()  # so that nothing is logged where nobody looks
+        self._drain_waiters.clear()
+        if self._direct is not None:
+            self._loop.remove_writer(self._direct.fileno())
+            self._direct.close()
+        if hasattr(self.raw, "_read_ready_cb"):
+            self.raw._read_ready_cb = None  # asyncio's own reference cycle, one a connection
+
+    def extra_info(self, name: str) -> Any:
+        """As asyncio's `get_extra_info`."""
+        return self.raw.get_extra_info(name)
+
+    # Writing.
+
+    def write(self, data: bytes) -> asyncio.Future[None] | None:
+        """Write; the future is done when the unsent data is below the low-water mark; None: it is already."""
+        self.raw.write(data)
+        self._queued_bytes += len(data)
+        if not self.writing_paused:
+            return None
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._drain_waiters.append(future)
+        return future
+
+    def pause_writing(self) -> None:
+        """More is unsent than the high-water mark."""
+        self.writing_paused = True
+
+    def resume_writing(self) -> None:
+        """Less is unsent than the low-water mark: whoever waits goes on."""
+        self.writing_paused = False
+        for future in self._drain_waiters:
+            if not future.done():
+                future.set_result(None)
+        self._drain_waiters.clear()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Written, and not given to the system yet."""
+        return self.raw.get_write_buffer_size()
+
+    @property
+    def taken_bytes(self) -> int:
+        """What the client's system has taken of all that was written."""
+        return self._queued_bytes - self.unsent_bytes - self._in_system_bytes()
+
+    def check_taken(self, now: float) -> None:
+        """Cut off a client that takes nothing of what is sent, for `write_idle_timeout_s`."""
+        unsent_bytes = self.raw.get_write_buffer_size()
+        waits = unsent_bytes > 0 or self._waits_directly
+        taken_bytes = self._queued_bytes - unsent_bytes - (self._in_system_bytes() if waits else 0)
+        if not waits or taken_bytes != self._taken_bytes:
+            self._taken_bytes = taken_bytes
+            self._taken_at = now
+        elif now - self._taken_at > self._limits.write_idle_timeout_s:
+            self.raw.abort()
+
+    # Past the transport, for bodies in buffers that are used again: what a transport has not sent yet it
+    # keeps, and what it is given it copies.
+
+    def send_directly(self, data: memoryview) -> int:
+        """Give the system what it takes now from the beginning of `data`; how many bytes, kept by nobody.
+
+        0 also while the transport has something unsent. Not under TLS. Raises StreamClosedError.
+        """
+        if self.is_closing():
+            raise StreamClosedError
+        if self.raw.get_write_buffer_size():
+            return 0
+        if self._direct is None:
+            # A duplicate: event loops do not let others wait for the descriptor of a transport.
+            self._direct = self.raw.get_extra_info("socket").dup()
+        try:
+            sent_bytes = self._direct.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as err:
+            self.raw.abort()
+            raise StreamClosedError(real_error=err) from err
+        self._queued_bytes += sent_bytes
+        return sent_bytes
+
+    async def wait_to_send(self) -> None:
+        """Wait until `send_directly` would take something. Raises StreamClosedError."""
+        if self.is_closing():
+            raise StreamClosedError
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._drain_waiters.append(future)
+        self._waits_directly = True
+        direct = self._direct
+        if self.raw.get_write_buffer_size() or direct is None:
+            # Tell of the moment when the transport has sent all, and nothing sooner.
+            self.raw.set_write_buffer_limits(high=0)
+            if not self.writing_paused:
+                self.resume_writing()
+        else:
+            self._loop.add_writer(direct.fileno(), self.resume_writing)
+        try:
+            await future
+        finally:
+            self._waits_directly = False
+            if direct is not None and direct.fileno() >= 0:
+                self._loop.remove_writer(direct.fileno())  # a number: uvloop keeps a socket object open
+            if not self.is_closing():
+                self.raw.set_write_buffer_limits(high=self._limits.write_buffer_bytes)
+
+    # Reading, and the end.
+
+    def pause_reading(self, pause: bool) -> None:
+        """Read no more, or read on. Costs nothing where it is so already."""
+        if pause is not self.reading_paused and not self.is_closing():
+            self.reading_paused = pause
+            if pause:
+                self.raw.pause_reading()
+            else:
+                self.raw.resume_reading()
+
+    def end_writing(self) -> None:
+        """Send what is unsent, then say that no more follows, and read on.
+
+        Not under TLS, which has no such half: there the client ends it, or the time.
+        """
+        self.pause_reading(False)
+        if self.raw.can_write_eof():
+            with contextlib.suppress(OSError):  # reset already
+                self.raw.write_eof()
+
+    def _in_system_bytes(self) -> int:
+        """What the system took and the client did not: up to 4 MiB, asked for again in large steps only.
+
+        Without it a steady but slow reader would seem to stand still between two steps.
+        """
+        sock = self.raw.get_extra_info("socket")
+        try:
+            return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:  # closed meanwhile
+            return 0
