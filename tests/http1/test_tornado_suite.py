@@ -17,6 +17,8 @@ _413 = "It wants 400 for a body that is too large: we say 413 (RFC 9110 section 
 _501 = "It wants 400 for an unknown transfer coding: we say 501 (RFC 9112 section 6.1)."
 _TEXT = "It wants an answer without fields: ours says why in JSON, and `Connection: close`."
 
+_PLAIN = "It wants a warning for plain HTTP to a TLS port: that is answered 400, which names https."
+
 _RAW = "httpserver_test.HTTPServerRawTest.test_chunked_request_body_"
 
 EXPECTED = {
@@ -36,6 +38,8 @@ EXPECTED = {
     "httpserver_test.MaxHeaderSizeTest.test_large_headers": "It wants another text in the log.",
     "httpserver_test.UnixSocketTestAbstract.test_unix_socket_bad_request": _TEXT,
     "httpserver_test.UnixSocketTestFile.test_unix_socket_bad_request": _TEXT,
+    "httpserver_test.SSLTest.test_error_logging": _PLAIN,
+    "httpserver_test.SSLTest.test_non_ssl_request": _PLAIN,
     "security_corpus_test.SecurityCorpusTest.test_cases [6.4.1: transfer-encoding gzip, chunked]": _501,
     "security_corpus_test.SecurityCorpusTest.test_cases [6.4.1: transfer-encoding with no-break space]": _501,
     "simple_httpclient_test.HTTP100ContinueTestCase.test_100_continue": (
