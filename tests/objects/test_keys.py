@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -89,8 +90,15 @@ def test_the_owner_of_data_is_in_its_key() -> None:
     write = txn.new_txn(5)
     key = keys.part_key("a!/b" * 60, write, 7)
     assert keys.owner_of(key) == (keys.name_of("a!/b" * 60), write)
-    assert key.startswith(keys.data_folder("a!/b" * 60, write))
+    assert key.startswith(keys.data_stem("a!/b" * 60, write))
     assert keys.owner_of(keys.DATA + "foreign") is None
+
+
+@pytest.mark.parametrize("location", ["a", "a/b", "x" * 180])
+def test_no_write_has_a_folder_of_its_own(location: str) -> None:
+    """SeaweedFS removes a folder that it takes for empty, and then never lists what has just got into it."""
+    for key in (keys.part_key(location, txn.new_txn(0), 0), keys.sums_key(location, txn.new_txn(0))):
+        assert key.count("/") == 1
 
 
 @given(LOCATIONS)

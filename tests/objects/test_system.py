@@ -61,7 +61,8 @@ class System:
 
         async def go() -> list[str]:
             client = Client(self.settings, Meter())
-            return [one.key async for page in pages(client, folder) for one in page]
+            found = [one.key async for page in pages(client, folder) for one in page]
+            return [key for key in found if not key.endswith("/keep")]
 
         return asyncio.run(go())
 

@@ -159,7 +159,8 @@ class ObjectsSystem:
 
     def _keys(self, folder: str) -> Sequence[str]:
         async def go() -> list[str]:
-            return [one.key async for page in pages(self._client(), folder) for one in page]
+            found = [one.key async for page in pages(self._client(), folder) for one in page]
+            return [key for key in found if not key.endswith("/keep")]
 
         return asyncio.run(go())
 

@@ -85,7 +85,8 @@ class ObjectsAdmin:
         """What is Pending, and what waits for the gc, with its place in the order."""
         found: list[tuple[tuple[str, str], Description]] = []
         async for page in pages(self._tools.bucket, keys.GC):
-            entries = await asyncio.gather(*(self._entry(one.key.removeprefix(keys.GC)) for one in page))
+            names = [one.key.removeprefix(keys.GC) for one in page]
+            entries = await asyncio.gather(*(self._entry(name) for name in names if txn.is_txn(name)))
             for described in await asyncio.gather(
                 *(self._describe(one) for one in entries if one is not None)
             ):

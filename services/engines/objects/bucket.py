@@ -89,6 +89,16 @@ async def pages(bucket: Bucket, folder: str, after: str = "") -> AsyncIterator[S
         after = found[-1].key
 
 
+async def starting_with(bucket: Bucket, folder: str, stem: str) -> AsyncIterator[Sequence[Listed]]:
+    """All objects in `folder` whose keys begin with `stem`, page by page. Costs one LIST at least."""
+    async for page in pages(bucket, folder, stem[:-1]):
+        found = [listed for listed in page if listed.key.startswith(stem)]
+        if found:
+            yield found
+        if len(found) < len(page):
+            return
+
+
 class Clock(Protocol):
     """The time, and waiting: the model test has its own."""
 

@@ -17,16 +17,18 @@ A write that took effect needs neither: what it replaced is garbage, as soon as 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 
 from common.errors import CorruptRecord
 from services.engines.objects import entry as entries
 from services.engines.objects import keys, pointer
-from services.engines.objects.bucket import ABSENT, Refused, Unclear, pages
+from services.engines.objects.bucket import ABSENT, Refused, Unclear, starting_with
 from services.engines.objects.commit import Tools
 from services.engines.objects.decide import Ended, Finding, ended, finding, garbage
 from services.engines.objects.entry import FAILURE, Entry
 from services.engines.objects.pointer import Known
 
+_AT_ONCE = 1000  # objects that one request removes, at most
 REASON = "Found without a sign of life - Deleting!"
 
 
@@ -107,8 +109,14 @@ class Collecting:
             end = ended(write, now)
             if end.at_ns and self._clock.now_ns() - end.at_ns < self._reading_ns:
                 return Result.READ
-            if not await self._is_kept(write, end):
-                await self._delete_data(entry.location, write)
+            if await self._is_kept(write, end):
+                continue
+            if write == entry.old and entry.old_parts:
+                await self._remove(entries.old_keys(entry))
+            else:
+                stem = keys.data_stem(entry.location, write)
+                async for page in starting_with(self._bucket, keys.DATA, stem):
+                    await self._remove([listed.key for listed in page])
         await self._bucket.delete([keys.gc_key(entry.txn)])
         return Result.COLLECTED
 
@@ -118,7 +126,7 @@ class Collecting:
             return end.damaged
         return await self._bucket.get(keys.damaged_key(write)) is not None
 
-    async def _delete_data(self, location: str, write: str) -> None:
-        async for page in pages(self._bucket, keys.data_folder(location, write)):
-            await self._bucket.delete([listed.key for listed in page])
-            self.removed_objects += len(page)
+    async def _remove(self, data_keys: Sequence[str]) -> None:
+        for at in range(0, len(data_keys), _AT_ONCE):
+            await self._bucket.delete(data_keys[at : at + _AT_ONCE])
+        self.removed_objects += len(data_keys)

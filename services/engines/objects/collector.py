@@ -1,6 +1,6 @@
 """The gc process: pass after pass over the state objects. Any number of it may run, and die at any request.
 
-A pass costs one LIST for each thousand state objects, and some five requests for each that it collects. What
+A pass costs one LIST for each thousand state objects, and some four requests for each that it collects. What
 it left is looked at again when it changed, or 20 s later: the LIST tells ETag, age and state.
 """
 
@@ -17,6 +17,7 @@ import msgspec
 from common.errors import BlobkeepError, Unavailable
 from common.worker import Worker
 from services.engines.objects import framing, keys
+from services.engines.objects import txn as txns
 from services.engines.objects.bucket import Listed, pages
 from services.engines.objects.collect import Collecting, Result
 from services.engines.objects.commit import Tools
@@ -65,7 +66,7 @@ class Collector(Worker):
         results: Counter[Result] = Counter()
         seen: set[str] = set()
         async for page in pages(self._tools.bucket, keys.GC):
-            due = [listed for listed in page if self._is_due(listed)]
+            due = [listed for listed in page if txns.is_txn(_txn(listed)) and self._is_due(listed)]
             seen.update(listed.key for listed in page)
             for at in range(0, len(due), _AT_ONCE):
                 if self.should_stop():
@@ -93,7 +94,7 @@ class Collector(Worker):
         return framing.is_marked(listed.size) or _age_s(listed) >= LOOK_AFTER_S
 
     async def _one(self, collecting: Collecting, listed: Listed) -> Result:
-        txn = listed.key.removeprefix(keys.GC)
+        txn = _txn(listed)
         try:
             result = await collecting.settle(txn, silent=_age_s(listed) >= self._silent_s)
         except Unavailable:
@@ -106,6 +107,10 @@ class Collector(Worker):
         if result is Result.UNREADABLE:
             log.error("the state object %s, or its pointer, cannot be read: it is left as it is", txn)
         return result
+
+
+def _txn(listed: Listed) -> str:
+    return listed.key.removeprefix(keys.GC)
 
 
 def _age_s(listed: Listed) -> float:

@@ -67,7 +67,14 @@ class StateObject:
         old = replaced.data_txn if replaced is not None and replaced.state == pointer.OK else ""
         if not (self._entry.brings or old or self.is_made):
             return
-        wanted = msgspec.structs.replace(self._entry, base=known.generation, old=old)
+        facts = replaced.facts if replaced is not None and old else None
+        wanted = msgspec.structs.replace(
+            self._entry,
+            base=known.generation,
+            old=old,
+            old_parts=facts.parts if facts is not None else 0,
+            old_sums=facts is not None and facts.sums_crc is not None,
+        )
         if not self.is_made or wanted != self._entry:
             await self._write(wanted)
 

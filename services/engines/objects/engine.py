@@ -19,7 +19,7 @@ from common.errors import BlobkeepError, ConfigError
 from common.self_report import SelfReport
 from common.worker import Worker
 from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
-from services.engines.objects import self_test
+from services.engines.objects import keys, self_test
 from services.engines.objects.admin import ObjectsAdmin
 from services.engines.objects.bucket import ABSENT, Refused, Unclear
 from services.engines.objects.client import Client, SystemClock
@@ -33,7 +33,10 @@ from services.engines.objects.verifier import Verifier, check_once
 
 # Says of a prefix that it is a Blobkeep's, and how its objects look.
 FORMAT_KEY = "blobkeep.json"
-FORMAT = b'{"format": 1}\n'
+FORMAT = b'{"format": 2}\n'  # 1 had a folder for the data of each write
+# One object in each folder that may empty: SeaweedFS removes such folders, and what gets into one just then
+# is read, but not listed until something else gets into it.
+_KEEPERS = (f"{keys.DATA}keep", f"{keys.GC}keep", f"{keys.DAMAGED}keep")
 
 _HEALTH_WAIT_S = 2.0
 
@@ -168,6 +171,7 @@ class ObjectsEngine:
                 raise ConfigError(
                     "objects_prefix: the bucket holds another format there: use the version that made it."
                 ) from None
+        await asyncio.gather(*(client.put(key, b"kept for its folder\n", None) for key in _KEEPERS))
         return client
 
     async def _shared(self) -> Tools:

@@ -11,7 +11,7 @@ import msgspec
 
 from common.errors import CorruptRecord
 from common.states import State
-from services.engines.objects import framing
+from services.engines.objects import framing, keys
 
 KIND = "state"
 PENDING = State.PENDING.value
@@ -23,7 +23,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `base`: the generation of the pointer that the write is going to replace.
     `brings`: the write has data of its own, under its txn. `old`: the txn of the data that it replaces, empty
-    where there is none. `beats`: counts the signs of life of a long upload. `reason`: of the failure.
+    where there is none; `old_parts`: how many parts that has, 0 where it is not known; `old_sums`: whether
+    its checksums stand in an object of their own. `beats`: counts the signs of life of a long upload.
+    `reason`: of the failure.
     """
 
     txn: str
@@ -33,6 +35,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     state: str = PENDING
     brings: bool = False
     old: str = ""
+    old_parts: int = 0
+    old_sums: bool = False
     type: str = "application/octet-stream"
     beats: int = 0
     reason: str = ""
@@ -59,6 +63,12 @@ def decode(data: bytes) -> Entry:
 def is_failure(data: bytes) -> bool:
     """Whether these are the bytes of a state object in Failure."""
     return framing.is_marked(len(data))
+
+
+def old_keys(entry: Entry) -> list[str]:
+    """The keys of the data that the write replaces, where it knows its parts."""
+    found = [keys.part_key(entry.location, entry.old, part) for part in range(entry.old_parts)]
+    return [*found, keys.sums_key(entry.location, entry.old)] if entry.old_sums else found
 
 
 def failed(entry: Entry, reason: str, now_ns: int) -> Entry:

@@ -1,9 +1,12 @@
 """The keys of objects in the bucket: from locations to keys that sort as locations do, and back. Pure.
 
     <prefix>loc/<name>            the pointer of a location
-    <prefix>data/<name><txn>/...  bytes too large for a pointer, see `part_key`
+    <prefix>data/<name><txn>-<part>  bytes too large for a pointer, see `part_key`
     <prefix>gc/<txn>              the state object of an unfinished or superseded write
     <prefix>damaged/<txn>         a note of the verifier: this data is kept for people
+
+A write has no folder of its own: SeaweedFS makes and removes folders as they fill and empty, and what gets
+into one just then is read, but never listed.
 
 Listing pointers by key must list locations in the order of their code points, so a name is an escaped
 location. Three facts about real stores shape it:
@@ -121,24 +124,24 @@ def pointer_key(location: str) -> str:
 
 def part_key(location: str, txn: str, part: int) -> str:
     """The key of one part of the data that the write `txn` brought, counted from 0."""
-    return f"{DATA}{name_of(location)}{txn}/{part:05x}"
+    return f"{data_stem(location, txn)}{part:05x}"
 
 
 def sums_key(location: str, txn: str) -> str:
     """The key of the checksums of its chunks, where they are too many for the pointer."""
-    return f"{DATA}{name_of(location)}{txn}/sums"
+    return f"{data_stem(location, txn)}sums"
 
 
-def data_folder(location: str, txn: str) -> str:
-    """What the keys of all data of the write `txn` begin with."""
-    return f"{DATA}{name_of(location)}{txn}/"
+def data_stem(location: str, txn: str) -> str:
+    """What the keys of all data of the write `txn`, and no others, begin with."""
+    return f"{DATA}{name_of(location)}{txn}-"
 
 
 def owner_of(data_key: str) -> tuple[str, str] | None:
     """(name, txn) of a key under data/; None where it is none of ours."""
-    head, slash, _ = data_key.removeprefix(DATA).rpartition("/")
+    head, dash, _ = data_key.removeprefix(DATA).rpartition("-")
     name, end, txn = head.rpartition(_END)
-    return (name + end, txn) if slash and end and txn else None
+    return (name + end, txn) if dash and end and txn else None
 
 
 def gc_key(txn: str) -> str:

@@ -51,6 +51,11 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     sums_crc: int | None = None
     part_bytes: int = 0
 
+    @property
+    def parts(self) -> int:
+        """How many objects its bytes stand in; 0 where they stand in the pointer."""
+        return -(-self.size // self.part_bytes) if self.part_bytes else 0
+
 
 class Past(msgspec.Struct, frozen=True, array_like=True):
     """A write that is not the pointer's state any more, or never became it.
