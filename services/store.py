@@ -84,6 +84,12 @@ to be answered if the write must not go on. A store calls it before the body and
 the location's writes, right before the commit."""
 
 
+def content_of_copy(blob: Blob) -> Content:
+    """What is said of the bytes of `blob`, for a copy of it: which is no upload in parts."""
+    metadata = {name: value for name, value in blob.metadata.items() if name != UPLOAD_ID}
+    return Content(blob.type, blob.encoding, metadata)
+
+
 class Event(msgspec.Struct, frozen=True):
     """One line of a blob's history."""
 
@@ -358,11 +364,15 @@ class Store(Protocol):
         target: str,
         condition: Condition,
         content: Content | None,
+        *,
+        move: bool = False,
     ) -> tuple[Blob, bool]:
         """Make `target` a blob with the bytes of `source`; returns and raises as `Upload.commit`.
 
         `content`: what is said of the bytes from now on; None: the same as of the source. They may be the
-        same location. Raises NotFound, Damaged, and what `source_condition` raises of the source.
+        same location. `move`: the source is deleted, too; where the engine cannot do both in one commit,
+        after it. Raises NotFound, Damaged, Busy where the source is written meanwhile, and what
+        `source_condition` raises of it.
         """
         ...
 

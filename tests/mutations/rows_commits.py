@@ -20,8 +20,8 @@ ROWS = [
     Mutation(
         "undo-failure-ignored",
         "services/engines/local/serving/group_commit.py",
-        "            if change.stuck:\n",
-        "            if False:\n",
+        "        if any(change.stuck for change in changes):\n",
+        "        if False:\n",
         (LADDER,),
     ),
     Mutation(

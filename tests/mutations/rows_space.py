@@ -9,9 +9,9 @@ ROOM = ("tests/faults/test_room.py",)
 ROWS = [
     Mutation(
         "reserve-not-made-again",
-        "services/engines/local/serving/store.py",
-        "                await self._in_thread(reserve.keep, self.data_dir)\n",
-        "                pass\n",
+        "services/engines/local/serving/background.py",
+        "            await asyncio.to_thread(reserve.keep, store.data_dir)\n",
+        "            pass\n",
         ROOM,
     ),
     Mutation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -148,5 +149,33 @@ def test_who_still_writes_when_it_completes_changes_nothing_any_more(tmp_path: P
                 await again.write(b"y" * MIB)
             assert await store.read("a") == A + B + C
 
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))
+
+
+def test_a_part_whose_last_bytes_are_on_their_way_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = durable.write_at
+
+    def slow(fd: int, data: bytes, offset: int) -> None:
+        if data == b"late":
+            time.sleep(0.3)
+        real(fd, data, offset)
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            upload, done = await three_parts(store)
+            behind = await parts.begin_part("a", upload.id, 4, MIB)
+            await behind.write(b"late")
+            committing = asyncio.ensure_future(behind.commit())
+            await asyncio.sleep(0)
+            await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
+            with pytest.raises(UnknownUpload):
+                await committing
+            assert await store.read("a") == A + B + C
+
+    monkeypatch.setattr(durable, "write_at", slow)
     asyncio.run(go())
     assert not rules.broken_rules(str(tmp_path))

@@ -26,6 +26,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving import multiparts
+from services.engines.local.serving.background import keep_reserve, watch_place
 from services.engines.local.serving.by_id import LocalAdmin
 from services.engines.local.serving.damage_socket import serve_reports
 from services.engines.local.serving.probe import DiskProbe
@@ -103,7 +104,7 @@ class LocalEngine:
         self._probe = DiskProbe(self.data_dir)
         self._reports = serve_reports(self.data_dir.ours(layout.SOCKET_NAME), self._store)
         store = self._store
-        work = (store.remove_leftovers(), store.keep_reserve(), store.watch_place())
+        work = (store.remove_leftovers(), keep_reserve(store), watch_place(store))
         self._behind = [asyncio.ensure_future(one) for one in work]
         for task in self._behind:
             task.add_done_callback(_tell_error)

@@ -43,6 +43,7 @@ class Draft:
     sha256: bytes = b""
     crcs: bytes = b""
     attributes: Mapping[str, str] = field(default_factory=dict)  # what is known once all bytes have come
+    source: Blob | None = None  # of a move: the blob at another location that ends with the same commit
 
 
 @dataclass(slots=True)
@@ -50,6 +51,9 @@ class Change:
     """See the module docstring. `old`: the blob to retire; `released`: a damaged one to forget.
 
     `leaves_nothing`: the disk is short of room, so what is of no use any more goes at once.
+
+    `then`: of a move, the deletion of its source, whose `after` is this one. Both are in one batch and one
+    record of the journal. The deletion never goes on without this; nor this without it, until it is decided.
     """
 
     data_dir: Layout
@@ -59,6 +63,8 @@ class Change:
     old: Blob | None = None
     released: tuple[str, blob_folder.Note] | None = None
     leaves_nothing: bool = False
+    then: Change | None = None
+    after: Change | None = None
     future: asyncio.Future[BlobRecord | None] | None = None
     error: BlobkeepError | None = None
     new: BlobRecord | None = None  # once prepared
@@ -100,6 +106,8 @@ class Change:
             entries.append(self._removed)
         if self.failure is not None:
             entries.append(Entry(self.failure.id, self.failure.seq, False, self._failure_state, None))
+        if self.then is not None:
+            entries += self.then.entries()
         return entries
 
     def publish(self) -> None:
@@ -147,6 +155,13 @@ class Change:
         if self.released is not None:
             with contextlib.suppress(FileNotFoundError):  # an operator dropped it meanwhile
                 blob_folder.finish_release(self.data_dir, self.released[0], self.released_folder_fd)
+
+    @property
+    def other_error(self) -> BlobkeepError | None:
+        """Of the other half of a move, where this half may not go on without it."""
+        if self.after is not None:
+            return self.after.error
+        return None if self.then is None or self._decided else self.then.error
 
     def decide(self) -> None:
         """From here on nothing of it is undone: the old blob is, or will be, dead. To undo the new one as

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 from common import logs
 from common.errors import SHORTAGE_ERRNOS, BlobkeepError, SyncFailed, from_os_error
@@ -25,6 +26,7 @@ from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.change import restore_state
 from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.index import Damaged, Index
+from services.store import DamagedBlob
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,17 @@ class LocalDamage:
         self._unsettled = found.unsettled
         self.nameless = found.nameless  # paths of damaged folders whose location nobody knows
         self.tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+
+    def listed(self, limit: int) -> Sequence[DamagedBlob]:
+        """Up to `limit` blobs that are damaged, and neither written nor deleted since."""
+        named = (
+            DamagedBlob(at, one.blob_id, one.reason, one.name) for at, one in self._index.damaged.items()
+        )
+        nameless = (
+            DamagedBlob(None, int(name.partition("-")[0]), "Nobody knows its location.", name)
+            for name in map(os.path.basename, self.nameless)
+        )
+        return list(itertools.islice(itertools.chain(named, nameless), limit))
 
     def report(self, blob: Blob, reason: str) -> None:
         """Stop serving `blob`, if it is still its location's, and quarantine it in the background."""

@@ -118,7 +118,9 @@ class GroupCommit:
             item = self._queue.get()
             while isinstance(item, Change):
                 batch.append(item)
-                if len(batch) == _MAX_BATCH or self._queue.empty():
+                if item.then is not None:
+                    batch.append(item.then)
+                if len(batch) >= _MAX_BATCH or self._queue.empty():
                     break
                 item = self._queue.get()
             if batch:
@@ -166,7 +168,7 @@ class GroupCommit:
         self.group_sizes.add(len(batch))
 
     def _commit_with(self, journaling: JournalWriter, alive: list[Change]) -> None:
-        batch = journal.encode(change.entries() for change in alive)
+        batch = journal.encode(change.entries() for change in alive if change.after is None)
         began = time.perf_counter()
         try:
             journaling.replace_lost()
@@ -222,6 +224,9 @@ class GroupCommit:
         """Run one step for each; those that fail are undone and left out of what is returned."""
         done = []
         for change in changes:
+            if change.other_error is not None:
+                change.undo(change.other_error)
+                continue
             try:
                 step(change)
                 done.append(change)
@@ -234,10 +239,13 @@ class GroupCommit:
                 if type(error) is StorageFailed:
                     log.error("could not %s: %s", doing, err)
                 change.undo(error)
-            if change.stuck:
-                # What is on disk is not what the maps say, and later writes would build on the maps.
-                raise SyncFailed("The disk failed a commit and its undoing: the server stops.")
-        return done
+        for change in done:
+            if change.other_error is not None:  # the deletion, which came after it, failed
+                change.undo(change.other_error)
+        if any(change.stuck for change in changes):
+            # What is on disk is not what the maps say, and later writes would build on the maps.
+            raise SyncFailed("The disk failed a commit and its undoing: the server stops.")
+        return [change for change in done if change.error is None]
 
     def _sync(self, sync: Callable[[int], None], descriptors: list[int]) -> None:
         """Run `sync` on each open file or folder (-1: there is none), several at once."""

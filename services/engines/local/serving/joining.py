@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Protocol
 
 from common import checksum, durable
-from common.checksum import CHUNK_BYTES, Bytes, Hasher
+from common.checksum import CHUNK_BYTES, Bytes
+from common.errors import NotFound
 from common.ours import open_ours, read_at
-from services.engines.local.disk import blob_folder, layout
+from services.engines.local.disk import blob_folder
 from services.engines.local.disk.multipart_folder import Placed
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.serving.change import Draft, first_records
 from services.engines.local.serving.joined_hash import RottenPart
-from services.engines.local.serving.upload import LocalUpload, disk_step
+from services.engines.local.serving.upload import LocalUpload, Sums, disk_step
 from services.engines.local.serving.upload import Owner as UploadOwner
 from services.store import Condition, Content
 
@@ -47,23 +48,23 @@ def stand_in_order(named: Sequence[Placed], parts: Iterable[Placed]) -> bool:
 
 
 async def linked(
-    owner: Owner, folder: str, draft: Draft, hasher: Hasher, condition: Condition
+    owner: Owner, path: str, draft: Draft, sums: Sums, condition: Condition, *, cuts: bool
 ) -> LocalUpload | None:
-    """A staged upload whose data.raw is that of `folder`, which `hasher` has taken; only to be committed.
+    """A staged upload whose data.raw is the file `path`, with these `sums`; only to be committed.
 
     None where the file system has no hard links. Nobody may write to that file any more (design rule 4).
+    `cuts`: what stands behind the end is cut off. Raises NotFound where another file has come to stand there.
     """
-    path = f"{folder}/{layout.DATA_NAME}"
-    staged = await disk_step(owner, lambda: _stage(owner, path, draft, hasher.size))
+    staged = await disk_step(owner, lambda: _stage(owner, path, draft, sums.size, cuts=cuts))
     if staged is None:
         return None
-    upload = LocalUpload.of_staged(owner, draft, condition, *staged, hasher)
+    upload = LocalUpload.of_staged(owner, draft, condition, *staged, sums)
     owner.adopt(upload)
     owner.told(staged[0], 0)
     return upload
 
 
-def _stage(owner: Owner, path: str, draft: Draft, size: int) -> tuple[BlobRecord, int] | None:
+def _stage(owner: Owner, path: str, draft: Draft, size: int, *, cuts: bool) -> tuple[BlobRecord, int] | None:
     """In a thread: the Pending blob, and its data.raw, open for the sync that its commit begins with."""
     data_dir = owner.data_dir
     blob_id = owner.ids.take()
@@ -72,15 +73,20 @@ def _stage(owner: Owner, path: str, draft: Draft, size: int) -> tuple[BlobRecord
         pending = first_records(draft, blob_id, owner.sequence.next(), time.time_ns(), is_update=False)
         blob_folder.write_record(data_dir, pending)
         fd = durable.open_in_place(path)
-        if os.fstat(fd).st_size != size:
+        found = os.fstat(fd)
+        if cuts and found.st_size != size:
             durable.cut(fd, size)
         durable.link(path, data_dir.data(blob_id))
+        if os.stat(data_dir.data(blob_id)).st_ino != found.st_ino:  # ids come back (design rule 3)
+            raise NotFound("It was written meanwhile.")
     except BaseException as err:
         if fd >= 0:
             os.close(fd)
         blob_folder.discard(data_dir, blob_id)  # nothing was acknowledged in it
         if isinstance(err, OSError) and err.errno in _NO_LINKS:
             return None
+        if isinstance(err, FileNotFoundError):
+            raise NotFound("It is not there any more.") from err
         raise
     return pending, fd
 

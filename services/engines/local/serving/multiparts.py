@@ -265,7 +265,8 @@ class LocalMultiparts:
             while await self._advance(one):
                 pass
             if one.hash.ids == [part.id for part in named]:
-                upload = await linked(self._owner, one.path, draft, one.hash.hasher, condition)
+                path = f"{one.path}/{layout.DATA_NAME}"
+                upload = await linked(self._owner, path, draft, one.hash.hasher, condition, cuts=True)
                 if upload is not None:
                     return upload
         return await joined(self._owner, one.path, draft, named, condition)

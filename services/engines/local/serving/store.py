@@ -7,7 +7,6 @@ loop; what touches the disk is handed to the committer (durable steps) or to a f
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 from collections import abc
@@ -26,16 +25,14 @@ from common.errors import (
     NotFound,
     SyncFailed,
     TooLarge,
-    Unavailable,
     Unreadable,
     from_os_error,
 )
 from common.errors import Damaged as DamagedError
 from common.keyed_lock import KeyedLock
 from common.states import State
-from services.copying import copy_bytes
 from services.engine import Commits, Events
-from services.engines.local.disk import blob_folder, reserve
+from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import Place
@@ -44,6 +41,7 @@ from services.engines.local.journal.writer import open_journal
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.cache import HotCache
 from services.engines.local.serving.change import Change, Draft
+from services.engines.local.serving.copies import SourceChanged, copy
 from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.garbage import Garbage
@@ -63,8 +61,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _DISK_THREADS = 8
-_LOOK_AT_PLACE_S = 0.5
-_LOOK_AT_RESERVE_S = 1.0  # a look at the reserve costs 20 µs
 
 
 class LocalStore:
@@ -192,15 +188,8 @@ class LocalStore:
         return self._index.by_id
 
     def damaged_blobs(self, limit: int) -> abc.Sequence[DamagedBlob]:
-        """See store.Store."""
-        named = (
-            DamagedBlob(at, one.blob_id, one.reason, one.name) for at, one in self._index.damaged.items()
-        )
-        nameless = (
-            DamagedBlob(None, int(name.partition("-")[0]), "Nobody knows its location.", name)
-            for name in map(os.path.basename, self.damage.nameless)
-        )
-        return list(itertools.islice(itertools.chain(named, nameless), limit))
+        """See engine.Admin."""
+        return self.damage.listed(limit)
 
     @property
     def journal_problem(self) -> str:
@@ -235,9 +224,12 @@ class LocalStore:
         self, location: str, condition: Condition, content: Content, size: int | None
     ) -> LocalUpload:
         """See store.Store."""
-        self.admit(location, condition, size, self.uploads(), size or 0)
-        is_update = location in self._index.by_location
-        upload = LocalUpload(self, Draft(location, content), condition, is_update)
+        return await self.begin_draft(Draft(location, content), condition, size)
+
+    async def begin_draft(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload:
+        """For `copies`: as `begin`."""
+        self.admit(draft.location, condition, size, self.uploads(), size or 0)
+        upload = LocalUpload(self, draft, condition, draft.location in self._index.by_location)
         self._uploads.add(upload)
         return upload
 
@@ -262,7 +254,7 @@ class LocalStore:
         assert blob is not None
         return blob, was_there
 
-    copy = copy_bytes
+    copy = copy
 
     async def delete(self, location: str, condition: Condition) -> None:
         """See store.Store."""
@@ -277,26 +269,49 @@ class LocalStore:
     async def _change(
         self, location: str, condition: Condition, draft: Draft | None
     ) -> tuple[Blob | None, bool]:
-        """One write: judged, made durable, shown; nobody else's write of the location comes in between."""
-        async with self._locks.of(location):
-            self.place.check()
-            old: Blob | None = self._index.by_location.get(location)
-            damaged = self._index.damaged.get(location)
-            self._index.must_be_known(location)
-            condition(old, damaged is not None)
-            await self.damage.settle_now(location)
-            if damaged is not None and damaged.name is None:
-                damaged = await self.damage.quarantine_now(location, damaged)
-            released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
-            is_short = draft is None and self.space.is_short_after_delete()
-            change = Change(self.data_dir, self.ids, self.sequence, draft, old, released, is_short)
-            record = await self._committer.submit(change)
-            blob = served(record) if draft is not None and record is not None else None
-            self._index.show(location, blob)
-            if draft is not None and record is not None:
-                self.told(record, len(draft.staged.events) if draft.staged is not None else 0)
-            if change.failure is not None:
-                self.told(change.failure, len(change.failure.events) - 1)
+        """One write: judged, made durable, shown; nobody else's write of the location comes in between.
+
+        Of a move none of its source's, either: who needs two turns takes them in one order.
+        """
+        source = draft.source if draft is not None else None
+        if source is None:
+            async with self._locks.of(location):
+                return await self._change_in_turn(location, condition, draft, None)
+        first, second = sorted((location, source.location))
+        async with self._locks.of(first), self._locks.of(second):
+            if self._index.by_location.get(source.location) is not source:
+                raise SourceChanged
+            await self.damage.settle_now(source.location)
+            return await self._change_in_turn(location, condition, draft, source)
+
+    async def _change_in_turn(
+        self, location: str, condition: Condition, draft: Draft | None, source: Blob | None
+    ) -> tuple[Blob | None, bool]:
+        self.place.check()
+        old: Blob | None = self._index.by_location.get(location)
+        damaged = self._index.damaged.get(location)
+        self._index.must_be_known(location)
+        condition(old, damaged is not None)
+        await self.damage.settle_now(location)
+        if damaged is not None and damaged.name is None:
+            damaged = await self.damage.quarantine_now(location, damaged)
+        released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
+        is_short = draft is None and self.space.is_short_after_delete()
+        change = Change(self.data_dir, self.ids, self.sequence, draft, old, released, is_short)
+        if source is not None:
+            change.then = Change(self.data_dir, self.ids, self.sequence, old=source, after=change)
+        record = await self._committer.submit(change)
+        blob = served(record) if draft is not None and record is not None else None
+        self._index.show(location, blob)
+        if draft is not None and record is not None:
+            self.told(record, len(draft.staged.events) if draft.staged is not None else 0)
+        if source is not None and change.then is not None:
+            if change.then.error is not None:
+                raise change.then.error
+            self._index.show(source.location, None)
+        for failure in (change.failure, change.then.failure if change.then is not None else None):
+            if failure is not None:
+                self.told(failure, len(failure.events) - 1)
         return blob, old is not None or damaged is not None
 
     def told(self, record: BlobRecord, since: int) -> None:
@@ -307,8 +322,12 @@ class LocalStore:
 
     def stop_for(self, err: SyncFailed) -> None:
         """After a failed sync, wherever it was: tell the server, once, to stop (design rule 5)."""
+        self.stop(err, "a sync failed, the server stops: %s", err.__cause__ or err)
+
+    def stop(self, err: BlobkeepError, text: str, *args: object) -> None:
+        """Tell the server, once, to stop, and say why."""
         if self._on_fatal is not None:
-            log.critical("a sync failed, the server stops: %s", err.__cause__ or err)
+            log.critical(text, *args)
             self._on_fatal(err)
             self._on_fatal = None
 
@@ -324,35 +343,10 @@ class LocalStore:
         """See store.Store."""
         self.space.check(0)
 
-    async def keep_reserve(self) -> None:
-        """While the server runs: make again what deletes on a full disk used up of the reserve."""
-        while True:
-            await asyncio.sleep(_LOOK_AT_RESERVE_S)
-            if self.place.fault:
-                continue
-            try:
-                await self._in_thread(reserve.keep, self.data_dir)
-            except OSError as err:
-                log.debug("the reserve could not be made again: %s", err)  # a write will tell what is wrong
-
-    async def watch_place(self) -> None:
-        """While the server runs: notice within a second where the directory was unmounted or replaced.
-
-        Writes are then refused, and no blob is called damaged. Once it is back the server must stop: what was
-        acknowledged in the moment before is in the journal, for the next start to put in place.
-        """
-        told = False
-        while self._on_fatal is not None:
-            await asyncio.sleep(_LOOK_AT_PLACE_S)
-            if fault := await self._in_thread(self.place.look):
-                if not told:
-                    log.critical("%s: %s", self.data_dir.root, fault)
-                told = True
-            elif self.place.was_lost and self._on_fatal is not None:
-                text = "The data directory is there again: the server stops, to start from what is on it."
-                log.critical("%s", text)
-                self._on_fatal(Unavailable(text))
-                self._on_fatal = None
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the server was told to stop."""
+        return self._on_fatal is None
 
     async def remove_leftovers(self) -> None:
         """Once, after the start: see `tidying`."""

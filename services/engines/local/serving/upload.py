@@ -66,6 +66,16 @@ class Owner(Protocol):
     def upload_ended(self, upload: LocalUpload) -> None: ...
 
 
+class Sums(Protocol):
+    """What is known of bytes: a Hasher that has taken them, say. See there."""
+
+    size: int
+
+    def sha256(self) -> bytes: ...
+
+    def crcs(self) -> bytes: ...
+
+
 class Stepping(Protocol):
     """What a step on disk needs of the store."""
 
@@ -106,6 +116,7 @@ class LocalUpload:
         self._pieces: list[bytes] = []  # as they came, for the disk or the journal
         self._held_bytes = 0  # in these
         self._hasher: Hasher | None = None  # from staging on
+        self._sums: Sums | None = None  # the same, or those of bytes that were there
         self._pending: BlobRecord | None = None
         self._fd = -1
         self._size = 0
@@ -120,13 +131,13 @@ class LocalUpload:
 
     @classmethod
     def of_staged(
-        cls, owner: Owner, draft: Draft, condition: Condition, pending: BlobRecord, fd: int, hasher: Hasher
+        cls, owner: Owner, draft: Draft, condition: Condition, pending: BlobRecord, fd: int, sums: Sums
     ) -> LocalUpload:
-        """One whose bytes are all on disk: `pending` and data.raw (`fd`) stand in the folder, `hasher` has
-        taken them. Only `commit` or `abort` are left."""
+        """One whose bytes are all on disk: `pending` and data.raw (`fd`) stand in the folder, `sums` are
+        theirs. Only `commit` or `abort` are left."""
         upload = cls(owner, draft, condition, is_update=False)
         upload._timer.cancel()
-        upload._pending, upload._fd, upload._hasher, upload._size = pending, fd, hasher, hasher.size
+        upload._pending, upload._fd, upload._sums, upload._size = pending, fd, sums, sums.size
         return upload
 
     @property
@@ -175,11 +186,11 @@ class LocalUpload:
             if self._pending is not None:
                 await self._flush()
                 await self._in_thread(self._sync_data)
-                assert self._hasher is not None
+                assert self._sums is not None
                 draft.staged = self._pending
-                draft.size = self._hasher.size
-                draft.sha256 = self._hasher.sha256()
-                draft.crcs = self._hasher.crcs()
+                draft.size = self._sums.size
+                draft.sha256 = self._sums.sha256()
+                draft.crcs = self._sums.crcs()
             else:
                 draft.body = b"".join(self._pieces)
             committed = await self._owner.commit_draft(draft, self._condition)
@@ -269,7 +280,7 @@ class LocalUpload:
                 blob_folder.discard(owner.data_dir, blob_id)  # nothing was acknowledged in it
             raise
         self._pending = pending
-        self._hasher = Hasher()
+        self._hasher = self._sums = Hasher()
 
     def _append(self, pieces: list[bytes]) -> None:
         """A MiB costs 250 µs to write, 600 for its SHA-256, 36 for its CRC."""

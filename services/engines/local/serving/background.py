@@ -1,0 +1,59 @@
+"""What the store looks at now and then while the server runs: its reserve on the disk, and its directory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from common.errors import BlobkeepError, Unavailable
+from services.engines.local.disk import reserve
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.place import Place
+
+log = logging.getLogger(__name__)
+
+_LOOK_AT_PLACE_S = 0.5
+_LOOK_AT_RESERVE_S = 1.0  # a look at the reserve costs 20 µs
+
+
+class Owner(Protocol):
+    """What is needed of the store."""
+
+    data_dir: Layout
+    place: Place
+
+    @property
+    def is_stopping(self) -> bool: ...
+
+    def stop(self, err: BlobkeepError, text: str, *args: object) -> None: ...
+
+
+async def keep_reserve(store: Owner) -> None:
+    """For ever: make again what deletes on a full disk used up of the reserve."""
+    while True:
+        await asyncio.sleep(_LOOK_AT_RESERVE_S)
+        if store.place.fault:
+            continue
+        try:
+            await asyncio.to_thread(reserve.keep, store.data_dir)
+        except OSError as err:
+            log.debug("the reserve could not be made again: %s", err)  # a write will tell what is wrong
+
+
+async def watch_place(store: Owner) -> None:
+    """Until the server stops: notice within a second where the directory was unmounted or replaced.
+
+    Writes are then refused, and no blob is called damaged. Once it is back the server must stop: what was
+    acknowledged in the moment before is in the journal, for the next start to put in place.
+    """
+    told = False
+    while not store.is_stopping:
+        await asyncio.sleep(_LOOK_AT_PLACE_S)
+        if fault := await asyncio.to_thread(store.place.look):
+            if not told:
+                log.critical("%s: %s", store.data_dir.root, fault)
+            told = True
+        elif store.place.was_lost:
+            text = "The data directory is there again: the server stops, to start from what is on it."
+            store.stop(Unavailable(text), "%s", text)

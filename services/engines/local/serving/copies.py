@@ -1,0 +1,119 @@
+"""Copies and moves of the local engine: the same file under another name, or small bytes written again.
+
+Data never changes once complete (design rule 4), so two blobs may have one file: a hard link. The gc removes
+names. What rots, rots for both, as it does where a file system shares blocks.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from common.errors import Busy, NotFound
+from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.layout import Layout
+from services.engines.local.serving.change import Draft
+from services.engines.local.serving.joining import Owner as JoiningOwner
+from services.engines.local.serving.joining import linked
+from services.engines.local.serving.reading import LocalReading
+from services.engines.local.serving.upload import LocalUpload
+from services.store import Condition, Content, content_of_copy
+
+_TRIES = 8  # each of them only where a write of the source came in between
+_WRITTEN = "The source is written all the time: try again in a moment."
+
+
+class SourceChanged(Busy):
+    """The source of a move is not what was to be moved any more. Nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__(_WRITTEN)
+
+
+class Owner(JoiningOwner, Protocol):
+    """What is needed of the store."""
+
+    data_dir: Layout
+    small_body_bytes: int
+
+    def admit(
+        self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
+    ) -> None: ...
+
+    async def stat(self, location: str) -> Blob | None: ...
+
+    async def open(self, location: str) -> LocalReading: ...
+
+    async def begin_draft(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload: ...
+
+
+class _SumsOf:
+    """See upload.Sums."""
+
+    def __init__(self, blob: Blob) -> None:
+        self.size = blob.size
+        self._blob = blob
+
+    def sha256(self) -> bytes:
+        return self._blob.sha256
+
+    def crcs(self) -> bytes:
+        return self._blob.crcs
+
+
+async def copy(
+    store: Owner,
+    source: str,
+    source_condition: Condition,
+    target: str,
+    condition: Condition,
+    content: Content | None,
+    *,
+    move: bool = False,
+) -> tuple[Blob, bool]:
+    """See store.Store.copy. Both halves of a move are one commit."""
+    for _ in range(_TRIES):
+        blob = await store.stat(source)
+        if blob is None:
+            raise NotFound("There is no such blob to copy.")
+        source_condition(blob, False)
+        draft = Draft(target, content or content_of_copy(blob))
+        if move and source != target:
+            draft.source = blob
+        try:
+            upload = await _upload(store, blob, draft, condition)
+            if upload is not None:
+                return await upload.commit()
+        except SourceChanged:
+            pass
+    raise Busy(_WRITTEN)
+
+
+async def _upload(store: Owner, blob: Blob, draft: Draft, condition: Condition) -> LocalUpload | None:
+    """All bytes of `blob` on their way to be `draft`; None where the source was written meanwhile."""
+    if blob.size > store.small_body_bytes:
+        store.admit(draft.location, condition, blob.size, 0, 0)
+        path = store.data_dir.data(blob.id)
+        try:
+            upload = await linked(store, path, draft, _SumsOf(blob), condition, cuts=False)
+        except NotFound:  # collected, or about to be called damaged by who opens it
+            (await store.open(blob.location)).close()
+            return None
+        if upload is not None and await store.stat(blob.location) is blob:  # design rule 3
+            return upload
+        if upload is not None:
+            await upload.abort("the source was written meanwhile")
+            return None
+    reading = await store.open(blob.location)
+    try:
+        if reading.blob is not blob:
+            return None
+        upload = await store.begin_draft(draft, condition, blob.size)
+        try:
+            async for data in reading.chunks(0, blob.size - 1):
+                await upload.write(data)
+        except BaseException as err:
+            await upload.abort(str(err))
+            raise
+        return upload
+    finally:
+        reading.close()

@@ -1,0 +1,79 @@
+"""The crash ladder of a copy and of a move: a server dies at its first disk call, at its second, ...
+
+A move is there whole or not at all: the blob is at its old place or at its new one, never at neither; at both
+only with `sync = "folder"`, which has no one record for the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.crashes.test_ladder import acknowledged_by, base, small_journal
+from tests.store.test_copies import anything
+from tests.support import rules
+from tests.support.campaign import choose, tally
+from tests.support.disk_calls import Death
+from tests.support.operations import STAGED
+from tests.support.stores import Opened, opened
+
+__all__ = ["base", "small_journal"]
+pytestmark = pytest.mark.usefixtures("small_journal")
+
+_MAX_CALLS = 200
+SMALL, OLD = b"the source", b"the target"
+RUNGS = [
+    (move, large, sync, late)
+    for move in (True, False)
+    for large in (False, True)
+    for sync in ("journal", "folder")
+    for late in (False, True)
+]
+
+
+def name_of(rung: tuple[bool, bool, str, bool]) -> str:
+    move, large, sync, late = rung
+    return "-".join(
+        ("move" if move else "copy", "large" if large else "small", sync, "after" if late else "before")
+    )
+
+
+@pytest.mark.parametrize("rung", choose("copies", RUNGS, 4), ids=name_of)
+def test_a_server_that_dies_in_a_copy_or_move_loses_nothing(
+    rung: tuple[bool, bool, str, bool], base: Path
+) -> None:
+    move, large, sync, late = rung
+    body = STAGED if large else SMALL
+
+    async def operation(store: Opened) -> None:
+        await store.store.copy("s", anything, "t", anything, None, move=move)
+
+    async def before(root: str) -> None:
+        async with opened(root, sync) as store:
+            await store.put("s", body)
+            await store.put("t", OLD)
+
+    async def found(root: str) -> dict[str, bytes | None]:
+        async with opened(root, sync) as store:
+            assert not store.found.quarantined
+            return await store.values()
+
+    unchanged: dict[str, bytes | None] = {"s": body, "t": OLD}
+    done: dict[str, bytes | None] = {"t": body} if move else {"s": body, "t": body}
+    allowed = [unchanged, done, *([{"s": body, "t": body}] if sync == "folder" else [])]
+    for at in range(1, _MAX_CALLS):
+        root = str(base / str(at))
+        asyncio.run(before(root))
+        died, acknowledged = acknowledged_by(operation, Death(at, late=late), root, sync, 16)
+        values = asyncio.run(found(root))
+        assert values in ([done] if acknowledged else allowed), (at, acknowledged, values)
+        broken = rules.broken_rules(root)
+        assert not broken, (at, broken)
+        shutil.rmtree(root)
+        tally("deaths of forked processes", died)
+        if not died:
+            return
+    raise AssertionError("the ladder has no end")
