@@ -104,7 +104,7 @@ ROWS = [
     Mutation(
         "room-looked-at-only-at-the-start",
         "services/engines/local/serving/upload.py",
-        "                self._owner.space.check_more(self._held_bytes)\n",
+        "            self._owner.space.check_more(self._held_bytes)\n",
         "",
         ("tests/store/test_room.py",),
     ),

@@ -96,8 +96,7 @@ class LocalPart:
         place = self.place
         try:
             try:
-                await self._flush()
-                await disk_step(self._owner, self._sync)
+                await self._flush(sync=True)
             finally:
                 self._quiet.set()
             placed = Placed(
@@ -147,12 +146,12 @@ class LocalPart:
         if self._ended:
             raise UnknownUpload(OVER)
 
-    async def _flush(self) -> None:
+    async def _flush(self, *, sync: bool = False) -> None:
         async with self._turn:
-            if self._pieces and not self._ended:
+            if (self._pieces or sync) and not self._ended:
                 self._owner.space.check_more(self._held_bytes)
                 pieces, self._pieces, self._held_bytes = self._pieces, [], 0
-                await disk_step(self._owner, lambda: self._append(pieces))
+                await disk_step(self._owner, lambda: self._put(pieces, sync))
 
     # --- in threads, one at a time ---
 
@@ -160,6 +159,11 @@ class LocalPart:
         if self._fd < 0:
             in_place = self.place.slot_bytes > 0
             self._fd = durable.open_in_place(self._path) if in_place else durable.create_file(self._path)
+
+    def _put(self, pieces: list[bytes], sync: bool) -> None:
+        self._append(pieces)
+        if sync:
+            self._sync()
 
     def _append(self, pieces: list[bytes]) -> None:
         self._open()
