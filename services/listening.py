@@ -14,10 +14,8 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.netutil import bind_sockets
 
 from common.config import host_and_port
-from common.errors import ConfigError
 from common.options import Config
 from services import http1
-from services.frontends.native.fast_path import FastPath
 from services.watch.request_log import RequestLog
 
 _BACKLOG = 1024
@@ -61,34 +59,26 @@ def _sockets_of_systemd() -> list[socket.socket]:
     return given
 
 
-def tls_context(config: Config) -> ssl.SSLContext | None:
-    """The certificate that the configuration names, or None. Raises ConfigError."""
-    if not config.tls_cert and not config.tls_key:
-        return None
-    if not config.tls_cert or not config.tls_key:
-        raise ConfigError("tls_cert and tls_key go together: give both, or neither.")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.tls_cert, config.tls_key)
-    except (OSError, ssl.SSLError) as err:
-        raise ConfigError(f"tls_cert or tls_key cannot be used: {err}.") from err
-    context.set_alpn_protocols(["http/1.1"])  # a client that could speak HTTP/2 learns so that we do not
-    return context
-
-
 Drain = Callable[[float], Awaitable[bool]]
 """Stops accepting and waits, at most so many seconds, for requests under way; False if some are not done."""
 
 
 def make_server(
-    app: HTTPServerConnectionDelegate, config: Config, requests: RequestLog, tls: ssl.SSLContext | None
+    app: HTTPServerConnectionDelegate,
+    config: Config,
+    requests: RequestLog,
+    tls: ssl.SSLContext | None,
+    quick_answer: Callable[[http1.RequestHead, object], tuple[bytes, bytes] | None] | None = None,
 ) -> tuple[tornado.httpserver.HTTPServer, Drain]:
-    """The HTTP server for `app`, as `http` in the configuration says, and how to drain it."""
+    """The HTTP server for `app`, as `http` in the configuration says, and how to drain it.
+
+    `quick_answer`: see http1.HTTPServer; Tornado's own server asks `app` alone.
+    """
     if config.http == "blobkeep":
         server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)
         server.on_refused = requests.refused
         server.spared = _is_vital
-        server.at_once = app.at_once if isinstance(app, FastPath) else None
+        server.at_once = quick_answer
         return server, server.drain
     stock = tornado.httpserver.HTTPServer(
         app,

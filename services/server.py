@@ -103,7 +103,8 @@ async def _serve(engine: Engine, options: config.Config) -> int:
         if options.lean and options.http == "blobkeep"
         else None
     )
-    server, drain = make_server(fast_path or door, options, requests, credentials.tls)
+    quick_answer = None if fast_path is None else fast_path.at_once
+    server, drain = make_server(fast_path or door, options, requests, credentials.tls, quick_answer)
     s3_server, s3_drain = make_server(door.s3, options, requests, credentials.tls)
     server.add_sockets(sockets)
     s3_server.add_sockets(s3_sockets)

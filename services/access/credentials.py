@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from common.errors import ConfigError
 from common.options import Config
 from services.access import file as access_file
+from services.access.certificate import tls_context
 from services.access.decisions import Access
 from services.access.hosts import HostNames
-from services.listening import tls_context
 
 log = logging.getLogger("server")
 

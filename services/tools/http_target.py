@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import quote
 
 from common.errors import BadRequest, BlobkeepError, Damaged, NotFound, TooLarge
-from services import rules
+from services.rules.conditions import etag as tag_of
+from services.rules.locations import quote_location
 from services.rules.metadata import metadata_fields
+from services.rules.uploads import format_digest
 from services.tools import exits
 from services.tools.client import Body, Client
 from services.tools.exits import CommandFailed
@@ -86,7 +88,7 @@ class HttpTarget:
             self._client.forget()
             raise
         # An answer that is cut short ends early, without an error.
-        if rules.etag(whole.digest()) != answer.headers.get("ETag"):
+        if tag_of(whole.digest()) != answer.headers.get("ETag"):
             self._client.forget()
             raise Damaged(
                 f"What came of {location!r} is not what its ETag says: it was cut short, or changed."
@@ -106,7 +108,7 @@ class HttpTarget:
 
     def _meet(self, blob: Incoming, etag: str, replace: bool) -> Outcome:
         """What to do where there is a blob already."""
-        if blob.sha256 and etag == rules.etag(blob.sha256):
+        if blob.sha256 and etag == tag_of(blob.sha256):
             return Outcome.SAME
         if not replace:
             return Outcome.DIFFERS
@@ -133,7 +135,7 @@ class HttpTarget:
             headers["Content-Encoding"] = blob.encoding
         headers.update(metadata_fields(blob.metadata))
         if blob.sha256:
-            headers["Repr-Digest"] = rules.format_digest(blob.sha256)
+            headers["Repr-Digest"] = format_digest(blob.sha256)
         sent = hashlib.sha256()
 
         def chunks() -> Iterator[bytes]:
@@ -146,7 +148,7 @@ class HttpTarget:
         body = Body(chunks, again=blob.size is not None)
         status, answered, text = self._client.text(method, _target(blob.location), headers, body)
         etag = answered.get("ETag")
-        if status in (200, 201) and etag != rules.etag(sent.digest()):
+        if status in (200, 201) and etag != tag_of(sent.digest()):
             raise CommandFailed(
                 exits.NOT_WELL, f"The server stored other bytes for {blob.location!r}: it says ETag {etag}."
             )
@@ -164,7 +166,7 @@ class HttpTarget:
 
 
 def _target(location: str) -> str:
-    return "/store/" + rules.quote_location(location)
+    return "/store/" + quote_location(location)
 
 
 def _text_of(answer: str) -> str:

@@ -113,7 +113,7 @@ ROWS = [
     Mutation(
         "cut-answer-taken-for-whole",
         "services/tools/http_target.py",
-        'if rules.etag(whole.digest()) != answer.headers.get("ETag"):',
+        'if tag_of(whole.digest()) != answer.headers.get("ETag"):',
         "if False:",
         ("tests/process/test_command.py::test_an_answer_that_is_cut_short_is_no_file",),
     ),

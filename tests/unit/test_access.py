@@ -272,7 +272,7 @@ async def test_asking_for_a_known_client_costs_microseconds() -> None:
     tokens = with_tokens(*(client(f"c{n}") for n in range(100)))
     header = bearer("c50")
     await tokens.identify(header)
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(2000):
         tokens.permits(Action.READ, "some/location.txt", header)
-    assert (time.perf_counter() - began) / 2000 < 50e-6  # about 2 µs where nobody else computes
+    assert (time.thread_time() - began) / 2000 < 50e-6  # about 2 µs

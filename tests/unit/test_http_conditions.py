@@ -10,17 +10,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadRequest
-from services.rules import (
+from services.rules.conditions import (
     NOT_MODIFIED,
     PRECONDITION_FAILED,
     PROCEED,
     Verdict,
     etag,
     evaluate,
-    format_http_date,
     if_range_holds,
     parse_etags,
 )
+from services.rules.dates import format_http_date
 from services.rules.text import MAX_MEMBERS
 
 fuzz = settings(deadline=None, max_examples=300)

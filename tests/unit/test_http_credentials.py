@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.rules import Credentials, parse_authorization
+from services.rules.credentials import Credentials, parse_authorization
 
 fuzz = settings(deadline=None, max_examples=300)
 

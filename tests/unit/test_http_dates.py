@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.rules import format_http_date, parse_http_date
+from services.rules.dates import format_http_date, parse_http_date
 
 fuzz = settings(deadline=None, max_examples=300)
 RFC_EXAMPLE_S = 784111777  # Sun, 06 Nov 1994 08:49:37 GMT

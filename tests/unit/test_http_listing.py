@@ -11,8 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadRequest
-from services.rules import IdListing, Listing, parse_id_listing, parse_listing, wants_html
-from services.rules.listing import follows_links
+from services.rules.listing import (
+    IdListing,
+    Listing,
+    follows_links,
+    parse_id_listing,
+    parse_listing,
+    wants_html,
+)
 
 fuzz = settings(deadline=None, max_examples=300)
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadLocation, BadRequest
-from services.rules import MAX_LOCATION_BYTES, parse_location, quote_location, split_listing
+from services.rules.locations import MAX_LOCATION_BYTES, parse_location, quote_location, split_listing
 
 fuzz = settings(deadline=None, max_examples=300)
 

@@ -12,8 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import RangeNotSatisfiable
-from services.rules import Range, content_range, multipart, parse_ranges, unsatisfied_range
-from services.rules.ranges import MAX_PARTS, MAX_RANGES
+from services.rules.ranges import (
+    MAX_PARTS,
+    MAX_RANGES,
+    Range,
+    content_range,
+    multipart,
+    parse_ranges,
+    unsatisfied_range,
+)
 
 fuzz = settings(deadline=None, max_examples=300)
 DIGEST = hashlib.sha256(b"0123456789").digest()

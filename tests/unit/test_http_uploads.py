@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadRequest
-from services.rules import (
+from services.rules.uploads import (
     expected_sha256,
     format_digest,
     parse_digest,

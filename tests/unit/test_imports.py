@@ -27,6 +27,11 @@ FORBIDDEN = [
     ("services.rules", "services.frontends"),
     ("services.rules", "services.engines"),
     ("services.frontends", "services.engines"),  # front ends know a store by its interface
+    ("services.frontends.native", "services.frontends.s3"),
+    ("services.frontends.native", "services.frontends.restic"),
+    ("services.frontends.s3", "services.frontends.native"),
+    ("services.frontends.s3", "services.frontends.restic"),
+    ("services.frontends.restic", "services.frontends.s3"),  # it reads blobs as the native one does
     ("services.engines", "services.frontends"),
     ("services.engines", "services.access"),
     ("services.engines", "services.http1"),
@@ -38,6 +43,9 @@ FORBIDDEN = [
     *((f"services.{process}", LOCAL) for process in ("server", "gc", "recovery", "recovering", "engine")),
     *((f"services.{worker}", "services.store") for worker in ("gc", "recovery")),
 ]
+
+# These look at a directory before an engine owns it, or beside one that does: the only ones outside.
+DOORS = {"services.tools.storage", "services.launch"}
 
 # Calls that change the disk; `open` counts where its mode writes.
 WRITING = {
@@ -104,6 +112,39 @@ def test_imports_go_one_way_inside_the_local_engine() -> None:
         imported = imports_of(ROOT / DISK.replace(".", "/") / f"{base}.py")
         above = {f"{DISK}.{one}" for one in DISK_ORDER[number + 1 :]}
         assert not imported & above, f"{DISK}.{base} imports upwards"
+
+
+def package_of(name: str) -> str:
+    """What counts as one thing: a package, or a module beside the processes."""
+    if (ROOT / name.replace(".", "/")).is_dir():
+        return name
+    above = name.rpartition(".")[0]
+    return name if above == "services" else above
+
+
+def test_no_packages_import_each_other_in_a_circle() -> None:
+    uses: dict[str, set[str]] = {}
+    names = {name_of(path) for path in MODULES}
+    for path in MODULES:
+        here = package_of(name_of(path))
+        found = {package_of(name) for name in imports_of(path) if name in names}
+        uses.setdefault(here, set()).update(one for one in found if not is_in(here, one))
+    while ends := {package for package, used in uses.items() if not used & uses.keys()}:
+        for package in ends:
+            del uses[package]
+    assert not uses, "each of these imports another of them, or is imported by a circle"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_outside_an_engine_imports_its_inside(path: Path) -> None:
+    name = name_of(path)
+    for engine in ("local", "objects"):
+        package = f"services.engines.{engine}"
+        if is_in(name, package) or name in DOORS:
+            continue
+        found = {one for one in imports_of(path) if is_in(one, package) and one != package}
+        inside = {one for one in found if not is_in(one, f"{package}.engine")}
+        assert not inside, f"{name} imports the inside of the engine {engine}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -15,12 +15,13 @@ from common.errors import (
     Unreadable,
     from_os_error,
 )
-from common.states import WORD_OF_CODE
+from common.states import WORD_OF_CODE, State
+from common.times import rfc3339
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
 from services.engines.local.serving.store import LocalStore
-from services.engines.local.serving.views import description
-from services.store import DamagedBlob, Description
+from services.store import DamagedBlob, Description, Event
 
 _OK = WORD_OF_CODE[0]
 _ID = re.compile(r"0|[1-9][0-9]{0,9}")  # 32 bits; as the folders are named, so each blob has one name
@@ -86,3 +87,21 @@ def describe(data_dir: Layout, blob_id: int) -> Description:
         if err.errno in SHORTAGE_ERRNOS:
             raise from_os_error(err, "read the blob's state") from err
         raise Unreadable(f"The disk does not give the state of blob {blob_id} now: ask again.") from err
+
+
+def description(record: BlobRecord) -> Description:
+    """All that the record of a blob in any state says."""
+    complete = record.state is State.COMPLETE
+    return Description(
+        id=record.id,
+        location=record.location,
+        state=WORD_OF_CODE[record.events[-1].code],
+        seq=record.seq,
+        size=record.size if complete else None,
+        etag=f'"{record.sha256.hex()}"' if complete else None,
+        modified=rfc3339(record.modified_ns) if complete else None,
+        type=record.type,
+        encoding=record.encoding,
+        metadata={name: said for name, said in record.metadata.items() if not name.startswith(".")},
+        history=[Event(e.at, WORD_OF_CODE[e.code], e.message) for e in reversed(record.events)],
+    )
