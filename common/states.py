@@ -41,6 +41,8 @@ class _Words(dict[int, str]):
 # The words in the history lines.
 WORD_OF_CODE = _Words({0: "OK", -1: "Failure", -2: "Pending"})
 
+CODE_OF_WORD = {word: code for code, word in WORD_OF_CODE.items()}
+
 # The messages of the original server, kept letter by letter: people grep for them.
 MSG_CREATED = "Blob Created & Saved!"
 MSG_UPDATED = "Blob Updated & Saved!"

@@ -141,6 +141,10 @@ class Admin(Protocol):
         """The state and history of one blob in any state. Raises NotFound, Damaged."""
         ...
 
+    async def find_damaged(self) -> Sequence[DamagedBlob]:
+        """All of the damaged blobs that are known of: see `damaged`. May ask the engine."""
+        ...
+
     def damaged(self, limit: int) -> Sequence[DamagedBlob]:
         """The first of the damaged blobs: they answer 500 until they are written or deleted anew."""
         ...

@@ -66,6 +66,22 @@ NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 UPLOAD_ID = ".upload"
 
 
+class Event(msgspec.Struct, frozen=True):
+    """One line of a blob's history."""
+
+    time: str
+    state: str
+    message: str
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Of a blob that `blobkeep copy` moves: kept in place of what its upload would leave. `history`: oldest
+    first, up to its being complete."""
+
+    modified_ns: int
+    history: Sequence[Event]
+
+
 class Content(msgspec.Struct, frozen=True):
     """What an upload says of its bytes: kept with the blob, and given back.
 
@@ -76,6 +92,7 @@ class Content(msgspec.Struct, frozen=True):
     type: str = "application/octet-stream"
     encoding: str = ""
     metadata: Mapping[str, str] = NO_ATTRIBUTES
+    origin: Origin | None = None
 
 
 Condition = Callable[["Blob | None", bool], None]
@@ -88,14 +105,6 @@ def content_of_copy(blob: Blob) -> Content:
     """What is said of the bytes of `blob`, for a copy of it: which is no upload in parts."""
     metadata = {name: value for name, value in blob.metadata.items() if name != UPLOAD_ID}
     return Content(blob.type, blob.encoding, metadata)
-
-
-class Event(msgspec.Struct, frozen=True):
-    """One line of a blob's history."""
-
-    time: str
-    state: str
-    message: str
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -130,9 +139,7 @@ class Usage(msgspec.Struct, frozen=True):
 
     `damaged`: known to be damaged, and not written or deleted since; `unread`: not known yet what they are;
     `read_errors`: reads of blobs that the disk refused since the start.
-
     `ids_left` counts ids without a live blob; garbage may still hold some of them. None of both: no limit.
-
     `pending`: uploads that are on disk already; `failures`: what is in Failure and waits for the gc.
     """
 

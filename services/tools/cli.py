@@ -34,7 +34,7 @@ class Command(Protocol):
 COMMANDS = (
     *("serve", "ctl", "health"),
     *("ls", "show", "du", "get", "put", "rm"),
-    *("check", "quarantine", "export", "import"),
+    *("check", "quarantine", "export", "import", "copy"),
     *("access", "bench", "completion", "man"),
 )
 

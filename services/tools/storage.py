@@ -9,21 +9,23 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from common.config import Config
 from common.errors import BlobkeepError, LockHeld
 from common.progress import Progress, nothing
 from common.states import WORD_OF_CODE
+from services.engine import Admin
 from services.engines.local.disk import blob_folder, directory, layout, record
 from services.engines.local.journal import format as journal
 from services.engines.local.upkeep import backup_writer, quarantine, snapshot, survey, usage
 from services.engines.local.upkeep.backup import Exported, NotABackup, closing_note
 from services.engines.local.upkeep.backup_reader import Backup, Stored
 from services.engines.local.upkeep.check import Report, check
-from services.engines.local.upkeep.snapshot import Snapshot
+from services.engines.local.upkeep.snapshot import Held, Snapshot
 from services.engines.local.upkeep.usage import Room
-from services.store import Store
+from services.store import Event, Store
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.owner import must_be_owner
@@ -32,6 +34,7 @@ __all__ = [
     "BENCH_NAME",
     "Backup",
     "Exported",
+    "Held",
     "NotABackup",
     "Quarantined",
     "Record",
@@ -42,7 +45,9 @@ __all__ = [
     "Stored",
     "Unreadable",
     "closing_note",
+    "history_of",
     "open_backup",
+    "open_engine",
     "open_store",
     "state_word",
 ]
@@ -59,6 +64,11 @@ BENCH_NAME = layout.BENCH_NAME
 def state_word(blob: Record) -> str:
     """The blob's state as disk and wire call it."""
     return WORD_OF_CODE[blob.events[-1].code]
+
+
+def history_of(blob: Record) -> list[Event]:
+    """What happened to it, oldest first."""
+    return [Event(event.at, WORD_OF_CODE[event.code], event.message) for event in blob.events]
 
 
 class Storage:
@@ -142,6 +152,11 @@ class Storage:
         """The snapshot as a tar file, into an open descriptor; not synced."""
         return backup_writer.write(taken, fd)
 
+    @staticmethod
+    def opened(taken: Snapshot, held: Held) -> AbstractContextManager[tuple[Record, Iterator[bytes]]]:
+        """A blob of the snapshot: its record, and its bytes, compared. Raises Damaged, CorruptRecord."""
+        return backup_writer.opened(taken, held)
+
     def last_export(self) -> Exported | None:
         """What the last export of this directory held, as far as that is known."""
         return backup_writer.last(self._data_dir)
@@ -170,21 +185,35 @@ async def open_store(
     On leaving, all that was written is durable in place. `create`: make the directory where there is none.
     Raises ConfigError; CommandFailed where another user owns the directory.
     """
+    async with open_engine(config, on_fatal, create=create) as opened:
+        yield opened[0] if opened is not None else None
+
+
+@contextlib.asynccontextmanager
+async def open_engine(
+    config: Config, on_fatal: Callable[[BlobkeepError], None], *, create: bool
+) -> AsyncIterator[tuple[Store, Admin] | None]:
+    """As `open_store`, of any engine, with what operators ask of it.
+
+    Of an object store nothing is owned: others may serve it meanwhile.
+    """
     from services.engines.choose import choose  # with all that serving takes: 0.2 s
 
-    must_be_owner(config.dir)
-    if not create or directory.is_blobkeep(config.dir):
-        config = replace(config, id_bits=directory.existing(config.dir).id_bits)
-    engine = choose(replace(config, lock_wait_s=_LOCK_WAIT_S))
-    log = logging.getLogger("server")
-    level = log.level
-    log.setLevel(logging.WARNING)  # what it found at its start is not what was asked for
-    try:
-        store: Store | None = None
+    async with contextlib.AsyncExitStack() as stack:
+        if config.engine == "local":
+            must_be_owner(config.dir)
+            if not create or directory.is_blobkeep(config.dir):
+                config = replace(config, id_bits=directory.existing(config.dir).id_bits)
+        else:
+            config = replace(config, dir="")  # nothing is left on this machine
+        engine = choose(replace(config, lock_wait_s=_LOCK_WAIT_S))
+        log = logging.getLogger("server")
+        level = log.level
+        log.setLevel(logging.WARNING)  # what it found at its start is not what was asked for
+        stack.callback(log.setLevel, level)
+        stack.push_async_callback(engine.close)
+        opened: tuple[Store, Admin] | None = None
         with contextlib.suppress(LockHeld), Progress("recovery", "folders") as progress:
             await engine.own()
-            store = await engine.open(progress, on_fatal)
-        yield store
-    finally:
-        log.setLevel(level)
-        await engine.close()
+            opened = await engine.open(progress, on_fatal), engine.admin()
+        yield opened

@@ -76,5 +76,9 @@ class MemoryAdmin:
                 return description(blob)
         raise NotFound(f"No blob has id {blob_id}.")
 
+    async def find_damaged(self) -> Sequence[DamagedBlob]:
+        """See engine.Admin."""
+        return []
+
     def damaged(self, limit: int) -> Sequence[DamagedBlob]:
         return [DamagedBlob(at, 0, "", None) for at in sorted(self._store.damaged)[:limit]]

@@ -168,7 +168,7 @@ class ObjectsSystem:
         """The keys of all data that pointers name."""
         client, clock = self._client(), SystemClock()
         found: set[str] = set()
-        async for known in Listing(Tools(client, Pointers(client, clock), clock)).pointers(""):
+        async for _, known in Listing(Tools(client, Pointers(client, clock), clock)).pointers(""):
             blob = known.blob
             if blob is not None and blob.facts.part_bytes:
                 parts = -(-blob.size // blob.facts.part_bytes)

@@ -42,7 +42,7 @@ class ObjectsAdmin:
             begin = parsed
         found: list[tuple[tuple[str, str], Description]] = []
         if state in (None, _OK):
-            async for known in self._store.listing.pointers(begin[0]):
+            async for _, known in self._store.listing.pointers(begin[0]):
                 blob = known.blob
                 if blob is not None:
                     about = history.of_pointer(blob.pointer, blob.facts)
@@ -76,6 +76,17 @@ class ObjectsAdmin:
         if pointer is None or past is None:
             raise NotFound("No blob has this id: it never had one, or was collected.")
         return history.description(history.of_past(pointer, past))
+
+    async def find_damaged(self) -> Sequence[DamagedBlob]:
+        """See engine.Admin. Looks at every pointer."""
+        found = []
+        async for location, known in self._store.listing.pointers(""):
+            if known.is_damaged:
+                pointer = known.pointer
+                blob_id = history.id_of(pointer) if pointer is not None else ""
+                reason = pointer.reason if pointer is not None else damage.UNREADABLE
+                found.append(DamagedBlob(location, blob_id, reason, None))
+        return found
 
     def damaged(self, limit: int) -> Sequence[DamagedBlob]:
         """See engine.Admin."""

@@ -11,6 +11,8 @@ from services.engines.objects.pointer import Facts, Known
 
 TEXT = "This blob is damaged in the object store and is not served: write it anew, or delete it."
 
+UNREADABLE = "its pointer is not readable"
+
 
 async def condemn(tools: Tools, location: str, txn: str, reason: str) -> bool:
     """Stop serving the blob of the write `txn`, if it is still its location's; whether this call did it.

@@ -75,7 +75,8 @@ class ObjectsEngine:
 
     async def own(self) -> None:
         """See Engine: the self-test of the store; raises ConfigError where it is not fit."""
-        await asyncio.to_thread(durable.make_folder_durably, self._dir)
+        if self._config.dir:  # else it is opened by a command, which reports to nobody
+            await asyncio.to_thread(durable.make_folder_durably, self._dir)
         self._client = await self._connect(self.meter)
 
     async def open(self, progress: Progress, on_fatal: OnFatal) -> ObjectsStore:

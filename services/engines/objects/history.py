@@ -6,6 +6,7 @@ import msgspec
 
 from common.states import (
     CODE,
+    CODE_OF_WORD,
     MSG_COMPLETE,
     MSG_CREATED,
     MSG_DELETED,
@@ -56,8 +57,11 @@ def replaced_something(pointer: Pointer) -> bool:
 
 def of_pointer(pointer: Pointer, facts: Facts) -> Happened:
     """The blob that a pointer holds."""
-    done = Step(CODE[State.COMPLETE], MSG_COMPLETE, rfc3339(facts.modified_ns))
-    events = (*_begun(facts.begun_ns, is_update=replaced_something(pointer)), done)
+    events = tuple(Step(CODE_OF_WORD[e.state], e.message, e.time) for e in facts.history)
+    if not events or events[-1].message != MSG_COMPLETE:
+        done = Step(CODE[State.COMPLETE], MSG_COMPLETE, rfc3339(facts.modified_ns))
+        begun = () if events else _begun(facts.begun_ns, is_update=replaced_something(pointer))
+        events = (*events, *begun, done)
     if pointer.state != OK:
         events = (
             *events,

@@ -51,12 +51,13 @@ class Listing:
                 found.append((location, live))
         return Page(await self._blobs(found), prefixes, None)
 
-    async def pointers(self, after: str) -> AsyncIterator[Known]:
-        """Every live pointer of a location greater than `after`, records of front ends too, in order."""
-        async for _, live in _Walk(self, "", "", after, records=True).live():
-            known = await self.read(live)
-            if known.blob is not None:
-                yield known
+    async def pointers(self, after: str) -> AsyncIterator[tuple[str, Known]]:
+        """Every pointer of a location greater than `after` that is no tombstone, with its location, in order.
+
+        Records of front ends too, and what is damaged. Costs one GET for each that was not seen before.
+        """
+        async for location, live in _Walk(self, "", "", after, records=True).live():
+            yield location, await self.read(live)
 
     async def read(self, live: Live) -> Known:
         """The pointer of a LIST's object, from memory where that is the same."""

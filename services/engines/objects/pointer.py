@@ -16,6 +16,7 @@ import msgspec
 from common import checksum
 from common.errors import CorruptRecord
 from services.engines.objects import framing, txn
+from services.store import Event
 
 OK = "OK"
 DELETED = "Deleted"
@@ -37,7 +38,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `crcs`: of each chunk, packed (common/checksum.py); of a blob over MAX_SUMS_CHUNKS chunks they stand in
     an object of their own, and `sums_crc` is that object's. `part_bytes`: the size of every part but the
-    last; 0 where the bytes stand in the pointer itself.
+    last; 0 where the bytes stand in the pointer itself. `history`: of a blob that came from another engine,
+    what happened to it there, oldest first.
     """
 
     size: int
@@ -50,6 +52,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     crcs: bytes = b""
     sums_crc: int | None = None
     part_bytes: int = 0
+    history: list[Event] = []
 
     @property
     def parts(self) -> int:

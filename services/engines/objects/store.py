@@ -207,7 +207,7 @@ class ObjectsStore:
     def _served(self, location: str, known: Known) -> ObjectBlob | None:
         """What is there. Raises Damaged."""
         if known.is_damaged:
-            reason = known.pointer.reason if known.pointer is not None else "its pointer is not readable"
+            reason = known.pointer.reason if known.pointer is not None else damage.UNREADABLE
             pointer = known.pointer
             self._note_damage(location, history.id_of(pointer) if pointer is not None else "", reason)
             raise Damaged(damage.TEXT)

@@ -163,11 +163,13 @@ class ObjectUpload:
         sums_crc: int | None = None,
         part_bytes: int = 0,
     ) -> Facts:
+        origin = self._content.origin
         return Facts(
             size=self._size,
             sha256=sha256,
             begun_ns=self._begun_ns,
-            modified_ns=time.time_ns(),
+            modified_ns=origin.modified_ns if origin is not None else time.time_ns(),
+            history=list(origin.history) if origin is not None else [],
             type=self._content.type,
             encoding=self._content.encoding,
             metadata={**self._content.metadata, **attributes},

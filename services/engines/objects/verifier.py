@@ -57,9 +57,13 @@ class Verifying:
 
     async def round(self) -> AsyncIterator[int]:
         """Go through everything; yields the bytes that were read in each step. Raises Unavailable."""
-        async for known in self._listing.pointers(""):
+        async for location, known in self._listing.pointers(""):
             blob = known.blob
-            if blob is not None:
+            if known.is_damaged:
+                reason = known.pointer.reason if known.pointer is not None else damage.UNREADABLE
+                self._count(NamedBlob("", location, reason))
+                yield 0
+            elif blob is not None:
                 async for read in self._verify(blob):
                     yield read
                 self.found.blobs += 1
@@ -97,10 +101,13 @@ class Verifying:
 
     async def _condemn(self, blob: ObjectBlob, reason: str) -> None:
         log.error("the blob of %r is damaged: %s", blob.location, reason)
-        self.found.damaged += 1
-        self.found.named = (*self.found.named, NamedBlob(blob.id, blob.location, reason))[:MAX_NAMED]
+        self._count(NamedBlob(blob.id, blob.location, reason))
         if not self._dry_run:
             await damage.condemn(self._tools, blob.location, blob.version, reason)
+
+    def _count(self, named: NamedBlob) -> None:
+        self.found.damaged += 1
+        self.found.named = (*self.found.named, named)[:MAX_NAMED]
 
     async def _sweep(self, name: str, txn: str, data_keys: list[str]) -> None:
         known = await self._tools.pointers.read_listed(name)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
@@ -106,6 +106,15 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
         return msgspec.structs.replace(
             done, size=size, sha256=sha256, crcs=crcs, modified_ns=now_ns, metadata=metadata
         )
+
+    def moved(self, modified_ns: int, history: Sequence[Event]) -> BlobRecord:
+        """The record, complete, of a blob that was in another engine: with its time and history there."""
+        events = tuple(history) if _ends_complete(history) else (*history, self.events[-1])
+        return msgspec.structs.replace(self, modified_ns=modified_ns, events=events[-LOG_SLOTS:])
+
+
+def _ends_complete(events: Sequence[Event]) -> bool:
+    return bool(events) and events[-1].message == MSG_COMPLETE
 
 
 def created(

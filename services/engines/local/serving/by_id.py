@@ -27,6 +27,9 @@ _OK = WORD_OF_CODE[0]
 _ID = re.compile(r"0|[1-9][0-9]{0,9}")  # 32 bits; as the folders are named, so each blob has one name
 
 
+_ALL = 1 << 32  # more than there are ids
+
+
 class LocalAdmin:
     """See engine.Admin. Ids are decimal numbers."""
 
@@ -46,6 +49,10 @@ class LocalAdmin:
         if not _ID.fullmatch(blob_id):
             raise NotFound("No blob has such an id: ids are decimal numbers.")
         return await self._store.by_id(describe, self._data_dir, int(blob_id))
+
+    async def find_damaged(self) -> Sequence[DamagedBlob]:
+        """See engine.Admin."""
+        return self._store.damaged_blobs(_ALL)
 
     def damaged(self, limit: int) -> Sequence[DamagedBlob]:
         """See engine.Admin."""

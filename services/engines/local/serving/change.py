@@ -18,11 +18,19 @@ import msgspec
 
 from common import checksum, durable
 from common.errors import DISK_ERRNOS, BlobkeepError, CorruptRecord, SyncFailed
-from common.states import MSG_CREATED, MSG_DELETED, MSG_NOT_COMMITTED, MSG_UPDATED, MSG_WRITING, State
+from common.states import (
+    CODE_OF_WORD,
+    MSG_CREATED,
+    MSG_DELETED,
+    MSG_NOT_COMMITTED,
+    MSG_UPDATED,
+    MSG_WRITING,
+    State,
+)
 from services.engines.local.disk import blob_folder, record, reserve
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
-from services.engines.local.disk.record import BlobRecord
+from services.engines.local.disk.record import BlobRecord, Event
 from services.engines.local.journal.format import Entry
 from services.engines.local.serving.ids import Ids, Sequence
 from services.store import Content
@@ -236,6 +244,11 @@ class Change:
             pending = msgspec.structs.replace(pending, seq=self.sequence.next())
             sums = (draft.size, draft.sha256, draft.crcs)
             self.new = pending.completed(*sums, now_ns, draft.attributes)
+        if draft.content.origin is not None:
+            self.new = self.new.moved(
+                draft.content.origin.modified_ns,
+                [Event(CODE_OF_WORD[e.state], e.message, e.time) for e in draft.content.origin.history],
+            )
         self._new_state = record.dump(self.new)
         self._write(self.data_dir.state(self.new.id) + ".tmp", self._new_state)
 

@@ -84,6 +84,23 @@ def remember(data_dir: Layout, done: Exported) -> None:
         durable.replace(f"{data_dir.reports_dir}/{_LAST_NAME}", msgspec.json.encode(done), synced=False)
 
 
+@contextlib.contextmanager
+def opened(taken: Snapshot, held: Held) -> Iterator[tuple[BlobRecord, Iterator[bytes]]]:
+    """A blob's record, with its sums, and its bytes, each piece compared. Raises Damaged, CorruptRecord."""
+    blob = taken.record_of(held)
+    try:
+        fd = open_ours(taken.data_path(held.id))
+    except FileNotFoundError as err:
+        raise Damaged("data.raw is missing") from err
+    try:
+        if not blob.is_original and os.fstat(fd).st_size != blob.size:
+            raise Damaged(f"data.raw has {os.fstat(fd).st_size} bytes instead of {blob.size}")
+        blob = _with_sums(blob, fd)
+        yield blob, _chunks(fd, blob)
+    finally:
+        os.close(fd)
+
+
 def _add_blob(tar: Tar, taken: Snapshot, held: Held, tell: Callable[[int], None]) -> None:
     """Raises Damaged and CorruptRecord, with nothing written; StorageFailed if it rots between two reads."""
     blob = taken.record_of(held)
