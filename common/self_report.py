@@ -108,7 +108,7 @@ def begin(folder: str, name: str, interval_s: float) -> SelfReport:
     if before is not None:
         report.starts = before.starts + 1
         report.crashes = before.crashes + (not before.stopped)
-    with contextlib.suppress(FileExistsError, FileNotFoundError):
+    with contextlib.suppress(OSError):  # it is there already, mostly; `write` says what else is wrong
         durable.make_folder(folder)
     write(folder, report)
     return report

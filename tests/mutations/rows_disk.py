@@ -68,4 +68,11 @@ ROWS = [
         "mine = self._begun",
         ("tests/disk/test_scan_pool.py",),
     ),
+    Mutation(
+        "read-only-directory-told-wrongly",
+        "services/engines/local/recovery/reconcile.py",
+        "    run.withhold_unplaced()\n",
+        "",
+        ("tests/process/test_read_only.py",),
+    ),
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +35,44 @@ def ext4(path: Path, size: str = "64M", *, inodes: int = 0) -> Iterator[Path]:
         pytest.skip(f"no ext4: {made.stderr.decode()}")
     with _mounted(path, ["-o", "loop", str(image)]):
         yield path
+
+
+class Switch:
+    """Makes a folder read-only, and writable again: by a mount, or by its mode where root has no say."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self._path = path
+        self._kind = kind
+        # What starts a process for which it holds.
+        self.through: tuple[str, ...] = ()
+        if kind == "mode" and os.geteuid() == 0:
+            if shutil.which("setpriv") is None:
+                pytest.skip("setpriv is not there")
+            drop = "-dac_override,-dac_read_search"
+            self.through = ("setpriv", "--bounding-set", drop, "--inh-caps", drop)
+
+    def turn(self, *, read_only: bool) -> None:
+        if self._kind == "mode":
+            self._path.chmod(0o500 if read_only else 0o700)
+        else:
+            way = "ro" if read_only else "rw"
+            subprocess.run(["mount", "-o", f"remount,{way},bind", str(self._path)], check=True)
+
+
+@contextlib.contextmanager
+def read_only_folder(path: Path, kind: str) -> Iterator[Switch]:
+    """`path`, which is there, read-only to processes that `through` starts, until it is switched, or the end.
+
+    `kind`: "mount", a read-only bind mount; "mode", its mode.
+    """
+    mount = _mounted(path, ["--bind", str(path)]) if kind == "mount" else contextlib.nullcontext()
+    with mount:
+        switch = Switch(path, kind)
+        switch.turn(read_only=True)
+        try:
+            yield switch
+        finally:
+            switch.turn(read_only=False)
 
 
 @contextlib.contextmanager

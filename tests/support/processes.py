@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +31,13 @@ class Process:
     """`python -m services.<program>` on the directory `root`; options are flags. Its log is in `log`."""
 
     def __init__(
-        self, program: str, root: Path | str, *flags: str, env: dict[str, str] | None = None, module: str = ""
+        self,
+        program: str,
+        root: Path | str,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        module: str = "",
+        through: Sequence[str] = (),
     ) -> None:
         self.program = program
         self.root = Path(root)
@@ -39,6 +45,7 @@ class Process:
         self._flags = flags
         self._module = module or f"services.{program}"
         self._env = env or {}
+        self._through = through  # a program that starts it, with that one's arguments
         self.popen = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -47,7 +54,7 @@ class Process:
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             return subprocess.Popen(
-                [sys.executable, "-m", *self.module(), "--dir", str(self.root), *self._flags],
+                [*self._through, sys.executable, "-m", *self.module(), "--dir", str(self.root), *self._flags],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -95,9 +102,15 @@ class Process:
 class Server(Process):
     """The server, listening on a free port of 127.0.0.1; returns once it serves."""
 
-    def __init__(self, root: Path | str, *flags: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        through: Sequence[str] = (),
+    ) -> None:
         self.port = 0
-        super().__init__("server", root, "-s", "127.0.0.1:0", *flags, env=env)
+        super().__init__("server", root, "-s", "127.0.0.1:0", *flags, env=env, through=through)
         self.wait_until_serving()
 
     def wait_until_serving(self) -> None:

@@ -23,6 +23,7 @@ from common.worker import Worker
 from services.engine import Admin, Check, Commits, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
 from services.engines.local.disk import directory, layout, locks, room
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.place import READ_ONLY_TEXT
 from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving import multiparts
@@ -81,6 +82,8 @@ class LocalEngine:
         self._lock = locks.StateLock(directory.make_root(config.dir), "server")
         await asyncio.to_thread(self._lock.acquire, config.lock_wait_s)
         self._data_dir = directory.open_directory(config.dir, config.id_bits, owner=True)
+        if self._data_dir.read_only:
+            log.warning("%s: %s", self._data_dir.root, READ_ONLY_TEXT)
         mode = os.stat(config.dir).st_mode & 0o077
         if mode:
             log.warning(

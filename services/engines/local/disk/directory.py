@@ -7,6 +7,7 @@ the original server's, whose ids have 16 bits.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -44,15 +45,20 @@ class Format(msgspec.Struct, frozen=True, omit_defaults=True):
 def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
     """The layout of the directory at `root`, which is made if it is missing.
 
-    `owner`: the caller holds the state lock, so it writes the format down if nobody has. Raises
-    ConfigError where the directory is of another width, of a newer format, or cannot be used.
+    `owner`: the caller holds the state lock, so it writes the format down if nobody has. A data directory
+    that cannot be written is opened for reading (`Layout.read_only`). Raises ConfigError where the directory
+    is of another width, of a newer format, or cannot be used.
     """
     try:
         root = make_root(root)
+        read_only = is_read_only(root)
+        owner = owner and not read_only
         found = _read_format(root)
         if found is None:
             is_new = not is_blobkeep(root)
             found = Format(FORMAT, _width_of_blobs(root) or id_bits)
+            if is_new and read_only:
+                raise OSError(errno.EROFS, "it is no Blobkeep directory, and nothing can be written in it")
             if owner:
                 _write_format(root, found)
                 if is_new:
@@ -74,7 +80,12 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
             f"{root} was made with id_bits = {found.id_bits}, the configuration says {id_bits}: "
             f"set id_bits = {found.id_bits}, or give another directory with --dir."
         )
-    return Layout(root, id_bits)
+    return Layout(root, id_bits, read_only=read_only)
+
+
+def is_read_only(root: str) -> bool:
+    """True where nothing can be made in the folder `root`: it is mounted so, or its mode says so. 1 µs."""
+    return not os.access(root, os.W_OK)
 
 
 def is_blobkeep(root: str) -> bool:

@@ -59,15 +59,20 @@ def parse_id(name: str) -> int | None:
 
 
 class Layout:
-    """Paths of one data directory. `root`: its path; `id_bits`: 16 or 32."""
+    """Paths of one data directory. `root`: its path; `id_bits`: 16 or 32.
 
-    __slots__ = ("id_bits", "root")
+    `read_only`: it could not be written when it was opened. Then it is served for reading, and nothing is
+    settled, until a start that can write.
+    """
 
-    def __init__(self, root: str, id_bits: int) -> None:
+    __slots__ = ("id_bits", "read_only", "root")
+
+    def __init__(self, root: str, id_bits: int, *, read_only: bool = False) -> None:
         if id_bits not in (16, 32):
             raise ValueError("id_bits is 16 or 32")
         self.root = root
         self.id_bits = id_bits
+        self.read_only = read_only
 
     def parent(self, blob_id: int) -> str:
         """The folder that holds the blob's folder: what must be synced for the blob's entry to stay."""

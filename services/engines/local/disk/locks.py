@@ -101,7 +101,8 @@ def is_free(root: str) -> bool:
 class StateLock(FileLock):
     """The lock that lets its holder write state in the directory `root`, which must be there.
 
-    The directory itself is locked as well: who removes the file, or replaces it, lets nobody in.
+    The directory itself is locked as well: who removes the file, or replaces it, lets nobody in. Where the
+    directory cannot be written, the file need not be there, nor be opened: then that lock is all there is.
     """
 
     def __init__(self, root: str, name: str) -> None:
@@ -116,7 +117,7 @@ class StateLock(FileLock):
         root_fd = durable.open_folder(self._root)
         try:
             fcntl.flock(root_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not super().try_acquire():
+            if not self._try_file():
                 raise BlockingIOError
         except BlockingIOError:
             os.close(root_fd)
@@ -126,6 +127,14 @@ class StateLock(FileLock):
             raise
         self._root_fd = root_fd
         return True
+
+    def _try_file(self) -> bool:
+        try:
+            return super().try_acquire()
+        except OSError:
+            if os.access(self._root, os.W_OK):
+                raise
+            return True
 
     def release(self) -> None:
         """See FileLock."""

@@ -1,7 +1,7 @@
-"""Whether the path of a data directory still leads to what was opened.
+"""Whether the path of a data directory still leads to what was opened, and it can be written.
 
 Where its disk is unmounted an empty folder is left. What is written there would be lost once the disk is
-mounted again, and every blob would look damaged.
+mounted again, and every blob would look damaged. A disk that fails is often mounted read-only by the kernel.
 """
 
 from __future__ import annotations
@@ -10,34 +10,42 @@ import os
 
 from common.errors import Unavailable
 
+READ_ONLY_TEXT = "The data directory is read-only: blobs can be read. Mount its disk for writing, to write."
+_GONE_TEXT = "The data directory was unmounted or replaced: mount its disk again, or restart."
+_BACK_TEXT = "The data directory can be used again: the server starts anew, to know what is on it."
+
 
 class Place:
     """The directory that `root` leads to now. It must stay open elsewhere (the state lock has it), so that
     no other one gets its number. Raises OSError.
+
+    `read_only`: it was opened so, and the server knows too little of it to write, even once that can be done.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, read_only: bool = False) -> None:
         self._root = root
         self._was = _identity(root)
-        self.fault = ""  # of the last look: one sentence, fit to be sent to a client
-        self.was_lost = False  # in any look
+        self.fault = READ_ONLY_TEXT if read_only else ""  # of the last look: one sentence, fit for a client
+        self.is_gone = False  # at the last look
+        self.was_lost = read_only  # in any look, or never had: a start is needed
 
     def look(self) -> str:
-        """What is wrong with it, empty for nothing; kept as `fault`. One system call, which may wait."""
+        """What is wrong with it, empty for nothing; kept as `fault`. Two system calls, which may wait."""
         try:
-            same = _identity(self._root) == self._was
+            is_gone = _identity(self._root) != self._was
         except OSError as err:
-            self.fault = f"The data directory is gone ({err.strerror}): mount its disk again, or restart."
+            is_gone = True
+            fault = f"The data directory is gone ({err.strerror}): mount its disk again, or restart."
         else:
-            text = "The data directory was unmounted or replaced: mount its disk again, or restart."
-            self.fault = "" if same else text
-        self.was_lost = self.was_lost or bool(self.fault)
-        return self.fault
+            fault = _GONE_TEXT if is_gone else "" if os.access(self._root, os.W_OK) else READ_ONLY_TEXT
+        self.is_gone, self.fault = is_gone, fault
+        self.was_lost = self.was_lost or bool(fault)
+        return fault
 
     def check(self) -> None:
-        """Raise Unavailable where the last look found a fault."""
-        if self.fault:
-            raise Unavailable(self.fault)
+        """Raise Unavailable where the last look found a fault, or any has: only a start then knows enough."""
+        if self.fault or self.was_lost:
+            raise Unavailable(self.fault or _BACK_TEXT)
 
 
 def leads_to(root: str, folder_fd: int) -> bool:

@@ -14,6 +14,7 @@ import errno
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from common import durable
@@ -59,6 +60,23 @@ def replay(data_dir: Layout) -> Replayed:
     if _is_file(mark):
         durable.remove_file(mark)
     return replayed
+
+
+def unplaced(data_dir: Layout) -> frozenset[str]:
+    """Where nothing can be written: the locations whose folders are not where the journal says.
+
+    Nobody may be told that these have what stands in their folders. Raises OSError, StorageFailed.
+    """
+    scans = [found for found in journal.scan_all(data_dir) if not found.clean]
+    # What reads as it should is good, though the kernel may have failed to write it back.
+    behind = [
+        entry
+        for entry in _last_entries(scans).values()
+        if _wanted(data_dir, entry, lambda _: True) != _NOTHING
+    ]
+    for entry in behind:
+        log.error("blob %d: not served: what the journal has of it cannot be put in place", entry.id)
+    return frozenset(record.load(entry.state).location for entry in behind)
 
 
 def _is_file(path: str) -> bool:
@@ -133,7 +151,19 @@ def _write_patiently(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
     return _write(data_dir, entry, rewrite)
 
 
-def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
+class _Wanted(NamedTuple):
+    """What of an entry is not in its folder. `state` wherever anything is."""
+
+    body: bool
+    state: bool
+
+
+_NOTHING = _Wanted(body=False, state=False)
+_IsKept = Callable[[str], bool]  # of the path of a file that reads as it should
+
+
+def _wanted(data_dir: Layout, entry: Entry, is_kept: _IsKept) -> _Wanted:
+    """Compare one blob's folder with its last entry. Changes nothing."""
     content: bytes | None
     found: BlobRecord | None
     try:
@@ -146,35 +176,40 @@ def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
             raise
         content = found = None  # unreadable: it is replaced as a whole
     if found is not None and found.seq > entry.seq and not (entry.alive and found.state is State.FAILURE):
-        return False  # the id was given to a newer blob since, which never became complete
+        return _NOTHING  # the id was given to a newer blob since, which never became complete
     if found is not None and found.seq == entry.seq and found.state is State.FAILURE and entry.alive:
-        return False  # design rule 2
-    state_is_there = content == entry.state and not rewrite and _is_kept(data_dir, data_dir.state(entry.id))
+        return _NOTHING  # design rule 2
+    has_state = content == entry.state and is_kept(data_dir.state(entry.id))
+    has_folder = os.path.isdir(data_dir.folder(entry.id))
+    if not entry.alive:  # without a folder: collected already
+        return _NOTHING if has_state or not has_folder else _Wanted(body=False, state=True)
+    if entry.body is None and not has_folder:
+        return _NOTHING  # its bytes, and their folder, were durable before its record: somebody moved it away
+    has_body = entry.body is None or _has_body(data_dir, entry, is_kept)
+    return _NOTHING if has_state and has_body else _Wanted(body=not has_body, state=True)
+
+
+def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
+    wanted = _wanted(data_dir, entry, lambda path: not rewrite and _is_kept(data_dir, path))
+    if wanted == _NOTHING:
+        return False
     if not entry.alive:
-        if state_is_there or not os.path.isdir(data_dir.folder(entry.id)):
-            return False  # done, or collected already
         with contextlib.suppress(FileNotFoundError):  # collected in this very moment
             blob_folder.replace_state(data_dir, entry.id, entry.state)
         return True
-    if entry.body is None and not os.path.isdir(data_dir.folder(entry.id)):
-        return False  # its bytes, and their folder, were durable before its record: somebody moved it away
-    body_is_there = entry.body is None or (not rewrite and _has_body(data_dir, entry))
-    if state_is_there and body_is_there:
-        return False
-    blob_folder.take(
-        data_dir, entry.id
-    )  # if its folder is there: what stands in it is older than the journal
-    if not body_is_there:
+    # If its folder is there: what stands in it is older than the journal.
+    blob_folder.take(data_dir, entry.id)
+    if wanted.body:
         blob_folder.replace_data(data_dir, entry.id, entry.body or b"")
     blob_folder.replace_state(data_dir, entry.id, entry.state)
     return True
 
 
-def _has_body(data_dir: Layout, entry: Entry) -> bool:
+def _has_body(data_dir: Layout, entry: Entry, is_kept: _IsKept) -> bool:
     body = entry.body or b""
     try:
         path = data_dir.data(entry.id)
-        return blob_folder.read_file(path, len(body)) == body and _is_kept(data_dir, path)
+        return blob_folder.read_file(path, len(body)) == body and is_kept(path)
     except (FileNotFoundError, CorruptRecord):
         return False
     except OSError as err:

@@ -32,7 +32,7 @@ from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord, rank
 from services.engines.local.disk.record_json import MAX_PLAUSIBLE_SEQ
-from services.engines.local.journal.replay import replay
+from services.engines.local.journal.replay import replay, unplaced
 from services.engines.local.recovery.quarantined import damaged_locations
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.recovery.scan_pool import ScanPool, how_many
@@ -66,11 +66,14 @@ def reconcile(
     changes and the result says what would. Raises OSError where DIR cannot be listed or descriptors lack,
     SyncFailed where a sync fails; what cannot be changed for another reason (a full disk, say) is logged, not
     served, and left as it is. So is what the disk does not give, after some tries: an I/O error is not rot.
+    In a directory that is read-only nothing is changed, and what the journal alone knows is not served.
     """
     began = time.monotonic()
     run = _Run(data_dir, dry_run)
     result = run.result
-    if not dry_run:
+    if data_dir.read_only:
+        result.unplaced = unplaced(data_dir)
+    elif not dry_run:
         # Numbers of blobs that the gc has removed since count, too: theirs are not to be given again.
         run.saw(replay(data_dir).max_seq)
     ids, result.foreign = directory.names_in(data_dir)
@@ -85,7 +88,8 @@ def reconcile(
                     run.plain(blob)
     run.read_again()
     run.know_the_quarantined()
-    if not dry_run:
+    run.withhold_unplaced()
+    if not dry_run and not data_dir.read_only:
         blob_folder.hint(data_dir, result.failures)
         if not reserve.keep(data_dir):
             log.warning(
@@ -210,7 +214,8 @@ class _Run:
         try:
             return blob_folder.check_size(self.data_dir, found)
         except Damaged:
-            if self.dry_run or not blob_folder.finish_publish(self.data_dir, found.id, found.size):
+            cannot = self.dry_run or self.data_dir.read_only
+            if cannot or not blob_folder.finish_publish(self.data_dir, found.id, found.size):
                 raise
             return blob_folder.check_size(self.data_dir, found)
         except OSError as err:
@@ -315,6 +320,9 @@ class _Run:
         self, blob: tuple[int, str | None], what: str, change: Callable[[], object], level: int = logging.INFO
     ) -> bool:
         """Do `change` and say so; False where the disk did not let us."""
+        if self.data_dir.read_only:
+            log.log(level, "%s: left as it is: the directory is read-only", what, extra=about(*blob))
+            return False
         if not self.dry_run:
             try:
                 change()
@@ -326,6 +334,13 @@ class _Run:
                 return False
         log.log(level, "%s", what, extra=about(*blob))
         return True
+
+    def withhold_unplaced(self) -> None:
+        """Nobody may be told that the folders of these locations say what they have."""
+        result = self.result
+        for location in result.unplaced:
+            result.live.pop(location, None)
+            result.damaged.pop(location, None)
 
     def know_the_quarantined(self) -> None:
         """Which locations are damaged: in quarantine, known by name, not written or deleted since."""

@@ -25,6 +25,8 @@ class Reconciled:
     unreadable: dict[int, str] = field(default_factory=dict)
     # By location: blobs of the original server that cannot be served before their checksums are computed.
     unadopted: dict[str, Blob] = field(default_factory=dict)
+    # Locations of which the journal knows more than their folders, where nothing can be written: not served.
+    unplaced: frozenset[str] = frozenset()
     # Paths of damaged folders whose location nobody knows. And what this run moved to quarantine.
     nameless: list[str] = field(default_factory=list)
     moved: list[tuple[str, blob_folder.Note]] = field(default_factory=list)

@@ -42,18 +42,19 @@ async def keep_reserve(store: Owner) -> None:
 
 
 async def watch_place(store: Owner) -> None:
-    """Until the server stops: notice within a second where the directory was unmounted or replaced.
+    """Until the server stops: notice within a second where the directory was unmounted, replaced, or made
+    read-only.
 
     Writes are then refused, and no blob is called damaged. Once it is back the server must stop: what was
     acknowledged in the moment before is in the journal, for the next start to put in place.
     """
-    told = False
+    told = ""
     while not store.is_stopping:
-        await asyncio.sleep(_LOOK_AT_PLACE_S)
-        if fault := await asyncio.to_thread(store.place.look):
-            if not told:
-                log.critical("%s: %s", store.data_dir.root, fault)
-            told = True
-        elif store.place.was_lost:
-            text = "The data directory is there again: the server stops, to start from what is on it."
+        fault = await asyncio.to_thread(store.place.look)
+        if fault and fault != told:
+            log.critical("%s: %s", store.data_dir.root, fault)
+            told = fault
+        elif not fault and store.place.was_lost:
+            text = "The data directory can be used again: the server stops, to start from what is on it."
             store.stop(Unavailable(text), "%s", text)
+        await asyncio.sleep(_LOOK_AT_PLACE_S)

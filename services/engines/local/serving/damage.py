@@ -76,7 +76,8 @@ class LocalDamage:
         self._index.show(blob.location, None)
         self._index.damaged[blob.location] = Damaged(blob.id, blob.seq, reason, None, None)
         self._events.damaged(NamedBlob(blob.id, blob.location, reason))
-        self._in_background(self._quarantine_soon(blob.location))
+        if not self._data_dir.read_only:
+            self._in_background(self._quarantine_soon(blob.location))
 
     def report_state(self, blob: Blob, reason: str) -> None:
         """Write the state file of a live blob anew, in the background: all that it said is in memory."""
@@ -84,7 +85,8 @@ class LocalDamage:
         log.error(
             "blob %d of %r: its state is damaged on disk: %s", blob.id, blob.location, reason, extra=about
         )
-        self._in_background(self._restore_state(blob))
+        if not self._data_dir.read_only:
+            self._in_background(self._restore_state(blob))
 
     def _in_background(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

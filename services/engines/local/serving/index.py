@@ -20,6 +20,11 @@ _AFTER_RECORDS = "\x01"
 
 DAMAGED_TEXT = "This blob is damaged on disk and is not served: write it anew, or delete it."
 
+_UNPLACED_TEXT = (
+    "What was last written here is only in the journal, and cannot be put in place while the data directory "
+    "is read-only: mount its disk for writing."
+)
+
 
 class Damaged(msgspec.Struct, frozen=True):
     """A damaged blob of a known location. `name`: its folder in quarantine, None while on its way."""
@@ -44,6 +49,7 @@ class Index:
         # See `unread`: by id, why; by location.
         self.unreadable: dict[int, str] = {}
         self.unadopted: dict[str, Blob] = {}
+        self.unplaced: frozenset[str] = frozenset()  # see Reconciled
 
     def find(self, location: str) -> Blob | None:
         """The blob that is served there. Raises Damaged, Unreadable."""
@@ -56,6 +62,8 @@ class Index:
 
     def must_be_known(self, location: str) -> None:
         """Raise Unreadable where nobody can tell yet what `location` has."""
+        if location in self.unplaced:
+            raise Unreadable(_UNPLACED_TEXT)
         if (
             not (self.unreadable or self.unadopted)
             or location in self.by_location

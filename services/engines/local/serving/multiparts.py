@@ -55,7 +55,12 @@ class Owner(JoiningOwner, Protocol):
 
 
 def load(data_dir: Layout, live: Mapping[str, Blob]) -> Loaded:
-    """The uploads that are under way, at a start. One whose completion was not told of any more is ended."""
+    """The uploads that are under way, at a start. One whose completion was not told of any more is ended.
+
+    None in a directory that is read-only: nobody can go on with them there.
+    """
+    if data_dir.read_only:
+        return []
     found = []
     for upload, parts in multipart_folder.load(data_dir):
         blob = live.get(upload.location)

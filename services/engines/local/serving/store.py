@@ -79,7 +79,7 @@ class LocalStore:
         self.small_body_bytes = config.small_body_bytes
         self.max_blob_bytes = config.max_blob_size_bytes
         self.space = FreeSpace(data_dir.root, config.min_free_space_bytes)
-        self.place = Place(data_dir.root)
+        self.place = Place(data_dir.root, read_only=data_dir.read_only)
         self._buffers = ChunkBuffers()
         self._max_uploads = config.max_uploads
         damaged = {
@@ -95,7 +95,8 @@ class LocalStore:
         # A page by id reads hundreds of files: it must not keep blobs from being opened, or uploads staged.
         self._by_id_thread: Executor = ThreadPoolExecutor(1, "by-id")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
-        self._committer = GroupCommit(data_dir, open_journal(data_dir, config.sync), self.stop_for)
+        kept = None if data_dir.read_only else open_journal(data_dir, config.sync)
+        self._committer = GroupCommit(data_dir, kept, self.stop_for)
         self._events = events
         self.garbage = Garbage()
         self.garbage.failed(len(found.failures), 0)  # how long their data is was not looked at
@@ -107,6 +108,7 @@ class LocalStore:
             data_dir, self._index, self._locks, self._committer, events, self.stop_for, found
         )
         self._index.unreadable, self._index.unadopted = found.unreadable, found.unadopted
+        self._index.unplaced = found.unplaced
         self._unread = Unread(
             *(data_dir, self._index, self._locks, self._committer, self.damage, self.sequence, self.garbage)
         )
@@ -156,7 +158,8 @@ class LocalStore:
                 raise SyncFailed("The disk failed to keep what was written: the server stops.") from err
             if err.errno in FOREIGN_ERRNOS or isinstance(err, FileNotFoundError):
                 await self._in_thread(self.place.look)
-                self.place.check()
+                if self.place.is_gone:
+                    self.place.check()
                 self.report_damage(blob, f"data.raw cannot be opened: {err.strerror}")
                 raise DamagedError(DAMAGED_TEXT) from err
         raise self.unreadable(blob, err) from err
@@ -178,7 +181,7 @@ class LocalStore:
             await self._in_thread(self.damage.forget_dropped)
         damaged = len(self._index.damaged) + len(self.damage.nameless)
         here = (live, self._index.bytes, damaged, self.uploads() + self._whole)
-        unread = len(self._index.unreadable) + len(self._index.unadopted)
+        unread = len(self._index.unreadable) + len(self._index.unadopted) + len(self._index.unplaced)
         states = (len(sizes), sum(sizes), *self.garbage.waiting())
         return Usage(*here, left, self.ids.capacity, *states, unread, self.read_errors)
 
@@ -350,7 +353,8 @@ class LocalStore:
 
     async def remove_leftovers(self) -> None:
         """Once, after the start: see `tidying`."""
-        await remove_leftovers_slowly(self.data_dir, self._index, self._committer)
+        if not self.data_dir.read_only:
+            await remove_leftovers_slowly(self.data_dir, self._index, self._committer)
 
     # --- damage ---
 

@@ -153,7 +153,8 @@ class Unread:
                 )
             return
         async with self._locked.of(location):
-            await self._committer.call(lambda: blob_folder.write_record(self._data_dir, adopted))
+            if not self._data_dir.read_only:
+                await self._committer.call(lambda: blob_folder.write_record(self._data_dir, adopted))
             del self._index.unadopted[location]
             self._index.show(location, served(adopted))
             log.info("blob %d: adopted from the original server", blob.id, extra=about(blob.id, location))

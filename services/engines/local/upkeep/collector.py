@@ -66,6 +66,10 @@ class Collector(Worker):
 
     def run_once(self) -> str | None:
         """One pass. Returns its log line, None where there was nothing to do."""
+        if directory.is_read_only(self._data_dir.root):
+            text = "the data directory is read-only: nothing is removed until it can be written"
+            self._say_once(text, logging.WARNING)
+            return None
         if not self._lock.try_acquire():
             return None  # another gc is at work; this one takes over when that one ends
         if journal.needs_replay(self._data_dir):
@@ -160,10 +164,10 @@ class Collector(Worker):
         if os.path.lexists(path) and not blob_folder.is_folder(path):
             durable.remove_file(path)
 
-    def _say_once(self, text: str) -> None:
+    def _say_once(self, text: str, level: int = logging.ERROR) -> None:
         if text not in self._said:
             self._said.add(text)
-            log.error("%s", text)
+            log.log(level, "%s", text)
 
     def _slice(self) -> list[int]:
         """The next folders to look at; a new round begins with a new list of what is there."""

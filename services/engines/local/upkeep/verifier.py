@@ -55,6 +55,7 @@ class Verifier(Worker):
         self._round_tally = scrubber.Tally()
         self._progress = _scrub_progress()
         self._settled = False  # since a server was last seen
+        self._waits = False  # for a directory that can be written
         self._owed_s = 0.0  # to be waited for, by the rate
         self._sums = Scrub()
 
@@ -70,7 +71,13 @@ class Verifier(Worker):
         return "; ".join(parts) or None
 
     def settle_if_free(self) -> Reconciled | None:
-        """Settle, unless a server holds the lock, or nothing can have changed since we did."""
+        """Settle, unless a server holds the lock, or nothing can have changed since we did, or be changed."""
+        if directory.is_read_only(self.data_dir.root):
+            if not self._waits:
+                log.warning("the data directory is read-only: nothing is settled until it can be written")
+            self._waits, self._settled = True, False
+            return None
+        self._waits = False
         if not self._lock.try_acquire():
             self._settled = False
             return None
