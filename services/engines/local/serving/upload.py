@@ -264,7 +264,8 @@ class LocalUpload:
     def _put(self, pieces: list[bytes], sync: bool) -> None:
         if self._pending is None:
             self._make_folder()
-        self._append(pieces)
+        if pieces:  # a linked one has all its bytes already
+            self._append(pieces)
         if sync:
             self._sync_data()
 
