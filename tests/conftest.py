@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -43,7 +44,7 @@ def start_server(data: DataDirectory) -> Iterator[StartServer]:
     """Starts real servers on `data`: `start_server("--put-creates")`. They end with the test."""
     started: list[Process] = []
 
-    def start(*flags: str, **options: dict[str, str]) -> Server:
+    def start(*flags: str, **options: Any) -> Server:
         server = Server(data.path, *flags, **options)
         started.append(server)
         return server

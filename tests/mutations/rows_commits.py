@@ -143,4 +143,18 @@ ROWS = [
         "            if False:  # a write",
         (BESIDE,),
     ),
+    Mutation(
+        "journal-that-was-moved-away-written-on",
+        "services/engines/local/journal/file.py",
+        "        return (found.st_dev, found.st_ino) != self._identity\n",
+        "        return False\n",
+        ("tests/process/test_lost_journal.py",),
+    ),
+    Mutation(
+        "lost-journal-noticed-by-the-next-write-alone",
+        "services/engines/local/serving/background.py",
+        "            await store.keep_journal()\n",
+        "            pass\n",
+        ("tests/process/test_lost_journal.py",),
+    ),
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
+from collections.abc import Callable
 from unittest import mock
 
 import pytest
@@ -12,9 +14,9 @@ import pytest
 from common import durable
 from services.engines.local.disk.directory import existing
 from services.engines.local.journal import format as journal
-from tests.support.processes import Server
+from tests.support.processes import Server, wait_for
 from tests.support.rules import DataDirectory
-from tests.support.stores import opened
+from tests.support.stores import Opened, opened
 
 
 def test_the_server_says_that_its_journal_was_lost(server: Server, data: DataDirectory) -> None:
@@ -45,9 +47,23 @@ def test_a_directory_that_never_had_one_has_lost_none(
     assert "lost" not in caplog.text
 
 
+def removed(path: str) -> None:
+    os.unlink(path)
+
+
+def moved_away(path: str) -> None:
+    os.rename(path, path + ".kept")
+
+
+def replaced(path: str) -> None:
+    shutil.copy(path, path + ".copy")
+    os.rename(path + ".copy", path)
+
+
+@pytest.mark.parametrize("how", [removed, moved_away, replaced])
 @pytest.mark.parametrize("names", [journal.NAMES, journal.NAMES[:1], journal.NAMES[1:]])
-def test_journal_files_removed_under_a_running_server_are_noticed_and_made_anew(
-    data: DataDirectory, names: tuple[str, ...], caplog: pytest.LogCaptureFixture
+def test_journal_files_lost_under_a_running_server_are_noticed_and_made_anew(
+    data: DataDirectory, names: tuple[str, ...], how: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was acknowledged before is durable in place when the next write is acknowledged, or refused."""
     synced: list[str] = []
@@ -59,21 +75,49 @@ def test_journal_files_removed_under_a_running_server_are_noticed_and_made_anew(
 
     async def main() -> None:
         async with opened(data.root) as made:
-            await made.put("a", b"in the removed file alone")
+            await made.put("a", b"in the lost file alone")
             for name in names:
-                os.unlink(made.data_dir.ours(name))
+                how(made.data_dir.ours(name))
             with mock.patch.object(durable, "sync_file_system", sync):
                 await made.put("b", b"in a new one")
             assert synced[:1] == [str(data.path.resolve())]
             assert set(journal.NAMES) <= set(os.listdir(data.root))
-            (in_use,) = [found for found in journal.scan_all(made.data_dir) if not found.clean]
-            assert len(in_use.changes) == 1  # "b"
+            written = [entry.id for found in journal.scan_all(made.data_dir) for entry in entries(found)]
+            assert written.count((await ids(made))["b"]) == 1
             assert not made.store.journal_problem
         async with opened(data.root) as made:
-            assert set(await made.values()) == {"a", "b"}
+            assert await made.values() == {"a": b"in the lost file alone", "b": b"in a new one"}
+            await made.delete("a")
+        async with opened(data.root) as made:
+            assert set(await made.values()) == {"b"}
 
     asyncio.run(main())
-    assert "the journal was removed" in caplog.text
+    assert "the journal was removed or moved away" in caplog.text
+
+
+def entries(found: journal.Scan) -> list[journal.Entry]:
+    return [entry for change in found.changes for entry in change]
+
+
+async def ids(made: Opened) -> dict[str, int]:
+    page = await made.store.list("", "", "", 100)
+    return {blob.location: int(blob.id) for blob in page.blobs}
+
+
+@pytest.mark.parametrize("how", [removed, moved_away])
+def test_what_was_acknowledged_does_not_wait_for_the_next_write(
+    server: Server, data: DataDirectory, how: Callable[[str], None]
+) -> None:
+    assert server.ask("POST", "/store/a", b"a").status == 201
+    for name in journal.NAMES:
+        how(existing(data.root).ours(name))
+    wait_for(lambda: "the journal was made anew: nothing is missing" in server.said(), what="the notice")
+    server.kill()
+    server.restart()
+    assert ": lost" not in server.said()
+    assert server.ask("GET", "/store/a").body == b"a"
+    for kept in data.path.glob(".journal.*.kept"):
+        kept.unlink()
 
 
 def test_where_no_new_journal_can_be_made_commits_sync_their_folders(

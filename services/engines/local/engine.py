@@ -27,7 +27,7 @@ from services.engines.local.disk.place import READ_ONLY_TEXT
 from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving import multiparts
-from services.engines.local.serving.background import keep_reserve, watch_place
+from services.engines.local.serving.background import keep_journal, keep_reserve, watch_place
 from services.engines.local.serving.by_id import LocalAdmin
 from services.engines.local.serving.damage_socket import serve_reports
 from services.engines.local.serving.probe import DiskProbe
@@ -107,7 +107,10 @@ class LocalEngine:
         self._probe = DiskProbe(self.data_dir)
         self._reports = serve_reports(self.data_dir.ours(layout.SOCKET_NAME), self._store)
         store = self._store
-        work = (store.remove_leftovers(), keep_reserve(store), watch_place(store))
+        work = (
+            *(store.remove_leftovers(), keep_reserve(store), watch_place(store)),
+            keep_journal(store),
+        )
         self._behind = [asyncio.ensure_future(one) for one in work]
         for task in self._behind:
             task.add_done_callback(_tell_error)

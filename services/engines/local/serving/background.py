@@ -26,6 +26,8 @@ class Owner(Protocol):
     @property
     def is_stopping(self) -> bool: ...
 
+    async def keep_journal(self) -> None: ...
+
     def stop(self, err: BlobkeepError, text: str, *args: object) -> None: ...
 
 
@@ -39,6 +41,21 @@ async def keep_reserve(store: Owner) -> None:
             await asyncio.to_thread(reserve.keep, store.data_dir)
         except OSError as err:
             log.debug("the reserve could not be made again: %s", err)  # a write will tell what is wrong
+
+
+async def keep_journal(store: Owner) -> None:
+    """For ever: make the journal anew where somebody has removed it, or moved it away.
+
+    A write that comes before does it first; but what was acknowledged must not wait for one.
+    """
+    while True:
+        await asyncio.sleep(_LOOK_AT_PLACE_S)
+        try:
+            await store.keep_journal()
+        except (OSError, BlobkeepError) as err:
+            log.debug(
+                "the journal could not be made anew: %s", err
+            )  # logged where it was raised; a write tells
 
 
 async def watch_place(store: Owner) -> None:

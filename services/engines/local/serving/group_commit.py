@@ -103,6 +103,13 @@ class GroupCommit:
         """Why commits go without a journal that they should have; empty where they do not."""
         return "" if self._journaling is None else self._journaling.problem
 
+    async def keep_journal(self) -> None:
+        """Notice, without waiting for the next write, where a file of the journal was removed or moved away,
+        and make it anew. What it had is durable in place then. Raises SyncFailed, OSError.
+        """
+        if self._journaling is not None and await asyncio.to_thread(self._journaling.lacks_file):
+            await self.between(self._journaling.replace_lost)
+
     def stop(self) -> None:
         """Finish what was submitted, then end the thread. Blocks for as long as the disk takes."""
         self._queue.put(None)

@@ -97,6 +97,7 @@ class LocalStore:
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
         kept = None if data_dir.read_only else open_journal(data_dir, config.sync)
         self._committer = GroupCommit(data_dir, kept, self.stop_for)
+        self.keep_journal = self._committer.keep_journal
         self._events = events
         self.garbage = Garbage()
         self.garbage.failed(len(found.failures), 0)  # how long their data is was not looked at
