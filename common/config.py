@@ -169,7 +169,7 @@ def _named(given: Iterable[tuple[str, Any, str]], *, is_text: bool) -> dict[str,
         if option is None:
             raise ConfigError(f"Unknown option {data_dir}: conf/blobkeep.toml lists all there are.")
         if option.name in values:
-            raise ConfigError(f"{data_dir}: {option.name} is given twice, with and without its unit.")
+            raise ConfigError(f"{data_dir}: {option.name} is given twice, under two names.")
         values[option.name] = _typed(option, value, data_dir, is_text=is_text)
     return values
 

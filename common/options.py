@@ -33,6 +33,7 @@ class Option:
     `group`: the heading it stands under. `used_by`: the processes that have a flag for it; file and
     environment, which all three share, may always give it. `choices`: the only values, where not empty.
     `positive`: neither zero nor an empty string will do. `flags`: in place of those made from the name.
+    `old_name`: what it was called once, which still works; empty: it always had its name.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Option:
     choices: tuple[Any, ...]
     positive: bool
     flags: tuple[str, ...]
+    old_name: str
 
     @property
     def unit(self) -> str:
@@ -52,9 +54,10 @@ class Option:
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """The name, and the name without its unit."""
+        """The name, the name without its unit, and the old name."""
         ending = next((ending for ending in UNITS if self.name.endswith(ending)), "")
-        return (self.name, self.name.removesuffix(ending)) if ending else (self.name,)
+        names = (self.name, self.name.removesuffix(ending) if ending else "", self.old_name)
+        return tuple(name for name in names if name)
 
     @property
     def is_size(self) -> bool:
@@ -71,37 +74,90 @@ def _option(
     choices: tuple[Any, ...] = (),
     positive: bool = False,
     flags: tuple[str, ...] = (),
+    old_name: str = "",
 ) -> Any:
-    about = {"group": group, "text": text, "used_by": used_by}
-    return field(default=default, metadata=about | {"choices": choices, "positive": positive, "flags": flags})
+    about = {"group": group, "text": text, "used_by": used_by, "choices": choices, "positive": positive}
+    return field(default=default, metadata=about | {"flags": flags, "old_name": old_name})
 
 
 @dataclass(frozen=True)
 class Config:
     """What one process runs with. Frozen: nothing changes while it runs."""
 
-    dir: str = _option("./data", "Where", "The data directory.", ALL, positive=True, flags=("--dir",))
-    create: bool = _option(
-        True,
-        "Where",
-        "A directory that holds no store becomes a new one. Once there is one, false: the start then fails, "
-        "so that a disk that is not mounted is not taken for a new store.",
-        ALL,
-    )
-    listen: str = _option(
-        ":7777",
-        "Where",
-        "HOST:PORT to listen on. An IPv6 host stands in brackets. No host is every address of IPv4 and IPv6.",
-        flags=("-s", "--listen"),
-    )
-
     engine: str = _option(
         "local",
-        "Where",
+        "Every engine",
         '"local": blobs in `dir`, on this machine. "objects": in an object store (docs/objects.md); `dir` '
         "then holds only what the processes say of themselves.",
         ALL,
         choices=("local", "objects"),
+    )
+    dir: str = _option("./data", "Every engine", "The data directory.", ALL, positive=True, flags=("--dir",))
+    max_blob_size_bytes: int = _option(
+        0, "Every engine", "A larger body is refused with 413. 0: only the disk is the limit."
+    )
+    small_body_bytes: int = _option(
+        64 * KIB,
+        "Every engine",
+        "A body up to this size is kept in memory until it is whole, and takes no id before.",
+    )
+    drain_timeout_s: float = _option(
+        8.0,
+        "Every engine",
+        "After SIGTERM, requests under way may finish within this. stopwaitsecs in supervisord.conf is more.",
+    )
+    gc_interval_s: float = _option(
+        5.0, "Every engine", "From the begin of one pass of the gc to that of the next.", GC, positive=True
+    )
+    recovery_interval_s: float = _option(
+        5.0,
+        "Every engine",
+        "From the begin of one pass of the recovery worker to that of the next.",
+        RECOVERY,
+        positive=True,
+    )
+    scrub_rate_mb_per_s: float = _option(
+        20.0,
+        "Every engine",
+        "How fast the recovery worker re-reads blobs to compare their checksums.",
+        RECOVERY,
+        positive=True,
+    )
+
+    create: bool = _option(
+        True,
+        "Engine local",
+        "A directory that holds no store becomes a new one. Once there is one, false: the start then fails, "
+        "so that a disk that is not mounted is not taken for a new store.",
+        ALL,
+    )
+    id_bits: int = _option(
+        16,
+        "Engine local",
+        "Width of ids: 16 (65,536 blobs) or 32. A directory remembers the one that it was made with.",
+        ALL,
+        choices=(16, 32),
+    )
+    sync: str = _option(
+        "journal",
+        "Engine local",
+        '"journal": acknowledged means durable, at one sync a batch. "folder": the same by syncing folders. '
+        '"none": a power cut may lose what is acknowledged from then on.',
+        choices=("journal", "folder", "none"),
+    )
+    hot_bytes: int = _option(
+        16 * MIB, "Engine local", "Memory for the bodies of small blobs that are often read. 0: none."
+    )
+    min_free_space_bytes: int = _option(
+        MIB,
+        "Engine local",
+        "An upload that would leave less than this free on the disk is refused with 507. So is one that "
+        "would leave fewer than 1,024 inodes, or an eighth of them.",
+    )
+    lock_wait_s: float = _option(
+        10.0,
+        "Engine local",
+        "How long a starting server waits for one that is stopping to free the directory.",
     )
 
     objects_endpoint: str = _option(
@@ -157,87 +213,61 @@ class Config:
         GC | RECOVERY,
     )
 
+    listen: str = _option(
+        ":7777",
+        "Front ends",
+        "HOST:PORT to listen on. An IPv6 host stands in brackets. No host is every address of IPv4 and IPv6.",
+        flags=("-s", "--listen"),
+    )
+    put_creates: bool = _option(
+        False,
+        "Front ends",
+        "PUT of a location that is not there creates it (201), as caches and `curl -T` expect.",
+    )
+    guess_type: bool = _option(
+        True,
+        "Front ends",
+        "An upload without a media type gets one by the ending of its name (docs/http.md). false: it gets "
+        "application/octet-stream, which browsers download instead of showing.",
+    )
     restic: bool = _option(
-        False, "S3", "Serve restic's REST protocol under /restic/<repository>/ (docs/restic.md)."
+        False, "Front ends", "Serve restic's REST protocol under /restic/<repository>/ (docs/restic.md)."
     )
     s3_hosts: str = _option(
         "",
-        "S3",
+        "Front ends",
         "Host names, with commas between them, under which the listening port speaks S3: the endpoint "
         "http://NAME:PORT, and a bucket also as http://BUCKET.NAME:PORT.",
     )
     s3_path: str = _option(
         "",
-        "S3",
+        "Front ends",
         "A path, such as /s3, under which the listening port speaks S3: the endpoint http://HOST:PORT/s3.",
     )
-    s3_listen: str = _option("", "S3", "HOST:PORT of a port that speaks S3 alone.")
+    s3_listen: str = _option("", "Front ends", "HOST:PORT of a port that speaks S3 alone.")
     s3_region: str = _option(
-        "us-east-1", "S3", "The region that clients of S3 sign for: any name will do.", positive=True
+        "us-east-1", "Front ends", "The region that clients of S3 sign for: any name will do.", positive=True
     )
     multipart_expiry_s: float = _option(
         7 * 86400.0,
-        "S3",
+        "Front ends",
         "An upload in parts of which nothing was heard for this long is dropped with its parts.",
         positive=True,
     )
-
-    id_bits: int = _option(
-        16,
-        "Storage",
-        "Width of ids: 16 (65,536 blobs) or 32. A directory remembers the one that it was made with.",
-        ALL,
-        choices=(16, 32),
-    )
-    sync: str = _option(
-        "journal",
-        "Storage",
-        '"journal": acknowledged means durable, at one sync a batch. "folder": the same by syncing folders. '
-        '"none": a power cut may lose what is acknowledged from then on.',
-        choices=("journal", "folder", "none"),
-    )
-    put_creates: bool = _option(
-        False,
-        "Storage",
-        "PUT of a location that is not there creates it (201), as caches and `curl -T` expect.",
-    )
-    guess_type: bool = _option(
-        True,
-        "Storage",
-        "An upload without a media type gets one by the ending of its name (docs/http.md). false: it gets "
-        "application/octet-stream, which browsers download instead of showing.",
-    )
-    max_blob_size_bytes: int = _option(
-        0, "Storage", "A larger body is refused with 413. 0: only the disk is the limit."
-    )
-    min_free_space_bytes: int = _option(
-        MIB,
-        "Storage",
-        "An upload that would leave less than this free on the disk is refused with 507. So is one that "
-        "would leave fewer than 1,024 inodes, or an eighth of them.",
-    )
-    small_body_bytes: int = _option(
-        64 * KIB,
-        "Storage",
-        "A body up to this size is kept in memory until it is whole, and takes no id before.",
-    )
-
-    hot_bytes: int = _option(
-        16 * MIB, "Storage", "Memory for the bodies of small blobs that are often read. 0: none."
-    )
-
     http: str = _option(
         "blobkeep",
-        "Limits on clients",
+        "Front ends",
         'Whose HTTP/1.1 connection serves: "blobkeep" (strict) or "tornado" (the stock one).',
         choices=("blobkeep", "tornado"),
     )
-    lean: bool = _option(
+    fast_path: bool = _option(
         True,
-        "Limits on clients",
+        "Front ends",
         "Answer plain requests for small blobs without a Tornado handler: the same answers, several times as "
         'fast. Has no effect with http = "tornado".',
+        old_name="lean",
     )
+
     max_connections: int = _option(
         4096, "Limits on clients", "Connections at once. One more is answered with 503.", positive=True
     )
@@ -279,35 +309,6 @@ class Config:
     )
     min_upload_grace_s: float = _option(
         30.0, "Limits on clients", "How long an upload may be slower than the minimum rate."
-    )
-
-    lock_wait_s: float = _option(
-        10.0,
-        "Start and stop",
-        "How long a starting server waits for one that is stopping to free the directory.",
-    )
-    drain_timeout_s: float = _option(
-        8.0,
-        "Start and stop",
-        "After SIGTERM, requests under way may finish within this. stopwaitsecs in supervisord.conf is more.",
-    )
-
-    gc_interval_s: float = _option(
-        5.0, "Workers", "From the begin of one pass of the gc to that of the next.", GC, positive=True
-    )
-    recovery_interval_s: float = _option(
-        5.0,
-        "Workers",
-        "From the begin of one pass of the recovery worker to that of the next.",
-        RECOVERY,
-        positive=True,
-    )
-    scrub_rate_mb_per_s: float = _option(
-        20.0,
-        "Workers",
-        "How fast the recovery worker re-reads blobs to compare their checksums.",
-        RECOVERY,
-        positive=True,
     )
 
     auth_file: str = _option(

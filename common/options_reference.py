@@ -19,6 +19,9 @@ unknown, ill-typed or given twice is refused by name at start. The unit may be l
 A change takes effect when the process is started anew (`blobkeep ctl restart server`); the files that
 `auth_file`, `tls_cert` and `tls_key` name are read again on SIGHUP.
 
+Options stand in groups: those of every engine, those of each engine alone, then those of the front ends and
+what stands before them. An option of an engine that is not chosen has no effect.
+
 The workers also take `--once`: one pass, then exit; with `--dry-run` recovery changes nothing.
 """
 
@@ -48,6 +51,8 @@ def _section(option: Option) -> str:
     flags = ", ".join(f"`{name}`" for name in names)
     users = "all three" if option.used_by == ALL else " and ".join(sorted(option.used_by))
     text = option.text.replace("|", "\\|")
+    if option.old_name:
+        text += f" Its old name `{option.old_name}` still works, but will go."
     return f"### `{option.name}`\n\n{text}\n\n{_upper('; '.join(facts))}. Flag: {flags} (of {users}).\n"
 
 

@@ -100,7 +100,7 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     door = FrontDoor(app, store, options, credentials.access, requests)
     fast_path = (
         FastPath(door, store, credentials.access, requests, options, door.is_s3_host)
-        if options.lean and options.http == "blobkeep"
+        if options.fast_path and options.http == "blobkeep"
         else None
     )
     quick_answer = None if fast_path is None else fast_path.at_once

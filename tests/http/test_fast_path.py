@@ -1,4 +1,4 @@
-"""The lean path answers as the handlers do, byte for byte: the whole request table is asked of both.
+"""The fast path answers as the handlers do, byte for byte: the whole request table is asked of both.
 
 Only what no two servers share is left out: Date, and the id and time of a blob.
 """
@@ -23,13 +23,13 @@ _OWN = re.compile(rb"^(Date|Last-Modified|Blob-Id): [^\r]+", re.MULTILINE)
 class Both:
     """Two servers that have been asked the same, one of which answers all by handlers."""
 
-    lean: Server
+    fast: Server
     handlers: Server
 
     def ask(self, *requests: bytes) -> list[bytes]:
         """Send the same bytes to both; what both answered, until the connection closed."""
         answers = []
-        for server in (self.lean, self.handlers):
+        for server in (self.fast, self.handlers):
             with connected(server.port) as connection:
                 connection.send(*requests)
                 answers.append(_OWN.sub(rb"\1: ...", connection.rest()))
@@ -39,11 +39,11 @@ class Both:
 
 @pytest.fixture(scope="module", params=[(), ("--put-creates",)], ids=["strict", "creating"])
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    lean = shared_server(tmp_path_factory, "blobkeep", *request.param)
-    handlers = shared_server(tmp_path_factory, "blobkeep", "--no-lean", *request.param)
-    made = Both(next(lean), next(handlers))
+    fast = shared_server(tmp_path_factory, "blobkeep", *request.param)
+    handlers = shared_server(tmp_path_factory, "blobkeep", "--no-fast-path", *request.param)
+    made = Both(next(fast), next(handlers))
     yield made
-    for server in (lean, handlers):
+    for server in (fast, handlers):
         next(server, None)
 
 
@@ -69,7 +69,7 @@ def test_every_row_of_the_reading_table(both: Both) -> None:
         assert len(both.ask(again)) == 3, row.name
 
 
-@pytest.mark.parametrize("place", ["lean", "handlers"])
+@pytest.mark.parametrize("place", ["fast", "handlers"])
 def test_every_row_of_the_writing_table(both: Both, place: str) -> None:
     rows = [*test_writing.STRICT, *test_writing.CREATING]
     for number, row in enumerate(rows):

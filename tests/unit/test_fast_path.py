@@ -1,4 +1,4 @@
-"""Which requests the lean path answers by itself, and that all others reach the Application untouched."""
+"""Which requests the fast path answers by itself, and that all others reach the Application untouched."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def requests() -> RequestLog:
 
 @pytest.fixture
 def server(requests: RequestLog) -> Iterator[Running]:
-    lean = FastPath(Handlers(), MemoryStore(), Access(), requests, Config())
-    with running(lean) as made:
-        made.server.at_once = lean.at_once
+    fast = FastPath(Handlers(), MemoryStore(), Access(), requests, Config())
+    with running(fast) as made:
+        made.server.at_once = fast.at_once
         assert ask(made, "POST", "/store/there", body=b"body") == 201
         yield made
 
