@@ -8,15 +8,18 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from common.errors import AlreadyExists, NotFound
+from common.config import Config
+from common.errors import AlreadyExists, BlobkeepError, NotFound
 from common.self_report import NamedBlob
-from services.engine import Events, Told
+from services.engine import Engine, Events, Told
+from services.engines.choose import choose
 from services.engines.objects.client import Client, SystemClock
 from services.engines.objects.commit import Tools
 from services.engines.objects.meter import Meter
 from services.engines.objects.pointers import Pointers
 from services.engines.objects.store import ObjectsStore
 from services.store import Blob, Condition, Content, Store
+from tests.support.memory_engine import MemoryEngine
 from tests.support.memory_store import MemoryStore
 from tests.support.seaweed import Seaweed
 from tests.support.stores import opened
@@ -151,6 +154,53 @@ def objects_store(client: Client, events: Events | None = None) -> ObjectsStore:
 def another_server(client: Client) -> Client:
     """A client of the same bucket and prefix, as a second server has."""
     return Client(client.settings, Meter())
+
+
+EngineMaker = Callable[[], Engine]
+
+
+def memory_engine(folder: Path) -> EngineMaker:
+    engine = MemoryEngine(str(folder))
+    return lambda: engine
+
+
+def local_engine(folder: Path) -> EngineMaker:
+    config = Config(dir=str(folder / "data"), lock_wait_s=0.0)
+    return lambda: choose(config)
+
+
+def objects_engine(folder: Path, process: Seaweed) -> EngineMaker:
+    settings = process.settings()
+    assert settings.credentials is not None
+    secrets = folder / "credentials"
+    secrets.touch(mode=0o600)
+    secrets.write_text(
+        f"[default]\naws_access_key_id = {settings.credentials.access_key}\n"
+        f"aws_secret_access_key = {settings.credentials.secret_key}\n"
+    )
+    config = Config(
+        engine="objects",
+        dir=str(folder / "data"),
+        objects_endpoint=settings.endpoint,
+        objects_bucket=settings.bucket,
+        objects_prefix=settings.prefix,
+        objects_credentials_file=str(secrets),
+    )
+    return lambda: choose(config)
+
+
+@asynccontextmanager
+async def serving(engine: Engine) -> AsyncIterator[Under]:
+    """The store of an engine that is owned and open, until the end."""
+
+    def fatal(err: BlobkeepError) -> None:
+        raise err
+
+    try:
+        await engine.own()
+        yield Under(await engine.open(lambda done, total: None, fatal), engine.events)
+    finally:
+        await engine.close()
 
 
 def run(maker: Maker, test: Test[T]) -> T:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from common.errors import NotFound
+from common.errors import BadRequest, NotFound
 from common.self_report import SelfReport
 from common.worker import Worker
 from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
@@ -66,6 +66,8 @@ class MemoryAdmin:
         self._store = store
 
     async def list_by_id(self, state: str | None, after: str | None, limit: int) -> Sequence[Description]:
+        if after is not None and not (after.isdigit() and len(after) <= 10):
+            raise BadRequest("after= must be the id of a blob.")
         last = -1 if after is None else int(after)
         blobs = sorted((blob for blob, _ in self._store.blobs.values() if blob.id > last), key=lambda b: b.id)
         return [description(blob) for blob in blobs if state in (None, "OK")][:limit]

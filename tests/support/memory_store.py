@@ -209,6 +209,6 @@ def description(blob: Blob) -> Description:
         at,
         blob.type,
         blob.encoding,
-        blob.metadata,
+        {name: said for name, said in blob.metadata.items() if not name.startswith(".")},
         history,
     )
