@@ -1,7 +1,7 @@
 # Blobkeep: `make run` starts it, `make test` tests it. Nothing needs to be installed before but Python 3.11, git and make.
 # Options of the server may be given to make: make run BLOBKEEP_LISTEN=127.0.0.1:8080 BLOBKEEP_DIR=/srv/blobs
 .DEFAULT_GOAL := help
-.PHONY: help run test slow bench bench-swift check format clean
+.PHONY: help run install wheel deb test slow bench bench-swift check format clean
 
 PYTHON ?=
 # Most tests wait for a disk or a process: more at once than there are cores.
@@ -11,6 +11,8 @@ export PYTHON
 help:
 	@echo 'make run      set up .venv, start Blobkeep in the foreground on ./data and port 7777'
 	@echo 'make run ENGINE=objects   the same on an object store (SeaweedFS on loopback, for development)'
+	@echo 'make install [PREFIX=/opt/blobkeep]   install it, as root with a system user and systemd units; again: upgrade'
+	@echo 'make wheel, make deb   a wheel (pipx install dist/*.whl), a Debian package, in dist/'
 	@echo 'make test     set up what the tests need, run them (make test TESTS=tests/unit for some)'
 	@echo 'make slow     the tests that take minutes, left out of make test'
 	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
@@ -28,6 +30,20 @@ ENGINE ?= local
 run:
 	@./bootstrap.sh $(if $(filter objects,$(ENGINE)),dev-objects)
 	@exec .venv/bin/$(if $(filter objects,$(ENGINE)),python -m services.launch objects,blobkeep serve)
+
+PREFIX ?= /opt/blobkeep
+export PREFIX
+install:
+	@./bootstrap.sh
+	@packaging/install.sh
+
+wheel:
+	@./bootstrap.sh
+	@packaging/wheel.sh dist && ls dist/*.whl
+
+deb:
+	@./bootstrap.sh
+	@packaging/deb.sh
 
 test:
 	@./bootstrap.sh test
@@ -98,5 +114,5 @@ torture:
 	    .venv/bin/python -m tests.torture.campaign --seed $(SEED) --seconds $(or $(SECONDS),120))
 
 clean:
-	rm -rf .venv .venv-swift *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-swift build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find common services tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """Reads the options: flags over environment (`BLOBKEEP_<OPTION>`) over the configuration file over defaults.
 
 What is unknown, ill-typed or given twice is refused by name, with the flag, variable or file it came from.
-The table of options is `common/options.py`; `python -m common.config` prints conf/blobkeep.toml.
+The table of options is `common/options.py`; `blobkeep config` prints conf/blobkeep.toml.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _named(given: Iterable[tuple[str, Any, str]], *, is_text: bool) -> dict[str,
     for spelling, value, data_dir in given:
         option = _BY_SPELLING.get(spelling)
         if option is None:
-            raise ConfigError(f"Unknown option {data_dir}: conf/blobkeep.toml lists all there are.")
+            raise ConfigError(f"Unknown option {data_dir}: `blobkeep config` lists all there are.")
         if option.name in values:
             raise ConfigError(f"{data_dir}: {option.name} is given twice, under two names.")
         values[option.name] = _typed(option, value, data_dir, is_text=is_text)

@@ -367,7 +367,7 @@ def as_toml() -> str:
         "# A flag (--max-uploads 9) wins over the environment (BLOBKEEP_MAX_UPLOADS=9), that over this file.",
         '# The unit may be left out of a name (gc_interval); a size may be written as "64 KiB" or "1.5 GB".',
         "# Relative paths start from the folder that a process is started in.",
-        "# Made by: python -m common.config > conf/blobkeep.toml",
+        "# Made by: blobkeep config > conf/blobkeep.toml",
     ]
     group = ""
     for option in OPTIONS.values():

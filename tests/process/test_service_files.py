@@ -28,7 +28,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     """Each program that a unit starts is put where it is here: systemd looks whether it is there."""
     programs = Path(sys.executable).parent
     for unit in UNITS:
-        text = unit.read_text().replace("/opt/blobkeep/.venv/bin/", f"{programs}/")
+        text = unit.read_text().replace("/opt/blobkeep/bin/", f"{programs}/")
         (tmp_path / unit.name).write_text(text)
     command = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -48,7 +48,7 @@ def test_every_unit_starts_what_is_there_with_the_options_that_it_needs() -> Non
         assert "Restart=always" in text
         (start,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
         module = start.rpartition("services.")[2]
-        assert start.endswith("supervisord.conf") or (ROOT / "services" / f"{module}.py").exists()
+        assert start.endswith("/bin/blobkeep serve") or (ROOT / "services" / f"{module}.py").exists()
 
 
 @needs("systemd-socket-activate")

@@ -1,0 +1,24 @@
+"""`config`: a configuration file with every option at its default, commented out."""
+
+from __future__ import annotations
+
+import argparse
+
+from common.options import as_toml
+from services.tools import exits
+from services.tools.output import Output
+
+HELP = "a configuration file that explains every option, each at its default"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`config` has no arguments of its own."""
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    """Write the file."""
+    text = as_toml()
+    out.document({"file": text})
+    for line in text.splitlines():
+        out.line(line)
+    return exits.OK
