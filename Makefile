@@ -1,7 +1,7 @@
 # Blobkeep: `make run` starts it, `make test` tests it. Nothing needs to be installed before but Python 3.11, git and make.
 # Options of the server may be given to make: make run BLOBKEEP_LISTEN=127.0.0.1:8080 BLOBKEEP_DIR=/srv/blobs
 .DEFAULT_GOAL := help
-.PHONY: help run install wheel deb test slow bench bench-swift check format clean
+.PHONY: help run install wheel deb test pythons slow bench bench-swift check format clean
 
 PYTHON ?=
 # Most tests wait for a disk or a process: more at once than there are cores.
@@ -16,6 +16,7 @@ help:
 	@echo 'make test     set up what the tests need, run them (make test TESTS=tests/unit for some)'
 	@echo 'make slow     the tests that take minutes, left out of make test'
 	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
+	@echo 'make pythons  a part of the tests on each Python from 3.11 to 3.14 that is here, and with python -O'
 	@echo 'make check    format, lint and type checks'
 	@echo 'make format   format the code'
 	@echo 'make fuzz-http   fuzz a server from its own /openapi.json (SEED=1 SIZE=500: requests an operation)'
@@ -48,6 +49,10 @@ deb:
 test:
 	@./bootstrap.sh test
 	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+
+pythons:
+	@./bootstrap.sh test
+	@.ci/pythons $(JOBS)
 
 slow:
 	@./bootstrap.sh test
@@ -114,5 +119,5 @@ torture:
 	    .venv/bin/python -m tests.torture.campaign --seed $(SEED) --seconds $(or $(SECONDS),120))
 
 clean:
-	rm -rf .venv .venv-swift build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find common services tests -name __pycache__ -prune -exec rm -rf {} +

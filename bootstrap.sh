@@ -25,7 +25,7 @@ choose() {
         echo "$PYTHON"
         return
     fi
-    for name in python3.13 python3.12 python3.11 python3; do
+    for name in python3.14 python3.13 python3.12 python3.11 python3; do
         if fits "$name"; then
             echo "$name"
             return

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from tornado.ioloop import IOLoop
 
+from tests.support import programs
 from tests.support.processes import Process, Server
 from tests.support.rules import DataDirectory
 
@@ -19,6 +20,17 @@ settings.register_profile("blobkeep", deadline=None)
 settings.load_profile("blobkeep")
 
 StartServer = Callable[..., Server]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say last which programs were missed, and how to get them."""
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
+    if told := programs.lacking(reasons):
+        terminalreporter.section("programs that are not installed")
+        terminalreporter.write_line(told)
 
 
 @pytest.fixture

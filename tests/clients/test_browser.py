@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -21,9 +20,10 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.support.processes import Server, wait_for
+from tests.support.programs import find, needs
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+CHROMIUM = find("chromium")
+pytestmark = needs("chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 FLAGS += ["--remote-debugging-port=0", "--disable-extensions"]

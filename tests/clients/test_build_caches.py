@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.programs import need, run
+from tests.clients.programs import run
 from tests.conftest import StartServer
 from tests.support.processes import Server
+from tests.support.programs import need
 from tests.support.raw import RawConnection, connected
 from tests.support.tools import tool
 

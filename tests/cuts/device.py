@@ -113,7 +113,7 @@ def cut(
     """
     wrong: list[str] = []
     if shutil.which("mkfs.xfs") is None:
-        raise NotHere("mkfs.xfs is not installed: apt-get install xfsprogs")
+        raise NotHere("mkfs.xfs is not installed")
     with (
         mounted(folder / "outer", folder / "images", "xfs", make=True) as images,
         mounted(images / "device", folder / "disk", kind, make=True) as disk,

@@ -32,6 +32,7 @@ from tests.disk.test_reconcile import make_original
 from tests.perf.test_system_calls import can_trace
 from tests.support.disk_calls import standing_between
 from tests.support.processes import ROOT, Server
+from tests.support.programs import needs
 from tests.support.rules import DataDirectory
 from tests.support.stores import Opened, opened, small_journal, until
 
@@ -425,7 +426,8 @@ def figures(server: Server) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^(\w+) ([0-9.e+]+)$", text, re.MULTILINE)}
 
 
-@pytest.mark.skipif(not can_trace(), reason="strace is not there, or not allowed")
+@needs("strace")
+@pytest.mark.skipif(not can_trace(), reason="strace is not allowed")
 @pytest.mark.parametrize("when", ["1+", "1..2"])
 def test_a_real_server_on_a_disk_that_does_not_give_one_state(
     data: DataDirectory, start_server: StartServer, when: str

@@ -16,6 +16,7 @@ import pytest
 from tests.http.conftest import shared_server
 from tests.http.pages import page, pages
 from tests.support.processes import Answer, Server
+from tests.support.programs import needs
 from tests.support.raw import RawConnection
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -241,7 +242,7 @@ def test_links_hold_where_the_slash_of_a_folder_is_encoded(filled: Server) -> No
         assert filled.ask("GET", urljoin(target, hrefs[0])).body == b"many/07/0007"
 
 
-@pytest.mark.skipif(subprocess.run(["which", "wget"], capture_output=True).returncode != 0, reason="no wget")
+@needs("wget")
 def test_wget_mirrors_a_folder(filled: Server, tmp_path: Path) -> None:
     base = f"http://127.0.0.1:{filled.port}/store/many/07/"
     subprocess.run(["wget", "-q", "-r", "-np", "-nH", base], cwd=tmp_path, check=True, timeout=50)
@@ -249,9 +250,7 @@ def test_wget_mirrors_a_folder(filled: Server, tmp_path: Path) -> None:
     assert found == [name.rpartition("/")[2] for name in NAMES if name.startswith("many/07/")]
 
 
-@pytest.mark.skipif(
-    subprocess.run(["which", "rclone"], capture_output=True).returncode != 0, reason="no rclone"
-)
+@needs("rclone")
 def test_rclone_lists_all_folders(filled: Server) -> None:
     url = f"http://127.0.0.1:{filled.port}/store/"
     run = subprocess.run(

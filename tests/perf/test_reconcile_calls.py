@@ -13,8 +13,9 @@ from services.engines.local.disk.layout import Layout
 from tests.disk.test_reconcile import put
 from tests.perf.test_system_calls import can_trace, check
 from tests.support.processes import ROOT
+from tests.support.programs import needs
 
-pytestmark = pytest.mark.skipif(not can_trace(), reason="strace is not there, or not allowed")
+pytestmark = [needs("strace"), pytest.mark.skipif(not can_trace(), reason="strace is not allowed")]
 
 FEW, MANY = 20, 220
 RECONCILE = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from services.tools.cli import COMMANDS, make_parser
 from tests.conftest import StartServer
 from tests.http.test_tls import make_certificate
 from tests.support.processes import Server
+from tests.support.programs import need, needs
 from tests.support.rules import DataDirectory, live_blobs
 from tests.support.tools import COMMAND, environment, tool
 
@@ -190,7 +190,7 @@ def complete(*words: str) -> list[str]:
     return done.stdout.split()
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@needs("bash")
 def test_bash_completes_commands_flags_and_choices() -> None:
     assert complete("blobkeep", "qu") == ["quarantine"]
     assert complete("blobkeep", "quarantine", "re") == ["restore"]
@@ -205,9 +205,7 @@ def test_bash_completes_commands_flags_and_choices() -> None:
 def test_each_shell_takes_its_script(shell: str) -> None:
     script = tool("completion", shell).out
     assert "quarantine" in script
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True, check=False)
+    done = subprocess.run([need(shell), "-n"], input=script, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -217,10 +215,8 @@ def test_the_manual_page_has_every_command_and_flag() -> None:
     for name in COMMANDS:
         assert f".SS blobkeep {name}" in page
     assert "\\fB\\-\\-even\\-empty\\fR" in page
-    if shutil.which("groff") is None:
-        pytest.skip("groff is not installed")
     done = subprocess.run(
-        ["groff", "-man", "-Tutf8", "-ww"], input=page, capture_output=True, text=True, check=False
+        [need("groff"), "-man", "-Tutf8", "-ww"], input=page, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
 

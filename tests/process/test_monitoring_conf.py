@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.support.processes import ROOT, Server
+from tests.support.programs import needs
 
 ALERTS = ROOT / "conf" / "alerts.yml"
 GRAFANA = ROOT / "conf" / "grafana-dashboard.json"
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+needs_promtool = needs("promtool")
 
 # Of each alert: series by minute (promtool's notation), and the minute at which it must fire.
 SITUATIONS = {

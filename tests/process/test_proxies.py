@@ -6,13 +6,13 @@ import base64
 import hashlib
 import json
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.processes import Server
+from tests.support.programs import need
 from tests.support.proxies import Proxy, caddy, nginx
 from tests.support.rules import DataDirectory, live_blobs
 
@@ -22,8 +22,7 @@ PROXIES = {"nginx": nginx, "caddy": caddy}
 @pytest.fixture(params=PROXIES)
 def behind(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Iterator[Proxy]:
     """A proxy in front of `server`."""
-    if shutil.which(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
+    need(request.param)
     folder = tmp_path / "proxy"
     folder.mkdir()
     with PROXIES[request.param](folder, server.port) as proxy:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support.processes import ROOT, wait_for
+from tests.support.programs import needs
 from tests.support.proxies import free_ports
 from tests.support.rules import DataDirectory, live_blobs
 from tests.support.tools import environment
 
 UNITS = sorted((ROOT / "conf" / "systemd").iterdir())
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
 
 
 @needs("systemd-analyze")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import threading
 from base64 import b64encode
@@ -16,6 +15,7 @@ import pytest
 
 from services.frontends.restic.names import parse_path
 from tests.support.processes import Answer, Server, wait_for
+from tests.support.programs import find, needs
 from tests.support.tools import tool
 
 BODY = b"some pack"
@@ -103,10 +103,10 @@ def test_private_and_append_only(tmp_path: Path, capsys: pytest.CaptureFixture[s
         server.end()
 
 
-RESTIC = shutil.which("restic", path=os.environ.get("PATH", "") + os.pathsep + "/usr/local/bin")
+RESTIC = find("restic")
 
 
-@pytest.mark.skipif(RESTIC is None, reason="restic is not installed")
+@needs("restic")
 def test_the_real_program_and_a_kill_in_the_middle_of_a_backup(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", "--restic")
     source = tmp_path / "source"

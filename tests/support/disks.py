@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import need
+
 
 @contextlib.contextmanager
 def tmpfs(path: Path, size: str = "16m", *, inodes: int = 0) -> Iterator[Path]:
@@ -27,10 +29,8 @@ def ext4(path: Path, size: str = "64M", *, inodes: int = 0) -> Iterator[Path]:
     with image.open("wb") as file:
         file.truncate(int(size.removesuffix("M")) << 20)
     count = ["-N", str(inodes)] if inodes else []
-    try:
-        made = subprocess.run(["mkfs.ext4", "-q", *count, str(image)], capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("mkfs.ext4 is not there")
+    make = [need("mkfs.ext4"), "-q", *count, str(image)]
+    made = subprocess.run(make, capture_output=True, check=False)
     if made.returncode != 0:
         pytest.skip(f"no ext4: {made.stderr.decode()}")
     with _mounted(path, ["-o", "loop", str(image)]):
