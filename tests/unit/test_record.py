@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common import checksum
@@ -22,6 +24,7 @@ from common.states import (
 from common.times import rfc3339
 from services.engines.local.disk import record
 from services.engines.local.disk.record import BlobRecord
+from services.engines.local.recovery import scan
 
 NOW_NS = 1_795_507_830_364_475_953
 
@@ -77,6 +80,67 @@ def test_the_log_keeps_the_newest_16_entries() -> None:
     failed = loaded.advanced(State.FAILURE, MSG_DELETED, NOW_NS)
     assert len(failed.events) == 16
     assert failed.events[-1].message == MSG_DELETED
+
+
+# --- the line that names the location ---
+
+
+def read_by_the_original(content: bytes) -> tuple[int, str]:
+    """(id, location) as the original server reads them: by the grammar that was observed, and no more."""
+    line = next(line for line in content.decode().split("\n") if "BLOB_BASE64_" in line)
+    _, packed = line.split(":")
+    document = json.loads(base64.b64decode(packed, validate=True))
+    return document["id"], document["location"]
+
+
+TRICKY = [
+    'a"\nstate: crc32c 00000000\n',
+    "a\nBLOB_BASE64_blobkeep1:e30=\n",
+    "BLOB_BASE64_x:y",
+    "state: crc32c 00000000",
+    "a\nchunks: 00000000\n",
+    "\nlocation: b",
+    "a\u2028b\x85c\x0bd\re\x00f\u202eg\ufeff",
+    "\\",
+    '"',
+    "with space/✓/\U0001f600/\U000e0001",
+]
+
+
+@given(st.text(min_size=1) | st.sampled_from(TRICKY))
+@example("foo")
+def test_whatever_the_location_its_line_is_one_and_says_it(location: str) -> None:
+    failure = complete(location, b"").advanced(State.FAILURE, MSG_DELETED, NOW_NS)
+    for blob in (complete(location), complete(location, b""), failure):
+        content = record.dump(blob)
+        assert record.load(content) == blob
+        assert read_by_the_original(content) == (5, location)
+        lines = content.decode().splitlines()  # also at what only some programs take for the end of a line
+        (named,) = [line for line in lines if line.startswith("location: ")]
+        assert json.loads(named.removeprefix("location: ")) == location
+        assert named.isprintable()
+        assert sum(line.startswith("state: ") for line in lines) == 1
+        if blob is not failure:
+            served = scan.parse(content, 5)
+            assert served is not None
+            assert (served.location, served.size) == (location, blob.size)
+
+
+def test_a_location_is_found_by_whoever_searches_for_it() -> None:
+    assert b'\nlocation: "a/\xe2\x9c\x93 b"\n' in record.dump(complete())
+
+
+@given(st.text(min_size=1))
+def test_a_file_from_before_there_was_a_line_for_the_location_is_as_good(location: str) -> None:
+    blob = complete(location)
+    lines = record.dump(blob).split(b"\n")
+    body = b"\n".join(line for line in lines[:-2] if not line.startswith(b"location: ")) + b"\n"
+    old = body + b"state: crc32c %08x\n" % checksum.crc(body)
+    assert len(old) < len(record.dump(blob))
+    assert record.load(old) == blob
+    served = scan.parse(old, 5)
+    assert served is not None
+    assert served.location == location
 
 
 def test_no_single_byte_can_change_unseen() -> None:

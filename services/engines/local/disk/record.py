@@ -7,6 +7,7 @@ The file, line by line (design: 'A blob'; the first three parts are the original
     <RFC 3339 time, whole seconds> - <OK|Pending|Failure> - <message>      newest first, one an event
     ...
     <empty line>
+    location: "<the location>"                                             for people; quoted, see `quoted`
     data: <size> bytes, sha256 <hex>                                       only of a complete blob
     chunks: <CRC-32C of every MiB of the data, 8 hex digits each>          only where there is data
     state: crc32c <8 hex digits>                                           of every byte before this line
@@ -15,7 +16,8 @@ The original reads the first line that holds `BLOB_BASE64_` and ignores every ot
 after it does not disturb it. The JSON is the original's object with one more member, `blobkeep`:
 {"seq", "size", "sha256", "type", "encoding", "modified_ns"} and, where there is any, "meta", the blob's
 metadata. A record with that member must carry the last line, and that line must be right; a record without
-it is the original's, which has no checksum.
+it is the original's, which has no checksum. The location is read from the JSON alone: a file from before
+there was a line for it is as good.
 """
 
 from __future__ import annotations
@@ -198,13 +200,31 @@ def dump(record: BlobRecord) -> bytes:
     packed = binascii.b2a_base64(json.encode(document), newline=False).decode()
     lines = [f"BLOB_BASE64_{VERSION}:{packed}", ""]
     lines += [f"{to_the_second(e.at)} - {WORD_OF_CODE[e.code]} - {e.message}" for e in reversed(events)]
-    lines.append("")
+    lines += ["", f"location: {quoted(record.location)}"]
     if record.state is State.COMPLETE:
         lines.append(f"data: {record.size} bytes, sha256 {record.sha256.hex()}")
         if record.crcs:
             lines.append("chunks: " + record.crcs.hex(" ", 4))
     body = "\n".join(lines).encode() + b"\n"
     return body + _SEAL + b"%08x\n" % checksum.crc(body)
+
+
+def quoted(location: str) -> str:
+    """`location` between quotes, on one line, as JSON has strings: quotes, backslashes and whatever does not
+    print are escaped. So no location can look like another line, nor turn the order of what a terminal shows.
+    """
+    if location.isprintable() and '"' not in location and "\\" not in location:
+        return f'"{location}"'
+    return '"' + "".join(map(_escaped, location)) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    if char.isprintable():
+        return char
+    code = char.encode("utf-16-be")
+    return "".join(f"\\u{code[at : at + 2].hex()}" for at in range(0, len(code), 2))
 
 
 def load(content: bytes) -> BlobRecord:
