@@ -56,6 +56,11 @@ MSG_NOT_COMMITTED = "Commit failed - Deleting!"
 MSG_SUPERSEDED = "Superseded by a newer blob of this location - Deleting!"
 
 
+def replaced_by(blob_id: int) -> str:
+    """The message of a blob that an update replaced. The original says MSG_DELETED of it, so it begins so."""
+    return f"{MSG_DELETED} Replaced by blob {blob_id}"
+
+
 class IllegalTransition(Exception):
     """Someone tried to move a blob against the table: a programming error, never shown to a client."""
 

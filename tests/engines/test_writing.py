@@ -191,7 +191,7 @@ def test_listeners_are_told(engine: Maker) -> None:
         await under.store.delete("a", only_there)
         steps = under.listener.steps
         assert [message for _, message in steps if message == MSG_COMPLETE] == [MSG_COMPLETE] * 2
-        assert [message for _, message in steps if message == MSG_DELETED] == [MSG_DELETED] * 2
+        assert len([message for _, message in steps if message.startswith(MSG_DELETED)]) == 2
         assert steps[-1] == ("a", MSG_DELETED)
         assert {location for location, _ in steps} == {"a"}
 

@@ -62,7 +62,7 @@ def test_a_blob_in_every_state_has_its_history(server: Server, data: DataDirecto
     assert (old["state"], old["location"], old["size"]) == ("Failure", "a", None)
     assert (old["type"], old["encoding"]) == ("text/plain", "gzip")
     assert [(e["state"], e["message"]) for e in old["history"]] == [
-        ("Failure", "Deleted!"),
+        ("Failure", f"Deleted! Replaced by blob {second}"),
         ("OK", "Blob Data WR Complete!"),
         ("Pending", "Starting Data WR"),
         ("OK", "Blob Created & Saved!"),

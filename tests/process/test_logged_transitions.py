@@ -39,7 +39,9 @@ def test_with_debug_every_transition_is_a_line(start_server: StartServer, data: 
     deleted = ("foo", "Failure", "Deleted!")
     found = transitions(server.said())
     assert found[:3] == live("foo", "Blob Created & Saved!")
-    assert sorted(found[3:7]) == sorted([deleted, *live("foo", "Blob Updated & Saved!")])
+    _, second = re.findall(r"blob (\d+) of 'foo': OK - Blob (?:Created|Updated)", server.said())
+    replaced = ("foo", "Failure", f"Deleted! Replaced by blob {second}")
+    assert sorted(found[3:7]) == sorted([replaced, *live("foo", "Blob Updated & Saved!")])
     assert found[7:] == [deleted, *live("large", "Blob Created & Saved!")]
     gc = Process("gc", data.path, "-D", "--once")
     assert gc.popen.wait(30) == 0

@@ -26,6 +26,7 @@ from common.states import (
     MSG_UPDATED,
     MSG_WRITING,
     State,
+    replaced_by,
 )
 from services.engines.local.disk import blob_folder, record, reserve
 from services.engines.local.disk.blob import Blob
@@ -97,12 +98,12 @@ class Change:
 
     def prepare(self) -> None:
         """Write everything into temporary files; nothing is visible. Raises OSError, NoIdLeft."""
-        if self.old is not None:
+        if self.draft is not None:
+            self._prepare_new(self.draft)
+        if self.old is not None:  # after the new one, whose id its history names
             self._prepare_failure(self.old)
         if self.released is not None:
             self._prepare_release(*self.released)
-        if self.draft is not None:
-            self._prepare_new(self.draft)
 
     def entries(self) -> list[Entry]:
         """What the journal must hold of this change, once prepared."""
@@ -207,11 +208,16 @@ class Change:
             if isinstance(err, OSError) and err.errno not in DISK_ERRNOS:
                 raise
             before = _from_memory(old, now_ns)
-        self.failure = blob_folder.failed(before, MSG_DELETED, now_ns)
+        self.failure = blob_folder.failed(before, self._end_of_old, now_ns)
         payload = self._failure_state = record.dump(self.failure)
         temp = self.data_dir.state(old.id) + ".tmp"
         self._undo.append(lambda: durable.remove_file(temp))
         self._finding_room(lambda: self._write(temp, payload))
+
+    @property
+    def _end_of_old(self) -> str:
+        """What its history says of the end of the old blob."""
+        return MSG_DELETED if self.new is None else replaced_by(self.new.id)
 
     def _prepare_release(self, name: str, note: blob_folder.Note) -> None:
         self._undo.append(lambda: blob_folder.forget_release(self.data_dir, name))
@@ -231,7 +237,7 @@ class Change:
     def _prepare_without_folder(self, old: Blob, now_ns: int) -> None:
         """Somebody removed the folder by hand: neither the journal nor a power cut may bring it back."""
         durable.sync_folder(self.data_dir.parent(old.id))
-        failure = blob_folder.failed(_from_memory(old, now_ns), MSG_DELETED, now_ns)
+        failure = blob_folder.failed(_from_memory(old, now_ns), self._end_of_old, now_ns)
         self._removed = Entry(failure.id, failure.seq, False, record.dump(failure), None)
 
     def _prepare_new(self, draft: Draft) -> None:

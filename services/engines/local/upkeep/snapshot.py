@@ -259,7 +259,8 @@ def _was_live_at(blob: BlobRecord, began_at: str) -> bool:
     if blob.state is not State.FAILURE or len(blob.events) < 2:
         return False
     newest, before = blob.events[-1], blob.events[-2]
-    return newest.at >= began_at and newest.message == MSG_DELETED and before.message == MSG_COMPLETE
+    ended = newest.message.startswith(MSG_DELETED)  # or replaced: states.replaced_by
+    return newest.at >= began_at and ended and before.message == MSG_COMPLETE
 
 
 def _before_failure(blob: BlobRecord) -> BlobRecord:
