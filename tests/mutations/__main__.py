@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.mutations.table import ROOT, Mutation, all_rows
 
 _NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".venv", ".venv-swift", "data", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "*.sock"
+    ".git", ".venv", ".venv-*", "data", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "*.sock"
 )
 _TIMEOUT_S = 600
 _FAILED = 1  # pytest's exit status where tests ran and failed; other ones say nothing about the break

@@ -13,6 +13,20 @@ ROWS = [
         ("tests/unit/test_record.py",),
     ),
     Mutation(
+        "location-line-unquoted",
+        "services/engines/local/disk/record.py",
+        'if location.isprintable() and \'"\' not in location and "\\\\" not in location:',
+        "if True:",
+        ("tests/unit/test_record.py::test_whatever_the_location_its_line_is_one_and_says_it",),
+    ),
+    Mutation(
+        "history-of-elsewhere-unescaped",
+        "services/engines/local/disk/record.py",
+        "Event(e.code, _printable(e.message), _printable(e.at)) for e in history",
+        "Event(e.code, e.message, e.at) for e in history",
+        ("tests/unit/test_record.py::test_a_history_from_elsewhere_forges_no_line",),
+    ),
+    Mutation(
         "journal-record-not-crc-checked",
         "services/engines/local/journal/format.py",
         'if struct.unpack_from("<I", head, 4)[0] != crc(payload, crc(head[_PREFIX:], salt)):',

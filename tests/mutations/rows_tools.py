@@ -26,9 +26,16 @@ ROWS = [
     Mutation(
         "snapshot-with-what-was-deleted-before",
         "services/engines/local/upkeep/snapshot.py",
-        "return newest.at >= began_at and newest.message",
-        "return newest.message",
+        "return newest.at >= began_at and ended",
+        "return ended",
         (_BACKUP + "an_export_unpacked_is_a_data_directory_with_ids_and_histories",),
+    ),
+    Mutation(
+        "snapshot-without-what-was-replaced-since",
+        "services/engines/local/upkeep/snapshot.py",
+        "newest.message.startswith(MSG_DELETED)",
+        "newest.message == MSG_DELETED",
+        (_BACKUP + "what_is_replaced_while_the_snapshot_is_taken_is_in_it",),
     ),
     Mutation(
         "gc-does-not-yield-to-a-snapshot",

@@ -126,6 +126,15 @@ def test_whatever_the_location_its_line_is_one_and_says_it(location: str) -> Non
             assert (served.location, served.size) == (location, blob.size)
 
 
+def test_a_history_from_elsewhere_forges_no_line() -> None:
+    told = [record.Event(0, "hello\nstate: crc32c 00000000\n", "2026-01-01T00:00:00Z\nchunks: 00000000")]
+    blob = complete().moved(NOW_NS, told)
+    assert [line.partition(b" ")[0] for line in record.dump(blob).splitlines()[-4:]] == [
+        *(b"location:", b"data:", b"chunks:", b"state:")
+    ]
+    assert len(record.dump(blob).splitlines()) == len(record.dump(complete()).splitlines()) - 1
+
+
 def test_a_location_is_found_by_whoever_searches_for_it() -> None:
     assert b'\nlocation: "a/\xe2\x9c\x93 b"\n' in record.dump(complete())
 

@@ -111,7 +111,8 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
 
     def moved(self, modified_ns: int, history: Sequence[Event]) -> BlobRecord:
         """The record, complete, of a blob that was in another engine: with its time and history there."""
-        events = tuple(history) if _ends_complete(history) else (*history, self.events[-1])
+        said = (Event(e.code, _printable(e.message), _printable(e.at)) for e in history)
+        events = (*said,) if _ends_complete(history) else (*said, self.events[-1])
         return msgspec.structs.replace(self, modified_ns=modified_ns, events=events[-LOG_SLOTS:])
 
 
