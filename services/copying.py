@@ -25,7 +25,7 @@ async def copy_bytes(
     try:
         blob = reading.blob
         source_condition(blob, False)
-        upload = await store.begin(target, condition, content or content_of_copy(blob), blob.size)
+        upload = await store.begin(target, condition, content_of_copy(blob, content), blob.size)
         try:
             async for data in reading.chunks(0, blob.size - 1):
                 await upload.write(data)

@@ -66,6 +66,11 @@ class Body:
             self._refuse_size("chunked body too large")
         return piece, rest
 
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """The fields that followed a chunked body, once it is whole: (normalized name, value)."""
+        return self._chunks.trailers if self._chunks is not None else []
+
     def ends_within(self, size_bytes: int) -> bool:
         """True if it is known that at most so much is still to be taken."""
         return self.whole or (self._chunks is None and self._left <= size_bytes)

@@ -13,9 +13,12 @@ _size_line = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)
 
 
 class ChunkedDecoder:
-    """Takes the bytes of a chunked body as they come, gives its content; trailers are checked and dropped."""
+    """Takes the bytes of a chunked body as they come, gives its content, and at the end its `trailers`."""
 
-    __slots__ = ("_expects_line_end", "_extra_bytes", "_in_trailers", "_left", "_limits", "done", "spent")
+    __slots__ = (
+        *("_expects_line_end", "_extra_bytes", "_in_trailers", "_left", "_limits", "done", "spent"),
+        "trailers",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -24,6 +27,7 @@ class ChunkedDecoder:
         self._in_trailers = False
         self._extra_bytes = 0
         self.done = False
+        self.trailers: list[tuple[str, str]] = []  # as they came: name, normalized, and value
         self.spent = False  # `decode` stopped since it had done enough for one turn of the event loop
 
     def decode(self, data: bytes, at_most: int) -> tuple[bytes, bytes]:
@@ -81,7 +85,8 @@ class ChunkedDecoder:
                 self.done = True
                 return
             self._count_extra(len(line))
-            parse_field_lines(line + b"\r\n")
+            fields = parse_field_lines(line + b"\r\n")
+            self.trailers += [(name, value) for name, values in fields.items() for value in values]
             return
         match = _size_line(line)
         if match is None:

@@ -190,6 +190,11 @@ class Exchange(HTTPConnection):
         """How much of the request's body was taken so far."""
         return self.body.received_bytes if self.body is not None else 0
 
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """The fields that followed the request's body, once that is whole: (normalized name, value)."""
+        return self.body.trailers if self.body is not None else []
+
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Called once if the client goes away between the end of the request and the end of the answer."""
         self.close_callback = callback

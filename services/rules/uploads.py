@@ -14,7 +14,9 @@ DEFAULT_MEDIA_TYPE = "application/octet-stream"
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
 # Of a stored Content-Type or Content-Encoding. RFC 6838 allows 127 for each half of a type.
 MAX_FIELD_CHARS = 255
-SHA256_BYTES = 32
+# What a body may be announced with, and how long it is.
+DIGEST_BYTES = {"md5": 16, "sha": 20, "sha-256": 32, "sha-512": 64}
+DIGEST_FIELDS = ("Repr-Digest", "Content-Digest", "Digest", "Content-MD5")
 
 _LENGTH = re.compile(r"[0-9]{1,18}")  # fits 63 bits
 
@@ -25,7 +27,7 @@ _QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t \x21-\x7e])*+"'
 _MEDIA_TYPE = re.compile(rf"({_TOKEN}/{_TOKEN})(?:[ \t]*+;[ \t]*+(?:{_TOKEN}=(?:{_TOKEN}|{_QUOTED}))?+)*+")
 _CODINGS = re.compile(rf"{_TOKEN}(?:[ \t]*+,[ \t]*+{_TOKEN})*+")  # section 8.4
 
-# Structured fields (RFC 9651): a dictionary, of which only sha-256=:...: is used.
+# Structured fields (RFC 9651): a dictionary, of which only sha-256=:...: and the like are used.
 _KEY = r"[a-z*][a-z0-9_\-.*]*+"
 _BYTES = r":[A-Za-z0-9+/=]*+:"
 _BARE = (
@@ -44,13 +46,13 @@ _MEMBER = re.compile(
 )
 
 
-def parse_digest(name: str, header: str) -> bytes | None:
-    """The SHA-256 (32 bytes) in a Repr-Digest or Content-Digest field, None if it only has others.
+def parse_digests(name: str, header: str) -> dict[str, bytes]:
+    """The digests in a Repr-Digest or Content-Digest field, by algorithm: those of DIGEST_BYTES alone.
 
     RFC 9530, sections 2 and 3; the grammar is RFC 9651's dictionary, of which the last of equal keys counts.
     `name`: of the field, for the text of the error. Raises BadRequest where it is malformed.
     """
-    digest: bytes | None = None
+    found: dict[str, bytes] = {}
     text = header.strip(" ")
     at, more, members = 0, "", 0
     while at < len(text) or more == ",":
@@ -58,26 +60,54 @@ def parse_digest(name: str, header: str) -> bytes | None:
         members += 1
         if member is None or members > MAX_MEMBERS:
             raise _bad_digest(name)
-        if member["key"] == "sha-256":
-            digest = _sha256(name, member["value"] or "")
+        if member["key"] in DIGEST_BYTES:
+            found[member["key"]] = _digest(name, member["key"], member["value"] or "")
         at, more = member.end(), member["more"]
-    return digest
+    return found
+
+
+def parse_digest(name: str, header: str) -> bytes | None:
+    """The SHA-256 (32 bytes) alone: see parse_digests."""
+    return parse_digests(name, header).get("sha-256")
+
+
+def expected_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
+    """The digests that the body must have, by algorithm, whichever fields say so (DIGEST_FIELDS).
+
+    An upload's content is the whole representation, so all of them speak of the same bytes.
+    Raises BadRequest where one is malformed, or two differ: no body could match both.
+    """
+    found: dict[str, bytes] = {}
+    for name in DIGEST_FIELDS:
+        header = headers.get(name)
+        if header is None:
+            continue
+        if name == "Content-MD5":
+            said = {"md5": _decoded(name, "md5", header.strip(" \t"))}
+        elif name == "Digest":
+            said = _old_digests(header)
+        else:
+            said = parse_digests(name, header)
+        for algorithm, digest in said.items():
+            if found.setdefault(algorithm, digest) != digest:
+                raise BadRequest("Two fields say different digests of the body: send it in one of them.")
+    return found
 
 
 def expected_sha256(headers: Mapping[str, str]) -> bytes | None:
-    """The SHA-256 that the body must have, by Repr-Digest or Content-Digest; None where none is said.
+    """The SHA-256 alone: see expected_digests."""
+    return expected_digests(headers).get("sha-256")
 
-    An upload's content is the whole representation, so the two fields speak of the same bytes.
-    Raises BadRequest where one is malformed, or the two differ: no body could match both.
-    """
-    found = {
-        digest
-        for name in ("Repr-Digest", "Content-Digest")
-        if (value := headers.get(name)) is not None and (digest := parse_digest(name, value)) is not None
-    }
-    if len(found) > 1:
-        raise BadRequest("Repr-Digest and Content-Digest differ: send the digest of the body in one of them.")
-    return found.pop() if found else None
+
+def _old_digests(header: str) -> dict[str, bytes]:
+    """Of a Digest field (RFC 3230): `SHA-256=base64, MD5=base64`; algorithms in any letter case."""
+    found = {}
+    for member in list_members(header):
+        key, _, value = member.partition("=")
+        algorithm = key.strip(" \t").lower()
+        if algorithm in DIGEST_BYTES:
+            found[algorithm] = _decoded("Digest", algorithm, value.strip(" \t"))
+    return found
 
 
 def format_digest(sha256: bytes) -> str:
@@ -145,18 +175,25 @@ def parse_expect(header: str | None) -> bool:
     return header is not None and any(member.lower() == "100-continue" for member in list_members(header))
 
 
-def _sha256(name: str, value: str) -> bytes:
+def _digest(name: str, algorithm: str, value: str) -> bytes:
     if not re.fullmatch(_BYTES, value):
         raise _bad_digest(name)
-    text = value[1:-1]
+    return _decoded(name, algorithm, value[1:-1])
+
+
+def _decoded(name: str, algorithm: str, text: str) -> bytes:
     try:  # RFC 9651, section 4.2.7: padding may be missing
         digest = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as err:
         raise _bad_digest(name) from err
-    if len(digest) != SHA256_BYTES:
+    if len(digest) != DIGEST_BYTES[algorithm]:
         raise _bad_digest(name)
     return digest
 
 
 def _bad_digest(name: str) -> BadRequest:
-    return BadRequest(f"{name} is malformed: send sha-256=:, the 32 bytes in base64, and a colon.")
+    example = {
+        "Content-MD5": "the 16 bytes in base64",
+        "Digest": "SHA-256= and the 32 bytes in base64",
+    }.get(name, "sha-256=:, the 32 bytes in base64, and a colon")
+    return BadRequest(f"{name} is malformed: send {example}.")

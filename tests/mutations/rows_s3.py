@@ -71,4 +71,25 @@ ROWS = [
         "            if False:\n",
         ("tests/store/test_copies.py",),
     ),
+    Mutation(
+        "digest-behind-the-body-not-checked",
+        "services/frontends/digests.py",
+        "        promised = [*self._promised.items(), *expected_digests(behind).items()]\n",
+        "        promised = [*self._promised.items()]\n",
+        ("tests/http/test_digests.py",),
+    ),
+    Mutation(
+        "moved-without-the-right-to-delete",
+        "services/frontends/native/blobs.py",
+        "            if self._order.move:\n",
+        "            if False:\n",
+        ("tests/http/test_copies.py::test_both_sides_must_be_the_clients",),
+    ),
+    Mutation(
+        "copied-without-the-right-to-read",
+        "services/frontends/native/blobs.py",
+        "            self.client.check(Action.READ, self._order.source)\n",
+        "",
+        ("tests/http/test_copies.py::test_both_sides_must_be_the_clients",),
+    ),
 ]

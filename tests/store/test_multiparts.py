@@ -174,7 +174,8 @@ def test_a_part_whose_last_bytes_are_on_their_way_is_waited_for(
             await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
             with pytest.raises(UnknownUpload):
                 await committing
-            assert await store.read("a") == A + B + C
+        async with opened(str(tmp_path)) as store:  # a start looks at the length of the file
+            assert await store.values() == {"a": A + B + C}
 
     monkeypatch.setattr(durable, "write_at", slow)
     asyncio.run(go())

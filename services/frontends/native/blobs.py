@@ -14,17 +14,19 @@ from tornado.iostream import StreamClosedError
 
 from common.errors import Damaged, NotFound
 from services.access.decisions import Action
-from services.frontends.handler import commit_verified
+from services.frontends.digests import PromisedDigests
 from services.frontends.native.base import BaseHandler
+from services.frontends.native.copying import CopyOrder, copy_order
 from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, outcome
 from services.frontends.native.read_plan import ReadPlan, plan_read
 from services.frontends.native.write_conditions import write_condition
+from services.http1 import Exchange
 from services.rules.framed import refuse_framed
 from services.rules.listing import follows_links, wants_html
 from services.rules.locations import parse_location, quote_location
 from services.rules.media_types import upload_media_type
 from services.rules.metadata import stored_metadata
-from services.rules.uploads import declared_bytes, expected_sha256, refuse_partial, stored_encoding
+from services.rules.uploads import declared_bytes, refuse_partial, stored_encoding
 from services.store import Blob, Condition, Content, Reading, Upload
 
 
@@ -88,14 +90,24 @@ class BlobHandler(BlobReader):
 
     ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
     _upload: Upload
-    _sha256: bytes | None = None  # what the body must have, where the client said
+    _digests: PromisedDigests
+    _order: CopyOrder | None = None
 
     def before_body(self) -> Awaitable[None] | None:
         """See BaseHandler: an upload that cannot succeed is refused here. Raises BadLocation."""
         location, method = self.location, self.request.method
         if method in ("POST", "PUT", "DELETE"):
             refuse_framed(self.request.headers, self.request.query)
-        return self._begin_upload(location) if method in ("POST", "PUT") else None
+        if method not in ("POST", "PUT"):
+            return None
+        self._order = copy_order(self.request.headers, location, guesses=self.config.guess_type)
+        if self._order is None:
+            return self._begin_upload(location)
+        if self.client is not None:
+            self.client.check(Action.READ, self._order.source)
+            if self._order.move:
+                self.client.check(Action.DELETE, self._order.source)
+        return None
 
     async def answer_missing(self) -> None:
         """See BlobReader. A folder of this name is shown to a client that would follow links."""
@@ -122,7 +134,8 @@ class BlobHandler(BlobReader):
     async def _begin_upload(self, location: str) -> None:
         headers = self.request.headers
         refuse_partial(headers)
-        self._sha256 = expected_sha256(headers)
+        connection = self.request.connection
+        self._digests = PromisedDigests(headers, gives_trailers=isinstance(connection, Exchange))
         self._upload = await self.store.begin(
             location,
             self._condition(),
@@ -133,7 +146,7 @@ class BlobHandler(BlobReader):
             ),
             declared_bytes(headers),
         )
-        self.incoming = self._upload
+        self.incoming = self._digests.in_front_of(self._upload)
 
     def _condition(self) -> Condition:
         judge = write_condition(self.request.method or "", self.request.headers, self.config.put_creates)
@@ -151,8 +164,7 @@ class BlobHandler(BlobReader):
 
     async def post(self) -> None:
         """201, `Location`, `ETag`; of a PUT 200 where it replaced a blob."""
-        refusal = "The body is not what its digest says, and was not stored: send it again."
-        blob, replaced = await commit_verified(self._upload, self._sha256, refusal)
+        blob, replaced = await self._stored() if self._order is None else await self._copied(self._order)
         prefix = self.request.headers.get(FORWARDED_PREFIX)
         status, fields = outcome(self.request.method or "", blob, replaced=replaced, forwarded_prefix=prefix)
         self.set_status(status)
@@ -160,6 +172,22 @@ class BlobHandler(BlobReader):
         self.set_header("Content-Length", "0")
 
     put = post
+
+    async def _stored(self) -> tuple[Blob, bool]:
+        connection = self.request.connection
+        trailers = connection.trailers if isinstance(connection, Exchange) else ()
+        await self._digests.check(self._upload, trailers)
+        return await self._upload.commit()
+
+    async def _copied(self, order: CopyOrder) -> tuple[Blob, bool]:
+        return await self.store.copy(
+            order.source,
+            order.source_condition,
+            self.location,
+            self._condition(),
+            order.content,
+            move=order.move,
+        )
 
     async def delete(self) -> None:
         """200, empty body."""

@@ -47,6 +47,7 @@ _UNPLAIN = frozenset(
         *("Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"),
         *("Expect", "Content-Range", "Content-Encoding", "Repr-Digest", "Content-Digest"),
         *("Origin", "Sec-Fetch-Site", "X-Amz-Content-Sha256"),
+        *("Digest", "Content-Md5", "Trailer", "Blob-Copy-From", "Blob-Move-From"),
     )
 )
 # Fields that an upload's blob keeps, or that name another one, beside x-meta-*.

@@ -9,8 +9,8 @@ import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
 
+from services.frontends.digests import Digests
 from services.frontends.s3 import checksums, sigv4
 from services.frontends.s3.aws_chunked import ChunkSigning, Decoder
 from services.frontends.s3.checksums import Algorithm, Hash
@@ -33,51 +33,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 # Up to here the MD5 of a body is its ETag, as clients expect of what came in one piece. It takes longer than
 # all else that is done with the bytes, so larger ones get a tag of another form (see etags).
 MD5_UP_TO_BYTES = 16 << 20
-# Handing bytes to a thread costs 49 µs; so much takes the slowest hash 90 µs.
-_INLINE_BYTES = 64 << 10
-_BATCH_BYTES = 256 << 10
 _PARSE_INLINE_BYTES = 32 << 10
-
-
-class Digests:
-    """Hashes of one body, computed in a thread, at most two batches behind."""
-
-    def __init__(self, hashes: list[Hash]) -> None:
-        self._hashes = hashes
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._running: asyncio.Future[None] | None = None
-
-    async def add(self, data: bytes) -> None:
-        """The next bytes."""
-        if not self._hashes:
-            return
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes >= _BATCH_BYTES:
-            await self._wait()
-            pieces, self._held, self._held_bytes = self._held, [], 0
-            loop = asyncio.get_running_loop()
-            self._running = loop.run_in_executor(None, self._update, pieces)
-
-    async def finish(self) -> None:
-        """All bytes came."""
-        await self._wait()
-        if self._held_bytes > _INLINE_BYTES:
-            await asyncio.to_thread(self._update, self._held)
-        elif self._held:
-            self._update(self._held)
-        self._held = []
-
-    async def _wait(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            await running
-
-    def _update(self, pieces: Iterable[bytes]) -> None:
-        for piece in pieces:
-            for one in self._hashes:
-                one.update(piece)
 
 
 class Body:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 
 from common.checksum import Bytes
 from services.access.decisions import Action
+from services.frontends.digests import Digests
 from services.frontends.s3 import checksums, xml
-from services.frontends.s3.body import Body, Digests, Receiving
+from services.frontends.s3.body import Body, Receiving
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.checksums import COMPOSITE, FULL_OBJECT, Algorithm
 from services.frontends.s3.errors import S3Error

@@ -22,7 +22,7 @@ from services.frontends.s3.names import Target, check_key, parse_copy_source
 from services.frontends.s3.reading import check_version, checksum_tag
 from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.stored import checksum_of, content_of
-from services.store import Blob, Condition, Content, Upload
+from services.store import Blob, Condition, Upload
 
 MAX_OBJECT_BYTES = 5 << 40  # S3's own limit
 _MAX_KEYS = 1000
@@ -155,10 +155,6 @@ class CopyObject(Operation):
         """See Operation."""
         request = self.request
         source = await find_source(request, self._source)
-        content = self._content
-        if content is not None:  # what front ends keep of the bytes stays true of them
-            kept = {name: value for name, value in source.metadata.items() if name.startswith(".")}
-            content = Content(content.type, content.encoding, {**content.metadata, **kept})
         blob, _ = await request.store.copy(
             self._source.location,
             source_condition(request.fields, source.version),
@@ -167,7 +163,7 @@ class CopyObject(Operation):
                 {name: value for name, value in request.fields.items() if name.startswith("if-")},
                 request.check_update,
             ),
-            content,
+            self._content,
         )
         request.send(200, copy_result("CopyObjectResult", blob))
 

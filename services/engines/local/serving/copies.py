@@ -76,7 +76,7 @@ async def copy(
         if blob is None:
             raise NotFound("There is no such blob to copy.")
         source_condition(blob, False)
-        draft = Draft(target, content or content_of_copy(blob))
+        draft = Draft(target, content_of_copy(blob, content))
         if move and source != target:
             draft.source = blob
         try:
