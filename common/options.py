@@ -324,11 +324,9 @@ class Config:
         "any. localhost and addresses always do. Empty: any name, but for an open server on the loopback "
         "address none, since a page in a browser here could give itself such a name (DNS rebinding).",
     )
-    public: str = _option(
-        "",
-        "Access",
-        "What everybody may read over S3 without a key: beginnings of locations, with commas between them, "
-        'such as "site/".',
+    public: str = _option("", "Access", 'What everybody may read: prefixes, with commas, such as "site/".')
+    cors_origins: str = _option(
+        "", "Access", "Origins whose pages may use it, with commas: https://app.example.org; * is any."
     )
     tls_cert: str = _option("", "Access", "Certificate chain (PEM). With tls_key, the server speaks TLS.")
     tls_key: str = _option("", "Access", "Private key (PEM) of tls_cert.")

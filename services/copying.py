@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from common.errors import Busy
-from services.store import Blob, Condition, Content, Store, content_of_copy
+from services.store import UPLOAD_ID, Blob, Condition, Content, Store
+
+
+def content_of_copy(blob: Blob, said: Content | None) -> Content:
+    """What is said of the bytes of `blob` from now on, for a copy of it: `said`, or the same as before.
+
+    What front ends keep of the bytes (names that begin with a dot) stays true, but for UPLOAD_ID.
+    """
+    kept = {
+        name: value
+        for name, value in blob.metadata.items()
+        if name != UPLOAD_ID and (said is None or name.startswith("."))
+    }
+    if said is None:
+        return Content(blob.type, blob.encoding, kept)
+    return Content(said.type, said.encoding, {**said.metadata, **kept})
 
 
 async def copy_bytes(

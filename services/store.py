@@ -101,22 +101,6 @@ to be answered if the write must not go on. A store calls it before the body and
 the location's writes, right before the commit."""
 
 
-def content_of_copy(blob: Blob, said: Content | None) -> Content:
-    """What is said of the bytes of `blob` from now on, for a copy of it: `said`, or the same as before.
-
-    What front ends keep of the bytes (names that begin with a dot) stays true of them; only that the blob
-    was an upload in parts does not.
-    """
-    kept = {
-        name: value
-        for name, value in blob.metadata.items()
-        if name != UPLOAD_ID and (said is None or name.startswith("."))
-    }
-    if said is None:
-        return Content(blob.type, blob.encoding, kept)
-    return Content(said.type, said.encoding, {**said.metadata, **kept})
-
-
 class Description(msgspec.Struct, frozen=True):
     """Everything the state file says of a blob in any state. `history` is newest first.
 
@@ -386,10 +370,9 @@ class Store(Protocol):
     ) -> tuple[Blob, bool]:
         """Make `target` a blob with the bytes of `source`; returns and raises as `Upload.commit`.
 
-        `content`: what is said of the bytes from now on; see content_of_copy. They may be the
-        same location. `move`: the source is deleted, too; where the engine cannot do both in one commit,
-        after it. Raises NotFound, Damaged, Busy where the source is written meanwhile, and what
-        `source_condition` raises of it.
+        `content`: see copying.content_of_copy. They may be the same location. `move`: the source is deleted,
+        too, in the same commit or after it. Raises NotFound, Damaged, Busy where the source is written
+        meanwhile, and what `source_condition` raises of it.
         """
         ...
 

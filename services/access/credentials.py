@@ -25,22 +25,23 @@ class ServerCredentials:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.tls = tls_context(config)
-        self.access = Access(
-            access_file.load(config.auth_file) if config.auth_file else None,
-            [prefix.strip() for prefix in config.public.split(",") if prefix.strip()],
-        )
+        rules = access_file.load_rules(config.auth_file) if config.auth_file else None
+        public = [prefix.strip() for prefix in config.public.split(",") if prefix.strip()]
+        self.access = Access(rules.clients if rules is not None else None, public)
+        self.access.link_key = rules.link_key if rules is not None else ""
 
     def reload(self) -> None:
         """SIGHUP: read both files again. One that is of no use changes nothing, and is logged as an error."""
         config = self._config
         if config.auth_file:
             try:
-                clients = access_file.load(config.auth_file)
+                rules = access_file.load_rules(config.auth_file)
             except ConfigError as err:
                 log.error("what was allowed before goes on, since the new rules cannot be used: %s", err)
             else:
-                self.access.replace(clients)
-                log.info("auth_file read again: %d clients", len(clients))
+                self.access.replace(rules.clients)
+                self.access.link_key = rules.link_key
+                log.info("auth_file read again: %d clients", len(rules.clients))
         if self.tls is not None:
             try:
                 tls_context(config)  # first into a context that nobody uses: it must not be changed by half

@@ -125,6 +125,7 @@ class Access:
         self.everybody: Everybody | None = None
         if public:
             self.everybody = Everybody("-", Role.READ_ONLY, "", NoSecret(), public=tuple(public))
+        self.link_key = ""  # of signed links; empty: there are none
         self.on_replaced: list[Callable[[], None]] = []  # to end what was allowed once and goes on for ever
         self._thread = ThreadPoolExecutor(1, "passwords")  # one: guesses must not take all cores
         self.replace(clients)
@@ -153,7 +154,7 @@ class Access:
         """
         if self.is_open:
             return True
-        client = self._right.get(self._digest(authorization)) if authorization else None
+        client = self._right.get(self._digest(authorization)) if authorization else self.everybody
         return client is not None and client.may(action, location)
 
     def name_of(self, authorization: str | None) -> str:
@@ -168,6 +169,12 @@ class Access:
         """
         client = self._clients.get(access_key)
         return None if client is None or not client.s3_secret else (client, client.s3_secret)
+
+    def unnamed(self, action: Action, location: str | None) -> Client:
+        """Who may do this without saying who it is. Raises Unauthorized."""
+        if self.everybody is None or not self.everybody.may(action, location):
+            raise Unauthorized(_NOBODY)
+        return self.everybody
 
     async def identify(self, authorization: str | None) -> Client:
         """Whose secret an Authorization header has. Raises Unauthorized; Busy while many passwords wait."""

@@ -13,7 +13,7 @@ import secrets
 import stat
 import tomllib
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.errors import ConfigError
 from services.access.decisions import Client, Role
@@ -32,16 +32,32 @@ HEADER = """\
 # hash = "sha256:..."       # of a generated token; of a password: "scrypt:LOG2_N:R:P:SALT:KEY"
 # s3_secret = "..."         # signs requests of S3, with name as the access key id. The secret itself, since a
 #                           # signature cannot be checked with a hash: whoever reads this file has it
+#
+# [links]                   # one table, made by   blobkeep link LOCATION
+# key = "..."               # signs links that expire; another key ends all links made with this one
 """
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")  # fits an HTTP basic user, a log line and a header
 _KEYS = {"name": str, "role": str, "prefix": str, "hash": str, "s3_secret": str}
 _OPTIONAL = {"prefix", "hash", "s3_secret"}
 _S3_SECRET = re.compile(r"[\x21-\x7e]{16,128}")  # what programs take, and nobody guesses
+_LINK_KEY = re.compile(r"[\x21-\x7e]{32,128}")
 _TABLE = re.compile(r"\s*\[\[\s*client\s*\]\]")
 
 
+class Rules(NamedTuple):
+    """What the file says. `link_key`: empty where there are no links."""
+
+    clients: list[Client]
+    link_key: str
+
+
 def load(path: str) -> list[Client]:
-    """The clients in the file at `path`. Raises ConfigError: one sentence that names file and client."""
+    """The clients alone: see load_rules."""
+    return load_rules(path).clients
+
+
+def load_rules(path: str) -> Rules:
+    """What the file at `path` says. Raises ConfigError: one sentence that names file and client."""
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             _check_owner(path, os.fstat(file.fileno()))
@@ -49,7 +65,7 @@ def load(path: str) -> list[Client]:
     except OSError as err:
         raise ConfigError(f"auth_file: {path} cannot be read: {err.strerror}.") from err
     try:
-        return parse(content.decode())
+        return parse_rules(content.decode())
     except ValueError as err:
         raise ConfigError(f"auth_file: {path}: {err}.") from err
 
@@ -78,11 +94,21 @@ def _check_owner(path: str, found: os.stat_result) -> None:
 
 
 def parse(text: str) -> list[Client]:
-    """The clients in a file's text, in its order. Raises ValueError: what is wrong, and with which client."""
+    """The clients alone: see parse_rules."""
+    return parse_rules(text).clients
+
+
+def parse_rules(text: str) -> Rules:
+    """What a file's text says, clients in its order. Raises ValueError: what is wrong, with which client."""
     table = tomllib.loads(text)
-    entries = table.pop("client", [])
+    entries, links = table.pop("client", []), table.pop("links", None)
     if table or not isinstance(entries, list):
-        raise ValueError("it may only hold tables [[client]]")
+        raise ValueError("it may only hold tables [[client]] and one table [links]")
+    link_key = ""
+    if links is not None:
+        link_key = links.get("key", "") if isinstance(links, dict) and links.keys() == {"key"} else ""
+        if not isinstance(link_key, str) or not _LINK_KEY.fullmatch(link_key):
+            raise ValueError("[links] has a key of 32 to 128 visible ASCII characters, and nothing else")
     clients: dict[str, Client] = {}
     for number, entry in enumerate(entries, 1):
         try:
@@ -93,7 +119,7 @@ def parse(text: str) -> list[Client]:
         if client.name in clients:
             raise ValueError(f"there are two clients {client.name!r}")
         clients[client.name] = client
-    return list(clients.values())
+    return Rules(list(clients.values()), link_key)
 
 
 def _client(entry: Any) -> Client:
@@ -150,6 +176,21 @@ def entry_text(client: Client) -> str:
 def make_s3_secret() -> str:
     """A new secret of S3: 40 letters, digits, - and _, as long as those of AWS."""
     return secrets.token_urlsafe(30)
+
+
+def with_link_key(text: str, key: str) -> str:
+    """The file's text with a key for links, where it has none yet. Raises ValueError."""
+    lines = text.splitlines(keepends=True)
+    first = next((n for n, line in enumerate(lines) if _TABLE.match(line)), len(lines))
+    made = "".join([*lines[:first], f"\n[links]\nkey = {json.dumps(key)}\n\n", *lines[first:]])
+    if parse_rules(made) != Rules(parse(text), key):
+        raise ValueError("it is laid out in an unusual way: add [links] and a key with an editor")
+    return made
+
+
+def make_link_key() -> str:
+    """A new key for links: 43 letters, digits, - and _."""
+    return secrets.token_urlsafe(32)
 
 
 def without(text: str, name: str) -> str:

@@ -17,6 +17,7 @@ from common.config import Config
 from common.errors import BadRequest, BlobkeepError
 from services.access.decisions import Access
 from services.http1 import Exchange
+from services.rules.cors import Origins, origins_of
 from services.rules.uploads import parse_expect
 from services.store import Blob, Reading, Store, Upload
 
@@ -50,11 +51,36 @@ class Handler(RequestHandler):
     user = "-"
     incoming: Incoming | None = None
     _dropping: asyncio.Future[None] | None = None
+    _origins: Origins
 
     def initialize(self, store: Store, config: Config, access: Access) -> None:
         self.store = store
         self.config = config
         self.access = access
+        self._origins = origins_of(config.cors_origins)
+
+    def answers_preflight(self) -> bool:
+        """Answer the question of a browser whether a page of another origin may send a request; it carries
+        no token. False where this is no such question, or the answer is no."""
+        fields = self._origins.preflight_fields(self.request.method, self.request.headers)
+        if fields is None:
+            return False
+        self.set_status(204)
+        for name, value in fields:
+            self.set_header(name, value)
+        self.finish()
+        return True
+
+    def check_trusted_origin(self, origin: str) -> bool:
+        """See RequestHandler: whether a page of `origin` may write."""
+        return self._origins.allows(origin)
+
+    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
+        """See RequestHandler. Every answer says which origins may read it, errors too."""
+        if not self._headers_written:
+            for name, value in self._origins.answer_fields(self.request.headers.get("Origin")):
+                self.add_header(name, value)
+        return super().flush(include_footers)
 
     def take_expect(self) -> None:
         """Let Tornado say 100 Continue to who waits for it: it compares the field letter by letter."""

@@ -66,11 +66,6 @@ def parse_digests(name: str, header: str) -> dict[str, bytes]:
     return found
 
 
-def parse_digest(name: str, header: str) -> bytes | None:
-    """The SHA-256 (32 bytes) alone: see parse_digests."""
-    return parse_digests(name, header).get("sha-256")
-
-
 def expected_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
     """The digests that the body must have, by algorithm, whichever fields say so (DIGEST_FIELDS).
 
@@ -92,11 +87,6 @@ def expected_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
             if found.setdefault(algorithm, digest) != digest:
                 raise BadRequest("Two fields say different digests of the body: send it in one of them.")
     return found
-
-
-def expected_sha256(headers: Mapping[str, str]) -> bytes | None:
-    """The SHA-256 alone: see expected_digests."""
-    return expected_digests(headers).get("sha-256")
 
 
 def _old_digests(header: str) -> dict[str, bytes]:

@@ -35,7 +35,7 @@ COMMANDS = (
     *("serve", "ctl", "health"),
     *("ls", "show", "du", "get", "put", "rm"),
     *("check", "quarantine", "export", "import", "copy"),
-    *("access", "bench", "config", "completion", "man"),
+    *("access", "link", "bench", "config", "completion", "man"),
 )
 
 

@@ -170,7 +170,7 @@ PARSERS = {
         text(http_credentials.parse_authorization), (b"Basic dXNlcjpwYXNz", b"Bearer abc.def"), ()
     ),
     "digest": Parser(
-        text(lambda value: http_uploads.expected_sha256({"Repr-Digest": value})),
+        text(lambda value: http_uploads.expected_digests({"Repr-Digest": value, "Digest": value})),
         (b"sha-256=:" + b"A" * 43 + b"=:, sha-512=:AAAA:",),
     ),
     "media type": Parser(text(http_uploads.stored_media_type), (b'text/plain; charset="utf-8"',), ()),

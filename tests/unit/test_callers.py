@@ -30,6 +30,7 @@ CALLED_FROM_OUTSIDE = {
         ["connection_lost", "connection_made", "eof_received"],
         "asyncio: a protocol has these",
     ),
+    "check_trusted_origin": "Tornado: a handler has it",
     "emit": "logging: a handler has it",
     "collect": "Prometheus' library: a collector has it",
 }

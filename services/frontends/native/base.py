@@ -9,7 +9,8 @@ from typing import Any, NoReturn, final
 
 from tornado.web import HTTPError
 
-from common.errors import BlobkeepError, NotFound
+from common.errors import BadRequest, BlobkeepError, NotFound
+from services.access import links
 from services.access.decisions import Action, Client
 from services.frontends.handler import Handler
 from services.frontends.native import errors
@@ -30,28 +31,47 @@ _CROSS_ORIGIN = "A page of another origin asks in its reader's name: only our ow
 class BaseHandler(Handler):
     """A handler of one kind of resource; `ALLOW` lists its methods.
 
-    `PUBLIC`: anyone may ask, without a token. `client`: who asks; None where everybody may do everything.
+    `PUBLIC`: anyone may ask, without a token. `TAKES_LINKS`: a signed link is as good as one. `client`: who
+    asks; None where everybody may do everything.
     """
 
     ALLOW = "GET, HEAD, OPTIONS"
     PUBLIC = False
+    TAKES_LINKS = False
     client: Client | None = None
 
     @final
     def prepare(self) -> Awaitable[None] | None:
         """Before anything else, body and 100 Continue included: whether this client may do this. Handlers
         have `before_body` in its place, so none can forget to ask."""
+        if self.answers_preflight():
+            return None
         if self.PUBLIC or self.access.is_open:
             return self._check()
         return self._admit()
 
     async def _admit(self) -> None:
-        self.client = client = await self.access.identify(self.request.headers.get("Authorization"))
+        authorization = self.request.headers.get("Authorization")
+        if authorization:
+            client = await self.access.identify(authorization)
+        else:
+            client = self._unnamed()
+        self.client = client
         self.user = client.name
         client.check(*self.asked())
         checking = self._check()
         if checking is not None:
             await checking
+
+    def _unnamed(self) -> Client:
+        """Who asks without saying who it is. Raises Unauthorized, also for what is no location."""
+        try:
+            action, location = self.asked()
+        except BadRequest:
+            return self.access.unnamed(self.action(), None)
+        if self.TAKES_LINKS and location is not None and links.is_link(self.request.query):
+            return links.holder(self.access.link_key, action, location, self.request.query, time.time())
+        return self.access.unnamed(action, location)
 
     def asked(self) -> tuple[Action, str | None]:
         """What the request would do, and where: see Client.check. Raises BadRequest for no location."""

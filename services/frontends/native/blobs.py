@@ -14,6 +14,7 @@ from tornado.iostream import StreamClosedError
 
 from common.errors import Damaged, NotFound
 from services.access.decisions import Action
+from services.access.links import LinkHolder
 from services.frontends.digests import PromisedDigests
 from services.frontends.native.base import BaseHandler
 from services.frontends.native.copying import CopyOrder, copy_order
@@ -89,6 +90,7 @@ class BlobHandler(BlobReader):
     """/store/{location}"""
 
     ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+    TAKES_LINKS = True
     _upload: Upload
     _digests: PromisedDigests
     _order: CopyOrder | None = None
@@ -149,8 +151,9 @@ class BlobHandler(BlobReader):
         self.incoming = self._digests.in_front_of(self._upload)
 
     def _condition(self) -> Condition:
-        judge = write_condition(self.request.method or "", self.request.headers, self.config.put_creates)
         client = self.client
+        creates = self.config.put_creates or isinstance(client, LinkHolder)  # who has one link has one method
+        judge = write_condition(self.request.method or "", self.request.headers, creates)
         if client is None:
             return judge
 

@@ -30,6 +30,7 @@ from services.frontends.native.headers import (
 )
 from services.frontends.native.write_conditions import write_condition
 from services.http1 import Exchange, FieldBlock, RequestHead
+from services.rules.cors import origins_of
 from services.rules.framed import is_form
 from services.rules.locations import parse_location
 from services.rules.media_types import upload_media_type
@@ -80,6 +81,7 @@ class FastPath(HTTPServerConnectionDelegate):
         self._is_anothers = is_anothers if config.s3_hosts else None
         self._small_bytes = config.small_body_bytes
         self._guesses = config.guess_type
+        self._cors = sent(origins_of(config.cors_origins).answer_fields(None))
         self._conditions = {
             method: write_condition(method, {}, config.put_creates) for method in ("POST", "PUT", "DELETE")
         }
@@ -198,7 +200,7 @@ class FastPath(HTTPServerConnectionDelegate):
 
     def _fields_of(self, blob: Blob) -> bytes:
         """The blob's own fields, as they are sent, and the empty line."""
-        fields = sent(blob_fields(blob)) + b"\r\n"
+        fields = sent(blob_fields(blob)) + self._cors + b"\r\n"
         if len(self._fields) >= _MAX_HEADS:
             del self._fields[next(iter(self._fields))]
         self._fields[blob.location] = (blob, fields)

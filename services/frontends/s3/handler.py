@@ -80,6 +80,8 @@ class S3Handler(Handler):
 
     async def prepare(self) -> None:
         """Who asks, for what, and whether that may be: before the body, 100 Continue included."""
+        if self.answers_preflight():
+            return
         self.take_expect()
         request = self._understood()
         name = decide(request.method, request.target, request.query.keys(), request.fields)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from common.errors import Busy, NotFound
+from services.copying import content_of_copy
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.serving.change import Draft
@@ -16,7 +17,7 @@ from services.engines.local.serving.joining import Owner as JoiningOwner
 from services.engines.local.serving.joining import linked
 from services.engines.local.serving.reading import LocalReading
 from services.engines.local.serving.upload import LocalUpload
-from services.store import Condition, Content, content_of_copy
+from services.store import Condition, Content
 
 _TRIES = 8  # each of them only where a write of the source came in between
 _WRITTEN = "The source is written all the time: try again in a moment."
