@@ -145,6 +145,7 @@ class Config:
         '"none": a power cut may lose what is acknowledged from then on.',
         choices=("journal", "folder", "none"),
     )
+    index: bool = _option(False, "Engine local", "Keep an index of the blobs on disk (docs/scaling.md).")
     hot_bytes: int = _option(
         16 * MIB, "Engine local", "Memory for the bodies of small blobs that are often read. 0: none."
     )

@@ -97,7 +97,7 @@ async def judge(
 RUNGS = [
     (operation, sync, id_bits, late)
     for operation in OPERATIONS
-    for sync in ("journal", "folder", "none")
+    for sync in ("journal", "index", "folder", "none")
     for id_bits in (16, 32)
     for late in (False, True)
 ]

@@ -35,7 +35,7 @@ SHAPES: dict[str, list[tuple[int, bytes]]] = {
     "unequal": [(1, b"a" * MIB), (2, b"b" * 1000), (3, b"c" * 1000)],
     "again": [(1, b"a" * MIB), (2, b"b" * MIB), (2, b"B" * MIB)],
 }
-RUNGS = [(s, sync, late) for s in SHAPES for sync in ("journal", "folder") for late in (False, True)]
+RUNGS = [(s, sync, late) for s in SHAPES for sync in ("journal", "index", "folder") for late in (False, True)]
 
 
 @pytest.mark.parametrize("rung", choose("multiparts", RUNGS, 3), ids=lambda r: f"{r[0]}-{r[1]}-{r[2]}")

@@ -107,14 +107,14 @@ def test_a_delete_that_was_lost_on_disk_stays_deleted(data_dir: Layout) -> None:
     Path(data_dir.state(7)).write_bytes(record.dump(blob))
     write_journal(data_dir, [[entry_of(deleted(blob), None)]])
     found = reconcile.reconcile(data_dir)
-    assert (found.live, found.failures) == ({}, [7])
+    assert (list(found.live), found.failures) == ([], [7])
 
 
 def test_what_was_created_deleted_and_collected_does_not_come_back(data_dir: Layout) -> None:
     blob = complete(7, "a", b"hello")
     write_journal(data_dir, [[entry_of(blob, b"hello")], [entry_of(deleted(blob), None)]])
     found = reconcile.reconcile(data_dir)
-    assert (found.live, found.seen) == ({}, 0)
+    assert (list(found.live), found.seen) == ([], 0)
 
 
 def test_an_id_that_came_back_has_its_last_owner(data_dir: Layout) -> None:
@@ -134,7 +134,7 @@ def test_a_newer_pending_blob_is_not_overwritten(data_dir: Layout) -> None:
     os.close(blob_folder.stage(data_dir, newer.advanced(State.PENDING, MSG_WRITING, NOW_NS)))
     write_journal(data_dir, [[entry_of(old, b"old")], [entry_of(deleted(old), None)]])
     found = reconcile.reconcile(data_dir)
-    assert (found.live, found.interrupted) == ({}, 1)
+    assert (list(found.live), found.interrupted) == ([], 1)
 
 
 def test_the_newer_file_is_replayed_last(data_dir: Layout) -> None:
@@ -241,7 +241,7 @@ def test_a_failure_is_final_also_for_the_journal(data_dir: Layout) -> None:
     Path(data_dir.state(7)).write_bytes(record.dump(deleted(blob)))
     write_journal(data_dir, [[entry_of(blob, b"hello")]])
     found = reconcile.reconcile(data_dir)
-    assert (found.live, found.failures) == ({}, [7])
+    assert (list(found.live), found.failures) == ([], [7])
 
 
 def test_an_id_whose_old_folder_came_back_is_its_last_owners(
@@ -325,7 +325,7 @@ def test_the_gc_may_take_a_failure_while_it_is_replayed(
     monkeypatch.setattr(blob_folder, "replace_state", collect_first)
     found = reconcile.reconcile(data_dir)
     gc.close()
-    assert (found.live, found.seen) == ({}, 0)
+    assert (list(found.live), found.seen) == ([], 0)
 
 
 @pytest.mark.parametrize("bad", ["data.raw", "blob_state.base64.json"])

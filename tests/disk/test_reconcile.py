@@ -54,7 +54,7 @@ def test_a_pending_blob_becomes_failure(data_dir: Layout) -> None:
     blob_folder.take(data_dir, 7)
     os.close(blob_folder.stage(data_dir, pending(7, "a", 1)))
     found = reconcile.reconcile(data_dir)
-    assert (found.live, found.interrupted, found.failures) == ({}, 1, [7])
+    assert (list(found.live), found.interrupted, found.failures) == ([], 1, [7])
     assert state_of(data_dir, 7) is State.FAILURE
     assert reconcile.reconcile(data_dir).interrupted == 0
 
@@ -81,7 +81,7 @@ def test_of_two_that_came_at_once_the_one_that_is_served_stays(tmp_path: Path) -
 def test_a_failure_is_left_for_the_gc(data_dir: Layout) -> None:
     blob_folder.fail(data_dir, put(data_dir, 7, "a"), "Deleted!", time.time_ns())
     found = reconcile.reconcile(data_dir)
-    assert (found.live, found.failures, found.changed) == ({}, [7], False)
+    assert (list(found.live), found.failures, found.changed) == ([], [7], False)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_damaged_blob_that_was_written_anew_does_not_come_back_with_a_delete(d
     assert reconcile.reconcile(data_dir).live == {"a": served(new)}
     blob_folder.fail(data_dir, new, "Deleted!", time.time_ns())
     found = reconcile.reconcile(data_dir)
-    assert (found.live, found.damaged) == ({}, {})
+    assert (list(found.live), found.damaged) == ([], {})
 
 
 def test_data_of_what_never_was_a_blob_goes_before_its_state(data_dir: Layout) -> None:

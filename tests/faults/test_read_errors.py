@@ -120,7 +120,7 @@ def test_a_state_that_the_disk_does_not_give_stays_and_is_served_again(
                 usage = await store.store.usage()
                 assert (usage.blobs, usage.damaged, usage.unread) == (0, 0, 1)
                 refused.ends.clear()
-                await until(lambda: store.store._index.by_location.get("a"), "the blob's return")
+                await until(lambda: store.store._index.blobs.get("a"), "the blob's return")
                 assert await store.read("a") == b"a" * 100
                 with pytest.raises(NotFound):
                     await store.store.open("other")
@@ -164,7 +164,7 @@ def test_a_third_of_all_reads_that_fail_at_a_start_lose_nothing(data: DataDirect
             async with opened(data.root) as store:
                 assert len(store.found.unreadable) == 20
                 refused.ends.clear()
-                await until(lambda: len(store.store._index.by_id) == 60, "all of them")
+                await until(lambda: len(store.store._index.blobs.ids) == 60, "all of them")
                 assert await store.values() == {at: at.encode() * 100 for at in locations}
 
     asyncio.run(run())

@@ -40,7 +40,7 @@ _real_time_ns = time.time_ns
 FEW_IDS = 9
 LOCATIONS = st.sampled_from(["a", "b/c", "b/d", "\u2713", "e" * 1024])
 BODIES = st.one_of(st.binary(max_size=40), st.integers(0, 255).map(lambda n: bytes([n]) * 9000))
-SYNCS = st.sampled_from(["journal", "journal", "folder", "none"])
+SYNCS = st.sampled_from(["journal", "journal", "index", "folder", "none"])
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -183,7 +183,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(sync=SYNCS)
     def restart(self, sync: str) -> None:
-        self.do(self.store.store.close)
+        self.do(self.store.close)
         self.gc.close()
         self.open(sync)
 
@@ -215,7 +215,7 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             if hasattr(self, "store"):
-                self.do(self.store.store.close)
+                self.do(self.store.close)
                 self.gc.close()
                 assert not (broken := rules.broken_rules(self.root)), broken
                 assert rules.live_blobs(self.root) == self.model

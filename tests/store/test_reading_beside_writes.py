@@ -57,7 +57,7 @@ async def delete(store: Opened) -> bytes | None:
 
 
 @pytest.mark.parametrize("write", [update, delete])
-@pytest.mark.parametrize("sync", ["journal", "folder"])
+@pytest.mark.parametrize("sync", ["journal", "index", "folder"])
 def test_a_blob_that_the_gc_took_before_the_maps_heard_of_it_is_not_damaged(
     data: DataDirectory,
     sync: str,

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from unittest import mock
 
 import pytest
 
@@ -16,8 +17,10 @@ from services.engine import Events
 from services.engines.local.disk import directory
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.locks import StateLock
+from services.engines.local.index.manifest import Stamp
 from services.engines.local.journal import file as journal_file
-from services.engines.local.recovery import reconcile
+from services.engines.local.recovery import restart
 from services.engines.local.serving import multiparts
 from services.engines.local.serving.store import LocalStore
 from services.store import Blob as AnyBlob
@@ -25,6 +28,8 @@ from services.store import Content
 
 SMALL_BODY_BYTES = 4 << 10
 STAGED_BYTES = 3 * SMALL_BODY_BYTES
+# Tests copy directories, and mean the same one: an index in them is believed as far as the rest of it goes.
+SAME = Stamp(1, 1, 1)
 
 
 class Opened:
@@ -33,15 +38,30 @@ class Opened:
     def __init__(
         self, root: str, sync: str = "journal", id_bits: int = 16, events: Events | None = None
     ) -> None:
+        """`sync`: as the option; "index": "journal" with the index on disk, and the state lock is held."""
+        index, sync = sync == "index", "journal" if sync == "index" else sync
         config = Config(dir=root, sync=sync, id_bits=id_bits, small_body_bytes=SMALL_BODY_BYTES)
         self.data_dir: Layout = directory.open_directory(root, id_bits, owner=True)
         self.fatal: list[BlobkeepError] = []
-        self.found = reconcile.reconcile(self.data_dir)
+        self.lock: StateLock | None = None
+        writer = None
+        if index:
+            self.lock = StateLock(root, "test")
+            self.lock.acquire(0.0)
+            with mock.patch.object(restart, "stamp_of", return_value=SAME):
+                self.found, writer = restart.restart(self.data_dir, self.lock)
+        else:
+            self.found = restart.without_index(self.data_dir)
         durable._syncs = sync != "none"  # in the server's order: after the recovery
         uploads = multiparts.load(self.data_dir, self.found.live)
         self.store = LocalStore(
-            self.data_dir, self.found, config, events or Events(), self.fatal.append, uploads
+            *(self.data_dir, self.found, config, events or Events(), self.fatal.append, uploads, writer)
         )
+
+    async def close(self) -> None:
+        await self.store.close()
+        if self.lock is not None:
+            self.lock.release()
 
     async def put(self, location: str, body: bytes, *, only_new: bool = False, pieces: int = 1) -> Blob:
         def judge(blob: AnyBlob | None, damaged: bool) -> None:
@@ -93,7 +113,7 @@ async def opened(
         try:
             yield made
         finally:
-            await made.store.close()
+            await made.close()
     finally:
         durable._syncs = True
 

@@ -13,7 +13,7 @@ MODULES = sorted([*ROOT.glob("common/*.py"), *ROOT.glob("services/**/*.py")])
 LOCAL = "services.engines.local"
 DISK = f"{LOCAL}.disk"
 # Inside the local engine, lowest first: each layer imports only from those before it, and from itself.
-LAYERS = ["disk", "journal", "recovery", ("serving", "upkeep"), "engine"]
+LAYERS = ["disk", "index", "journal", "recovery", ("serving", "upkeep"), "engine"]
 # Inside its lowest layer, too.
 DISK_ORDER = ["record", "blob", "layout", "reserve", "blob_folder", "directory"]
 

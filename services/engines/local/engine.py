@@ -24,8 +24,10 @@ from services.engine import Admin, Check, Commits, Disk, Events, OnFatal, Progre
 from services.engines.local.disk import directory, layout, locks, room
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import READ_ONLY_TEXT
+from services.engines.local.index.writer import IndexWriter
 from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
+from services.engines.local.recovery.restart import restart, without_index
 from services.engines.local.serving import multiparts
 from services.engines.local.serving.background import keep_journal, keep_reserve, watch_place
 from services.engines.local.serving.by_id import LocalAdmin
@@ -95,7 +97,7 @@ class LocalEngine:
 
     async def open(self, progress: Progress, on_fatal: OnFatal) -> LocalStore:
         """See Engine."""
-        found = await asyncio.to_thread(reconcile, self.data_dir, progress=progress)
+        found, writer = await asyncio.to_thread(self._recover, progress)
         if self._config.sync == "none":
             # Not before: what was acknowledged until now is durable, and the recovery above keeps it so.
             log.warning("sync = none: what is written from now on may be lost in a power or system failure")
@@ -103,18 +105,27 @@ class LocalEngine:
         log.info("recovered: %s", found)
         self.recovered = recovered(found)  # now: the store takes the blobs out of it
         uploads = await asyncio.to_thread(multiparts.load, self.data_dir, found.live)
-        self._store = LocalStore(self.data_dir, found, self._config, self.events, on_fatal, uploads)
+        self._store = LocalStore(self.data_dir, found, self._config, self.events, on_fatal, uploads, writer)
         self._probe = DiskProbe(self.data_dir)
         self._reports = serve_reports(self.data_dir.ours(layout.SOCKET_NAME), self._store)
         store = self._store
         work = (
             *(store.remove_leftovers(), keep_reserve(store), watch_place(store)),
-            keep_journal(store),
+            *(keep_journal(store), store.comparison.run()),
         )
         self._behind = [asyncio.ensure_future(one) for one in work]
         for task in self._behind:
             task.add_done_callback(_tell_error)
         return self._store
+
+    def _recover(self, progress: Progress) -> tuple[Reconciled, IndexWriter | None]:
+        """What is found, with the index where it is wanted. It needs the journal: that is its log."""
+        assert self._lock is not None
+        if self.data_dir.read_only:
+            return reconcile(self.data_dir, progress=progress), None
+        if self._config.index and self._config.sync == "journal":
+            return restart(self.data_dir, self._lock, progress)
+        return without_index(self.data_dir, progress), None
 
     async def close(self) -> None:
         """See Engine."""

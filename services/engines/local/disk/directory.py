@@ -259,6 +259,26 @@ def ids_after(data_dir: Layout, after: int) -> Iterator[int]:
             yield from sorted(blob_id for blob_id in ids if blob_id > after)
 
 
+def rows_in(data_dir: Layout) -> Iterator[tuple[int, list[int], list[str]]]:
+    """For each 65,536 ids: (which, those that have a folder, foreign names); at last, foreign names of DIR.
+
+    Never more than one such row is in memory.
+    """
+    foreign: list[str] = []
+    rows: list[int] = []
+    _scan(data_dir.root, "", 0, rows, foreign)
+    if data_dir.id_bits == 16:
+        yield 0, rows, foreign
+        return
+    for row in rows:
+        ids: list[int] = []
+        strange: list[str] = []
+        with contextlib.suppress(FileNotFoundError):
+            _scan(f"{data_dir.root}/{row}", f"{row}/", row << 16, ids, strange)
+        yield row, ids, strange
+    yield rows[0] if rows else 0, [], foreign
+
+
 def names_in(data_dir: Layout) -> tuple[list[int], list[str]]:
     """(ids that have a folder, foreign names) under DIR. A foreign name is neither an id's nor ours."""
     ids: list[int] = []

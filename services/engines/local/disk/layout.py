@@ -29,6 +29,7 @@ GC_HOLD_NAME = ".gc.hold"  # a lock: while an export takes its snapshot, the gc 
 GC_WANTED_NAME = ".gc.wanted"  # a lock: an export waits for the one above, so the gc gives way
 BENCH_NAME = ".bench"
 MULTIPART_NAME = ".multipart"  # uploads in parts that are neither complete nor aborted
+INDEX_NAME = ".index"  # what a server keeps of its blobs, so as to start without reading them all
 SYNC_FAILED_NAME = ".sync-failed"
 RUN_NAME = ".run"  # supervisord's configuration, control socket and pid file
 
@@ -37,7 +38,7 @@ OUR_NAMES = frozenset(
     {
         *(FORMAT_NAME, FORMAT_NAME + ".tmp", LOCK_NAME, GC_LOCK_NAME, GONE_NAME, QUARANTINE_NAME),
         *(HINTS_NAME, HINTS_TAKEN_NAME, SOCKET_NAME, STATUS_NAME, RESERVE_NAME, RUN_NAME),
-        *(EXPORTS_NAME, EXPORTED_NAME, GC_HOLD_NAME, GC_WANTED_NAME, BENCH_NAME, MULTIPART_NAME),
+        *(EXPORTS_NAME, EXPORTED_NAME, GC_HOLD_NAME, GC_WANTED_NAME, BENCH_NAME, MULTIPART_NAME, INDEX_NAME),
         SYNC_FAILED_NAME,
         *(f"{JOURNAL_NAME}.{n}{end}" for n in (0, 1) for end in ("", ".tmp")),
     }

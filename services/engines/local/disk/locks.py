@@ -31,6 +31,7 @@ class FileLock:
         self._name = name
         self._says = says
         self._fd = -1
+        self.found: os.stat_result | None = None  # the file as the last holder left it
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free, or ours already. Raises OSError where the file cannot be opened."""
@@ -46,6 +47,7 @@ class FileLock:
             os.close(fd)
             raise
         self._fd = fd
+        self.found = os.fstat(fd)
         if not self._says:
             return True
         with contextlib.suppress(OSError):  # a full disk must not stop a start; the text is for people
@@ -62,6 +64,14 @@ class FileLock:
                     "stop that one first, or give another directory with --dir."
                 )
             time.sleep(_POLL_S)
+
+    def now(self) -> os.stat_result:
+        """The file as it is since we took the lock."""
+        return os.fstat(self._fd)
+
+    def make_durable(self) -> None:
+        """Sync the file that says since when we hold the lock. Raises SyncFailed."""
+        durable.sync_open_folder(self._fd)
 
     def holder(self) -> str:
         """What the file says of who holds, or last held, the lock: "PID NAME"; "unknown" where nothing."""

@@ -175,6 +175,22 @@ def needs_replay(data_dir: Layout) -> bool:
     return False
 
 
+def epochs(data_dir: Layout) -> list[tuple[int, bool] | None]:
+    """Of each file: (epoch, whether it covers nothing any more), None where it is lost, or cannot be read."""
+    found: list[tuple[int, bool] | None] = []
+    for name in NAMES:
+        try:
+            with _opened(data_dir.ours(name)) as fd:
+                beginning = os.pread(fd, HEADER_BYTES, 0)
+        except OSError:
+            found.append(None)
+            continue
+        header = _parse_header(beginning)
+        never_used = (0, True) if not any(beginning) else None
+        found.append((header.epoch, bool(header.clean)) if header is not None else never_used)
+    return found
+
+
 def scan(path: str) -> Scan:
     """Read a journal file. Anything may stand in it: what is no whole record of its epoch is passed over."""
     found = Scan(path)

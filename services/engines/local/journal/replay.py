@@ -32,10 +32,15 @@ log = logging.getLogger(__name__)
 
 
 class Replayed(NamedTuple):
-    """How many blobs were written anew, and the highest sequence number in the journal."""
+    """How many blobs were written anew, the highest sequence number in the journal, all ids that it had.
+
+    `is_whole`: no part of it was lost.
+    """
 
     changed: int
     max_seq: int
+    ids: tuple[int, ...] = ()
+    is_whole: bool = True
 
 
 def replay(data_dir: Layout) -> Replayed:
@@ -100,7 +105,10 @@ def _replay(data_dir: Layout, root_fd: int, *, rewrite: bool) -> Replayed:
         journal.mark_clean(found)
     if changed:
         log.info("replayed the journal: %d of %d blobs written anew", len(changed), len(last))
-    return Replayed(len(changed), max((entry.seq for entry in last.values()), default=0))
+    is_whole = not any(found.has_lost_header or found.rotten for found in all_scans)
+    return Replayed(
+        len(changed), max((entry.seq for entry in last.values()), default=0), tuple(last), is_whole
+    )
 
 
 def _last_entries(scans: list[journal.Scan]) -> dict[int, Entry]:

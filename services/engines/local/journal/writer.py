@@ -19,7 +19,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from common import durable
@@ -35,8 +35,13 @@ from services.engines.local.journal.format import Batch
 log = logging.getLogger(__name__)
 
 
-def open_journal(data_dir: Layout, sync: str) -> JournalWriter | None:
+def open_journal(
+    data_dir: Layout, sync: str, seal: Callable[[int], None] | None = None
+) -> JournalWriter | None:
     """The journal, where it is wanted and the disk has room for its files. Raises SyncFailed, OSError.
+
+    `seal` is called with the epoch of a file before what that one covers is called durable in place: for an
+    index, which the journal must cover until it has this, too. Raises SyncFailed, by which nothing is.
 
     What an earlier server left in it was replayed, and it is clean: what we do without it stays done.
     """
@@ -50,7 +55,7 @@ def open_journal(data_dir: Layout, sync: str) -> JournalWriter | None:
             " and ".join(lost),
         )
     try:
-        kept = JournalWriter(data_dir)
+        kept = JournalWriter(data_dir, seal)
     except OSError as err:
         if err.errno not in NO_SPACE_ERRNOS:
             raise
@@ -64,8 +69,9 @@ def open_journal(data_dir: Layout, sync: str) -> JournalWriter | None:
 class JournalWriter:
     """Used by the committer's thread alone."""
 
-    def __init__(self, data_dir: Layout) -> None:
+    def __init__(self, data_dir: Layout, seal: Callable[[int], None] | None = None) -> None:
         self._data_dir = data_dir
+        self._seal = seal
         self._root_fd = durable.open_folder(data_dir.root)
         self._idle, self._active = self._open_files()
         self.problem = ""  # why commits go without it, for people; empty where they do not
@@ -171,7 +177,7 @@ class JournalWriter:
         with self._one_sync():
             try:
                 # This descriptor has seen every failed write-back since the start.
-                file.checkpoint(self._sync_all)
+                file.checkpoint(lambda: self._sync_all(file.epoch))
             except OSError as err:
                 if not self._is_refused:
                     log.error("%s: its checkpoint failed and is tried again: %s", file.path, err)
@@ -181,12 +187,14 @@ class JournalWriter:
             log.info("%s: its checkpoint is done after all", file.path)
             self._is_refused = False
 
-    def _sync_all(self) -> None:
+    def _sync_all(self, epoch: int) -> None:
         """What was published since the directory was unmounted or replaced is not where a start looks for it:
         the journal must keep it.
         """
         if not leads_to(self._data_dir.root, self._root_fd):
             raise OSError(errno.ESTALE, "the data directory was unmounted or replaced")
+        if self._seal is not None:
+            self._seal(epoch)
         durable.sync_file_system(self._root_fd)
 
     def _sync_early(self) -> None:

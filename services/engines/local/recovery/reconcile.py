@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -34,11 +34,10 @@ from services.engines.local.disk.record import BlobRecord, rank
 from services.engines.local.disk.record_json import MAX_PLAUSIBLE_SEQ
 from services.engines.local.journal.replay import replay, unplaced
 from services.engines.local.recovery.quarantined import damaged_locations
-from services.engines.local.recovery.reconciled import Reconciled
+from services.engines.local.recovery.reconciled import Live, Reconciled
 from services.engines.local.recovery.scan_pool import ScanPool, how_many
 
 log = logging.getLogger(__name__)
-
 
 # So much data of the original server's blobs is read at a start, to compute checksums: 3 s on a slow disk.
 # What is more, or claims to be (a sparse file), waits for the server, which does it in the background.
@@ -49,11 +48,8 @@ READ_AGAIN_S = 5.0
 
 # All that may stand in a folder in which nothing was ever acknowledged.
 _NEVER_COMPLETE = {
-    layout.DATA_NAME,
-    layout.DATA_TEMP_NAME,
-    layout.STATE_TEMP_NAME,
-    layout.NOTE_NAME,
-    layout.NOTE_NAME + ".tmp",
+    *(layout.DATA_NAME, layout.DATA_TEMP_NAME, layout.STATE_TEMP_NAME),
+    *(layout.NOTE_NAME, layout.NOTE_NAME + ".tmp"),
 }
 
 
@@ -68,51 +64,58 @@ def reconcile(
     served, and left as it is. So is what the disk does not give, after some tries: an I/O error is not rot.
     In a directory that is read-only nothing is changed, and what the journal alone knows is not served.
     """
-    began = time.monotonic()
-    run = _Run(data_dir, dry_run)
-    result = run.result
+    run = Run(data_dir, dry_run)
     if data_dir.read_only:
-        result.unplaced = unplaced(data_dir)
+        run.result.unplaced = unplaced(data_dir)
     elif not dry_run:
         # Numbers of blobs that the gc has removed since count, too: theirs are not to be given again.
         run.saw(replay(data_dir).max_seq)
-    ids, result.foreign = directory.names_in(data_dir)
-    with ScanPool(data_dir, ids, how_many(len(ids))) as readers:
-        for some, blobs in readers.slices():
-            if progress is not None:
-                progress(result.seen, len(ids))
-            for blob_id, blob in zip(some, blobs, strict=True):
-                if blob is None:
-                    run.look_at(blob_id)
-                else:
-                    run.plain(blob)
-    run.read_again()
-    run.know_the_quarantined()
-    run.withhold_unplaced()
-    if not dry_run and not data_dir.read_only:
-        blob_folder.hint(data_dir, result.failures)
-        if not reserve.keep(data_dir):
-            log.warning(
-                "%r in the data directory is not ours: nothing is kept for deletes on a full disk",
-                layout.RESERVE_NAME,
-            )
-    run.set_aside_unadopted()
-    for name in result.foreign:
-        log.warning("%r in the data directory is not ours: left alone", name)
-    result.seconds = time.monotonic() - began
-    return result
+    ids, run.result.foreign = directory.names_in(data_dir)
+    run.look_at_all(ids, progress)
+    return run.end()
 
 
-class _Run:
-    """One run over a directory."""
+class Run:
+    """One run over a directory. `live`: what is known to be served already."""
 
-    def __init__(self, data_dir: Layout, dry_run: bool) -> None:
+    def __init__(self, data_dir: Layout, dry_run: bool, live: Live | None = None) -> None:
+        self.began = time.monotonic()
         self.data_dir = data_dir
         self.dry_run = dry_run
-        self.result = Reconciled()
+        self.result = Reconciled() if live is None else Reconciled(live)
         self.adopt_bytes = ADOPT_BYTES  # of data that may yet be read to adopt blobs
-        self.unadopted: set[int] = set()
+        self.unadopted: dict[int, str] = {}  # their locations
         self.unmoved: list[str] = []  # damaged folders of unknown locations that could not be moved
+
+    def look_at_all(self, ids: Sequence[int], progress: Callable[[int, int], None] | None = None) -> None:
+        """Decide what these folders are, in their order. Raises as `reconcile` does."""
+        with ScanPool(self.data_dir, ids, how_many(len(ids))) as readers:
+            for some, blobs in readers.slices():
+                if progress is not None:
+                    progress(self.result.seen, len(ids))
+                for blob_id, blob in zip(some, blobs, strict=True):
+                    if blob is None:
+                        self.look_at(blob_id)
+                    else:
+                        self.plain(blob)
+
+    def end(self) -> Reconciled:
+        """Once every folder was looked at: what follows from all of them together."""
+        self.read_again()
+        self.know_the_quarantined()
+        self.withhold_unplaced()
+        if not self.dry_run and not self.data_dir.read_only:
+            blob_folder.hint(self.data_dir, self.result.failures)
+            if not reserve.keep(self.data_dir):
+                log.warning(
+                    "%r in the data directory is not ours: nothing is kept for deletes on a full disk",
+                    layout.RESERVE_NAME,
+                )
+        self.set_aside_unadopted()
+        for name in self.result.foreign:
+            log.warning("%r in the data directory is not ours: left alone", name)
+        self.result.seconds = time.monotonic() - self.began
+        return self.result
 
     def plain(self, blob: Blob) -> None:
         """Complete, and whole as far as its size says."""
@@ -245,7 +248,7 @@ class _Run:
         return adopted
 
     def adopt_later(self, found: BlobRecord, size: int) -> BlobRecord:
-        self.unadopted.add(found.id)
+        self.unadopted[found.id] = found.location
         return msgspec.structs.replace(found, size=size, sha256=bytes(32))
 
     def set_aside_unadopted(self) -> None:
@@ -253,7 +256,10 @@ class _Run:
         result = self.result
         if not self.unadopted:
             return
-        for location in [at for at, blob in result.live.items() if blob.id in self.unadopted]:
+        for blob_id, location in self.unadopted.items():
+            served_now = result.live.get(location)
+            if served_now is None or served_now.id != blob_id:
+                continue
             blob = result.unadopted[location] = result.live.pop(location)
             what = "blob %d of %r: served once its checksums are computed, in the background: %d bytes"
             log.info(what, blob.id, location, blob.size, extra=about(blob.id, location))
@@ -339,7 +345,8 @@ class _Run:
         """Nobody may be told that the folders of these locations say what they have."""
         result = self.result
         for location in result.unplaced:
-            result.live.pop(location, None)
+            if location in result.live:
+                result.live.pop(location)
             result.damaged.pop(location, None)
 
     def know_the_quarantined(self) -> None:
@@ -364,7 +371,7 @@ def look_again(data_dir: Layout, blob_id: int, current: Blob | None) -> Reconcil
     For the holder of the lock, with nothing left in the journal. The result's `live` holds what the location
     is to have. Raises SyncFailed, OSError.
     """
-    run = _Run(data_dir, dry_run=False)
+    run = Run(data_dir, dry_run=False)
     run.adopt_bytes = 0
     if current is not None:
         run.result.live[current.location] = current

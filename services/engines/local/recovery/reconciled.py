@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob
+
+
+class Live(Protocol):
+    """Blobs by location: a dict, or an index."""
+
+    def get(self, location: str, /) -> Blob | None: ...
+    def __contains__(self, location: object, /) -> bool: ...
+    def __len__(self) -> int: ...
+    def __setitem__(self, location: str, blob: Blob, /) -> None: ...
+    def __getitem__(self, location: str, /) -> Blob: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def pop(self, location: str, /) -> Blob: ...
+    def values(self) -> Iterable[Blob]: ...
+    def items(self) -> Iterable[tuple[str, Blob]]: ...
 
 
 @dataclass
 class Reconciled:
     """What was found, and what became of it. Counts are blobs."""
 
-    live: dict[str, Blob] = field(default_factory=dict)  # by location: what is served
+    live: Live = field(default_factory=dict[str, Blob])  # by location: what is served
     # By location: quarantined, under this name; an empty one for what the disk did not let us move.
     damaged: dict[str, tuple[str, blob_folder.Note]] = field(default_factory=dict)
     quarantined: list[tuple[int, str]] = field(default_factory=list)  # (id, reason), of this run
@@ -30,6 +47,7 @@ class Reconciled:
     # Paths of damaged folders whose location nobody knows. And what this run moved to quarantine.
     nameless: list[str] = field(default_factory=list)
     moved: list[tuple[str, blob_folder.Note]] = field(default_factory=list)
+    by_index: bool = False  # what the index knew was not read
     seen: int = 0
     interrupted: int = 0
     superseded: int = 0

@@ -1,8 +1,7 @@
 """Small blobs that can be answered at once: from memory, or by a read that does not wait for the disk.
 
-What is kept in memory was verified when it was read. It is found by the very object that the maps give out
-for its location, so a blob that was replaced or deleted is never taken for the next one: its object is gone
-from the maps.
+What is kept in memory was verified when it was read. It counts only while the maps show the same blob at
+its location: so one that was replaced or deleted is never sent.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from common import checksum
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.read_nowait import read_file_nowait
+from services.engines.local.serving.index import is_same
 
 # A larger body costs more to read than to look for; it is read anew each time, which keeps room for others.
 _KEPT_BYTES = 16 << 10
@@ -37,7 +37,7 @@ class HotCache:
         location = blob.location
         kept = self._kept.get(location)
         if kept is not None:
-            if kept[0] is blob:
+            if kept[0] is blob or is_same(kept[0], blob):
                 self._kept.move_to_end(location)
                 return kept[1]
             self._drop(location)

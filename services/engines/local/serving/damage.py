@@ -69,7 +69,7 @@ class LocalDamage:
 
     def report(self, blob: Blob, reason: str) -> None:
         """Stop serving `blob`, if it is still its location's, and quarantine it in the background."""
-        if self._index.by_location.get(blob.location) is not blob:
+        if not self._index.shows(blob):
             return
         about = logs.about(blob.id, blob.location)
         log.error("blob %d of %r: damaged: %s", blob.id, blob.location, reason, extra=about)
@@ -96,7 +96,7 @@ class LocalDamage:
     async def _restore_state(self, blob: Blob) -> None:
         while True:
             async with self._locks.of(blob.location):
-                if self._index.by_location.get(blob.location) is not blob:
+                if not self._index.shows(blob):
                     return
                 try:
                     if await self._committer.call(lambda: restore_state(self._data_dir, blob)):
@@ -151,12 +151,12 @@ class LocalDamage:
             self._events.damaged(NamedBlob(note.id, note.location, note.reason))
             if note.location is None:
                 self.nameless.append(f"{self._data_dir.ours(layout.QUARANTINE_NAME)}/{name}")
-            elif note.location in index.by_location or note.location in index.damaged:
+            elif note.location in index.blobs or note.location in index.damaged:
                 await self._release(name, note)
             else:
                 index.damaged[note.location] = Damaged(note.id, note.seq, note.reason, name, note)
         for location, (_, note) in settled.damaged.items():  # could not be moved
-            if location not in index.by_location:
+            if location not in index.blobs:
                 index.damaged.setdefault(location, Damaged(note.id, note.seq, note.reason, None, None))
         for location, ids in settled.unsettled.items():
             self._unsettled.setdefault(location, []).extend(ids)

@@ -57,13 +57,19 @@ class _Call:
 class GroupCommit:
     """The thread. Create it on the event loop that its futures belong to; `stop` ends it.
 
-    `on_fatal` is called on that loop, once, with the first failed sync.
+    `on_fatal` is called on that loop, once, with the first failed sync. `before_bypass` is called, in the
+    thread, before a batch that goes past the journal; it raises OSError, SyncFailed.
     """
 
     def __init__(
-        self, data_dir: Layout, journaling: JournalWriter | None, on_fatal: Callable[[SyncFailed], None]
+        self,
+        data_dir: Layout,
+        journaling: JournalWriter | None,
+        on_fatal: Callable[[SyncFailed], None],
+        before_bypass: Callable[[], None] = lambda: None,
     ) -> None:
         self._data_dir = data_dir
+        self._before_bypass = before_bypass
         self._journaling = journaling
         self._on_fatal = on_fatal
         self._place = Place(data_dir.root)
@@ -109,6 +115,11 @@ class GroupCommit:
         """
         if self._journaling is not None and await asyncio.to_thread(self._journaling.lacks_file):
             await self.between(self._journaling.replace_lost)
+
+    @property
+    def is_broken(self) -> bool:
+        """True once a sync failed: nothing is committed any more."""
+        return self._broken is not None
 
     def stop(self) -> None:
         """Finish what was submitted, then end the thread. Blocks for as long as the disk takes."""
@@ -185,6 +196,7 @@ class GroupCommit:
             else:
                 # Else a replay could bring back, from what it still holds, a blob that this deletes.
                 journaling.empty()
+                self._before_bypass()
         except OSError as err:  # of a checkpoint: nothing of this batch is written yet, so it may be undone
             error = from_os_error(err, "empty the journal")
             for change in alive:

@@ -40,6 +40,11 @@ class Sequence:
             self._last = max(self._last + 1, time.time_ns() // 1000)
             return self._last
 
+    @property
+    def last(self) -> int:
+        """The number that was given last, or seen."""
+        return self._last
+
     def saw(self, number: int) -> None:
         """A number that is in use: the next ones are higher."""
         with self._lock:

@@ -1,10 +1,16 @@
 """The maps of the server: blobs by location, in order, and by id; and which locations are damaged.
 
-In memory only, rebuilt from disk at every start. Used from the event loop alone (the committer's thread
-merely asks whether an id is in use, as a hint).
+In memory, rebuilt from disk at every start, or in the index on disk (`Catalogue`), which is a cache of the
+state files. Used from the event loop alone (the committer's thread merely asks whether an id is in use, as a
+hint).
 """
 
 from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Container, Sized
+from typing import Protocol
 
 import msgspec
 from sortedcontainers import SortedDict
@@ -13,10 +19,15 @@ from common.errors import Damaged as DamagedError
 from common.errors import Unreadable
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.blob_folder import Note
+from services.engines.local.index.catalogue import Catalogue
+from services.engines.local.index.run import NotCached
+from services.engines.local.recovery.reconciled import Live, Reconciled
 from services.store import Page
 
 # Locations that begin with NUL are records of front ends, and sort before all others.
 _AFTER_RECORDS = "\x01"
+
+_FETCHES = 40  # for one location: more than there are runs of the index
 
 DAMAGED_TEXT = "This blob is damaged on disk and is not served: write it anew, or delete it."
 
@@ -36,39 +47,109 @@ class Damaged(msgspec.Struct, frozen=True):
     note: Note | None
 
 
-class Index:
-    """See the module docstring."""
+def damaged_of(found: Reconciled) -> dict[str, Damaged]:
+    """By location: the damaged blobs that a start found."""
+    return {
+        at: Damaged(note.id, note.seq, note.reason, name or None, note if name else None)
+        for at, (name, note) in found.damaged.items()
+    }
 
-    def __init__(self, live: dict[str, Blob], damaged: dict[str, Damaged]) -> None:
+
+class Ids(Sized, Container[int], Protocol):
+    """Ids of blobs."""
+
+
+class InMemory:
+    """All blobs in maps, for a server without an index on disk."""
+
+    def __init__(self, live: Live) -> None:
         # Sorted by code point, so that a page of a listing costs what the page holds. To make all three from
         # a plain dict costs 0.5 µs a blob; from the sorted one, which looks up each, three times that.
-        self.by_location: SortedDict[str, Blob] = SortedDict(live)
-        self.by_id: dict[int, Blob] = {blob.id: blob for blob in live.values()}
-        self.damaged = damaged
+        self._sorted: SortedDict[str, Blob] = SortedDict(live)
+        self._by_id: dict[int, Blob] = {blob.id: blob for blob in live.values()}
         self.bytes = sum([blob.size for blob in live.values()])
+        # The dict's own methods: nothing stands between a read and what it looks up.
+        self.get: Callable[[str], Blob | None] = self._sorted.get
+        self.get_nowait = self.get
+        self.by_id: Callable[[int], Blob | None] = self._by_id.get
+        self.irange = self._sorted.irange
+
+    @property
+    def ids(self) -> Ids:
+        """Of all blobs."""
+        return self._by_id
+
+    def __contains__(self, location: object) -> bool:
+        return location in self._sorted
+
+    def __getitem__(self, location: str) -> Blob:
+        return self._sorted[location]  # type: ignore[no-any-return]
+
+    def after(self, location: str, most: int) -> list[Blob]:
+        """The next `most` blobs after `location`."""
+        found = itertools.islice(self._sorted.irange(location, inclusive=(False, True)), most)
+        return [self._sorted[at] for at in found]
+
+    def show(self, location: str, blob: Blob | None) -> None:
+        """From now on `location` has `blob` (None: nothing)."""
+        old = self.get(location)
+        if old is not None:
+            del self._by_id[old.id]
+            self.bytes -= old.size
+        if blob is not None:
+            self._sorted[location] = blob
+            self._by_id[blob.id] = blob
+            self.bytes += blob.size
+        elif old is not None:
+            del self._sorted[location]
+
+
+class Index:
+    """See the module docstring. `live`: what the start found, or the index on disk that has it."""
+
+    def __init__(self, live: Live, damaged: dict[str, Damaged]) -> None:
+        self.blobs: InMemory | Catalogue = live if isinstance(live, Catalogue) else InMemory(live)
+        self.get, self.get_nowait, self.by_id = self.blobs.get, self.blobs.get_nowait, self.blobs.by_id
+        self.damaged = damaged
         # See `unread`: by id, why; by location.
         self.unreadable: dict[int, str] = {}
         self.unadopted: dict[str, Blob] = {}
         self.unplaced: frozenset[str] = frozenset()  # see Reconciled
 
+    def peek(self, location: str) -> Blob | None:
+        """The blob that is served there, if that can be told without waiting; None says nothing."""
+        try:
+            return self.get_nowait(location)
+        except NotCached:
+            return None
+
+    async def fetch(self, location: str) -> None:
+        """Have what the index on disk says of `location` in memory, so that to look it up does not wait."""
+        for _ in range(_FETCHES):
+            try:
+                self.get_nowait(location)
+                return
+            except NotCached as missing:
+                await asyncio.to_thread(missing.fetch)
+
     def find(self, location: str) -> Blob | None:
         """The blob that is served there. Raises Damaged, Unreadable."""
-        blob: Blob | None = self.by_location.get(location)
+        blob = self.get(location)
         if blob is None:
             if location in self.damaged:
                 raise DamagedError(DAMAGED_TEXT)
             self.must_be_known(location)
         return blob
 
+    def shows(self, blob: Blob) -> bool:
+        """True if `blob` is what its location has now."""
+        return is_same(self.get(blob.location), blob)
+
     def must_be_known(self, location: str) -> None:
         """Raise Unreadable where nobody can tell yet what `location` has."""
         if location in self.unplaced:
             raise Unreadable(_UNPLACED_TEXT)
-        if (
-            not (self.unreadable or self.unadopted)
-            or location in self.by_location
-            or location in self.damaged
-        ):
+        if not (self.unreadable or self.unadopted) or location in self.blobs or location in self.damaged:
             return
         if location in self.unadopted:
             raise Unreadable("The checksums of this blob are being computed: ask again in a moment.")
@@ -80,21 +161,20 @@ class Index:
 
     def show(self, location: str, blob: Blob | None) -> None:
         """From now on `location` has `blob` (None: nothing), and is not damaged."""
-        old: Blob | None = self.by_location.get(location)
-        if old is not None:
-            del self.by_id[old.id]
-            self.bytes -= old.size
-        if blob is not None:
-            self.by_location[location] = blob
-            self.by_id[blob.id] = blob
-            self.bytes += blob.size
-        elif old is not None:
-            del self.by_location[location]
+        self.blobs.show(location, blob)
         self.damaged.pop(location, None)
+
+    async def listing(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        """See store.Store.list."""
+        while True:
+            try:
+                return self.page(prefix, delimiter, after, limit)
+            except NotCached as missing:
+                await asyncio.to_thread(missing.fetch)
 
     def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """See store.Store. Walks the sorted keys; each folder that is folded costs one more search."""
-        locations = self.by_location
+        locations = self.blobs
         blobs: list[Blob] = []
         prefixes: list[str] = []
         first = prefix or _AFTER_RECORDS
@@ -118,6 +198,13 @@ class Index:
                 blobs.append(locations[key])
             else:
                 return Page(blobs, prefixes, None)
+
+
+def is_same(one: Blob | None, other: Blob | None) -> bool:
+    """True if both are the same blob, or none. Each look into the index on disk makes its own object."""
+    return one is other or (
+        one is not None and other is not None and one.id == other.id and one.packed == other.packed
+    )
 
 
 def _past(prefix: str) -> str:

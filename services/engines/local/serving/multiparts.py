@@ -29,6 +29,7 @@ from services.engines.local.disk import layout, multipart_folder
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
+from services.engines.local.recovery.reconciled import Live
 from services.engines.local.serving.change import Draft
 from services.engines.local.serving.joined_hash import JoinedHash, RottenPart
 from services.engines.local.serving.joining import Owner as JoiningOwner
@@ -54,7 +55,7 @@ class Owner(JoiningOwner, Protocol):
     ) -> None: ...
 
 
-def load(data_dir: Layout, live: Mapping[str, Blob]) -> Loaded:
+def load(data_dir: Layout, live: Live) -> Loaded:
     """The uploads that are under way, at a start. One whose completion was not told of any more is ended.
 
     None in a directory that is read-only: nobody can go on with them there.

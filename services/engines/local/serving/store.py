@@ -37,17 +37,18 @@ from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import Place
 from services.engines.local.disk.record import BlobRecord
-from services.engines.local.journal.writer import open_journal
+from services.engines.local.index.writer import IndexWriter
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.cache import HotCache
 from services.engines.local.serving.change import Change, Draft
+from services.engines.local.serving.comparison import Comparison
 from services.engines.local.serving.copies import SourceChanged, copy
 from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.garbage import Garbage
-from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.ids import Ids, Sequence
-from services.engines.local.serving.index import DAMAGED_TEXT, Damaged, Index
+from services.engines.local.serving.index import DAMAGED_TEXT, Index, damaged_of
+from services.engines.local.serving.index_keeper import committer_for, keeper_for
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
 from services.engines.local.serving.multiparts import Loaded, LocalMultiparts
 from services.engines.local.serving.reading import LocalReading
@@ -74,6 +75,7 @@ class LocalStore:
         events: Events,
         on_fatal: Callable[[BlobkeepError], None],
         multiparts: Loaded = (),
+        writer: IndexWriter | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.small_body_bytes = config.small_body_bytes
@@ -82,21 +84,17 @@ class LocalStore:
         self.place = Place(data_dir.root, read_only=data_dir.read_only)
         self._buffers = ChunkBuffers()
         self._max_uploads = config.max_uploads
-        damaged = {
-            at: Damaged(note.id, note.seq, note.reason, name or None, note if name else None)
-            for at, (name, note) in found.damaged.items()
-        }
-        self._index = Index(found.live, damaged)
+        self._index = Index(found.live, damaged_of(found))
         found.live = {}  # nothing is held twice for long
         self._cache = HotCache(data_dir, config.hot_bytes)
-        self.ids = Ids(data_dir, self._index.by_id)
+        self.ids = Ids(data_dir, self._index.blobs.ids)
         self.sequence = Sequence(found.max_seq)
         self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
         # A page by id reads hundreds of files: it must not keep blobs from being opened, or uploads staged.
         self._by_id_thread: Executor = ThreadPoolExecutor(1, "by-id")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
-        kept = None if data_dir.read_only else open_journal(data_dir, config.sync)
-        self._committer = GroupCommit(data_dir, kept, self.stop_for)
+        self._keeper = keeper_for(self._index.blobs, writer, self.sequence, self.stop)
+        self._committer = committer_for(data_dir, config.sync, self.stop_for, self._keeper)
         self.keep_journal = self._committer.keep_journal
         self._events = events
         self.garbage = Garbage()
@@ -113,18 +111,21 @@ class LocalStore:
         self._unread = Unread(
             *(data_dir, self._index, self._locks, self._committer, self.damage, self.sequence, self.garbage)
         )
+        self.comparison = Comparison(
+            *(data_dir, self._index, self._locks, self.damage, self._unread, self._keeper, found.by_index)
+        )
         self.multiparts = LocalMultiparts(self, multiparts)
-        self._reading_again = asyncio.get_running_loop().create_task(self._unread.run())
 
     # --- reading ---
 
     async def stat(self, location: str) -> Blob | None:
         """See store.Store."""
+        await self._index.fetch(location)
         return self._index.find(location)
 
     def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """See store.Store."""
-        blob: Blob | None = self._index.by_location.get(location)
+        blob = self._index.peek(location)
         if blob is None:
             return None
         data = self._cache.bytes_of(blob) if body else b""
@@ -133,6 +134,7 @@ class LocalStore:
     async def open(self, location: str) -> LocalReading:
         """See store.Store. Never another blob's bytes: ids come back, hence the second look at the maps."""
         while True:
+            await self._index.fetch(location)
             blob = self._index.find(location)
             if blob is None:
                 raise NotFound("There is no such blob: create it with POST.")
@@ -141,7 +143,7 @@ class LocalStore:
             except OSError as err:
                 await self._judge_unopened(blob, err)
                 continue
-            if self._index.by_location.get(location) is blob:  # design rule 3
+            if self._index.shows(blob):  # design rule 3
                 return LocalReading(blob, fd, self.threads, self._buffers, self)
             os.close(fd)
 
@@ -153,7 +155,7 @@ class LocalStore:
         Damaged, once reported, and other errors.
         """
         async with self._locks.of(blob.location):
-            if self._index.by_location.get(blob.location) is not blob:
+            if not self._index.shows(blob):
                 return
             if self._on_fatal is None:  # a write that failed in its middle: only the restart can tell
                 raise SyncFailed("The disk failed to keep what was written: the server stops.") from err
@@ -167,7 +169,7 @@ class LocalStore:
 
     async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """See store.Store."""
-        return self._index.page(prefix, delimiter, after, limit)
+        return await self._index.listing(prefix, delimiter, after, limit)
 
     async def by_id(self, step: Callable[..., T], *args: object) -> T:
         """For LocalAdmin: run a step that reads states by id, in the one thread that does so."""
@@ -175,13 +177,13 @@ class LocalStore:
 
     async def usage(self) -> Usage:
         """See store.Store."""
-        live = len(self._index.by_id)
+        live = len(self._index.blobs.ids)
         left = self.ids.capacity - live
         sizes = [upload.size for upload in self._uploads if upload.is_staged]
         if self.damage.nameless:
             await self._in_thread(self.damage.forget_dropped)
         damaged = len(self._index.damaged) + len(self.damage.nameless)
-        here = (live, self._index.bytes, damaged, self.uploads() + self._whole)
+        here = (live, self._index.blobs.bytes, damaged, self.uploads() + self._whole)
         unread = len(self._index.unreadable) + len(self._index.unadopted) + len(self._index.unplaced)
         states = (len(sizes), sum(sizes), *self.garbage.waiting())
         return Usage(*here, left, self.ids.capacity, *states, unread, self.read_errors)
@@ -189,7 +191,7 @@ class LocalStore:
     @property
     def live_ids(self) -> Container[int]:
         """Of the blobs that are served."""
-        return self._index.by_id
+        return self._index.blobs.ids
 
     def damaged_blobs(self, limit: int) -> abc.Sequence[DamagedBlob]:
         """See engine.Admin."""
@@ -216,7 +218,7 @@ class LocalStore:
         """
         self.place.check()
         self._index.must_be_known(location)
-        condition(self._index.by_location.get(location), location in self._index.damaged)
+        condition(self._index.get(location), location in self._index.damaged)
         if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
             raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
         if under_way >= self._max_uploads:
@@ -232,8 +234,9 @@ class LocalStore:
 
     async def begin_draft(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload:
         """For `copies`: as `begin`."""
+        await self._index.fetch(draft.location)
         self.admit(draft.location, condition, size, self.uploads(), size or 0)
-        upload = LocalUpload(self, draft, condition, draft.location in self._index.by_location)
+        upload = LocalUpload(self, draft, condition, draft.location in self._index.blobs)
         self._uploads.add(upload)
         return upload
 
@@ -245,6 +248,7 @@ class LocalStore:
         self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:
         """See store.Store."""
+        await self._index.fetch(location)
         self.admit(location, condition, len(body), self._whole, len(body))
         self._whole += 1
         try:
@@ -283,7 +287,7 @@ class LocalStore:
                 return await self._change_in_turn(location, condition, draft, None)
         first, second = sorted((location, source.location))
         async with self._locks.of(first), self._locks.of(second):
-            if self._index.by_location.get(source.location) is not source:
+            if not self._index.shows(source):
                 raise SourceChanged
             await self.damage.settle_now(source.location)
             return await self._change_in_turn(location, condition, draft, source)
@@ -292,7 +296,8 @@ class LocalStore:
         self, location: str, condition: Condition, draft: Draft | None, source: Blob | None
     ) -> tuple[Blob | None, bool]:
         self.place.check()
-        old: Blob | None = self._index.by_location.get(location)
+        await self._index.fetch(location)
+        old = self._index.get(location)
         damaged = self._index.damaged.get(location)
         self._index.must_be_known(location)
         condition(old, damaged is not None)
@@ -361,7 +366,7 @@ class LocalStore:
 
     def report_damage(self, blob: Blob, reason: str) -> None:
         """Stop serving `blob`, if it is still its location's, and quarantine it in the background."""
-        self.damage.report(blob, reason)
+        (self.damage.report if self.comparison.is_over else self.comparison.doubt)(blob, reason)
 
     def unreadable(self, blob: Blob, err: OSError) -> BlobkeepError:
         """What to raise where the disk did not give the bytes of `blob`. They may be whole: it stays."""
@@ -373,14 +378,9 @@ class LocalStore:
         return Unreadable("The disk does not give the bytes of this blob: ask again in a moment.")
 
     def find_by_id(self, blob_id: int, seq: int) -> Blob | None:
-        """The live blob with this id and sequence number: what the recovery worker's reports name.
-
-        Number 0 is that of a state that cannot be read.
-        """
-        blob = self._index.by_id.get(blob_id)
+        """The live blob with this id and number, 0 for a state that cannot be read: what reports name."""
+        blob = self._index.by_id(blob_id)
         return blob if blob is not None and seq in (blob.seq, 0) else None
-
-    # --- inside ---
 
     async def _in_thread(self, step: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.threads, step, *args)
@@ -390,10 +390,10 @@ class LocalStore:
         await self.multiparts.close()
         for upload in list(self._uploads):
             await upload.abort("the server stops")
+        await self._unread.close()
         loop = asyncio.get_running_loop()
-        self._reading_again.cancel()
-        await loop.run_in_executor(None, self._unread.stop)
-        await asyncio.wait([self._reading_again])
         await loop.run_in_executor(None, self._committer.stop)
+        if self._keeper is not None:
+            await asyncio.to_thread(self._keeper.stop, seals=not self._committer.is_broken)
         await loop.run_in_executor(None, self.threads.shutdown)
         await loop.run_in_executor(None, self._by_id_thread.shutdown)

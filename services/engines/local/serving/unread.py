@@ -40,7 +40,7 @@ LONGEST_PAUSE_S = 60.0
 
 
 class Unread:
-    """See the module docstring. `run` ends when nothing is left to be read."""
+    """See the module docstring. It ends when nothing is left to be read."""
 
     def __init__(
         self,
@@ -62,8 +62,9 @@ class Unread:
         self._thread = ThreadPoolExecutor(1, "unread")  # to read terabytes must not keep others waiting
         self._stopping = False
         self._told: dict[str, str] = {}  # by location: the last error of its adoption, told once
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Try again and again."""
         index = self._index
         pause_s = FIRST_PAUSE_S
@@ -78,10 +79,18 @@ class Unread:
             else:
                 pause_s = FIRST_PAUSE_S
 
-    def stop(self) -> None:
-        """End what is under way; blocks until the thread has noticed, within one MiB."""
+    def read_again(self, blob_id: int, reason: str) -> None:
+        """A blob that is not what was thought: judge it as at a start. Until then none knows where it is."""
+        self._index.unreadable[blob_id] = reason
+        if self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """End what is under way; the thread notices within one MiB."""
         self._stopping = True
-        self._thread.shutdown()
+        self._task.cancel()
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+        await asyncio.wait([self._task])
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         """What goes wrong with one must not keep the others waiting."""
@@ -98,12 +107,12 @@ class Unread:
         if found is None:
             return
         async with self._locked.of(location):
-            current = self._index.by_location.get(location)
+            current = self._index.get(location)
             settled = await self._committer.call(
                 lambda: reconcile.look_again(self._data_dir, blob_id, current)
             )
             # Its state could be read just now, though not before: once more, with the lock of its location.
-            is_unlocked = bool(settled.live.keys() - {location})
+            is_unlocked = any(blob.location != location for blob in settled.live.values())
             if blob_id not in settled.unreadable and not is_unlocked:
                 await self._show(blob_id, location, settled)
 
@@ -124,7 +133,7 @@ class Unread:
         log.warning("blob %d of %r: could be read again", blob_id, location, extra=about(blob_id, location))
         self._sequence.saw(settled.max_seq)
         blob = settled.live.get(location)
-        if blob is not None and index.by_location.get(location) is not blob:
+        if blob is not None and not index.shows(blob):
             await self._damage.forget(location)
             index.show(location, blob)
         index.unadopted.update(settled.unadopted)

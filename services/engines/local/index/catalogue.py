@@ -1,0 +1,268 @@
+"""The blobs of a directory by location, in order, and by id, out of an index on disk and a little memory.
+
+What changed since the newest run was written is in memory (`changed`, None where it was deleted); the rest
+is in the runs. Memory does not grow with the blobs: what was looked up last is kept, up to a number, and one
+bit for each id.
+
+Used from the event loop alone; before that, from the thread that opens the engine. It never changes the disk.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+
+import msgspec
+from sortedcontainers import SortedDict
+
+from services.engines.local.disk.blob import Blob
+from services.engines.local.index.format import IndexDamaged, decode_blob, id_key, location_key
+from services.engines.local.index.id_set import IdSet
+from services.engines.local.index.run import Run
+
+# Of what was looked up last, twice as many are kept at the most: some 500 bytes each.
+_KEPT = 8192
+
+_Stream = Iterator[tuple[str, "msgspec.Raw | Blob | None"]]
+
+
+class _Unknown:
+    pass
+
+
+_UNKNOWN = _Unknown()
+
+
+class Catalogue:
+    """See the module docstring. `runs`: the newest first. Raises IndexDamaged where a run is."""
+
+    def __init__(self, runs: list[Run], salt: bytes, ids: IdSet, size_bytes: int) -> None:
+        self.runs = runs
+        self.salt = salt
+        self.ids = ids
+        self.bytes = size_bytes  # of the data of all blobs
+        self.changed: SortedDict[str, Blob | None] = SortedDict()
+        self.frozen: SortedDict[str, Blob | None] | None = None  # on its way into a run
+        self._by_id: dict[int, str] = {}  # of those in `changed` and `frozen`: where it is
+        self._young: dict[str, Blob | None] = {}
+        self._old: dict[str, Blob | None] = {}
+        self.on_damage: Callable[[IndexDamaged], None] = lambda err: None
+        self._at: tuple[str, msgspec.Raw | Blob | None] = ("", None)  # what `irange` gave last
+
+    # --- one ---
+
+    def get(self, location: str) -> Blob | None:
+        """The blob of a location. May wait for a disk."""
+        found = self._young.get(location, _UNKNOWN)
+        return self._look_up(location, True) if found is _UNKNOWN else cast(Blob | None, found)
+
+    def get_nowait(self, location: str) -> Blob | None:
+        """The same. Raises NotCached rather than waiting."""
+        found = self._young.get(location, _UNKNOWN)
+        return self._look_up(location, False) if found is _UNKNOWN else cast(Blob | None, found)
+
+    def _look_up(self, location: str, waits: bool) -> Blob | None:
+        found: Blob | _Unknown | None = self._old.get(location, _UNKNOWN)
+        if found is _UNKNOWN:
+            found = self.changed.get(location, _UNKNOWN)
+        if found is _UNKNOWN and self.frozen is not None:
+            found = self.frozen.get(location, _UNKNOWN)
+        if found is _UNKNOWN:
+            found = self._in_runs(location, waits)
+        blob = cast(Blob | None, found)
+        self._keep(location, blob)
+        return blob
+
+    def _in_runs(self, location: str, waits: bool) -> Blob | None:
+        key = location_key(self.salt, location)
+        try:
+            for run in self.runs:
+                found = run.find(location, key, waits)
+                if found is not None:
+                    return found[0]
+        except IndexDamaged as err:
+            self.on_damage(err)
+            raise
+        return None
+
+    def _keep(self, location: str, blob: Blob | None) -> None:
+        if len(self._young) >= _KEPT:
+            self._old, self._young = self._young, {}
+        self._young[location] = blob
+
+    def __contains__(self, location: object) -> bool:
+        return isinstance(location, str) and self.get(location) is not None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def by_id(self, blob_id: int) -> Blob | None:
+        """The blob with this id that its location shows. May wait for a disk."""
+        if blob_id not in self.ids:
+            return None
+        location = self._by_id.get(blob_id)
+        if location is not None:
+            blob = self.get(location)
+            return blob if blob is not None and blob.id == blob_id else None
+        key = id_key(self.salt, blob_id)
+        try:
+            for run in self.runs:
+                for found in run.with_id(blob_id, key, True):
+                    blob = self.get(found.location)
+                    if blob is not None and blob.id == blob_id:
+                        return blob
+            raise IndexDamaged(f"The index is damaged: it has blob {blob_id}, and does not say where.")
+        except IndexDamaged as err:
+            self.on_damage(err)
+            raise
+
+    # --- changes ---
+
+    def show(self, location: str, blob: Blob | None) -> None:
+        """From now on `location` has `blob` (None: nothing). May wait for a disk."""
+        old = self.get(location)
+        if old is not None:
+            self.bytes -= old.size
+            self.ids.discard(old.id)
+            self._by_id.pop(old.id, None)
+        elif blob is None:
+            return
+        self.changed[location] = blob
+        if blob is not None:
+            self.bytes += blob.size
+            self.ids.add(blob.id)
+            self._by_id[blob.id] = location
+        self._keep(location, blob)
+        self._old.pop(location, None)
+
+    def __setitem__(self, location: str, blob: Blob) -> None:
+        self.show(location, blob)
+
+    def pop(self, location: str) -> Blob:
+        """Take it out. Raises KeyError."""
+        blob = self.get(location)
+        if blob is None:
+            raise KeyError(location)
+        self.show(location, None)
+        return blob
+
+    def freeze(self) -> SortedDict[str, Blob | None]:
+        """What is to become the newest run: all that changed. It must not be changed any more."""
+        if self.frozen is None:
+            self.frozen = self.changed
+        else:  # the last one could not be written: both
+            self.frozen = SortedDict({**self.frozen, **self.changed})
+        self.changed = SortedDict()
+        return self.frozen
+
+    def thaw(self, run: Run | None) -> None:
+        """What was frozen is in `run` now (None: there was nothing)."""
+        if run is not None:
+            self.runs = [run, *self.runs]
+        self.frozen = None
+        if not self.changed:
+            self._by_id = {}
+        else:
+            self._by_id = {blob.id: at for at, blob in self.changed.items() if blob is not None}
+
+    def replace(self, merged: list[Run], by: Run) -> None:
+        """`by` says what these runs, neighbours in age, said."""
+        first = self.runs.index(merged[0])
+        self.runs = [*self.runs[:first], by, *self.runs[first + len(merged) :]]
+
+    # --- many, in order ---
+
+    def irange(self, start: str, inclusive: tuple[bool, bool] = (True, True)) -> Iterator[str]:
+        """Locations from `start` on. The blob of the one that was given last is to be had by `[location]`.
+
+        Raises NotCached rather than waiting for a disk: fetch, then begin again. Nothing changes meanwhile.
+        """
+        for location, value in self._from(start, inclusive[0], False):
+            self._at = (location, value)
+            yield location
+
+    def __getitem__(self, location: str) -> Blob:
+        blob = _blob(self._at[1]) if self._at[0] is location else self.get(location)
+        if blob is None:
+            raise KeyError(location)
+        return blob
+
+    def after(self, location: str, most: int) -> list[Blob]:
+        """The next `most` blobs after `location`. Raises NotCached rather than waiting for a disk."""
+        found = []
+        for _, value in self._from(location, False, False):
+            blob = _blob(value)
+            assert blob is not None
+            found.append(blob)
+            if len(found) == most:
+                break
+        return found
+
+    def values(self) -> Iterator[Blob]:
+        """All blobs, in order. May wait for a disk. Nothing may change meanwhile."""
+        for _, value in self._from("", True, True):
+            blob = _blob(value)
+            assert blob is not None
+            yield blob
+
+    def __iter__(self) -> Iterator[str]:
+        return (blob.location for blob in self.values())
+
+    def items(self) -> Iterator[tuple[str, Blob]]:
+        """All, in order: as `values`."""
+        return ((blob.location, blob) for blob in self.values())
+
+    def _from(self, start: str, inclusive: bool, waits: bool) -> _Stream:
+        streams: list[_Stream] = [_changes(self.changed, start, inclusive)]
+        if self.frozen is not None:
+            streams.append(_changes(self.frozen, start, inclusive))
+        streams += [run.from_(start, inclusive, waits) for run in self.runs]
+        try:
+            for location, value in newest(streams):
+                if not _is_nothing(value):
+                    yield location, value
+        except IndexDamaged as err:
+            self.on_damage(err)
+            raise
+
+
+_NOTHING = msgspec.Raw(b"\xc0")  # nil in msgpack
+
+
+def _is_nothing(value: msgspec.Raw | Blob | None) -> bool:
+    return value is None or (isinstance(value, msgspec.Raw) and value == _NOTHING)
+
+
+def _blob(value: msgspec.Raw | Blob | None) -> Blob | None:
+    return decode_blob(value) if isinstance(value, msgspec.Raw) else value
+
+
+def _changes(changes: SortedDict[str, Blob | None], start: str, inclusive: bool) -> _Stream:
+    for location in changes.irange(start, inclusive=(inclusive, True)):
+        yield location, changes[location]
+
+
+def newest(streams: Iterable[_Stream]) -> _Stream:
+    """All locations in order, each once, with what the first stream that has it says."""
+    heap: list[tuple[str, int, msgspec.Raw | Blob | None, _Stream]] = []
+    for age, stream in enumerate(streams):
+        for location, value in stream:
+            heap.append((location, age, value, stream))
+            break
+    heapq.heapify(heap)
+    last = None
+    while len(heap) > 1:
+        location, age, value, stream = heap[0]
+        if location != last:
+            last = location
+            yield location, value
+        for following in stream:
+            heapq.heapreplace(heap, (following[0], age, following[1], stream))
+            break
+        else:
+            heapq.heappop(heap)
+    for location, _, value, stream in heap:
+        if location != last:
+            yield location, value
+        yield from stream

@@ -1,0 +1,83 @@
+"""A process that writes one run of the index for the server: in its own time, on whatever core is free.
+
+`python -m services.engines.local.index.merge_worker`. On stdin comes a Task, to stdout goes the RunInfo of
+what was written, both in msgpack; the exit status is DAMAGED where a run is not what it should be. It holds
+no lock, and changes nothing but its own new file, which nobody reads before the server names it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from common import process
+from services.engines.local.index.format import IndexDamaged, RunInfo
+from services.engines.local.index.merging import merged
+from services.engines.local.index.run import Run
+from services.engines.local.index.run_writer import write_run
+
+DAMAGED = 3
+_NICE = 10
+
+
+class Task(msgspec.Struct, array_like=True, frozen=True):
+    """Merge `runs` (the newest first), files in the folder `home`, into the new file `name`."""
+
+    home: str
+    runs: list[RunInfo]
+    are_all: bool
+    name: str
+    salt: bytes
+
+
+def work(task: Task) -> RunInfo:
+    """Do it here. Raises IndexDamaged, OSError, SyncFailed, OverflowError."""
+    runs = [Run(f"{task.home}/{info.name}", info) for info in task.runs]
+    most = sum(info.count for info in task.runs)
+    return write_run(f"{task.home}/{task.name}", merged(runs, are_all=task.are_all), most, task.salt)
+
+
+def have_done(task: Task) -> RunInfo:
+    """Do it in a process of its own; waits for it. Raises as `work` does."""
+    here = str(Path(__file__).resolve().parents[4])
+    path = os.pathsep.join([here, *(os.path.abspath(entry) for entry in sys.path)])
+    done = subprocess.run(
+        # -S, -P: what is to be imported is where we have it from, and need not be looked for again.
+        [sys.executable, "-S", "-P", "-m", "services.engines.local.index.merge_worker"],
+        input=msgspec.msgpack.encode(task),
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    if done.returncode == DAMAGED:
+        raise IndexDamaged(f"The index is damaged: {done.stderr.decode(errors='replace').strip()}")
+    try:
+        if done.returncode == 0:
+            return msgspec.msgpack.decode(done.stdout, type=RunInfo)
+    except msgspec.MsgspecError:
+        pass
+    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    raise ChildProcessError(f"runs of the index could not be merged: {last}")
+
+
+def main() -> int:
+    """One task."""
+    os.umask(0o077)
+    process.die_with_parent()
+    os.nice(_NICE)
+    task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Task)
+    try:
+        info = work(task)
+    except IndexDamaged as err:
+        sys.stderr.write(f"{err}\n")
+        return DAMAGED
+    sys.stdout.buffer.write(msgspec.msgpack.encode(info))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

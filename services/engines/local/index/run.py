@@ -1,0 +1,209 @@
+"""Reading one run of the index. Every byte is compared with its checksum before it is believed."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+
+import msgspec
+
+from common.ours import open_ours
+from services.engines.local.disk.blob import Blob
+from services.engines.local.index.format import (
+    ENTRY,
+    FRAME,
+    PAGE_BYTES,
+    TAIL,
+    TAIL_MAGIC,
+    Block,
+    Fence,
+    IndexDamaged,
+    RunInfo,
+    checksum,
+    decode_blob,
+    decode_block,
+    decode_fence,
+    decode_footer,
+    page_of,
+)
+
+_READ_BYTES = 16 << 10  # holds most blocks, so that one read does
+_AHEAD_BYTES = 256 << 10  # what is fetched at once from a disk
+_KEPT_TABLE_PAGES = 512  # a table of up to 1 MiB, of 18,000 blobs, stays in memory
+
+
+class NotCached(Exception):
+    """The answer needs the disk, and whoever asked may not wait: `fetch` in a thread, then ask again."""
+
+    def __init__(self, fd: int, owner: object, at: int) -> None:
+        super().__init__()
+        self._fd, self._owner, self._at = fd, owner, at  # the owner closes the descriptor when it is gone
+
+    def fetch(self) -> None:
+        """Have the kernel keep these bytes. An error is met again, and told, by who asks again."""
+        try:
+            os.pread(self._fd, _AHEAD_BYTES, self._at)
+        except OSError:
+            return
+
+
+class Run:
+    """One open run. Raises IndexDamaged wherever it does not say what was written; OSError never.
+
+    `waits`: False raises NotCached rather than waiting for a disk.
+    """
+
+    def __init__(self, path: str, info: RunInfo) -> None:
+        self.info = info
+        self._fd = -1
+        self._nonce = info.nonce
+        self._block: tuple[int, Block] = (-1, Block([], []))  # the last ones that were read
+        self._fence: tuple[int, Fence] = (-1, Fence([], []))
+        self._table: bytes | None = None
+        try:
+            self._fd = open_ours(path)
+            size = os.fstat(self._fd).st_size
+        except OSError as err:
+            raise IndexDamaged(f"The index cannot be read: {path}: {err.strerror}.") from err
+        if size != info.size_bytes:
+            raise IndexDamaged(f"The index is damaged: {path} has {size} bytes.")
+        at = size - TAIL.size
+        magic, found, footer_at = TAIL.unpack(self._bytes(at, TAIL.size, TAIL.size, True))
+        if magic != TAIL_MAGIC or found != checksum(footer_at.to_bytes(8, "little"), self._nonce, at):
+            raise IndexDamaged(f"The index is damaged: {path} has no end.")
+        try:
+            footer = decode_footer(self._framed(footer_at, True))
+        except msgspec.MsgspecError as err:
+            raise IndexDamaged(f"The index is damaged: {path}.") from err
+        self.salt, self.count = footer.salt, footer.count
+        self._firsts, self._fences = footer.firsts, footer.fences
+        self._table_at, self._pages = footer.table_at, footer.pages
+        if self._pages <= _KEPT_TABLE_PAGES:
+            table = b"".join(self._page(number, True) for number in range(self._pages))
+            self._table = table
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    # --- one location, one id ---
+
+    def find(self, location: str, key: bytes, waits: bool) -> tuple[Blob | None] | None:
+        """(its blob,), (None,) where it was deleted, None where the run says nothing of it."""
+        for at in self._places(key, waits):
+            block = self.block(at, waits)
+            number = bisect_left(block.locations, location)
+            if number < len(block.locations) and block.locations[number] == location:
+                return (decode_blob(block.blobs[number]),)
+        return None
+
+    def with_id(self, blob_id: int, key: bytes, waits: bool) -> list[Blob]:
+        """Blobs with this id, of whatever location."""
+        found = []
+        for at in self._places(key, waits):
+            for raw in self.block(at, waits).blobs:
+                blob = decode_blob(raw)
+                if blob is not None and blob.id == blob_id:
+                    found.append(blob)
+        return found
+
+    def _places(self, key: bytes, waits: bool) -> list[int]:
+        number = page_of(key, self._pages)
+        if self._table is not None:
+            page, start = self._table, number * PAGE_BYTES
+        else:
+            page, start = self._page(number, waits), 0
+        begin, end = start + 4, start + PAGE_BYTES
+        wanted = key[4:]
+        at = page.find(wanted, begin, end)
+        if at < 0:
+            return []
+        places = []
+        while at >= 0:
+            if (at - begin) % ENTRY.size == 0:
+                place = ENTRY.unpack_from(page, at)[1]
+                if place not in places:
+                    places.append(place)
+            at = page.find(wanted, at + 1, end)
+        return places
+
+    # --- many, in order ---
+
+    def from_(self, location: str, inclusive: bool, waits: bool) -> Iterator[tuple[str, msgspec.Raw]]:
+        """All from `location` on, in order: (location, the blob as it is encoded)."""
+        cut = bisect_left if inclusive else bisect_right
+        number = max(0, bisect_right(self._firsts, location) - 1)
+        first = True
+        for fence_at in self._fences[number:]:
+            fence = self.fence(fence_at, waits)
+            begin = max(0, bisect_right(fence.firsts, location) - 1) if first else 0
+            for at in fence.blocks[begin:]:
+                block = self.block(at, waits)
+                start = cut(block.locations, location) if first else 0
+                first = False
+                yield from zip(block.locations[start:], block.blobs[start:], strict=True)
+
+    def block(self, at: int, waits: bool) -> Block:
+        """The data block at a place."""
+        kept = self._block
+        if kept[0] != at:
+            try:
+                kept = self._block = (at, decode_block(self._framed(at, waits)))
+            except msgspec.MsgspecError as err:
+                raise self._damaged(at) from err
+        return kept[1]
+
+    def fence(self, at: int, waits: bool) -> Fence:
+        """The fence block at a place."""
+        kept = self._fence
+        if kept[0] != at:
+            try:
+                kept = self._fence = (at, decode_fence(self._framed(at, waits)))
+            except msgspec.MsgspecError as err:
+                raise self._damaged(at) from err
+        return kept[1]
+
+    # --- bytes ---
+
+    def _page(self, number: int, waits: bool) -> bytes:
+        at = self._table_at + number * PAGE_BYTES
+        page = self._bytes(at, PAGE_BYTES, PAGE_BYTES, waits)
+        if checksum(memoryview(page)[4:], self._nonce, at) != int.from_bytes(page[:4], "little"):
+            raise self._damaged(at)
+        return page
+
+    def _framed(self, at: int, waits: bool) -> bytes:
+        content = self._bytes(at, FRAME.size, _READ_BYTES, waits)
+        length, found = FRAME.unpack_from(content)
+        end = FRAME.size + length
+        if end > len(content):
+            content = self._bytes(at, end, end, waits)
+        payload = content[FRAME.size : end]
+        if checksum(payload, self._nonce, at) != found:
+            raise self._damaged(at)
+        return payload
+
+    def _bytes(self, at: int, least: int, most: int, waits: bool) -> bytes:
+        """The bytes from a place on, so many as there are: at least and at most so many."""
+        if not 0 <= at <= self.info.size_bytes - least:
+            raise self._damaged(at)
+        try:
+            if waits:
+                found = os.pread(self._fd, most, at)
+            else:
+                buffer = bytearray(most)
+                got = os.preadv(self._fd, (buffer,), at, os.RWF_NOWAIT)
+                found = bytes(memoryview(buffer)[:got])
+        except BlockingIOError:
+            found = b""
+        except OSError as err:
+            if waits:
+                raise IndexDamaged(f"The index cannot be read: {self.info.name}: {err.strerror}.") from err
+            return self._bytes(at, least, most, True)  # a file system that does not know the flag
+        if len(found) < least:
+            raise self._damaged(at) if waits else NotCached(self._fd, self, at)
+        return found
+
+    def _damaged(self, at: int) -> IndexDamaged:
+        return IndexDamaged(f"The index is damaged: {self.info.name}, at byte {at}.")

@@ -1,0 +1,121 @@
+"""Writing one run of the index."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from common import durable
+from services.engines.local.disk.blob import Blob
+from services.engines.local.index.format import (
+    BLOCK_BLOBS,
+    ENTRY,
+    FENCE_BLOCKS,
+    PAGE_BYTES,
+    PAGE_ENTRIES,
+    TAIL,
+    TAIL_MAGIC,
+    Footer,
+    RunInfo,
+    checksum,
+    encode,
+    framed,
+    id_key,
+    location_key,
+    page_of,
+    pages_for,
+)
+
+_WRITE_BYTES = 1 << 20
+
+
+def write_run(path: str, items: Iterable[tuple[str, Blob | None]], most: int, salt: bytes) -> RunInfo:
+    """Write a run to `path`; its bytes are durable once this returns, its name is not.
+
+    `items`: locations in order, each once; at most `most` of them. It takes 60 bytes of memory for each.
+    Raises OSError, SyncFailed, OverflowError where more hashes meet on a page than it holds: hardly ever.
+    """
+    writer = _Writer(path, most, salt)
+    try:
+        return writer.write(items)
+    finally:
+        writer.close()
+
+
+class _Writer:
+    def __init__(self, path: str, most: int, salt: bytes) -> None:
+        self._path = path
+        self._salt = salt
+        self._nonce = int.from_bytes(os.urandom(4), "little")
+        self._pages = [bytearray() for _ in range(pages_for(most))]
+        self._held = bytearray()
+        self._at = 0
+        self._fence: tuple[list[str], list[int]] = ([], [])
+        self._fences: list[tuple[list[str], list[int]]] = []
+        self._fd = durable.rewrite_file(path)
+
+    def write(self, items: Iterable[tuple[str, Blob | None]]) -> RunInfo:
+        locations: list[str] = []
+        blobs: list[Blob | None] = []
+        count = 0
+        for location, blob in items:
+            locations.append(location)
+            blobs.append(blob)
+            if len(locations) == BLOCK_BLOBS:
+                count += len(locations)
+                self._block(locations, blobs)
+                locations, blobs = [], []
+        if locations:
+            count += len(locations)
+            self._block(locations, blobs)
+        self._finish(count)
+        return RunInfo(os.path.basename(self._path), count, self._at, self._nonce)
+
+    def _block(self, locations: list[str], blobs: list[Blob | None]) -> None:
+        at = self._framed(encode((locations, blobs)))
+        if len(self._fence[0]) == FENCE_BLOCKS:
+            self._fences.append(self._fence)
+            self._fence = ([], [])
+        self._fence[0].append(locations[0])
+        self._fence[1].append(at)
+        for location, blob in zip(locations, blobs, strict=True):
+            self._enter(location_key(self._salt, location), at)
+            if blob is not None:
+                self._enter(id_key(self._salt, blob.id), at)
+
+    def _enter(self, key: bytes, at: int) -> None:
+        self._pages[page_of(key, len(self._pages))] += ENTRY.pack(key[4:], at)
+
+    def _finish(self, count: int) -> None:
+        if self._fence[0]:
+            self._fences.append(self._fence)
+        firsts = [fence[0][0] for fence in self._fences]
+        fences = [self._framed(encode(fence)) for fence in self._fences]
+        table_at = self._at
+        for page in self._pages:
+            if len(page) > PAGE_ENTRIES * ENTRY.size:
+                raise OverflowError("a page of the index has no room for all that hash to it")
+            payload = bytes(page.ljust(PAGE_BYTES - 4, b"\0"))
+            self._put(checksum(payload, self._nonce, self._at).to_bytes(4, "little") + payload)
+        footer = Footer(self._salt, count, table_at, len(self._pages), firsts, fences)
+        at = self._framed(encode(footer))
+        rest = at.to_bytes(8, "little")
+        self._put(TAIL.pack(TAIL_MAGIC, checksum(rest, self._nonce, self._at), at))
+        durable.write_all(self._fd, self._held)
+        durable.sync_file(self._fd)
+
+    def _framed(self, payload: bytes) -> int:
+        at = self._at
+        # The checksum is of the payload where the frame begins; see Run.
+        self._put(framed(payload, self._nonce, at))
+        return at
+
+    def _put(self, content: bytes) -> None:
+        self._held += content
+        self._at += len(content)
+        if len(self._held) >= _WRITE_BYTES:
+            durable.write_all(self._fd, self._held)
+            self._held = bytearray()
+
+    def close(self) -> None:
+        os.close(self._fd)

@@ -1,0 +1,105 @@
+"""Writing the index: what changed becomes its newest run, and a manifest says so. For whoever holds the lock.
+
+The order is what makes a crash harmless: a run is durable before a manifest names it, a manifest is durable
+before the journal forgets what it covers, and a run is removed only after no manifest names it any more.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from common import durable
+from services.engines.local.disk.blob import Blob
+from services.engines.local.index.catalogue import Catalogue
+from services.engines.local.index.format import SALT_BYTES, RunInfo
+from services.engines.local.index.id_set import IdSet
+from services.engines.local.index.manifest import FORMAT, IndexFiles, Manifest, Stamp
+from services.engines.local.index.run import Run
+from services.engines.local.index.run_writer import write_run
+
+
+class IndexWriter:
+    """Any thread may call it; one at a time gets through.
+
+    `manifest`: what the index is now; None where there is none, which begins a new one.
+    """
+
+    def __init__(self, files: IndexFiles, id_bits: int, stamp: Stamp, manifest: Manifest | None) -> None:
+        self.files = files
+        self._stamp = stamp
+        self._lock = threading.Lock()
+        self._is_given_up = False
+        self._last = manifest or Manifest(
+            FORMAT, id_bits, stamp, 0, os.urandom(SALT_BYTES), runs=[], max_seq=0, ids={}, size_bytes=0
+        )
+
+    @property
+    def manifest(self) -> Manifest:
+        """The last one."""
+        return self._last
+
+    def open(self) -> Catalogue:
+        """What the manifest names. Raises IndexDamaged."""
+        last = self._last
+        runs = [Run(self.files.path(info.name), info) for info in last.runs]
+        return Catalogue(runs, last.salt, IdSet(last.ids), last.size_bytes)
+
+    def seal(
+        self,
+        items: Iterable[tuple[str, Blob | None]],
+        count: int,
+        ids: dict[int, bytes],
+        size_bytes: int,
+        epoch: int,
+        max_seq: int,
+    ) -> Run | None:
+        """Make `count` changed items, in order, the newest run: the index is as of `epoch` then, durably.
+
+        Returns the run, None where nothing changed. Raises OSError, SyncFailed, OverflowError, and
+        IndexDamaged where what was just written cannot be opened: the index is what it was, then.
+        """
+        with self._lock:
+            last = self._last
+            run = None
+            runs = last.runs
+            if count:
+                path = self.files.path(new_name())
+                info = write_run(path, items, count, last.salt)
+                run = Run(path, info)
+                runs = [info, *runs]
+            manifest = Manifest(
+                *(FORMAT, last.id_bits, self._stamp, epoch, last.salt),
+                *(runs, max_seq, ids, size_bytes),
+            )
+            self.files.save(manifest)
+            self._last, self._is_given_up = manifest, False
+            return run
+
+    def give_up(self) -> None:
+        """Until the next `seal` there is no index, durably. Idempotent. Raises OSError, SyncFailed."""
+        with self._lock:
+            if not self._is_given_up:
+                self.files.forget()
+                self._is_given_up = True
+
+    def merged(self, inputs: Sequence[RunInfo], info: RunInfo) -> None:
+        """The run `info`, durable, says what `inputs` said; they are removed. Raises OSError, SyncFailed."""
+        with self._lock:
+            runs = list(self._last.runs)
+            first = runs.index(inputs[0])
+            runs[first : first + len(inputs)] = [info]
+            self._last = msgspec.structs.replace(self._last, runs=runs)
+            if self._is_given_up:
+                return  # the next seal tells
+            self.files.save(self._last)
+            for one in inputs:
+                durable.remove_file(self.files.path(one.name))
+
+
+def new_name() -> str:
+    """Of a run: none has it, nor will one that a process of a dead server may still be writing."""
+    return f"{os.urandom(8).hex()}.run"

@@ -1,0 +1,174 @@
+"""A start with the index: it is compared with the names of the folders, and only what it lacks is read.
+
+The result is that of a full start (`reconcile`), since whatever it does not say is looked at in the same way:
+- ids that the journal covers: the index forgets them, and their folders are looked at once they are replayed;
+- folders of ids that it does not know: uploads that died, Failures, what somebody put there by hand;
+- ids whose folder is gone are not served.
+So an index that lacks a blob costs time alone. One that shows a blob which is no more would be wrong: it is
+believed only where it is of this directory, where nobody else has held the lock since, and where the journal
+has all that was written after it. Of what it knows it does not look at each state and size again: the server
+does, behind the requests (`serving/comparison.py`), and no byte is sent without its checksum anyway.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+
+from common.errors import SyncFailed
+from services.engines.local.disk import directory
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.locks import StateLock
+from services.engines.local.index.catalogue import Catalogue
+from services.engines.local.index.format import IndexDamaged
+from services.engines.local.index.id_set import IdSet
+from services.engines.local.index.manifest import IndexFiles, Manifest, Stamp
+from services.engines.local.index.writer import IndexWriter
+from services.engines.local.journal import format as journal
+from services.engines.local.journal.replay import Replayed, replay
+from services.engines.local.recovery.reconcile import Run, reconcile
+from services.engines.local.recovery.reconciled import Reconciled
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+def restart(
+    data_dir: Layout, lock: StateLock, progress: Progress | None = None
+) -> tuple[Reconciled, IndexWriter | None]:
+    """As `reconcile`, with the index, which is made where there is none to be believed; its writer.
+
+    The result's `live` is a Catalogue, and the index on disk says what it says; where it could not be written
+    there is no writer, and `live` is in memory. `lock`: held. Raises as `reconcile` does.
+    """
+    files = IndexFiles(data_dir)
+    lock.make_durable()  # a manifest may not survive a power cut that the stamp in it does not
+    replayed = Replayed(0, 0)
+    manifest = files.load()
+    why = why_not(data_dir, manifest, stamp_of(data_dir, lock.found))
+    if manifest is not None and not why:
+        replayed = replay(data_dir)
+        try:
+            if not replayed.is_whole:
+                raise IndexDamaged("a part of the journal was lost")
+            return _with_index(data_dir, files, manifest, replayed, lock)
+        except IndexDamaged as err:
+            why = str(err)
+    log.info("no index to start with (%s): every folder is read", why)
+    files.forget()
+    found = reconcile(data_dir, progress=progress)
+    found.max_seq = max(found.max_seq, replayed.max_seq)
+    return found, _made_anew(data_dir, files, found, lock)
+
+
+def without_index(data_dir: Layout, progress: Progress | None = None) -> Reconciled:
+    """A start that keeps no index: one that is there would not be what it says any more, so it goes."""
+    IndexFiles(data_dir).forget()
+    return reconcile(data_dir, progress=progress)
+
+
+def stamp_of(data_dir: Layout, lock_file: os.stat_result | None) -> Stamp:
+    """Of this directory, whose lock's file is, or was, as `lock_file` says."""
+    if lock_file is None:
+        return Stamp(0, 0, 0)
+    return Stamp(os.stat(data_dir.root).st_ino, lock_file.st_ino, lock_file.st_ctime_ns)
+
+
+def why_not(data_dir: Layout, manifest: Manifest | None, stamp: Stamp) -> str:
+    """Why the index is not to be believed; empty where it is. To be asked before the journal is replayed."""
+    if manifest is None:
+        return "there is none"
+    if manifest.stamp != stamp:
+        return "it is of another directory, or somebody else has held the lock since"
+    found = journal.epochs(data_dir)
+    if None in found:
+        return "a file of the journal is missing or damaged"
+    newer = sorted(one for one in found if one is not None and one[0] > manifest.epoch)
+    expected = [(manifest.epoch + 1 + number, False) for number in range(len(newer))]
+    return "" if newer == expected else "the journal does not have all that was written since"
+
+
+def _with_index(
+    data_dir: Layout, files: IndexFiles, manifest: Manifest, replayed: Replayed, lock: StateLock
+) -> tuple[Reconciled, IndexWriter | None]:
+    writer = IndexWriter(files, data_dir.id_bits, stamp_of(data_dir, lock.now()), manifest)
+    catalogue = writer.open()
+    run = Run(data_dir, False, catalogue)
+    run.saw(manifest.max_seq)
+    run.saw(replayed.max_seq)
+    for blob_id in replayed.ids:
+        if (blob := catalogue.by_id(blob_id)) is not None:
+            catalogue.show(blob.location, None)
+    unknown: list[int] = []
+    rows = set(catalogue.ids.rows())
+    for row, ids, foreign in directory.rows_in(data_dir):
+        run.result.foreign += foreign
+        if ids:
+            rows.discard(row)
+            unknown += _compare(catalogue, row, ids)
+    for row in rows:
+        _compare(catalogue, row, [])
+    run.result.seen = len(catalogue)
+    run.look_at_all(unknown)
+    found = run.end()
+    found.by_index = True
+    log.info("started with the index: %d folders were read, of %d", len(unknown), run.result.seen)
+    _sealed(data_dir, writer, catalogue, found.max_seq)
+    files.sweep({info.name for info in writer.manifest.runs})
+    return found, writer
+
+
+def _compare(catalogue: Catalogue, row: int, ids: list[int]) -> list[int]:
+    """Which of the folders `ids`, all of a row, the index does not know; what has no folder it forgets."""
+    unknown, gone = catalogue.ids.differences(row, ids)
+    for blob_id in gone:
+        if (blob := catalogue.by_id(blob_id)) is not None:
+            log.warning("blob %d of %r: its folder is gone: not served", blob_id, blob.location)
+            catalogue.show(blob.location, None)
+    return unknown
+
+
+def _sealed(data_dir: Layout, writer: IndexWriter, catalogue: Catalogue, max_seq: int) -> None:
+    """Have the index on disk say what the catalogue says, and be of this start."""
+    changes = catalogue.freeze()
+    what = (changes.items(), len(changes), catalogue.ids.rows(), catalogue.bytes)
+    try:
+        run = writer.seal(*what, _epoch(data_dir), max_seq)
+    except SyncFailed:
+        raise
+    except (OSError, OverflowError, IndexDamaged) as err:
+        log.warning("the index could not be written, the next start may read every folder: %s", err)
+    else:
+        catalogue.thaw(run)
+
+
+def _made_anew(data_dir: Layout, files: IndexFiles, found: Reconciled, lock: StateLock) -> IndexWriter | None:
+    """Write the index of what was found, and let it take the place of what is in memory."""
+    live = found.live
+    ids = IdSet()
+    for blob in live.values():
+        ids.add(blob.id)
+    size_bytes = sum(blob.size for blob in live.values())
+    writer = IndexWriter(files, data_dir.id_bits, stamp_of(data_dir, lock.now()), None)
+    try:
+        if not files.make_home():
+            raise NotADirectoryError(errno.ENOTDIR, "something else stands in its place")
+        files.sweep(set())
+        what = (sorted(live.items()), len(live), ids.rows(), size_bytes)
+        writer.seal(*what, _epoch(data_dir), found.max_seq)
+        found.live = writer.open()
+    except SyncFailed:
+        raise
+    except (OSError, IndexDamaged, OverflowError) as err:
+        log.warning("no index can be kept: %s", err)
+        files.forget()
+        return None
+    return writer
+
+
+def _epoch(data_dir: Layout) -> int:
+    """The journal's newest; it covers nothing any more."""
+    return max((found[0] for found in journal.epochs(data_dir) if found is not None), default=0)

@@ -1,0 +1,177 @@
+"""Keeping the index on disk while the server runs: what changed becomes a run of it, and runs are merged.
+
+The journal is the index's log, too: what it covers need not be in the index. So before a checkpoint calls a
+journal file clean, all that changed goes into the index (`seal`). That costs a write nothing but memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from common.errors import SyncFailed
+from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.layout import Layout
+from services.engines.local.index.catalogue import Catalogue
+from services.engines.local.index.format import IndexDamaged
+from services.engines.local.index.merge_worker import Task, have_done
+from services.engines.local.index.merging import to_merge
+from services.engines.local.index.run import Run
+from services.engines.local.index.writer import IndexWriter, new_name
+from services.engines.local.journal.writer import open_journal
+from services.engines.local.serving.group_commit import GroupCommit
+from services.engines.local.serving.ids import Sequence
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_LOOP_S = 60.0  # an event loop that is silent for so long has ended
+
+
+class IndexKeeper:
+    """See the module docstring. Create it on the event loop that uses `catalogue`.
+
+    `stop` (see LocalStore.stop) is called where the index is damaged: nobody may go on with it.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        writer: IndexWriter,
+        sequence: Sequence,
+        stop: Callable[..., None],
+    ) -> None:
+        self._catalogue = catalogue
+        self._writer = writer
+        self._sequence = sequence
+        self._stop = stop
+        self._is_damaged = False
+        self._loop = asyncio.get_running_loop()
+        self._merger = ThreadPoolExecutor(1, "index")
+        self._merging: Future[None] | None = None
+        self._stopping = threading.Event()
+        catalogue.on_damage = self._damaged
+        self._merge_soon()
+
+    def seal(self, epoch: int) -> None:
+        """Have the index say all that changed until now, durably. In the journal's threads.
+
+        Raises SyncFailed. Where it could not be written otherwise the journal tells: it is clean of an epoch
+        that the index does not have, so the next start reads the folders.
+        """
+        try:
+            self._seal(epoch)
+        except (OSError, OverflowError, IndexDamaged, RuntimeError, TimeoutError) as err:
+            log.warning("the index could not be written, the next start may read every folder: %s", err)
+        else:
+            self._merge_soon()
+
+    def _seal(self, epoch: int) -> None:
+        items, ids, size_bytes, max_seq = self._on_loop(self._freeze)
+        run = self._writer.seal(items, len(items), ids, size_bytes, epoch, max_seq)
+        self._on_loop(lambda: self._catalogue.thaw(run))
+
+    def give_up(self) -> None:
+        """Before a write that the journal does not cover: until the next `seal` there is no index.
+
+        Raises OSError, SyncFailed: then there may be one, and nothing may be written so.
+        """
+        self._writer.give_up()
+
+    def stop(self, *, seals: bool) -> None:
+        """End the thread; waits for a merge. `seals`: with all that changed, also past the journal."""
+        self._stopping.set()
+        self._merger.shutdown()
+        if seals and self._on_loop(lambda: bool(self._catalogue.freeze())):
+            try:
+                self._seal(self._writer.manifest.epoch)
+            except (OSError, OverflowError, IndexDamaged, SyncFailed) as err:
+                log.warning("the index could not be written, the next start reads every folder: %s", err)
+
+    # --- on the loop ---
+
+    def _freeze(self) -> tuple[list[tuple[str, Blob | None]], dict[int, bytes], int, int]:
+        catalogue = self._catalogue
+        frozen = list(catalogue.freeze().items())
+        return frozen, catalogue.ids.rows(), catalogue.bytes, self._sequence.last
+
+    def _damaged(self, err: IndexDamaged) -> None:
+        if self._is_damaged:
+            return
+        self._is_damaged = True
+        try:
+            self._writer.give_up()
+        except (OSError, SyncFailed) as error:
+            log.error("the index could not be removed: %s", error)
+        self._stop(err, "%s The server stops; the next start reads every folder.", err)
+
+    # --- in threads ---
+
+    def _on_loop(self, step: Callable[[], T]) -> T:
+        """Do `step` on the loop, once those who were told of their commits have shown them. Waits for it."""
+        done: Future[T] = Future()
+
+        def do() -> None:
+            try:
+                done.set_result(step())
+            except Exception as err:  # noqa: BLE001 - it goes to the thread
+                done.set_exception(err)
+
+        # Twice: who waits for a commit is woken by a callback, and goes on in the one after it.
+        self._loop.call_soon_threadsafe(lambda: self._loop.call_soon(do))
+        return done.result(_LOOP_S)
+
+    def _tell(self, err: IndexDamaged) -> None:
+        self._loop.call_soon_threadsafe(self._damaged, err)
+
+    def _merge_soon(self) -> None:
+        if self._merging is None or self._merging.done():
+            self._merging = self._merger.submit(self._merge)
+
+    def _merge(self) -> None:
+        try:
+            while not self._stopping.is_set() and (inputs := to_merge(self._writer.manifest.runs)):
+                last = self._writer.manifest
+                are_all = len(inputs) == len(last.runs)
+                name = new_name()
+                info = have_done(Task(self._writer.files.path(""), list(inputs), are_all, name, last.salt))
+                by = Run(self._writer.files.path(name), info)
+                self._writer.merged(inputs, info)
+                names = {one.name for one in inputs}
+
+                def replace(names: set[str] = names, by: Run = by) -> None:
+                    runs = [run for run in self._catalogue.runs if run.info.name in names]
+                    self._catalogue.replace(runs, by)
+
+                self._on_loop(replace)
+        except IndexDamaged as err:
+            self._tell(err)
+        except (OSError, SyncFailed, OverflowError, RuntimeError, TimeoutError) as err:
+            log.warning("runs of the index could not be merged: %s", err)
+
+
+def keeper_for(
+    blobs: object, writer: IndexWriter | None, sequence: Sequence, stop: Callable[..., None]
+) -> IndexKeeper | None:
+    """Who keeps the index on disk, where `blobs` are in one."""
+    if writer is None or not isinstance(blobs, Catalogue):
+        return None
+    return IndexKeeper(blobs, writer, sequence, stop)
+
+
+def committer_for(
+    data_dir: Layout, sync: str, on_fatal: Callable[[SyncFailed], None], keeper: IndexKeeper | None
+) -> GroupCommit:
+    """The committer, and the journal where it is wanted. Raises OSError, SyncFailed."""
+    if keeper is None:
+        kept = None if data_dir.read_only else open_journal(data_dir, sync)
+        return GroupCommit(data_dir, kept, on_fatal)
+    journaling = open_journal(data_dir, sync, keeper.seal)
+    if journaling is None:
+        keeper.give_up()
+    return GroupCommit(data_dir, journaling, on_fatal, keeper.give_up)
