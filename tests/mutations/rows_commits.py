@@ -41,8 +41,8 @@ ROWS = [
     Mutation(
         "checkpoint-on-a-new-descriptor",
         "services/engines/local/journal/writer.py",
-        'replaced")\n        durable.sync_file_system(self._root_fd)\n',
-        'replaced")\n        durable.sync_file_system(durable.open_folder(self._data_dir.root))\n',
+        "seal(epoch)\n        durable.sync_file_system(self._root_fd)\n",
+        "seal(epoch)\n        durable.sync_file_system(durable.open_folder(self._data_dir.root))\n",
         ("tests/store/test_checkpoints.py",),
     ),
     Mutation(
@@ -97,8 +97,8 @@ ROWS = [
     Mutation(
         "journal-not-emptied-before-a-commit-by-folders",
         "services/engines/local/serving/group_commit.py",
-        "                journaling.empty()\n        except",
-        "                pass\n        except",
+        "                journaling.empty()\n                self._before_bypass()\n        except",
+        "                self._before_bypass()\n        except",
         (FOUND,),
     ),
     Mutation(
@@ -132,8 +132,8 @@ ROWS = [
     Mutation(
         "a-missing-file-is-damage-at-once",
         "services/engines/local/serving/store.py",
-        "        async with self._locks.of(blob.location):\n            if self._index",
-        "        if True:\n            if self._index",
+        "        async with self._locks.of(blob.location):\n            if not self._index",
+        "        if True:\n            if not self._index",
         (BESIDE,),
     ),
     Mutation(

@@ -43,7 +43,7 @@ ROWS = [
     Mutation(
         "checkpoint-without-a-sync",
         "services/engines/local/journal/writer.py",
-        "file.checkpoint(self._sync_all)",
+        "file.checkpoint(lambda: self._sync_all(file.epoch))",
         "file.checkpoint(lambda: None)",
         (SMALL,),
     ),
@@ -57,10 +57,10 @@ ROWS = [
     Mutation(
         "safety-traded-before-the-replay",
         "services/engines/local/engine.py",
-        "        found = await asyncio.to_thread(reconcile, self.data_dir, progress=progress)\n",
+        "        found, writer = await asyncio.to_thread(self._recover, progress)\n",
         "        if self._config.sync == 'none':\n"
         "            durable.trade_safety_for_speed()\n"
-        "        found = await asyncio.to_thread(reconcile, self.data_dir, progress=progress)\n",
+        "        found, writer = await asyncio.to_thread(self._recover, progress)\n",
         (f"{CUT}[traded]",),
     ),
     Mutation(
@@ -193,7 +193,7 @@ ROWS = [
     Mutation(
         "a-reader-does-not-look-again",
         "services/engines/local/serving/store.py",
-        "if self._index.by_location.get(location) is blob:  # design rule 3",
+        "if self._index.shows(blob):  # design rule 3",
         "if True:",
         ("tests/store/test_local_store.py",),
     ),

@@ -85,7 +85,7 @@ ROWS = [
     Mutation(
         "read-only-directory-told-wrongly",
         "services/engines/local/recovery/reconcile.py",
-        "    run.withhold_unplaced()\n",
+        "        self.withhold_unplaced()\n",
         "",
         ("tests/process/test_read_only.py",),
     ),

@@ -28,7 +28,7 @@ ROWS = [
     Mutation(
         "deleted-location-stays-in-the-map",
         "services/engines/local/serving/index.py",
-        "            del self.by_location[location]\n",
+        "            del self._sorted[location]\n",
         "            pass\n",
         MODEL,
     ),
@@ -71,7 +71,7 @@ ROWS = [
     Mutation(
         "no-second-look-at-the-maps",
         "services/engines/local/serving/store.py",
-        "            if self._index.by_location.get(location) is blob:  # design rule 3\n",
+        "            if self._index.shows(blob):  # design rule 3\n",
         "            if True:\n",
         ("tests/store/test_local_store.py",),
     ),

@@ -67,7 +67,7 @@ ROWS = [
     Mutation(
         "source-moved-though-it-was-written-meanwhile",
         "services/engines/local/serving/store.py",
-        "            if self._index.by_location.get(source.location) is not source:\n",
+        "            if not self._index.shows(source):\n",
         "            if False:\n",
         ("tests/store/test_copies.py",),
     ),

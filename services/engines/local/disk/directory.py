@@ -10,7 +10,7 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import msgspec
@@ -264,9 +264,10 @@ def rows_in(data_dir: Layout) -> Iterator[tuple[int, list[int], list[str]]]:
 
     Never more than one such row is in memory.
     """
+    numbers = {str(number): number for number in range(1 << 16)}  # takes 10 ms, and saves half of all others
     foreign: list[str] = []
     rows: list[int] = []
-    _scan(data_dir.root, "", 0, rows, foreign)
+    _scan(data_dir.root, "", 0, rows, foreign, numbers.get)
     if data_dir.id_bits == 16:
         yield 0, rows, foreign
         return
@@ -274,9 +275,9 @@ def rows_in(data_dir: Layout) -> Iterator[tuple[int, list[int], list[str]]]:
         ids: list[int] = []
         strange: list[str] = []
         with contextlib.suppress(FileNotFoundError):
-            _scan(f"{data_dir.root}/{row}", f"{row}/", row << 16, ids, strange)
+            _scan(f"{data_dir.root}/{row}", f"{row}/", row << 16, ids, strange, numbers.get)
         yield row, ids, strange
-    yield rows[0] if rows else 0, [], foreign
+    yield 0, [], foreign
 
 
 def names_in(data_dir: Layout) -> tuple[list[int], list[str]]:
@@ -294,10 +295,17 @@ def names_in(data_dir: Layout) -> tuple[list[int], list[str]]:
     return ids, foreign
 
 
-def _scan(path: str, label: str, base: int, ids: list[int], foreign: list[str]) -> None:
+def _scan(
+    path: str,
+    label: str,
+    base: int,
+    ids: list[int],
+    foreign: list[str],
+    parse: Callable[[str], int | None] = layout.parse_id,
+) -> None:
     with os.scandir(path) as entries:
         for entry in entries:
-            number = layout.parse_id(entry.name)
+            number = parse(entry.name)
             if number is not None and entry.is_dir(follow_symlinks=False):
                 ids.append(base + number)
             elif entry.name not in layout.OUR_NAMES:
