@@ -133,14 +133,14 @@ class Browser:
         self.port = int(told.read_text().split()[0])
 
     def open(self, url: str) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         connection.request("PUT", "/json/new?" + quote(url, safe=":/?=&%"))
         assert json.loads(connection.getresponse().read())["id"]
         connection.close()
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(120)
 
 
 @pytest.fixture

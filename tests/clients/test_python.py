@@ -109,9 +109,9 @@ def test_tokens_by_header_and_by_basic(start_server: StartServer, tmp_path: Path
     write_clients(path, "writer")
     server = start_server("--auth-file", str(path))
     url = f"http://127.0.0.1:{server.port}/store/a"
-    assert requests.get(url, timeout=20).status_code == 401
-    assert requests.post(url, data=b"1", auth=("writer", TOKENS["writer"]), timeout=20).status_code == 201
-    assert requests.get(url, headers=bearer("writer"), timeout=20).content == b"1"
+    assert requests.get(url, timeout=120).status_code == 401
+    assert requests.post(url, data=b"1", auth=("writer", TOKENS["writer"]), timeout=120).status_code == 201
+    assert requests.get(url, headers=bearer("writer"), timeout=120).content == b"1"
     assert httpx.get(url, headers=bearer("writer")).content == b"1"
     assert httpx.get(url, auth=("writer", TOKENS["writer"])).content == b"1"
     files = fsspec.filesystem("http", skip_instance_cache=True, client_kwargs={"headers": bearer("writer")})

@@ -39,7 +39,7 @@ class DyingServer(Server):
         try:
             self.wait_until_serving()
         except AssertionError:
-            assert self.popen.wait(10) == DIED
+            assert self.popen.wait(120) == DIED
 
 
 @pytest.mark.parametrize("sync", ["journal", "folder"])

@@ -50,7 +50,7 @@ def staged(folder: Path, seed: int) -> Recording:
 def _cut_upload(session: Session, location: str, size_bytes: int) -> None:
     """An update of which only a part arrives: nothing of it may ever be seen."""
     assert session.server is not None
-    connection = http.client.HTTPConnection("127.0.0.1", session.server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", session.server.port, timeout=120)
     connection.putrequest("PUT", f"/store/{location}")
     connection.putheader("Content-Length", str(size_bytes))
     connection.endheaders()
@@ -86,7 +86,7 @@ def killed(folder: Path, seed: int, sync: str = "journal") -> Recording:
             session.start_server(die_at=session.rng.randint(10, 160))
             session.clients(2, 8, _MIXED)
             if session.rng.random() < 0.3:
-                session.start("recovery", "--once").popen.wait(30)
+                session.start("recovery", "--once").popen.wait(120)
         session.stop(clean=False)
         session.start("gc")
         session.start_server()
@@ -119,7 +119,7 @@ def traded(folder: Path, seed: int) -> Recording:
             session.clients(2, 8, _MIXED)
             session.stop(clean=False)
             if session.rng.random() < 0.5:
-                session.start("recovery", "--once", sync="none").popen.wait(30)
+                session.start("recovery", "--once", sync="none").popen.wait(120)
             session.start("gc", sync="none")
             session.start_server(sync="none")
             session.read_all()

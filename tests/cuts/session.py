@@ -103,7 +103,7 @@ class Session:
     def __exit__(self, *failed: object) -> None:
         for process in self._processes:
             process.popen.kill()
-            process.popen.wait(30)
+            process.popen.wait(120)
 
     # --- processes ---
 
@@ -130,7 +130,7 @@ class Session:
     def kill(self, process: Process) -> None:
         """kill -9, between two of its operations."""
         self.log.kill(process.pid)
-        process.popen.wait(30)
+        process.popen.wait(120)
 
     def stop(self, *, clean: bool) -> None:
         """End every process: by SIGTERM, or by SIGKILL."""

@@ -417,7 +417,7 @@ class Traced(Server):
         child = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
         if self.popen.poll() is None and child:
             os.kill(int(child[0]), signal.SIGTERM)
-            self.popen.wait(30)
+            self.popen.wait(120)
         super().end()
 
 

@@ -139,7 +139,7 @@ def test_a_directory_that_vanishes_is_never_acknowledged_into(tmp_path: Path, sy
                 break  # it has stopped
     finally:
         server.popen.kill()
-        server.popen.wait(30)
+        server.popen.wait(120)
 
 
 def test_a_disk_that_turns_read_only_refuses_writes_and_serves_reads(small_disk: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_pass_of_the_gc_leaves_nothing_of_what_was_cut(
 
     def only_kept() -> bool:
         gc = Process("gc", data.path, "--once")
-        assert gc.popen.wait(30) == 0, gc.said()
+        assert gc.popen.wait(120) == 0, gc.said()
         gone = data_dir.ours(layout.GONE_NAME)
         return len(directory.ids_in(data_dir)) == 1 and not (os.path.isdir(gone) and os.listdir(gone))
 

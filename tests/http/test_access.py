@@ -296,7 +296,7 @@ def test_a_body_that_nobody_wants_takes_no_memory(start_server: StartServer, kin
     before = process.memory_info().rss
     piece = bytes(1 << 20)
     for target in ("/healthz", "/store/", "/store/a", "/nothing"):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=120) as sock:
             sock.sendall(
                 f"GET {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {128 << 20}\r\n\r\n".encode()
             )
@@ -321,7 +321,7 @@ def test_health_is_for_all_but_its_details_for_those_who_may_see_everything(guar
 
 def test_the_dashboard_is_not_challenged_in_a_way_that_opens_a_window(guarded: Server) -> None:
     def challenges(headers: dict[str, str]) -> list[str]:
-        connection = http.client.HTTPConnection("127.0.0.1", guarded.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", guarded.port, timeout=120)
         connection.request("GET", "/events", headers=headers)
         found = connection.getresponse().headers.get_all("WWW-Authenticate", [])
         connection.close()

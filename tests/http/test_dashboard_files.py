@@ -19,7 +19,7 @@ HTTP = ["blobkeep", "tornado"]
 
 
 def listen(server: Server) -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=120)
     client.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return client
 

@@ -75,7 +75,7 @@ def test_pages_by_id_do_not_hold_up_readers_and_uploads(
     ids_after = directory.ids_after
 
     def stuck(data_dir: Layout, after: int) -> Iterator[int]:
-        may_go.wait(30)
+        may_go.wait(120)
         return iter(ids_after(data_dir, after))
 
     async def run() -> None:

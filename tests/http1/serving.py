@@ -33,7 +33,7 @@ class Running:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of `coroutine`, run on the server's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
 
     def call(self, function: Callable[[], T]) -> T:
         """The result of `function`, called on the server's loop."""
@@ -137,7 +137,7 @@ def running(
 
     worker = threading.Thread(target=thread, name="server")
     worker.start()
-    assert ready.wait(20)
+    assert ready.wait(120)
     try:
         yield made[0]
     finally:
@@ -227,13 +227,16 @@ class Client:
             return code, fields, body
         return code, fields, self.exactly(int(fields["content-length"]))
 
-    def is_closed(self, within_s: float = 10.0) -> bool:
+    def is_closed(self, within_s: float = 120.0) -> bool:
         """True when the server closes within that time; False when it sends something or keeps it open."""
+        patience_s = self.sock.gettimeout()
         self.sock.settimeout(within_s)
         try:
             return not self._received and self.sock.recv(1) == b""
         except TimeoutError:
             return False
+        finally:
+            self.sock.settimeout(patience_s)
 
     def _more(self) -> None:
         part = self.sock.recv(1 << 16)
@@ -322,7 +325,7 @@ def ordinary_app(*more: Any) -> Application:
     return Application(table, log_function=lambda handler: None)
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 120.0) -> None:
     """Wait for a condition; fails after `seconds`, a bound."""
     deadline = time.monotonic() + seconds
     while not condition():

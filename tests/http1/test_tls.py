@@ -31,7 +31,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def connect(server: Running, certificate: dict[str, str]) -> Client:
     context = ssl.create_default_context(cafile=certificate["certfile"])
-    sock = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    sock = socket.create_connection(("127.0.0.1", server.port), timeout=120)
     return Client(context.wrap_socket(sock, server_hostname="localhost"))
 
 

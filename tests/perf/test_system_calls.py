@@ -43,7 +43,7 @@ class Client:
     """One connection that is kept, and no library in between."""
 
     def __init__(self, port: int) -> None:
-        self._sock = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._sock = socket.create_connection(("127.0.0.1", port), timeout=120)
 
     def ask(self, method: str, name: str, body: bytes = b"") -> int:
         """One request with a small answer; its status."""
@@ -77,7 +77,7 @@ def counted(server: Server, folder: Path) -> Iterator[dict[str, float]]:
         yield counts
         tracer.send_signal(signal.SIGINT)
         tracer.stderr.read()
-        tracer.wait(30)
+        tracer.wait(120)
     for line in path.read_text().splitlines():
         parts = line.split()
         if len(parts) == 2 and parts[1].isdigit() and parts[0] != "total":

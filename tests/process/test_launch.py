@@ -131,7 +131,7 @@ def test_honcho_runs_the_procfile(data: DataDirectory) -> None:
         wait_for(lambda: serves(port), what="an answer")
     finally:
         honcho.send_signal(signal.SIGINT)
-        honcho.wait(30)
+        honcho.wait(120)
 
 
 # --- the Dockerfile, step by step, where no engine is at hand ---
@@ -213,7 +213,7 @@ def test_the_steps_of_the_dockerfile_give_a_server_that_runs_without_root(image:
         assert subprocess.run(health, env=environment, check=False).returncode == 0
         assert {path.stat().st_uid for path in data.iterdir()} == {7777}
         container.send_signal(signal.SIGTERM)
-        assert container.wait(30) == 0
+        assert container.wait(120) == 0
         assert subprocess.run(health, env=environment, stderr=subprocess.DEVNULL, check=False).returncode != 0
     finally:
         container.kill()

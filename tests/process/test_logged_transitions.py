@@ -44,7 +44,7 @@ def test_with_debug_every_transition_is_a_line(start_server: StartServer, data: 
     assert sorted(found[3:7]) == sorted([replaced, *live("foo", "Blob Updated & Saved!")])
     assert found[7:] == [deleted, *live("large", "Blob Created & Saved!")]
     gc = Process("gc", data.path, "-D", "--once")
-    assert gc.popen.wait(30) == 0
+    assert gc.popen.wait(120) == 0
     assert len(re.findall(r"DEBUG gc: blob \d+ of 'foo': removed, \d+ bytes freed", gc.said())) == 2
 
 

@@ -77,7 +77,7 @@ def test_a_directory_that_is_replaced_under_the_server_is_noticed_and_not_writte
     assert not list(data.path.iterdir())
     data.path.rmdir()
     aside.rename(data.path)
-    assert server.popen.wait(30) == 1  # a start knows what is there
+    assert server.popen.wait(120) == 1  # a start knows what is there
     server.restart()
     assert server.ask("GET", "/store/a").body == bytes(100_000)
     assert server.ask("GET", "/healthz").status == 200

@@ -41,7 +41,7 @@ def test_what_it_left_is_collected(data: DataDirectory, start_server: StartServe
     copy_original(data)
     start_server()
     gc = Process("gc", data.path, "--once")
-    assert gc.popen.wait(30) == 0
+    assert gc.popen.wait(120) == 0
     assert "removed=2" in gc.said()
     assert sorted(path.name for path in data.path.iterdir() if path.name.isdigit()) == sorted(
         ["13342", "41055", "39822", "2818", "41740"]
@@ -56,7 +56,7 @@ def test_our_files_parse_by_its_rules(data: DataDirectory, start_server: StartSe
     if write == "PUT":
         assert server.ask("PUT", "/store/a", b"two").status == 200
     gc = Process("gc", data.path, "--once")
-    assert gc.popen.wait(30) == 0
+    assert gc.popen.wait(120) == 0
     (state,) = wait_for(lambda: list(data.path.glob("*/blob_state.base64.json")))
     lines = state.read_text().split("\n")
     prefix, encoded = lines[0].split(":")

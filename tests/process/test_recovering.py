@@ -29,7 +29,7 @@ class Recovery:
 
     def __call__(self, progress: Callable[[int, int], None]) -> None:
         progress(7, 9)
-        assert self.end.wait(30)
+        assert self.end.wait(120)
         if self.error is not None:
             raise self.error
 
@@ -39,7 +39,7 @@ def _no_sync_fails(err: BlobkeepError) -> None:
 
 
 def _ask(port: int, method: str, target: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request(method, target)
         answer = connection.getresponse()

@@ -90,12 +90,12 @@ def test_once_prints_a_table_and_its_status_says_whether_all_is_well(
     for number in range(3):
         assert server.ask("POST", f"/store/{number}", b"content %d" % number).status == 201
     check = Process("recovery", data.path, "--once")
-    assert check.popen.wait(30) == 0, check.said()
+    assert check.popen.wait(120) == 0, check.said()
     assert "blobs served" in check.said()
     server.stop()
     folder = rot(data, b"content 1")
     dry = Process("recovery", data.path, "--once", "--dry-run")
-    assert dry.popen.wait(30) == 1
+    assert dry.popen.wait(120) == 1
     assert f"damaged: blob {folder.name} of '1'" in dry.said()
     assert folder.exists()
     assert not list((data.path / ".quarantine").iterdir())
@@ -103,14 +103,14 @@ def test_once_prints_a_table_and_its_status_says_whether_all_is_well(
 
 def test_a_second_server_is_refused_and_the_first_is_named(data: DataDirectory, server: Server) -> None:
     second = Process("server", data.path, "-s", "127.0.0.1:0", "--lock-wait", "0.1")
-    assert second.popen.wait(30) == 1
+    assert second.popen.wait(120) == 1
     assert f"is in use by process {server.pid}" in second.said()
 
 
 @pytest.mark.parametrize("program", ["gc", "recovery"])
 def test_one_pass_makes_no_directory(program: str, tmp_path: Path) -> None:
     process = Process(program, tmp_path / "none", "--once")
-    assert process.popen.wait(30) == 2
+    assert process.popen.wait(120) == 2
     assert "is no Blobkeep directory" in process.said()
     assert not (tmp_path / "none").exists()
 

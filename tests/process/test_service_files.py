@@ -66,13 +66,13 @@ def test_the_server_takes_the_sockets_that_systemd_passes_on(data: DataDirectory
     try:
         wait_for(lambda: log.read_text().count("Listening on") == 2, what="systemd-socket-activate")
         for port in ports:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
             connection.request("POST", f"/store/{port}", b"x")
             assert connection.getresponse().status == 201
             connection.close()
     finally:
         activate.terminate()
-        assert activate.wait(20) == 0, log.read_text()
+        assert activate.wait(120) == 0, log.read_text()
     assert live_blobs(data.root) == {str(port): b"x" for port in ports}
 
 

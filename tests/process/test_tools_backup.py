@@ -139,7 +139,7 @@ def test_a_snapshot_keeps_what_is_replaced_deleted_and_collected_after_it(
     with snapshot.take(directory.existing(data.root)) as taken:
         assert server.ask("PUT", "/store/updated", b"new").status == 200
         assert server.ask("DELETE", "/store/deleted").status == 200
-        Process("gc", data.path, "--once").popen.wait(30)
+        Process("gc", data.path, "--once").popen.wait(120)
         found = {held.location: Path(taken.data_path(held.id)).read_bytes() for held in taken.blobs}
         assert all(taken.record_of(held).location == held.location for held in taken.blobs)
     assert found == {"kept": b"old kept", "updated": b"old updated", "deleted": b"old deleted"}
@@ -200,7 +200,7 @@ def test_an_update_that_began_before_the_snapshot_and_ends_within_it_is_met(
     """The new blob is looked at while Pending, the old one when it is Failure since before the beginning."""
     assert server.ask("POST", "/store/a", b"old").status == 201
     (old,) = directory.ids_in(directory.existing(data.root))
-    upload = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    upload = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     upload.putrequest("PUT", "/store/a")
     upload.putheader("Content-Length", "6")
     upload.endheaders(b"new")
@@ -312,7 +312,7 @@ def test_an_interrupted_export_leaves_no_file_and_no_links(
     wait_for(lambda: links.is_dir() and any(links.glob("*/*.data")), what="the links")
     time.sleep(0.1)  # into its write
     export.send_signal(signal.SIGTERM)
-    _, said = export.communicate(timeout=30)
+    _, said = export.communicate(timeout=120)
     os.close(read)
     assert export.returncode == 130
     assert "Interrupted" in said

@@ -25,7 +25,7 @@ def test_files_are_for_their_owner_alone_whatever_the_umask(
     assert server.ask("POST", "/store/large", bytes(3 << 20)).status == 201
     assert server.ask("PUT", "/store/small", b"2").status == 200
     assert server.ask("DELETE", "/store/large").status == 200
-    assert [worker.popen.wait(30) for worker in workers] == [0, 0]
+    assert [worker.popen.wait(120) for worker in workers] == [0, 0]
     found = [data.path, *data.path.rglob("*")]
     assert any(path.name == "data.raw" for path in found)
     wrong = [

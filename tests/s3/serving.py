@@ -74,7 +74,7 @@ def served(*, is_open: bool = False, connection: str = "blobkeep", **options: An
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(120)
         yield found[0]
     finally:
         found[1].call_soon_threadsafe(stopped.set)

@@ -47,7 +47,7 @@ def send(
     front: Served, method: str, target: str, body: bytes, fields: dict[str, str]
 ) -> tuple[int, bytes, str | None]:
     """Status, body and type of one answer, to a request as it is."""
-    with closing(http.client.HTTPConnection("127.0.0.1", front.port, timeout=30)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", front.port, timeout=120)) as connection:
         connection.putrequest(method, target, skip_host="host" in fields, skip_accept_encoding=True)
         for name, value in {"content-length": str(len(body)), **fields}.items():
             connection.putheader(name, value)

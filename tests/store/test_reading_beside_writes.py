@@ -31,7 +31,7 @@ class HeldAfterRetiring:
         def held(change: Change) -> None:
             retire(change)
             self.retired.set()
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(120)
             if self.error is not None:
                 raise self.error
 

@@ -68,7 +68,7 @@ class Proxy(threading.Thread):
 
     def start(self) -> None:
         super().start()
-        assert self._ready.wait(30), "the proxy did not start"
+        assert self._ready.wait(120), "the proxy did not start"
 
     def run(self) -> None:
         self._loop.run_until_complete(self._open())

@@ -77,12 +77,12 @@ class Process:
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         self.popen.kill()
-        self.popen.wait(30)
+        self.popen.wait(120)
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(30)
+        return self.popen.wait(120)
 
     def restart(self) -> None:
         """Start it again, on the same directory with the same flags."""
@@ -93,7 +93,7 @@ class Process:
         if self.popen.poll() is None:
             self.popen.terminate()
             try:
-                self.popen.wait(20)
+                self.popen.wait(120)
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise
@@ -131,7 +131,7 @@ class Server(Process):
         self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
         """One request on a connection of its own. Raises OSError, http.client.HTTPException."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, target, body, headers or {})
             answer = connection.getresponse()

@@ -147,7 +147,7 @@ def _running(command: list[str], log: Path, environment: dict[str, str], port: i
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def _user() -> str:

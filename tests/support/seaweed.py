@@ -55,7 +55,7 @@ class Seaweed:
     def kill(self) -> None:
         """kill -9: what it has acknowledged stays."""
         self.popen.kill()
-        self.popen.wait(30)
+        self.popen.wait(120)
 
     def end(self) -> None:
         self.kill()

@@ -58,7 +58,7 @@ class Supervised:
         """kill -9, for good; also of one that is stopped."""
         self.signal(signal.SIGKILL)
         if self._popen is not None:
-            self._popen.wait(30)
+            self._popen.wait(120)
 
     def tail(self) -> str:
         """The end of what it said."""

@@ -30,4 +30,4 @@ def run_on_terminal(command: Sequence[str], env: dict[str, str] | None = None) -
         pass
     finally:
         os.close(master)
-    return process.wait(30), shown.decode(errors="replace")
+    return process.wait(120), shown.decode(errors="replace")

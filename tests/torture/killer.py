@@ -51,7 +51,7 @@ class Killer(threading.Thread):
     def _kill_one(self, victim: str) -> None:
         if victim == "supervisord":
             os.kill(self._system.popen.pid, signal.SIGKILL)
-            self._system.popen.wait(10)
+            self._system.popen.wait(120)
             self.kills[victim] += 1
             self._system.start()
             return

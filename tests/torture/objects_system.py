@@ -191,7 +191,7 @@ class ObjectsSystem:
 
 
 def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request("GET", "/store/nothing-here")
         return connection.getresponse().status == 404

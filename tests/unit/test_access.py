@@ -17,6 +17,7 @@ from common.errors import Busy, Forbidden, Unauthorized
 from services.access import decisions as access
 from services.access.decisions import Access, Action, Client, Role
 from services.access.secret_hash import SecretHash, hash_password, hash_token
+from tests.support.work import calls_of
 
 R, A, W = Role.READ_ONLY, Role.APPEND_ONLY, Role.READ_WRITE
 
@@ -268,11 +269,8 @@ async def test_permits_is_true_only_for_what_is_known_already_and_needs_no_secon
 
 
 @on_loop
-async def test_asking_for_a_known_client_costs_microseconds() -> None:
+async def test_asking_for_a_known_client_costs_some_calls() -> None:
     tokens = with_tokens(*(client(f"c{n}") for n in range(100)))
     header = bearer("c50")
     await tokens.identify(header)
-    began = time.thread_time()
-    for _ in range(2000):
-        tokens.permits(Action.READ, "some/location.txt", header)
-    assert (time.thread_time() - began) / 2000 < 50e-6  # about 2 µs
+    assert calls_of(lambda: tokens.permits(Action.READ, "some/location.txt", header)) < 30  # about 2 µs

@@ -22,6 +22,7 @@ from services.rules.conditions import (
 )
 from services.rules.dates import format_http_date
 from services.rules.text import MAX_MEMBERS
+from tests.support.work import is_in_proportion
 
 fuzz = settings(deadline=None, max_examples=300)
 TAG = etag(hashlib.sha256(b"now").digest())
@@ -244,12 +245,13 @@ def test_whatever_comes_only_reads_are_not_modified(
 
 
 @pytest.mark.parametrize("unit", [" ", "\t ", '"a"', '"a" ', '"a", ', ",", '"', "W/", 'W/"', "*", '" '])
-def test_a_large_header_is_judged_in_bounded_time(unit: str) -> None:
-    began = time.process_time()
-    parse_etags(unit * (1_000_000 // len(unit)))
-    parse_etags(unit * (1_000_000 // len(unit)) + "x")
-    if_range_holds(unit * (1_000_000 // len(unit)), TAG, MODIFIED_S)
-    assert time.process_time() - began < 3
+def test_a_large_header_takes_time_in_proportion(unit: str) -> None:
+    def judge(size: int) -> None:
+        parse_etags(unit * (size // len(unit)))
+        parse_etags(unit * (size // len(unit)) + "x")
+        if_range_holds(unit * (size // len(unit)), TAG, MODIFIED_S)
+
+    assert is_in_proportion(judge, 200_000)
 
 
 @pytest.mark.parametrize(

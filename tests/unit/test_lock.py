@@ -105,7 +105,7 @@ def test_a_child_of_the_holder_does_not_inherit_it(tmp_path: Path) -> None:
     with holder(tmp_path, "child") as process:
         assert not lock.try_acquire()
         process.kill()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
         lock.acquire(30)  # while the child, who reads our pipe, still lives
 
 

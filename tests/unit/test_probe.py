@@ -64,7 +64,7 @@ def test_a_disk_that_hangs_does_not_hang_who_asks_and_is_asked_once(
 
     def hang(path: str, payload: bytes, *, synced: bool) -> None:
         calls.append(path)
-        assert let_go.wait(30)
+        assert let_go.wait(120)
         Path(path).write_bytes(payload)
 
     monkeypatch.setattr(durable, "replace", hang)

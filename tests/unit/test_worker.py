@@ -193,7 +193,7 @@ def test_a_process_that_is_told_to_stop_exits_with_0(number: signal.Signals) -> 
         assert process.stdout is not None
         assert process.stdout.readline() == b"pass\n"
         process.send_signal(number)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
 
 
 ORPHAN = """
@@ -244,7 +244,7 @@ def test_a_child_whose_supervisor_died_before_it_could_ask_ends_too(parent_is_re
         assert parent.stdin is not None
         assert parent.stdout is not None
         if parent_is_reaped:
-            assert parent.wait(timeout=30) == 0
+            assert parent.wait(timeout=120) == 0
         parent.stdin.close()
         assert parent.stdout.read() == b""
 
