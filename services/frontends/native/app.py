@@ -14,9 +14,11 @@ from services.frontends.native.base import MisdirectedHandler, ServerHandler, Un
 from services.frontends.native.blobs import BlobHandler
 from services.frontends.native.blobs_by_id import BlobByIdHandler, BlobsHandler, Pages
 from services.frontends.native.dashboard import DashboardHandler
+from services.frontends.native.downloads import DownloadHandler, TicketHandler, Tickets
 from services.frontends.native.listings import ListingHandler
 from services.frontends.native.live import EventsHandler, Live
 from services.frontends.native.openapi import OpenApiHandler
+from services.frontends.native.session import SessionHandler
 from services.frontends.native.status import HealthHandler, MetricsHandler
 from services.store import Store
 from services.watch.monitor import Monitor
@@ -47,6 +49,9 @@ def make_app(store: Store, admin: Admin, config: Config, monitor: Monitor, acces
             (r"/", DashboardHandler, shared),
             (r"/dashboard/(.*)", DashboardHandler, shared),
             (r"/events", EventsHandler, shared),
+            (r"/session", SessionHandler, shared),
+            (r"/tickets/.+", TicketHandler, shared),
+            (r"/downloads/[^/]+", DownloadHandler, shared),
             (r"/healthz", HealthHandler, shared),
             (r"/metrics", MetricsHandler, shared),
             # A slash at the end, percent-encoded or not, makes it a folder.
@@ -63,6 +68,7 @@ def make_app(store: Store, admin: Admin, config: Config, monitor: Monitor, acces
         shared=shared,
         monitor=monitor,
         live=live,
+        tickets=Tickets(access),
         pages_by_id=Pages(),
         log_function=monitor.requests.handled,
         cross_origin_protection=True,  # no page of another site, or stored here, makes a browser write

@@ -22,6 +22,7 @@ from services.frontends.native.openapi_parts import (
     MAX_ID,
     PLAIN,
     SCHEMAS,
+    SESSION,
     TAGS,
     VALIDATORS,
     WITH_A_BLOB,
@@ -118,6 +119,36 @@ def document() -> Json:
                     [],
                 ),
             },
+            "/session": readable(
+                "Who asks, what they may do, and which server this is",
+                {"200": answer("That.", (), {"application/json": SESSION})},
+                [],
+            ),
+            "/tickets/{location}": {
+                "parameters": [_location()],
+                "post": operation(
+                    "A link to the blob that anyone may follow for a minute",
+                    {
+                        "201": answer("The link.", (), {"application/json": object_of({"url": _TEXT})}),
+                        "404": error("It is not there."),
+                    },
+                    [],
+                ),
+                "options": readable("", {}, [])["options"],
+            },
+            "/downloads/{ticket}": {
+                "parameters": [
+                    parameter("path", "ticket", {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"})
+                ],
+                **readable(
+                    "Download a blob by such a link",
+                    {
+                        "200": answer("The blob.", (*WITH_A_BLOB, "Content-Disposition"), {"*/*": {}}),
+                        "404": error("The link is too old, or none."),
+                    },
+                    [],
+                ),
+            },
             "/healthz": readable(
                 "Whether blobs can be served",
                 {
@@ -163,16 +194,19 @@ def document() -> Json:
 _METADATA = ("Cache-Control", "Content-Disposition", "Content-Language", "Expires")
 
 
-def _blob() -> Json:
-    """/store/{location}"""
-    condition_failed = error("A condition does not hold. Nothing was changed.")
-    location = parameter(
+def _location() -> Json:
+    return parameter(
         "path",
         "location",
         {"type": "string", "pattern": LOCATION, "maxLength": MAX_LOCATION_BYTES},
         f"1 to {MAX_LOCATION_BYTES:,} bytes of UTF-8: a path of segments without control characters, none of "
         "them `..`. Segments that are empty or `.` are dropped. An encoded slash is a slash.",
     )
+
+
+def _blob() -> Json:
+    """/store/{location}"""
+    condition_failed = error("A condition does not hold. Nothing was changed.")
     # What cannot be understood is ignored by reads (RFC 9110), but must not let a write through.
     reading = [header("If-Match", TAGS), header("If-None-Match"), header("If-Unmodified-Since")]
     reading += [header(name) for name in ("If-Modified-Since", "If-Range", "Range")]
@@ -186,7 +220,7 @@ def _blob() -> Json:
         "507": error("The disk has no room, or all ids are taken."),
     }
     return {
-        "parameters": [location],
+        "parameters": [_location()],
         **readable(
             "Read a blob",
             {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.access.decisions import Role
 from services.rules.answers import STORED_CSP
 from services.rules.listing import DEFAULT_ID_LIMIT, DEFAULT_LIMIT, MAX_ID_LIMIT, MAX_LIMIT, STATES
 
@@ -13,6 +14,7 @@ ERROR = {"$ref": "#/components/schemas/Error"}
 ENTRY = {"$ref": "#/components/schemas/Entry"}
 DESCRIBED = {"$ref": "#/components/schemas/Described"}
 BLOB = {"$ref": "#/components/schemas/Blob"}
+SESSION = {"$ref": "#/components/schemas/Session"}
 
 # What a client may say and see in any text: no control characters (C0, DEL, C1).
 PLAIN = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
@@ -78,6 +80,19 @@ SCHEMAS: Json = {
     "Error": object_of({"code": {"type": "integer"}, "text": {"type": "string"}}),
     "Entry": object_of(_OF_ENTRY),
     "Described": object_of(_OF_DESCRIBED),
+    "Session": object_of(
+        {
+            "open": {"type": "boolean"},
+            "user": {"type": ["string", "null"]},
+            "role": {"enum": [*Role, None]},
+            "prefix": {"type": "string"},
+            "server": {
+                "type": ["object", "null"],
+                "required": ["name", "version", "listen", "place"],
+                "additionalProperties": {"type": "string"},
+            },
+        }
+    ),
     "Blob": object_of(
         {
             **_OF_DESCRIBED,
@@ -102,6 +117,7 @@ _FIELDS: Json = {
     "Content-Range": {"pattern": "^bytes "},
     "Location": {"pattern": "/store/"},
     "Allow": {},
+    "Content-Disposition": {"pattern": "^attachment; "},
 }
 VALIDATORS = ("ETag", "Last-Modified")  # and Cache-Control, where a blob has no Expires of its own
 WITH_A_BLOB = (*VALIDATORS, "Accept-Ranges", "Repr-Digest", "Blob-Id", "Content-Security-Policy")

@@ -1,0 +1,51 @@
+"""GET /session: who asks, what they may do, and which server this is: what the dashboard goes by.
+
+    {"open": false, "user": "ann", "role": "read-write", "prefix": "photos/", "server": null}
+
+It tells nobody more than they may see: of the server nothing to who may not see all of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+
+from common.config import Config
+from common.version import VERSION
+from services.access.decisions import Action, Client
+from services.frontends.native.status import StatusHandler
+
+
+class SessionHandler(StatusHandler):
+    """/session: 200 to everybody; 401 where a secret is sent, and is wrong."""
+
+    PUBLIC = True  # who has no token must learn that one is needed
+
+    async def get(self) -> None:
+        """See the module docstring. `role`: null for who has not said who they are."""
+        client: Client | None = None
+        authorization = self.request.headers.get("Authorization")
+        if not self.access.is_open and authorization:
+            client = await self.access.identify(authorization)
+            self.user = client.name
+        sees_all = self.access.is_open or (client is not None and client.may(Action.READ, None))
+        self.send_json(
+            {
+                "open": self.access.is_open,
+                "user": client.name if client is not None else None,
+                "role": client.role if client is not None else "read-write" if self.access.is_open else None,
+                "prefix": client.prefix if client is not None else "",
+                "server": _server(self.config) if sees_all else None,
+            }
+        )
+
+    head = get
+
+
+@functools.lru_cache(1)
+def _server(config: Config) -> dict[str, str]:
+    """Which one it is. `place`: where its blobs are."""
+    place = config.dir
+    if config.engine == "objects":
+        place = f"{config.objects_endpoint or 'AWS'} {config.objects_bucket}/{config.objects_prefix}"
+    return {"name": socket.gethostname(), "version": VERSION, "listen": config.listen, "place": place}
