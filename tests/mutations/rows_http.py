@@ -11,6 +11,27 @@ _LISTINGS = ("tests/http/test_listings.py",)
 
 ROWS = [
     Mutation(
+        "connection-takes-any-step",
+        "services/http1/connection.py",
+        "        if to not in STEPS[self._phase]:\n",
+        "        if False:\n",
+        ("tests/http1/test_phases.py",),
+    ),
+    Mutation(
+        "ticket-to-who-may-not-read",
+        "services/frontends/native/downloads.py",
+        "        return Action.READ, self.location\n",
+        "        return Action.READ, self.request.path[:0] or None\n",
+        ("tests/http/test_session.py",),
+    ),
+    Mutation(
+        "ticket-outlives-its-minute",
+        "services/frontends/native/downloads.py",
+        "if ticket is None or ticket.until_s < time.monotonic():",
+        "if ticket is None:",
+        ("tests/http/test_session.py",),
+    ),
+    Mutation(
         "range-served-though-if-range-fails",
         "services/frontends/native/read_plan.py",
         "if condition is not None and not if_range_holds(",

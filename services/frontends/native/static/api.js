@@ -7,10 +7,13 @@ export function whenUnauthorized(callback) { onUnauthorized = callback; }
 
 export function authorization() { return sessionStorage.getItem(KEY); }
 
-export function signIn(user, secret) {
+// The header field for a user and password, or for a token where there is no user.
+export function tokenOf(user, secret) {
   const utf8 = String.fromCharCode(...new TextEncoder().encode(`${user}:${secret}`));
-  sessionStorage.setItem(KEY, user ? `Basic ${btoa(utf8)}` : `Bearer ${secret}`);
+  return user ? `Basic ${btoa(utf8)}` : `Bearer ${secret}`;
 }
+
+export function keep(header) { sessionStorage.setItem(KEY, header); }
 
 export function signOut() { sessionStorage.removeItem(KEY); }
 
@@ -20,30 +23,40 @@ export function withRights(headers = {}) {
   return { ...headers, ...(value ? { Authorization: value } : {}), "X-Requested-With": "XMLHttpRequest" };
 }
 
-// An answer that is no success, with the sentence that the server gave.
+// An answer that is no success, with the sentence that the server gave. Status 0: there was no answer.
 export class Refused extends Error {
   constructor(status, text) { super(text); this.status = status; }
 }
 
-export function refusal(status, body) {
-  if (status === 401) onUnauthorized();
+export function refusal(status, body, quiet = false) {
+  if (status === 401 && !quiet) onUnauthorized();
   let text = "";
   try { text = JSON.parse(body).text; } catch { /* not from us: a proxy's page */ }
   return new Refused(status, text || `The server answered ${status}.`);
 }
 
 export async function ask(method, url, headers = {}) {
-  const answer = await fetch(url, { method, headers: withRights(headers), cache: "no-store", redirect: "error" });
+  let answer;
+  try {
+    answer = await fetch(url, { method, headers: withRights(headers), cache: "no-store", redirect: "error" });
+  } catch {
+    throw new Refused(0, "The server does not answer.");
+  }
   if (!answer.ok) throw refusal(answer.status, method === "HEAD" ? "" : await answer.text());
   return answer;
 }
 
-export async function json(url) {
-  return (await ask("GET", url, { Accept: "application/json" })).json();
+export async function json(url, method = "GET") {
+  return (await ask(method, url, { Accept: "application/json" })).json();
 }
 
-export function storeUrl(location) {
-  return "store/" + location.split("/").map(encodeURIComponent).join("/");
+function path(location) { return location.split("/").map(encodeURIComponent).join("/"); }
+
+export function storeUrl(location) { return `store/${path(location)}`; }
+
+// A link that the browser can save as it comes: it sends no token with links. Good for a minute.
+export async function downloadUrl(location) {
+  return authorization() ? (await json(`tickets/${path(location)}`, "POST")).url : storeUrl(location);
 }
 
 // Sends a file with progress, which fetch cannot tell. `told` gets the share 0..1; resolves to the status.

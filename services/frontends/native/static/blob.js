@@ -1,109 +1,138 @@
-// One blob: state, history, digests, headers; download, replace, delete.
+// One blob as a page: what it is, what can be done with it, its history.
 
-import { ask, authorization, json, refusal, send, storeUrl, withRights } from "./api.js";
+import { authorization, downloadUrl, json, refusal, send, storeUrl, ask, withRights } from "./api.js";
+import { confirm } from "./confirm.js";
+import { copyButton } from "./copy.js";
+import { preview } from "./preview.js";
+import { blobHref, folderHref, folderOf, go, replace } from "./routes.js";
+import { may, seesServer } from "./session.js";
 import { byId, bytes, element, moment, say } from "./text.js";
 
-const dialog = byId("blob");
-let shown = null; // { location, etag, id } of the blob in the dialog
-let changed = () => {};
-
-export function whenChanged(callback) { changed = callback; }
-
-// What people type: a location, or an id (also as #13342). A location of digits comes before the id.
-export async function find(text) {
-  const digits = text.match(/^#?(\d{1,10})$/);
-  if (!digits) return openLocation(text);
-  const tries = [() => openLocation(text), () => openId(Number(digits[1]), null)];
-  if (text.startsWith("#")) tries.reverse();
-  try {
-    return await tries[0]();
-  } catch (error) {
-    if (error.status !== 404) throw error;
-    return tries[1]();
-  }
-}
+let shown = null; // { location, etag, live, damaged } of the blob on the page
+let asked = 0;
 
 export async function openLocation(location) {
-  const answer = await fetch(storeUrl(location), { method: "HEAD", headers: withRights(), cache: "no-store" });
-  if (answer.status === 404) throw Object.assign(refusal(404, ""), { message: "There is no such blob." });
-  if (!answer.ok && answer.status !== 500) throw refusal(answer.status, "");
-  const id = answer.headers.get("Blob-Id");
-  let about = null;
-  if (answer.ok && id !== null) {
-    try {
-      about = await json(`blobs/${id}`);
-    } catch (error) {
-      if (![403, 404].includes(error.status)) throw error; // replaced meanwhile, or not for this token
+  const number = begin(location);
+  try {
+    const answer = await fetch(storeUrl(location), { method: "HEAD", headers: withRights(), cache: "no-store" });
+    if (!answer.ok && answer.status !== 500) {
+      throw answer.status === 404 ? new Error("There is no such blob.") : refusal(answer.status, "");
     }
-  }
-  if (about && about.location !== location) about = null;
-  show({ location, id, etag: answer.headers.get("ETag"), live: answer.ok, damaged: !answer.ok }, about, answer.headers);
+    const about = await describe(answer.headers.get("Blob-Id"), location);
+    if (number === asked) show({ location, etag: answer.headers.get("ETag"), live: answer.ok, damaged: !answer.ok }, about, answer.headers);
+  } catch (error) { fail(number, error); }
 }
 
-export async function openId(id, location) {
-  const about = await json(`blobs/${id}`);
-  if (about.state === "OK" && (location === null || about.location === location)) {
-    try {
-      return await openLocation(about.location);
-    } catch (error) {
-      if (error.status !== 404) throw error;
-    }
+// Of a blob that has been replaced or deleted, what is known while its folder is there.
+export async function openId(id) {
+  const number = begin(`id ${id}`);
+  try {
+    const about = await json(`blobs/${encodeURIComponent(id)}`);
+    if (number !== asked) return;
+    const now = about.state === "OK" ? await describe(null, about.location) : null;
+    if (now === null && about.state === "OK") replace(blobHref(about.location));
+    else show({ location: about.location, etag: about.etag, live: false, damaged: false }, about, null);
+  } catch (error) {
+    fail(number, error.status === 404 ? new Error("Nothing is left of this blob: it was deleted or replaced, and its space was freed.") : error);
   }
-  return show({ location: about.location, id, etag: about.etag, live: false, damaged: false }, about, null);
+}
+
+// History and all; null where this client may not see it, or the blob was replaced meanwhile.
+async function describe(id, location) {
+  if (id === null || !seesServer()) return null;
+  try {
+    const about = await json(`blobs/${id}`);
+    return about.location === location ? about : null;
+  } catch (error) {
+    if ([403, 404].includes(error.status)) return null;
+    throw error;
+  }
+}
+
+function begin(title) {
+  shown = null;
+  byId("blob-body").hidden = true;
+  byId("preview").replaceChildren();
+  say(byId("blob-message"), "");
+  say(byId("blob-title"), title);
+  byId("blob-path").replaceChildren();
+  return asked += 1;
+}
+
+function fail(number, error) {
+  if (number !== asked) return;
+  byId("blob-body").hidden = true;
+  say(byId("blob-message"), error instanceof TypeError ? "The server does not answer." : error.message);
 }
 
 function show(blob, about, headers) {
   shown = blob;
-  say(byId("blob-title"), blob.location);
-  const state = blob.damaged ? "Damaged" : about ? about.state : blob.live ? "OK" : "gone";
-  byId("blob-state").className = `state ${state}`;
-  say(byId("blob-state"), state);
-  say(byId("blob-message"), blob.damaged ? "Damaged on disk, and not served: replace it, or delete it." : "");
-  byId("blob-download").hidden = !blob.live;
-  byId("blob-replace").hidden = byId("blob-delete").hidden = !blob.live && !blob.damaged;
-  const rows = [];
-  if (about) rows.push(["Id", about.id], ["Size", about.size === null ? "not known" : bytes(about.size) + (about.size < 1024 ? "" : ` (${about.size})`)], ["Sequence", about.sequence]);
-  if (about?.etag) rows.push(["SHA-256", about.etag.replace(/^"|"$/g, "")]);
-  if (headers) for (const [name, value] of headers) rows.push([name, value]);
-  byId("blob-fields").replaceChildren(...rows.map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, String(value)))));
+  const { location, live, damaged } = blob;
+  byId("blob-body").hidden = false;
+  say(byId("blob-title"), location);
+  const folder = folderOf(location);
+  byId("blob-path").replaceChildren(element("a", { href: folderHref(folder) }, folder || "All blobs"));
+  const gone = !live && !damaged;
+  byId("blob-state").hidden = live;
+  byId("blob-state").className = damaged ? "word bad" : "word calm";
+  say(byId("blob-state"), damaged ? "Damaged" : about?.state === "Failure" ? "Not there any more" : about?.state ?? "");
+  say(byId("blob-message"), damaged ? "Damaged on disk, and not served: replace it, or delete it." : "");
+  byId("blob-download").hidden = !live;
+  byId("blob-replace").hidden = gone || !may("update", location);
+  byId("blob-delete").hidden = gone || !may("delete", location);
+  byId("blob-links").hidden = gone;
+  facts(blob, about, headers);
+  links(location);
+  byId("blob-raw").hidden = !headers;
+  if (headers) byId("blob-headers").replaceChildren(...[...headers].map(([name, value]) => line(name, value)));
+  byId("blob-history-part").hidden = !about?.history;
   byId("blob-history").replaceChildren(...(about?.history ?? []).map((event) => element("li", {},
-    element("time", { datetime: event.time }, moment(event.time)),
-    element("span", { class: `state ${event.state}` }, event.state), element("span", {}, event.message))));
-  if (!dialog.open) dialog.showModal();
+    element("time", { datetime: event.time }, moment(event.time)), element("span", {}, event.message))));
+  if (live) preview(byId("preview"), location, headers);
 }
 
-function fail(error) {
-  say(byId("blob-message"), error.message);
+function facts(blob, about, headers) {
+  const size = headers?.get("Content-Length") ?? about?.size ?? null;
+  const modified = headers?.get("Last-Modified") ?? about?.modified ?? null;
+  const sha256 = (blob.etag ?? about?.etag ?? "").replace(/^"|"$/g, "");
+  const rows = [];
+  if (size !== null && !blob.damaged) rows.push(line("Size", Number(size) < 1024 ? bytes(Number(size)) : `${bytes(Number(size))} (${Number(size).toLocaleString("en")} bytes)`));
+  const type = blob.damaged ? null : headers?.get("Content-Type") ?? about?.type;
+  if (type) rows.push(line("Type", type));
+  if (modified) rows.push(line("Modified", moment(modified)));
+  if (sha256) rows.push(line("SHA-256", sha256, copyButton("the SHA-256", sha256)));
+  for (const [name, value] of metadata(about, headers)) rows.push(line(name, value));
+  if (about) rows.push(line("Id", String(about.id)));
+  byId("blob-facts").replaceChildren(...rows);
 }
 
-// One question after the other: an answer must not be taken for another's.
-let asking = Promise.resolve();
-
-export function confirm(title, text, yes) {
-  asking = asking.then(() => question(title, text, yes));
-  return asking;
+function metadata(about, headers) {
+  const kept = ["cache-control", "content-disposition", "content-encoding", "content-language", "expires"];
+  if (!headers) return Object.entries(about?.metadata ?? {});
+  return [...headers].filter(([name, value]) => name.startsWith("x-meta-") || (kept.includes(name) && value !== "no-cache" && value !== "no-store"));
 }
 
-function question(title, text, yes) {
-  const asked = byId("confirm");
-  say(byId("confirm-title"), title);
-  say(byId("confirm-text"), text);
-  say(byId("confirm-yes"), yes);
-  asked.returnValue = "no";
-  asked.showModal();
-  return new Promise((resolve) => asked.addEventListener("close", () => resolve(asked.returnValue === "yes"), { once: true }));
+function line(name, value, ...more) {
+  return element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, element("span", { class: "value" }, value), ...more));
 }
 
-byId("blob-close").addEventListener("click", () => dialog.close());
+// Copied from here, pasted elsewhere: whole addresses. No secret is written into the command.
+function links(location) {
+  const url = new URL(storeUrl(location), document.baseURI).href.replaceAll("'", "%27");
+  const secret = authorization();
+  const rights = !secret ? "" : secret.startsWith("Bearer") ? ' -H "Authorization: Bearer $TOKEN"' : " -u USER";
+  const command = `curl -fO${rights} '${url}'`;
+  byId("blob-urls").replaceChildren(
+    line("Address", url, copyButton("the address", url)), line("curl", command, copyButton("the curl line", command)));
+}
+
+// --- what can be done ---
 
 byId("blob-download").addEventListener("click", async () => {
-  const name = shown.location.split("/").pop();
+  const { location } = shown;
   try {
-    let url = storeUrl(shown.location);
-    if (authorization()) url = URL.createObjectURL(await (await ask("GET", url)).blob()); // a link sends no token
-    element("a", { href: url, download: name }).click();
-    if (url.startsWith("blob:")) setTimeout(() => URL.revokeObjectURL(url), 60000);
-  } catch (error) { fail(error); }
+    element("a", { href: await downloadUrl(location), download: location.split("/").pop() }).click();
+  } catch (error) { say(byId("blob-message"), error.message); }
 });
 
 byId("blob-replace").addEventListener("click", () => byId("blob-file").click());
@@ -118,17 +147,15 @@ byId("blob-file").addEventListener("change", async (event) => {
     await send("PUT", location, file, etag ? { "If-Match": etag } : {}, (share) => say(byId("blob-message"), `Sending: ${Math.round(share * 100)} %`));
     await openLocation(location);
     say(byId("blob-message"), "Replaced.");
-    changed();
-  } catch (error) { fail(error); }
+  } catch (error) { say(byId("blob-message"), error.message); }
 });
 
 byId("blob-delete").addEventListener("click", async () => {
   const { location, etag } = shown;
-  const sure = await confirm("Delete this blob?", `“${location}” will be gone for good: there is no undo, and no copy is kept.`, "Delete for good");
-  if (!sure) return;
+  const text = `“${location}” will be gone for good: there is no undo, and no copy is kept.`;
+  if (!(await confirm("Delete this blob?", text, "Delete for good"))) return;
   try {
     await ask("DELETE", storeUrl(location), etag ? { "If-Match": etag } : {});
-    dialog.close();
-    changed();
-  } catch (error) { fail(error); }
+    go(folderHref(folderOf(location)));
+  } catch (error) { say(byId("blob-message"), error.message); }
 });

@@ -16,7 +16,6 @@ function tell(handlers, message) {
 // `handlers`: by event, and `lost(status, text)`: called whenever there is no stream.
 export function listen(handlers) {
   let stop = new AbortController();
-  let stopped = false;
 
   async function stream() {
     const guard = new AbortController();
@@ -66,7 +65,7 @@ export function listen(handlers) {
   const seen = () => new Promise((resolve) => { resume = resolve; if (!document.hidden) resolve(); });
 
   (async () => {
-    while (!stopped) {
+    for (;;) {
       stop = new AbortController();
       await seen();
       const status = await stream();
@@ -77,7 +76,4 @@ export function listen(handlers) {
       });
     }
   })();
-
-  // Begin anew, with the rights of now.
-  return { restart: () => stop.abort(), end: () => { stopped = true; stop.abort(); } };
 }

@@ -1,92 +1,110 @@
-// The dashboard: wires the stream of events to what shows it, and asks for a token where one is needed.
+// The dashboard: which view is shown, and the news of the server for those that need them.
 
-import { authorization, signIn, signOut, whenUnauthorized } from "./api.js";
-import { openId, openLocation } from "./blob.js";
-import * as browse from "./browse.js";
+import { authorization, signOut, whenUnauthorized } from "./api.js";
+import * as blob from "./blob.js";
 import * as feed from "./feed.js";
+import * as folder from "./folder.js";
 import { listen } from "./live.js";
 import * as overview from "./overview.js";
 import * as plots from "./plots.js";
+import "./remove.js";
+import { folderHref, folderOf, here, replace, whenMoved } from "./routes.js";
+import * as search from "./search.js";
+import { isAdmitted, loadSession, seesServer, who } from "./session.js";
+import { askForToken, showWho } from "./sign_in.js";
+import * as status from "./status.js";
 import { byId, say } from "./text.js";
+import * as uploads from "./uploads.js";
 
-function notify(text) {
-  say(byId("notice"), text);
-  byId("notice").hidden = !text;
+const VIEWS = ["overview", "blobs", "blob"];
+const RETRY_MS = 1000;
+
+function show(view) {
+  for (const one of VIEWS) byId(`view-${one}`).hidden = one !== view;
+  byId("nav-overview").toggleAttribute("aria-current", view === "overview");
+  byId("nav-blobs").toggleAttribute("aria-current", view !== "overview");
 }
 
-function verdict(look, text) {
-  byId("verdict").className = `pill ${look}`;
-  say(byId("verdict"), text);
-  document.title = look === "good" ? "Blobkeep" : `${text} · Blobkeep`;
+function move() {
+  const { view, path } = here();
+  if (!isAdmitted()) return;
+  if (view === "overview" && !seesServer()) { replace(folderHref(who().prefix)); return; }
+  const name = view === "id" ? "blob" : view;
+  show(name);
+  status.titled(view === "overview" ? "" : path || "Blobs");
+  if (view === "overview") return;
+  byId("nav-blobs").setAttribute("href", folderHref(view === "blobs" ? path : view === "blob" ? folderOf(path) : who().prefix));
+  search.clear();
+  if (view === "blobs") { uploads.showTarget(path); folder.open(path); }
+  else if (view === "blob") blob.openLocation(path);
+  else blob.openId(path);
 }
 
-function judge(now) {
-  const wrong = now.checks.filter((check) => !check.ok);
-  if (!now.ready) verdict("bad", `Not ready: ${wrong.find((check) => check.vital).text}`);
-  else if (wrong.length) verdict("warn", `Serving, but look at: ${wrong.map((check) => check.name).join(", ")}`);
-  else verdict("good", "All is well");
+let wasLost = false;
+
+function follow() {
+  listen({
+    hello(data) {
+      plots.begin(data);
+      feed.begin(data.feed);
+      if (wasLost) againThere();
+      wasLost = false;
+    },
+    tick({ now, sample }) {
+      status.heard();
+      overview.showProcesses(now.processes);
+      overview.showStore(now);
+      plots.add(sample);
+      status.judge(now);
+    },
+    feed(entries) { feed.add(entries); },
+    lost(code, text) {
+      wasLost = true;
+      if (code === 401 || code === 403) { status.say("warn", text); askAgain(text); return; }
+      overview.showNoContact();
+      status.lost(code === 503 ? text : "");
+    },
+  });
 }
 
-let lost = false;
-const stream = listen({
-  hello(data) {
-    plots.begin(data);
-    feed.begin(data.feed);
-    if (lost) browse.open(byId("folder").value.replace(/[^/]*$/, "")); // the server may be another one
-    lost = false;
-  },
-  tick({ now, sample }) {
-    overview.showProcesses(now.processes);
-    overview.showStore(now);
-    plots.add(sample);
-    judge(now);
-  },
-  feed(entries) { feed.add(entries); },
-  lost(status, text) {
-    lost = true;
-    overview.showNoContact();
-    if (status === 401) { verdict("warn", "Sign in to see how it is"); askForToken(); }
-    else if (status === 403) verdict("warn", "This token may not see the whole server");
-    else if (status === 503 && text) verdict("warn", text);
-    else verdict("bad", "The server does not answer");
-  },
-});
+// The server may be another one, or hold other blobs.
+async function againThere() {
+  await loadSession();
+  status.showServer(who());
+  if (here().view === "blobs") await folder.refresh();
+}
 
-// --- signing in ---
+function askAgain(text) {
+  if (authorization()) askForToken(text || "Your token is not known here any more.");
+  else askForToken();
+}
 
-function askForToken() {
-  if (!byId("sign-in").open) {
-    byId("sign-out").hidden = !authorization();
-    byId("sign-in").returnValue = "";
-    byId("sign-in").showModal();
+async function begin() {
+  try {
+    await loadSession();
+  } catch (error) {
+    if (error.status === 401) { // the secret of this tab is no good any more
+      signOut();
+      await loadSession();
+      askForToken(error.message);
+    } else {
+      status.lost(error.status === 503 ? error.message : "");
+      setTimeout(begin, RETRY_MS);
+      return;
+    }
   }
+  showWho();
+  status.showServer(who());
+  document.body.classList.toggle("no-server", !seesServer());
+  byId("view-closed").hidden = isAdmitted();
+  byId("nav").hidden = !isAdmitted();
+  if (!isAdmitted()) { status.say("warn", "Sign in to see how it is"); if (!byId("sign-in").open) askForToken(); return; }
+  whenUnauthorized(() => askAgain(""));
+  if (seesServer()) follow(); else status.poll();
+  whenMoved(move);
+  move();
 }
 
-function showToken() {
-  say(byId("token-button"), authorization() ? "Signed in" : "Sign in");
-}
-
-byId("token-button").addEventListener("click", askForToken);
-byId("sign-out").addEventListener("click", () => byId("sign-in").close("out"));
-byId("sign-in").addEventListener("close", () => {
-  const secret = byId("sign-in-secret").value;
-  const how = byId("sign-in").returnValue;
-  if (how === "in" && secret) signIn(byId("sign-in-user").value, secret);
-  else if (how === "out") signOut();
-  else return;
-  byId("sign-in-secret").value = "";
-  notify("");
-  showToken();
-  stream.restart();
-  browse.open("");
-});
-whenUnauthorized(askForToken);
-
-// --- the rest ---
-
-const opened = (promise) => promise.then(() => notify(""), (error) => notify(error.message));
-feed.whenChosen((id, location) => opened(openId(id, location)));
-overview.whenOpened((location) => opened(openLocation(location)));
-browse.whenSaid(notify);
-showToken();
-browse.open("");
+byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
+say(byId("address"), location.host);
+begin();

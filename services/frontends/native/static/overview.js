@@ -1,5 +1,6 @@
 // Processes, tiles, meters, checks and damaged blobs: everything that a tick tells.
 
+import { blobHref } from "./routes.js";
 import { byId, bytes, count, duration, element, say } from "./text.js";
 
 const LOOK = { up: "good", stalled: "warn", stopped: "bad", down: "bad", never: "bad" };
@@ -73,12 +74,11 @@ function tile(id, name, value, note, look = "") {
 }
 
 export function showStore(now) {
-  document.getElementById("version").textContent = now.version;
   const c = now.counts;
   tile("tile-ok", "Blobs", count(c.blobs), bytes(c.bytes));
   tile("tile-pending", "Being written", count(c.pending), `${count(c.uploads)} uploads, ${bytes(c.pending_bytes)}`);
   tile("tile-failure", "Waiting for the gc", count(c.failures), bytes(c.failure_bytes));
-  tile("tile-damaged", "Damaged", count(c.damaged), c.damaged ? "see below" : "none known", c.damaged ? "bad" : "");
+  tile("tile-damaged", "Damaged", count(c.damaged), c.damaged ? "see above" : "none known", c.damaged ? "bad" : "");
   tile("tile-recovery", "Last start", duration(now.recovered.seconds),
     `${count(now.recovered.live)} blobs, ${count(now.recovered.interrupted)} interrupted`);
   const { disk } = now;
@@ -127,10 +127,6 @@ function showChecks(checks) {
 }
 
 let damagedShown = "";
-let openBlob = () => {};
-
-export function whenOpened(callback) { openBlob = callback; }
-
 function showDamaged(damaged) {
   byId("damaged").hidden = !damaged.length;
   const text = JSON.stringify(damaged);
@@ -140,5 +136,5 @@ function showDamaged(damaged) {
     element("td", {}, one.location ?? "unknown"), element("td", {}, String(one.id)), element("td", {}, one.reason),
     element("td", {}, one.quarantine ? `.quarantine/${one.quarantine}` : "on its way"),
     element("td", {}, one.location === null ? "blobkeep quarantine show"
-      : element("button", { type: "button", class: "link", onclick: () => openBlob(one.location) }, "Upload or delete")))));
+      : element("a", { href: blobHref(one.location) }, "Upload or delete")))));
 }

@@ -86,7 +86,7 @@ function make() {
   });
 }
 
-const LEGEND_PX = 32;
+const LEGEND_PX = 52; // two lines of it
 
 function size(id) {
   const box = byId(id);

@@ -1,0 +1,32 @@
+// Who sits here and what they may do. What the page offers follows from it; the server judges again.
+
+import { json } from "./api.js";
+
+const MAY = {
+  "read-only": ["read"],
+  "append-only": ["read", "create"],
+  "read-write": ["read", "create", "update", "delete"],
+};
+const WORDS = { "read-only": "may read", "append-only": "may read and create", "read-write": "may read and write" };
+
+let session = { open: false, user: null, role: null, prefix: "", server: null };
+
+// Throws Refused (401) where the secret that this tab keeps is not known to the server, or not any more.
+export async function loadSession() {
+  session = await json("session");
+}
+
+export function who() { return session; }
+
+export function isAdmitted() { return session.role !== null; }
+
+// Of the server as a whole, not of blobs below a prefix alone.
+export function seesServer() { return session.server !== null; }
+
+export function may(action, location) {
+  return isAdmitted() && MAY[session.role].includes(action) && location.startsWith(session.prefix);
+}
+
+export function rightsInWords() {
+  return WORDS[session.role] + (session.prefix ? ` under ${session.prefix}` : "");
+}
