@@ -24,6 +24,11 @@ class KeyedLock:
         """A place in the order of `location`, for one use."""
         return Place(self._waiting, location)
 
+    def of_two(self, location: str, other: str) -> Two:
+        """A place in the order of each, taken in one order by all who need two: none waits in a circle."""
+        first, second = sorted((location, other))
+        return Two(self.of(first), self.of(second))
+
     def __len__(self) -> int:
         """How many locations are being written."""
         return len(self._waiting)
@@ -51,13 +56,14 @@ class Place:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave()  # called, and cancelled before it could come
+                self.leave()  # called, and cancelled before it could come
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        self._leave()
+        self.leave()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Call the next."""
         waiters = self._waiting[self._location]
         while waiters:
             turn = waiters.popleft()
@@ -65,3 +71,25 @@ class Place:
                 turn.set_result(None)
                 return
         del self._waiting[self._location]
+
+
+class Two:
+    """Two places, taken one after the other."""
+
+    __slots__ = ("_first", "_second")
+
+    def __init__(self, first: Place, second: Place) -> None:
+        self._first = first
+        self._second = second
+
+    async def __aenter__(self) -> None:
+        await self._first.__aenter__()
+        try:
+            await self._second.__aenter__()
+        except BaseException:
+            self._first.leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._second.leave()
+        self._first.leave()

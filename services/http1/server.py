@@ -205,7 +205,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
 
         After a pause of the machine, or of this process, the bytes of its clients wait in their sockets.
         """
-        return self._the_loop().time() - self._stopped_s
+        return self._loop_time() - self._stopped_s
 
     def _sweep(self) -> None:
         """Check the time of all connections: one timer for all of them, none to set for each request."""
@@ -311,6 +311,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self._loop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
             self.done = self._loop.create_future()
             self.done.set_result(None)
+            self._loop_time = self._loop.time
             self.clock = self._running_time
         return self._loop
 

@@ -10,6 +10,7 @@ from services.rules.text import CONTROL, BadEscape, decode_percent
 
 MAX_LOCATION_BYTES = 1024  # of UTF-8, after decoding (http.md, "Refusals")
 
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~/-]*")
 _DROPPED = re.compile(r"(?:^|/)\.?(?:/|\Z)")  # a segment that is empty or a dot
 _UPWARDS = re.compile(r"(?:^|/)\.\.(?:/|\Z)")
 
@@ -77,7 +78,7 @@ def quote_location(location: str) -> str:
 
     RFC 3986, section 2.3. Safe in a header and between quotes in HTML; parse_location gives back the same.
     """
-    return quote(location)
+    return location if _UNRESERVED.fullmatch(location) else quote(location)  # most; quote takes 4 µs
 
 
 def _decode(raw: str | bytes) -> str:

@@ -35,8 +35,10 @@ _MAX_ENDING_CHARS = 16
 
 def upload_media_type(header: str | None, location: str, *, guesses: bool) -> str:
     """The type to store: what the Content-Type `header` says, else what the name at `location` ends in."""
+    if header is None:
+        return guess_media_type(location) if guesses else DEFAULT_MEDIA_TYPE
     said = stored_media_type(header)
-    is_said = said != DEFAULT_MEDIA_TYPE or (header or "").strip(" \t").lower() == DEFAULT_MEDIA_TYPE
+    is_said = said != DEFAULT_MEDIA_TYPE or header.strip(" \t").lower() == DEFAULT_MEDIA_TYPE
     return said if is_said or not guesses else guess_media_type(location)
 
 

@@ -179,15 +179,15 @@ ROWS = [
     Mutation(
         "condition-not-judged-in-its-turn",
         "services/engines/local/serving/store.py",
-        "        condition(old, damaged is not None)\n",
+        "            condition(old, damaged is not None)\n",
         "",
         (TORTURE,),
     ),
     Mutation(
         "writes-of-a-location-overtake-each-other",
         "services/engines/local/serving/store.py",
-        "            async with self._locks.of(location):\n                return",
-        "            if True:\n                return",
+        "turn = locks.of(location) if source is None",
+        "turn = locks.of(repr(object())) if source is None",
         (TORTURE,),
     ),
     Mutation(

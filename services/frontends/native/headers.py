@@ -59,9 +59,10 @@ def outcome(method: str, blob: Blob, *, replaced: bool, forwarded_prefix: str | 
     fields = [("ETag", etag(blob.sha256))]
     if replaced and method == "PUT":
         return 200, fields
-    prefix = (forwarded_prefix or "").rstrip("/")
-    shown = prefix if _FORWARDED.fullmatch(prefix) else ""
-    return 201, [*fields, ("Location", shown + PREFIX + quote_location(blob.location))]
+    created = PREFIX + quote_location(blob.location)
+    if forwarded_prefix and _FORWARDED.fullmatch(prefix := forwarded_prefix.rstrip("/")):
+        created = prefix + created
+    return 201, [*fields, ("Location", created)]
 
 
 def media_type(blob: Blob) -> str:

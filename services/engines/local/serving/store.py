@@ -279,49 +279,43 @@ class LocalStore:
     ) -> tuple[Blob | None, bool]:
         """One write: judged, made durable, shown; nobody else's write of the location comes in between.
 
-        Of a move none of its source's, either: who needs two turns takes them in one order.
+        Of a move none of its source's, either.
         """
         source = draft.source if draft is not None else None
-        if source is None:
-            async with self._locks.of(location):
-                return await self._change_in_turn(location, condition, draft, None)
-        first, second = sorted((location, source.location))
-        async with self._locks.of(first), self._locks.of(second):
-            if not self._index.shows(source):
-                raise SourceChanged
-            await self.damage.settle_now(source.location)
-            return await self._change_in_turn(location, condition, draft, source)
-
-    async def _change_in_turn(
-        self, location: str, condition: Condition, draft: Draft | None, source: Blob | None
-    ) -> tuple[Blob | None, bool]:
-        self.place.check()
-        await self._index.fetch(location)
-        old = self._index.get(location)
-        damaged = self._index.damaged.get(location)
-        self._index.must_be_known(location)
-        condition(old, damaged is not None)
-        await self.damage.settle_now(location)
-        if damaged is not None and damaged.name is None:
-            damaged = await self.damage.quarantine_now(location, damaged)
-        released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
-        is_short = draft is None and self.space.is_short_after_delete()
-        change = Change(self.data_dir, self.ids, self.sequence, draft, old, released, is_short)
-        if source is not None:
-            change.then = Change(self.data_dir, self.ids, self.sequence, old=source, after=change)
-        record = await self._committer.submit(change)
-        blob = served(record) if draft is not None and record is not None else None
-        self._index.show(location, blob)
-        if draft is not None and record is not None:
-            self.told(record, len(draft.staged.events) if draft.staged is not None else 0)
-        if source is not None and change.then is not None:
-            if change.then.error is not None:
-                raise change.then.error
-            self._index.show(source.location, None)
-        for failure in (change.failure, change.then.failure if change.then is not None else None):
-            if failure is not None:
-                self.told(failure, len(failure.events) - 1)
-        return blob, old is not None or damaged is not None
+        locks = self._locks
+        turn = locks.of(location) if source is None else locks.of_two(location, source.location)
+        async with turn:
+            if source is not None:
+                if not self._index.shows(source):
+                    raise SourceChanged
+                await self.damage.settle_now(source.location)
+            self.place.check()
+            await self._index.fetch(location)
+            old = self._index.get(location)
+            damaged = self._index.damaged.get(location)
+            self._index.must_be_known(location)
+            condition(old, damaged is not None)
+            await self.damage.settle_now(location)
+            if damaged is not None and damaged.name is None:
+                damaged = await self.damage.quarantine_now(location, damaged)
+            released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
+            is_short = draft is None and self.space.is_short_after_delete()
+            change = Change(self.data_dir, self.ids, self.sequence, draft, old, released, is_short)
+            if source is not None:
+                change.then = Change(self.data_dir, self.ids, self.sequence, old=source, after=change)
+            record = await self._committer.submit(change)
+            blob = served(record) if draft is not None and record is not None else None
+            self._index.show(location, blob)
+            if draft is not None and record is not None:
+                self.told(record, len(draft.staged.events) if draft.staged is not None else 0)
+            if source is not None and change.then is not None:
+                if change.then.error is not None:
+                    raise change.then.error
+                self._index.show(source.location, None)
+            for failure in (change.failure, change.then.failure if change.then is not None else None):
+                if failure is not None:
+                    self.told(failure, len(failure.events) - 1)
+            return blob, old is not None or damaged is not None
 
     def told(self, record: BlobRecord, since: int) -> None:
         """A blob went through `record.events[since:]`, and is now as `record` says."""
