@@ -217,6 +217,11 @@ class Engine(Protocol):
     def recovered(self) -> Recovered: ...
 
     @property
+    def serves(self) -> str:
+        """What it serves, for the start line: "3 blobs". After `open`."""
+        ...
+
+    @property
     def requests(self) -> Mapping[str, StoreRequests]:
         """By kind, since the start. Empty where blobs are kept without requests."""
         ...

@@ -111,9 +111,9 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     sweeping = loop.create_task(door.keep_swept())
     monitor.start(me)
     log.info(
-        "Blobkeep %s: serving %d blobs on %s, %.2f s after start",
+        "Blobkeep %s: serving %s on %s, %.2f s after start",
         VERSION,
-        engine.recovered.live,
+        engine.serves,
         " ".join(_address(s) for s in sockets),
         time.monotonic() - began,
     )

@@ -35,8 +35,19 @@ _FRESH_S = 0.5  # a snapshot that old will do
 _DAMAGED_NAMED = 50
 
 
+class RequestFigures(msgspec.Struct, frozen=True):
+    """Requests of one kind to what keeps the blobs, since the start. `seconds`: what they took together."""
+
+    count: int
+    seconds: float
+    errors: int
+
+
 class Snapshot(msgspec.Struct, frozen=True):
-    """Everything, as of `time_s`. `transitions`: since the start of the server, by state."""
+    """Everything, as of `time_s`. `transitions`: since the start of the server, by state.
+
+    `requests`: by kind, of an engine that keeps blobs behind a network.
+    """
 
     time_s: float
     ready: bool
@@ -47,6 +58,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     damaged: Sequence[DamagedBlob]
     recovered: Recovered
     transitions: dict[str, int]
+    requests: dict[str, RequestFigures]
     version: str = VERSION
 
 
@@ -122,6 +134,10 @@ class Monitor:
             self._admin.damaged(_DAMAGED_NAMED),
             self.engine.recovered,
             dict(self.feed.counts),
+            {
+                kind: RequestFigures(one.seconds.count, one.seconds.sum, one.errors)
+                for kind, one in self.engine.requests.items()
+            },
         )
         return self._snapshot
 

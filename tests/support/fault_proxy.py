@@ -92,6 +92,8 @@ class Proxy(threading.Thread):
             writer.transport.abort()  # who waits for one ends by itself
         if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(tasks)
+        for _ in range(3):  # what was closed is gone a turn of the loop later
+            await asyncio.sleep(0)
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """For doors: a request that is done even though nobody waits."""

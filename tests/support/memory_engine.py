@@ -29,6 +29,10 @@ class MemoryEngine:
         self.store = MemoryStore(self.events)
         self._work = work
 
+    @property
+    def serves(self) -> str:
+        return "memory"
+
     async def own(self) -> None: ...
 
     async def open(self, progress: Progress, on_fatal: OnFatal) -> Store:

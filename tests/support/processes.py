@@ -15,7 +15,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
-_SERVING = re.compile(r"serving \d+ blobs on (?:.*?):(\d+)(?=[, ])")
+_SERVING = re.compile(r"serving .* on (?:.*?):(\d+)(?=[, ])")
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 120.0, what: str = "it") -> T:

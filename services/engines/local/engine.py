@@ -165,6 +165,11 @@ class LocalEngine:
         if not self._config.create:
             directory.existing(self._config.dir)
 
+    @property
+    def serves(self) -> str:
+        """See Engine."""
+        return f"{self.recovered.live} blobs"
+
     def admin(self) -> Admin:
         """See Engine."""
         return LocalAdmin(self.data_dir, self.store)

@@ -130,6 +130,13 @@ class ObjectsEngine:
 
         return asyncio.run(go())
 
+    @property
+    def serves(self) -> str:
+        """See Engine: how many blobs there are, nobody knows without looking at everything."""
+        config = self._config
+        where = config.objects_endpoint.rstrip("/") or "s3:/"
+        return f"the blobs of {where}/{config.objects_bucket}/{config.objects_prefix}"
+
     def admin(self) -> ObjectsAdmin:
         """See Engine."""
         assert self._store is not None

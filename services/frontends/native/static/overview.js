@@ -81,14 +81,31 @@ export function showStore(now) {
   tile("tile-damaged", "Damaged", count(c.damaged), c.damaged ? "see above" : "none known", c.damaged ? "bad" : "");
   tile("tile-recovery", "Last start", duration(now.recovered.seconds),
     `${count(now.recovered.live)} blobs, ${count(now.recovered.interrupted)} interrupted`);
+  showRequests(now.requests);
   const { disk } = now;
+  const isRemote = Object.keys(now.requests).length > 0;  // then neither disk nor ids have an end here
+  byId("disk").parentElement.hidden = isRemote;
   if (disk) meter("disk", disk.size_bytes - disk.free_bytes, disk.size_bytes, 0.85, 0.95);
   say(byId("disk-text"), disk ? `${bytes(disk.free_bytes)} free of ${bytes(disk.size_bytes)}` : "gone");
+  byId("ids").parentElement.hidden = c.ids === null;
   meter("ids", c.ids - c.ids_left, c.ids, 0.85, 0.95);
   say(byId("ids-text"), `${count(c.ids_left)} left of ${count(c.ids)}`);
   showScrub(now.processes.find((one) => one.name === "recovery")?.scrub);
   showChecks(now.checks);
   showDamaged(now.damaged);
+}
+
+// Of an engine behind a network: what its requests took since the last tick, and what failed since the start.
+let requestsBefore = {};
+function showRequests(requests) {
+  for (const [kind, now] of Object.entries(requests)) {
+    const before = requestsBefore[kind] ?? { count: 0, seconds: 0 };
+    const done = now.count - before.count;
+    const took = done > 0 ? `${((now.seconds - before.seconds) / done * 1000).toFixed(1)} ms` : "–";
+    tile(`tile-store-${kind}`, `Store: ${kind}`, took, `${count(now.count)} requests, ${count(now.errors)} errors`,
+      now.errors > (before.errors ?? now.errors) ? "bad" : "");
+  }
+  requestsBefore = requests;
 }
 
 function meter(id, value, all, high, full) {

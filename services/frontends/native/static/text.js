@@ -10,6 +10,7 @@ export function bytes(n) {
 }
 
 export function count(n) {
+  if (n === null || n === undefined) return "–";
   return Math.round(n).toLocaleString("en");
 }
 
