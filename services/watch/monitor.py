@@ -188,7 +188,7 @@ def _up(process: ProcessFigures) -> Check:
     text = {
         "up": "It runs.",
         "stalled": "It is there, but has not said anything for long, or is suspended: look at its log.",
-        "stopped": "It was stopped: start it again (supervisorctl start, systemctl start).",
+        "stopped": "It was stopped: start it again (blobkeep ctl start, systemctl start).",
         "down": "It died: supervisord or systemd starts it again. Its last log lines say why.",
         "never": "It has never run on this directory.",
     }[process.state]
