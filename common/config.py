@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common.errors import ConfigError
-from common.options import OPTIONS, Config, Option, as_toml
+from common.options import OPTIONS, Config, Option
+from common.options_file import as_toml
 
 __all__ = ["EXIT_USAGE", "Config", "add_flag", "host_and_port", "into_environment", "load"]
 
@@ -37,6 +38,8 @@ _SIZE_FACTORS = {
     **{letter: 1000**power for power, letter in enumerate("kmgt", start=1)},
     **{f"{letter}i": 1024**power for power, letter in enumerate("kmgt", start=1)},
 }
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_TIME_FACTORS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _TOO_LARGE = 1 << 62  # twice that does not fit what the kernel takes for sizes
 _TRUTH = {
     "true": True,
@@ -180,7 +183,7 @@ def _typed(option: Option, value: Any, data_dir: str, *, is_text: bool) -> Any:
     Raises ConfigError.
     """
     try:
-        if isinstance(value, str) and (is_text or option.is_size):
+        if isinstance(value, str) and (is_text or option.is_size or option.is_time):
             value = _parse(option, value.strip())
         return _checked(option, value)
     except (ValueError, ArithmeticError):
@@ -193,6 +196,8 @@ def _parse(option: Option, text: str) -> Any:
         return _TRUTH.get(text.lower(), text)
     if option.is_size and (match := _SIZE.fullmatch(text.lower())):
         return int(Decimal(match[1]) * _SIZE_FACTORS[match[2]])
+    if option.is_time and (match := _TIME.fullmatch(text.lower())):
+        return float(match[1]) * _TIME_FACTORS[match[2]]
     return option.type(text)
 
 
@@ -224,7 +229,9 @@ def _wanted(option: Option) -> str:
     kind = "a whole number" if option.type is int else "a number"
     unit = f" of {option.unit}" if option.unit else ""
     range_text = "above 0" if option.positive else "from 0 up"
-    return f"{kind}{unit}, {range_text}" + (', or a size such as "64 KiB"' if option.is_size else "")
+    also = ', or a size such as "64 KiB"' if option.is_size else ""
+    also = ', or a time such as "7d"' if option.is_time else also
+    return f"{kind}{unit}, {range_text}{also}"
 
 
 if __name__ == "__main__":

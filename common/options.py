@@ -64,6 +64,11 @@ class Option:
         """True where "64 KiB" makes sense."""
         return self.unit in ("bytes", "bytes a second")
 
+    @property
+    def is_time(self) -> bool:
+        """True where "7d" makes sense."""
+        return self.unit == "seconds"
+
 
 def _option(
     default: Any,
@@ -146,6 +151,14 @@ class Config:
         choices=("journal", "folder", "none"),
     )
     index: bool = _option(False, "Engine local", "Keep an index of the blobs on disk (docs/scaling.md).")
+    keep_deleted_s: float = _option(
+        0.0,
+        "Engine local",
+        "For how long a blob that was deleted or replaced is kept: it can be read by id and undeleted "
+        "(docs/operating.md). What is kept holds ids and room: it is given up, the oldest first, where an "
+        "eighth of the ids or a 32nd of the disk is left. 0: the gc removes it in its next pass.",
+        SERVER | GC,
+    )
     hot_bytes: int = _option(
         16 * MIB, "Engine local", "Memory for the bodies of small blobs that are often read. 0: none."
     )
@@ -154,6 +167,7 @@ class Config:
         "Engine local",
         "An upload that would leave less than this free on the disk is refused with 507. So is one that "
         "would leave fewer than 1,024 inodes, or an eighth of them.",
+        SERVER | GC,
     )
     lock_wait_s: float = _option(
         10.0,
@@ -357,42 +371,3 @@ def _collect() -> dict[str, Option]:
 
 # By name, in the order of the file and the reference.
 OPTIONS: dict[str, Option] = _collect()
-
-
-def as_toml() -> str:
-    """The content of conf/blobkeep.toml: every option, commented out at its default, with its unit."""
-    lines = [
-        "# Blobkeep's options, each commented out at its default. All three processes read this file.",
-        "# A flag (--max-uploads 9) wins over the environment (BLOBKEEP_MAX_UPLOADS=9), that over this file.",
-        '# The unit may be left out of a name (gc_interval); a size may be written as "64 KiB" or "1.5 GB".',
-        "# Relative paths start from the folder that a process is started in.",
-        "# Made by: blobkeep config > conf/blobkeep.toml",
-    ]
-    group = ""
-    for option in OPTIONS.values():
-        if option.group != group:
-            group = option.group
-            lines += ["", "", f"# --- {group} ---"]
-        lines += ["", f"# {option.text}"]
-        if option.unit:
-            size = f" ({size_text(option.default)})" if option.is_size and option.default else ""
-            lines += [f"# Unit: {option.unit}{size}."]
-        lines += [f"# {option.name} = {toml_value(option.default)}"]
-    return "\n".join(lines) + "\n"
-
-
-def toml_value(value: bool | int | float | str) -> str:
-    """`value` as TOML writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return (
-        f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
-    )
-
-
-def size_text(size_bytes: int) -> str:
-    """A size above 0 for people: in the largest binary unit that divides it."""
-    for unit, name in ((1 << 30, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
-        if size_bytes % unit == 0:
-            return f"{size_bytes // unit} {name}"
-    return f"{size_bytes} bytes"

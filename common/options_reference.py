@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from common.options import ALL, OPTIONS, Option, size_text, toml_value
+from common.options import ALL, OPTIONS, Option
+from common.options_file import size_text, toml_value
 
 _TOP = """# Every option
 
@@ -14,7 +15,8 @@ An option is given by a flag (`--max-uploads 9`), else by the environment (`BLOB
 the configuration file (`max_uploads = 9`), else it has its default. The file is `conf/blobkeep.toml`, or the
 one that `-c FILE` or `BLOBKEEP_CONFIG` names; all three processes read it, and so do the tools. What is
 unknown, ill-typed or given twice is refused by name at start. The unit may be left out of a name
-(`gc_interval`); a size may be written as `"64 KiB"` or `"1.5 GB"`.
+(`gc_interval`); a size may be written as `"64 KiB"` or `"1.5 GB"`, a time as `"7d"`, `"12h"`, `"30m"` or
+`"10s"`.
 
 A change takes effect when the process is started anew (`blobkeep ctl restart server`); the files that
 `auth_file`, `tls_cert` and `tls_key` name are read again on SIGHUP.

@@ -35,7 +35,10 @@ class NamedBlob(msgspec.Struct, frozen=True):
 
 
 class LastPass(msgspec.Struct, frozen=True):
-    """A pass that ended. `began_s`: Unix time; `found`: blobs it had to act on; `named`: some of them."""
+    """A pass that ended. `began_s`: Unix time; `found`: blobs it had to act on; `named`: some of them.
+
+    `kept`: blobs that were deleted or replaced and whose time has not come, with the bytes of their data.
+    """
 
     began_s: float
     seconds: float
@@ -45,6 +48,8 @@ class LastPass(msgspec.Struct, frozen=True):
     errors: Count = 0
     error: str = ""  # why the pass failed as a whole
     named: tuple[NamedBlob, ...] = ()
+    kept: Count = 0
+    kept_bytes: Count = 0
 
 
 class Scrub(msgspec.Struct, frozen=True):

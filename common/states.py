@@ -51,6 +51,9 @@ MSG_COMPLETE = "Blob Data WR Complete!"
 MSG_DELETED = "Deleted!"
 MSG_INTERRUPTED = "Found in Pending state during Restore - Deleting!"
 # Ours, for events that the original does not have.
+MSG_UNDELETED = "Blob Undeleted"  # from which id follows
+MSG_EXPIRED = "Expired!"
+MSG_EVICTED = "Evicted, least recently read!"
 MSG_ABORTED = "Upload failed"  # the reason follows
 MSG_NOT_COMMITTED = "Commit failed - Deleting!"
 MSG_SUPERSEDED = "Superseded by a newer blob of this location - Deleting!"

@@ -15,7 +15,7 @@ from common.errors import BlobkeepError
 from common.histogram import Histogram
 from common.self_report import NamedBlob, SelfReport
 from common.worker import Worker
-from services.store import DamagedBlob, Description, Store
+from services.store import Blob, Condition, DamagedBlob, Description, Reading, Store
 
 
 class Step(Protocol):
@@ -143,6 +143,21 @@ class Admin(Protocol):
 
     async def find_damaged(self) -> Sequence[DamagedBlob]:
         """All of the damaged blobs that are known of: see `damaged`. May ask the engine."""
+        ...
+
+    async def open(self, blob_id: str) -> Reading:
+        """Open one blob for reading: one that is served, or one that was deleted or replaced and is kept.
+
+        Raises NotFound, Damaged, Unreadable.
+        """
+        ...
+
+    async def undelete(self, blob_id: str, location: str, condition: Condition) -> tuple[Blob, bool]:
+        """Make the bytes of a kept blob, which must be one of `location`, that location's again, as a new
+        blob. Returns it, and whether it replaced another, once that is durable.
+
+        Raises NotFound where nothing of it is kept (any more), what `condition` raises, and as Upload.commit.
+        """
         ...
 
     def damaged(self, limit: int) -> Sequence[DamagedBlob]:

@@ -32,14 +32,10 @@ class Blob(Protocol):
         ...
 
     @property
-    def size(self) -> int:
-        """In bytes."""
-        ...
+    def size(self) -> int: ...  # in bytes
 
     @property
-    def sha256(self) -> bytes:
-        """Of its bytes: 32 bytes."""
-        ...
+    def sha256(self) -> bytes: ...  # of its bytes: 32 bytes
 
     @property
     def modified_ns(self) -> int:
@@ -53,9 +49,7 @@ class Blob(Protocol):
     def encoding(self) -> str: ...
 
     @property
-    def metadata(self) -> Mapping[str, str]:
-        """See Content."""
-        ...
+    def metadata(self) -> Mapping[str, str]: ...  # see Content
 
 
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
@@ -104,7 +98,8 @@ the location's writes, right before the commit."""
 class Description(msgspec.Struct, frozen=True):
     """Everything the state file says of a blob in any state. `history` is newest first.
 
-    `size` (bytes), `etag` and `modified` (RFC 3339) are those of a complete blob, None of any other.
+    `size` (bytes), `etag` and `modified` (RFC 3339) are those of a complete blob, or of one that is kept
+    after its end: then `kept_until` says until when (RFC 3339). None of any other.
     """
 
     id: int | str
@@ -118,6 +113,7 @@ class Description(msgspec.Struct, frozen=True):
     encoding: str
     metadata: Mapping[str, str]
     history: Sequence[Event]
+    kept_until: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -133,8 +129,10 @@ class Usage(msgspec.Struct, frozen=True):
 
     `damaged`: known to be damaged, and not written or deleted since; `unread`: not known yet what they are;
     `read_errors`: reads of blobs that the disk refused since the start.
+
     `ids_left` counts ids without a live blob; garbage may still hold some of them. None of both: no limit.
-    `pending`: uploads that are on disk already; `failures`: what is in Failure and waits for the gc.
+
+    `pending`: uploads that are on disk already; `failures`: what waits for the gc; `kept`: what it keeps.
     """
 
     blobs: int | None
@@ -149,6 +147,8 @@ class Usage(msgspec.Struct, frozen=True):
     failure_bytes: int | None
     unread: int = 0
     read_errors: int = 0
+    kept: int = 0
+    kept_bytes: int = 0
 
 
 class DamagedBlob(msgspec.Struct, frozen=True):

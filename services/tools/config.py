@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from common.options import as_toml
+from common.options_file import as_toml
 from services.tools import exits
 from services.tools.output import Output
 

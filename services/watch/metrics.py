@@ -123,14 +123,19 @@ def _storage(now: Snapshot) -> Iterator[Metric]:
     counts = now.counts
     yield gauge(
         "blobkeep_blobs",
-        "Blobs by state; Failure: those that wait for the gc.",
-        _known(OK=counts.blobs, Pending=counts.pending, Failure=counts.failures),
+        "Blobs by state; Failure: waiting for the gc; Kept: deleted or replaced, and kept for a while.",
+        _known(OK=counts.blobs, Pending=counts.pending, Failure=counts.failures, Kept=counts.kept),
         "state",
     )
     yield gauge(
         "blobkeep_blob_bytes",
         "Bytes of data by state.",
-        _known(OK=counts.bytes, Pending=counts.pending_bytes, Failure=counts.failure_bytes),
+        _known(
+            OK=counts.bytes,
+            Pending=counts.pending_bytes,
+            Failure=counts.failure_bytes,
+            Kept=counts.kept_bytes,
+        ),
         "state",
     )
     yield counter(

@@ -137,6 +137,26 @@ def large_batches(folder: Path, seed: int) -> Recording:
         return session.finish()
 
 
+def undeleted(folder: Path, seed: int) -> Recording:
+    """What was deleted or replaced comes back, beside other writes and a gc that gives it up."""
+    sync = ("journal", "folder")[seed % 2]
+    with Session(
+        folder, seed, ids=40, gc_interval="0.05", small_body="1024", keep_deleted="1h", sync=sync
+    ) as session:
+        session.start_server(die_at=session.rng.choice((0, session.rng.randint(60, 300))))
+        session.start("gc")
+        for _ in range(4):
+            session.clients(2, 4, _MIXED)
+            session.undelete("0/0")
+            session.undelete("1/1")
+        session.stop(clean=session.rng.random() < 0.5)
+        session.start("gc", keep_deleted="0")
+        session.start_server()
+        session.read_all()
+        session.stop(clean=False)
+        return session.finish()
+
+
 def quarantined(folder: Path, seed: int) -> Recording:
     """Blobs that rot, are found, moved away, and written or deleted anew."""
     with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
@@ -199,6 +219,6 @@ SCENARIOS: dict[str, Callable[[Path, int], Recording]] = {
     scenario.__name__: scenario
     for scenario in (
         *(small, staged, by_folders, wide, killed, killed_by_folders, switched, traded),
-        *(large_batches, quarantined, original),
+        *(large_batches, undeleted, quarantined, original),
     )
 }

@@ -8,6 +8,7 @@ the one write that has no answer yet. Clients write their marks into the process
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import random
 import threading
@@ -162,6 +163,25 @@ class Session:
         self.mark(what, location, value)
         return what
 
+    def undelete(self, location: str) -> None:
+        """Bring back the newest value that is kept of `location`, if there is one."""
+        try:
+            found = json.loads(self._answered("GET", "/blobs/?state=Failure&limit=100").body)["blobs"]
+            kept = [one for one in found if one["location"] == location and one["kept_until"]]
+            if not kept:
+                return
+            blob_id = max(kept, key=lambda one: one["sequence"])["id"]
+            value = self._answered("GET", f"/blobs/{blob_id}/data").body
+        except ConnectionError:
+            return
+        self.mark("begin", location, value)
+        try:
+            status = self._answered("POST", f"/blobs/{blob_id}/undelete?replace").status
+        except ConnectionError:
+            status = 0
+        what = "done" if status in _DONE else "refused" if status in _REFUSED else "unknown"
+        self.mark(what, location, value)
+
     def read(self, location: str) -> Value:
         """One read, which must give what may be there. Raises ConnectionError where no server answers."""
         answer = self._ask("GET", location, None)
@@ -175,12 +195,19 @@ class Session:
         return value
 
     def _ask(self, method: str, location: str, value: Value) -> Answer | None:
-        if self.server is None:
-            return None
         try:
-            return self.server.ask(method, f"/store/{quote(location)}", value)
-        except (OSError, http.client.HTTPException):
+            return self._answered(method, f"/store/{quote(location)}", value)
+        except ConnectionError:
             return None
+
+    def _answered(self, method: str, target: str, body: Value = None) -> Answer:
+        """Raises ConnectionError where no server answers."""
+        if self.server is None:
+            raise ConnectionError("no server")
+        try:
+            return self.server.ask(method, target, body)
+        except (OSError, http.client.HTTPException) as err:
+            raise ConnectionError("no answer") from err
 
     def body(self, size_bytes: int) -> bytes:
         """One that no other write has."""

@@ -219,7 +219,7 @@ def test_a_blob_that_could_not_be_removed_is_tried_again_each_pass(
     fail(data_dir, put(data_dir, 7, "a"))
     gc = Collector(data_dir, 5.0, slice_folders=1 << 32)
     with monkeypatch.context() as broken:
-        broken.setattr(gc, "_if_failed", raising)
+        broken.setattr(gc, "_if_due", raising)
         for _ in range(3):
             gc.run_once()
     monkeypatch.setattr(gc, "_may_have_changed", lambda _: False)

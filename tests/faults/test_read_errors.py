@@ -266,7 +266,7 @@ def test_what_turns_out_to_be_no_blob_is_settled_while_serving(data: DataDirecto
                 await until(lambda: not store.store._index.unreadable, "the judgement")
                 usage = await store.store.usage()
                 assert (usage.blobs, usage.damaged, usage.unread) == (0, 2, 0)
-                named = {one.location for one in store.store.damaged_blobs(10)}
+                named = {one.location for one in store.store.damage.listed(10)}
                 assert named == {"cut", None}
                 assert await store.read("failed") is None
                 await store.put("cut", b"anew")
@@ -312,7 +312,7 @@ def test_a_note_without_a_location_is_not_the_last_word(data: DataDirectory) -> 
         async with opened(data.root) as store:
             blob_folder.quarantine(store.data_dir, blob_id, None, 0, "cannot be read: Input/output error.")
         async with opened(data.root) as store:
-            (blob,) = store.store.damaged_blobs(10)
+            (blob,) = store.store.damage.listed(10)
             assert (blob.location, blob.quarantine) == ("a", f"{blob_id}-0")
             with pytest.raises(Exception, match="damaged"):
                 await store.read("a")
@@ -334,7 +334,7 @@ def test_what_lies_in_quarantine_without_a_location_counts_until_it_is_dropped(d
             async with opened(data.root) as store:
                 assert await store.read("a") is None  # nobody knows any more what it was
                 assert (await store.store.usage()).damaged == 1
-                (blob,) = store.store.damaged_blobs(10)
+                (blob,) = store.store.damage.listed(10)
                 assert (blob.location, blob.id, blob.quarantine) == (None, blob_id, f"{blob_id}-0")
         async with opened(data.root) as store:
             blob_folder.drop_quarantined(store.data_dir, f"{blob_id}-0")

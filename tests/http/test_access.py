@@ -85,6 +85,7 @@ def test_each_resource_but_public_ones_refuses_who_says_nothing(guarded: Server)
     app = make_app(engine.store, engine.admin(), Config(), monitor, Access([]))
     rules = app.default_router.rules[0].target.rules
     paths = [*PUBLIC, "*", "/blobs/", "/blobs/1", "/events", "/metrics", "/nothing", "/openapi.json"]
+    paths += ["/blobs/1/data", "/blobs/1/undelete"]
     paths += ["/store", "/store/", "/store/1", "/store/a/", "/tickets/a", TICKET]
     for rule in rules:
         assert any(map(rule.matcher.regex.match, paths)), f"add a path of {rule}"

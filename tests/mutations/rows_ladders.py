@@ -13,9 +13,9 @@ FUZZ = ("tests/fuzz/test_parsers.py",)
 ROWS = [
     Mutation(
         "gc-collects-what-is-pending",
-        "services/engines/local/upkeep/collector.py",
-        "        if found.state is not State.FAILURE:\n",
-        "        if found.state is State.COMPLETE:\n",
+        "services/engines/local/disk/keeping.py",
+        "    if record.state is not State.FAILURE:\n",
+        "    if record.state is State.COMPLETE:\n",
         MODEL,
     ),
     Mutation(

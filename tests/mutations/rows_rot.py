@@ -112,9 +112,9 @@ ROWS = [
     ),
     Mutation(
         "quarantined-without-a-location-does-not-count",
-        f"{LOCAL}/serving/store.py",
-        "len(self._index.damaged) + len(self.damage.nameless)",
-        "len(self._index.damaged)",
+        f"{LOCAL}/serving/usage.py",
+        "len(index.damaged) + len(damage.nameless)",
+        "len(index.damaged)",
         (READ_ERRORS,),
     ),
     Mutation(

@@ -10,7 +10,7 @@ from common.errors import BadRequest, NotFound
 from common.self_report import SelfReport
 from common.worker import Worker
 from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
-from services.store import DamagedBlob, Description, Store
+from services.store import Blob, Condition, DamagedBlob, Description, Reading, Store
 from tests.support.memory_store import MemoryStore, description
 
 
@@ -85,6 +85,12 @@ class MemoryAdmin:
     async def find_damaged(self) -> Sequence[DamagedBlob]:
         """See engine.Admin."""
         return []
+
+    async def open(self, blob_id: str) -> Reading:
+        return await self._store.open((await self.describe(blob_id)).location)
+
+    async def undelete(self, blob_id: str, location: str, condition: Condition) -> tuple[Blob, bool]:
+        raise NotFound("Nothing is kept.")
 
     def damaged(self, limit: int) -> Sequence[DamagedBlob]:
         return [DamagedBlob(at, 0, "", None) for at in sorted(self._store.damaged)[:limit]]

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -36,11 +37,16 @@ class Opened:
     """A store on `root`; `fatal` holds what it said when a sync failed."""
 
     def __init__(
-        self, root: str, sync: str = "journal", id_bits: int = 16, events: Events | None = None
+        self,
+        root: str,
+        sync: str = "journal",
+        id_bits: int = 16,
+        events: Events | None = None,
+        **options: Any,
     ) -> None:
         """`sync`: as the option; "index": "journal" with the index on disk, and the state lock is held."""
         index, sync = sync == "index", "journal" if sync == "index" else sync
-        config = Config(dir=root, sync=sync, id_bits=id_bits, small_body_bytes=SMALL_BODY_BYTES)
+        config = Config(dir=root, sync=sync, id_bits=id_bits, small_body_bytes=SMALL_BODY_BYTES, **options)
         self.data_dir: Layout = directory.open_directory(root, id_bits, owner=True)
         self.fatal: list[BlobkeepError] = []
         self.lock: StateLock | None = None
@@ -105,11 +111,11 @@ class Opened:
 
 @asynccontextmanager
 async def opened(
-    root: str, sync: str = "journal", id_bits: int = 16, events: Events | None = None
+    root: str, sync: str = "journal", id_bits: int = 16, events: Events | None = None, **options: Any
 ) -> AsyncIterator[Opened]:
-    """The store, closed at the end. `sync` "none" lasts only as long."""
+    """The store, closed at the end. `sync` "none" lasts only as long. `options`: more, by name."""
     try:
-        made = Opened(root, sync, id_bits, events)
+        made = Opened(root, sync, id_bits, events, **options)
         try:
             yield made
         finally:

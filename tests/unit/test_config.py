@@ -15,7 +15,8 @@ import pytest
 from common import config
 from common.config import Config, host_and_port, load
 from common.errors import ConfigError
-from common.options import OPTIONS, as_toml
+from common.options import OPTIONS
+from common.options_file import as_toml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -152,7 +153,7 @@ def test_sizes_may_be_written_with_a_unit(tmp_path: Path, text: str, size_bytes:
         ("put_creates = 1", ["put_creates", "true or false"]),
         ("gc_interval = nan", ["gc_interval", "nan", "seconds"]),
         ("gc_interval = inf", ["gc_interval", "inf"]),
-        ("gc_interval = '5 s'", ["gc_interval", "5 s", "seconds"]),
+        ("gc_interval = '5 x'", ["gc_interval", "5 x", "seconds"]),
         ("gc_interval = 0", ["gc_interval", "above 0"]),
         ("max_blob_size = '5 parsecs'", ["max_blob_size", "parsecs", "64 KiB"]),
         ("max_blob_size = '-5'", ["max_blob_size"]),
@@ -294,4 +295,7 @@ def test_a_process_started_with_a_mistake_says_so_in_one_line_and_exits_with_2()
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "gc: --gc-interval-s: 'soon' is not a number of seconds, above 0.\n"
+    assert (
+        done.stderr
+        == "gc: --gc-interval-s: 'soon' is not a number of seconds, above 0, or a time such as \"7d\".\n"
+    )

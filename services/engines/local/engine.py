@@ -22,6 +22,7 @@ from common.self_report import SelfReport
 from common.worker import Worker
 from services.engine import Admin, Check, Commits, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
 from services.engines.local.disk import directory, layout, locks, room
+from services.engines.local.disk.keeping import Keeping
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import READ_ONLY_TEXT
 from services.engines.local.index.writer import IndexWriter
@@ -143,7 +144,14 @@ class LocalEngine:
         """See Engine."""
         data_dir = directory.existing(self._config.dir) if once else self._shared()
         slice_folders = _ALL_FOLDERS if once else SLICE_FOLDERS
-        return Collector(data_dir, self._config.gc_interval_s, slice_folders=slice_folders)
+        config = self._config
+        return Collector(
+            data_dir,
+            config.gc_interval_s,
+            slice_folders=slice_folders,
+            options=Keeping(deleted_s=config.keep_deleted_s),
+            min_free_bytes=config.min_free_space_bytes,
+        )
 
     def verifier(self) -> Worker:
         """See Engine."""
@@ -178,7 +186,9 @@ class LocalEngine:
         """See Engine: what the gc removed waits for it no more."""
         gc = reports.get("gc")
         if gc is not None and gc.last is not None and not gc.last.error:
-            self.store.garbage.collected(gc.last.began_s, gc.last.errors)
+            garbage = self.store.garbage
+            garbage.collected(gc.last.began_s, gc.last.errors)
+            garbage.kept, garbage.kept_bytes = gc.last.kept, gc.last.kept_bytes
 
     async def health(self) -> Sequence[Check]:
         """See Engine."""

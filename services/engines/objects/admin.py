@@ -19,9 +19,12 @@ from services.engines.objects.decide import Finding, finding
 from services.engines.objects.entry import Entry
 from services.engines.objects.pointer import KILLED
 from services.engines.objects.store import ObjectsStore
-from services.store import DamagedBlob, Description
+from services.store import Blob, Condition, DamagedBlob, Description, Reading
 
 _OK = WORD_OF_CODE[0]
+_NOT_KEPT = (
+    "This blob is not served any more, and the engine objects keeps none that was deleted or replaced."
+)
 
 
 class ObjectsAdmin:
@@ -87,6 +90,21 @@ class ObjectsAdmin:
                 reason = pointer.reason if pointer is not None else damage.UNREADABLE
                 found.append(DamagedBlob(location, blob_id, reason, None))
         return found
+
+    async def open(self, blob_id: str) -> Reading:
+        """See engine.Admin. Nothing is kept here once it was deleted or replaced, but for its readers."""
+        parsed = txn.parse_blob_id(blob_id)
+        if parsed is None:
+            raise NotFound("No blob has such an id.")
+        reading = await self._store.open(parsed[0])
+        if str(reading.blob.id) != blob_id:
+            reading.close()
+            raise NotFound(_NOT_KEPT)
+        return reading
+
+    async def undelete(self, blob_id: str, location: str, condition: Condition) -> tuple[Blob, bool]:
+        """See engine.Admin."""
+        raise NotFound(_NOT_KEPT)
 
     def damaged(self, limit: int) -> Sequence[DamagedBlob]:
         """See engine.Admin."""

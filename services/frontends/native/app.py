@@ -15,6 +15,7 @@ from services.frontends.native.blobs import BlobHandler
 from services.frontends.native.blobs_by_id import BlobByIdHandler, BlobsHandler, Pages
 from services.frontends.native.dashboard import DashboardHandler
 from services.frontends.native.downloads import DownloadHandler, TicketHandler, Tickets
+from services.frontends.native.kept import BlobDataHandler, UndeleteHandler
 from services.frontends.native.listings import ListingHandler
 from services.frontends.native.live import EventsHandler, Live
 from services.frontends.native.openapi import OpenApiHandler
@@ -59,6 +60,8 @@ def make_app(store: Store, admin: Admin, config: Config, monitor: Monitor, acces
             (r"/store/.*", BlobHandler, shared),
             (r"/blobs/", BlobsHandler, shared),
             (r"/blobs/[^/]+", BlobByIdHandler, shared),
+            (r"/blobs/[^/]+/data", BlobDataHandler, shared),
+            (r"/blobs/[^/]+/undelete", UndeleteHandler, shared),
             (r"/openapi\.json", OpenApiHandler, shared),
             (r"\*", ServerHandler, shared),
         ],

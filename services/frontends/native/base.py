@@ -31,13 +31,15 @@ _CROSS_ORIGIN = "A page of another origin asks in its reader's name: only our ow
 class BaseHandler(Handler):
     """A handler of one kind of resource; `ALLOW` lists its methods.
 
-    `PUBLIC`: anyone may ask, without a token. `TAKES_LINKS`: a signed link is as good as one. `client`: who
-    asks; None where everybody may do everything.
+    `PUBLIC`: anyone may ask, without a token. `TAKES_LINKS`: a signed link is as good as one. `ASKS_LATER`:
+    anyone who is known may, and each method asks what the client may do once it knows the location.
+    `client`: who asks; None where everybody may do everything.
     """
 
     ALLOW = "GET, HEAD, OPTIONS"
     PUBLIC = False
     TAKES_LINKS = False
+    ASKS_LATER = False
     client: Client | None = None
 
     @final
@@ -58,7 +60,8 @@ class BaseHandler(Handler):
             client = self._unnamed()
         self.client = client
         self.user = client.name
-        client.check(*self.asked())
+        if not self.ASKS_LATER:
+            client.check(*self.asked())
         checking = self._check()
         if checking is not None:
             await checking

@@ -57,14 +57,7 @@ class BlobReader(BaseHandler):
         try:
             if reading.blob.version != blob.version:  # written anew meanwhile: what was judged is gone
                 plan = plan_read(reading.blob, "GET", self.request.headers)
-            self._begin(plan)
-            await self._send(reading, plan)
-        except StreamClosedError:
-            pass  # the client has left; nothing is owed
-        except Damaged:
-            if not self._headers_written:
-                raise
-            self.cut_off()  # logged where it was found
+            await self.send_planned(reading, plan)
         finally:
             reading.close()
 
@@ -73,6 +66,18 @@ class BlobReader(BaseHandler):
     async def answer_missing(self) -> None:
         """There is no such blob. Raises NotFound."""
         raise NotFound("There is no such blob: create it with POST.")
+
+    async def send_planned(self, reading: Reading, plan: ReadPlan) -> None:
+        """Answer with what `plan` says of `reading`. Raises Damaged where nothing was sent yet."""
+        try:
+            self._begin(plan)
+            await self._send(reading, plan)
+        except StreamClosedError:
+            pass  # the client has left; nothing is owed
+        except Damaged:
+            if not self._headers_written:
+                raise
+            self.cut_off()  # logged where it was found
 
     def _begin(self, plan: ReadPlan) -> None:
         self.set_status(plan.status)

@@ -75,7 +75,7 @@ class BlobByIdHandler(ByIdHandler):
         """The state of one blob and its whole history."""
         blob = await self.admin.describe(self.request.path.removeprefix(PREFIX))
         history = [{"time": e.time, "state": e.state, "message": e.message} for e in blob.history]
-        more = {"encoding": blob.encoding, "metadata": dict(blob.metadata), "sequence": blob.seq}
+        more = {"encoding": blob.encoding, "metadata": dict(blob.metadata)}
         self.send_json({**_entry(blob), **more, "history": history})
 
     head = get
@@ -90,4 +90,6 @@ def _entry(blob: Description) -> dict[str, object]:
         "etag": blob.etag,
         "modified": blob.modified,
         "type": blob.type,
+        "sequence": blob.seq,
+        "kept_until": blob.kept_until,
     }

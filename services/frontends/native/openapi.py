@@ -39,6 +39,7 @@ from services.frontends.native.openapi_parts import (
 from services.rules.listing import STATES
 from services.rules.locations import MAX_LOCATION_BYTES
 
+_ID = parameter("path", "id", {"type": "integer", "minimum": 0, "maximum": MAX_ID})
 _TEXT: Json = {"type": "string", "pattern": PLAIN, "maxLength": MAX_LOCATION_BYTES}
 # A browser asks again each time, and has it mostly.
 _PAGE: Json = {
@@ -109,7 +110,7 @@ def document() -> Json:
                 ],
             ),
             "/blobs/{id}": {
-                "parameters": [parameter("path", "id", {"type": "integer", "minimum": 0, "maximum": MAX_ID})],
+                "parameters": [_ID],
                 **readable(
                     "State and history of one blob, while it has a folder",
                     {
@@ -149,6 +150,11 @@ def document() -> Json:
                     [],
                 ),
             },
+            "/blobs/{id}/data": {
+                "parameters": [_ID],
+                **_read("Read a blob by its id, also while it is kept"),
+            },
+            "/blobs/{id}/undelete": {"parameters": [_ID], **_undelete()},
             "/healthz": readable(
                 "Whether blobs can be served",
                 {
@@ -191,7 +197,47 @@ def document() -> Json:
     }
 
 
+def _undelete() -> Json:
+    """/blobs/{id}/undelete"""
+    done = ("ETag", "Blob-Id", "Location")
+    replace = parameter("query", "replace", {"const": ""}, "Also where another blob is there.")
+    return {
+        "post": operation(
+            "Bring back a blob that was deleted or replaced and is kept, as a new one of its location",
+            {
+                "201": answer("It is back.", done),
+                "200": answer("It is back, in place of another.", done),
+                "404": error("Nothing of it is kept, or nothing any more."),
+                "409": error("Another blob is there, and ?replace is not said."),
+                "412": error("A condition does not hold. Nothing was changed."),
+                "507": error("The disk has no room, or all ids are taken."),
+            },
+            [replace, *_CONDITIONS],
+        ),
+        "options": operation("What the resource knows", {"204": answer("See Allow.", ("Allow",))}, []),
+    }
+
+
 _METADATA = ("Cache-Control", "Content-Disposition", "Content-Language", "Expires")
+
+
+_CONDITIONS = [header("If-Match", TAGS), header("If-None-Match", TAGS), header("If-Unmodified-Since")]
+
+
+def _read(summary: str, **more: Json) -> Json:
+    """GET and HEAD of a blob's bytes. `more`: further answers, by status."""
+    # What cannot be understood is ignored by reads (RFC 9110), but must not let a write through.
+    reading = [header("If-Match", TAGS), header("If-None-Match"), header("If-Unmodified-Since")]
+    reading += [header(name) for name in ("If-Modified-Since", "If-Range", "Range")]
+    answers = {
+        "200": answer("The blob.", WITH_A_BLOB, {"*/*": {}}),
+        "206": answer("Parts of it; several are multipart/byteranges.", WITH_A_BLOB, {"*/*": {}}),
+        "304": answer("The client has it.", VALIDATORS),
+        "404": error("It is not there."),
+        "412": error("A condition does not hold. Nothing was changed."),
+        "416": error("No byte of the ranges is in it.", ("Content-Range",)),
+    }
+    return readable(summary, answers | {name.removeprefix("_"): one for name, one in more.items()}, reading)
 
 
 def _location() -> Json:
@@ -207,10 +253,7 @@ def _location() -> Json:
 def _blob() -> Json:
     """/store/{location}"""
     condition_failed = error("A condition does not hold. Nothing was changed.")
-    # What cannot be understood is ignored by reads (RFC 9110), but must not let a write through.
-    reading = [header("If-Match", TAGS), header("If-None-Match"), header("If-Unmodified-Since")]
-    reading += [header(name) for name in ("If-Modified-Since", "If-Range", "Range")]
-    conditions = [header("If-Match", TAGS), header("If-None-Match", TAGS), header("If-Unmodified-Since")]
+    conditions = _CONDITIONS
     sending = [header(name) for name in ("Repr-Digest", "Content-Digest", "Content-Encoding", *_METADATA)]
     body: Json = {"content": {"application/octet-stream": {"schema": {}}}}
     created = answer("It was created.", ("ETag", "Location"))
@@ -221,18 +264,9 @@ def _blob() -> Json:
     }
     return {
         "parameters": [_location()],
-        **readable(
+        **_read(
             "Read a blob",
-            {
-                "200": answer("The blob.", WITH_A_BLOB, {"*/*": {}}),
-                "206": answer("Parts of it; several are multipart/byteranges.", WITH_A_BLOB, {"*/*": {}}),
-                "304": answer("The client has it.", VALIDATORS),
-                "308": answer("HTML was asked for, and blobs are under this name: it is a folder."),
-                "404": error("It is not there."),
-                "412": condition_failed,
-                "416": error("No byte of the ranges is in it.", ("Content-Range",)),
-            },
-            reading,
+            _308=answer("HTML was asked for, and blobs are under this name: it is a folder."),
         ),
         "post": operation(
             "Create a blob",

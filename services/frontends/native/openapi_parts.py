@@ -51,13 +51,15 @@ _OF_ENTRY: Json = {
     "modified": _TIME,
     "type": {"type": "string"},
 }
-# Of a blob in any state: what only a complete one has may be null.
+# Of a blob in any state: what only a complete or kept one has may be null.
 _OF_DESCRIBED: Json = {
     **_OF_ENTRY,
     "size": {"type": ["integer", "null"], "minimum": 0},
     "etag": {"type": ["string", "null"], "pattern": TAG},
     "modified": {**_TIME, "type": ["string", "null"]},
     "state": {"enum": sorted(STATES)},
+    "sequence": {"type": "integer"},
+    "kept_until": {**_TIME, "type": ["string", "null"]},
 }
 
 
@@ -98,7 +100,6 @@ SCHEMAS: Json = {
             **_OF_DESCRIBED,
             "encoding": {"type": "string"},
             "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
-            "sequence": {"type": "integer"},
             "history": list_of(
                 object_of({"time": _TIME, "state": {"enum": sorted(STATES)}, "message": {"type": "string"}})
             ),

@@ -34,6 +34,7 @@ from services.engines.local.disk.record_json import Id, Location, Seq
 MAX_FILE_BYTES = 4 << 20
 _MAX_STATE_BYTES = 256 << 20  # of a blob of 28 TiB: a sparse file may claim to be larger than any disk
 _CHUNK_CRC_BYTES = 9  # eight hex digits and a space
+_MAX_KEPT_CRCS = 4 * 2048  # of 2 GiB: a state of so much fits into a spare file of the reserve
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -158,9 +159,13 @@ def stage(data_dir: Layout, pending: BlobRecord) -> int:
     return durable.create_file(data_dir.data(pending.id))
 
 
-def failed(old: BlobRecord, message: str, now_ns: int) -> BlobRecord:
-    """`old` in state Failure, without what only a complete blob needs: the disk may be full."""
-    return msgspec.structs.replace(old.advanced(State.FAILURE, message, now_ns), crcs=b"")
+def failed(old: BlobRecord, message: str, now_ns: int, *, keeps: bool = False) -> BlobRecord:
+    """`old` in state Failure. `keeps`: with its checksums, so that it can be brought back (see `keeping`).
+
+    Else without them: that takes the least room on a disk that may be full.
+    """
+    failure = old.advanced(State.FAILURE, message, now_ns)
+    return failure if keeps else msgspec.structs.replace(failure, sha256=b"", crcs=b"")
 
 
 def write_failure(data_dir: Layout, failure: BlobRecord, *, synced: bool = True) -> None:
@@ -168,12 +173,12 @@ def write_failure(data_dir: Layout, failure: BlobRecord, *, synced: bool = True)
     durable.replace(data_dir.state(failure.id), record.dump(failure), synced=synced)
 
 
-def fail(data_dir: Layout, old: BlobRecord, message: str, now_ns: int) -> BlobRecord:
+def fail(data_dir: Layout, old: BlobRecord, message: str, now_ns: int, *, keeps: bool = False) -> BlobRecord:
     """Mark one blob Failure; durable once this returns. The gc is told. Returns the new record.
 
-    On a full disk it gives up some of the reserve.
+    On a full disk it gives up some of the reserve. `keeps`: see `failed`.
     """
-    failure = failed(old, message, now_ns)
+    failure = failed(old, message, now_ns, keeps=keeps and len(old.crcs) <= _MAX_KEPT_CRCS)
     folder_fd = durable.open_folder(data_dir.folder(old.id))  # by its name it may soon be another's: the gc's
     try:
         reserve.finding_room(data_dir, lambda: write_failure(data_dir, failure))

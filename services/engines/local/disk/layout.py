@@ -27,6 +27,7 @@ EXPORTS_NAME = ".export"  # the hard links of snapshots that are being written o
 EXPORTED_NAME = ".exported.json"  # the last member of an export, so also in a directory unpacked from one
 GC_HOLD_NAME = ".gc.hold"  # a lock: while an export takes its snapshot, the gc removes nothing
 GC_WANTED_NAME = ".gc.wanted"  # a lock: an export waits for the one above, so the gc gives way
+ROOM_WANTED_NAME = ".room-wanted"  # a hint: for so many bytes the server had no room
 BENCH_NAME = ".bench"
 MULTIPART_NAME = ".multipart"  # uploads in parts that are neither complete nor aborted
 INDEX_NAME = ".index"  # what a server keeps of its blobs, so as to start without reading them all
@@ -39,6 +40,7 @@ OUR_NAMES = frozenset(
         *(FORMAT_NAME, FORMAT_NAME + ".tmp", LOCK_NAME, GC_LOCK_NAME, GONE_NAME, QUARANTINE_NAME),
         *(HINTS_NAME, HINTS_TAKEN_NAME, SOCKET_NAME, STATUS_NAME, RESERVE_NAME, RUN_NAME),
         *(EXPORTS_NAME, EXPORTED_NAME, GC_HOLD_NAME, GC_WANTED_NAME, BENCH_NAME, MULTIPART_NAME, INDEX_NAME),
+        *(ROOM_WANTED_NAME, ROOM_WANTED_NAME + ".tmp"),
         SYNC_FAILED_NAME,
         *(f"{JOURNAL_NAME}.{n}{end}" for n in (0, 1) for end in ("", ".tmp")),
     }

@@ -8,7 +8,7 @@ The file, line by line (design: 'A blob'; the first three parts are the original
     ...
     <empty line>
     location: "<the location>"                                             for people; quoted, see `quoted`
-    data: <size> bytes, sha256 <hex>                                       only of a complete blob
+    data: <size> bytes, sha256 <hex>                                       of a complete blob, or a kept one
     chunks: <CRC-32C of every MiB of the data, 8 hex digits each>          only where there is data
     state: crc32c <8 hex digits>                                           of every byte before this line
 
@@ -73,6 +73,7 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
 
     `seq` only grows over the life of a directory, and is unique in it. `sha256` (32 bytes) and `crcs`
     (checksum.pack_crcs) are set once the blob is complete; a record of the original server never has them.
+    One in Failure has them only while the blob could be brought back.
     """
 
     id: int
@@ -92,6 +93,11 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
     def is_original(self) -> bool:
         """True if the original server wrote it: it may be complete without checksums."""
         return self.state is State.COMPLETE and not self.sha256
+
+    @property
+    def is_whole(self) -> bool:
+        """True if its checksums are there, for as many bytes as it has: they can be verified."""
+        return len(self.sha256) == 32 and len(self.crcs) == 4 * checksum.chunk_count(self.size)
 
     def advanced(self, state: State, message: str, now_ns: int) -> BlobRecord:
         """The record after one more event. Raises IllegalTransition against the table in `states`."""
@@ -202,7 +208,7 @@ def dump(record: BlobRecord) -> bytes:
     lines = [f"BLOB_BASE64_{VERSION}:{packed}", ""]
     lines += [f"{to_the_second(e.at)} - {WORD_OF_CODE[e.code]} - {e.message}" for e in reversed(events)]
     lines += ["", f"location: {quoted(record.location)}"]
-    if record.state is State.COMPLETE:
+    if record.state is State.COMPLETE or (record.state is State.FAILURE and record.is_whole):
         lines.append(f"data: {record.size} bytes, sha256 {record.sha256.hex()}")
         if record.crcs:
             lines.append("chunks: " + record.crcs.hex(" ", 4))
@@ -311,15 +317,15 @@ def _of_ours(
         if events[-1].message == MSG_COMPLETE or (len(events) > 1 and events[-2].code == _PENDING):
             raise ValueError("it is complete, and has no checksum")
         state = State.CREATED
-    complete = state is State.COMPLETE
-    crcs = _chunks(content) if complete else b""
-    if complete and (len(sha256) != 32 or len(crcs) != 4 * checksum.chunk_count(ours.size)):
-        raise ValueError("checksums do not fit the size")
-    return BlobRecord(
+    crcs = _chunks(content) if state in (State.COMPLETE, State.FAILURE) else b""
+    found = BlobRecord(
         *(blob_id, location, ours.seq, state, events, ours.size, sha256, crcs),
         *(clean_type(ours.type), clean_encoding(ours.encoding), ours.modified_ns),
         {} if ours.meta is msgspec.UNSET else clean_metadata(ours.meta),
     )
+    if state is State.COMPLETE and not found.is_whole:
+        raise ValueError("checksums do not fit the size")
+    return found
 
 
 def _state_of_original(events: tuple[Event, ...]) -> State:

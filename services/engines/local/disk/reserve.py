@@ -55,6 +55,13 @@ def finding_room(data_dir: Layout, write: Callable[[], T]) -> T:
                 raise
 
 
+def want_room(data_dir: Layout, size_bytes: int) -> None:
+    """Tell the gc that so much room was wanted and not there: it may give up what it keeps. A hint; may be
+    lost. Raises OSError."""
+    path = data_dir.ours(layout.ROOM_WANTED_NAME)
+    finding_room(data_dir, lambda: durable.replace(path, b"%d" % size_bytes, synced=False))
+
+
 def _give_one_up(data_dir: Layout) -> bool:
     """Free one spare file; False where none is left."""
     home = data_dir.ours(layout.RESERVE_NAME)

@@ -267,7 +267,8 @@ class Run:
     def to_failure(self, blob_id: int, location: str, message: str) -> bool:
         def change() -> None:
             found = blob_folder.read_record(self.data_dir, blob_id)  # with its history
-            blob_folder.fail(self.data_dir, found, message, time.time_ns())
+            keeps = message == MSG_SUPERSEDED  # replaced as its server died: the gc may keep it
+            blob_folder.fail(self.data_dir, found, message, time.time_ns(), keeps=keeps)
 
         done = self.attempt((blob_id, location), f"blob {blob_id} of {location!r}: {message}", change)
         if done:

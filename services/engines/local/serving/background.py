@@ -10,6 +10,8 @@ from common.errors import BlobkeepError, Unavailable
 from services.engines.local.disk import reserve
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import Place
+from services.engines.local.serving.free_space import FreeSpace
+from services.engines.local.serving.garbage import Garbage
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,8 @@ class Owner(Protocol):
 
     data_dir: Layout
     place: Place
+    space: FreeSpace
+    garbage: Garbage
 
     @property
     def is_stopping(self) -> bool: ...
@@ -32,13 +36,16 @@ class Owner(Protocol):
 
 
 async def keep_reserve(store: Owner) -> None:
-    """For ever: make again what deletes on a full disk used up of the reserve."""
+    """For ever: make again what deletes on a full disk used up of the reserve, and tell the gc, which may
+    keep blobs for a while, for how much there was no room."""
     while True:
         await asyncio.sleep(_LOOK_AT_RESERVE_S)
         if store.place.fault:
             continue
         try:
             await asyncio.to_thread(reserve.keep, store.data_dir)
+            if store.garbage.kept and (wanted_bytes := store.space.take_wanted()):
+                await asyncio.to_thread(reserve.want_room, store.data_dir, wanted_bytes)
         except OSError as err:
             log.debug("the reserve could not be made again: %s", err)  # a write will tell what is wrong
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from common import checksum, durable
-from common.errors import DISK_ERRNOS, BlobkeepError, CorruptRecord, SyncFailed
+from common.errors import DISK_ERRNOS, NO_SPACE_ERRNOS, BlobkeepError, CorruptRecord, SyncFailed
 from common.states import (
     CODE_OF_WORD,
     MSG_CREATED,
@@ -52,6 +52,7 @@ class Draft:
     sha256: bytes = b""
     crcs: bytes = b""
     attributes: Mapping[str, str] = field(default_factory=dict)  # what is known once all bytes have come
+    message: str = ""  # what its history begins with, where that is neither created nor updated
     source: Blob | None = None  # of a move: the blob at another location that ends with the same commit
 
 
@@ -59,7 +60,9 @@ class Draft:
 class Change:
     """See the module docstring. `old`: the blob to retire; `released`: a damaged one to forget.
 
-    `leaves_nothing`: the disk is short of room, so what is of no use any more goes at once.
+    `leaves_nothing`: the disk is short of room, so what is of no use any more goes at once. `keeps`: the old
+    blob may be wanted again (see `keeping`). `why`: what its history says of its end,
+    where nothing replaces it.
 
     `then`: of a move, the deletion of its source, whose `after` is this one. Both are in one batch and one
     record of the journal. The deletion never goes on without this; nor this without it, until it is decided.
@@ -72,6 +75,8 @@ class Change:
     old: Blob | None = None
     released: tuple[str, blob_folder.Note] | None = None
     leaves_nothing: bool = False
+    keeps: bool = False
+    why: str = MSG_DELETED
     then: Change | None = None
     after: Change | None = None
     future: asyncio.Future[BlobRecord | None] | None = None
@@ -208,16 +213,31 @@ class Change:
             if isinstance(err, OSError) and err.errno not in DISK_ERRNOS:
                 raise
             before = _from_memory(old, now_ns)
-        self.failure = blob_folder.failed(before, self._end_of_old, now_ns)
-        payload = self._failure_state = record.dump(self.failure)
         temp = self.data_dir.state(old.id) + ".tmp"
         self._undo.append(lambda: durable.remove_file(temp))
+        if self.keeps and not self.leaves_nothing:
+            # The sums that it is served by: those of the original server stand in no state of its own.
+            sums = {"size": old.size, "sha256": old.sha256, "crcs": old.crcs}
+            kept = blob_folder.failed(
+                msgspec.structs.replace(before, **sums), self._end_of_old, now_ns, keeps=True
+            )
+            payload = record.dump(kept)
+            try:
+                self._write(temp, payload)
+            except OSError as err:
+                if err.errno not in NO_SPACE_ERRNOS:
+                    raise
+            else:
+                self.failure, self._failure_state = kept, payload
+                return
+        self.failure = blob_folder.failed(before, self._end_of_old, now_ns)
+        payload = self._failure_state = record.dump(self.failure)
         self._finding_room(lambda: self._write(temp, payload))
 
     @property
     def _end_of_old(self) -> str:
         """What its history says of the end of the old blob."""
-        return MSG_DELETED if self.new is None else replaced_by(self.new.id)
+        return self.why if self.new is None else replaced_by(self.new.id)
 
     def _prepare_release(self, name: str, note: blob_folder.Note) -> None:
         self._undo.append(lambda: blob_folder.forget_release(self.data_dir, name))
@@ -295,7 +315,7 @@ class Change:
 
 def first_records(draft: Draft, blob_id: int, seq: int, now_ns: int, is_update: bool) -> BlobRecord:
     """The record of a new blob while its bytes are being written: created, then Pending."""
-    message = _first_message(is_update)
+    message = draft.message or _first_message(is_update)
     said = draft.content
     first = record.created(
         *(blob_id, draft.location, seq, message, now_ns),

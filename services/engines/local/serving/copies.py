@@ -47,7 +47,7 @@ class Owner(JoiningOwner, Protocol):
     async def begin_draft(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload: ...
 
 
-class _SumsOf:
+class SumsOf:
     """See upload.Sums."""
 
     def __init__(self, blob: Blob) -> None:
@@ -95,7 +95,7 @@ async def _upload(store: Owner, blob: Blob, draft: Draft, condition: Condition) 
         store.admit(draft.location, condition, blob.size, 0, 0)
         path = store.data_dir.data(blob.id)
         try:
-            upload = await linked(store, path, draft, _SumsOf(blob), condition, cuts=False)
+            upload = await linked(store, path, draft, SumsOf(blob), condition, cuts=False)
         except NotFound:  # collected, or about to be called damaged by who opens it
             (await store.open(blob.location)).close()
             return None

@@ -30,6 +30,12 @@ class FreeSpace:
         self._left_bytes = 0
         self._left_inodes = 0
         self._looked_at = -_BELIEVED_S
+        self._wanted_bytes = 0  # of the largest that was refused
+
+    def take_wanted(self) -> int:
+        """The largest size that was refused for lack of room since this was last asked; 0: none was."""
+        wanted, self._wanted_bytes = self._wanted_bytes, 0
+        return wanted
 
     def check(self, size_bytes: int) -> None:
         """Count an upload of `size_bytes` in.
@@ -67,6 +73,7 @@ class FreeSpace:
         self._left_bytes = found.free_bytes - self._min_free_bytes
         self._left_inodes = found.free_inodes - found.min_free_inodes if found.inodes else sys.maxsize
         if self._left_bytes < size_bytes:
+            self._wanted_bytes = max(self._wanted_bytes, size_bytes)
             raise NoSpace("The disk has no room for this body: delete blobs or add space, then try again.")
         if self._left_inodes < inodes:
             raise NoSpace(

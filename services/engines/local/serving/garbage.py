@@ -21,6 +21,7 @@ class Garbage:
 
     def __init__(self) -> None:
         self._left = 0  # what the gc tried to remove and could not
+        self.kept = self.kept_bytes = 0  # what the gc leaves alone until its time comes
         self._failed: deque[Waiting] = deque()  # those that no pass of the gc has had a chance to remove
 
     def failed(self, blobs: int, size_bytes: int) -> None:

@@ -48,14 +48,22 @@ def stand_in_order(named: Sequence[Placed], parts: Iterable[Placed]) -> bool:
 
 
 async def linked(
-    owner: Owner, path: str, draft: Draft, sums: Sums, condition: Condition, *, cuts: bool
+    owner: Owner,
+    path: str,
+    draft: Draft,
+    sums: Sums,
+    condition: Condition,
+    *,
+    cuts: bool,
+    only: os.stat_result | None = None,
 ) -> LocalUpload | None:
     """A staged upload whose data.raw is the file `path`, with these `sums`; only to be committed.
 
     None where the file system has no hard links. Nobody may write to that file any more (design rule 4).
-    `cuts`: what stands behind the end is cut off. Raises NotFound where another file has come to stand there.
+    `cuts`: what stands behind the end is cut off. Raises NotFound where another file has come to stand there,
+    another than `only` for one.
     """
-    staged = await disk_step(owner, lambda: _stage(owner, path, draft, sums.size, cuts=cuts))
+    staged = await disk_step(owner, lambda: _stage(owner, path, draft, sums.size, cuts=cuts, only=only))
     if staged is None:
         return None
     upload = LocalUpload.of_staged(owner, draft, condition, *staged, sums)
@@ -64,7 +72,9 @@ async def linked(
     return upload
 
 
-def _stage(owner: Owner, path: str, draft: Draft, size: int, *, cuts: bool) -> tuple[BlobRecord, int] | None:
+def _stage(
+    owner: Owner, path: str, draft: Draft, size: int, *, cuts: bool, only: os.stat_result | None
+) -> tuple[BlobRecord, int] | None:
     """In a thread: the Pending blob, and its data.raw, open for the sync that its commit begins with."""
     data_dir = owner.data_dir
     blob_id = owner.ids.take()
@@ -74,6 +84,8 @@ def _stage(owner: Owner, path: str, draft: Draft, size: int, *, cuts: bool) -> t
         blob_folder.write_record(data_dir, pending)
         fd = durable.open_in_place(path)
         found = os.fstat(fd)
+        if only is not None and not os.path.samestat(found, only):
+            raise NotFound("Another blob has its id by now.")
         if cuts and found.st_size != size:
             durable.cut(fd, size)
         durable.link(path, data_dir.data(blob_id))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import abc
 from collections.abc import Callable, Container
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
@@ -34,6 +33,7 @@ from common.states import State
 from services.engine import Commits, Events
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob, served
+from services.engines.local.disk.keeping import Keeping
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import Place
 from services.engines.local.disk.record import BlobRecord
@@ -51,11 +51,12 @@ from services.engines.local.serving.index import DAMAGED_TEXT, Index, damaged_of
 from services.engines.local.serving.index_keeper import committer_for, keeper_for
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
 from services.engines.local.serving.multiparts import Loaded, LocalMultiparts
-from services.engines.local.serving.reading import LocalReading
+from services.engines.local.serving.reading import LocalReading, Reports
 from services.engines.local.serving.unread import Unread
 from services.engines.local.serving.upload import LocalUpload
+from services.engines.local.serving.usage import usage_of
 from services.store import Blob as AnyBlob
-from services.store import Condition, Content, DamagedBlob, Page, Usage
+from services.store import Condition, Content, Page, Usage
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class LocalStore:
         self.data_dir = data_dir
         self.small_body_bytes = config.small_body_bytes
         self.max_blob_bytes = config.max_blob_size_bytes
+        self.keeping = Keeping(deleted_s=config.keep_deleted_s)
         self.space = FreeSpace(data_dir.root, config.min_free_space_bytes)
         self.place = Place(data_dir.root, read_only=data_dir.read_only)
         self._buffers = ChunkBuffers()
@@ -144,8 +146,12 @@ class LocalStore:
                 await self._judge_unopened(blob, err)
                 continue
             if self._index.shows(blob):  # design rule 3
-                return LocalReading(blob, fd, self.threads, self._buffers, self)
+                return self.reading(blob, fd, self)
             os.close(fd)
+
+    def reading(self, blob: Blob, fd: int, reports: Reports) -> LocalReading:
+        """A reading of `blob`, whose data.raw is open; the descriptor is its own from now on."""
+        return LocalReading(blob, fd, self.threads, self._buffers, reports)
 
     async def _judge_unopened(self, blob: Blob, err: OSError) -> None:
         """Why the data of `blob` could not be opened. Returns where the maps have moved on: look again.
@@ -177,25 +183,19 @@ class LocalStore:
 
     async def usage(self) -> Usage:
         """See store.Store."""
-        live = len(self._index.blobs.ids)
-        left = self.ids.capacity - live
-        sizes = [upload.size for upload in self._uploads if upload.is_staged]
         if self.damage.nameless:
             await self._in_thread(self.damage.forget_dropped)
-        damaged = len(self._index.damaged) + len(self.damage.nameless)
-        here = (live, self._index.blobs.bytes, damaged, self.uploads() + self._whole)
-        unread = len(self._index.unreadable) + len(self._index.unadopted) + len(self._index.unplaced)
-        states = (len(sizes), sum(sizes), *self.garbage.waiting())
-        return Usage(*here, left, self.ids.capacity, *states, unread, self.read_errors)
+        return usage_of(
+            *(self._index, self.damage, self.garbage, self._uploads),
+            under_way=self.uploads() + self._whole,
+            ids=self.ids.capacity,
+            read_errors=self.read_errors,
+        )
 
     @property
     def live_ids(self) -> Container[int]:
         """Of the blobs that are served."""
         return self._index.blobs.ids
-
-    def damaged_blobs(self, limit: int) -> abc.Sequence[DamagedBlob]:
-        """See engine.Admin."""
-        return self.damage.listed(limit)
 
     @property
     def journal_problem(self) -> str:
@@ -300,8 +300,9 @@ class LocalStore:
                 damaged = await self.damage.quarantine_now(location, damaged)
             released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
             is_short = draft is None and self.space.is_short_after_delete()
-            change = Change(self.data_dir, self.ids, self.sequence, draft, old, released, is_short)
-            if source is not None:
+            keeps = self.keeping.keeps(location)
+            change = Change(self.data_dir, self.ids, self.sequence, draft, old, released, is_short, keeps)
+            if source is not None:  # its bytes live on under another name
                 change.then = Change(self.data_dir, self.ids, self.sequence, old=source, after=change)
             record = await self._committer.submit(change)
             blob = served(record) if draft is not None and record is not None else None

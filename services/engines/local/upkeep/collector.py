@@ -1,4 +1,4 @@
-"""The gc's passes: they remove the folders of blobs in state Failure.
+"""The gc's passes: they remove the folders of blobs in state Failure, each not before its time (`keeping`).
 
 They look at the disk alone and work whether a server runs or not. Failure is final (design rule 2), so they
 need no state lock. A lock of their own keeps a second gc, started by mistake, from renaming a folder that the
@@ -24,13 +24,14 @@ from common import durable, logs
 from common.errors import DISK_ERRNOS, CorruptRecord
 from common.progress import Progress
 from common.self_report import MAX_NAMED, NamedBlob
-from common.states import State
 from common.worker import Worker
-from services.engines.local.disk import blob_folder, directory, layout, locks
+from services.engines.local.disk import blob_folder, directory, keeping, layout, locks
+from services.engines.local.disk.keeping import Keeping
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal import format as journal
 from services.engines.local.upkeep import trash
+from services.engines.local.upkeep.kept import Kept
 
 log = logging.getLogger("gc")
 
@@ -48,9 +49,20 @@ REMOVED_AT_ONCE = 256  # folders that share the sync of their leaving
 class Collector(Worker):
     """One gc on one directory. `run_once` is one pass; it is safe to be killed at any instruction."""
 
-    def __init__(self, data_dir: Layout, interval_s: float, *, slice_folders: int = SLICE_FOLDERS) -> None:
+    def __init__(
+        self,
+        data_dir: Layout,
+        interval_s: float,
+        *,
+        slice_folders: int = SLICE_FOLDERS,
+        options: Keeping = Keeping(),  # noqa: B008 - frozen
+        min_free_bytes: int = 0,
+    ) -> None:
         super().__init__("gc", interval_s, data_dir.reports_dir)
         self._data_dir = data_dir
+        self._options = options
+        self._kept = Kept(data_dir, min_free_bytes)
+        self._given_up: set[int] = set()  # of these, in this pass
         self._slice_folders = slice_folders
         self._hinted: set[int] = set()  # what this pass was told of
         self._still_to_do: set[int] = set()  # what could not be looked at or removed; only success clears it
@@ -92,7 +104,7 @@ class Collector(Worker):
             for done, blob_id in enumerate(suspects):
                 progress(done, len(suspects))
                 try:
-                    found = self._if_failed(blob_id)
+                    found = self._if_due(blob_id)
                     if found is not None and (name := self._take_out(found)) is not None:
                         taken_out[name] = found
                     elif found is not None:
@@ -122,6 +134,8 @@ class Collector(Worker):
             freed_bytes=freed_bytes,
             errors=errors,
             named=tuple(self._named),
+            kept=len(self._kept),
+            kept_bytes=self._kept.bytes,
         )
         if not removed and not errors and not freed_bytes:
             return None
@@ -140,7 +154,11 @@ class Collector(Worker):
         return False
 
     def _suspects(self) -> list[int]:
-        hinted = list(dict.fromkeys([*self._still_to_do, *self._take_hints()]))
+        self._given_up = self._kept.given_up()
+        if self._given_up:
+            log.info("%d blobs that were kept after their end are given up for room", len(self._given_up))
+        known = (*self._given_up, *self._kept.due(time.time_ns()))
+        hinted = list(dict.fromkeys([*self._still_to_do, *self._take_hints(), *known]))
         self._hinted = set(hinted)
         return [*hinted, *(i for i in self._slice() if self._may_have_changed(i))]
 
@@ -191,15 +209,23 @@ class Collector(Worker):
             return False  # no state, no Failure: nothing for the gc
         return max(found.st_ctime_ns, found.st_mtime_ns) >= self._last_round_ns - OVERLAP_NS
 
-    def _if_failed(self, blob_id: int) -> BlobRecord | None:
-        """The blob's record if its state is Failure."""
+    def _if_due(self, blob_id: int) -> BlobRecord | None:
+        """The blob's record if it is to be removed now; what is to be later is remembered."""
         try:
             found = blob_folder.read_record(self._data_dir, blob_id)
         except (FileNotFoundError, CorruptRecord):
+            self._kept.forget(blob_id)
             return None  # gone, not yet a blob, or damaged: the lock holder's business
-        if found.state is not State.FAILURE:
+        now_ns = time.time_ns()
+        until_ns = keeping.not_before(found, self._options, now_ns)
+        if until_ns == keeping.NEVER:
+            self._kept.forget(blob_id)
             return None
-        self._hurry = self._hurry or blob_id not in self._hinted
+        self._hurry = self._hurry or (blob_id not in self._hinted and blob_id not in self._kept)
+        if until_ns > now_ns and blob_id not in self._given_up:
+            self._kept.keep(blob_id, until_ns, found.size)
+            return None
+        self._kept.forget(blob_id)
         return found
 
     def _take_out(self, blob: BlobRecord) -> str | None:

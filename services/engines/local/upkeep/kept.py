@@ -1,0 +1,109 @@
+"""What the gc keeps for a while: which blobs in Failure, until when, and which it gives up for lack of room.
+
+In memory alone, learnt from the disk: a gc that starts reads every state file in its first round.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+
+from common import durable
+from common.ours import read_ours
+from services.engines.local.disk import layout, room
+from services.engines.local.disk.layout import Layout
+
+# Kept blobs are given up, the oldest first, until so much is left: an upload that the server refuses for lack
+# of ids or room is one too many, and a pass must find enough for what is written until the next.
+IDS_SHARE = 8
+ROOM_SHARE = 32
+# What a kept blob takes beside its data: a folder and two states.
+_BLOB_BYTES = 12 << 10
+_BLOB_INODES = 4
+
+
+class Kept:
+    """Blobs that stay until their time. `min_free_bytes`: what uploads must leave free."""
+
+    def __init__(self, data_dir: Layout, min_free_bytes: int) -> None:
+        self._data_dir = data_dir
+        self._min_free_bytes = min_free_bytes
+        self._of: dict[int, tuple[int, int]] = {}  # by id: until when (Unix time, ns), and how many bytes
+        self._queue: list[
+            tuple[int, int]
+        ] = []  # (until when, id), a heap; what `_of` does not confirm is past
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __contains__(self, blob_id: int) -> bool:
+        return blob_id in self._of
+
+    def keep(self, blob_id: int, until_ns: int, size_bytes: int) -> None:
+        """It stays until then."""
+        if self._of.get(blob_id) != (until_ns, size_bytes):
+            self.forget(blob_id)
+            self._of[blob_id] = (until_ns, size_bytes)
+            self.bytes += size_bytes
+            heapq.heappush(self._queue, (until_ns, blob_id))
+
+    def forget(self, blob_id: int) -> None:
+        """It is gone, or what has its id now is another's business."""
+        _, size_bytes = self._of.pop(blob_id, (0, 0))
+        self.bytes -= size_bytes
+
+    def due(self, now_ns: int) -> list[int]:
+        """The ids whose time has come; each is told once."""
+        ids = []
+        while self._queue and self._queue[0][0] <= now_ns:
+            until_ns, blob_id = heapq.heappop(self._queue)
+            if self._of.get(blob_id, (0, 0))[0] == until_ns:
+                self.forget(blob_id)
+                ids.append(blob_id)
+        return ids
+
+    def given_up(self) -> set[int]:
+        """The oldest ids, as many as make enough room: none where there is enough. Raises OSError."""
+        if not self._of:
+            return set()
+        ids, size_bytes, inodes = self._missing()
+        given: set[int] = set()
+        if ids <= 0 and size_bytes <= 0 and inodes <= 0:
+            return given
+        for _, blob_id in sorted(self._queue):
+            if ids <= 0 and size_bytes <= 0 and inodes <= 0:
+                break
+            if blob_id in self._of and blob_id not in given:
+                given.add(blob_id)
+                ids -= 1
+                size_bytes -= self._of[blob_id][1] + _BLOB_BYTES
+                inodes -= _BLOB_INODES
+        return given
+
+    def _missing(self) -> tuple[int, int, int]:
+        """How many ids, bytes and inodes are to be freed."""
+        ids = 0
+        if self._data_dir.id_bits == 16:  # 32 bits do not run out; to list 65,536 names costs 10 ms
+            capacity = _capacity(self._data_dir)
+            ids = len(os.listdir(self._data_dir.root)) - (capacity - capacity // IDS_SHARE)
+        found = room.look(self._data_dir.root)
+        wanted_bytes = self._min_free_bytes + max(found.size_bytes // ROOM_SHARE, self._take_wanted())
+        wanted_inodes = found.min_free_inodes * 2 if found.inodes else 0
+        return ids, wanted_bytes - found.free_bytes, wanted_inodes - found.free_inodes
+
+    def _take_wanted(self) -> int:
+        """The bytes for which the server had no room since the last look."""
+        path = self._data_dir.ours(layout.ROOM_WANTED_NAME)
+        try:
+            text = read_ours(path, 100)
+        except OSError:  # it is not there, mostly; anything else is a hint lost
+            return 0
+        with contextlib.suppress(OSError):
+            durable.remove_file(path)
+        return int(text) if text.isdigit() and len(text) < 20 else 0
+
+
+def _capacity(data_dir: Layout) -> int:
+    return 1 << data_dir.id_bits
