@@ -33,7 +33,7 @@ class Command(Protocol):
 # In the order of the help. Each is the module of its name.
 COMMANDS = (
     *("serve", "ctl", "health"),
-    *("ls", "show", "du", "get", "put", "rm"),
+    *("ls", "show", "du", "get", "put", "rm", "undelete"),
     *("check", "quarantine", "export", "import", "copy"),
     *("access", "link", "bench", "config", "completion", "man"),
 )

@@ -13,6 +13,7 @@ from services.access.secret_hash import hash_token
 from tests.conftest import StartServer
 from tests.support.processes import Process, Server, wait_for
 from tests.support.rules import DataDirectory
+from tests.support.tools import tool
 
 KEEP = ("--keep-deleted", "7d")
 TOKENS = {"reader": "read-only", "appender": "append-only", "writer": "read-write", "team": "read-write"}
@@ -153,3 +154,19 @@ def test_who_may_depends_on_the_location(guarded: Server) -> None:
     assert ask("appender", "POST", f"/blobs/{ids['mine']}/undelete") == 201
     assert ask("appender", "POST", f"/blobs/{ids['mine']}/undelete?replace") == 403
     assert ask("writer", "POST", f"/blobs/{ids['mine']}/undelete?replace") == 200
+
+
+def test_the_command_brings_back_the_newest_and_refuses_to_replace(keeping: Server) -> None:
+    where = ("--url", f"http://127.0.0.1:{keeping.port}")
+    assert tool("undelete", "a", *where).status == 3
+    keeping.ask("POST", "/store/a", b"first")
+    keeping.ask("PUT", "/store/a", b"second")
+    keeping.ask("DELETE", "/store/a")
+    listed = tool("undelete", "a", "--list", "--json", *where).json["kept"]
+    assert [one["size"] for one in listed] == [6, 5]
+    assert tool("undelete", "a", *where).status == 0
+    assert keeping.ask("GET", "/store/a").body == b"second"
+    first = ("--id", str(listed[1]["id"]))
+    assert tool("undelete", "a", *first, *where).status == 5
+    assert tool("undelete", "a", *first, "--replace", *where).status == 0
+    assert keeping.ask("GET", "/store/a").body == b"first"

@@ -1,0 +1,76 @@
+"""`undelete LOCATION`: bring back what was deleted or replaced last, while it is kept (option keep_deleted).
+
+Through the running server, which owns every state (design rule 1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+from urllib.parse import quote
+
+from services.tools import exits
+from services.tools.client import Client, add_token_argument, client_of
+from services.tools.exits import CommandFailed
+from services.tools.output import Output
+
+HELP = "bring back what was deleted or replaced"
+_PAGE = 250
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `undelete`."""
+    parser.add_argument("location")
+    parser.add_argument("--id", metavar="ID", help="this one of what is kept, in place of the newest")
+    parser.add_argument("--list", action="store_true", help="show what is kept of it, and change nothing")
+    parser.add_argument("--replace", action="store_true", help="also where another blob is there by now")
+    parser.add_argument("--url", help="the server (default: where the configuration says)")
+    add_token_argument(parser)
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    """Done once that is durable. 3 where nothing is kept of it, 5 where another blob is there."""
+    client = client_of(args.config, args.url, args.token_file)
+    try:
+        kept = _kept(client, args.location)
+        if args.list:
+            out.document({"kept": kept})
+            for one in kept:
+                out.line(f"{one['id']:>10} {one['size']:>14,}  kept until {one['kept_until']}")
+            return exits.OK if kept else exits.NOT_THERE
+        chosen = [one for one in kept if args.id in (None, str(one["id"]))]
+        if not chosen:
+            raise CommandFailed(exits.NOT_THERE, f"Nothing is kept of {args.location!r}.")
+        blob_id = chosen[0]["id"]
+        query = "?replace" if args.replace else ""
+        status, headers, text = client.text("POST", f"/blobs/{quote(str(blob_id))}/undelete{query}")
+        if status not in (200, 201):
+            raise CommandFailed(exits.NOT_THERE if status == 404 else exits.REFUSED, _said(text))
+        out.document({"location": args.location, "from": blob_id, "id": headers.get("Blob-Id")})
+        out.line(f"{args.location} is back, from blob {blob_id}")
+        return exits.OK
+    finally:
+        client.close()
+
+
+def _kept(client: Client, location: str) -> list[dict[str, Any]]:
+    """What is kept of `location`, what came to its end last first."""
+    found: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        status, _, text = client.text("GET", f"/blobs/?state=Failure&limit={_PAGE}{after}")
+        if status != 200:
+            raise CommandFailed(exits.REFUSED, _said(text))
+        page = json.loads(text)
+        found += [one for one in page["blobs"] if one["location"] == location and one["kept_until"]]
+        if page["next"] is None:
+            return sorted(found, key=lambda one: (one["kept_until"], one["sequence"]), reverse=True)
+        after = f"&after={page['next']}"
+
+
+def _said(text: str) -> str:
+    try:
+        return str(json.loads(text)["text"])
+    except (ValueError, KeyError, TypeError):
+        return text[:200] or "The server refused."
