@@ -222,5 +222,6 @@ def test_a_note_is_durable_before_its_folder_is_moved(data_dir: Layout) -> None:
     named = next(n for n, op in enumerate(log.ops) if op.to.endswith("quarantine.json"))
     moved = next(n for n, op in enumerate(log.ops) if op.path == data_dir.folder(7) and op.kind == "rename")
     synced = kinds.index("begin", named)
-    assert log.ops[synced - 1].path == data_dir.folder(7)
+    opened = [op.path for op in log.ops[:synced] if op.kind == "open" and op.fd == log.ops[synced].fd]
+    assert opened[-1] == data_dir.folder(7)
     assert kinds.index("end", synced) < moved
