@@ -12,7 +12,7 @@ _Waiters = deque[asyncio.Future[None]]
 
 
 class KeyedLock:
-    """Who is at work on which location. `async with orders.of(location): ...`"""
+    """Who is at work on which location. `async with locks.of(location): ...`"""
 
     __slots__ = ("_waiting",)
 

@@ -1,7 +1,7 @@
 """How far a long piece of work is: a bar on a terminal, a log line now and then elsewhere.
 
     with Progress("recovery", "folders") as progress:
-        settle(where, progress=progress)
+        reconcile(data_dir, progress=progress)
 
 Short work shows nothing. The end is the caller's to tell, with its own line.
 """

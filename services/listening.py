@@ -78,7 +78,7 @@ def make_server(
         server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)
         server.on_refused = requests.refused
         server.spared = _is_vital
-        server.at_once = quick_answer
+        server.quick_answer = quick_answer
         return server, server.drain
     stock = tornado.httpserver.HTTPServer(
         app,

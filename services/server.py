@@ -1,6 +1,6 @@
-"""The server process: takes the lock, settles what it finds, listens; on SIGTERM it drains and ends.
+"""The server process: owns its engine, recovers, listens; on SIGTERM it drains and ends.
 
-`python -m services.server [-D] [--dir DIR] [-s HOST:PORT]`. It owns the maps and every state write (design
+`python -m services.server [-D] [--dir DIR] [-s HOST:PORT]`. It owns the index and every state write (design
 rule 1). Under supervisord it is given the listening socket as descriptor 0; otherwise it binds for itself.
 """
 
@@ -103,7 +103,7 @@ async def _serve(engine: Engine, options: config.Config) -> int:
         if options.fast_path and options.http == "blobkeep"
         else None
     )
-    quick_answer = None if fast_path is None else fast_path.at_once
+    quick_answer = None if fast_path is None else fast_path.quick_answer
     server, drain = make_server(fast_path or door, options, requests, credentials.tls, quick_answer)
     s3_server, s3_drain = make_server(door.s3, options, requests, credentials.tls)
     server.add_sockets(sockets)

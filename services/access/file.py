@@ -59,7 +59,7 @@ def load(path: str) -> list[Client]:
 def load_rules(path: str) -> Rules:
     """What the file at `path` says. Raises ConfigError: one sentence that names file and client."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=_open_nonblocking) as file:
             _check_owner(path, os.fstat(file.fileno()))
             content = file.read()
     except OSError as err:
@@ -73,11 +73,11 @@ def load_rules(path: str) -> Rules:
 def read_text(path: str) -> str:
     """The text of a file that `load` takes. Raises ConfigError."""
     load(path)
-    with open(path, "rb", opener=_open_at_once) as file:
+    with open(path, "rb", opener=_open_nonblocking) as file:
         return file.read().decode()
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a FIFO must not hold us up
 
 

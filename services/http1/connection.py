@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         self.pending = b""  # received and not used
         self._scanned = 0  # so much of it holds no end of a head
         self._eof = False  # the client sends no more
-        self._answered_at_once = False  # since time was checked
+        self._answered_quickly = False  # since time was checked
         self.resting = False  # it has done enough for one turn of the event loop
         self._linger_left_bytes = self.limits.linger_bytes
 
@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
             # The path of a hot request, 4 µs with what the application does: the bytes are those of one
             # that was answered so before.
             head = self.server.known_heads.get(data)
-            if head is not None and self._answer_at_once(head):
+            if head is not None and self._answer_quickly(head):
                 return
             self._since = self.clock()  # the time of a head runs from its first byte
             self.phase = Phase.HEAD
@@ -164,8 +164,8 @@ class Connection(asyncio.Protocol):
         elif self.refused and waited_s > limits.refused_head_timeout_s:
             self._refuse(503, _TOO_MANY)
         elif phase is Phase.IDLE:
-            if self._answered_at_once:
-                self._answered_at_once = False
+            if self._answered_quickly:
+                self._answered_quickly = False
                 self._since = now
             elif waited_s > limits.idle_timeout_s:
                 self._close()
@@ -304,7 +304,7 @@ class Connection(asyncio.Protocol):
         head = parse_head(data[: end + 2], self.limits)
         if self.refused and not self.server.spares(head):
             raise Refusal(503, _TOO_MANY)
-        if not head.body_bytes and self._answer_at_once(head):
+        if not head.body_bytes and self._answer_quickly(head):
             if self.pending:
                 self._since = self.clock()
                 self.advance_later()
@@ -315,7 +315,7 @@ class Connection(asyncio.Protocol):
         self._cycle = RequestCycle(self, head)
         self._cycle.begin()
 
-    def _answer_at_once(self, head: RequestHead) -> bool:
+    def _answer_quickly(self, head: RequestHead) -> bool:
         """Let the server answer without an exchange, if it will, where the connection stays open after it."""
         server = self.server
         transport = self.transport
@@ -323,11 +323,11 @@ class Connection(asyncio.Protocol):
             return False
         if self._eof or transport.writing_paused:
             return False
-        answer = server.answer_at_once(head, self.context)
+        answer = server.answer_quickly(head, self.context)
         if answer is None:
             return False
         first, body = answer
-        self._answered_at_once = True
+        self._answered_quickly = True
         if len(body) <= COPY_BYTES:
             transport.write(first + body)
         else:

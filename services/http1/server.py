@@ -49,7 +49,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     on_refused: Callable[[str, str, int, str], None] | None = None
     # Called with each request that has no body, on connections that stay open; what it returns is sent as it
     # is, and no delegate is made. It must not wait, and must not give a body to HEAD.
-    at_once: Callable[[RequestHead, RequestContext], Answer | None] | None = None
+    quick_answer: Callable[[RequestHead, RequestContext], Answer | None] | None = None
 
     # Asked of the first request of each connection that is one too many. True: it is answered all the same.
     spared: Callable[[RequestHead], bool] | None = None
@@ -150,9 +150,9 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             delegate = _GzipMessageDelegate(delegate, self.limits.piece_bytes, self.limits.body_bytes)
         return delegate
 
-    def answer_at_once(self, head: RequestHead, context: object) -> Answer | None:
-        """What `at_once` says, if anybody is asked."""
-        return None if self.at_once is None else self.at_once(head, cast(RequestContext, context))
+    def answer_quickly(self, head: RequestHead, context: object) -> Answer | None:
+        """What `quick_answer` says, if anybody is asked."""
+        return None if self.quick_answer is None else self.quick_answer(head, cast(RequestContext, context))
 
     def opened(self, connection: Connection) -> None:
         """A connection is there."""

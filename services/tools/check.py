@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 def _document(report: Report) -> dict[str, object]:
     return {
         "well": report.is_well,
-        "server": report.settled is None,
+        "server": report.reconciled is None,
         "counts": dict(report.lines()),
         "damaged": [
             {"id": d.id, "location": d.location, "seq": d.seq, "reason": d.reason}

@@ -21,7 +21,7 @@ from services.tools.storage import Held, Record, Snapshot, Storage, history_of
 # A front end's records begin with NUL; this one says of a target what it is a copy of.
 NOTE = "\0copy"
 _PAGE = 1000
-_AT_ONCE = 16
+_PARALLEL = 16
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class _Pass:
             self.counts.deleted += 1
 
     async def _start(self, original: Original) -> None:
-        while len(self._under_way) >= _AT_ONCE:
+        while len(self._under_way) >= _PARALLEL:
             done, self._under_way = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()

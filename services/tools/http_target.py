@@ -19,7 +19,7 @@ from services.tools.client import Body, Client
 from services.tools.exits import CommandFailed
 from services.tools.targets import Incoming, Outcome
 
-_AT_ONCE = 8
+_PARALLEL = 8
 # A larger body is not sent before HEAD said that it is wanted.
 _ASK_FIRST_BYTES = 1 << 20
 _PIECE_BYTES = 256 << 10
@@ -28,7 +28,7 @@ _PIECE_BYTES = 256 << 10
 class HttpTarget:
     """See targets.Target."""
 
-    at_once = _AT_ONCE
+    parallel = _PARALLEL
 
     def __init__(self, client: Client) -> None:
         self._client = client

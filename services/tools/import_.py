@@ -123,7 +123,7 @@ class _Import:
                 await self._put(stored, stored.chunks)
                 return
             whole = list(stored.chunks())
-            while len(self._under_way) >= self._target.at_once:
+            while len(self._under_way) >= self._target.parallel:
                 await self._finish_one()
             self._under_way.add(asyncio.ensure_future(self._put(stored, lambda: iter(whole))))
         except Damaged as err:

@@ -56,7 +56,7 @@ Record = record.BlobRecord
 Unreadable = survey.Unreadable
 Quarantined = survey.Quarantined
 
-# The recovery worker has the lock for a moment while it settles; a server keeps it.
+# The recovery worker has the lock for a moment while it reconciles; a server keeps it.
 _LOCK_WAIT_S = 2.0
 BENCH_NAME = layout.BENCH_NAME
 
@@ -125,7 +125,7 @@ class Storage:
         return journal.needs_replay(self._data_dir)
 
     def check(self, *, dry_run: bool) -> Report:
-        """Re-read everything; settle it, too, where no server runs. `dry_run`: change nothing."""
+        """Re-read everything; reconcile it, too, where no server runs. `dry_run`: change nothing."""
         return check(self._data_dir, dry_run=dry_run)
 
     def quarantined(self) -> list[Quarantined]:

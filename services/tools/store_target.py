@@ -11,7 +11,7 @@ from services.rules.locations import check_location
 from services.store import Blob, Content, Store
 from services.tools.targets import Incoming, Outcome
 
-_AT_ONCE = 32  # concurrent writers share their syncs
+_PARALLEL = 32  # concurrent writers share their syncs
 _PAGE = 1000
 
 
@@ -25,7 +25,7 @@ class StoreTarget:
         self._store = store
         self._failed = failed
         self.name = config.dir
-        self.at_once = max(1, min(_AT_ONCE, config.max_uploads))
+        self.parallel = max(1, min(_PARALLEL, config.max_uploads))
 
     async def put(self, blob: Incoming, *, replace: bool) -> Outcome:
         """See targets.Target."""

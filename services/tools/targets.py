@@ -48,7 +48,7 @@ class Target(Protocol):
     """Takes and gives blobs, several at once where the caller likes."""
 
     name: str
-    at_once: int
+    parallel: int
 
     async def put(self, blob: Incoming, *, replace: bool) -> Outcome:
         """Store one blob; durable once this returns. `replace`: also where there are other bytes now."""

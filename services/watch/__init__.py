@@ -1,1 +1,1 @@
-"""What the server sees of itself and its neighbours: counts, plots, checks, logs of requests."""
+"""What the server sees of itself and the other processes: counts, plots, checks, logs of requests."""

@@ -1,4 +1,4 @@
-"""What the server knows of itself, its neighbours and the disk, for /healthz, /metrics and the dashboard.
+"""What the server knows of itself, of the other processes and of the disk: for /healthz, /metrics, dashboard.
 
 A tick a second keeps the last ten minutes for the plots and listens to the workers' self reports. All that
 costs more is looked up only when somebody asks, in a thread, at most once a second.

@@ -40,7 +40,7 @@ def main() -> int:
     size = int(about["RECORD_JOURNAL_BYTES"])
     journal_file._MIN_BYTES = journal_file._MAX_BYTES = size
     # Early syncs, too, but not more often than turns: they leave little for a cut to undo.
-    early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._BACKLOG_BYTES = size, 3600.0, 0
+    early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._DIRTY_BYTES = size, 3600.0, 0
     journal.boot_id = lambda: BOOT
     if count := int(about.get("RECORD_IDS", "0")):
         vars(ids)["random"] = _FewIds(count)

@@ -188,12 +188,12 @@ async def turn(root: str, client: Client, fault: Repeated) -> None:
 
 async def turn_with_early_syncs(root: str, client: Client, fault: Repeated) -> None:
     """The same with a sync of the file system behind each batch."""
-    real = early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._BACKLOG_BYTES
-    early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._BACKLOG_BYTES = 1, 3600.0, 0
+    real = early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._DIRTY_BYTES
+    early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._DIRTY_BYTES = 1, 3600.0, 0
     try:
         await turn(root, client, fault)
     finally:
-        early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._BACKLOG_BYTES = real
+        early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._DIRTY_BYTES = real
 
 
 async def empty(root: str, client: Client, fault: Repeated) -> None:

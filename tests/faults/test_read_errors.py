@@ -372,17 +372,17 @@ def test_the_recovery_worker_reads_again_what_the_disk_did_not_give(data: DataDi
         worker = Verifier(layout.Layout(data.root, 16), 1.0, 1e9)
         with refusing(state_of(blob_id)) as refused:
             for _ in range(2):
-                found = worker.settle_if_free()
+                found = worker.reconcile_if_free()
                 assert found is not None
                 assert found.unreadable.keys() == {blob_id}
             report = check(layout.Layout(data.root, 16), dry_run=False)
             assert not report.is_well
             assert any("cannot be read" in line for line in report.damage())
             refused.ends.clear()
-            found = worker.settle_if_free()
+            found = worker.reconcile_if_free()
             assert found is not None
             assert list(found.live) == ["a"]
-        assert worker.settle_if_free() is None
+        assert worker.reconcile_if_free() is None
 
     asyncio.run(run())
 

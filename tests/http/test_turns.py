@@ -77,7 +77,7 @@ def app(tmp_path: Path) -> FastPath:
 def longest(app: FastPath, data: bytes) -> tuple[Turn, bytes]:
     seed = request("POST", "/store/blob", b"Content-Length: 5\r\n", b"bytes")
     longest_turn(app, seed)  # what is made once is made here
-    return longest_turn(app, data, Limits(body_bytes=1 << 62), app.at_once)
+    return longest_turn(app, data, Limits(body_bytes=1 << 62), app.quick_answer)
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -72,7 +72,7 @@ def conversation(pieces: list[bytes]) -> bytes:
 
     async def run() -> bytes:
         server = HTTPServer(ordinary_app(), limits=Limits(head_bytes=2000, body_bytes=500))
-        server.at_once = at_once
+        server.quick_answer = at_once
         server._the_loop()
         connection = Connection(server, RequestContext(socket.AF_INET, ("127.0.0.1", 1), "http", None))
         transport = Transport()

@@ -239,7 +239,7 @@ def test_a_connection_goes_its_way(name: str, with_uvloop: bool) -> None:
     acts, expected = SCENARIOS[name]
     app = ordinary_app((r"/last", Last))
     with running(app, with_uvloop=with_uvloop, idle_timeout_s=300) as server:
-        server.server.at_once = at_once
+        server.server.quick_answer = at_once
         with server.connect() as client:
             wait_until(server.open_connections, "the connection")
             for act in acts:

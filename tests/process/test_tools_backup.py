@@ -251,7 +251,7 @@ def test_a_gc_whose_passes_follow_each_other_at_once_lets_an_export_begin(
 ) -> None:
     data_dir = directory.existing(data.root)
     gc = Collector(data_dir, 5.0)
-    monkeypatch.setattr(collector, "REMOVED_AT_ONCE", 4)
+    monkeypatch.setattr(collector, "REMOVED_PARALLEL", 4)
     for _ in range(8):
         assert server.ask("POST", "/store/a", b"a").status == 201
         assert server.ask("DELETE", "/store/a").status == 200

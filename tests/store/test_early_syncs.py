@@ -22,7 +22,7 @@ def always_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each batch is a portion that came quickly, and whatever is dirty is much."""
     monkeypatch.setattr(early_sync, "_PORTION_BYTES", 1)
     monkeypatch.setattr(early_sync, "_QUICKLY_S", 3600.0)
-    monkeypatch.setattr(early_sync, "_BACKLOG_BYTES", 0)
+    monkeypatch.setattr(early_sync, "_DIRTY_BYTES", 0)
 
 
 def test_an_early_sync_leaves_the_journal_as_it_is(

@@ -132,7 +132,7 @@ def longest_turn(
 
     async def run() -> tuple[Turn, bytes]:
         server = HTTPServer(app, limits=limits or Limits())
-        server.at_once = at_once
+        server.quick_answer = at_once
         server._the_loop()
         connection = Connection(server, RequestContext(socket.AF_INET, ("127.0.0.1", 1), "http", None))
         transport = Transport(loop, connection, data)

@@ -11,7 +11,7 @@ from services.engines.local.journal import early_sync
 from services.engines.local.journal.early_sync import EarlySync, dirty_bytes
 
 PORTION = early_sync._PORTION_BYTES
-MUCH = early_sync._BACKLOG_BYTES
+MUCH = early_sync._DIRTY_BYTES
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 

@@ -43,7 +43,7 @@ def requests() -> RequestLog:
 def server(requests: RequestLog) -> Iterator[Running]:
     fast = FastPath(Handlers(), MemoryStore(), Access(), requests, Config())
     with running(fast) as made:
-        made.server.at_once = fast.at_once
+        made.server.quick_answer = fast.quick_answer
         assert ask(made, "POST", "/store/there", body=b"body") == 201
         yield made
 

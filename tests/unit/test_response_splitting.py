@@ -40,7 +40,7 @@ def stored(content: Content) -> MemoryStore:
 def server(request: pytest.FixtureRequest) -> Iterator[Running]:
     fast = FastPath(Handlers(), stored(evil(request.param)), Access(), RequestLog(), Config())
     with running(fast) as made:
-        made.server.at_once = fast.at_once
+        made.server.quick_answer = fast.quick_answer
         yield made
 
 

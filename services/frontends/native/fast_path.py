@@ -101,7 +101,7 @@ class FastPath(HTTPServerConnectionDelegate):
                     request_conn, self._store, location, condition, self._answered, guesses=self._guesses
                 )
         elif not head.body_bytes:
-            answer = self.at_once(head, request_conn.context)
+            answer = self.quick_answer(head, request_conn.context)
             if answer is not None:
                 return _Answering(request_conn, answer)
         return self._app.start_request(server_conn, request_conn)
@@ -110,7 +110,7 @@ class FastPath(HTTPServerConnectionDelegate):
         """See HTTPServerConnectionDelegate."""
         self._app.on_close(server_conn)
 
-    def at_once(self, head: RequestHead, context: object) -> tuple[bytes, bytes] | None:
+    def quick_answer(self, head: RequestHead, context: object) -> tuple[bytes, bytes] | None:
         """Head and body of the 200 to a GET or HEAD; None where a handler is to judge. See HTTPServer.
 
         Costs 2 µs where the body is in memory, and less for what turns out not to be plain.
@@ -296,7 +296,7 @@ class _Writing(HTTPMessageDelegate):
 def _plain_location(head: RequestHead) -> str:
     """The location that a plain GET or HEAD names; empty where it is not one.
 
-    What the maps know is a good location; it stands in a target like this as it is.
+    What the index knows is a good location; it stands in a target like this as it is.
     """
     method, target, _ = head.start_line
     plain = method in ("GET", "HEAD") and _is_plain_target(target) and _is_plain(head.block)

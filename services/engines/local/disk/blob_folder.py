@@ -1,5 +1,5 @@
 """One blob on disk: each operation an ordered list of steps, so that a crash after any of them leaves
-something that `reconcile` can name. No maps, no threads, no network. Called by whoever holds the state lock
+something that `reconcile` can name. No index, no threads, no network. Called by whoever holds the state lock
 (design rule 1). What the gc does is in `services/engines/local/upkeep/trash.py`.
 
     stage:      mkdir DIR/<id> > state Pending, synced > folder synced > data.raw created
@@ -235,7 +235,7 @@ def quarantine(
 ) -> tuple[str, Note]:
     """Move a damaged blob's folder, whole, out of the way; durable. Returns its new name, and its note.
 
-    The note goes in first, so that what died half-way is finished by the next `settle`; on a disk that
+    The note goes in first, so that what died half-way is finished by the next `reconcile`; on a disk that
     refuses the note the folder moves without it.
     """
     folder = data_dir.folder(blob_id)

@@ -15,9 +15,9 @@ import os
 import time
 from collections.abc import Callable
 
-_PORTION_BYTES = 256 << 10  # of the journal: from one look at the backlog to the next; some 125 small creates
+_PORTION_BYTES = 256 << 10  # of the journal, from one look to the next: some 125 small creates
 _QUICKLY_S = 0.25  # writes come quickly where a portion takes no longer
-_BACKLOG_BYTES = 64 << 20  # worth a sync: 30 ms of a fast disk
+_DIRTY_BYTES = 64 << 20  # worth a sync: 30 ms of a fast disk
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -62,7 +62,7 @@ class EarlySync:
             return False
         dirty = self._dirty()
         self._other_bytes = min(self._other_bytes, dirty)
-        return dirty - self._other_bytes >= _BACKLOG_BYTES
+        return dirty - self._other_bytes >= _DIRTY_BYTES
 
     def synced(self, took_s: float) -> None:
         """A sync is over. The next is not before as much time has passed: half of it is for others."""

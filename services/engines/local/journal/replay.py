@@ -3,8 +3,8 @@
 After a process crash the files are there, as far as they were written; what a commit had not come to is
 finished. After a system crash every file since the last checkpoint may be missing, cut or stale. Each is
 compared with the journal, byte for byte, and written anew where it differs. Then everything under DIR is
-made durable, whoever wrote it: what settle judges, retires or serves may not be undone by a power cut that
-comes after. Running it twice changes nothing more.
+made durable, whoever wrote it: what is then judged, retired or served must not be undone by a later power
+cut. Running it twice changes nothing more.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ appended to; only when that one is full as well does a commit wait for it. It is
 file system, on a descriptor that is open since before the first write: since Linux 5.8 that reports every
 write-back that failed meanwhile, also of a file that the kernel has forgotten. A sync of the file itself,
 through a new descriptor, would find nothing to do and succeed. The same thread syncs early where a checkpoint
-would have too much to write at once (see `backlog`).
+would have too much to write at once (see `early_sync`).
 
 A checkpoint that fails is still to do: its file stays FULL (`journal_file.Phase`), and is neither appended to
 nor begun anew before one has succeeded.
@@ -78,7 +78,7 @@ class JournalWriter:
         self._checkpointer = ThreadPoolExecutor(1, "checkpoint")
         self._checkpoint: Future[None] | None = None  # of the idle file, under way or over
         self._is_refused = False  # the last checkpoint failed, and that was logged
-        self._backlog = EarlySync()
+        self._early_sync = EarlySync()
         self._early: Future[None] | None = None
         self._syncing = threading.Lock()
         self._failed: SyncFailed | None = None
@@ -138,7 +138,7 @@ class JournalWriter:
             self._active.append(batch)
         except OSError as err:
             raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
-        if self._backlog.grew(room_before - self._active.room()) and _is_over(self._early):
+        if self._early_sync.grew(room_before - self._active.room()) and _is_over(self._early):
             self._early = self._checkpointer.submit(self._sync_early)
 
     def _make_room(self, batch: Batch) -> None:
@@ -199,11 +199,11 @@ class JournalWriter:
 
     def _sync_early(self) -> None:
         """Leave the next checkpoint less to do. It says nothing of the journal, which covers what it did."""
-        if self._backlog.is_due():
+        if self._early_sync.is_due():
             began_s = time.monotonic()
             with self._one_sync():
                 durable.sync_file_system(self._root_fd)
-            self._backlog.synced(time.monotonic() - began_s)
+            self._early_sync.synced(time.monotonic() - began_s)
 
     @contextlib.contextmanager
     def _one_sync(self) -> Iterator[None]:

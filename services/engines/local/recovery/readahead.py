@@ -68,7 +68,7 @@ class Readahead:
 def _threads() -> ThreadPoolExecutor:
     from concurrent.futures import ThreadPoolExecutor  # a warm start does without
 
-    return ThreadPoolExecutor(_THREADS, "prefetch")
+    return ThreadPoolExecutor(_THREADS, "readahead")
 
 
 def _sectors_read() -> int:

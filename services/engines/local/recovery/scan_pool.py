@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 WORTH_FROM_BLOBS = 10_000
 _MOST = 3
 _ASKED_AHEAD = 2  # slices: one that is being read, and the next
-# So far is read ahead of what was given out, in slices: it bounds what is held beside the maps.
+# So far is read ahead of what was given out, in slices: it bounds what is held beside the index.
 _AHEAD = 32
 _LONGEST_ANSWER_BYTES = 4 << 20  # a slice of states that are read in one go
 _PIPE_BYTES = 64 << 10  # what a pipe holds

@@ -1,6 +1,6 @@
 """Small blobs that can be answered at once: from memory, or by a read that does not wait for the disk.
 
-What is kept in memory was verified when it was read. It counts only while the maps show the same blob at
+What is kept in memory was verified when it was read. It counts only while the index shows the same blob at
 its location: so one that was replaced or deleted is never sent.
 """
 
@@ -30,7 +30,7 @@ class HotCache:
         self._kept: OrderedDict[str, tuple[Blob, bytes]] = OrderedDict()
 
     def bytes_of(self, blob: Blob) -> bytes | None:
-        """All bytes of `blob`, which the maps show now; None where they are to be read the long way.
+        """All bytes of `blob`, which the index shows now; None where they are to be read the long way.
 
         That way tells, too, what is wrong where these bytes are not what they should be.
         """

@@ -262,7 +262,7 @@ class GroupCommit:
             if change.other_error is not None:  # the deletion, which came after it, failed
                 change.undo(change.other_error)
         if any(change.stuck for change in changes):
-            # What is on disk is not what the maps say, and later writes would build on the maps.
+            # What is on disk is not what the index says, and later writes would build on the index.
             raise SyncFailed("The disk failed a commit and its undoing: the server stops.")
         return [change for change in done if change.error is None]
 

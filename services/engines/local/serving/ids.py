@@ -123,7 +123,7 @@ class Ids:
     def _take_seen(self) -> int | None:
         while self._seen_free:
             blob_id = self._seen_free.pop()
-            # An id that is still in use was just given up: the maps are about to hear of it.
+            # An id that is still in use was just given up: the index is about to hear of it.
             if blob_id not in self._used and blob_folder.take(self._data_dir, blob_id):
                 return blob_id
         return None

@@ -1,4 +1,4 @@
-"""The store on one local directory: its maps, and the one order of each location's writes.
+"""The store on one local directory: its index, and the one order of each location's writes.
 
 Owned by the server alone, which holds the state lock (design rule 1). Everything here runs on the event
 loop; what touches the disk is handed to the committer (durable steps) or to a few threads (the rest).
@@ -134,7 +134,7 @@ class LocalStore:
         return None if data is None else (blob, data)
 
     async def open(self, location: str) -> LocalReading:
-        """See store.Store. Never another blob's bytes: ids come back, hence the second look at the maps."""
+        """See store.Store. Never another blob's bytes: ids come back, hence the second look at the index."""
         while True:
             await self._index.fetch(location)
             blob = self._index.find(location)
@@ -154,11 +154,11 @@ class LocalStore:
         return LocalReading(blob, fd, self.threads, self._buffers, reports)
 
     async def _judge_unopened(self, blob: Blob, err: OSError) -> None:
-        """Why the data of `blob` could not be opened. Returns where the maps have moved on: look again.
+        """Why the data of `blob` could not be opened. Returns where the index has moved on: look again.
 
-        A write retires the old blob on disk before the maps hear of it, and the gc may be quicker. So a file
-        that is missing says nothing before the writes of its location that are under way are over. Raises
-        Damaged, once reported, and other errors.
+        A write retires the old blob on disk before the index hears of it, and the gc may be quicker. So a
+        missing file says nothing while a write of its location is under way. Raises Damaged, once reported,
+        and other errors.
         """
         async with self._locks.of(blob.location):
             if not self._index.shows(blob):

@@ -1,7 +1,7 @@
 """Blobs that the start left where they are: read again, in the background, until it is clear what they are.
 
 An I/O error is not rot. Where the disk does not give a state, its location is unknown, so it may be any that
-the maps do not have: until it can be read, these answer 503, not 404. A blob of the original server waits
+the index does not have: until it can be read, these answer 503, not 404. A blob of the original server waits
 here for its checksums where computing them would have held up the start.
 
 On the event loop. The decisions are those of the start (reconcile.look_again); the committer's thread makes
@@ -108,13 +108,13 @@ class Unread:
             return
         async with self._locked.of(location):
             current = self._index.get(location)
-            settled = await self._committer.call(
+            reconciled = await self._committer.call(
                 lambda: reconcile.look_again(self._data_dir, blob_id, current)
             )
             # Its state could be read just now, though not before: once more, with the lock of its location.
-            is_unlocked = any(blob.location != location for blob in settled.live.values())
-            if blob_id not in settled.unreadable and not is_unlocked:
-                await self._show(blob_id, location, settled)
+            is_unlocked = any(blob.location != location for blob in reconciled.live.values())
+            if blob_id not in reconciled.unreadable and not is_unlocked:
+                await self._show(blob_id, location, reconciled)
 
     def _location_of(self, blob_id: int) -> str | None:
         """Where the state of a blob can be read: the location that it says, or "". None where it cannot."""
@@ -126,19 +126,19 @@ class Unread:
             self._index.unreadable[blob_id] = err.strerror or str(err)
             return None
 
-    async def _show(self, blob_id: int, location: str, settled: Reconciled) -> None:
-        """Have the maps say what was decided. Under the lock of the location."""
+    async def _show(self, blob_id: int, location: str, reconciled: Reconciled) -> None:
+        """Have the index say what was decided. Under the lock of the location."""
         index = self._index
         del index.unreadable[blob_id]
         log.warning("blob %d of %r: could be read again", blob_id, location, extra=about(blob_id, location))
-        self._sequence.saw(settled.max_seq)
-        blob = settled.live.get(location)
+        self._sequence.saw(reconciled.max_seq)
+        blob = reconciled.live.get(location)
         if blob is not None and not index.shows(blob):
             await self._damage.forget(location)
             index.show(location, blob)
-        index.unadopted.update(settled.unadopted)
-        self._garbage.failed(len(settled.failures), 0)
-        await self._damage.learn(settled)
+        index.unadopted.update(reconciled.unadopted)
+        self._garbage.failed(len(reconciled.failures), 0)
+        await self._damage.learn(reconciled)
 
     # --- blobs without checksums ---
 

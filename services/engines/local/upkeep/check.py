@@ -1,7 +1,7 @@
-"""The operator's check of a whole directory: settle unless a server serves, then re-read everything.
+"""The operator's check of a whole directory: reconcile unless a server serves, then re-read everything.
 
 What `python -m services.recovery --once` and `blobkeep check` do. With a server running
-nothing is settled, since the state is the server's: what is damaged is reported to it, and it acts.
+nothing is reconciled, since the state is the server's: what is damaged is reported to it, and it acts.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Counted:
 
 @dataclass
 class Report:
-    """What a check found. `settled` is None where a server serves: then `counted` says what is there."""
+    """What a check found. `reconciled` is None where a server serves: then `counted` says what is there."""
 
-    settled: Reconciled | None = None
+    reconciled: Reconciled | None = None
     counted: Counted = field(default_factory=Counted)
     tally: scrubber.Tally = field(default_factory=scrubber.Tally)
     waiting: list[survey.Quarantined] = field(default_factory=list)  # in quarantine, and not answered for yet
@@ -43,13 +43,13 @@ class Report:
         """False if anything is damaged, in place or in quarantine, and was not written or deleted since; or
         cannot be read.
         """
-        settled = self.settled
-        is_settled_well = settled is None or not (settled.quarantined or settled.unreadable)
-        return is_settled_well and not (self.tally.damaged or self.tally.unreadable or self.waiting)
+        found = self.reconciled
+        is_well = found is None or not (found.quarantined or found.unreadable)
+        return is_well and not (self.tally.damaged or self.tally.unreadable or self.waiting)
 
     def lines(self) -> list[tuple[str, int]]:
         """The table: what, and how many."""
-        found = self.settled
+        found = self.reconciled
         if found is None:
             table = [
                 ("blobs served", self.counted.live),
@@ -82,15 +82,15 @@ class Report:
     @property
     def unreadable(self) -> dict[int, str]:
         """By id, why: what the disk did not give."""
-        found = dict(self.settled.unreadable) if self.settled is not None else {}
+        found = dict(self.reconciled.unreadable) if self.reconciled is not None else {}
         return found | {one.id: one.reason for one in self.tally.unreadable}
 
     def damage(self) -> list[str]:
         """One sentence a damaged blob, and one that cannot be read."""
         told = [f"cannot be read: blob {n}: {reason}" for n, reason in self.unreadable.items()]
         told += [f"damaged: blob {d.id} of {d.location!r}: {d.reason}" for d in self.tally.damaged]
-        if self.settled is not None:
-            told += [f"quarantined: blob {n}: {reason}" for n, reason in self.settled.quarantined]
+        if self.reconciled is not None:
+            told += [f"quarantined: blob {n}: {reason}" for n, reason in self.reconciled.quarantined]
         for entry in self.waiting:
             if entry.note is not None:
                 location, reason = entry.note.location, entry.note.reason
@@ -101,9 +101,9 @@ class Report:
 
 
 def check(data_dir: Layout, *, dry_run: bool) -> Report:
-    """Settle unless a server serves, then re-read everything. With `dry_run` nothing changes on disk.
+    """Reconcile unless a server serves, then re-read everything. With `dry_run` nothing changes on disk.
 
-    Raises OSError and SyncFailed where the disk does not let us settle.
+    Raises OSError and SyncFailed where the disk does not let us reconcile.
     """
     report = Report(dry_run=dry_run)
     held = locks.StateLock(data_dir.root, "check")
@@ -115,12 +115,12 @@ def check(data_dir: Layout, *, dry_run: bool) -> Report:
             data_dir = directory.open_directory(data_dir.root, data_dir.id_bits, owner=True)
         if not serving:
             with Progress("recovery", "folders") as progress:
-                report.settled = reconcile(data_dir, dry_run=dry_run, progress=progress)
+                report.reconciled = reconcile(data_dir, dry_run=dry_run, progress=progress)
     finally:
         held.release()
     live: Container[str]
-    if report.settled is not None:
-        live = report.settled.live
+    if report.reconciled is not None:
+        live = report.reconciled.live
     else:
         report.counted, live = _count(data_dir)
     ids = directory.ids_in(data_dir)

@@ -11,7 +11,7 @@ then or since, whole. (One that is deleted meanwhile may be in it as it was.) Ho
 - what was not complete or not there at the first look is looked at again: an update completes the new blob
   before it marks the old one, so where the old one was met marked, the new one is met complete at the latest
   the second time;
-- with no server running, the tool takes the state lock for that moment, and settles first.
+- with no server running, the tool takes the state lock for that moment, and reconciles first.
 
 Where the file system has no hard links, the gc is held until the tar is written.
 """
@@ -42,7 +42,7 @@ from services.engines.local.recovery.reconcile import reconcile
 log = logging.getLogger(__name__)
 
 _GC_WAIT_S = 60.0  # a pass of the gc that removes many folders takes a while
-_LOCK_WAIT_S = 2.0  # the recovery worker settles for a moment; a server stays
+_LOCK_WAIT_S = 2.0  # the recovery worker reconciles for a moment; a server stays
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK})
 
 

@@ -1,8 +1,8 @@
 """The recovery worker's passes: they check that what is on disk is still what was written.
 
 They re-read blobs at a bounded rate and compare every checksum; what is damaged is reported to the server,
-who owns the state. While no server holds the lock, they settle what a dead one left (design rule 1: the lock
-is taken only when it is free, and given back at once).
+who owns the state. While no server holds the lock, they reconcile what a dead one left (design rule 1: the
+lock is taken only when it is free, and given back at once).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SCRUB_LINE_EVERY_S = 300.0
 
 
 class Verifier(Worker):
-    """One recovery worker. `run_once` is one pass: settle if nobody serves, then re-read for a while."""
+    """One recovery worker. `run_once` is one pass: reconcile if nobody serves, then re-read for a while."""
 
     def __init__(self, data_dir: Layout, interval_s: float, rate_bytes_per_s: float) -> None:
         super().__init__("recovery", interval_s, data_dir.reports_dir)
@@ -54,7 +54,7 @@ class Verifier(Worker):
         self._next_round_at = 0.0
         self._round_tally = scrubber.Tally()
         self._progress = _scrub_progress()
-        self._settled = False  # since a server was last seen
+        self._is_reconciled = False  # since a server was last seen
         self._waits = False  # for a directory that can be written
         self._owed_s = 0.0  # to be waited for, by the rate
         self._sums = Scrub()
@@ -62,34 +62,34 @@ class Verifier(Worker):
     def run_once(self) -> str | None:
         """One pass; returns its log line, None where nothing happened."""
         parts = []
-        settlement = self.settle_if_free()
-        if settlement is not None and settlement.changed:
-            parts.append(f"settled: {settlement}")
+        found = self.reconcile_if_free()
+        if found is not None and found.changed:
+            parts.append(f"reconciled: {found}")
         tally = self._scrub(PASS_S)
         if tally.damaged or tally.unreadable:
             parts.append(str(tally))
         return "; ".join(parts) or None
 
-    def settle_if_free(self) -> Reconciled | None:
-        """Settle, unless a server holds the lock, or nothing can have changed since we did, or be changed."""
+    def reconcile_if_free(self) -> Reconciled | None:
+        """Reconcile, unless a server holds the lock, or nothing has changed since, or nothing can be."""
         if directory.is_read_only(self.data_dir.root):
             if not self._waits:
-                log.warning("the data directory is read-only: nothing is settled until it can be written")
-            self._waits, self._settled = True, False
+                log.warning("the data directory is read-only: nothing is reconciled until it can be written")
+            self._waits, self._is_reconciled = True, False
             return None
         self._waits = False
         if not self._lock.try_acquire():
-            self._settled = False
+            self._is_reconciled = False
             return None
         try:
-            if self._settled:
+            if self._is_reconciled:
                 return None
             data_dir = directory.open_directory(self.data_dir.root, self.data_dir.id_bits, owner=True)
             with Progress("recovery", "folders") as progress:
-                settlement = reconcile(data_dir, progress=progress)
-            remove_leftovers(data_dir, (blob.id for blob in settlement.live.values()))
-            self._settled = not settlement.unreadable  # what the disk did not give is read again
-            return settlement
+                found = reconcile(data_dir, progress=progress)
+            remove_leftovers(data_dir, (blob.id for blob in found.live.values()))
+            self._is_reconciled = not found.unreadable  # what the disk did not give is read again
+            return found
         finally:
             self._lock.release()
 
@@ -148,7 +148,7 @@ def _scrub_progress() -> Progress:
 
 
 def check_once(data_dir: Layout, *, dry_run: bool) -> int:
-    """The operator's check: settle unless a server serves, re-read everything, print a table.
+    """The operator's check: reconcile unless a server serves, re-read everything, print a table.
 
     Returns the exit status: 1 if anything is damaged, in place or in quarantine, else 0. With `dry_run`
     nothing changes, and nothing is reported to a server.
