@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.support.programs import need
+
+
+def python_with(module: str) -> str:
+    """An interpreter that has `module`: ours, or one on PATH. Skips the test where there is none."""
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    for python in (sys.executable, *(f"{folder}/python3" for folder in folders)):
+        ours = [python, "-c", f"import {module}"]
+        if os.access(python, os.X_OK) and not subprocess.run(ours, capture_output=True).returncode:
+            return python
+    return need(module)  # which is no program: skipped
 
 
 def run(
@@ -20,7 +31,7 @@ def run(
     clean = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
     clean |= {"HOME": str(cwd or "/nonexistent"), "LC_ALL": "C", **(env or {})}
     done = subprocess.run(
-        [need(str(command[0])), *command[1:]],
+        [command[0] if os.path.isabs(command[0]) else need(str(command[0])), *command[1:]],
         cwd=cwd,
         env=clean,
         input=stdin,

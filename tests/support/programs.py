@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 _TABLE = Path(__file__).resolve().parent.parent / "programs.txt"
+_OF_PYPI = _TABLE.with_name("programs-pypi.txt")  # programs and modules that Debian has not, or too old
 _LACKS = re.compile(r"(?:Skipped: )?(\S+) is not installed")
 # Where programs for root, and those that were put there by hand, are found by others, too.
 _MORE = ("/usr/local/bin", "/usr/sbin", "/sbin")
@@ -19,14 +20,23 @@ _MORE = ("/usr/local/bin", "/usr/sbin", "/sbin")
 
 def packages() -> dict[str, str]:
     """The Debian package of each program. What is not in tests/programs.txt is not asked for."""
-    lines = (line for line in _TABLE.read_text().splitlines() if not line.startswith("#"))
+    return _read(_TABLE)
+
+
+def pypi_packages() -> dict[str, str]:
+    """The package on PyPI of each program or module in tests/programs-pypi.txt."""
+    return _read(_OF_PYPI)
+
+
+def _read(table: Path) -> dict[str, str]:
+    lines = (line for line in table.read_text().splitlines() if not line.startswith("#"))
     split = (line.split() for line in lines)
     return {words[0]: words[1] for words in split}
 
 
 def find(program: str) -> str | None:
     """The path of `program`, which tests/programs.txt names; None where it is not installed."""
-    if program not in packages():
+    if program not in packages() | pypi_packages():
         raise LookupError(f"{program} is not in {_TABLE}")
     return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE]))
 
@@ -50,10 +60,8 @@ def lacking(reasons: Iterable[str]) -> str:
     counted = collections.Counter(match[1] for match in found if match)
     if not counted:
         return ""
-    table = packages()
     each = ", ".join(f"{program} ({count})" for program, count in sorted(counted.items()))
-    wanted = " ".join(sorted({table[program] for program in counted if program in table}))
-    return (
-        f"{counted.total()} tests were skipped for lack of programs: {each}.\n"
-        f"To run them: sudo apt-get install {wanted}"
-    )
+    text = f"{counted.total()} tests were skipped for lack of programs: {each}.\nTo run them: "
+    ways = (("sudo apt-get install ", packages()), ("pip install ", pypi_packages()))
+    found_in = ((how, sorted({table[one] for one in counted if one in table})) for how, table in ways)
+    return text + "; ".join(how + " ".join(wanted) for how, wanted in found_in if wanted)

@@ -30,7 +30,7 @@ CALLED_FROM_OUTSIDE = {
         ["connection_lost", "connection_made", "eof_received"],
         "asyncio: a protocol has these",
     ),
-    "check_trusted_origin": "Tornado: a handler has it",
+    **dict.fromkeys(["check_trusted_origin", "mkcol", "propfind"], "Tornado: a handler has these"),
     "emit": "logging: a handler has it",
     "collect": "Prometheus' library: a collector has it",
 }

@@ -14,14 +14,14 @@ from services.access import links
 from services.access.decisions import Action, Client
 from services.frontends.handler import Handler
 from services.frontends.native import errors
-from services.frontends.native.headers import Fields
+from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, Fields, forwarded
 from services.frontends.statuses import UNEXPECTED
 from services.rules.answers import common_fields, error_body
 
 # What a method does to a blob. A PUT of what is there is an update: its condition asks again, with the blob.
 ACTIONS = {
-    **dict.fromkeys(("GET", "HEAD", "OPTIONS"), Action.READ),
-    **dict.fromkeys(("POST", "PUT"), Action.CREATE),
+    **dict.fromkeys(("GET", "HEAD", "OPTIONS", "PROPFIND"), Action.READ),
+    **dict.fromkeys(("POST", "PUT", "MKCOL"), Action.CREATE),
     "DELETE": Action.DELETE,
 }
 
@@ -29,7 +29,8 @@ _CROSS_ORIGIN = "A page of another origin asks in its reader's name: only our ow
 
 
 class BaseHandler(Handler):
-    """A handler of one kind of resource; `ALLOW` lists its methods.
+    """A handler of one kind of resource; `ALLOW` lists its methods. `ALSO`: others, of other protocols, which
+    Allow does not name: what asks for them knows them, and OpenAPI has no words for them.
 
     `PUBLIC`: anyone may ask, without a token. `TAKES_LINKS`: a signed link is as good as one. `ASKS_LATER`:
     anyone who is known may, and each method asks what the client may do once it knows the location.
@@ -37,6 +38,8 @@ class BaseHandler(Handler):
     """
 
     ALLOW = "GET, HEAD, OPTIONS"
+    ALSO: tuple[str, ...] = ()
+    SUPPORTED_METHODS = (*Handler.SUPPORTED_METHODS, "PROPFIND", "MKCOL", "LOCK", "UNLOCK")
     PUBLIC = False
     TAKES_LINKS = False
     ASKS_LATER = False
@@ -85,7 +88,7 @@ class BaseHandler(Handler):
         return ACTIONS.get(self.request.method or "", Action.UPDATE)
 
     def _check(self) -> Awaitable[None] | None:
-        if self.request.method not in self.ALLOW.split(", "):
+        if self.request.method not in (*self.ALLOW.split(", "), *self.ALSO):
             self.refuse_method()
         self.take_expect()
         return self.before_body()
@@ -112,6 +115,22 @@ class BaseHandler(Handler):
         """204 with Allow (RFC 9110, section 9.3.7)."""
         self.set_header("Allow", self.ALLOW)
         self.set_status(204)
+
+    async def is_folder(self, folder: str) -> bool:
+        """Whether something lies under `folder`, which ends in a slash, or is empty."""
+        page = await self.store.list(folder, "/", "", 1)
+        return bool(page.blobs or page.prefixes)
+
+    @property
+    def prefix(self) -> str:
+        """What the paths of locations begin with, where a proxy shows us under a path of its own, too."""
+        return forwarded(self.request.headers.get(FORWARDED_PREFIX)) + PREFIX
+
+    def send_multistatus(self, body: bytes) -> None:
+        """Answer a PROPFIND."""
+        self.set_status(207, "Multi-Status")
+        self.set_header("Content-Type", 'application/xml; charset="utf-8"')
+        self.finish(body)
 
     def send_json(self, value: object) -> Awaitable[None]:
         """Answer with `value` as JSON. What is returned is done when the client has taken all but a little

@@ -8,7 +8,7 @@ judges again at the commit.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from tornado.iostream import StreamClosedError
 
@@ -16,10 +16,12 @@ from common.errors import Damaged, NotFound
 from services.access.decisions import Action
 from services.access.links import LinkHolder
 from services.frontends.digests import PromisedDigests
+from services.frontends.native import state_locks
 from services.frontends.native.base import BaseHandler
 from services.frontends.native.copying import CopyOrder, copy_order
-from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, outcome
+from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, modified_s, outcome
 from services.frontends.native.read_plan import ReadPlan, plan_read
+from services.frontends.native.webdav import described, path_of
 from services.frontends.native.write_conditions import write_condition
 from services.http1 import Exchange
 from services.rules.framed import refuse_framed
@@ -28,7 +30,7 @@ from services.rules.locations import parse_location, quote_location
 from services.rules.media_types import upload_media_type
 from services.rules.metadata import stored_metadata
 from services.rules.uploads import declared_bytes, refuse_partial, stored_encoding
-from services.store import Blob, Condition, Content, Reading, Upload
+from services.store import Blob, Condition, Content, Reading, Store, Upload
 
 
 class BlobReader(BaseHandler):
@@ -95,16 +97,20 @@ class BlobHandler(BlobReader):
     """/store/{location}"""
 
     ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+    ALSO = ("PROPFIND", "MKCOL", "LOCK", "UNLOCK")
     TAKES_LINKS = True
     _upload: Upload
     _digests: PromisedDigests
     _order: CopyOrder | None = None
+    _lock: state_locks.SmallBody
 
     def before_body(self) -> Awaitable[None] | None:
         """See BaseHandler: an upload that cannot succeed is refused here. Raises BadLocation."""
         location, method = self.location, self.request.method
         if method in ("POST", "PUT", "DELETE"):
             refuse_framed(self.request.headers, self.request.query)
+        if method in ("LOCK", "UNLOCK"):
+            self.incoming = self._lock = state_locks.SmallBody()
         if method not in ("POST", "PUT"):
             return None
         self._order = copy_order(self.request.headers, location, guesses=self.config.guess_type)
@@ -135,8 +141,7 @@ class BlobHandler(BlobReader):
         follows = follows_links(headers.get("User-Agent"))
         if not wants_html(headers.get("Accept"), otherwise=follows):
             return False
-        page = await self.store.list(self.location + "/", "/", "", 1)
-        return bool(page.blobs or page.prefixes)
+        return await self.is_folder(self.location + "/")
 
     async def _begin_upload(self, location: str) -> None:
         headers = self.request.headers
@@ -196,6 +201,41 @@ class BlobHandler(BlobReader):
             order.content,
             move=order.move,
         )
+
+    async def propfind(self) -> None:
+        """207 about the blob, or the folder of this name; 404."""
+        blob = await self.store.stat(self.location)
+        if blob is None and not await self.is_folder(self.location + "/"):
+            raise NotFound("There is nothing of this name.")
+        path = path_of(self.prefix, self.location) + ("/" if blob is None else "")
+        self.send_multistatus(described(path, blob, modified_s(blob) if blob is not None else 0))
+
+    async def mkcol(self) -> None:
+        """201: a folder need not be made. 405 where a blob has the name."""
+        if await self.store.stat(self.location) is not None:
+            self.refuse_method()
+        self.set_status(201)
+        self.set_header("Content-Length", "0")
+
+    async def lock(self) -> None:
+        """200: the lock is the client's; 423 and what its holder said. See state_locks."""
+        await self._change_lock(state_locks.lock, 423)
+
+    async def unlock(self) -> None:
+        """200: it is free; 409 and what its holder said, where that is another one."""
+        await self._change_lock(state_locks.unlock, 409)
+
+    async def _change_lock(
+        self, change: Callable[[Store, str, bytes], Awaitable[None]], held_status: int
+    ) -> None:
+        try:
+            await change(self.store, self.location, self._lock.content)
+        except state_locks.Held as held:
+            self.set_status(held_status)
+            self.set_header("Content-Type", "application/json")
+            self.finish(held.holder)
+            return
+        self.set_header("Content-Length", "0")
 
     async def delete(self) -> None:
         """200, empty body."""

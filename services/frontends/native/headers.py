@@ -59,10 +59,16 @@ def outcome(method: str, blob: Blob, *, replaced: bool, forwarded_prefix: str | 
     fields = [("ETag", etag(blob.sha256))]
     if replaced and method == "PUT":
         return 200, fields
-    created = PREFIX + quote_location(blob.location)
-    if forwarded_prefix and _FORWARDED.fullmatch(prefix := forwarded_prefix.rstrip("/")):
-        created = prefix + created
-    return 201, [*fields, ("Location", created)]
+    where = PREFIX + quote_location(blob.location)
+    if forwarded_prefix:
+        where = forwarded(forwarded_prefix) + where
+    return 201, [*fields, ("Location", where)]
+
+
+def forwarded(prefix: str | None) -> str:
+    """The path under which a proxy shows us, by its X-Forwarded-Prefix field; empty where that is none."""
+    shown = (prefix or "").rstrip("/")
+    return shown if _FORWARDED.fullmatch(shown) else ""
 
 
 def media_type(blob: Blob) -> str:

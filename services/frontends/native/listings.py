@@ -14,6 +14,7 @@ from services.access.decisions import Action
 from services.frontends.native.base import BaseHandler
 from services.frontends.native.headers import PREFIX
 from services.frontends.native.listing_pages import PAGE_CSP, Folder, html_pieces, json_pieces, steps
+from services.frontends.native.webdav import described, path_of
 from services.rules.listing import Listing, follows_links, parse_listing, wants_html
 from services.rules.locations import split_listing
 
@@ -24,6 +25,7 @@ class ListingHandler(BaseHandler):
     """/store/ and /store/{path}/"""
 
     ALLOW = "GET, HEAD, OPTIONS"
+    ALSO = ("PROPFIND", "MKCOL")
 
     @functools.cached_property
     def folder(self) -> str:
@@ -62,6 +64,17 @@ class ListingHandler(BaseHandler):
             await self._send(json_pieces(pages))
 
     head = get
+
+    async def propfind(self) -> None:
+        """207 about the folder; 404 where nothing lies under it, though /store/ itself is always there."""
+        if self.folder and not await self.is_folder(self.folder):
+            raise NotFound("There is no blob under this path.")
+        self.send_multistatus(described(path_of(self.prefix, self.folder), None))
+
+    async def mkcol(self) -> None:
+        """201: a folder need not be made."""
+        self.set_status(201)
+        self.set_header("Content-Length", "0")
 
     async def _is_anything_in(self, listing: Listing) -> bool:
         page = await self.store.list(listing.prefix, listing.delimiter, "", 1)

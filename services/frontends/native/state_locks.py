@@ -1,0 +1,99 @@
+"""LOCK and UNLOCK of a location, as terraform's HTTP backend asks for them: advice among its clients.
+
+The lock is a record of its own in the store, so it is durable, and one of many who ask gets it. Its body is
+what the holder sent: JSON with an "ID". A write does not look at it: terraform itself asks first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+
+from common.errors import AlreadyExists, BadRequest, NotFound, TooLarge
+from services.store import Blob, Content, Store
+
+MAX_BYTES = 16 << 10
+_RECORDS = "\0lock/"  # no location begins so
+_TYPE = Content("application/json")
+
+
+class Held(Exception):
+    """Somebody else has the lock; `holder`: what that one sent."""
+
+    def __init__(self, holder: bytes) -> None:
+        super().__init__("held")
+        self.holder = holder
+
+
+class SmallBody:
+    """See frontends.handler.Incoming: kept whole, as it is small."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    async def write(self, data: bytes) -> None:
+        """The next bytes. Raises TooLarge."""
+        self.content += data
+        if len(self.content) > MAX_BYTES:
+            raise TooLarge(f"What a lock says has at most {MAX_BYTES:,} bytes.")
+
+    async def abort(self, reason: str) -> None:
+        """Nothing is held elsewhere."""
+
+
+async def lock(store: Store, location: str, said: bytes) -> None:
+    """Take it; durable once this returns. Who has it already may ask again. Raises Held, BadRequest."""
+    asked = _id_of(said)
+    for _ in range(2):  # it may be given back meanwhile
+        with contextlib.suppress(AlreadyExists):
+            await store.write_whole(_RECORDS + location, _only_new, _TYPE, said)
+            return
+        holder = await _holder(store, location)
+        if holder is not None and _id_of(holder) == asked:
+            return
+        if holder is not None:
+            raise Held(holder)
+    raise Held(said)
+
+
+async def unlock(store: Store, location: str, said: bytes) -> None:
+    """Give it back; nothing to give back is as good. An empty body breaks it. Raises Held, BadRequest."""
+    holder = await _holder(store, location)
+    if holder is None:
+        return
+    if said and _id_of(said) != _id_of(holder):
+        raise Held(holder)
+    with contextlib.suppress(NotFound):
+        await store.delete(_RECORDS + location, _whatever)
+
+
+async def _holder(store: Store, location: str) -> bytes | None:
+    try:
+        reading = await store.open(_RECORDS + location)
+    except NotFound:
+        return None
+    try:
+        return b"".join([bytes(piece) async for piece in reading.chunks(0, reading.blob.size - 1)])
+    finally:
+        reading.close()
+
+
+class _Lock(msgspec.Struct):
+    ID: str
+
+
+def _id_of(said: bytes) -> str:
+    try:
+        return msgspec.json.decode(said, type=_Lock).ID
+    except (msgspec.DecodeError, UnicodeError) as err:
+        raise BadRequest('Say who takes the lock: send JSON with an "ID".') from err
+
+
+def _only_new(blob: Blob | None, damaged: bool) -> None:
+    if blob is not None:
+        raise AlreadyExists("It is held.")
+
+
+def _whatever(blob: Blob | None, damaged: bool) -> None:
+    """Every state will do."""

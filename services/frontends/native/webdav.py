@@ -1,0 +1,44 @@
+"""What caches ask of WebDAV before they write: PROPFIND of one name, MKCOL (RFC 4918). Nothing more of it.
+
+There are no folders to make: one is there while something lies under it. So MKCOL promises nothing that
+would have to be kept, and is 201.
+"""
+
+from __future__ import annotations
+
+from xml.sax.saxutils import escape
+
+from services.rules.conditions import etag
+from services.rules.dates import format_http_date
+from services.rules.locations import quote_location
+from services.store import Blob
+
+NO_TIME = format_http_date(0)  # of a folder: clients want one, and it has none
+
+
+def described(path: str, blob: Blob | None, modified_s: int = 0) -> bytes:
+    """The body of a 207 about one resource; `blob` None: a folder. `path`: what a request for it names."""
+    if blob is None:
+        what = (
+            "<D:resourcetype><D:collection/></D:resourcetype>"
+            f"<D:getlastmodified>{NO_TIME}</D:getlastmodified>"
+        )
+    else:
+        what = (
+            "<D:resourcetype/>"
+            f"<D:getcontentlength>{blob.size}</D:getcontentlength>"
+            f"<D:getcontenttype>{escape(blob.type)}</D:getcontenttype>"
+            f"<D:getetag>{escape(etag(blob.sha256))}</D:getetag>"
+            f"<D:getlastmodified>{format_http_date(modified_s)}</D:getlastmodified>"
+        )
+    text = (
+        '<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:"><D:response>'
+        f"<D:href>{escape(path)}</D:href><D:propstat><D:prop>{what}</D:prop>"
+        "<D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response></D:multistatus>\n"
+    )
+    return text.encode()
+
+
+def path_of(prefix: str, location: str) -> str:
+    """What a request names a location by. `prefix`: of all paths."""
+    return prefix + quote_location(location)
