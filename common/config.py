@@ -20,7 +20,7 @@ from common.errors import ConfigError
 from common.options import OPTIONS, Config, Option
 from common.options_file import as_toml
 
-__all__ = ["EXIT_USAGE", "Config", "add_flag", "host_and_port", "into_environment", "load"]
+__all__ = ["EXIT_USAGE", "Config", "add_flag", "host_and_port", "into_environment", "load", "url"]
 
 EXIT_USAGE = 2
 _HOME = Path(__file__).resolve().parent.parent
@@ -83,6 +83,12 @@ def host_and_port(listen: str, name: str = "listen") -> tuple[str, int]:
     if match is None or int(match[3]) > 65535:
         raise ConfigError(f"{name}: {listen!r} is not HOST:PORT, such as 0.0.0.0:7777 or [::1]:7777.")
     return match[1] or match[2] or "", int(match[3])
+
+
+def url(host: str, port: int, *, secure: bool) -> str:
+    """Where a browser on this machine reaches what listens on `host` (empty: everywhere)."""
+    reached = "localhost" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    return f"{'https' if secure else 'http'}://{reached}:{port}"
 
 
 class _Parser(argparse.ArgumentParser):

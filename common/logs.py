@@ -83,7 +83,7 @@ class LineFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        return f"{_time(record)} {record.levelname} {self._process}: {one_line(_cut(text))}"
+        return f"{line_time(record.created)} {record.levelname} {self._process}: {one_line(_cut(text))}"
 
 
 class JsonFormatter(LineFormatter):
@@ -92,7 +92,7 @@ class JsonFormatter(LineFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
         entry: dict[str, object] = {
-            "time": _time(record),
+            "time": line_time(record.created),
             "level": record.levelname,
             "process": self._process,
             "message": _cut(record.getMessage()),
@@ -244,9 +244,10 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} ... ({len(text)} characters)"
 
 
-def _time(record: logging.LogRecord) -> str:
-    """UTC, to the millisecond."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+def line_time(at_s: float) -> str:
+    """How a line tells a moment (Unix time in seconds): UTC, to the millisecond."""
+    whole_s, ms = divmod(int(at_s * 1000), 1000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole_s)) + f".{ms:03d}Z"
 
 
 def _log_uncaught(kind: type[BaseException], err: BaseException, trace: TracebackType | None) -> None:

@@ -269,9 +269,7 @@ def welcome(options: config.Config) -> str:
 
 
 def _welcome_lines(options: config.Config) -> Iterator[str]:
-    host, port = config.host_and_port(options.listen)
-    reached = "localhost" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    server = f"{'https' if options.tls_cert else 'http'}://{reached}:{port}"
+    server = config.url(*config.host_and_port(options.listen), secure=bool(options.tls_cert))
     yield (
         f"Blobkeep {VERSION} listens on {options.listen} and keeps its blobs in "
         f"{_where(options)}. Its page: {server}/"

@@ -111,11 +111,12 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     sweeping = loop.create_task(door.keep_swept())
     monitor.start(me)
     log.info(
-        "Blobkeep %s: serving %s on %s, %.2f s after start",
+        "Blobkeep %s: serving %s on %s, %.2f s after start%s",
         VERSION,
         engine.serves,
         " ".join(_address(s) for s in sockets),
         time.monotonic() - began,
+        _page(sockets, secure=bool(options.tls_cert)),
     )
     if s3_sockets:
         log.info("S3 on %s", " ".join(_address(s) for s in s3_sockets))
@@ -134,6 +135,14 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     if requests.access is not None:
         requests.access.close()
     return exit_status
+
+
+def _page(sockets: Sequence[socket.socket], *, secure: bool) -> str:
+    """Where the dashboard is, as the end of a line; nothing where we listen on unix sockets alone."""
+    for name in (sock.getsockname() for sock in sockets):
+        if isinstance(name, tuple):
+            return f"; its page: {config.url(*name[:2], secure=secure)}/"
+    return ""
 
 
 def _address(sock: socket.socket) -> str:

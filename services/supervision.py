@@ -31,6 +31,7 @@ from supervisor import events
 
 from common import config
 from common.process import SUPERVISOR_PID
+from services import supervisord_lines
 
 LONGEST_BACKOFF_S = 3
 # A supervisord that was killed leaves a server that drains, and then frees the port. It is waited for.
@@ -42,6 +43,9 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _LAST_WORDS_S = 3.0  # more than the relay gives two readers that hang
 
 _relay: subprocess.Popen[bytes] | None = None
+
+# At the import, which is when supervisord reads its configuration: it writes lines before `make_plugin`.
+supervisord_lines.adopt()
 
 
 def make_plugin(supervisord: Any) -> Plugin:

@@ -31,13 +31,6 @@ ROWS = [
         (_BACKUP + "an_export_unpacked_is_a_data_directory_with_ids_and_histories",),
     ),
     Mutation(
-        "snapshot-without-what-was-replaced-since",
-        "services/engines/local/upkeep/snapshot.py",
-        "newest.message.startswith(MSG_DELETED)",
-        "newest.message == MSG_DELETED",
-        (_BACKUP + "what_is_replaced_while_the_snapshot_is_taken_is_in_it",),
-    ),
-    Mutation(
         "gc-does-not-yield-to-a-snapshot",
         "services/engines/local/upkeep/collector.py",
         "        if not self._hold.try_acquire():\n            return None",

@@ -6,6 +6,7 @@ One system for all tests, since each leaves it serving.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -29,6 +30,17 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     finally:
         made.end()
     made.data.check()
+
+
+def test_every_line_has_one_notation_and_none_looks_like_a_failure(system: System) -> None:
+    """supervisord's, too; two of its own it would call critical: that root runs it, and its socket."""
+    lines = system.log.read_text().splitlines()
+    shape = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\w+) (supervisord|server|gc|recovery): \S")
+    found = [shape.match(line) for line in lines]
+    assert [line for line, match in zip(lines, found, strict=True) if match is None] == []
+    assert {match[2] for match in found if match} >= {"supervisord", "server"}
+    assert {match[1] for match in found if match} <= {"INFO", "WARNING"}
+    assert f"its page: http://127.0.0.1:{system.port}/" in system.log.read_text()
 
 
 @pytest.mark.parametrize("program", ["server", "gc", "recovery"])

@@ -31,6 +31,13 @@ def test_what_a_document_points_to_is_there(path: Path) -> None:
             assert (path.parent / target).exists(), f"{path.name} points to {target}"
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/operating.md"])
+def test_what_is_to_be_typed_fits_a_terminal(name: str) -> None:
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line.startswith("    ")]
+    assert len(lines) > 10
+    assert [line for line in lines if len(line) > 100] == []
+
+
 def test_every_alert_has_a_section_that_says_what_to_do() -> None:
     alerts = re.findall(r"- alert: (\w+)", (ROOT / "conf" / "alerts.yml").read_text())
     operating = (ROOT / "docs" / "operating.md").read_text()
