@@ -197,8 +197,35 @@ def test_the_recipes_of_the_page_work_as_they_stand_there(operator: Operator) ->
         types("blobkeep ctl restart gc")
         types("cat DIR/.gc.hold")
         wait_for(operator.is_well, what="the system")
-    assert recipes() - operator.typed - NOT_RUN <= {"rsync -a OLD/ NEW/"}
+    assert recipes() - operator.typed - NOT_RUN <= {"rsync -a OLD/ NEW/", *UNDELETE}
     assert live_blobs(str(operator.data.path)) == {"photos/cat.jpg": CAT, "other": b"newer"}
+
+
+UNDELETE = (
+    "blobkeep undelete photos/cat.jpg --list",
+    "blobkeep undelete photos/cat.jpg",
+    "curl 'localhost:7777/blobs/?state=Failure'",
+    "curl localhost:7777/blobs/13342/data",
+    "curl -X POST localhost:7777/blobs/13342/undelete",
+)
+
+
+def test_what_was_deleted_comes_back_as_the_page_says(operator: Operator) -> None:
+    operator.env["BLOBKEEP_KEEP_DELETED"] = "7d"
+    with operator.serving():
+        assert operator.ask("POST", "/store/photos/cat.jpg", CAT)[0] == 201
+        operator.placed["13342"] = operator.id_of("photos/cat.jpg")
+        assert operator.ask("DELETE", "/store/photos/cat.jpg")[0] == 200
+        listing, undelete, kept, data, over_http = UNDELETE
+        assert operator.placed["13342"] in operator.types(listing)
+        assert operator.placed["13342"] in operator.types(kept)
+        assert operator.types(data) == CAT.decode()
+        operator.types(undelete)
+        assert operator.ask("GET", "/store/photos/cat.jpg") == (200, CAT)
+        operator.placed["13342"] = operator.id_of("photos/cat.jpg")
+        assert operator.ask("DELETE", "/store/photos/cat.jpg")[0] == 200
+        operator.types(over_http)
+        assert operator.ask("GET", "/store/photos/cat.jpg") == (200, CAT)
 
 
 def test_a_directory_is_moved_as_the_page_says(operator: Operator) -> None:
