@@ -16,7 +16,7 @@ Each file, pre-zeroed so that appending changes no metadata (93 µs a fdatasync 
 The salt is new with each epoch: nothing that an earlier life of the file left, or that a client put into a
 body, passes for a record. A payload is a msgpack list of Entry: the states that the change wrote, and small
 bodies. What is not a whole record is a gap. Batches are synced in turn: a gap in the last batch is its torn
-end, which nobody was told of; a gap before whole records of a later batch is rot.
+end, which nobody was told of; a gap before a later, complete batch is corruption.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One upload into the local directory: small bodies stay in memory, others go to disk under state Pending.
 
 A body that arrives at once and is small needs no Pending on disk: its commit writes everything together.
-One that is larger than `small_body_bytes`, or takes longer than a blink, is staged: its folder shows
+A body that is larger than `small_body_bytes`, or still arriving after 50 ms, is staged: its folder shows
 Pending while the bytes come in, and Failure if they stop.
 """
 

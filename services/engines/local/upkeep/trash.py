@@ -16,8 +16,8 @@ from services.engines.local.disk.layout import Layout
 def take_out(data_dir: Layout, blob_id: int, seq: int) -> str:
     """Move the folder of a blob that is in Failure into DIR/.gone (the gc's right alone); its name there.
 
-    It leaves DIR by one rename, so nobody meets half a blob, and its id is free at once. Raises OSError: with
-    EXDEV where the file system renames no folder, as overlayfs does those of a lower layer.
+    One rename moves it there, so no reader can see a half-deleted blob, and its id is free. Raises OSError:
+    with EXDEV where the file system renames no folder, as overlayfs does those of a lower layer.
     """
     gone = data_dir.ours(layout.GONE_NAME)
     name = f"{blob_id}-{seq}"
