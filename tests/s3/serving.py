@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,14 +50,20 @@ class Served:
 
 
 @contextmanager
-def served(*, is_open: bool = False, connection: str = "blobkeep", **options: Any) -> Iterator[Served]:
-    """Serves from a thread with a loop of its own until the end."""
+def served(
+    *,
+    is_open: bool = False,
+    connection: str = "blobkeep",
+    make_store: Callable[[], Any] = MemoryStore,
+    **options: Any,
+) -> Iterator[Served]:
+    """Serves from a thread with a loop of its own until the end. `make_store`: called on that loop."""
     ready, stopped = threading.Event(), asyncio.Event()
     found: list[Any] = []
 
     async def run() -> None:
         config = Config(http=connection, **options)
-        store = MemoryStore()
+        store = make_store()
         requests = RequestLog()
         access = Access(None if is_open else CLIENTS, config.public.split(",") if config.public else [])
         app = make_s3_app(store, config, access, requests)
