@@ -340,8 +340,11 @@ class Store(Protocol):
         """Open it for reading. Raises NotFound, Damaged, Unreadable."""
         ...
 
-    async def begin(self, location: str, condition: Condition, content: Content, size: int | None) -> Upload:
-        """Begin an upload. `size`: the declared length in bytes, None if unknown.
+    async def begin(
+        self, location: str, condition: Condition, content: Content, size: int | None, *, waits: bool = True
+    ) -> Upload:
+        """Begin an upload. `size`: the declared length in bytes, None if unknown. `waits`: whether the client
+        sends no byte before we agree; else a store may look at what is there at the commit alone.
 
         Raises what `condition` raises, TooLarge, NoSpace, Busy.
         """

@@ -14,7 +14,8 @@ from services.engines.objects.commit import Tools
 from services.engines.objects.meter import Meter
 from services.engines.objects.pointers import Pointers
 from services.engines.objects.store import ObjectsStore
-from tests.engines.makers import PART_BYTES, Under, objects_store, only_new, only_there
+from services.store import Content
+from tests.engines.makers import INLINE_BYTES, PART_BYTES, Under, objects_store, only_new, only_there
 from tests.support.seaweed import Seaweed
 
 LARGE = b"x" * 2 * PART_BYTES
@@ -72,6 +73,27 @@ def test_a_small_blob(store_process: Seaweed) -> None:
         assert await one.requests(fails(put("a", b"x", only_new, whole=True), AlreadyExists)) == {"get": 1}
         unseen = other.under.put("a", b"x", only_new, whole=True)
         assert await other.requests(fails(unseen, AlreadyExists)) == {"swap": 1, "get": 1}
+
+    run(store_process, test)
+
+
+def test_a_small_blob_in_pieces(store_process: Seaweed) -> None:
+    async def test(one: Counted, other: Counted) -> None:
+        async def create(location: str, size: int, *, waits: bool) -> None:
+            upload = await one.store.begin(location, only_new, Content(), size, waits=waits)
+            for _ in range(2):
+                await upload.write(b"x" * (size // 2))
+            await upload.commit()
+
+        # Only who waits for our word before sending is worth a look.
+        assert await one.requests(create("a", INLINE_BYTES, waits=True)) == {"get": 1, "swap": 1}
+        assert await one.requests(create("b", INLINE_BYTES, waits=False)) == {"swap": 1}
+        there = other.store.begin("b", only_new, Content(), INLINE_BYTES, waits=True)
+        assert await other.requests(fails(there, AlreadyExists)) == {"get": 1}
+        assert await one.requests(fails(create("b", INLINE_BYTES, waits=False), AlreadyExists)) == {"get": 1}
+        # A large one has its bytes brought before its commit: it is refused before them in any case.
+        large = one.store.begin("b", only_new, Content(), INLINE_BYTES + 2, waits=False)
+        assert await one.requests(fails(large, AlreadyExists)) == {"get": 1}
 
     run(store_process, test)
 

@@ -118,6 +118,7 @@ class Door:
         self.port = 0
         self.faults = faults
         self.on_done: Seen | None = None
+        self.requests = 0
         self._proxy = proxy
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -144,6 +145,7 @@ class Door:
         rng, counts, faults = self._proxy.rng, self._proxy.counts, self.faults
         fault = self._choose(faults)
         counts[fault or "plain"] += 1
+        self.requests += 1
         if fault == "lost_request":
             return None
         if fault == "refused":

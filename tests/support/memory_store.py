@@ -140,7 +140,7 @@ class MemoryStore:
             raise NoSpace("The memory is full.")
 
     async def begin(
-        self, location: str, condition: Condition, content: Content, size: int | None
+        self, location: str, condition: Condition, content: Content, size: int | None, *, waits: bool = True
     ) -> MemoryUpload:
         self._admit(location, condition, size)
         return MemoryUpload(self, location, condition, content)

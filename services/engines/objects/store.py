@@ -114,13 +114,18 @@ class ObjectsStore:
     # --- writing ---
 
     async def begin(
-        self, location: str, condition: Condition, content: Content, size: int | None
+        self, location: str, condition: Condition, content: Content, size: int | None, *, waits: bool = True
     ) -> ObjectUpload:
-        """See store.Store. One GET: what cannot succeed is refused before its body."""
+        """See store.Store. One GET: what cannot succeed is refused before its body.
+
+        None where the body comes anyhow and will stand in its pointer: the commit finds out.
+        """
         self._admit(size)
         judge = _judge(condition)
-        known = await self.tools.pointers.read(location)
-        judge(known)
+        known = None
+        if waits or size is None or size > self.inline_bytes:
+            known = await self.tools.pointers.read(location)
+            judge(known)
         upload = ObjectUpload(self, location, judge, content, known)
         self._uploads.add(upload)
         return upload

@@ -47,19 +47,24 @@ class BlobReader(BaseHandler):
 
     async def get(self) -> None:
         """200 and the bytes; 206, 304, 404, 412, 416; 500 where it is damaged."""
-        blob = await self.store.stat(self.location)
-        if blob is None:
+        headers = self.request.headers
+        if self.request.method == "HEAD" or "If-None-Match" in headers or "If-Modified-Since" in headers:
+            # Its bytes may not be needed. Else this look, which may be a request over a network, is spared.
+            blob = await self.store.stat(self.location)
+            if blob is None:
+                await self.answer_missing()
+                return
+            plan = plan_read(blob, self.request.method or "", headers)
+            if not plan.pieces:
+                self._begin(plan)
+                return
+        try:
+            reading = await self.store.open(self.location)
+        except NotFound:
             await self.answer_missing()
             return
-        plan = plan_read(blob, self.request.method or "", self.request.headers)
-        if not plan.pieces:
-            self._begin(plan)
-            return
-        reading = await self.store.open(self.location)
         try:
-            if reading.blob.version != blob.version:  # written anew meanwhile: what was judged is gone
-                plan = plan_read(reading.blob, "GET", self.request.headers)
-            await self.send_planned(reading, plan)
+            await self.send_planned(reading, plan_read(reading.blob, "GET", headers))
         finally:
             reading.close()
 
@@ -157,6 +162,7 @@ class BlobHandler(BlobReader):
                 stored_metadata(headers),
             ),
             declared_bytes(headers),
+            waits="Expect" in headers,
         )
         self.incoming = self._digests.in_front_of(self._upload)
 

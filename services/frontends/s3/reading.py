@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from tornado.iostream import StreamClosedError
 
-from common.errors import PreconditionFailed, RangeNotSatisfiable
+from common.errors import NotFound, PreconditionFailed, RangeNotSatisfiable
 from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.buckets import missing_object
@@ -58,13 +58,16 @@ class GetObject(Operation):
     async def answer(self) -> None:
         """See Operation."""
         request = self.request
-        blob = await request.store.stat(request.location)
-        if blob is None:
-            raise await missing_object(request)
         if request.method == "HEAD":
+            blob = await request.store.stat(request.location)
+            if blob is None:
+                raise await missing_object(request)
             self._begin(blob)
             return
-        reading = await request.store.open(request.location)
+        try:  # without a look first, which may be a request over a network
+            reading = await request.store.open(request.location)
+        except NotFound:
+            raise await missing_object(request) from None
         try:
             part = self._begin(reading.blob)
             if part is not None:

@@ -227,7 +227,7 @@ class LocalStore:
         self.ids.check()
 
     async def begin(
-        self, location: str, condition: Condition, content: Content, size: int | None
+        self, location: str, condition: Condition, content: Content, size: int | None, *, waits: bool = True
     ) -> LocalUpload:
         """See store.Store."""
         return await self.begin_draft(Draft(location, content), condition, size)

@@ -1,4 +1,4 @@
-"""A server whose object store cannot be reached: 503, and everybody is told. It goes on when that is back."""
+"""A server and its way to the object store: what is asked there, and what happens where nobody answers."""
 
 from __future__ import annotations
 
@@ -32,6 +32,23 @@ def served(store_process: Seaweed, tmp_path: Path) -> Iterator[tuple[Server, Doo
     yield system.server(), door
     system.end()
     proxy.close()
+
+
+def test_a_create_of_up_to_a_mebibyte_is_one_request_to_the_store(served: tuple[Server, Door]) -> None:
+    server, door = served
+    for number, size in enumerate((1, 100_000, 1 << 20)):
+        before = door.requests
+        assert server.ask("POST", f"/store/{number}", b"x" * size).status == 201
+        assert door.requests - before == 1
+        before = door.requests
+        assert len(server.ask("GET", f"/store/{number}").body) == size
+        assert door.requests - before == 1
+    # Who waits for 100 Continue is refused before the body: that takes a look.
+    before = door.requests
+    with connected(server.port) as raw:
+        raw.request("POST", "/store/0", {"Expect": "100-continue", "Content-Length": str(1 << 20)})
+        assert raw.answer().status == 409
+    assert door.requests - before == 1
 
 
 def _tick(server: Server) -> dict[str, object]:
