@@ -197,6 +197,21 @@ def test_what_is_damaged_is_named_and_keeps_the_target_from_being_served(places:
     assert other.ask("GET", "/store/bad").status == 404
 
 
+def test_what_was_deleted_does_not_come_back(places: Places) -> None:
+    server = places.serve_dir()
+    for name in ("a", "b", "c"):
+        assert server.ask("POST", f"/store/{name}", name.encode()).status == 201
+    assert places.copy(places.dir, "objects")["copied"] == 3
+    assert server.ask("DELETE", "/store/b").status == 200
+    assert server.ask("PUT", "/store/c", b"new").status == 200
+    assert server.stop() == 0
+    done = places.copy(places.dir, "objects", "--final")
+    assert (done["copied"], done["same"], done["deleted"]) == (1, 1, 1)
+    other = places.serve_objects()
+    assert [other.ask("GET", f"/store/{name}").status for name in ("a", "b", "c")] == [200, 404, 200]
+    assert other.ask("GET", "/store/c").body == b"new"
+
+
 def test_a_place_with_other_blobs_is_refused(places: Places) -> None:
     server = places.serve_dir()
     server.ask("POST", "/store/mine", b"x")

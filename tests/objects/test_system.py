@@ -39,6 +39,7 @@ class System:
             "BLOBKEEP_OBJECTS_BUCKET": BUCKET,
             "BLOBKEEP_OBJECTS_PREFIX": self.settings.prefix,
             "BLOBKEEP_OBJECTS_READING": "0",
+            "BLOBKEEP_OBJECTS_PART": str(1 << 20),
             "BLOBKEEP_GC_INTERVAL": "0.2",
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
@@ -127,6 +128,7 @@ def test_the_gc_leaves_what_is_served_and_nothing_else(system: System) -> None:
     wait_for(lambda: not system.keys(keys.GC), what="the collection")
     owners = {keys.owner_of(key) for key in system.keys(keys.DATA)}
     assert [owner[0] for owner in owners if owner is not None] == [keys.name_of("kept")]
+    assert len(system.keys(keys.DATA)) == 3  # its parts
     assert len(server.ask("GET", "/store/kept").body) == LARGE
 
 
@@ -134,11 +136,14 @@ def test_the_check_finds_damage_and_it_is_not_served(system: System) -> None:
     server = system.server()
     server.ask("POST", "/store/good", b"x" * LARGE)
     server.ask("POST", "/store/bad", b"x" * LARGE)
-    (part,) = [key for key in system.keys(keys.DATA) if keys.name_of("bad") in key]
-    asyncio.run(Client(system.settings, Meter()).put(part, b"y" * LARGE, None))
+    part, *_ = [key for key in system.keys(keys.DATA) if keys.name_of("bad") in key]
+    asyncio.run(Client(system.settings, Meter()).put(part, b"y" * (1 << 20), None))
     check = system.worker("recovery", "--once")
     assert check.popen.wait(60) == 1
     assert "1 damaged" in check.said()
+    again = system.worker("recovery", "--once")
+    assert again.popen.wait(60) == 1  # it still is
+    assert "1 damaged" in again.said()
     assert server.ask("GET", "/store/bad").status == 500
     assert server.ask("HEAD", "/store/bad").status == 500
     assert server.ask("GET", "/store/good").status == 200

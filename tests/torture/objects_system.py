@@ -25,6 +25,7 @@ from tests.support.weed_cluster import WeedCluster
 
 PREFIX = "torture/"
 _SERVES_WITHIN_S = 240.0
+_PATIENT = {"BLOBKEEP_OBJECTS_TIMEOUT": "30", "BLOBKEEP_OBJECTS_PATIENCE": "60"}
 _OPTIONS = {
     "BLOBKEEP_OBJECTS_INLINE": "4096",
     "BLOBKEEP_OBJECTS_PART": str(1 << 20),
@@ -113,7 +114,7 @@ class ObjectsSystem:
             wait_for(lambda: not self._keys(keys.GC), 180.0, "the collection of every state object")
         except AssertionError as err:
             return [f"{err}: {self._about_entries()}"]
-        check = self._make("check", self._workers_door, "services.recovery", "--once")
+        check = self._make("check", self._workers_door, "services.recovery", "--once", patient=True)
         check.start()
         wait_for(lambda: not check.runs(), 180.0, "the check of everything")
         said = check.tail()
@@ -132,7 +133,7 @@ class ObjectsSystem:
             process.end()
         self.proxy.close()
 
-    def _make(self, name: str, door: Door, module: str, *flags: str) -> Supervised:
+    def _make(self, name: str, door: Door, module: str, *flags: str, patient: bool = False) -> Supervised:
         folder = self._home / name
         folder.mkdir()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
@@ -147,6 +148,7 @@ class ObjectsSystem:
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             **_OPTIONS,
+            **(_PATIENT if patient else {}),
         }
         return Supervised(name, [sys.executable, "-m", module, *flags], folder, environment)
 

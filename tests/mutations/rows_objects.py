@@ -1,0 +1,93 @@
+"""Breaks of the engine `objects`, and of `blobkeep copy`. Faults of the protocol itself are planted and found
+by the model (tests/objects/test_planted_faults.py)."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+_ENGINE = "services/engines/objects/"
+_MODEL = "tests/objects/test_model.py"
+_REQUESTS = "tests/objects/test_requests.py::test_"
+_PROXY = "tests/objects/test_through_a_proxy.py::test_"
+_COPY = "tests/objects/test_copy.py::test_"
+
+ROWS = [
+    Mutation(
+        "the-gc-does-not-fence",
+        _ENGINE + "collect.py",
+        "            now = await self._kill(entry)\n            found = finding(entry, now)\n",
+        "            found = Finding.KILLED\n",
+        (_MODEL,),
+    ),
+    Mutation(
+        "a-refused-swap-reads-no-pointer",
+        _ENGINE + "commit.py",
+        "                    now = await self._pointers.read(self._location)\n                match",
+        "                    now = known\n                match",
+        (_REQUESTS + "a_small_blob",),
+    ),
+    Mutation(
+        "a-write-has-a-folder-of-its-own",
+        _ENGINE + "keys.py",
+        'return f"{DATA}{name_of(location)}{txn}-"',
+        'return f"{DATA}{name_of(location)}{txn}/"',
+        ("tests/objects/test_keys.py::test_no_write_has_a_folder_of_its_own",),
+    ),
+    Mutation(
+        "the-gc-removes-the-first-part-alone",
+        _ENGINE + "entry.py",
+        "for part in range(entry.old_parts)]",
+        "for part in range(1)]",
+        ("tests/objects/test_system.py::test_the_gc_leaves_what_is_served_and_nothing_else",),
+    ),
+    Mutation(
+        "the-self-test-swaps-with-no-stale-etag",
+        _ENGINE + "self_test.py",
+        '        if await _takes(client, key, b"wrong", stale):\n',
+        "        if False:\n",
+        ("tests/objects/test_self_test.py::test_a_store_that_is_not_fit_is_refused",),
+    ),
+    Mutation(
+        "damage-of-a-pointer-is-not-counted",
+        _ENGINE + "verifier.py",
+        '                self._count(NamedBlob("", location, reason))\n',
+        "",
+        ("tests/objects/test_system.py::test_the_check_finds_damage_and_it_is_not_served",),
+    ),
+    Mutation(
+        "a-read-looks-before-it-opens",
+        "services/frontends/native/blobs.py",
+        "            reading = await self.store.open(self.location)\n",
+        "            await self.store.stat(self.location)\n"
+        "            reading = await self.store.open(self.location)\n",
+        (_PROXY + "a_create_of_up_to_a_mebibyte_is_one_request_to_the_store",),
+    ),
+    Mutation(
+        "every-upload-waits-for-a-look",
+        "services/frontends/native/blobs.py",
+        'waits="Expect" in headers',
+        "waits=True",
+        (_PROXY + "a_create_of_up_to_a_mebibyte_is_one_request_to_the_store",),
+    ),
+    Mutation(
+        "a-copy-keeps-what-was-deleted",
+        "services/tools/copying.py",
+        "            await self._target.delete(there.location, _whatever)\n",
+        "",
+        (_COPY + "what_was_deleted_does_not_come_back",),
+    ),
+    Mutation(
+        "the-last-copy-of-a-served-directory",
+        "services/tools/copy.py",
+        "        if final:\n            raise",
+        "        if False:\n            raise",
+        (_COPY + "a_directory_moves_into_the_store_and_back_while_it_is_served",),
+    ),
+    Mutation(
+        "a-copy-may-be-begun-over-others",
+        "services/tools/copy.py",
+        'if (await store.list("", "", "", 1)).blobs or (await store.list("\\0", "", "", 1)).blobs:',
+        "if False:",
+        (_COPY + "a_place_with_other_blobs_is_refused",),
+    ),
+]
