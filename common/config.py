@@ -189,6 +189,8 @@ def _typed(option: Option, value: Any, data_dir: str, *, is_text: bool) -> Any:
     Raises ConfigError.
     """
     try:
+        if option.is_table and isinstance(value, dict):
+            return _table(option, value)
         if isinstance(value, str) and (is_text or option.is_size or option.is_time):
             value = _parse(option, value.strip())
         return _checked(option, value)
@@ -198,13 +200,33 @@ def _typed(option: Option, value: Any, data_dir: str, *, is_text: bool) -> Any:
 
 def _parse(option: Option, text: str) -> Any:
     """What `text` says, as the option's type. Raises ValueError."""
+    if option.is_table:
+        pairs = [pair.rpartition("=") for pair in text.split(",") if pair.strip()]
+        return _table(option, {prefix.strip(): value.strip() for prefix, _, value in pairs})
+    return _number(option, text)
+
+
+def _table(option: Option, given: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The pairs of a table, by their prefixes. Raises ValueError."""
+    values = {
+        prefix: _number(option, value) if isinstance(value, str) else value for prefix, value in given.items()
+    }
+    for prefix, value in values.items():
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not prefix or not is_number or not 0 < value < _TOO_LARGE:
+            raise ValueError
+    return tuple(sorted((prefix, float(value)) for prefix, value in values.items()))
+
+
+def _number(option: Option, text: str) -> Any:
+    """One value that `text` says. Raises ValueError."""
     if option.type is bool:
         return _TRUTH.get(text.lower(), text)
     if option.is_size and (match := _SIZE.fullmatch(text.lower())):
         return int(Decimal(match[1]) * _SIZE_FACTORS[match[2]])
     if option.is_time and (match := _TIME.fullmatch(text.lower())):
         return float(match[1]) * _TIME_FACTORS[match[2]]
-    return option.type(text)
+    return float(text) if option.is_table else option.type(text)
 
 
 def _checked(option: Option, value: Any) -> Any:
@@ -230,6 +252,8 @@ def _wanted(option: Option) -> str:
         return " or ".join(f'"{c}"' if isinstance(c, str) else str(c) for c in option.choices)
     if option.type is bool:
         return "true or false"
+    if option.is_table:
+        return 'a table of prefixes, such as {"ccache/" = "30d"}'
     if option.type is str:
         return "a string" + (" with something in it" if option.positive else "")
     kind = "a whole number" if option.type is int else "a number"

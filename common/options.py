@@ -65,6 +65,11 @@ class Option:
         return self.unit in ("bytes", "bytes a second")
 
     @property
+    def is_table(self) -> bool:
+        """True where values stand by the beginnings of locations."""
+        return self.type is tuple
+
+    @property
     def is_time(self) -> bool:
         """True where "7d" makes sense."""
         return self.unit == "seconds"
@@ -158,6 +163,13 @@ class Config:
         "(docs/operating.md). What is kept holds ids and room: it is given up, the oldest first, where an "
         "eighth of the ids or a 32nd of the disk is left. 0: the gc removes it in its next pass.",
         SERVER | GC,
+    )
+    expire_s: tuple[tuple[str, float], ...] = _option(
+        (),
+        "Engine local",
+        "How long a blob lives, by the beginning of its location, the longest that fits: "
+        '{"ccache/" = "30d"}; in a flag or variable: "ccache/=30d, tmp/=1d". A Blob-Expires of its own '
+        "wins. What has expired is 404 at once, and is deleted within minutes, for good.",
     )
     hot_bytes: int = _option(
         16 * MIB, "Engine local", "Memory for the bodies of small blobs that are often read. 0: none."

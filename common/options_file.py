@@ -28,8 +28,10 @@ def as_toml() -> str:
     return "\n".join(lines) + "\n"
 
 
-def toml_value(value: bool | int | float | str) -> str:
-    """`value` as TOML writes it."""
+def toml_value(value: bool | int | float | str | tuple[()]) -> str:
+    """`value` as TOML writes it; of a table only the empty one."""
+    if isinstance(value, tuple):
+        return "{}"
     if isinstance(value, bool):
         return str(value).lower()
     return (

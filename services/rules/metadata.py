@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 
 from common.errors import BadRequest
+from services.rules.dates import format_http_date, parse_http_date
 
 # Kept as they were sent, and meant for the clients of the blob (RFC 9110, 9111, 6266).
 STANDARD = ("cache-control", "content-disposition", "content-language", "expires")
 PREFIX = "x-meta-"
+# When the blob expires, as an HTTP date: kept, given back, and heeded by the engine.
+EXPIRES = "blob-expires"
 # Names and values together, as in S3 for user metadata; each blob carries them in every listing of a map.
 MAX_BYTES = 2048
 
@@ -27,8 +31,28 @@ def stored_metadata(headers: Mapping[str, str]) -> dict[str, str]:
         lower = name.lower()
         if lower in STANDARD or (lower.startswith(PREFIX) and lower != PREFIX):
             found[lower] = value.strip(" \t")
+    expires = stored_expires(headers)
+    if expires is not None:
+        found[EXPIRES] = expires
     check_metadata(found)
     return found
+
+
+def stored_expires(headers: Mapping[str, str]) -> str | None:
+    """What Blob-Expires says, as an HTTP date: it may be one, or so many seconds from now. None: nothing.
+
+    Raises BadRequest where it is neither.
+    """
+    said = headers.get("Blob-Expires")
+    if said is None:
+        return None
+    text, now_s = said.strip(" \t"), int(time.time())
+    if text.isascii() and text.isdigit() and len(text) <= 10:
+        return format_http_date(now_s + int(text))
+    at_s = parse_http_date(text, now_s)
+    if at_s is None:
+        raise BadRequest("Blob-Expires is neither an HTTP date nor a number of seconds from now.")
+    return format_http_date(at_s)
 
 
 def check_metadata(metadata: Mapping[str, str]) -> None:
@@ -44,7 +68,7 @@ def metadata_fields(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The fields that give metadata back. What cannot stand in a header, as a record made by hand might
     hold, is left out: it could begin a field of its own."""
     for name, value in metadata.items():
-        if (name in STANDARD or name.startswith(PREFIX)) and _fits(name, value):
+        if (name in STANDARD or name == EXPIRES or name.startswith(PREFIX)) and _fits(name, value):
             yield name, value
 
 

@@ -179,7 +179,7 @@ ROWS = [
     Mutation(
         "condition-not-judged-in-its-turn",
         "services/engines/local/serving/store.py",
-        "            condition(old, damaged is not None)\n",
+        "            condition(seen, damaged is not None)\n",
         "",
         (TORTURE,),
     ),

@@ -6,6 +6,7 @@ from tests.mutations.table import Mutation
 
 KEEPING = "tests/unit/test_keeping.py"
 UNDELETE = "tests/store/test_undelete.py"
+EXPIRY = "tests/store/test_expiry.py"
 OVER_HTTP = "tests/http/test_undelete.py"
 
 ROWS = [
@@ -57,5 +58,40 @@ ROWS = [
         "        if self.client is not None:\n",
         "        if False:\n",
         (OVER_HTTP,),
+    ),
+    Mutation(
+        "expired-blob-is-listed",
+        "services/engines/local/serving/index.py",
+        "                if not with_expired and any(",
+        "                if False and any(",
+        (EXPIRY,),
+    ),
+    Mutation(
+        "expired-blob-is-read",
+        "services/engines/local/serving/index.py",
+        "        blob = self.seen(location)\n",
+        "        blob = self.get(location)\n",
+        (EXPIRY,),
+    ),
+    Mutation(
+        "expired-blob-is-peeked",
+        "services/engines/local/serving/index.py",
+        "            return self._unless_over(self.get_nowait(location))\n",
+        "            return self.get_nowait(location)\n",
+        (EXPIRY,),
+    ),
+    Mutation(
+        "expiry-ends-what-was-written-anew",
+        "services/engines/local/serving/store.py",
+        "            if ends is not None and not self._index.shows(ends):\n",
+        "            if False:\n",
+        (EXPIRY,),
+    ),
+    Mutation(
+        "expired-blob-is-kept",
+        "services/engines/local/serving/store.py",
+        "            keeps = seen is not None and ends is None and self.keeping.keeps(location)\n",
+        "            keeps = self.keeping.keeps(location)\n",
+        (EXPIRY,),
     ),
 ]

@@ -84,7 +84,7 @@ def test_journal_files_lost_under_a_running_server_are_noticed_and_made_anew(
             assert set(journal.NAMES) <= set(os.listdir(data.root))
             written = [entry.id for found in journal.scan_all(made.data_dir) for entry in entries(found)]
             assert written.count((await ids(made))["b"]) == 1
-            assert not made.store.journal_problem
+            assert not made.store.committer.journal_problem
         async with opened(data.root) as made:
             assert await made.values() == {"a": b"in the lost file alone", "b": b"in a new one"}
             await made.delete("a")
@@ -139,7 +139,7 @@ def test_where_no_new_journal_can_be_made_commits_sync_their_folders(
             monkeypatch.setattr(durable, "sync_open_folder", sync)
             blob = await made.put("b", b"b")
             assert made.data_dir.folder(blob.id) in synced
-            assert "cannot be made anew" in made.store.journal_problem
+            assert "cannot be made anew" in made.store.committer.journal_problem
             await made.delete("a")
 
     asyncio.run(main())

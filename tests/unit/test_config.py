@@ -103,14 +103,20 @@ def _another_value(name: str) -> Any:
         return next(c for c in option.choices if c != option.default)
     if option.type is bool:
         return not option.default
+    if option.is_table:
+        return (("a/", 7.0), ("b=/", 5.5))
     return option.type(7)
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(f"{prefix}={number}" for prefix, number in value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "{" + ", ".join(f'"{prefix}" = {number}' for prefix, number in value) + "}"
     return f'"{value}"' if isinstance(value, str) else _text(value)
 
 

@@ -33,6 +33,7 @@ from services.engines.local.serving import multiparts
 from services.engines.local.serving.background import keep_journal, keep_reserve, watch_place
 from services.engines.local.serving.by_id import LocalAdmin
 from services.engines.local.serving.damage_socket import serve_reports
+from services.engines.local.serving.expiry import end_expired
 from services.engines.local.serving.probe import DiskProbe
 from services.engines.local.serving.store import LocalStore
 from services.engines.local.upkeep.collector import SLICE_FOLDERS, Collector
@@ -112,7 +113,7 @@ class LocalEngine:
         store = self._store
         work = (
             *(store.remove_leftovers(), keep_reserve(store), watch_place(store)),
-            *(keep_journal(store), store.comparison.run()),
+            *(keep_journal(store), store.comparison.run(), end_expired(store)),
         )
         self._behind = [asyncio.ensure_future(one) for one in work]
         for task in self._behind:
@@ -198,7 +199,7 @@ class LocalEngine:
         ):  # a probe would write into what is there instead
             return [Check("write", False, True, 0.0, fault)]
         checks = [await self._probe.check(), await self._room(), await self._ids()]
-        if problem := self.store.journal_problem:
+        if problem := self.store.committer.journal_problem:
             checks.append(Check("journal", False, False, 0.0, problem))
         return checks
 
@@ -230,7 +231,8 @@ class LocalEngine:
     @property
     def commits(self) -> Commits:
         """See Engine."""
-        return self.store.commits()
+        committer = self.store.committer
+        return Commits(committer.sync_times_s, committer.group_sizes)
 
 
 def recovered(found: Reconciled) -> Recovered:

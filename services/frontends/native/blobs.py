@@ -28,7 +28,7 @@ from services.rules.framed import refuse_framed
 from services.rules.listing import follows_links, wants_html
 from services.rules.locations import parse_location, quote_location
 from services.rules.media_types import upload_media_type
-from services.rules.metadata import stored_metadata
+from services.rules.metadata import EXPIRES, stored_metadata
 from services.rules.uploads import declared_bytes, refuse_partial, stored_encoding
 from services.store import Blob, Condition, Content, Reading, Store, Upload
 
@@ -199,12 +199,17 @@ class BlobHandler(BlobReader):
         return await self._upload.commit()
 
     async def _copied(self, order: CopyOrder) -> tuple[Blob, bool]:
+        content = order.content
+        if content is None and order.expires is not None:  # all else stays as it is
+            blob = await self.store.stat(order.source)
+            if blob is not None:
+                content = Content(blob.type, blob.encoding, {**blob.metadata, EXPIRES: order.expires})
         return await self.store.copy(
             order.source,
             order.source_condition,
             self.location,
             self._condition(),
-            order.content,
+            content,
             move=order.move,
         )
 

@@ -10,7 +10,7 @@ from services.frontends.native.headers import PREFIX, modified_s
 from services.rules.conditions import PRECONDITION_FAILED, etag, evaluate
 from services.rules.locations import parse_location
 from services.rules.media_types import upload_media_type
-from services.rules.metadata import stored_metadata
+from services.rules.metadata import EXPIRES, stored_expires, stored_metadata
 from services.rules.uploads import FORM_MEDIA_TYPE, declared_bytes, stored_encoding
 from services.store import Blob, Content
 
@@ -19,12 +19,14 @@ CONDITION = "Blob-If-Match"  # on the source; the usual ones are on the target
 
 
 class CopyOrder(NamedTuple):
-    """What a request asks for. `content`: what is said of the bytes from now on; None: as before."""
+    """What a request asks for. `content`: what is said of the bytes from now on; None: as before, but for the
+    time `expires` (an HTTP date), if that is said."""
 
     source: str
     move: bool
     content: Content | None
     tag: str | None
+    expires: str | None = None
 
     def source_condition(self, blob: Blob | None, damaged: bool) -> None:
         """See store.Condition."""
@@ -52,9 +54,8 @@ def copy_order(headers: Mapping[str, str], target: str, *, guesses: bool) -> Cop
     if not said.startswith(PREFIX):
         raise BadRequest(f"Name the source as in a request: {PREFIX} and its location, percent-encoded.")
     source = parse_location(said.removeprefix(PREFIX))
-    return CopyOrder(
-        source, moved is not None, _content(headers, target, guesses=guesses), headers.get(CONDITION)
-    )
+    content = _content(headers, target, guesses=guesses)
+    return CopyOrder(source, moved is not None, content, headers.get(CONDITION), stored_expires(headers))
 
 
 def _content(headers: Mapping[str, str], target: str, *, guesses: bool) -> Content | None:
@@ -62,6 +63,6 @@ def _content(headers: Mapping[str, str], target: str, *, guesses: bool) -> Conte
     if said is not None and said.partition(";")[0].strip().lower() == FORM_MEDIA_TYPE:
         said = None  # curl's, of an empty --data
     encoding, metadata = stored_encoding(headers.get("Content-Encoding")), stored_metadata(headers)
-    if said is None and not encoding and not metadata:
+    if said is None and not encoding and not metadata.keys() - {EXPIRES}:
         return None
     return Content(upload_media_type(said, target, guesses=guesses), encoding, metadata)

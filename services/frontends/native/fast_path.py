@@ -54,7 +54,7 @@ _UNPLAIN = frozenset(
 # Fields that are looked at here: what one means that is there twice is for a handler to say.
 _ONCE = ("Authorization", "Content-Type", FORWARDED_PREFIX)
 # Fields that an upload's blob keeps, or that name another one, beside x-meta-*.
-_KEPT = frozenset(("Cache-Control", "Content-Disposition", "Content-Language", "Expires"))
+_KEPT = frozenset(("Cache-Control", "Content-Disposition", "Content-Language", "Expires", "Blob-Expires"))
 _MAX_HEADS = 4096  # of blobs: about 600 bytes each
 # What access is asked for. Any write but a DELETE may replace a blob, if only a damaged one: who may not has
 # a handler look.

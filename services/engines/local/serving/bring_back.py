@@ -18,6 +18,7 @@ from services.engines.local.serving.joining import linked
 from services.engines.local.serving.reading import Reports
 from services.engines.local.serving.store import LocalStore
 from services.engines.local.serving.upload import LocalUpload
+from services.rules.metadata import EXPIRES
 from services.store import Condition, Content
 
 GONE_TEXT = "Nothing of this blob is kept any more: the gc has removed it."
@@ -31,7 +32,10 @@ async def bring_back(
     `message` begins its history. Raises NotFound where the gc was quicker; Damaged.
     """
     old = served(kept.record)
-    draft = Draft(old.location, Content(old.type, old.encoding, old.metadata), message=message)
+    metadata = dict(old.metadata)
+    if store.expiry.is_over(old):
+        metadata.pop(EXPIRES, None)  # else it would be gone again at once
+    draft = Draft(old.location, Content(old.type, old.encoding, metadata), message=message)
     store.admit(old.location, condition, old.size, 0, 0)
     path = store.data_dir.data(old.id)
     try:

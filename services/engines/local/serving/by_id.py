@@ -53,7 +53,9 @@ class LocalAdmin:
             raise BadRequest("after= must be the id of a blob: pass the last page's next.")
         number = -1 if after is None else int(after)
         store = self._store
-        return await store.by_id(page, self._data_dir, store.live_ids, state, number, limit, store.keeping)
+        return await store.by_id(
+            page, self._data_dir, store.index.blobs.ids, state, number, limit, store.keeping
+        )
 
     async def describe(self, blob_id: str) -> Description:
         """See engine.Admin."""

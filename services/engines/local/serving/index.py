@@ -115,13 +115,21 @@ class Index:
         self.unreadable: dict[int, str] = {}
         self.unadopted: dict[str, Blob] = {}
         self.unplaced: frozenset[str] = frozenset()  # see Reconciled
+        self.is_over: Callable[[Blob], bool] = lambda blob: False  # whether it has expired
 
     def peek(self, location: str) -> Blob | None:
         """The blob that is served there, if that can be told without waiting; None says nothing."""
         try:
-            return self.get_nowait(location)
+            return self._unless_over(self.get_nowait(location))
         except NotCached:
             return None
+
+    def seen(self, location: str) -> Blob | None:
+        """The blob that is there for clients: as `get`, but none that has expired."""
+        return self._unless_over(self.get(location))
+
+    def _unless_over(self, blob: Blob | None) -> Blob | None:
+        return None if blob is None or self.is_over(blob) else blob
 
     async def fetch(self, location: str) -> None:
         """Have what the index on disk says of `location` in memory, so that to look it up does not wait."""
@@ -134,7 +142,7 @@ class Index:
 
     def find(self, location: str) -> Blob | None:
         """The blob that is served there. Raises Damaged, Unreadable."""
-        blob = self.get(location)
+        blob = self.seen(location)
         if blob is None:
             if location in self.damaged:
                 raise DamagedError(DAMAGED_TEXT)
@@ -164,11 +172,17 @@ class Index:
         self.blobs.show(location, blob)
         self.damaged.pop(location, None)
 
-    async def listing(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
-        """See store.Store.list."""
+    async def listing(
+        self, prefix: str, delimiter: str, after: str, limit: int, *, with_expired: bool = False
+    ) -> Page:
+        """See store.Store.list. What has expired is left out, so a page may hold fewer than `limit`."""
         while True:
             try:
-                return self.page(prefix, delimiter, after, limit)
+                page = self.page(prefix, delimiter, after, limit)
+                if not with_expired and any(map(self.is_over, page.blobs)):  # type: ignore[arg-type]
+                    blobs = [blob for blob in page.blobs if not self.is_over(blob)]  # type: ignore[arg-type]
+                    return Page(blobs, page.prefixes, page.next)
+                return page
             except NotCached as missing:
                 await asyncio.to_thread(missing.fetch)
 

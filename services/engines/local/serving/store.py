@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -29,8 +29,8 @@ from common.errors import (
 )
 from common.errors import Damaged as DamagedError
 from common.keyed_lock import KeyedLock
-from common.states import State
-from services.engine import Commits, Events
+from common.states import MSG_DELETED, State
+from services.engine import Events
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.keeping import Keeping
@@ -44,6 +44,7 @@ from services.engines.local.serving.change import Change, Draft
 from services.engines.local.serving.comparison import Comparison
 from services.engines.local.serving.copies import SourceChanged, copy
 from services.engines.local.serving.damage import LocalDamage
+from services.engines.local.serving.expiry import Expiry
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.garbage import Garbage
 from services.engines.local.serving.ids import Ids, Sequence
@@ -82,11 +83,12 @@ class LocalStore:
         self.small_body_bytes = config.small_body_bytes
         self.max_blob_bytes = config.max_blob_size_bytes
         self.keeping = Keeping(deleted_s=config.keep_deleted_s)
+        self.expiry = Expiry(config.expire_s)
         self.space = FreeSpace(data_dir.root, config.min_free_space_bytes)
         self.place = Place(data_dir.root, read_only=data_dir.read_only)
         self._buffers = ChunkBuffers()
         self._max_uploads = config.max_uploads
-        self._index = Index(found.live, damaged_of(found))
+        self._index = self.index = Index(found.live, damaged_of(found))
         found.live = {}  # nothing is held twice for long
         self._cache = HotCache(data_dir, config.hot_bytes)
         self.ids = Ids(data_dir, self._index.blobs.ids)
@@ -96,7 +98,7 @@ class LocalStore:
         self._by_id_thread: Executor = ThreadPoolExecutor(1, "by-id")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
         self._keeper = keeper_for(self._index.blobs, writer, self.sequence, self.stop)
-        self._committer = committer_for(data_dir, config.sync, self.stop_for, self._keeper)
+        self._committer = self.committer = committer_for(data_dir, config.sync, self.stop_for, self._keeper)
         self.keep_journal = self._committer.keep_journal
         self._events = events
         self.garbage = Garbage()
@@ -109,7 +111,7 @@ class LocalStore:
             data_dir, self._index, self._locks, self._committer, events, self.stop_for, found
         )
         self._index.unreadable, self._index.unadopted = found.unreadable, found.unadopted
-        self._index.unplaced = found.unplaced
+        self._index.unplaced, self._index.is_over = found.unplaced, self.expiry.is_over
         self._unread = Unread(
             *(data_dir, self._index, self._locks, self._committer, self.damage, self.sequence, self.garbage)
         )
@@ -192,20 +194,6 @@ class LocalStore:
             read_errors=self.read_errors,
         )
 
-    @property
-    def live_ids(self) -> Container[int]:
-        """Of the blobs that are served."""
-        return self._index.blobs.ids
-
-    @property
-    def journal_problem(self) -> str:
-        """Why commits go without a journal that they should have; empty where they do not."""
-        return self._committer.journal_problem
-
-    def commits(self) -> Commits:
-        """See engine.Engine."""
-        return Commits(self._committer.sync_times_s, self._committer.group_sizes)
-
     # --- writing ---
 
     def admit(
@@ -218,7 +206,7 @@ class LocalStore:
         """
         self.place.check()
         self._index.must_be_known(location)
-        condition(self._index.get(location), location in self._index.damaged)
+        condition(self._index.seen(location), location in self._index.damaged)
         if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
             raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
         if under_way >= self._max_uploads:
@@ -274,8 +262,18 @@ class LocalStore:
 
         await self._change(location, is_there, None)
 
+    async def end(self, blob: Blob, why: str) -> None:
+        """For `expiry`: end it as a delete does, if it is its location's yet; nothing is kept."""
+        await self._change(blob.location, lambda *_: None, None, ends=blob, why=why)
+
     async def _change(
-        self, location: str, condition: Condition, draft: Draft | None
+        self,
+        location: str,
+        condition: Condition,
+        draft: Draft | None,
+        *,
+        ends: Blob | None = None,
+        why: str = MSG_DELETED,
     ) -> tuple[Blob | None, bool]:
         """One write: judged, made durable, shown; nobody else's write of the location comes in between.
 
@@ -294,14 +292,19 @@ class LocalStore:
             old = self._index.get(location)
             damaged = self._index.damaged.get(location)
             self._index.must_be_known(location)
-            condition(old, damaged is not None)
+            seen = self._index.seen(location)
+            condition(seen, damaged is not None)
+            if ends is not None and not self._index.shows(ends):
+                return None, False
             await self.damage.settle_now(location)
             if damaged is not None and damaged.name is None:
                 damaged = await self.damage.quarantine_now(location, damaged)
             released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
             is_short = draft is None and self.space.is_short_after_delete()
-            keeps = self.keeping.keeps(location)
-            change = Change(self.data_dir, self.ids, self.sequence, draft, old, released, is_short, keeps)
+            keeps = seen is not None and ends is None and self.keeping.keeps(location)
+            change = Change(
+                *(self.data_dir, self.ids, self.sequence, draft, old, released, is_short, keeps), why=why
+            )
             if source is not None:  # its bytes live on under another name
                 change.then = Change(self.data_dir, self.ids, self.sequence, old=source, after=change)
             record = await self._committer.submit(change)
@@ -316,7 +319,7 @@ class LocalStore:
             for failure in (change.failure, change.then.failure if change.then is not None else None):
                 if failure is not None:
                     self.told(failure, len(failure.events) - 1)
-            return blob, old is not None or damaged is not None
+            return blob, seen is not None or damaged is not None
 
     def told(self, record: BlobRecord, since: int) -> None:
         """A blob went through `record.events[since:]`, and is now as `record` says."""
