@@ -11,6 +11,7 @@ from services.rules.text import CONTROL, BadEscape, decode_percent
 MAX_LOCATION_BYTES = 1024  # of UTF-8, after decoding (http.md, "Refusals")
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~/-]*")
+_MAX_KEPT_BYTES = 64 + MAX_LOCATION_BYTES  # a bucket's name before an S3 key
 _DROPPED = re.compile(r"(?:^|/)\.?(?:/|\Z)")  # a segment that is empty or a dot
 _UPWARDS = re.compile(r"(?:^|/)\.\.(?:/|\Z)")
 
@@ -54,6 +55,19 @@ def check_location(location: str) -> None:
     """Raise BadLocation for what no client could have written: for locations that come in another way."""
     if parse_location(quote_location(location)) != location:
         raise BadLocation(f"{location!r} is no location that can be asked for: give another one.")
+
+
+def check_kept(location: str) -> None:
+    """Raise BadLocation for what no front end could have written: an S3 key may have what no path keeps.
+
+    Such as `a//b`, `../x` and `dir/`. A front end's own record begins with NUL.
+    """
+    if location.startswith("\0"):
+        return
+    if not location or len(location.encode("utf-8", "surrogatepass")) > _MAX_KEPT_BYTES:
+        raise _too_long()
+    if CONTROL.search(location):
+        raise BadLocation(f"{location!r} is no location: it has a control character.")
 
 
 def split_listing(raw: str | bytes) -> str | None:

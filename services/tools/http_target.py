@@ -9,9 +9,9 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import quote
 
-from common.errors import BadRequest, BlobkeepError, Damaged, NotFound, TooLarge
+from common.errors import BadLocation, BadRequest, BlobkeepError, Damaged, NotFound, TooLarge
 from services.rules.conditions import etag as tag_of
-from services.rules.locations import quote_location
+from services.rules.locations import check_location, quote_location
 from services.rules.metadata import metadata_fields
 from services.rules.uploads import format_digest
 from services.tools import exits
@@ -166,6 +166,14 @@ class HttpTarget:
 
 
 def _target(location: str) -> str:
+    """Raises BadLocation for what its path cannot name: it would be another blob's."""
+    try:
+        check_location(location)
+    except BadLocation as err:
+        text = (
+            f"{location!r} is a name of S3 alone, which this way cannot ask for: do it while no server runs."
+        )
+        raise BadLocation(text) from err
     return "/store/" + quote_location(location)
 
 

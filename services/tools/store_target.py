@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from common.config import Config
 from common.errors import BlobkeepError, Damaged
-from services.rules.locations import check_location
+from services.rules.locations import check_kept
 from services.store import Blob, Content, Store
 from services.tools.targets import Incoming, Outcome
 
@@ -30,7 +30,7 @@ class StoreTarget:
     async def put(self, blob: Incoming, *, replace: bool) -> Outcome:
         """See targets.Target."""
         self._must_be_well()
-        _check(blob.location)
+        check_kept(blob.location)
         there = await self._find(blob.location)
         if there is not None and _has_bytes_of(there, blob):
             return Outcome.SAME
@@ -84,12 +84,6 @@ class StoreTarget:
             return await self._store.stat(location)
         except Damaged:
             return None  # writing it anew is what ends that
-
-
-def _check(location: str) -> None:
-    """Raises BadLocation for what no client could have written. A front end's own record begins with NUL."""
-    if not location.startswith("\0"):
-        check_location(location)
 
 
 def _has_bytes_of(there: Blob, blob: Incoming) -> bool:

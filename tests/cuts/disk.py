@@ -181,6 +181,8 @@ class Disk:
         elif op.kind == "rename":
             node = folder.now[name]
             self._set((folder, name, None), (*self._parent(op.to), node))
+        elif op.kind == "link":
+            self._set((*self._parent(op.to), folder.now[name]))
         elif op.kind == "exchange":
             other, other_name = self._parent(op.to)
             self._set((folder, name, other.now[other_name]), (other, other_name, folder.now[name]))

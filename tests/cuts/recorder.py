@@ -185,6 +185,11 @@ class RecordingOs(_Recorder):
             os.rename(old, new)
             self.put("rename", path=os.path.abspath(old), to=os.path.abspath(new))
 
+    def link(self, old: str, new: str, *, follow_symlinks: bool) -> None:
+        with self.log.locked():
+            os.link(old, new, follow_symlinks=follow_symlinks)
+            self.put("link", path=os.path.abspath(old), to=os.path.abspath(new))
+
     def unlink(self, path: str, *, dir_fd: int | None = None) -> None:
         with self.log.locked():
             os.unlink(path, dir_fd=dir_fd)

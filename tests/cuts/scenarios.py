@@ -157,6 +157,31 @@ def undeleted(folder: Path, seed: int) -> Recording:
         return session.finish()
 
 
+def copied(folder: Path, seed: int, sync: str = "journal") -> Recording:
+    """Copies and moves, of small and large bodies, and uploads in parts over S3."""
+    with Session(
+        folder, seed, ids=12, gc_interval="0.05", small_body="1024", s3_path="/s3", sync=sync
+    ) as session:
+        session.start_server()
+        session.start("gc")
+        rng, locations = session.rng, [f"bkt/{n}" for n in range(4)]
+        for _ in range(14):
+            source, target = rng.sample(locations, 2)
+            if session.expected.at(source) == {None}:
+                session.write("POST", source, session.body(rng.choice(_MIXED)))
+            elif rng.random() < 0.3:
+                session.upload_in_parts(source, session.body(rng.choice(_MIXED)))
+            else:
+                session.copy(source, target, move=rng.random() < 0.6)
+        session.stop(clean=False)
+        return session.finish()
+
+
+def copied_by_folders(folder: Path, seed: int) -> Recording:
+    """The same with sync = "folder"."""
+    return copied(folder, seed, sync="folder")
+
+
 def quarantined(folder: Path, seed: int) -> Recording:
     """Blobs that rot, are found, moved away, and written or deleted anew."""
     with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
@@ -219,6 +244,6 @@ SCENARIOS: dict[str, Callable[[Path, int], Recording]] = {
     scenario.__name__: scenario
     for scenario in (
         *(small, staged, by_folders, wide, killed, killed_by_folders, switched, traded),
-        *(large_batches, undeleted, quarantined, original),
+        *(large_batches, undeleted, copied, copied_by_folders, quarantined, original),
     )
 }

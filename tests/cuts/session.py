@@ -182,6 +182,41 @@ class Session:
         what = "done" if status in _DONE else "refused" if status in _REFUSED else "unknown"
         self.mark(what, location, value)
 
+    def copy(self, source: str, target: str, *, move: bool) -> None:
+        """`target` gets what is at `source`, on the server; a move leaves nothing there."""
+        value, there = self.read(source), self.read(target)
+        if value is None:
+            return
+        changes = [(target, value), *([(source, None)] if move else [])]
+        for change in changes:
+            self.mark("begin", *change)
+        asked = {f"Blob-{'Move' if move else 'Copy'}-From": f"/store/{quote(source)}"}
+        what = self._outcome("POST" if there is None else "PUT", f"/store/{quote(target)}", None, asked)
+        for change in changes:
+            self.mark(what, *change)
+
+    def upload_in_parts(self, location: str, value: bytes) -> None:
+        """One part, which is complete over S3; the server speaks it under /s3."""
+        target = f"/s3/{quote(location)}"
+        begun = self._answered("POST", f"{target}?uploads").body.decode()
+        upload_id = begun.partition("<UploadId>")[2].partition("<")[0]
+        tag = self._answered("PUT", f"{target}?partNumber=1&uploadId={upload_id}", value).headers["etag"]
+        said = (
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+            f"<ETag>{tag}</ETag></Part></CompleteMultipartUpload>"
+        )
+        self.mark("begin", location, value)
+        self.mark(self._outcome("POST", f"{target}?uploadId={upload_id}", said.encode()), location, value)
+
+    def _outcome(
+        self, method: str, target: str, body: Value = None, headers: dict[str, str] | None = None
+    ) -> str:
+        try:
+            status = self._answered(method, target, body, headers).status
+        except ConnectionError:
+            return "unknown"
+        return "done" if status in _DONE else "refused" if status in _REFUSED else "unknown"
+
     def read(self, location: str) -> Value:
         """One read, which must give what may be there. Raises ConnectionError where no server answers."""
         answer = self._ask("GET", location, None)
@@ -200,12 +235,14 @@ class Session:
         except ConnectionError:
             return None
 
-    def _answered(self, method: str, target: str, body: Value = None) -> Answer:
+    def _answered(
+        self, method: str, target: str, body: Value = None, headers: dict[str, str] | None = None
+    ) -> Answer:
         """Raises ConnectionError where no server answers."""
         if self.server is None:
             raise ConnectionError("no server")
         try:
-            return self.server.ask(method, target, body)
+            return self.server.ask(method, target, body, headers)
         except (OSError, http.client.HTTPException) as err:
             raise ConnectionError("no answer") from err
 

@@ -19,12 +19,16 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from common.checksum import crc, sums_of
-from common.errors import BadRequest, CorruptRecord, RangeNotSatisfiable
+from common.errors import BadRequest, CorruptRecord, Forbidden, RangeNotSatisfiable
 from common.states import MSG_CREATED, MSG_WRITING, State
-from services.engines.local.disk import blob_folder, record
+from services.access import links
+from services.access.decisions import Action
+from services.engines.local.disk import blob_folder, multipart_folder, record
 from services.engines.local.disk.blob import served
 from services.engines.local.journal import format as journal
 from services.engines.local.recovery import scan
+from services.frontends.native import state_locks
+from services.frontends.native.copying import copy_order
 from services.http1.chunked import ChunkedDecoder
 from services.http1.errors import Refusal
 from services.http1.limits import Limits
@@ -36,6 +40,7 @@ from services.rules import listing as http_listing
 from services.rules import locations as http_locations
 from services.rules import ranges as http_ranges
 from services.rules import uploads as http_uploads
+from services.rules.cors import Origins
 from tests.support.campaign import SEED, SIZE, tally
 from tests.support.work import is_in_proportion
 
@@ -54,6 +59,9 @@ def a_state(size: int = 3_000_000) -> bytes:
 
 
 ORIGINALS = [p.read_bytes() for p in sorted(Path(__file__).parents[1].glob("go-data/*/blob_state*.json"))]
+PART = msgspec.json.encode(
+    multipart_folder.Placed(3, "a1", 12, "00" * 32, "0011aabb", NOW_NS, {".s3-etag": "x"}, "data.raw", 24, 12)
+)
 NOTE = msgspec.json.encode(blob_folder.Note(7, "a", 12, "short", "2026-11-22T07:45:48Z"))
 HEAD = (
     b"PUT /store/a%20b?x=1 HTTP/1.1\r\nHost: localhost:7777\r\nContent-Length: 12\r\nExpect: 100-continue\r\n"
@@ -169,6 +177,22 @@ PARSERS = {
     "authorization": Parser(
         text(http_credentials.parse_authorization), (b"Basic dXNlcjpwYXNz", b"Bearer abc.def"), ()
     ),
+    "link": Parser(
+        text(lambda value: links.holder("k" * 43, Action.READ, "a/b", value, 1_700_000_000.0)),
+        (links.query("k" * 43, links.READ, "a/b", 1_800_000_000).encode(), b"expires=1&signature=x"),
+        (Forbidden,),
+    ),
+    "copy's source": Parser(
+        text(lambda value: copy_order({"Blob-Copy-From": value}, "a", guesses=True)),
+        (b"/store/a/b%2Fc", b"/store/a//./b"),
+    ),
+    "origins": Parser(text(lambda value: Origins(value).allows(value)), (b"https://a.example, *",), ()),
+    "part's line": Parser(
+        lambda content: multipart_folder.parse_line(b"%08x " % crc(content) + content),
+        (PART,),
+        (CorruptRecord,),
+    ),
+    "lock": Parser(state_locks.id_of, (b'{"ID": "a", "Who": "b"}',)),
     "digest": Parser(
         text(lambda value: http_uploads.expected_digests({"Repr-Digest": value, "Digest": value})),
         (b"sha-256=:" + b"A" * 43 + b"=:, sha-512=:AAAA:",),

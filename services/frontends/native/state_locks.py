@@ -44,13 +44,13 @@ class SmallBody:
 
 async def lock(store: Store, location: str, said: bytes) -> None:
     """Take it; durable once this returns. Who has it already may ask again. Raises Held, BadRequest."""
-    asked = _id_of(said)
+    asked = id_of(said)
     for _ in range(2):  # it may be given back meanwhile
         with contextlib.suppress(AlreadyExists):
             await store.write_whole(_RECORDS + location, _only_new, _TYPE, said)
             return
         holder = await _holder(store, location)
-        if holder is not None and _id_of(holder) == asked:
+        if holder is not None and id_of(holder) == asked:
             return
         if holder is not None:
             raise Held(holder)
@@ -62,7 +62,7 @@ async def unlock(store: Store, location: str, said: bytes) -> None:
     holder = await _holder(store, location)
     if holder is None:
         return
-    if said and _id_of(said) != _id_of(holder):
+    if said and id_of(said) != id_of(holder):
         raise Held(holder)
     with contextlib.suppress(NotFound):
         await store.delete(_RECORDS + location, _whatever)
@@ -83,10 +83,11 @@ class _Lock(msgspec.Struct):
     ID: str
 
 
-def _id_of(said: bytes) -> str:
+def id_of(said: bytes) -> str:
+    """Who takes or gives back a lock. Raises BadRequest."""
     try:
         return msgspec.json.decode(said, type=_Lock).ID
-    except (msgspec.DecodeError, UnicodeError) as err:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as err:
         raise BadRequest('Say who takes the lock: send JSON with an "ID".') from err
 
 

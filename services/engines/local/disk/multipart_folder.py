@@ -160,10 +160,18 @@ def load(data_dir: Layout) -> Iterator[tuple[Multipart, Mapping[int, Placed]]]:
 def _load_parts(path: str) -> dict[int, Placed]:
     parts: dict[int, Placed] = {}
     for line in read_ours(f"{path}/{_LOG}", _MAX_LOG_BYTES).split(b"\n"):
-        with contextlib.suppress(CorruptRecord, msgspec.DecodeError):  # torn: nobody was told of it
-            placed = msgspec.json.decode(_unsealed(line), type=Placed)
+        with contextlib.suppress(CorruptRecord):  # torn: nobody was told of it
+            placed = parse_line(line)
             parts[placed.number] = placed
     return parts
+
+
+def parse_line(line: bytes) -> Placed:
+    """A line of parts.log. Raises CorruptRecord where it is not all of one of ours."""
+    try:
+        return msgspec.json.decode(_unsealed(line), type=Placed)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as err:
+        raise CorruptRecord(f"The line does not decode: {err}.") from err
 
 
 def _sealed(content: bytes) -> bytes:

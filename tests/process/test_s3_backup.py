@@ -1,0 +1,58 @@
+"""What only S3 can name survives an export and an import: keys, buckets, ETags, metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.s3.test_server import client, multipart
+from tests.support.processes import Server
+from tests.support.tools import tool
+
+KEYS = ["a//b", "../up", "dir/", ".", "plain", "é"]
+SHOWN = ("ETag", "ContentLength", "ContentType", "Metadata", "CacheControl")
+
+
+def heads(s3: Any) -> dict[str, dict[str, Any]]:
+    found = {}
+    for one in s3.list_objects_v2(Bucket="photos")["Contents"]:
+        head = s3.head_object(Bucket="photos", Key=one["Key"])
+        found[one["Key"]] = {name: head.get(name) for name in SHOWN}
+    return found
+
+
+def test_an_export_brings_back_what_only_s3_can_name(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", "--s3-path", "/s3")
+    try:
+        s3 = client(server.port, "/s3")
+        for name in ("photos", "empty"):
+            s3.create_bucket(Bucket=name)
+        for key in KEYS:
+            said = {"ContentType": "text/x", "Metadata": {"who": "me"}, "CacheControl": "no-store"}
+            s3.put_object(Bucket="photos", Key=key, Body=key.encode(), **said)
+        upload, parts = multipart(s3)
+        s3.complete_multipart_upload(
+            Bucket="photos", Key="large", UploadId=upload, MultipartUpload={"Parts": parts}
+        )
+        before = heads(s3)
+        assert tool("export", tmp_path / "all.tar", "--dir", tmp_path / "data").status == 0
+    finally:
+        server.end()
+    assert Server(tmp_path / "new").stop() == 0  # which makes the directory
+    done = tool("import", tmp_path / "all.tar", "--dir", tmp_path / "new")
+    assert done.status == 0, (done.out, done.err)
+    server = Server(tmp_path / "new", "--s3-path", "/s3")
+    try:
+        s3 = client(server.port, "/s3")
+        assert heads(s3) == before
+        assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == ["empty", "photos"]
+        for key in KEYS:
+            assert s3.get_object(Bucket="photos", Key=key)["Body"].read() == key.encode()
+        s3.delete_object(Bucket="photos", Key="a//b")
+        # Through the running server a name of S3 alone cannot be asked for; it is not taken for another one.
+        done = tool("import", tmp_path / "all.tar", "--only", "photos/a//b", "--dir", tmp_path / "new")
+        assert done.status == 1
+        assert "S3" in done.out + done.err
+        assert server.ask("GET", "/store/photos/a/b").status == 404
+    finally:
+        server.end()
