@@ -203,7 +203,7 @@ def discard(data_dir: Layout, blob_id: int) -> None:
     """Remove a folder in which nothing was ever acknowledged: the lock holder's right (design rule 3).
 
     Its data goes first, durably: data without any state file would look like damage. The rest goes even where
-    no descriptor is left, lest every refused write take an id until the next start.
+    no descriptor is left: else every refused write would take an id until the next start.
     """
     folder = data_dir.folder(blob_id)
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):

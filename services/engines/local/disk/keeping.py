@@ -36,7 +36,7 @@ def not_before(record: BlobRecord, options: Keeping, now_ns: int) -> int:
     NEVER for all that is not in Failure (design rule 3). AT_ONCE for what never was acknowledged as whole,
     and for what was retired without its checksums: nobody could bring it back verified. Else the time of the
     Failure, and what the options add. A time of Failure that is still to come (the clock went back) counts
-    as now, lest a clock that was ahead keeps a blob for ever.
+    as now: else a clock that was ahead would keep a blob for ever.
     """
     if record.state is not State.FAILURE:
         return NEVER

@@ -39,7 +39,7 @@ T = TypeVar("T")
 _HELD_BYTES = 8 << 20
 _LEAST_PIECE_BYTES = 64 << 10
 _MOST_PIECE_BYTES = 1 << 20
-_MOST_PIECES = 64  # a body that comes byte by byte is copied together, lest each byte take 40 of memory
+_MOST_PIECES = 64  # a body that comes byte by byte is copied together: else each byte would take 40
 # Later than this an upload that is not whole becomes visible on disk as Pending.
 STAGE_AFTER_S = 0.05
 
