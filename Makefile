@@ -103,7 +103,7 @@ model faults crashes rot fuzz:
 
 mutations:
 	@./bootstrap.sh test
-	.venv/bin/python -m tests.mutations --seed $(SEED) --size $(or $(SIZE),0)
+	.venv/bin/python -m tests.mutations --seed $(SEED) --size $(or $(SIZE),0) --workers 2
 
 .PHONY: power-cuts torture
 

@@ -18,6 +18,7 @@ from services.watch.processes import Processes
 from tests.disk.test_reconcile import pending
 
 LIMIT = 10_000
+pytestmark = pytest.mark.timeout(60)  # what hangs here does so for ever
 
 
 def a_link(path: Path) -> None:

@@ -130,6 +130,15 @@ def test_no_100_to_who_did_not_wait_or_speaks_1_0(server: Running) -> None:
         assert client.answer()[2] == b"PUT /e ok"
 
 
+@pytest.mark.parametrize("method", [b"GET", b"DELETE", b"OPTIONS"])
+def test_a_large_body_that_nobody_needs_is_refused(server: Running, method: bytes) -> None:
+    for length, status in ((64 << 10, 200), ((64 << 10) + 1, 413)):
+        with server.connect() as client:
+            client.send(b"%b /count HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (method, length))
+            client.send(bytes(length))
+            assert client.answer()[0] in (status, 405 if status == 200 else status)
+
+
 def test_a_refused_expectation_closes_without_a_100(server: Running) -> None:
     with server.connect() as client:
         client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")

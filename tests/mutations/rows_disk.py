@@ -89,4 +89,32 @@ ROWS = [
         "",
         ("tests/process/test_read_only.py",),
     ),
+    Mutation(
+        "link-in-the-place-of-a-file-followed",
+        "common/ours.py",
+        "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_RDONLY | os.O_NONBLOCK",
+        ("tests/disk/test_ours.py",),
+    ),
+    Mutation(
+        "anything-in-the-place-of-a-file-opened",
+        "common/ours.py",
+        "        _must_be_plain(os.fstat(fd))\n",
+        "        pass\n",
+        ("tests/disk/test_ours.py",),
+    ),
+    Mutation(
+        "pipe-in-the-place-of-a-file-waited-for",
+        "common/ours.py",
+        "os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC",
+        "os.O_NOFOLLOW | os.O_CLOEXEC",
+        ("tests/disk/test_ours.py",),
+    ),
+    Mutation(
+        "gc-forgets-what-it-could-not-remove",
+        "services/engines/local/upkeep/collector.py",
+        "                    self._still_to_do.add(blob_id)\n",
+        "",
+        ("tests/disk/test_gc.py",),
+    ),
 ]

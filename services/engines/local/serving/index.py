@@ -164,7 +164,7 @@ class Index:
         if self.unreadable:
             raise Unreadable(
                 f"The disk does not give the state of {len(self.unreadable)} blobs, and this may be one of "
-                "them: ask again in a moment. The server's log names them."
+                "them: ask again in a moment. The server's log names them and the way out."
             )
 
     def show(self, location: str, blob: Blob | None) -> None:

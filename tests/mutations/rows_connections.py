@@ -1,0 +1,74 @@
+"""Breaks of what bounds a client: its work in a turn, its time, the connections that it can hold."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+TURNS = ("tests/http1/test_turns.py",)
+TIME = ("tests/http1/test_time.py",)
+
+ROWS = [
+    Mutation(
+        "small-chunks-hold-the-loop",
+        "services/http1/body.py",
+        "self.spent = self._chunks.spent or len(data) - len(rest) >= self._limits.turn_bytes",
+        "self.spent = False",
+        TURNS,
+    ),
+    Mutation(
+        "large-bodies-hold-the-loop",
+        "services/http1/body.py",
+        "self.spent = len(piece) >= self._limits.turn_bytes",
+        "self.spent = False",
+        TURNS,
+    ),
+    Mutation(
+        "bodies-that-nobody-needs-have-no-bound",
+        "services/http1/request_cycle.py",
+        "min(body.max_bytes, limits.unneeded_body_bytes)",
+        "body.max_bytes",
+        ("tests/http1/test_requests.py",),
+    ),
+    Mutation(
+        "slow-bodies-keep-others-out",
+        "services/http1/server.py",
+        "                slowest[1].give_way()\n",
+        "                pass\n",
+        TIME,
+    ),
+    Mutation(
+        "readers-that-take-nothing-stay",
+        "services/http1/transport.py",
+        "elif now - self._taken_at > self._limits.write_idle_timeout_s:",
+        "elif False:",
+        TIME,
+    ),
+    Mutation(
+        "healthz-refused-where-all-connections-are-in-use",
+        "services/http1/connection.py",
+        "if self.refused and not self.server.spares(head):",
+        "if self.refused:",
+        ("tests/http1/test_closing.py",),
+    ),
+    Mutation(
+        "pieces-for-silent-readers-over-tls-are-large",
+        "services/engines/local/serving/reading.py",
+        "PIECE_BYTES = 128 << 10",
+        "PIECE_BYTES = 1 << 20",
+        ("tests/http/test_attacks.py::test_readers_over_tls_who_take_nothing_cost_little",),
+    ),
+    Mutation(
+        "unfinished-handshakes-keep-others-out",
+        "services/http1/server.py",
+        "            handshake.cancel()\n",
+        "            return False\n",
+        ("tests/http1/test_tls.py",),
+    ),
+    Mutation(
+        "plain-http-to-tls-closed-without-a-word",
+        "services/http1/server.py",
+        "err.reason in _NOT_TLS",
+        "err.reason is None",
+        ("tests/http1/test_tls.py",),
+    ),
+]
