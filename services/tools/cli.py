@@ -34,7 +34,7 @@ class Command(Protocol):
 COMMANDS = (
     *("serve", "ctl", "health"),
     *("ls", "show", "du", "get", "put", "rm", "undelete"),
-    *("check", "quarantine", "export", "import", "copy"),
+    *("check", "quarantine", "export", "import", "copy", "widen"),
     *("access", "link", "bench", "config", "completion", "man"),
 )
 

@@ -20,6 +20,7 @@ from services.engine import Admin
 from services.engines.local.disk import blob_folder, directory, layout, record
 from services.engines.local.journal import format as journal
 from services.engines.local.upkeep import backup_writer, quarantine, snapshot, survey, usage
+from services.engines.local.upkeep import widen as widening
 from services.engines.local.upkeep.backup import Exported, NotABackup, closing_note
 from services.engines.local.upkeep.backup_reader import Backup, Stored
 from services.engines.local.upkeep.check import Report, check
@@ -50,6 +51,7 @@ __all__ = [
     "open_engine",
     "open_store",
     "state_word",
+    "widen",
 ]
 
 Record = record.BlobRecord
@@ -69,6 +71,12 @@ def state_word(blob: Record) -> str:
 def history_of(blob: Record) -> list[Event]:
     """What happened to it, oldest first."""
     return [Event(event.at, WORD_OF_CODE[event.code], event.message) for event in blob.events]
+
+
+def widen(config: Config, progress: Callable[[int, int], None]) -> int:
+    """Give the directory of `config` ids of 32 bits; how many blobs moved. Raises ConfigError, LockHeld."""
+    must_be_owner(config.dir)
+    return widening.widen(config.dir, _LOCK_WAIT_S, progress)
 
 
 class Storage:

@@ -6,6 +6,7 @@ from tests.mutations.table import Mutation
 
 KEEPING = "tests/unit/test_keeping.py"
 UNDELETE = "tests/store/test_undelete.py"
+WIDEN = "tests/disk/test_widen.py"
 EXPIRY = "tests/store/test_expiry.py"
 OVER_HTTP = "tests/http/test_undelete.py"
 
@@ -93,5 +94,19 @@ ROWS = [
         "            keeps = seen is not None and ends is None and self.keeping.keeps(location)\n",
         "            keeps = self.keeping.keeps(location)\n",
         (EXPIRY,),
+    ),
+    Mutation(
+        "widen-leaves-the-journal",
+        "services/engines/local/upkeep/widen.py",
+        "        replay(data_dir)\n",
+        "",
+        (WIDEN,),
+    ),
+    Mutation(
+        "half-widened-directory-is-served",
+        "services/engines/local/disk/directory.py",
+        '    if found.format == WIDENING or os.path.lexists(f"{root}/{layout.WIDENING_NAME}"):\n',
+        "    if False:\n",
+        (WIDEN,),
     ),
 ]

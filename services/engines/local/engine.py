@@ -58,6 +58,7 @@ class LocalEngine:
         self._lock: locks.StateLock | None = None
         self._data_dir: Layout | None = None
         self._store: LocalStore | None = None
+        self._told_of_ids = False  # that half are taken
         self._probe: DiskProbe | None = None
         self._reports: HTTPServer | None = None
         self._behind: list[asyncio.Task[None]] = []  # what goes on beside the requests
@@ -190,6 +191,19 @@ class LocalEngine:
             garbage = self.store.garbage
             garbage.collected(gc.last.began_s, gc.last.errors)
             garbage.kept, garbage.kept_bytes = gc.last.kept, gc.last.kept_bytes
+        if not self._told_of_ids and (text := self._half_of_ids()):
+            self._told_of_ids = True
+            log.warning("%s", text)
+
+    def _half_of_ids(self) -> str:
+        """What to do where half of the ids of 16 bits are taken; empty where they are not."""
+        taken = len(self.store.index.blobs.ids) + self.store.garbage.kept
+        if self.data_dir.id_bits != 16 or taken * 2 < self.store.ids.capacity:
+            return ""
+        return (
+            f"{taken:,} of {self.store.ids.capacity:,} ids are taken: stop the processes and run `blobkeep "
+            "widen`, which takes seconds, before there is none left."
+        )
 
     async def health(self) -> Sequence[Check]:
         """See Engine."""
@@ -199,6 +213,8 @@ class LocalEngine:
         ):  # a probe would write into what is there instead
             return [Check("write", False, True, 0.0, fault)]
         checks = [await self._probe.check(), await self._room(), await self._ids()]
+        if text := self._half_of_ids():
+            checks.append(Check("id_bits", False, False, 0.0, text))
         if problem := self.store.committer.journal_problem:
             checks.append(Check("journal", False, False, 0.0, problem))
         return checks
@@ -212,7 +228,9 @@ class LocalEngine:
 
     async def _ids(self) -> Check:
         left = (await self.store.usage()).ids_left or 0
-        text = f"{left} ids are left." if left else "All ids are taken: delete blobs, or use id_bits = 32."
+        text = (
+            f"{left} ids are left." if left else "All ids are taken: delete blobs, or run `blobkeep widen`."
+        )
         return Check("ids", left > 0, True, 0.0, text)
 
     def disk(self) -> Disk | None:

@@ -23,6 +23,7 @@ from services.engines.local.disk.layout import Layout
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+WIDENING = 2  # neither 16 nor 32 bits yet: an older program refuses it, too
 
 
 class Format(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,14 +54,14 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
         root = make_root(root)
         read_only = is_read_only(root)
         owner = owner and not read_only
-        found = _read_format(root)
+        found = read_format(root)
         if found is None:
             is_new = not is_blobkeep(root)
             found = Format(FORMAT, _width_of_blobs(root) or id_bits)
             if is_new and read_only:
                 raise OSError(errno.EROFS, "it is no Blobkeep directory, and nothing can be written in it")
             if owner:
-                _write_format(root, found)
+                write_format(root, found)
                 if is_new:
                     log.warning(
                         "%s was no Blobkeep directory: a new store was made there, without blobs", root
@@ -71,10 +72,7 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
         raise ConfigError(
             f"The data directory {root} cannot be used ({err.strerror}): give another with --dir."
         ) from from_os_error(err, "open the data directory")
-    if found.format != FORMAT:
-        raise ConfigError(
-            f"{root} is of format {found.format}, this program knows {FORMAT}: use a newer one."
-        )
+    _must_be_known(root, found)
     if found.id_bits != id_bits:
         raise ConfigError(
             f"{root} was made with id_bits = {found.id_bits}, the configuration says {id_bits}: "
@@ -86,6 +84,15 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
 def is_read_only(root: str) -> bool:
     """True where nothing can be made in the folder `root`: it is mounted so, or its mode says so. 1 µs."""
     return not os.access(root, os.W_OK)
+
+
+def _must_be_known(root: str, found: Format) -> None:
+    if found.format == WIDENING or os.path.lexists(f"{root}/{layout.WIDENING_NAME}"):
+        raise ConfigError(f"{root} is being widened, and that was not finished: run `blobkeep widen` again.")
+    if found.format != FORMAT:
+        raise ConfigError(
+            f"{root} is of format {found.format}, this program knows {FORMAT}: use a newer one."
+        )
 
 
 def is_blobkeep(root: str) -> bool:
@@ -143,26 +150,24 @@ def existing(root: str) -> Layout:
                 f"{root} is no Blobkeep directory: give the one that the server uses, --dir. If it is that "
                 "one, its disk may not be mounted."
             )
-        found = _read_format(root)
+        found = read_format(root)
     except OSError as err:
         raise ConfigError(f"The data directory {root} cannot be read: {err.strerror}.") from err
-    if found is not None and found.format != FORMAT:
-        raise ConfigError(
-            f"{root} is of format {found.format}, this program knows {FORMAT}: use a newer one."
-        )
+    if found is not None:
+        _must_be_known(root, found)
     return Layout(root, 16 if found is None else found.id_bits)
 
 
 def expects_journal(data_dir: Layout) -> bool:
     """True if a server has kept a journal here. Raises OSError, ConfigError."""
-    found = _read_format(data_dir.root)
+    found = read_format(data_dir.root)
     return found is not None and found.journal
 
 
 def expect_journal(data_dir: Layout) -> None:
     """Remember, durably, that a journal is kept here from now on. Raises OSError, SyncFailed."""
     if not expects_journal(data_dir):
-        _write_format(data_dir.root, Format(FORMAT, data_dir.id_bits, journal=True))
+        write_format(data_dir.root, Format(FORMAT, data_dir.id_bits, journal=True))
 
 
 def make_root(root: str) -> str:
@@ -174,7 +179,11 @@ def make_root(root: str) -> str:
     return root
 
 
-def _read_format(root: str) -> Format | None:
+def read_format(root: str) -> Format | None:
+    """What `.blobkeep.json` says; None where there is none, or it is damaged and the blobs tell as much.
+
+    Raises ConfigError where nothing tells, OSError.
+    """
     path = f"{root}/{layout.FORMAT_NAME}"
     try:
         found = msgspec.json.decode(blob_folder.read_file(path), type=Format)
@@ -198,7 +207,8 @@ def _read_format(root: str) -> Format | None:
         return None
 
 
-def _write_format(root: str, found: Format) -> None:
+def write_format(root: str, found: Format) -> None:
+    """Write it down, durably. For the holder of the state lock."""
     content = msgspec.json.encode(msgspec.structs.replace(found, check=found.right_check))
     try:
         durable.replace_durably(f"{root}/{layout.FORMAT_NAME}", content)

@@ -30,6 +30,7 @@ GC_WANTED_NAME = ".gc.wanted"  # a lock: an export waits for the one above, so t
 ROOM_WANTED_NAME = ".room-wanted"  # a hint: for so many bytes the server had no room
 BENCH_NAME = ".bench"
 MULTIPART_NAME = ".multipart"  # uploads in parts that are neither complete nor aborted
+WIDENING_NAME = ".widening"  # what `blobkeep widen` has moved so far
 INDEX_NAME = ".index"  # what a server keeps of its blobs, so as to start without reading them all
 SYNC_FAILED_NAME = ".sync-failed"
 RUN_NAME = ".run"  # supervisord's configuration, control socket and pid file
@@ -40,7 +41,7 @@ OUR_NAMES = frozenset(
         *(FORMAT_NAME, FORMAT_NAME + ".tmp", LOCK_NAME, GC_LOCK_NAME, GONE_NAME, QUARANTINE_NAME),
         *(HINTS_NAME, HINTS_TAKEN_NAME, SOCKET_NAME, STATUS_NAME, RESERVE_NAME, RUN_NAME),
         *(EXPORTS_NAME, EXPORTED_NAME, GC_HOLD_NAME, GC_WANTED_NAME, BENCH_NAME, MULTIPART_NAME, INDEX_NAME),
-        *(ROOM_WANTED_NAME, ROOM_WANTED_NAME + ".tmp"),
+        *(ROOM_WANTED_NAME, ROOM_WANTED_NAME + ".tmp", WIDENING_NAME),
         SYNC_FAILED_NAME,
         *(f"{JOURNAL_NAME}.{n}{end}" for n in (0, 1) for end in ("", ".tmp")),
     }

@@ -153,6 +153,6 @@ class Ids:
         reclaiming = len(self._used) < self.capacity
         return NoIdLeft(
             "All ids are taken: deleted blobs free theirs in a few seconds; for more than 65,536 blobs, "
-            "start a new directory with id_bits = 32.",
+            "stop the server and run `blobkeep widen`.",
             reclaiming=reclaiming,
         )
