@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
+from common import process
 from common.config import Config
 from common.worker import Worker, run_worker
 from services.engines.choose import choose
@@ -23,4 +23,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process.leave(main())

@@ -153,4 +153,4 @@ def _address(sock: socket.socket) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process.leave(main())

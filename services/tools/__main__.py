@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
+from services.tools.cli import run
 
-from services.tools.cli import main
-
-sys.exit(main())
+run()

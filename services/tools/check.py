@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from services.tools import exits
+from services.tools import exits, on_objects
 from services.tools.output import Output
 from services.tools.storage import Report, Storage
 
@@ -18,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Check, and write the table; 1 where anything is damaged."""
+    if on_objects.is_asked(args.config):
+        return on_objects.check(args, out)
     storage = Storage(args.config)
     if not args.dry_run:
         storage.must_be_owner()

@@ -10,9 +10,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
-from common import config, logs
+from common import config, logs, process
 from common.errors import BlobkeepError, Busy, ConfigError, Damaged, LockHeld, NotFound
 from services.tools import exits
 from services.tools.exits import CommandFailed
@@ -106,6 +106,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{err.filename or 'The disk'}: {err.strerror}.", exits.REFUSED)
     except KeyboardInterrupt:
         return _fail("Interrupted: what is not done yet is left as it was.", exits.INTERRUPTED)
+
+
+def run() -> NoReturn:
+    """The program `blobkeep`."""
+    process.leave(main())
 
 
 def make_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 
 from common.progress import Progress
-from services.tools import exits
+from services.tools import exits, on_objects
 from services.tools.output import Output, size, state
 from services.tools.storage import Record, Room, Storage, state_word
 
@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Write what takes room."""
+    if on_objects.is_asked(args.config):
+        return on_objects.du(args, out)
     storage = Storage(args.config)
     states: dict[str, Room] = defaultdict(Room)
     groups: dict[str, Room] = defaultdict(Room)

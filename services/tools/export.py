@@ -11,7 +11,7 @@ import sys
 import msgspec
 
 from common import durable
-from services.tools import exits
+from services.tools import exits, on_objects
 from services.tools.exits import CommandFailed
 from services.tools.output import Output, size
 from services.tools.storage import Exported, Snapshot, Storage, closing_note
@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Write the file, durably and under its name only once it is whole; 1 where a blob was left out."""
+    if on_objects.is_asked(args.config):
+        return on_objects.export(args, out)
     storage = Storage(args.config)
     storage.must_be_owner()
     path: str = args.file

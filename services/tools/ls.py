@@ -6,7 +6,7 @@ import argparse
 
 from common.progress import Progress
 from common.times import rfc3339
-from services.tools import exits
+from services.tools import exits, on_objects
 from services.tools.output import Cell, Output, state
 from services.tools.storage import Record, Storage, Unreadable, open_backup, state_word
 
@@ -28,6 +28,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     """Write the list; 1 where a state file cannot be read, or a backup is not whole."""
     if args.tar is not None:
         return _of_backup(args, out)
+    if on_objects.is_asked(args.config):
+        return on_objects.ls(args, out)
     storage = Storage(args.config)
     found: list[Record] = []
     unreadable: list[Unreadable] = []

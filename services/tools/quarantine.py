@@ -13,7 +13,7 @@ import sys
 
 from common.config import Config
 from services.rules.locations import check_location
-from services.tools import exits
+from services.tools import exits, on_objects
 from services.tools.exits import CommandFailed
 from services.tools.output import Output, size
 from services.tools.parsing import Commands
@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Do what `args.action` says."""
+    if on_objects.is_asked(args.config):
+        return on_objects.quarantine(args, out)
     storage = Storage(args.config)
     if args.action == "list":
         return _list(storage, out)

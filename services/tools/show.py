@@ -7,7 +7,7 @@ import argparse
 from common.errors import CorruptRecord
 from common.states import WORD_OF_CODE
 from common.times import rfc3339
-from services.tools import exits, ls
+from services.tools import exits, ls, on_objects
 from services.tools.exits import CommandFailed
 from services.tools.output import Output, size, state
 from services.tools.storage import Record, Storage, state_word
@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Write what is known; 1 where the blob is damaged, 3 where there is none."""
+    if on_objects.is_asked(args.config):
+        return on_objects.show(args, out)
     storage = Storage(args.config)
     found: list[Record] = []
     if not args.location and (args.id or args.blob.isdecimal()):

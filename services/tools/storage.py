@@ -45,6 +45,7 @@ __all__ = [
     "Storage",
     "Stored",
     "Unreadable",
+    "check_engine",
     "closing_note",
     "history_of",
     "open_backup",
@@ -182,6 +183,13 @@ def open_backup(path: str) -> Backup:
         raise CommandFailed(exits.NOT_THERE, f"There is no file {path}.") from err
     except OSError as err:
         raise CommandFailed(exits.USAGE, f"{path} cannot be read: {err.strerror}.") from err
+
+
+def check_engine(config: Config, *, dry_run: bool) -> int:
+    """The check of an engine that is no directory: writes what it found, returns the exit status."""
+    from services.engines.choose import choose
+
+    return choose(config).check(dry_run=dry_run)
 
 
 @contextlib.asynccontextmanager

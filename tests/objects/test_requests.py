@@ -110,6 +110,7 @@ def test_a_large_blob(store_process: Seaweed) -> None:
         collecting = Collecting(tools, reading_s=0)
         collected = await one.requests(collecting.settle(entry.key.removeprefix("gc/"), silent=False))
         assert collected == {"get": 2, "delete": 2}
+        assert not (await one.store.tools.bucket.list("data/", "")).found
 
     run(store_process, test)
 

@@ -1,0 +1,86 @@
+"""The commands of `blobkeep` on an object store: what they show, while servers run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.engines.objects import keys
+from services.engines.objects.client import Client
+from services.engines.objects.meter import Meter
+from tests.objects.test_system import System
+from tests.support.processes import ROOT
+from tests.support.seaweed import Seaweed
+
+
+@pytest.fixture(scope="module")
+def system(store_process: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    made = System(store_process, tmp_path_factory.mktemp("commands"))
+    server = made.server()
+    for location, body in (("a/1", b"one"), ("a/2", b"x" * (3 << 20)), ("b", b""), ("bad", b"y" * (2 << 20))):
+        assert server.ask("POST", f"/store/{location}", body, {"X-Meta-Owner": "me"}).status == 201
+    yield made
+    made.end()
+
+
+def command(system: System, *words: str, status: int = 0) -> str:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "services.tools", *words],
+        env={**environment, "PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull, **system.env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_what_is_there(system: System) -> None:
+    assert command(system, "ls", "a/").split() == ["a/1", "a/2"]
+    listed = json.loads(command(system, "--json", "ls", "-l"))["blobs"]
+    assert [(blob["location"], blob["size"]) for blob in listed][:3] == [
+        ("a/1", 3),
+        ("a/2", 3 << 20),
+        ("b", 0),
+    ]
+    assert "a/1" in command(system, "ls", "-a")
+    shown = json.loads(command(system, "--json", "show", "a/1"))["blobs"][0]
+    assert (shown["location"], shown["metadata"]) == ("a/1", {"x-meta-owner": "me"})
+    assert len(shown["history"]) == 3
+    assert "Blob Data WR Complete!" in command(system, "show", "--id", shown["id"])
+    command(system, "show", "nothing", status=3)
+    groups = json.loads(command(system, "--json", "du"))
+    assert groups["groups"][0] == {"prefix": "a/", "blobs": 2, "bytes": 3 + (3 << 20)}
+    assert "copy objects DIR" in command(system, "export", "x.tar", status=2)
+
+
+def test_blobs_go_in_and_out(system: System, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"from a file")
+    command(system, "put", str(tmp_path / "file"), "put/it")
+    command(system, "get", "put/it", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == b"from a file"
+    assert "put/it" in command(system, "ls")
+    command(system, "rm", "put/it")
+    assert "put/it" not in command(system, "ls")
+
+
+def test_what_is_damaged_is_named(system: System) -> None:
+    assert "0 damaged" in command(system, "check")
+    assert "Nothing is damaged" in command(system, "quarantine", "list")
+    part, *_ = [key for key in system.keys(keys.DATA) if keys.name_of("bad") in key]
+    asyncio.run(Client(system.settings, Meter()).put(part, b"z" * (1 << 20), None))
+    assert "1 damaged" in command(system, "check", status=1)
+    (found,) = json.loads(command(system, "--json", "quarantine", "list"))["quarantined"]
+    assert found["location"] == "bad"
+    assert "checksum" in found["reason"]
+    assert "damaged" in command(system, "show", "bad", status=1)
+    assert "written anew" in command(system, "quarantine", "drop", "x", status=2)
