@@ -86,3 +86,30 @@ def test_a_link_in_the_place_of_the_reserve_is_not_followed(tmp_path: Path) -> N
     with pytest.raises(OSError, match="full"):
         reserve.finding_room(data_dir, full)
     assert len(list(other.iterdir())) == reserve.SPARES
+
+
+def test_rows_are_named_as_a_look_at_each_name_does(tmp_path: Path) -> None:
+    data_dir = directory.open_directory(str(tmp_path / "data"), 32, owner=True)
+    root = Path(data_dir.root)
+    for name in ("0/1", "0/65535", "3/7", "5"):
+        (root / name).mkdir(parents=True)
+    mixed = root / "4"
+    (mixed / "9").mkdir(parents=True)
+    (mixed / "10").touch()  # no folder
+    (mixed / "11").symlink_to(root / "3" / "7")
+    (mixed / "007").mkdir()  # no id
+    (root / "6").touch()
+    for row, name in enumerate(
+        ["007", "65536", "-0", "1.0", "1,2", " 1", "x", "１"], 10
+    ):  # as folders: no ids
+        (root / f"{row}" / name).mkdir(parents=True)
+    ids: list[int] = []
+    foreign: list[str] = []
+    for row, some, strange in directory.rows_in(data_dir):
+        assert all(blob_id >> 16 == row for blob_id in some)
+        ids += some
+        foreign += strange
+    expected_ids, expected_foreign = directory.names_in(data_dir)
+    assert sorted(ids) == sorted(expected_ids) == [1, 65535, (3 << 16) + 7, (4 << 16) + 9]
+    assert sorted(foreign) == sorted(expected_foreign)
+    assert set(foreign) > {"4/007", "4/10", "4/11", "6", "10/007", "11/65536", "17/１"}

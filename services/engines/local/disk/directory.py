@@ -10,8 +10,9 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
+from typing import Annotated
 
 import msgspec
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 WIDENING = 2  # neither 16 nor 32 bits yet: an older program refuses it, too
+
+_to_numbers = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, lt=1 << 16)]]).decode
 
 
 class Format(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -274,20 +277,43 @@ def rows_in(data_dir: Layout) -> Iterator[tuple[int, list[int], list[str]]]:
 
     Never more than one such row is in memory.
     """
-    numbers = {str(number): number for number in range(1 << 16)}  # takes 10 ms, and saves half of all others
     foreign: list[str] = []
     rows: list[int] = []
-    _scan(data_dir.root, "", 0, rows, foreign, numbers.get)
+    _scan(data_dir.root, "", 0, rows, foreign)
     if data_dir.id_bits == 16:
         yield 0, rows, foreign
         return
     for row in rows:
-        ids: list[int] = []
+        path = f"{data_dir.root}/{row}"
+        ids = _only_folders(path, row << 16)
         strange: list[str] = []
-        with contextlib.suppress(FileNotFoundError):
-            _scan(f"{data_dir.root}/{row}", f"{row}/", row << 16, ids, strange, numbers.get)
+        if ids is None:
+            ids = []
+            with contextlib.suppress(FileNotFoundError):
+                _scan(path, f"{row}/", row << 16, ids, strange)
         yield row, ids, strange
     yield 0, [], foreign
+
+
+def _only_folders(path: str, base: int) -> list[int] | None:
+    """The ids that have a folder in a first-level folder, where it holds nothing else; None: look at each.
+
+    Most file systems count the folders in one as its links, and JSON has no number that is not written as an
+    id is: so it costs a third of looking at each name.
+    """
+    try:
+        names = os.listdir(path)
+        folders = os.stat(path, follow_symlinks=False).st_nlink - 2
+    except FileNotFoundError:
+        return None
+    text = ",".join(names)
+    if folders != len(names) or not (text.isascii() and text.replace(",", "").isdigit()):
+        return None
+    try:
+        numbers = _to_numbers(f"[{text}]")
+    except msgspec.MsgspecError:
+        return None
+    return [base + number for number in numbers] if len(numbers) == folders else None
 
 
 def names_in(data_dir: Layout) -> tuple[list[int], list[str]]:
@@ -305,17 +331,10 @@ def names_in(data_dir: Layout) -> tuple[list[int], list[str]]:
     return ids, foreign
 
 
-def _scan(
-    path: str,
-    label: str,
-    base: int,
-    ids: list[int],
-    foreign: list[str],
-    parse: Callable[[str], int | None] = layout.parse_id,
-) -> None:
+def _scan(path: str, label: str, base: int, ids: list[int], foreign: list[str]) -> None:
     with os.scandir(path) as entries:
         for entry in entries:
-            number = parse(entry.name)
+            number = layout.parse_id(entry.name)
             if number is not None and entry.is_dir(follow_symlinks=False):
                 ids.append(base + number)
             elif entry.name not in layout.OUR_NAMES:
