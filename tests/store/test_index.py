@@ -101,7 +101,8 @@ class Both:
             are_all = len(runs) == len(catalogue.runs)
             catalogue.replace(runs, self.write(list(merged(runs, are_all=are_all))))
         elif step == "forget":  # as when many others were looked up since
-            catalogue._young, catalogue._old = {}, {}
+            catalogue.recent.clear()
+            catalogue._old = {}
 
     def write(self, items: list[tuple[str, Blob | None]]) -> Run:
         path = f"{self.folder}/{self.count}.run"

@@ -45,7 +45,9 @@ class Catalogue:
         self.changed: SortedDict[str, Blob | None] = SortedDict()
         self.frozen: SortedDict[str, Blob | None] | None = None  # on its way into a run
         self._by_id: dict[int, str] = {}  # of those in `changed` and `frozen`: where it is
-        self._young: dict[str, Blob | None] = {}
+        # What was looked up last (None: nothing is there), and what was before that. The first is always the
+        # same object, so that who asks for what is asked often need not go through us.
+        self.recent: dict[str, Blob | None] = {}
         self._old: dict[str, Blob | None] = {}
         self.on_damage: Callable[[IndexDamaged], None] = lambda err: None
         self._at: tuple[str, msgspec.Raw | Blob | None] = ("", None)  # what `irange` gave last
@@ -54,12 +56,12 @@ class Catalogue:
 
     def get(self, location: str) -> Blob | None:
         """The blob of a location. May wait for a disk."""
-        found = self._young.get(location, _UNKNOWN)
+        found = self.recent.get(location, _UNKNOWN)
         return self._look_up(location, True) if found is _UNKNOWN else cast(Blob | None, found)
 
     def get_nowait(self, location: str) -> Blob | None:
         """The same. Raises NotCached rather than waiting."""
-        found = self._young.get(location, _UNKNOWN)
+        found = self.recent.get(location, _UNKNOWN)
         return self._look_up(location, False) if found is _UNKNOWN else cast(Blob | None, found)
 
     def _look_up(self, location: str, waits: bool) -> Blob | None:
@@ -87,9 +89,10 @@ class Catalogue:
         return None
 
     def _keep(self, location: str, blob: Blob | None) -> None:
-        if len(self._young) >= _KEPT:
-            self._old, self._young = self._young, {}
-        self._young[location] = blob
+        if len(self.recent) >= _KEPT:
+            self._old = dict(self.recent)
+            self.recent.clear()
+        self.recent[location] = blob
 
     def __contains__(self, location: object) -> bool:
         return isinstance(location, str) and self.get(location) is not None

@@ -27,7 +27,7 @@ from crc32c import crc32c
 from common.errors import Unavailable
 from services.engines.local.disk.blob import Blob
 
-BLOCK_BLOBS = 32
+BLOCK_BLOBS = 16
 FENCE_BLOCKS = 128  # data blocks that one fence block tells of
 PAGE_BYTES = 2048
 ENTRY = struct.Struct("<8sQ")

@@ -28,7 +28,7 @@ from services.engines.local.index.format import (
     page_of,
 )
 
-_READ_BYTES = 16 << 10  # holds most blocks, so that one read does
+_READ_BYTES = 4 << 10  # holds most blocks, so that one read does
 _AHEAD_BYTES = 256 << 10  # what is fetched at once from a disk
 _KEPT_TABLE_PAGES = 512  # a table of up to 1 MiB, of 18,000 blobs, stays in memory
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Container, Sized
+from collections.abc import Callable, Container, Mapping, Sized
 from typing import Protocol
 
 import msgspec
@@ -73,6 +73,7 @@ class InMemory:
         self.get_nowait = self.get
         self.by_id: Callable[[int], Blob | None] = self._by_id.get
         self.irange = self._sorted.irange
+        self.recent: Mapping[str, Blob | None] = self._sorted
 
     @property
     def ids(self) -> Ids:
@@ -110,6 +111,7 @@ class Index:
     def __init__(self, live: Live, damaged: dict[str, Damaged]) -> None:
         self.blobs: InMemory | Catalogue = live if isinstance(live, Catalogue) else InMemory(live)
         self.get, self.get_nowait, self.by_id = self.blobs.get, self.blobs.get_nowait, self.blobs.by_id
+        self.recent: Mapping[str, Blob | None] = self.blobs.recent  # some, or all, to be had at once
         self.damaged = damaged
         # See `unread`: by id, why; by location.
         self.unreadable: dict[int, str] = {}

@@ -129,7 +129,7 @@ class LocalStore:
 
     def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """See store.Store."""
-        blob = self._index.peek(location)
+        blob = self._index.recent.get(location) or self._index.peek(location)
         if blob is None:
             return None
         data = self._cache.bytes_of(blob) if body else b""
