@@ -169,9 +169,9 @@ def test_a_block_that_stands_elsewhere_is_not_believed(tmp_path: Path) -> None:
     items = some(64, gone=1000)
     path = tmp_path / "run"
     run = made(path, items)
-    first, second = run.fence(run._fences[0], True).blocks
+    first, second, third, *_ = run.fence(run._fences[0], True).blocks
     content = bytearray(path.read_bytes())
-    length = min(second - first, run._fences[0] - second)
+    length = min(second - first, third - second)
     content[first : first + length], content[second : second + length] = (
         content[second : second + length],
         content[first : first + length],
