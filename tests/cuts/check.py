@@ -13,10 +13,10 @@ from unittest import mock
 from urllib.parse import quote
 
 from common import checksum
-from services.engines.local.disk import directory, locks
+from services.engines.local.disk import directory, layout, locks
 from services.engines.local.disk.layout import Layout
 from services.engines.local.journal import format as journal
-from services.engines.local.recovery import reconcile
+from services.engines.local.recovery import reconcile, restart
 from services.engines.local.upkeep.collector import Collector
 from tests.cuts.cuts import digest, one_image
 from tests.cuts.disk import Disk, Image
@@ -24,6 +24,7 @@ from tests.cuts.recorder import ListLog, Op, recording
 from tests.cuts.session import ANYTHING, DAMAGED, Expected, Value
 from tests.support.processes import Process, Server
 from tests.support.rules import broken_rules, layout_of
+from tests.support.stores import SAME
 
 Values = dict[str, Value]
 
@@ -40,6 +41,7 @@ class Checker:
     rotten: bool = False
     second_cuts: int = 0
     checked: int = 0
+    by_index: int = 0  # starts that believed an index
     seen: set[bytes] = field(default_factory=set)  # digests of what was checked, with what was expected
 
     def is_new(self, image: Image, expected: Expected) -> bool:
@@ -99,7 +101,12 @@ class Checker:
         with locks.StateLock(str(root), "test") as held:
             held.acquire(10.0)
             data_dir = directory.open_directory(str(root), data_dir.id_bits, owner=True)
-            found = reconcile.reconcile(data_dir)
+            if os.path.exists(data_dir.ours(layout.INDEX_NAME)):
+                with mock.patch.object(restart, "stamp_of", return_value=SAME):
+                    found = restart.restart(data_dir, held)[0]
+            else:
+                found = reconcile.reconcile(data_dir)
+        self.by_index += found.by_index
         values: Values = dict.fromkeys(found.damaged, DAMAGED)
         for at, blob in found.live.items():
             data = Path(data_dir.data(blob.id)).read_bytes()

@@ -14,11 +14,14 @@ import os
 import random
 import sys
 
+from services.engines.local.index import merge_worker
 from services.engines.local.journal import early_sync
 from services.engines.local.journal import file as journal_file
 from services.engines.local.journal import format as journal
-from services.engines.local.serving import ids
+from services.engines.local.recovery import restart
+from services.engines.local.serving import ids, index_keeper
 from tests.cuts.recorder import SharedLog, install
+from tests.support.stores import SAME
 
 BOOT = b"\x01" * 16
 
@@ -42,6 +45,8 @@ def main() -> int:
     # Early syncs, too, but not more often than turns: they leave little for a cut to undo.
     early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._DIRTY_BYTES = size, 3600.0, 0
     journal.boot_id = lambda: BOOT
+    restart.stamp_of = lambda *_: SAME  # who looks at the disk later makes it anew, and means the same one
+    vars(index_keeper)["have_done"] = merge_worker.work  # in this process, where it is recorded
     if count := int(about.get("RECORD_IDS", "0")):
         vars(ids)["random"] = _FewIds(count)
     log = SharedLog(about["RECORD_LOG"], int(about.get("RECORD_DIE_AT", "0")))

@@ -31,6 +31,20 @@ def small(folder: Path, seed: int) -> Recording:
         return session.finish()
 
 
+def indexed(folder: Path, seed: int) -> Recording:
+    """The same with an index on disk, which is written whenever the journal turns; a kill in between."""
+    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024", index="true") as session:
+        session.start("gc")
+        for _ in range(2):
+            session.start_server(die_at=session.rng.randint(60, 300))
+            session.clients(2, 8, _MIXED, deletes=0.6)
+        session.start_server()
+        session.read_all()
+        session.clients(3, 10, _SMALL, deletes=0.6)
+        session.stop(clean=session.rng.random() < 0.3)
+        return session.finish()
+
+
 def staged(folder: Path, seed: int) -> Recording:
     """Bodies on both sides of the limit, uploads that are cut, a stop and a start in between."""
     with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
@@ -243,7 +257,7 @@ def original(folder: Path, seed: int) -> Recording:
 SCENARIOS: dict[str, Callable[[Path, int], Recording]] = {
     scenario.__name__: scenario
     for scenario in (
-        *(small, staged, by_folders, wide, killed, killed_by_folders, switched, traded),
+        *(small, indexed, staged, by_folders, wide, killed, killed_by_folders, switched, traded),
         *(large_batches, undeleted, copied, copied_by_folders, quarantined, original),
     )
 }

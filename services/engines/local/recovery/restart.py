@@ -20,7 +20,7 @@ from collections.abc import Callable
 from common.errors import SyncFailed
 from services.engines.local.disk import directory
 from services.engines.local.disk.layout import Layout
-from services.engines.local.disk.locks import StateLock
+from services.engines.local.disk.locks import FileLock
 from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.format import IndexDamaged
 from services.engines.local.index.id_set import IdSet
@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 
 def restart(
-    data_dir: Layout, lock: StateLock, progress: Progress | None = None
+    data_dir: Layout, lock: FileLock, progress: Progress | None = None
 ) -> tuple[Reconciled, IndexWriter | None]:
     """As `reconcile`, with the index, which is made where there is none to be believed; its writer.
 
@@ -92,7 +92,7 @@ def why_not(data_dir: Layout, manifest: Manifest | None, stamp: Stamp) -> str:
 
 
 def _with_index(
-    data_dir: Layout, files: IndexFiles, manifest: Manifest, replayed: Replayed, lock: StateLock
+    data_dir: Layout, files: IndexFiles, manifest: Manifest, replayed: Replayed, lock: FileLock
 ) -> tuple[Reconciled, IndexWriter | None]:
     writer = IndexWriter(files, data_dir.id_bits, stamp_of(data_dir, lock.now()), manifest)
     catalogue = writer.open()
@@ -145,7 +145,7 @@ def _sealed(data_dir: Layout, writer: IndexWriter, catalogue: Catalogue, max_seq
         catalogue.thaw(run)
 
 
-def _made_anew(data_dir: Layout, files: IndexFiles, found: Reconciled, lock: StateLock) -> IndexWriter | None:
+def _made_anew(data_dir: Layout, files: IndexFiles, found: Reconciled, lock: FileLock) -> IndexWriter | None:
     """Write the index of what was found, and let it take the place of what is in memory."""
     live = found.live
     ids = IdSet()
