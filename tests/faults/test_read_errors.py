@@ -448,7 +448,7 @@ def test_a_real_server_on_a_disk_that_does_not_give_one_state(
             assert "retry-after" in answer.headers
             assert msgspec.json.decode(answer.body)["code"] == 503
             assert b"names them and the way out" in answer.body
-            assert "): docs/operating.md" in traced.said()
+            assert "the way out is in docs/operating.md" in traced.said()
             assert traced.ask("HEAD", "/store/a").status == 503
             assert traced.ask("POST", "/store/a", b"anew").status == 503
             assert traced.ask("DELETE", "/store/a").status == 503

@@ -67,6 +67,12 @@ class Unread:
     async def _run(self) -> None:
         """Try again and again."""
         index = self._index
+        if index.unreadable:
+            log.error(
+                "until %d blobs can be read, names that are not known answer 503: the way out is in "
+                "docs/operating.md, 'A disk that does not give a blob'",
+                len(index.unreadable),
+            )
         pause_s = FIRST_PAUSE_S
         while (before := len(index.unreadable) + len(index.unadopted)) and not self._stopping:
             for location, blob in list(index.unadopted.items()):
