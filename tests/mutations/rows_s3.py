@@ -18,9 +18,30 @@ ROWS = [
     Mutation(
         "part-sent-again-over-the-first",
         "services/engines/local/serving/multiparts.py",
-        "size > one.slot_bytes or number in one.used",
-        "size > one.slot_bytes",
+        "size <= one.slot_bytes and number not in one.used",
+        "size <= one.slot_bytes",
         (f"{PARTS}::test_who_still_writes_when_it_completes_changes_nothing_any_more",),
+    ),
+    Mutation(
+        "part-written-into-the-file-of-a-blob",
+        "services/engines/local/serving/multiparts.py",
+        "        if not fits or not one.may_write_in_place:\n",
+        "        if not fits:\n",
+        (f"{PARTS}::test_the_file_of_a_blob_is_written_by_no_upload_that_came_back",),
+    ),
+    Mutation(
+        "file-of-a-blob-cut-by-an-upload",
+        "services/engines/local/serving/joining.py",
+        "            if found.st_nlink > 1:",
+        "            if False:",
+        (f"{PARTS}::test_the_file_of_a_blob_is_not_cut_by_an_upload_that_came_back",),
+    ),
+    Mutation(
+        "line-of-a-part-that-was-given-up-counts",
+        "services/engines/local/disk/multipart_folder.py",
+        '            if placed.is_in_place or os.path.lexists(f"{path}/{placed.file}"):\n',
+        "            if True:\n",
+        (f"{PARTS}::test_a_part_that_could_not_be_remembered_leaves_the_one_before",),
     ),
     Mutation(
         "parts-not-verified",

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from common import durable
-from common.errors import PartsChanged, UnknownUpload
-from services.engines.local.disk import layout
+from common.errors import BlobkeepError, PartsChanged, SyncFailed, UnknownUpload
+from services.engines.local.disk import layout, multipart_folder
 from services.store import Content, Multipart, Part
 from tests.engines.test_multiparts import send
 from tests.support import rules
@@ -180,3 +180,97 @@ def test_a_part_whose_last_bytes_are_on_their_way_is_waited_for(
     monkeypatch.setattr(durable, "write_at", slow)
     asyncio.run(go())
     assert not rules.broken_rules(str(tmp_path))
+
+
+def test_the_file_of_a_blob_is_written_by_no_upload_that_came_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A death after the commit leaves the upload; its blob was copied and deleted before. The file is the
+    copy's, so a further part goes elsewhere."""
+
+    def dies(*args: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            upload, done = await three_parts(store)
+            with monkeypatch.context() as patch:
+                patch.setattr(multipart_folder, "end", dies)
+                with pytest.raises(BlobkeepError):
+                    await store.store.multiparts.complete_multipart(
+                        "a", upload.id, sorted(done, key=number), anything
+                    )
+            await store.store.copy("a", anything, "copy", anything, None)
+            await store.delete("a")
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            await send(parts, upload, 4, B)
+            assert await store.read("copy") == A + B + C
+            listed = await parts.list_parts("a", upload.id)
+            await parts.complete_multipart("a", upload.id, [*listed[:2], listed[3]], anything)
+            assert await store.values() == {"a": A + B + B, "copy": A + B + C}
+        async with opened(str(tmp_path)) as store:
+            assert await store.values() == {"a": A + B + B, "copy": A + B + C}
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))
+
+
+def test_the_file_of_a_blob_is_not_cut_by_an_upload_that_came_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same where the client goes on with fewer parts: one that rotted is no part any more."""
+
+    def dies(*args: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            upload, done = await three_parts(store)
+            with monkeypatch.context() as patch:
+                patch.setattr(multipart_folder, "end", dies)
+                with pytest.raises(BlobkeepError):
+                    await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
+            await store.store.copy("a", anything, "copy", anything, None)
+            await store.delete("a")
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            await send(parts, upload, 3, b"other")  # sent again: to a file of its own
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            listed = await parts.list_parts("a", upload.id)
+            await parts.complete_multipart("a", upload.id, listed[:2], anything)
+            assert await store.values() == {"a": A + B, "copy": A + B + C}
+        async with opened(str(tmp_path)) as store:
+            assert await store.values() == {"a": A + B, "copy": A + B + C}
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))
+
+
+def test_a_part_that_could_not_be_remembered_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its line is in the log, but the sync of that failed, and its bytes are given up."""
+    real = durable.sync_file
+
+    def sync(fd: int) -> None:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith("parts.log"):
+            raise SyncFailed("The disk failed.")
+        real(fd)
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            upload, done = await three_parts(store)
+            with monkeypatch.context() as patch:
+                patch.setattr(durable, "sync_file", sync)
+                with pytest.raises(SyncFailed):
+                    await send(store.store.multiparts, upload, 2, C)
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            assert await parts.list_parts("a", upload.id) == sorted(done, key=number)
+            await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
+            assert await store.read("a") == A + B + C
+
+    asyncio.run(go())

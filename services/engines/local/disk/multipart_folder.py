@@ -135,6 +135,18 @@ def clear(data_dir: Layout, upload_id: str) -> None:
         log.error("upload %s is over, but not all of it could be removed: %s", upload_id, err)
 
 
+def may_be_a_blob(data_dir: Layout, upload_id: str) -> bool:
+    """Whether data.raw may be that of a blob by now: asked at a start, as a completion may have ended there.
+
+    Its blob may have been copied or replaced since, so only the file itself tells, by its second name. Nobody
+    may write to it any more (design rule 4).
+    """
+    try:
+        return os.stat(f"{folder(data_dir, upload_id)}/{layout.DATA_NAME}").st_nlink > 1
+    except OSError:  # who writes or reads it meets the same, and is told
+        return True
+
+
 def load(data_dir: Layout) -> Iterator[tuple[Multipart, Mapping[int, Placed]]]:
     """Those that are under way. Removes what is left of others; leaves, and reports, what cannot be read."""
     try:
@@ -162,7 +174,9 @@ def _load_parts(path: str) -> dict[int, Placed]:
     for line in read_ours(f"{path}/{_LOG}", _MAX_LOG_BYTES).split(b"\n"):
         with contextlib.suppress(CorruptRecord):  # torn: nobody was told of it
             placed = parse_line(line)
-            parts[placed.number] = placed
+            # Where a line could not be synced its file was removed again: the part before it counts.
+            if placed.is_in_place or os.path.lexists(f"{path}/{placed.file}"):
+                parts[placed.number] = placed
     return parts
 
 

@@ -60,8 +60,8 @@ async def linked(
     """A staged upload whose data.raw is the file `path`, with these `sums`; only to be committed.
 
     None where the file system has no hard links. Nobody may write to that file any more (design rule 4).
-    `cuts`: what stands behind the end is cut off. Raises NotFound where another file has come to stand there,
-    another than `only` for one.
+    `cuts`: what stands behind the end is cut off; None where the file has another name already. Raises
+    NotFound where another file has come to stand there, another than `only` for one.
     """
     staged = await disk_step(owner, lambda: _stage(owner, path, draft, sums.size, cuts=cuts, only=only))
     if staged is None:
@@ -87,6 +87,8 @@ def _stage(
         if only is not None and not os.path.samestat(found, only):
             raise NotFound("Another blob has its id by now.")
         if cuts and found.st_size != size:
+            if found.st_nlink > 1:  # it is a blob's already: see multipart_folder.may_be_a_blob
+                raise OSError(errno.EMLINK, "it has another name and another length", path)
             durable.cut(fd, size)
         durable.link(path, data_dir.data(blob_id))
         if os.stat(data_dir.data(blob_id)).st_ino != found.st_ino:  # ids come back (design rule 3)

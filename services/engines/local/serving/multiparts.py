@@ -82,6 +82,7 @@ class _Open:
         self.slot_bytes = max((part.slot_bytes for part in parts.values()), default=0)
         # Places in data.raw that a part was remembered in, or is being written to.
         self.used = {part.number for part in parts.values() if part.is_in_place}
+        self.may_write_in_place = True  # into data.raw
         self.writers: set[LocalPart] = set()
         self.lock = asyncio.Lock()
         self.is_over = False
@@ -107,7 +108,9 @@ class LocalMultiparts:
         self._sorted: SortedDict = SortedDict()  # (location, id): _Open
         self._followers = asyncio.Semaphore(_FOLLOWERS)
         for upload, parts in found:
-            self._show(_Open(upload, multipart_folder.folder(self._data_dir, upload.id), parts))
+            one = _Open(upload, multipart_folder.folder(self._data_dir, upload.id), parts)
+            one.may_write_in_place = not multipart_folder.may_be_a_blob(self._data_dir, upload.id)
+            self._show(one)
 
     def writing(self) -> int:
         """How many parts are under way."""
@@ -241,7 +244,8 @@ class LocalMultiparts:
         upload_id, part_id = one.upload.id, secrets.token_hex(8)
         if size is not None and not one.slot_bytes:
             one.slot_bytes = max(1, checksum.chunk_count(size)) * CHUNK_BYTES
-        if size is None or size > one.slot_bytes or number in one.used:
+        fits = size is not None and size <= one.slot_bytes and number not in one.used
+        if not fits or not one.may_write_in_place:
             return Place(upload_id, number, part_id, f"{number}-{part_id}", 0)
         one.used.add(number)
         return Place(upload_id, number, part_id, layout.DATA_NAME, one.slot_bytes)
