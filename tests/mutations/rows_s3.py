@@ -44,6 +44,13 @@ ROWS = [
         (f"{PARTS}::test_a_part_that_could_not_be_remembered_leaves_the_one_before",),
     ),
     Mutation(
+        "source-of-a-copy-known-by-its-object",
+        "services/engines/local/serving/copies.py",
+        "        if is_same(await store.stat(blob.location), blob):\n",
+        "        if await store.stat(blob.location) is blob:\n",
+        ("tests/store/test_copies.py::test_an_index_that_makes_its_blobs_anew_does_not_look_like_a_change",),
+    ),
+    Mutation(
         "parts-not-verified",
         "services/engines/local/serving/joined_hash.py",
         "            if len(data) != length or checksum",

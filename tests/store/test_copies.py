@@ -6,11 +6,13 @@ import asyncio
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from common import durable
-from common.errors import BlobkeepError, NotFound
-from services.engines.local.serving import copies
+from common.errors import BlobkeepError, Damaged, NotFound
+from services.engines.local.disk.blob import Blob
+from services.engines.local.serving import copies, joining
 from services.engines.local.serving.change import Change
 from services.engines.local.serving.upload import LocalUpload
 from tests.support import rules
@@ -130,3 +132,51 @@ def test_where_there_are_no_links_the_bytes_are_copied(
 
     asyncio.run(go())
     assert not rules.broken_rules(str(tmp_path))
+
+
+def test_a_source_called_damaged_while_it_is_copied_leaves_no_upload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader or the scrub finds it rotten once its file has the second name: nothing is left under way."""
+    real = joining.linked
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            source = await store.put("s", BODY)
+
+            async def between(*args: object, **options: object) -> LocalUpload | None:
+                upload = await real(*args, **options)  # type: ignore[arg-type]
+                store.store.report_damage(source, "rotten")
+                return upload
+
+            monkeypatch.setattr(f"{copies.__name__}.linked", between)
+            with pytest.raises(Damaged):
+                await store.store.copy("s", anything, "t", anything, None)
+            assert store.store.uploads() == 0
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))
+
+
+def test_an_index_that_makes_its_blobs_anew_does_not_look_like_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index on disk remembers a few thousand: each look at another makes an object of its own."""
+
+    async def go() -> None:
+        async with opened(str(tmp_path), "index") as store:
+            for size in (10, STAGED_BYTES):
+                await store.put("s", BODY[:size])
+                looked_up = store.store.stat
+
+                async def stat(location: str) -> Blob | None:
+                    blob = await looked_up(location)  # noqa: B023
+                    return blob and msgspec.structs.replace(blob)
+
+                monkeypatch.setattr(store.store, "stat", stat)
+                await store.store.copy("s", anything, "t", anything, None)
+                await store.store.copy("s", anything, "t", anything, None, move=True)
+                assert await store.values() == {"t": BODY[:size]}
+                monkeypatch.undo()
+
+    asyncio.run(go())

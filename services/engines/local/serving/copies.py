@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from common.errors import Busy, NotFound
+from common.errors import BlobkeepError, Busy, NotFound
 from services.copying import content_of_copy
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.serving.change import Draft
+from services.engines.local.serving.index import is_same
 from services.engines.local.serving.joining import Owner as JoiningOwner
 from services.engines.local.serving.joining import linked
 from services.engines.local.serving.reading import LocalReading
@@ -99,14 +100,11 @@ async def _upload(store: Owner, blob: Blob, draft: Draft, condition: Condition) 
         except NotFound:  # collected, or about to be called damaged by who opens it
             (await store.open(blob.location)).close()
             return None
-        if upload is not None and await store.stat(blob.location) is blob:  # design rule 3
-            return upload
         if upload is not None:
-            await upload.abort("the source was written meanwhile")
-            return None
+            return await _checked(store, upload, blob)
     reading = await store.open(blob.location)
     try:
-        if reading.blob is not blob:
+        if not is_same(reading.blob, blob):
             return None
         upload = await store.begin_draft(draft, condition, blob.size)
         try:
@@ -118,3 +116,15 @@ async def _upload(store: Owner, blob: Blob, draft: Draft, condition: Condition) 
         return upload
     finally:
         reading.close()
+
+
+async def _checked(store: Owner, upload: LocalUpload, blob: Blob) -> LocalUpload | None:
+    """`upload`, which has the file of `blob`; None where that is not what is there any more (rule 3)."""
+    try:
+        if is_same(await store.stat(blob.location), blob):
+            return upload
+    except BlobkeepError as err:  # it was called damaged meanwhile, say
+        await upload.abort(str(err))
+        raise
+    await upload.abort("the source was written meanwhile")
+    return None

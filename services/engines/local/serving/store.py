@@ -284,6 +284,7 @@ class LocalStore:
         turn = locks.of(location) if source is None else locks.of_two(location, source.location)
         async with turn:
             if source is not None:
+                await self._index.fetch(source.location)
                 if not self._index.shows(source):
                     raise SourceChanged
                 await self.damage.settle_now(source.location)
