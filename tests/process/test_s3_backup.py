@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.s3.test_server import client, multipart
+from tests.s3.test_server import MIB, client, multipart
 from tests.support.processes import Server
 from tests.support.tools import tool
 
@@ -34,6 +34,10 @@ def test_an_export_brings_back_what_only_s3_can_name(tmp_path: Path) -> None:
         s3.complete_multipart_upload(
             Bucket="photos", Key="large", UploadId=upload, MultipartUpload={"Parts": parts}
         )
+        s3.copy_object(Bucket="photos", Key="copy", CopySource="photos/large")  # one file with the other
+        multipart(s3)
+        told = tool("du", "--dir", tmp_path / "data").out
+        assert "uploads in parts, under way: 10.0 MiB" in told
         before = heads(s3)
         assert tool("export", tmp_path / "all.tar", "--dir", tmp_path / "data").status == 0
     finally:
@@ -45,6 +49,9 @@ def test_an_export_brings_back_what_only_s3_can_name(tmp_path: Path) -> None:
     try:
         s3 = client(server.port, "/s3")
         assert heads(s3) == before
+        large = b"\x01" * (5 * MIB) + b"\x02" * (5 * MIB)
+        assert s3.get_object(Bucket="photos", Key="copy")["Body"].read() == large
+        assert "Uploads" not in s3.list_multipart_uploads(Bucket="photos")
         assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == ["empty", "photos"]
         for key in KEYS:
             assert s3.get_object(Bucket="photos", Key=key)["Body"].read() == key.encode()

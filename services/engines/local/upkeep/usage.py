@@ -14,6 +14,7 @@ _OURS = {
     layout.QUARANTINE_NAME: "in quarantine",
     layout.GONE_NAME: "being removed by the gc",
     layout.EXPORTS_NAME: "snapshots of exports",
+    layout.MULTIPART_NAME: "uploads in parts, under way",
     layout.JOURNAL_NAME + ".0": "journal",
     layout.JOURNAL_NAME + ".1": "journal, its other file",
     layout.RESERVE_NAME: "reserve, for deletes on a full disk",
