@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 import tracemalloc
 
 import pytest
 
+from services.engines.local.disk import blob_folder
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
 from services.store import Content
 from tests.support.rules import DataDirectory
 from tests.support.stores import SMALL_BODY_BYTES, opened
@@ -57,5 +61,33 @@ def test_the_callers_buffer_may_be_used_again(data: DataDirectory) -> None:
             buffer[:] = b"third"
             await upload.commit()
             assert await made.read("a") == b"firstother"
+
+    asyncio.run(main())
+
+
+def test_a_digest_is_of_all_bytes_while_the_timer_stages_them(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow client, a slow disk: the body is whole, and its first bytes are on their way to a folder."""
+    begun, go_on = threading.Event(), threading.Event()
+    real = blob_folder.stage
+
+    def slow(data_dir: Layout, pending: BlobRecord) -> int:
+        begun.set()
+        assert go_on.wait(60)
+        return real(data_dir, pending)
+
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            monkeypatch.setattr(blob_folder, "stage", slow)
+            upload = await made.store.begin("a", lambda blob, damaged: None, Content("a/b"), None)
+            await upload.write(b"all of it")
+            assert await asyncio.to_thread(begun.wait, 60)
+            asking = asyncio.ensure_future(upload.sha256())
+            await asyncio.sleep(0)
+            go_on.set()
+            assert await asking == hashlib.sha256(b"all of it").digest()
+            await upload.commit()
+            assert await made.read("a") == b"all of it"
 
     asyncio.run(main())

@@ -168,6 +168,8 @@ class LocalUpload:
 
     async def sha256(self) -> bytes:
         """See store.Upload."""
+        if self._staging is not None:
+            await self._staging  # what it has taken is in no list until it is on disk
         if self._pending is None:
             return checksum.sums_of(b"".join(self._pieces))[0]
         await self._flush()
