@@ -1,7 +1,7 @@
 # Blobkeep: `make run` starts it, `make test` tests it. Nothing needs to be installed before but Python 3.11, git and make.
 # Options of the server may be given to make: make run BLOBKEEP_LISTEN=127.0.0.1:8080 BLOBKEEP_DIR=/srv/blobs
 .DEFAULT_GOAL := help
-.PHONY: help run install wheel deb test pythons slow bench bench-swift check format clean
+.PHONY: help run install wheel deb test pythons slow bench bench-s3 bench-swift check format clean
 
 PYTHON ?=
 # Most tests wait for a disk or a process: more at once than there are cores.
@@ -75,6 +75,11 @@ bench:
 	@./bootstrap.sh bench
 	.venv/bin/python -m bench --seconds $(SECONDS) --rounds $(ROUNDS) --only '$(CASES)' --peers '$(PEERS)' \
 	    $(if $(GO),--go '$(GO)') $(if $(DOCS),--docs '$(DOCS)')
+
+# S3 beside SeaweedFS's, with and without fsync, by a client that signs.
+bench-s3:
+	@./bootstrap.sh dev-objects
+	.venv/bin/python -m bench.s3 --rounds $(ROUNDS)
 
 # OpenStack Swift's object server as one more peer, in an environment of its own: it pins what we pin, too.
 bench-swift:

@@ -1,0 +1,248 @@
+"""`python -m bench.s3`: S3 beside SeaweedFS's, with and without fsync, by one client that signs.
+
+Every request is signed before its time is taken. A fixed number of them, on 16 connections; the median of
+some rounds. The server has one core, the client another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench.peers import LOAD_CORE, SERVER_CORE, free_port
+from services.engines.objects import development
+from services.engines.objects.development import ACCESS_KEY, SECRET_KEY, Ports
+
+KIB, MIB = 1 << 10, 1 << 20
+BUCKET = "bench"
+PEERS = ("blobkeep", "seaweedfs", "seaweedfs, fsync")
+_CONNECTIONS = 16
+_LARGE, _PART = 64 * MIB, 8 * MIB
+
+
+class Signer:
+    """Signs requests to one host (Signature Version 4)."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._host = f"127.0.0.1:{port}"
+
+    def head(self, method: str, target: str, body: bytes = b"") -> bytes:
+        """The head of a request for `target`, which is encoded, its query sorted."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        scope = f"{stamp[:8]}/us-east-1/s3/aws4_request"
+        path, _, query = target.partition("?")
+        query = "&".join(part if "=" in part else part + "=" for part in query.split("&") if part)
+        hashed = hashlib.sha256(body).hexdigest()
+        names = "host;x-amz-content-sha256;x-amz-date"
+        canonical = (
+            f"{method}\n{path}\n{query}\nhost:{self._host}\nx-amz-content-sha256:{hashed}\n"
+            f"x-amz-date:{stamp}\n\n{names}\n{hashed}"
+        )
+        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+        key = b"AWS4" + SECRET_KEY.encode()
+        for part in scope.split("/"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        signature = hmac.digest(key, text.encode(), "sha256").hex()
+        return (
+            f"{method} {target} HTTP/1.1\r\nHost: {self._host}\r\nx-amz-date: {stamp}\r\n"
+            f"x-amz-content-sha256: {hashed}\r\nContent-Length: {len(body)}\r\n"
+            f"Authorization: AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, SignedHeaders={names}, "
+            f"Signature={signature}\r\n\r\n"
+        ).encode()
+
+    def ask(self, method: str, target: str, body: bytes = b"") -> bytes:
+        """One request on a connection of its own; the answer. Raises RuntimeError unless it is 2xx."""
+        with socket.create_connection(("127.0.0.1", self.port)) as sock:
+            sock.sendall(self.head(method, target, body))
+            sock.sendall(body)
+            answer = _answer(sock)
+        if answer[9:10] != b"2":
+            raise RuntimeError(f"{method} {target}: {answer[:300]!r}")
+        return answer
+
+
+def _answer(sock: socket.socket) -> bytes:
+    """A whole answer with a Content-Length, or chunked."""
+    data = b""
+    while (at := data.find(b"\r\n\r\n")) < 0:
+        if not (more := sock.recv(65536)):
+            return data
+        data += more
+    head = data[:at].lower()
+    length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+    while (
+        len(data) < at + 4 + int(length)
+        if length
+        else b"transfer-encoding" in head and not data.endswith(b"0\r\n\r\n")
+    ):
+        if not (more := sock.recv(1 << 20)):
+            break
+        data += more
+    return data
+
+
+def rate(port: int, requests: list[bytes]) -> float:
+    """So many a second, sent on 16 connections, each with one under way. Raises RuntimeError for an error."""
+    left = iter(requests)
+    began = time.perf_counter()
+    with selectors.DefaultSelector() as ready:
+        for _ in range(_CONNECTIONS):
+            sock = socket.create_connection(("127.0.0.1", port))
+            ready.register(sock, selectors.EVENT_READ)
+            sock.sendall(next(left))
+        while ready.get_map():
+            for key, _ in ready.select():
+                sock = key.fileobj  # type: ignore[assignment]
+                answer = _answer(sock)
+                if answer[9:10] != b"2":
+                    raise RuntimeError(f"answered {answer[-300:]!r}")
+                if (request := next(left, None)) is None:
+                    ready.unregister(sock)
+                    sock.close()
+                else:
+                    sock.sendall(request)
+    return len(requests) / (time.perf_counter() - began)
+
+
+def put_small(signer: Signer, count: int) -> float:
+    """PUT of 1 KiB a second."""
+    body, run = b"x" * KIB, time.monotonic_ns()
+    return rate(signer.port, [signer.head("PUT", f"/{BUCKET}/p{run}-{n}", body) + body for n in range(count)])
+
+
+def get_small(signer: Signer, count: int) -> float:
+    """GET of 1 KiB a second, of 200 objects in turn."""
+    for n in range(200):
+        signer.ask("PUT", f"/{BUCKET}/g{n}", b"x" * KIB)
+    return rate(signer.port, [signer.head("GET", f"/{BUCKET}/g{n % 200}") for n in range(count)])
+
+
+def put_large(signer: Signer, count: int) -> float:
+    """MiB a second of one PUT of 64 MiB."""
+    body = os.urandom(_LARGE)
+    began = time.perf_counter()
+    signer.ask("PUT", f"/{BUCKET}/large", body)
+    return _LARGE / MIB / (time.perf_counter() - began)
+
+
+def multipart(signer: Signer, count: int) -> float:
+    """MiB a second of the same in parts of 8 MiB, four at once, until it is complete."""
+    body = os.urandom(_PART)
+    began = time.perf_counter()
+    told = signer.ask("POST", f"/{BUCKET}/parts?uploads").decode()
+    upload = told.partition("<UploadId>")[2].partition("<")[0]
+    tags: dict[int, str] = {}
+
+    def send(first: int) -> None:
+        for number in range(first, _LARGE // _PART + 1, 4):
+            target = f"/{BUCKET}/parts?partNumber={number}&uploadId={upload}"
+            head = signer.ask("PUT", target, body).decode("latin-1")
+            tag = next(line for line in head.split("\r\n") if line.lower().startswith("etag:"))
+            tags[number] = tag.partition(":")[2].strip()
+
+    threads = [threading.Thread(target=send, args=(first,)) for first in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    parts = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>{tags[n]}</ETag></Part>" for n in sorted(tags))
+    said = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+    signer.ask("POST", f"/{BUCKET}/parts?uploadId={upload}", said)
+    return _LARGE / MIB / (time.perf_counter() - began)
+
+
+CASES: dict[str, Callable[[Signer, int], float]] = {
+    "PUT 1 KiB, 16 connections, a second": put_small,
+    "GET 1 KiB, 16 connections, a second": get_small,
+    "PUT 64 MiB, MiB a second": put_large,
+    "64 MiB in parts, MiB a second": multipart,
+}
+
+
+@contextlib.contextmanager
+def started(name: str, folder: Path) -> Iterator[Signer]:
+    """A peer on an empty folder, on the server's core, with an empty bucket."""
+    env = {**os.environ, "BLOBKEEP_CONFIG": os.devnull}
+    ports = Ports(*development.free_ports())
+    if name == "blobkeep":
+        keys = folder / "keys"
+        keys.write_text(
+            f'[[client]]\nname = "{ACCESS_KEY}"\nrole = "read-write"\ns3_secret = "{SECRET_KEY}"\n'
+        )
+        keys.chmod(0o600)
+        port = free_port()
+        command = [sys.executable, "-m", "services.server", "--dir", str(folder / "data")]
+        command += ["-s", f"127.0.0.1:{port}", "--s3-hosts", "127.0.0.1", "--auth-file", str(keys)]
+    else:
+        port = ports.s3
+        command, env = development.command(str(folder), ports), development.environment(env)
+    child = subprocess.Popen(
+        command,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=(folder / "log").open("wb"),
+        preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+    )
+    signer = Signer(port)
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                signer.ask("PUT", f"/{BUCKET}")
+                break
+            except (OSError, RuntimeError):
+                if time.monotonic() > end or child.poll() is not None:
+                    raise
+                time.sleep(0.2)
+        if "fsync" in name:
+            subprocess.run(
+                [development.program(), "shell", f"-master=127.0.0.1:{ports.master}"],
+                input=f"fs.configure -locationPrefix=/buckets/{BUCKET}/ -fsync=true -apply\n",
+                text=True,
+                capture_output=True,
+                check=True,
+            )
+            time.sleep(1)  # its S3 half reads that in a moment
+        yield signer
+    finally:
+        child.terminate()
+        child.wait(60)
+
+
+def main() -> int:
+    """Print a table, and with --json the figures."""
+    parser = argparse.ArgumentParser(prog="python -m bench.s3", description=__doc__)
+    parser.add_argument("--requests", type=int, default=4000, help="of each rate")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {LOAD_CORE})
+    figures: dict[str, dict[str, float]] = {case: {} for case in CASES}
+    for name in PEERS:
+        with tempfile.TemporaryDirectory(prefix="bk-s3-") as folder, started(name, Path(folder)) as signer:
+            for case, run in CASES.items():
+                found = [run(signer, options.requests) for _ in range(options.rounds)]
+                figures[case][name] = statistics.median(found)
+                sys.stdout.write(f"{name}: {case}: {figures[case][name]:,.0f}\n")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
