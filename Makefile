@@ -15,6 +15,7 @@ help:
 	@echo 'make wheel, make deb   a wheel (pipx install dist/*.whl), a Debian package, in dist/'
 	@echo 'make test     set up what the tests need, run them (make test TESTS=tests/unit for some)'
 	@echo 'make slow     the tests that take minutes, left out of make test'
+	@echo 'make bench ENGINE=objects   what Blobkeep adds to the object store that it runs on'
 	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
 	@echo 'make pythons  a part of the tests on each Python from 3.11 to 3.14 that is here, and with python -O'
 	@echo 'make check    format, lint and type checks'
@@ -72,9 +73,10 @@ ROUNDS ?= 3
 GO ?=
 DOCS ?= $(if $(CASES)$(PEERS),,docs)
 bench:
-	@./bootstrap.sh bench
-	.venv/bin/python -m bench --seconds $(SECONDS) --rounds $(ROUNDS) --only '$(CASES)' --peers '$(PEERS)' \
-	    $(if $(GO),--go '$(GO)') $(if $(DOCS),--docs '$(DOCS)')
+	@./bootstrap.sh $(if $(filter objects,$(ENGINE)),dev-objects,bench)
+	$(if $(filter objects,$(ENGINE)),.venv/bin/python -m bench.objects --seconds $(SECONDS) --rounds $(ROUNDS) --docs docs, \
+	    .venv/bin/python -m bench --seconds $(SECONDS) --rounds $(ROUNDS) --only '$(CASES)' --peers '$(PEERS)' \
+	    $(if $(GO),--go '$(GO)') $(if $(DOCS),--docs '$(DOCS)'))
 
 # S3 beside SeaweedFS's, with and without fsync, by a client that signs.
 bench-s3:
