@@ -202,7 +202,7 @@ def _check_directory(root: str) -> None:
     path = os.path.abspath(root)
     try:
         directory.make_root(path)
-        with StateLock(path, "serve") as lock:
+        with StateLock(path, "serve", says=False) as lock:
             lock.acquire(1.0)  # a recovery worker may have it for a moment
     except LockHeld as err:
         pid = lock.holder().split()[0]

@@ -30,6 +30,7 @@ from services.engines.local.index.run_writer import write_run
 from services.engines.local.recovery import restart
 from services.engines.local.serving import comparison
 from services.engines.local.serving.index import Index
+from services.engines.local.upkeep.verifier import Verifier
 from tests.support.campaign import choose, chooser, tally
 from tests.support.stores import Opened, memory_folder, opened, small_journal, until
 
@@ -327,6 +328,26 @@ def test_an_index_is_of_one_directory_and_one_holder_of_the_lock(base: Path) -> 
     (base / "moved" / ".journal.1").unlink()
     assert not believed_by(root)
     restart.without_index(Layout(root, 16))
+    assert not believed_by(root)
+
+
+def test_the_recovery_worker_leaves_a_server_with_an_index_the_time_to_come_back(base: Path) -> None:
+    root = str(base / "data")
+
+    async def make() -> None:
+        async with opened(root, "index") as store:
+            await store.put("a", b"a")
+
+    asyncio.run(make())
+    assert not believed_by(root)
+    patient = Verifier(Layout(root, 16), 5.0, 1e9, patience_s=3600.0)
+    assert patient.reconcile_if_free() is None
+    assert patient.reconcile_if_free() is None
+    assert believed_by(root)  # it only looked whether the lock is free
+    hasty = Verifier(Layout(root, 16), 5.0, 1e9)
+    found = hasty.reconcile_if_free()
+    assert found is not None
+    assert len(found.live) == 1
     assert not believed_by(root)
 
 

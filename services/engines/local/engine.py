@@ -42,6 +42,7 @@ from services.engines.local.upkeep.verifier import Verifier, check_once
 log = logging.getLogger("server")
 
 _ALL_FOLDERS = 1 << 32
+_PATIENCE_S = 30.0  # of the recovery worker with a server that keeps an index
 
 
 class LocalEngine:
@@ -158,7 +159,10 @@ class LocalEngine:
     def verifier(self) -> Worker:
         """See Engine."""
         config = self._config
-        return Verifier(self._shared(), config.recovery_interval_s, config.scrub_rate_mb_per_s * 1e6)
+        return Verifier(
+            *(self._shared(), config.recovery_interval_s, config.scrub_rate_mb_per_s * 1e6),
+            patience_s=_PATIENCE_S if config.index else 0.0,
+        )
 
     def check(self, *, dry_run: bool) -> int:
         """See Engine. Raises ConfigError where there is no data directory: a check makes none."""

@@ -48,11 +48,14 @@ class FileLock:
             raise
         self._fd = fd
         self.found = os.fstat(fd)
-        if not self._says:
-            return True
-        with contextlib.suppress(OSError):  # a full disk must not stop a start; the text is for people
-            durable.write_holder(fd, f"{os.getpid()} {self._name}\n")
+        if self._says:
+            self.say()
         return True
+
+    def say(self) -> None:
+        """Write into the file who holds it: so an index knows that somebody else did (see `restart`)."""
+        with contextlib.suppress(OSError):  # a full disk must not stop a start; the text is for people
+            durable.write_holder(self._fd, f"{os.getpid()} {self._name}\n")
 
     def acquire(self, wait_s: float) -> None:
         """Take the lock, waiting at most `wait_s` for its holder. Raises LockHeld, which names that one."""
@@ -115,10 +118,10 @@ class StateLock(FileLock):
     directory cannot be written, the file need not be there, nor be opened: then that lock is all there is.
     """
 
-    def __init__(self, root: str, name: str) -> None:
+    def __init__(self, root: str, name: str, *, says: bool = True) -> None:
         self._root = os.path.abspath(root)
         self._root_fd = -1
-        super().__init__(os.path.join(self._root, layout.LOCK_NAME), name)
+        super().__init__(os.path.join(self._root, layout.LOCK_NAME), name, says=says)
 
     def try_acquire(self) -> bool:
         """See FileLock."""

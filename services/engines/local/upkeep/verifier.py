@@ -42,13 +42,21 @@ SCRUB_LINE_EVERY_S = 300.0
 
 
 class Verifier(Worker):
-    """One recovery worker. `run_once` is one pass: reconcile if nobody serves, then re-read for a while."""
+    """One recovery worker. `run_once` is one pass: reconcile if nobody serves, then re-read for a while.
 
-    def __init__(self, data_dir: Layout, interval_s: float, rate_bytes_per_s: float) -> None:
+    `patience_s`: so long nobody must have served. A server that keeps an index is back sooner than we could
+    read every folder, and would have to read them all itself after we did.
+    """
+
+    def __init__(
+        self, data_dir: Layout, interval_s: float, rate_bytes_per_s: float, *, patience_s: float = 0.0
+    ) -> None:
         super().__init__("recovery", interval_s, data_dir.reports_dir)
         self.data_dir = data_dir
         self._rate_bytes_per_s = rate_bytes_per_s
-        self._lock = locks.StateLock(data_dir.root, "recovery")
+        self._lock = locks.StateLock(data_dir.root, "recovery", says=False)
+        self._patience_s = patience_s
+        self._free_since_s: float | None = None
         self._round: list[int] = []
         self._round_blobs = 0
         self._next_round_at = 0.0
@@ -79,11 +87,13 @@ class Verifier(Worker):
             return None
         self._waits = False
         if not self._lock.try_acquire():
-            self._is_reconciled = False
+            self._is_reconciled, self._free_since_s = False, None
             return None
         try:
-            if self._is_reconciled:
+            self._free_since_s = self._free_since_s or time.monotonic()
+            if self._is_reconciled or time.monotonic() - self._free_since_s < self._patience_s:
                 return None
+            self._lock.say()
             data_dir = directory.open_directory(self.data_dir.root, self.data_dir.id_bits, owner=True)
             with Progress("recovery", "folders") as progress:
                 found = reconcile(data_dir, progress=progress)
