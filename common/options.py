@@ -171,6 +171,13 @@ class Config:
         '{"ccache/" = "30d"}; in a flag or variable: "ccache/=30d, tmp/=1d". A Blob-Expires of its own '
         "wins. What has expired is 404 at once, and is deleted within minutes, for good.",
     )
+    max_bytes: tuple[tuple[str, float], ...] = _option(
+        (),
+        "Engine local",
+        "How much may be under a prefix: "
+        '{"ccache/" = "20GiB"}; in a flag or variable: "ccache/=20GiB, tmp/=1GB". What was read least '
+        "recently is deleted until it fits, for good (docs/operating.md).",
+    )
     hot_bytes: int = _option(
         16 * MIB, "Engine local", "Memory for the bodies of small blobs that are often read. 0: none."
     )

@@ -7,6 +7,7 @@ from tests.mutations.table import Mutation
 KEEPING = "tests/unit/test_keeping.py"
 UNDELETE = "tests/store/test_undelete.py"
 WIDEN = "tests/disk/test_widen.py"
+LIMITS = "tests/store/test_limits.py"
 EXPIRY = "tests/store/test_expiry.py"
 OVER_HTTP = "tests/http/test_undelete.py"
 
@@ -108,5 +109,26 @@ ROWS = [
         '    if found.format == WIDENING or os.path.lexists(f"{root}/{layout.WIDENING_NAME}"):\n',
         "    if False:\n",
         (WIDEN,),
+    ),
+    Mutation(
+        "most-recently-read-goes-first",
+        "services/engines/local/serving/limits.py",
+        "in enumerate(sorted(oldest, reverse=True)):\n",
+        "in enumerate(sorted(oldest)):\n",
+        (LIMITS,),
+    ),
+    Mutation(
+        "hot-reads-are-not-counted",
+        "services/engines/local/serving/store.py",
+        "        if body:\n            self.limits.read(blob)\n",
+        "",
+        (LIMITS,),
+    ),
+    Mutation(
+        "what-was-read-meanwhile-is-evicted",
+        "services/engines/local/serving/limits.py",
+        "        if limits.last_used(blob) != -used:\n",
+        "        if False:\n",
+        (LIMITS,),
     ),
 ]

@@ -104,7 +104,7 @@ def _another_value(name: str) -> Any:
     if option.type is bool:
         return not option.default
     if option.is_table:
-        return (("a/", 7.0), ("b=/", 5.5))
+        return (("a/", 7.0), ("b=/", 60.0))
     return option.type(7)
 
 

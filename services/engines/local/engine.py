@@ -34,6 +34,7 @@ from services.engines.local.serving.background import keep_journal, keep_reserve
 from services.engines.local.serving.by_id import LocalAdmin
 from services.engines.local.serving.damage_socket import serve_reports
 from services.engines.local.serving.expiry import end_expired
+from services.engines.local.serving.limits import keep_within_limits
 from services.engines.local.serving.probe import DiskProbe
 from services.engines.local.serving.store import LocalStore
 from services.engines.local.upkeep.collector import SLICE_FOLDERS, Collector
@@ -116,6 +117,7 @@ class LocalEngine:
         work = (
             *(store.remove_leftovers(), keep_reserve(store), watch_place(store)),
             *(keep_journal(store), store.comparison.run(), end_expired(store)),
+            keep_within_limits(store),
         )
         self._behind = [asyncio.ensure_future(one) for one in work]
         for task in self._behind:

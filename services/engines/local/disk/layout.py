@@ -30,6 +30,7 @@ GC_WANTED_NAME = ".gc.wanted"  # a lock: an export waits for the one above, so t
 ROOM_WANTED_NAME = ".room-wanted"  # a hint: for so many bytes the server had no room
 BENCH_NAME = ".bench"
 MULTIPART_NAME = ".multipart"  # uploads in parts that are neither complete nor aborted
+READ_TIMES_NAME = ".read-times"  # of blobs under a prefix with a limit: when they were read last
 WIDENING_NAME = ".widening"  # what `blobkeep widen` has moved so far
 INDEX_NAME = ".index"  # what a server keeps of its blobs, so as to start without reading them all
 SYNC_FAILED_NAME = ".sync-failed"
@@ -42,6 +43,7 @@ OUR_NAMES = frozenset(
         *(HINTS_NAME, HINTS_TAKEN_NAME, SOCKET_NAME, STATUS_NAME, RESERVE_NAME, RUN_NAME),
         *(EXPORTS_NAME, EXPORTED_NAME, GC_HOLD_NAME, GC_WANTED_NAME, BENCH_NAME, MULTIPART_NAME, INDEX_NAME),
         *(ROOM_WANTED_NAME, ROOM_WANTED_NAME + ".tmp", WIDENING_NAME),
+        *(READ_TIMES_NAME, READ_TIMES_NAME + ".tmp"),
         SYNC_FAILED_NAME,
         *(f"{JOURNAL_NAME}.{n}{end}" for n in (0, 1) for end in ("", ".tmp")),
     }

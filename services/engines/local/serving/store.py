@@ -51,6 +51,7 @@ from services.engines.local.serving.ids import Ids, Sequence
 from services.engines.local.serving.index import DAMAGED_TEXT, Index, damaged_of
 from services.engines.local.serving.index_keeper import committer_for, keeper_for
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
+from services.engines.local.serving.limits import Limits
 from services.engines.local.serving.multiparts import Loaded, LocalMultiparts
 from services.engines.local.serving.reading import LocalReading, Reports
 from services.engines.local.serving.unread import Unread
@@ -83,7 +84,7 @@ class LocalStore:
         self.small_body_bytes = config.small_body_bytes
         self.max_blob_bytes = config.max_blob_size_bytes
         self.keeping = Keeping(deleted_s=config.keep_deleted_s)
-        self.expiry = Expiry(config.expire_s)
+        self.expiry, self.limits = Expiry(config.expire_s), Limits(data_dir, config.max_bytes)
         self.space = FreeSpace(data_dir.root, config.min_free_space_bytes)
         self.place = Place(data_dir.root, read_only=data_dir.read_only)
         self._buffers = ChunkBuffers()
@@ -104,9 +105,8 @@ class LocalStore:
         self.garbage = Garbage()
         self.garbage.failed(len(found.failures), 0)  # how long their data is was not looked at
         self._uploads: set[LocalUpload] = set()
-        self._whole = 0  # uploads by `write_whole`
+        self._whole = self.read_errors = 0  # uploads by `write_whole`; reads that the disk refused so far
         self._locks = KeyedLock()
-        self.read_errors = 0  # reads that the disk refused since the start
         self.damage = LocalDamage(
             data_dir, self._index, self._locks, self._committer, events, self.stop_for, found
         )
@@ -133,6 +133,8 @@ class LocalStore:
         if blob is None:
             return None
         data = self._cache.bytes_of(blob) if body else b""
+        if body:
+            self.limits.read(blob)
         return None if data is None else (blob, data)
 
     async def open(self, location: str) -> LocalReading:
@@ -148,6 +150,7 @@ class LocalStore:
                 await self._judge_unopened(blob, err)
                 continue
             if self._index.shows(blob):  # design rule 3
+                self.limits.read(blob)
                 return self.reading(blob, fd, self)
             os.close(fd)
 
@@ -275,10 +278,7 @@ class LocalStore:
         ends: Blob | None = None,
         why: str = MSG_DELETED,
     ) -> tuple[Blob | None, bool]:
-        """One write: judged, made durable, shown; nobody else's write of the location comes in between.
-
-        Of a move none of its source's, either.
-        """
+        """One write: judged, made durable, shown, in its location's turn, and in that of a move's source."""
         source = draft.source if draft is not None else None
         locks = self._locks
         turn = locks.of(location) if source is None else locks.of_two(location, source.location)

@@ -1,0 +1,144 @@
+"""Caches that are held to a size: the option `max_bytes` by prefix, what was read least recently goes first.
+
+A read notes the minute in memory: one number for a blob under such a prefix. The server walks over the prefix
+all the time at a bounded rate, and where it holds too much ends the oldest as a delete does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from common import durable
+from common.errors import BlobkeepError, CorruptRecord
+from common.states import MSG_EVICTED
+from services.engines.local.disk import blob_folder, layout
+from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.layout import Layout
+from services.engines.local.serving.index import Index
+
+log = logging.getLogger(__name__)
+
+PAGE = 250
+PAUSE_S = 0.1  # between two pages: 65,536 blobs are walked over in half a minute
+MOST_AT_ONCE = 10_000  # that one walk ends
+SAVE_S = 600.0  # what a killed server forgets of the reads
+_MAX_FILE_BYTES = 256 << 20
+
+
+class Limits:
+    """`max_bytes`: (prefix, bytes). Used from the event loop alone."""
+
+    def __init__(self, data_dir: Layout, max_bytes: Iterable[tuple[str, float]]) -> None:
+        self.max_bytes = tuple(max_bytes)
+        self._prefixes = tuple(prefix for prefix, _ in self.max_bytes)
+        self._path = data_dir.ours(layout.READ_TIMES_NAME)
+        self._read_at: dict[int, int] = self._load() if self._prefixes else {}  # by id: the minute
+
+    def read(self, blob: Blob) -> None:
+        """`blob` is being read. Costs 0.3 µs under such a prefix, 0.05 else."""
+        if self._prefixes and blob.location.startswith(self._prefixes):
+            self._read_at[blob.id] = _minute()
+
+    def last_used(self, blob: Blob) -> int:
+        """The minute in which it was read, or written, last. An id that came back has no earlier life."""
+        return max(self._read_at.get(blob.id, 0), blob.modified_ns // 60_000_000_000)
+
+    def forget_all_but(self, ids: set[int]) -> None:
+        """The others are gone."""
+        self._read_at = {blob_id: at for blob_id, at in self._read_at.items() if blob_id in ids}
+
+    def save(self) -> None:
+        """Write the reads down, unsynced: who loses them takes blobs for less used than they are."""
+        try:
+            durable.replace(self._path, msgspec.msgpack.encode(self._read_at), synced=False)
+        except OSError as err:
+            log.warning("which blobs were read last cannot be written down: %s", err)
+
+    def _load(self) -> dict[int, int]:
+        try:
+            content = blob_folder.read_file(self._path, _MAX_FILE_BYTES)
+            return msgspec.msgpack.decode(content, type=dict[int, int])
+        except FileNotFoundError:
+            return {}
+        except (OSError, CorruptRecord, msgspec.DecodeError) as err:
+            log.warning("which blobs were read last is not known: %s", err)
+            return {}
+
+
+def _minute() -> int:
+    return int(time.time()) // 60
+
+
+class Owner(Protocol):
+    """What is needed of the store."""
+
+    limits: Limits
+    index: Index
+
+    @property
+    def is_stopping(self) -> bool: ...
+
+    async def end(self, blob: Blob, why: str) -> None: ...
+
+
+async def keep_within_limits(store: Owner, *, pause_s: float = PAUSE_S) -> None:
+    """Until it is cancelled: walk over each prefix with a limit, and end what is too much."""
+    limits = store.limits
+    if not limits.max_bytes:
+        return
+    saved_s = time.monotonic()
+    try:
+        while not store.is_stopping:
+            ids: set[int] = set()
+            for prefix, max_bytes in limits.max_bytes:
+                ids |= await _walk(store, prefix, max_bytes, pause_s)
+            limits.forget_all_but(ids)
+            if time.monotonic() - saved_s > SAVE_S:
+                limits.save()
+                saved_s = time.monotonic()
+    finally:
+        limits.save()
+
+
+async def _walk(store: Owner, prefix: str, max_bytes: float, pause_s: float) -> set[int]:
+    """One walk over `prefix`, and the end of what is too much; the ids that were met."""
+    limits = store.limits
+    ids: set[int] = set()
+    oldest: list[tuple[int, int, Blob]] = []  # a heap, the youngest of these first
+    total_bytes, after = 0, ""
+    while True:
+        await asyncio.sleep(pause_s)
+        page = await store.index.listing(prefix, "", after, PAGE)
+        for blob in page.blobs:
+            assert isinstance(blob, Blob)
+            ids.add(blob.id)
+            total_bytes += blob.size
+            entry = (-limits.last_used(blob), -blob.seq, blob)
+            if len(oldest) < MOST_AT_ONCE:
+                heapq.heappush(oldest, entry)
+            elif entry > oldest[0]:
+                heapq.heapreplace(oldest, entry)
+        if page.next is None:
+            break
+        after = page.next
+    for ended, (used, _, blob) in enumerate(sorted(oldest, reverse=True)):
+        if total_bytes <= max_bytes:
+            break
+        if ended % PAGE == PAGE - 1:
+            await asyncio.sleep(pause_s)
+        if limits.last_used(blob) != -used:
+            continue  # read meanwhile
+        try:
+            await store.end(blob, MSG_EVICTED)
+        except BlobkeepError as err:  # tried again in the next walk
+            log.warning("blob %d of %r is to go, and stays for now: %s", blob.id, blob.location, err)
+            break
+        total_bytes -= blob.size
+    return ids
