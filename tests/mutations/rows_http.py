@@ -11,6 +11,13 @@ _LISTINGS = ("tests/http/test_listings.py",)
 
 ROWS = [
     Mutation(
+        "unlock-gives-back-whose-lock-it-is-now",
+        "services/frontends/native/state_locks.py",
+        "blob.version != found.version",
+        "False",
+        ("tests/engines/test_state_locks.py",),
+    ),
+    Mutation(
         "connection-takes-any-step",
         "services/http1/connection.py",
         "        if to not in STEPS[self._phase]:\n",

@@ -10,8 +10,8 @@ import contextlib
 
 import msgspec
 
-from common.errors import AlreadyExists, BadRequest, NotFound, TooLarge
-from services.store import Blob, Content, Store
+from common.errors import AlreadyExists, BadRequest, BlobkeepError, NotFound, TooLarge
+from services.store import Blob, Condition, Content, Store
 
 MAX_BYTES = 16 << 10
 _RECORDS = "\0lock/"  # no location begins so
@@ -49,32 +49,33 @@ async def lock(store: Store, location: str, said: bytes) -> None:
         with contextlib.suppress(AlreadyExists):
             await store.write_whole(_RECORDS + location, _only_new, _TYPE, said)
             return
-        holder = await _holder(store, location)
-        if holder is not None and id_of(holder) == asked:
+        found = await _found(store, location)
+        if found is not None and id_of(found[1]) == asked:
             return
-        if holder is not None:
-            raise Held(holder)
+        if found is not None:
+            raise Held(found[1])
     raise Held(said)
 
 
 async def unlock(store: Store, location: str, said: bytes) -> None:
     """Give it back; nothing to give back is as good. An empty body breaks it. Raises Held, BadRequest."""
-    holder = await _holder(store, location)
-    if holder is None:
-        return
-    if said and id_of(said) != id_of(holder):
-        raise Held(holder)
-    with contextlib.suppress(NotFound):
-        await store.delete(_RECORDS + location, _whatever)
+    while (found := await _found(store, location)) is not None:
+        blob, holder = found
+        if said and id_of(said) != id_of(holder):
+            raise Held(holder)
+        with contextlib.suppress(NotFound, _Changed):  # another may have taken it meanwhile: not that one's
+            await store.delete(_RECORDS + location, _still(blob))
+            return
 
 
-async def _holder(store: Store, location: str) -> bytes | None:
+async def _found(store: Store, location: str) -> tuple[Blob, bytes] | None:
     try:
         reading = await store.open(_RECORDS + location)
     except NotFound:
         return None
     try:
-        return b"".join([bytes(piece) async for piece in reading.chunks(0, reading.blob.size - 1)])
+        pieces = [bytes(piece) async for piece in reading.chunks(0, reading.blob.size - 1)]
+        return reading.blob, b"".join(pieces)
     finally:
         reading.close()
 
@@ -96,5 +97,13 @@ def _only_new(blob: Blob | None, damaged: bool) -> None:
         raise AlreadyExists("It is held.")
 
 
-def _whatever(blob: Blob | None, damaged: bool) -> None:
-    """Every state will do."""
+def _still(found: Blob) -> Condition:
+    def judge(blob: Blob | None, damaged: bool) -> None:
+        if damaged or (blob is not None and blob.version != found.version):
+            raise _Changed
+
+    return judge
+
+
+class _Changed(BlobkeepError):
+    """The lock is not the one that was found."""
