@@ -11,9 +11,13 @@ import pytest
 from hypothesis import settings
 from tornado.ioloop import IOLoop
 
-from tests.support import programs
-from tests.support.processes import Process, Server
-from tests.support.rules import DataDirectory
+# Before they are imported: asserts of what tests share hold under `python -O`, too, and say why they failed.
+_FOLDERS = [path.name for path in Path(__file__).parent.iterdir() if (path / "__init__.py").exists()]
+pytest.register_assert_rewrite(*(f"tests.{name}" for name in _FOLDERS))
+
+from tests.support import programs  # noqa: E402
+from tests.support.processes import Process, Server  # noqa: E402
+from tests.support.rules import DataDirectory  # noqa: E402
 
 # How long one example takes is the machine's business: time-outs are a bound for whole tests.
 settings.register_profile("blobkeep", deadline=None)
