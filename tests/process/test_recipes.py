@@ -38,7 +38,8 @@ def recipes() -> set[str]:
     """The lines of the page's blocks, and what stands in backquotes and is a command of ours."""
     blocks = re.findall(r"^    (\S.*)$", PAGE, re.MULTILINE)
     inline = re.findall(r"`((?:blobkeep |tar |rsync -a OLD|curl |mv DIR|cat DIR)[^`]*)`", PAGE)
-    return {re.sub(r"\s+# .*", "", line) for line in (*blocks, *inline)}
+    typed = {re.sub(r"\s+# .*", "", line) for line in (*blocks, *inline) if not line.startswith("#")}
+    return {" ".join(line.split()) for line in typed}
 
 
 class Operator:
@@ -197,8 +198,21 @@ def test_the_recipes_of_the_page_work_as_they_stand_there(operator: Operator) ->
         types("blobkeep ctl restart gc")
         types("cat DIR/.gc.hold")
         wait_for(operator.is_well, what="the system")
-    assert recipes() - operator.typed - NOT_RUN <= {"rsync -a OLD/ NEW/", *UNDELETE}
+    assert recipes() - operator.typed - NOT_RUN <= {"rsync -a OLD/ NEW/", *UNDELETE, *WIDEN}
     assert live_blobs(str(operator.data.path)) == {"photos/cat.jpg": CAT, "other": b"newer"}
+
+
+WIDEN = ("blobkeep ctl stop all", "blobkeep widen")
+
+
+def test_ids_become_wider_as_the_page_says(operator: Operator) -> None:
+    with operator.serving():
+        assert operator.ask("POST", "/store/photos/cat.jpg", CAT)[0] == 201
+        for recipe in WIDEN:
+            operator.types(recipe)
+    operator.env["BLOBKEEP_ID_BITS"] = "32"
+    with operator.serving():
+        assert operator.ask("GET", "/store/photos/cat.jpg") == (200, CAT)
 
 
 UNDELETE = (
