@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -236,3 +237,27 @@ def test_what_is_public_may_be_read_by_everybody() -> None:
         with pytest.raises(ClientError) as raised:
             s3.put_object(Bucket="more", Key="z", Body=b"", ACL="public-read")
         assert error_of(raised) == (501, "NotImplemented")
+
+
+def test_a_page_of_a_named_origin_may_use_s3() -> None:
+    with served(cors_origins="https://app.example.org") as made:
+        connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=30)
+        asked = {
+            "Origin": "https://app.example.org",
+            "Access-Control-Request-Method": "PUT",
+            "Access-Control-Request-Headers": "authorization,x-amz-date",
+        }
+        connection.request("OPTIONS", "/photos/a", headers=asked)
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (204, asked["Origin"])
+        connection.request("GET", "/photos/a", headers={"Origin": asked["Origin"]})
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (403, asked["Origin"])
+        connection.request("OPTIONS", "/photos/a", headers={**asked, "Origin": "https://evil.example"})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status >= 400
+        assert "access-control-allow-origin" not in answer.headers
+        connection.close()
