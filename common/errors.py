@@ -2,7 +2,7 @@
 
 The text of an error is for the user: no path of the store, no traceback. The cause is chained with
 `raise ... from err` and logged once, where the error is handled. Which HTTP status a class becomes is
-decided in one place, `services/frontends/native/errors.py`.
+decided in one place, `services/frontends/statuses.py`.
 """
 
 from __future__ import annotations

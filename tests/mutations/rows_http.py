@@ -96,10 +96,17 @@ ROWS = [
     ),
     Mutation(
         "digest-not-compared",
+        "services/frontends/digests.py",
+        "            if not hmac.compare_digest(found, digest):\n",
+        "            if False:\n",
+        _WRITING,
+    ),
+    Mutation(
+        "file-under-another-name",
         "services/frontends/handler.py",
         "if await upload.sha256() != sha256:",
         "if await upload.sha256() is None:",
-        _WRITING,
+        ("tests/restic/test_protocol.py",),
     ),
     Mutation(
         "part-stored-as-the-whole",

@@ -36,8 +36,8 @@ ROWS = [
     Mutation(
         "what-never-was-acknowledged-is-kept",
         "services/engines/local/disk/blob_folder.py",
-        '    return failure if keeps else msgspec.structs.replace(failure, sha256=b"", crcs=b"")\n',
-        "    return failure\n",
+        "    if keeps:\n        return failure\n",
+        "    if True:\n        return failure\n",
         (KEEPING,),
     ),
     Mutation(

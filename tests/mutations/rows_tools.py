@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.table import Mutation
 
 _BACKUP = "tests/process/test_tools_backup.py::test_"
+_IMPORT = "tests/process/test_tools_import.py::test_"
 _QUARANTINE = "tests/process/test_tools_quarantine.py::test_"
 _TOOLS = "tests/process/test_tools.py::test_"
 
@@ -65,7 +66,7 @@ ROWS = [
         "        if False and checksum.crc(data) != checksum.unpack_crc(blob.crcs, chunk):",
         (
             _BACKUP + "a_damaged_blob_is_left_out_and_named",
-            _BACKUP + "a_file_that_was_cut_short_or_changed_is_told",
+            _IMPORT + "a_file_that_was_cut_short_or_changed_is_told",
         ),
     ),
     Mutation(
@@ -73,14 +74,14 @@ ROWS = [
         "services/engines/local/upkeep/backup_reader.py",
         "        self.is_whole = False\n",
         "        self.is_whole = True\n",
-        (_BACKUP + "a_file_that_was_cut_short_or_changed_is_told",),
+        (_IMPORT + "a_file_that_was_cut_short_or_changed_is_told",),
     ),
     Mutation(
         "import-replaces-unasked",
         "services/tools/http_target.py",
         "        if not replace:\n            return Outcome.DIFFERS\n",
         "",
-        (_BACKUP + "import_through_the_server_meets_what_is_there",),
+        (_IMPORT + "import_through_the_server_meets_what_is_there",),
     ),
     Mutation(
         "export-replaces-unasked",
@@ -94,21 +95,21 @@ ROWS = [
         "services/tools/export.py",
         "if note is not None and note.blobs:",
         "if False:",
-        (_BACKUP + "an_export_of_nothing_is_an_error_where_the_one_before_had_some",),
+        (_IMPORT + "an_export_of_nothing_is_an_error_where_the_one_before_had_some",),
     ),
     Mutation(
         "import-of-the-older-of-two",
         "services/engines/local/upkeep/backup_reader.py",
         "outdone.add(min(one, rival)[1])",
         "outdone.add(max(one, rival)[1])",
-        (_BACKUP + "of_two_in_a_tar_the_one_that_a_start_would_serve_is_imported",),
+        (_IMPORT + "of_two_in_a_tar_the_one_that_a_start_would_serve_is_imported",),
     ),
     Mutation(
         "any-folder-is-a-data-directory",
         "services/engines/local/disk/directory.py",
         "        if not is_blobkeep(root):\n            raise ConfigError(",
         "        if False:\n            raise ConfigError(",
-        (_BACKUP + "a_folder_that_is_no_data_directory_is_refused_and_left_alone",),
+        (_IMPORT + "a_folder_that_is_no_data_directory_is_refused_and_left_alone",),
     ),
     Mutation(
         "cut-answer-taken-for-whole",
@@ -193,5 +194,12 @@ ROWS = [
         'if os.environ.get("LISTEN_PID") != str(os.getpid()):',
         "if True:",
         ("tests/process/test_service_files.py::test_the_server_takes_the_sockets_that_systemd_passes_on",),
+    ),
+    Mutation(
+        "no-sum-of-what-ended-while-it-was-exported",
+        "services/engines/local/disk/blob_folder.py",
+        'sha256=failure.sha256 if failure.size else b""',
+        'sha256=b""',
+        (_BACKUP + "without_hard_links_the_gc_waits_until_the_tar_is_written",),
     ),
 ]

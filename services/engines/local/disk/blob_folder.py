@@ -162,10 +162,13 @@ def stage(data_dir: Layout, pending: BlobRecord) -> int:
 def failed(old: BlobRecord, message: str, now_ns: int, *, keeps: bool = False) -> BlobRecord:
     """`old` in state Failure. `keeps`: with its checksums, so that it can be brought back (see `keeping`).
 
-    Else without them: that takes the least room on a disk that may be full.
+    Else without those of its chunks: that takes little room on a disk that may be full. Its SHA-256 stays for
+    an export that began before; but that of an empty blob, which has no chunks, would make it whole.
     """
     failure = old.advanced(State.FAILURE, message, now_ns)
-    return failure if keeps else msgspec.structs.replace(failure, sha256=b"", crcs=b"")
+    if keeps:
+        return failure
+    return msgspec.structs.replace(failure, sha256=failure.sha256 if failure.size else b"", crcs=b"")
 
 
 def write_failure(data_dir: Layout, failure: BlobRecord, *, synced: bool = True) -> None:
