@@ -172,3 +172,10 @@ def test_only_durable_changes_the_disk(path: Path) -> None:
 def test_no_file_is_too_long_to_read() -> None:
     too_long = {name_of(p): n for p in MODULES if (n := len(p.read_text().splitlines())) > 400}
     assert not too_long
+
+
+def test_no_file_of_tests_is_too_long_to_find_something_in() -> None:
+    """Some are one long table of cases."""
+    files = sorted(ROOT.glob("tests/**/*.py"))
+    too_long = {str(p.relative_to(ROOT)): n for p in files if (n := len(p.read_text().splitlines())) > 550}
+    assert not too_long
