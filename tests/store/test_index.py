@@ -498,6 +498,7 @@ def test_what_was_changed_by_hand_is_noticed(
             found = {at: await value(store, at) for at in ("a", "b", "c", "d")}
             assert found == {"a": None, "d": None} | expected
         async with opened(root, "index") as store:
+            assert store.found.by_index  # what was settled is in the index
             assert {at: await value(store, at) for at in found} == found
         async with opened(root, "journal") as store:  # so does a full start
             assert {at: await value(store, at) for at in found} == found
