@@ -130,7 +130,7 @@ class LocalStore:
     def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """See store.Store."""
         blob = self._index.recent.get(location) or self._index.peek(location)
-        if blob is None:
+        if blob is None or self.expiry.is_over(blob):
             return None
         data = self._cache.bytes_of(blob) if body else b""
         if body:
