@@ -7,15 +7,17 @@ old value stands, nothing is left over, the server does not stop, and the same w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import shutil
 from pathlib import Path
 
 import pytest
 
-from common.errors import Busy, Damaged
+from common.errors import BlobkeepError, Busy, Damaged
 from services.engines.local.disk import directory
 from services.engines.local.serving import damage
+from services.store import Content
 from tests.faults.test_ladder import base
 from tests.support import rules
 from tests.support.campaign import choose
@@ -185,6 +187,41 @@ def test_a_quarantine_without_a_descriptor_is_made_later(at: int, base: Path) ->
         async with opened(str(base / "data")) as store:
             assert await store.read("a") == b"anew"
             assert not store.found.damaged
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+@pytest.mark.parametrize("at", range(1, 8))
+def test_an_upload_in_parts_that_cannot_be_begun_or_ended_is_as_it_was(
+    at: int, lasting: bool, base: Path
+) -> None:
+    async def main() -> None:
+        async with opened(str(base / "data")) as store:
+            parts = store.store.multiparts
+            kept = await parts.create_multipart("kept", Content())
+            part = await parts.begin_part("kept", kept.id, 1, 4)
+            await part.write(b"part")
+            done = await part.commit()
+            known = {kept.id}
+            fault = Fault(at, errno.EMFILE, lasting=lasting)
+            with standing_between(fault, TAKES_A_DESCRIPTOR):
+                with contextlib.suppress(BlobkeepError):
+                    known.add((await parts.create_multipart("new", Content())).id)
+                try:
+                    await parts.abort_multipart("kept", kept.id)
+                    known.discard(kept.id)
+                except BlobkeepError:
+                    pass
+                finally:
+                    fault.armed = False
+            assert not store.fatal
+            assert {one.id for one in await parts.list_multiparts("", ("", ""), 10)} == known
+        async with opened(str(base / "data")) as store:
+            parts = store.store.multiparts
+            assert {one.id for one in await parts.list_multiparts("", ("", ""), 10)} == known
+            if kept.id in known:
+                assert await parts.list_parts("kept", kept.id) == [done]
 
     asyncio.run(main())
 

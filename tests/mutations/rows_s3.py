@@ -67,7 +67,7 @@ ROWS = [
     Mutation(
         "parts-removed-before-the-commit",
         "services/engines/local/serving/multiparts.py",
-        "            done = await upload.commit(said)\n            await self._end(one)\n",
+        "            done = await upload.commit(said)\n",
         "            await self._end(one)\n            done = await upload.commit(said)\n",
         (CRASHES,),
     ),

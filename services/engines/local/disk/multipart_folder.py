@@ -101,7 +101,9 @@ def begin(data_dir: Layout, upload: Multipart) -> None:
         durable.sync_folder(path)
         durable.sync_folder(home(data_dir))
     except OSError:
-        end(data_dir, upload.id)
+        with contextlib.suppress(OSError):  # nobody was told of it: what a power cut brings back expires
+            durable.remove_file(f"{path}/{_UPLOAD}")
+        clear(data_dir, upload.id)
         raise
 
 
@@ -119,11 +121,18 @@ def append(data_dir: Layout, upload_id: str, placed: Placed) -> None:
 
 
 def end(data_dir: Layout, upload_id: str) -> None:
-    """It is over, durably; what is left of it goes next, and at the next start if not now."""
+    """It is over, durably; what is left of it goes next, and at the next start if not now.
+
+    After an OSError it goes on: its folder is opened before anything in it is removed. Raises SyncFailed.
+    """
     path = folder(data_dir, upload_id)
     with contextlib.suppress(FileNotFoundError):
-        durable.remove_file(f"{path}/{_UPLOAD}")
-        durable.sync_folder(path)
+        folder_fd = durable.open_folder(path)
+        try:
+            durable.remove_file(f"{path}/{_UPLOAD}")
+            durable.sync_open_folder(folder_fd)
+        finally:
+            os.close(folder_fd)
     clear(data_dir, upload_id)
 
 

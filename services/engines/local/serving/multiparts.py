@@ -24,7 +24,7 @@ from sortedcontainers import SortedDict
 
 from common import checksum, durable
 from common.checksum import CHUNK_BYTES
-from common.errors import Busy, PartsChanged, UnknownUpload
+from common.errors import BlobkeepError, Busy, PartsChanged, SyncFailed, UnknownUpload
 from services.engines.local.disk import layout, multipart_folder
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
@@ -190,7 +190,13 @@ class LocalMultiparts:
                 self._drop_rotten(one, err)
                 raise
             done = await upload.commit(said)
-            await self._end(one)
+            try:
+                await self._end(one)
+            except SyncFailed:
+                raise
+            except BlobkeepError as err:  # the blob is there, and says whose parts it has: a start ends it
+                log.error("upload %s is complete, and is ended at the next start: %s", upload_id, err)
+                self._forget(one)
         return done
 
     async def abort_multipart(self, location: str, upload_id: str) -> None:
@@ -231,14 +237,21 @@ class LocalMultiparts:
         return _Ending(one)
 
     async def _end(self, one: _Open) -> None:
-        """It is no more: durably, once this returns."""
-        one.is_over = True
+        """It is no more: durably, once this returns. After an error other than SyncFailed it goes on."""
         if one.following is not None:
             one.following.cancel()
             await asyncio.wait([one.following])
+        try:
+            await self._step(lambda: multipart_folder.end(self._data_dir, one.upload.id))
+        except BlobkeepError:
+            self._follow(one)
+            raise
+        self._forget(one)
+
+    def _forget(self, one: _Open) -> None:
+        one.is_over = True
         del self._open[one.upload.id]
         del self._sorted[one.upload.location, one.upload.id]
-        await self._step(lambda: multipart_folder.end(self._data_dir, one.upload.id))
 
     def _place(self, one: _Open, number: int, size: int | None) -> Place:
         upload_id, part_id = one.upload.id, secrets.token_hex(8)
