@@ -77,9 +77,9 @@ ROWS = [
     ),
     Mutation(
         "expired-blob-is-peeked",
-        "services/engines/local/serving/index.py",
-        "            return self._unless_over(self.get_nowait(location))\n",
-        "            return self.get_nowait(location)\n",
+        "services/engines/local/serving/store.py",
+        "        if blob is None or self.expiry.is_over(blob):\n",
+        "        if blob is None:\n",
         (EXPIRY,),
     ),
     Mutation(
