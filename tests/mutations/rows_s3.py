@@ -51,6 +51,13 @@ ROWS = [
         ("tests/store/test_copies.py::test_an_index_that_makes_its_blobs_anew_does_not_look_like_a_change",),
     ),
     Mutation(
+        "part-that-waits-is-cut-off",
+        "services/engines/local/serving/multiparts.py",
+        " and not _is_behind(named, one.writers):",
+        ":",
+        (f"{PARTS}::test_a_part_that_waits_for_a_completion_that_fails_is_whole",),
+    ),
+    Mutation(
         "parts-not-verified",
         "services/engines/local/serving/joined_hash.py",
         "            if len(data) != length or checksum",

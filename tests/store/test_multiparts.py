@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common import durable
-from common.errors import PartsChanged, SyncFailed, UnknownUpload
+from common.errors import PartsChanged, PreconditionFailed, SyncFailed, UnknownUpload
 from services.engines.local.disk import layout, multipart_folder
 from services.store import Content, Multipart, Part
 from tests.engines.test_multiparts import send
@@ -272,3 +272,30 @@ def test_a_part_that_could_not_be_remembered_leaves_the_one_before(
             assert await store.read("a") == A + B + C
 
     asyncio.run(go())
+
+
+def test_a_part_that_waits_for_a_completion_that_fails_is_whole(tmp_path: Path) -> None:
+    """Its bytes stand behind those that the completion names, and its answer says that they are there."""
+    asked: list[object] = []
+
+    def only_at_first(blob: object, damaged: bool) -> None:
+        asked.append(blob)
+        if len(asked) > 1:
+            raise PreconditionFailed("Another was quicker.")
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            two = [await send(parts, upload, n, body) for n, body in ((1, A), (2, B))]
+            third = await parts.begin_part("a", upload.id, 3, len(C))
+            await third.write(C)
+            answered = asyncio.create_task(third.commit())
+            await asyncio.sleep(0)
+            with pytest.raises(PreconditionFailed):
+                await parts.complete_multipart("a", upload.id, two, only_at_first)
+            await parts.complete_multipart("a", upload.id, [*two, await answered], anything)
+            assert await store.read("a") == A + B + C
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))

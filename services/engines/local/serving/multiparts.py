@@ -17,7 +17,7 @@ import errno
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from sortedcontainers import SortedDict
@@ -284,7 +284,7 @@ class LocalMultiparts:
     async def _upload_of(self, one: _Open, named: Sequence[Placed], condition: Condition) -> LocalUpload:
         """The upload that the parts are, whole. Raises RottenPart."""
         draft = Draft(one.upload.location, one.upload.content)
-        if stand_in_order(named, one.parts.values()):
+        if stand_in_order(named, one.parts.values()) and not _is_behind(named, one.writers):
             while await self._advance(one):
                 pass
             if one.hash.ids == [part.id for part in named]:
@@ -359,6 +359,11 @@ def _named(one: _Open, parts: Sequence[Part]) -> list[Placed]:
             raise PartsChanged("A part was sent again meanwhile, or is not there any more.")
         named.append(placed)
     return named
+
+
+def _is_behind(named: Sequence[Placed], writers: Iterable[LocalPart]) -> bool:
+    """Whether a part behind `named` waits to be remembered: it is, where the completion fails."""
+    return any(part.place.slot_bytes and part.place.number > len(named) for part in writers)
 
 
 def _remove(path: str) -> None:
