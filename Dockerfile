@@ -8,6 +8,8 @@ WORKDIR /blobkeep
 COPY pyproject.toml README.md LICENSE ./
 COPY common ./common
 COPY services ./services
+COPY conf ./conf
+COPY docs ./docs
 RUN pip install --no-cache-dir .
 
 USER blobkeep
