@@ -59,9 +59,13 @@ def test_after_a_killed_supervisord_the_next_one_serves(system: System, victims:
     system.popen.wait(120)
     system.start()
     wait_for(system.serves, SERVES_WITHIN_S, "an answer")
-    wait_for(lambda: len(system.pids()) == 3, what="all three")
-    after = system.pids()
-    assert not set(after.values()) & set(before.values())  # no orphan, so no second server either
+
+    def all_are_new() -> bool:  # no orphan, so no second server either
+        after = system.pids()
+        return len(after) == 3 and not set(after.values()) & set(before.values())
+
+    wait_for(all_are_new, what="three new processes")
+    wait_for(system.serves, SERVES_WITHIN_S, "an answer of the new server")
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in before.values()), what="the orphans' end")
 
 
