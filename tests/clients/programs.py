@@ -28,7 +28,7 @@ def run(
     env: dict[str, str] | None = None,
 ) -> tuple[str, str]:
     """(stdout, stderr) of a program that must end with the status `expect`. No proxy, no user's settings."""
-    clean = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+    clean = {k: v for k, v in os.environ.items() if "proxy" not in k.lower() and "CA_BUNDLE" not in k}
     clean |= {"HOME": str(cwd or "/nonexistent"), "LC_ALL": "C", **(env or {})}
     done = subprocess.run(
         [command[0] if os.path.isabs(command[0]) else need(str(command[0])), *command[1:]],

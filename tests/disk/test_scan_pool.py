@@ -239,7 +239,7 @@ def test_where_no_process_can_be_started_it_goes_on_alone(
 
 
 def test_they_end_when_settling_fails(data_dir: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise SyncFailed("no")
 
     monkeypatch.setattr(blob_folder, "fail", fail)

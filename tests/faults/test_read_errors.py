@@ -49,7 +49,8 @@ class Refused:
         self._mutex = threading.Lock()
 
     def before(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        if name in ("open", "stat", "listdir") and str(args[0]).endswith(tuple(self.ends) or "\0"):
+        ends = tuple(f"/{end}" for end in self.ends)  # whole names: 605 is not 2605
+        if name in ("open", "stat", "listdir") and f"/{args[0]}".endswith(ends or "\0"):
             with self._mutex:
                 if self.left:
                     self.left -= 1

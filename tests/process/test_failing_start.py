@@ -18,7 +18,7 @@ STEPS = [
     "services.server:self_report.begin",
     "services.server:listening_sockets",
     f"{ENGINE}:directory.open_directory",
-    f"{ENGINE}:reconcile",
+    f"{ENGINE}:without_index",
     f"{ENGINE}:recovered",
     f"{ENGINE}:LocalStore",
     f"{ENGINE}:DiskProbe",
