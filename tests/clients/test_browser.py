@@ -198,7 +198,7 @@ def test_a_stored_page_can_do_nothing_and_another_origin_cannot_write(
 
     asked = requests_in(server)[before:]
     ours = re.compile(
-        r"GET /(dashboard/[\w.-]+|events|store/\?prefix=&\S+) HTTP/1\.1"
+        r"GET /(dashboard/[\w.-]+|events|session|store/\?prefix=&\S+) HTTP/1\.1"
     )  # what the dashboard itself asks for
     asked = [line for line in asked if not ours.fullmatch(line)]
     of_pages = {f"GET {path} HTTP/1.1" for path in shown}

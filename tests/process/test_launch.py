@@ -142,7 +142,9 @@ def image() -> Iterator[Path]:
     """A folder that stands for the image's file system; others may pass through it, as in an image."""
     folder = Path(tempfile.mkdtemp(prefix="blobkeep-image-"))
     folder.chmod(0o755)
+    before = os.umask(0o022)  # an image's; a server that ran in this process may have left its own
     yield folder
+    os.umask(before)
     shutil.rmtree(folder)
 
 
