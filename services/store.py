@@ -99,7 +99,8 @@ class Description(msgspec.Struct, frozen=True):
     """Everything the state file says of a blob in any state. `history` is newest first.
 
     `size` (bytes), `etag` and `modified` (RFC 3339) are those of a complete blob, or of one that is kept
-    after its end: then `kept_until` says until when (RFC 3339). None of any other.
+    after its end: then `kept_until` says until when (RFC 3339). None of any other. `expires`: when a served
+    blob does, by its own time or by the options (RFC 3339); None: never.
     """
 
     id: int | str
@@ -114,6 +115,7 @@ class Description(msgspec.Struct, frozen=True):
     metadata: Mapping[str, str]
     history: Sequence[Event]
     kept_until: str | None = None
+    expires: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True):

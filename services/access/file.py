@@ -33,7 +33,7 @@ HEADER = """\
 # s3_secret = "..."         # signs requests of S3, with name as the access key id. The secret itself, since a
 #                           # signature cannot be checked with a hash: whoever reads this file has it
 #
-# [links]                   # one table, made by   blobkeep link LOCATION
+# [links]                   # one table; where there is none   blobkeep link LOCATION   makes it
 # key = "..."               # signs links that expire; another key ends all links made with this one
 """
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")  # fits an HTTP basic user, a log line and a header
@@ -186,6 +186,11 @@ def with_link_key(text: str, key: str) -> str:
     if parse_rules(made) != Rules(parse(text), key):
         raise ValueError("it is laid out in an unusual way: add [links] and a key with an editor")
     return made
+
+
+def new_file() -> str:
+    """What a file begins with: the header, and a key for links, so that the dashboard can make some."""
+    return f"{HEADER}\n[links]\nkey = {json.dumps(make_link_key())}\n"
 
 
 def make_link_key() -> str:

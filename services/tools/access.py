@@ -72,7 +72,7 @@ def _add(path: str, args: argparse.Namespace, out: Output) -> int:
     hashed, s3_secret = (NoSecret(), kept) if isinstance(kept, str) else (kept, "")
     client = access_file.make_client(args.name, args.role, args.prefix, hashed, s3_secret)
     text = access_file.entry_text(client)
-    durable.append_line(path, text if known is not None else access_file.HEADER + text)
+    durable.append_line(path, text if known is not None else access_file.new_file() + text)
     _show(path, args, secret, out)
     _tell_changed(f"{args.name} was added to {path}.")
     return exits.OK

@@ -87,7 +87,13 @@ def _document(storage: Storage, blob: Record, served: bool) -> dict[str, object]
         {"time": event.at, "state": WORD_OF_CODE[event.code], "message": event.message}
         for event in reversed(blob.events)
     ]
-    return {**ls.about(blob, served), "folder": storage.folder(blob), "history": history}
+    expires_ns = storage.expires_ns(blob)
+    return {
+        **ls.about(blob, served),
+        "expires": None if expires_ns is None else rfc3339(expires_ns),
+        "folder": storage.folder(blob),
+        "history": history,
+    }
 
 
 def _write(storage: Storage, blob: Record, served: bool, out: Output) -> None:
@@ -99,6 +105,8 @@ def _write(storage: Storage, blob: Record, served: bool, out: Output) -> None:
         out.line(f"  sha256    {blob.sha256.hex()}")
     if blob.modified_ns:
         out.line(f"  modified  {rfc3339(blob.modified_ns)}")
+    if (expires_ns := storage.expires_ns(blob)) is not None:
+        out.line(f"  expires   {rfc3339(expires_ns)}")
     out.line(f"  type      {blob.type}" + (f", encoding {blob.encoding}" if blob.encoding else ""))
     out.line(f"  number    {blob.seq}")
     out.line(f"  folder    {storage.folder(blob)}")

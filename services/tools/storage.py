@@ -15,10 +15,12 @@ from dataclasses import replace
 from common.config import Config
 from common.errors import BlobkeepError, LockHeld
 from common.progress import Progress, nothing
-from common.states import WORD_OF_CODE
+from common.states import WORD_OF_CODE, State
 from services.engine import Admin
 from services.engines.local.disk import blob_folder, directory, layout, record
+from services.engines.local.disk.blob import served
 from services.engines.local.journal import format as journal
+from services.engines.local.serving.expiry import Expiry
 from services.engines.local.upkeep import backup_writer, quarantine, snapshot, survey, usage
 from services.engines.local.upkeep import widen as widening
 from services.engines.local.upkeep.backup import Exported, NotABackup, closing_note
@@ -85,6 +87,7 @@ class Storage:
 
     def __init__(self, config: Config) -> None:
         self._data_dir = directory.existing(config.dir)
+        self._expiry = Expiry(config.expire_s)
         self.place = self._data_dir.root
 
     def must_be_owner(self) -> None:
@@ -114,6 +117,11 @@ class Storage:
     def folder(self, blob: Record) -> str:
         """Where a person finds it."""
         return self._data_dir.folder(blob.id)
+
+    def expires_ns(self, blob: Record) -> int | None:
+        """When it expires, by its own time or the option `expire`, as Unix time; None: never."""
+        at_s = self._expiry.at_s(served(blob)) if blob.state is State.COMPLETE else None
+        return None if at_s is None else int(at_s * 1e9)
 
     def ids_left(self, used: int) -> int:
         """How many more blobs fit, besides `used` of them."""

@@ -66,7 +66,7 @@ def access(path: Path, *clients: tuple[str, str, str]) -> Path:
         access_file.make_client(name, role, prefix, hash_token(f"secret-of-{name}"))
         for name, role, prefix in clients
     ]
-    path.write_text(access_file.HEADER + "".join(map(access_file.entry_text, entries)))
+    path.write_text(access_file.new_file() + "".join(map(access_file.entry_text, entries)))
     path.chmod(0o600)
     return path
 

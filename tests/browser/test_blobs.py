@@ -137,7 +137,7 @@ def test_a_list_is_sorted_and_several_are_deleted(visit: Visit, server: Server) 
 
     page.get_by_role("checkbox", name="Select a", exact=True).check()
     page.get_by_role("checkbox", name="Select d", exact=True).check()
-    expect(page.locator("#selection-text")).to_have_text("2 selected, 15 bytes")
+    expect(page.locator("#selection-text")).to_have_text("Selected: 2 blobs, 15 bytes")
     # One that is written anew meanwhile is another one: what was not shown is not deleted.
     assert server.ask("PUT", "/store/x/d", b"new").status == 200
     page.locator("#delete-selected").click()
@@ -148,11 +148,58 @@ def test_a_list_is_sorted_and_several_are_deleted(visit: Visit, server: Server) 
     assert server.ask("GET", "/store/x/d").body == b"new"
     expect(page.locator("#selection")).to_be_hidden()
     page.get_by_role("checkbox", name="Select all").check()
+    page.get_by_role("checkbox", name="Select y/").uncheck()
     page.locator("#delete-selected").click()
     expect(page.locator("#confirm-title")).to_have_text("Delete 3 blobs?")
     page.get_by_role("button", name="Delete for good").click()
     wait_for(lambda: names(page) == ["y/"], what="the end of all selected")
     assert server.ask("GET", "/store/x/y/z").status == 200
+
+
+def test_a_whole_folder_is_deleted(visit: Visit, server: Server) -> None:
+    fill(server, "a/one", "a/b/two", "a/b/c/three", "ab", "z")
+    page = folder(visit, server)
+    page.get_by_role("checkbox", name="Select a/").check()
+    expect(page.locator("#selection-text")).to_have_text("Selected: 1 folder")
+    page.locator("#delete-selected").click()
+    expect(page.locator("#confirm-title")).to_have_text("Delete this folder, with 3 blobs?")
+    expect(page.locator("#confirm-text")).to_contain_text("“a/” (15 bytes) will be gone for good")
+    fill(server, "a/late")  # nobody was asked about this one
+    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_role("link", name="a/", exact=True).click()
+    wait_for(lambda: names(page) == ["late"], what="the end of all but one")
+    assert [server.ask("GET", f"/store/{one}").status for one in ("a/one", "ab", "z")] == [404, 200, 200]
+
+
+def test_what_was_deleted_is_brought_back(visit: Visit, start_server: StartServer) -> None:
+    server = start_server("--keep-deleted", "7d")
+    fill(server, "a/one", "a/two")
+    page = blob(visit, server, "a/one")
+    page.locator("#blob-delete").click()
+    expect(page.locator("#confirm-text")).to_contain_text("kept for 7 days")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator("#done")).to_contain_text("“a/one” was deleted.")
+    page.get_by_role("button", name="Bring back").click()
+    expect(page.locator("#done")).to_have_text("“a/one” is back.")
+    assert server.ask("GET", "/store/a/one").body == b"12345"
+
+    old = server.ask("HEAD", "/store/a/two").headers["blob-id"]
+    assert server.ask("PUT", "/store/a/two", b"new").status == 200
+    page = folder(visit, server, "a/")
+    page.get_by_text("Deleted or replaced here, and kept").click()
+    expect(page.locator("#kept-rows tr")).to_have_count(2)
+    page.locator("#kept-rows").get_by_role("link", name="two").click()
+    expect(page.locator("#blob-state")).to_have_text("Deleted or replaced, and kept")
+    expect(page.locator("#blob-facts")).to_contain_text("Kept until")
+    assert address(page) == f"/id/{old}"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert Path(download.value.path()).read_bytes() == b"12345"
+    page.get_by_role("button", name="Bring back").click()
+    expect(page.locator("#confirm-text")).to_contain_text("Another blob is at “a/two” by now.")
+    page.get_by_role("button", name="Replace", exact=True).click()
+    expect(page.locator("#blob-state")).to_be_hidden()
+    assert server.ask("GET", "/store/a/two").body == b"12345"
 
 
 def test_files_are_dropped_and_what_is_there_is_replaced_only_on_demand(visit: Visit, server: Server) -> None:

@@ -54,6 +54,18 @@ def test_a_download_with_a_token_is_a_link_that_the_browser_saves(visit: Visit, 
     assert download.value.suggested_filename == "other"
 
 
+def test_a_link_that_expires_is_made_and_needs_no_token(visit: Visit, guarded: Server) -> None:
+    page = opened(visit, guarded, "#/blob/other")
+    sign_in(page, "secret-of-eve")
+    page.get_by_label("good for").select_option("an hour")
+    page.get_by_role("button", name="Make a link").click()
+    expect(page.locator("#link-made")).to_contain_text("Whoever has it may read this blob until")
+    path = page.locator("#link-made .value").inner_text().partition(f":{guarded.port}")[2]
+    assert path.startswith("/store/other?expires=")
+    assert guarded.ask("GET", path).body == b"12345"
+    assert guarded.ask("DELETE", path).status == 403
+
+
 def test_who_may_only_read_is_offered_no_more(visit: Visit, guarded: Server) -> None:
     page = opened(visit, guarded, "#/blobs/")
     sign_in(page, "secret-of-eve")

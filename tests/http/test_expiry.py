@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
+from common.times import unix_ns
 from services.rules.dates import format_http_date, parse_http_date
+from tests.conftest import StartServer
 from tests.support.processes import Server
 
 
@@ -37,6 +40,27 @@ def test_the_time_is_changed_by_a_copy_onto_itself(server: Server) -> None:
     assert (now.body, now.headers["content-type"], now.headers["x-meta-a"]) == (b"x", "text/x", "1")
     assert server.ask("PUT", "/store/a", None, onto | {"Blob-Expires": "0"}).status == 200
     assert server.ask("GET", "/store/a").status == 404
+
+
+def test_by_id_one_sees_when_a_blob_expires_by_its_own_time_or_its_prefix(start_server: StartServer) -> None:
+    server = start_server("--expire", "tmp/=1d")
+    own = {"Blob-Expires": "3600"}
+    expected = {"tmp/a": 86400, "tmp/b": 3600, "c": 3600, "d": None}
+    for location, after_s in expected.items():
+        answer = server.ask("POST", f"/store/{location}", b"x", own if after_s == 3600 else {})
+        assert answer.status == 201
+    listed = json.loads(server.ask("GET", "/blobs/").body)["blobs"]
+    for one in listed:
+        assert json.loads(server.ask("GET", f"/blobs/{one['id']}").body)["expires"] == one["expires"]
+        after_s = expected.pop(one["location"])
+        assert (one["expires"] is None) == (after_s is None)
+        if after_s is not None:
+            assert after_s - 60 < unix_ns(one["expires"]) / 1e9 - time.time() <= after_s
+    assert not expected
+    assert server.ask("DELETE", "/store/tmp/a").status == 200
+    assert {
+        one["expires"] for one in json.loads(server.ask("GET", "/blobs/?state=Failure").body)["blobs"]
+    } <= {None}
 
 
 @pytest.mark.parametrize("said", ["tomorrow", "-1", "1e9", "99999999999", ""])

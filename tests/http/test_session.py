@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from common.errors import NotFound
+from common.times import unix_ns
 from common.version import VERSION
+from services.access import file as access_file
 from services.access.decisions import Access
 from services.frontends.native import downloads
 from tests.conftest import StartServer
 from tests.http.test_access import TOKENS, basic, bearer, write_clients
 from tests.support.processes import Answer, Server, wait_for
+
+NOTHING_MORE = {"links": False, "keep_deleted_s": 0.0}
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def ticket(server: Server, location: str, headers: dict[str, str]) -> Answer:
 def test_an_open_server_says_so_and_which_it_is(server: Server) -> None:
     told = session(server, bearer("reader"))  # a token means nothing where nobody needs one
     about = told.pop("server")
-    assert told == {"open": True, "user": None, "role": "read-write", "prefix": ""}
+    assert told == {"open": True, "user": None, "role": "read-write", "prefix": "", **NOTHING_MORE}
     assert isinstance(about, dict)
     assert about["version"] == VERSION
     assert about["listen"].startswith("127.0.0.1:")
@@ -52,13 +57,14 @@ def test_an_open_server_says_so_and_which_it_is(server: Server) -> None:
 
 
 def test_each_client_is_told_what_it_may_and_of_the_server_only_who_may_see_all(guarded: Server) -> None:
-    nobody = {"open": False, "user": None, "role": None, "prefix": "", "server": None}
+    nobody = {"open": False, "user": None, "role": None, "prefix": "", "server": None, **NOTHING_MORE}
     assert session(guarded) == nobody
     for name, role in (("reader", "read-only"), ("appender", "append-only"), ("writer", "read-write")):
         told = session(guarded, bearer(name))
         assert told.pop("server")
-        assert told == {"open": False, "user": name, "role": role, "prefix": ""}
+        assert told == {"open": False, "user": name, "role": role, "prefix": "", **NOTHING_MORE}
     team = {"open": False, "user": "team", "role": "read-write", "prefix": "team/", "server": None}
+    team |= NOTHING_MORE
     assert session(guarded, bearer("team")) == team
     assert session(guarded, basic("team", TOKENS["team"])) == team
 
@@ -92,6 +98,40 @@ def test_who_may_not_read_it_gets_none(guarded: Server) -> None:
     assert ticket(guarded, "team/none", bearer("team")).status == 404
     assert ticket(guarded, "../other", bearer("team")).status in (400, 403)
     assert guarded.ask("GET", "/downloads/guess").status == 404
+
+
+def test_who_may_read_it_gets_a_signed_link_for_as_long_as_they_say(
+    start_server: StartServer, clients: Path
+) -> None:
+    clients.write_text(access_file.with_link_key(clients.read_text(), "k" * 32))
+    server = start_server("--auth-file", str(clients), "--keep-deleted", "1d")
+    told = session(server, bearer("team"))
+    assert (told["links"], told["keep_deleted_s"]) == (True, 86400.0)
+    assert session(server)["keep_deleted_s"] == 0.0
+    assert server.ask("POST", "/store/team/a%20b", b"12345", bearer("team")).status == 201
+    answer = ticket(server, "team/a%20b?for=3600", bearer("reader"))
+    made = json.loads(answer.body)
+    assert answer.status == 201
+    assert 3590 < unix_ns(made["expires"]) / 1e9 - time.time() <= 3600
+    url = "/" + made["url"]
+    assert server.ask("GET", url).body == b"12345"
+    assert server.ask("DELETE", url).status == 403
+    assert server.ask("GET", url.replace("a%20b", "c")).status == 403
+    assert ticket(server, "other?for=3600", bearer("team")).status == 403
+    for wrong in ("for=0", "for=1d", "for=604801", "for=60&for=60", "to=60"):
+        assert ticket(server, f"team/a%20b?{wrong}", bearer("team")).status == 400
+
+
+def test_an_open_server_makes_no_link_since_it_would_not_expire(server: Server) -> None:
+    assert server.ask("POST", "/store/a", b"1").status == 201
+    answer = ticket(server, "a?for=60", {})
+    assert (answer.status, "open to everyone" in json.loads(answer.body)["text"]) == (403, True)
+
+
+def test_without_a_key_there_is_no_link_and_the_answer_says_how_to_make_one(guarded: Server) -> None:
+    assert guarded.ask("POST", "/store/a", b"1", bearer("writer")).status == 201
+    answer = ticket(guarded, "a?for=60", bearer("writer"))
+    assert (answer.status, "blobkeep link" in json.loads(answer.body)["text"]) == (403, True)
 
 
 def test_a_link_is_void_when_the_access_file_changes(guarded: Server, clients: Path) -> None:

@@ -92,4 +92,5 @@ def _entry(blob: Description) -> dict[str, object]:
         "type": blob.type,
         "sequence": blob.seq,
         "kept_until": blob.kept_until,
+        "expires": blob.expires,
     }

@@ -1,29 +1,37 @@
-"""Downloads by a browser: POST /tickets/{location} gives a link that anyone may follow for a minute.
+"""Links to a blob for who may read it: POST /tickets/{location}. One for a download lasts a minute; with
+?for=SECONDS it is a signed link that lasts so long, as `blobkeep link` makes it.
 
 A browser saves a link to disk as it comes, but sends no token with it. A script could send the token, and
 would hold the whole blob in memory. So who may read a blob gets a link to it that says nothing of the token:
-128 random bits, for one blob, for a minute, forgotten when the access file changes.
+128 random bits, for one blob, for a minute, forgotten when the access file changes. A signed link is not
+forgotten: it is what one gives to somebody else.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import secrets
 import time
 from typing import NamedTuple, cast
 from urllib.parse import quote
 
-from common.errors import NotFound
+from common.errors import BadRequest, Forbidden, NotFound
+from common.times import rfc3339, to_the_second
+from services.access import links
 from services.access.decisions import Access, Action
 from services.frontends.native.base import BaseHandler
 from services.frontends.native.blobs import BlobReader
+from services.frontends.native.headers import PREFIX
 from services.frontends.native.read_plan import ReadPlan
-from services.rules.locations import parse_location
+from services.rules.locations import parse_location, quote_location
 
 TICKETS = "/tickets/"
 DOWNLOADS = "/downloads/"
 VALID_S = 60.0
 _MAX_TICKETS = 1024
+MAX_LINK_S = 7 * 86400  # as long as S3 lets a presigned URL last
+_FOR = re.compile(r"for=([1-9][0-9]{0,5})")
 
 
 class Ticket(NamedTuple):
@@ -73,14 +81,39 @@ class TicketHandler(BaseHandler):
         return Action.READ, self.location
 
     async def post(self) -> None:
-        """201 and `{"url": ...}`, relative to the dashboard. Raises NotFound."""
+        """201 and `{"url": ..., "expires": ...}`, relative to the dashboard. Raises NotFound, BadRequest,
+        Forbidden."""
         location = self.location
+        lasts_s = _lasts_s(self.request.query)
         if await self.store.stat(location) is None:
             raise NotFound("There is no such blob.")
-        tickets = cast(Tickets, self.settings["tickets"])
+        if lasts_s is None:
+            url = DOWNLOADS[1:] + cast(Tickets, self.settings["tickets"]).issue(location, self.user)
+            expires_s = int(time.time() + VALID_S)
+        else:
+            expires_s = int(time.time()) + lasts_s
+            url = f"{PREFIX[1:]}{quote_location(location)}?{self._signed(location, expires_s)}"
         self.set_status(201)
         self.set_header("Cache-Control", "no-store")
-        self.send_json({"url": DOWNLOADS[1:] + tickets.issue(location, self.user)})
+        self.send_json({"url": url, "expires": to_the_second(rfc3339(expires_s * 10**9))})
+
+    def _signed(self, location: str, expires_s: int) -> str:
+        """The query of a link. Raises Forbidden where one would not expire, or cannot be signed."""
+        if self.access.is_open:
+            raise Forbidden("This server is open to everyone: the address of the blob is a link without end.")
+        if not self.access.link_key:
+            raise Forbidden("This server has no key for links: `blobkeep link`, run beside it, makes one.")
+        return links.query(self.access.link_key, links.READ, location, expires_s)
+
+
+def _lasts_s(query: str) -> int | None:
+    """For how long a signed link is asked for, in seconds; None: a ticket is. Raises BadRequest."""
+    if not query:
+        return None
+    found = _FOR.fullmatch(query)
+    if not found or int(found[1]) > MAX_LINK_S:
+        raise BadRequest(f"There is one parameter, ?for=SECONDS, from 1 to {MAX_LINK_S}.")
+    return int(found[1])
 
 
 class DownloadHandler(BlobReader):

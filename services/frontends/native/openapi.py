@@ -12,6 +12,7 @@ from importlib.metadata import version
 import msgspec
 
 from services.frontends.native.base import BaseHandler
+from services.frontends.native.downloads import MAX_LINK_S
 from services.frontends.native.openapi_parts import (
     BLOB,
     DESCRIBED,
@@ -24,7 +25,9 @@ from services.frontends.native.openapi_parts import (
     SCHEMAS,
     SESSION,
     TAGS,
+    TIME,
     VALIDATORS,
+    WHEN,
     WITH_A_BLOB,
     Json,
     answer,
@@ -128,12 +131,23 @@ def document() -> Json:
             "/tickets/{location}": {
                 "parameters": [_location()],
                 "post": operation(
-                    "A link to the blob that anyone may follow for a minute",
+                    "A link to the blob that anyone may follow for a minute, or for so long as is asked for",
                     {
-                        "201": answer("The link.", (), {"application/json": object_of({"url": _TEXT})}),
+                        "201": answer(
+                            "The link, and when it ends.",
+                            (),
+                            {"application/json": object_of({"url": {"type": "string"}, "expires": TIME})},
+                        ),
                         "404": error("It is not there."),
                     },
-                    [],
+                    [
+                        parameter(
+                            "query",
+                            "for",
+                            {"type": "integer", "minimum": 1, "maximum": MAX_LINK_S},
+                            "Seconds: a signed link, on a server with an access file.",
+                        )
+                    ],
                 ),
                 "options": readable("", {}, [])["options"],
             },
@@ -255,6 +269,7 @@ def _blob() -> Json:
     condition_failed = error("A condition does not hold. Nothing was changed.")
     conditions = _CONDITIONS
     sending = [header(name) for name in ("Repr-Digest", "Content-Digest", "Content-Encoding", *_METADATA)]
+    sending.append(header("Blob-Expires", WHEN))
     body: Json = {"content": {"application/octet-stream": {"schema": {}}}}
     created = answer("It was created.", ("ETag", "Location"))
     refused = {

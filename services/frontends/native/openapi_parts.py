@@ -18,6 +18,8 @@ SESSION = {"$ref": "#/components/schemas/Session"}
 
 # What a client may say and see in any text: no control characters (C0, DEL, C1).
 PLAIN = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
+# An HTTP date, or seconds from now.
+WHEN = "^([0-9]{1,10}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT)$"
 # As locations are given back: `.` and empty segments, which are dropped, are not in it.
 LOCATION = r"^(?!(.*/)?\.{1,2}(/|$))[^/\u0000-\u001f\u007f-\u009f]+(/[^/\u0000-\u001f\u007f-\u009f]+)*$"
 TAG = r'^"[0-9a-f]{64}"$'
@@ -40,7 +42,7 @@ ANYWHERE = {
     "505": "Another version of HTTP than 1.x.",
 }
 
-_TIME = {"type": "string", "format": "date-time"}
+TIME = {"type": "string", "format": "date-time"}
 _ID = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
 _SIZE = {"type": "integer", "minimum": 0}
 _OF_ENTRY: Json = {
@@ -48,7 +50,7 @@ _OF_ENTRY: Json = {
     "id": _ID,
     "size": _SIZE,
     "etag": {"type": "string", "pattern": TAG},
-    "modified": _TIME,
+    "modified": TIME,
     "type": {"type": "string"},
 }
 # Of a blob in any state: what only a complete or kept one has may be null.
@@ -56,10 +58,11 @@ _OF_DESCRIBED: Json = {
     **_OF_ENTRY,
     "size": {"type": ["integer", "null"], "minimum": 0},
     "etag": {"type": ["string", "null"], "pattern": TAG},
-    "modified": {**_TIME, "type": ["string", "null"]},
+    "modified": {**TIME, "type": ["string", "null"]},
     "state": {"enum": sorted(STATES)},
     "sequence": {"type": "integer"},
-    "kept_until": {**_TIME, "type": ["string", "null"]},
+    "kept_until": {**TIME, "type": ["string", "null"]},
+    "expires": {**TIME, "type": ["string", "null"]},
 }
 
 
@@ -88,6 +91,8 @@ SCHEMAS: Json = {
             "user": {"type": ["string", "null"]},
             "role": {"enum": [*Role, None]},
             "prefix": {"type": "string"},
+            "links": {"type": "boolean"},
+            "keep_deleted_s": {"type": "number", "minimum": 0},
             "server": {
                 "type": ["object", "null"],
                 "required": ["name", "version", "listen", "place"],
@@ -101,7 +106,7 @@ SCHEMAS: Json = {
             "encoding": {"type": "string"},
             "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
             "history": list_of(
-                object_of({"time": _TIME, "state": {"enum": sorted(STATES)}, "message": {"type": "string"}})
+                object_of({"time": TIME, "state": {"enum": sorted(STATES)}, "message": {"type": "string"}})
             ),
         }
     ),

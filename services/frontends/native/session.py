@@ -1,6 +1,7 @@
 """GET /session: who asks, what they may do, and which server this is: what the dashboard goes by.
 
-    {"open": false, "user": "ann", "role": "read-write", "prefix": "photos/", "server": null}
+    {"open": false, "user": "ann", "role": "read-write", "prefix": "photos/", "links": true,
+     "keep_deleted_s": 604800.0, "server": null}
 
 It tells nobody more than they may see: of the server nothing to who may not see all of it.
 """
@@ -22,7 +23,8 @@ class SessionHandler(StatusHandler):
     PUBLIC = True  # who has no token must learn that one is needed
 
     async def get(self) -> None:
-        """See the module docstring. `role`: null for who has not said who they are."""
+        """See the module docstring. `role`: null for who has not said who they are. `links`: whether a signed
+        link can be had (POST /tickets/)."""
         client: Client | None = None
         authorization = self.request.headers.get("Authorization")
         if not self.access.is_open and authorization:
@@ -35,11 +37,18 @@ class SessionHandler(StatusHandler):
                 "user": client.name if client is not None else None,
                 "role": client.role if client is not None else "read-write" if self.access.is_open else None,
                 "prefix": client.prefix if client is not None else "",
+                "links": client is not None and bool(self.access.link_key),
+                "keep_deleted_s": _keep_deleted_s(self.config) if client or self.access.is_open else 0.0,
                 "server": _server(self.config) if sees_all else None,
             }
         )
 
     head = get
+
+
+def _keep_deleted_s(config: Config) -> float:
+    """For how long a blob can be brought back; 0: not at all."""
+    return config.keep_deleted_s if config.engine == "local" else 0.0
 
 
 @functools.lru_cache(1)

@@ -28,6 +28,7 @@ from services.engines.local.disk.kept_blob import OpenBlob, open_blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.serving.bring_back import GONE_TEXT, bring_back
+from services.engines.local.serving.expiry import Expiry
 from services.engines.local.serving.store import LocalStore
 from services.store import Blob, Condition, DamagedBlob, Description, Event, Reading
 
@@ -38,6 +39,7 @@ _ID = re.compile(r"0|[1-9][0-9]{0,9}")  # 32 bits; as the folders are named, so 
 
 
 _ALL = 1 << 32  # more than there are ids
+_KEEP_NOTHING, _NEVER_EXPIRE = Keeping(), Expiry(())
 
 
 class LocalAdmin:
@@ -54,12 +56,14 @@ class LocalAdmin:
         number = -1 if after is None else int(after)
         store = self._store
         return await store.by_id(
-            page, self._data_dir, store.index.blobs.ids, state, number, limit, store.keeping
+            *(page, self._data_dir, store.index.blobs.ids, state, number, limit),
+            *(store.keeping, store.expiry),
         )
 
     async def describe(self, blob_id: str) -> Description:
         """See engine.Admin."""
-        return await self._store.by_id(describe, self._data_dir, _number(blob_id), self._store.keeping)
+        store = self._store
+        return await store.by_id(describe, self._data_dir, _number(blob_id), store.keeping, store.expiry)
 
     async def open(self, blob_id: str) -> Reading:
         """See engine.Admin."""
@@ -125,7 +129,8 @@ def page(
     state: str | None,
     after: int,
     limit: int,
-    options: Keeping = Keeping(),  # noqa: B008 - frozen
+    options: Keeping = _KEEP_NOTHING,
+    expiry: Expiry = _NEVER_EXPIRE,
 ) -> list[Description]:
     """See engine.Admin.list_by_id. `live`: the ids of blobs that are served.
 
@@ -141,16 +146,18 @@ def page(
         with contextlib.suppress(
             NotFound, Damaged, Unreadable
         ):  # collected meanwhile; recovery tells of damage
-            one = describe(data_dir, blob_id, options)
+            one = describe(data_dir, blob_id, options, expiry)
             if state in (None, one.state):
                 found.append(one)
     return found
 
 
-def describe(data_dir: Layout, blob_id: int, options: Keeping = Keeping()) -> Description:  # noqa: B008 - frozen
+def describe(
+    data_dir: Layout, blob_id: int, options: Keeping = _KEEP_NOTHING, expiry: Expiry = _NEVER_EXPIRE
+) -> Description:
     """See engine.Admin.describe."""
     with _told(blob_id):
-        return description(blob_folder.read_record(data_dir, blob_id), options)
+        return description(blob_folder.read_record(data_dir, blob_id), options, expiry)
 
 
 @contextlib.contextmanager
@@ -168,10 +175,11 @@ def _told(blob_id: int) -> Iterator[None]:
         raise Unreadable(f"The disk does not give the state of blob {blob_id} now: ask again.") from err
 
 
-def description(record: BlobRecord, options: Keeping) -> Description:
-    """All that the record of a blob in any state says; with `options`, until when it is kept."""
+def description(record: BlobRecord, options: Keeping, expiry: Expiry) -> Description:
+    """All that the record of a blob in any state says; by the options, until when it is kept or served."""
     until_ns = keeping.not_before(record, options, time.time_ns())
     kept_until = rfc3339(until_ns) if keeping.AT_ONCE < until_ns < keeping.NEVER else None
+    expires_s = expiry.at_s(served(record)) if record.state is State.COMPLETE else None
     complete = record.state is State.COMPLETE or kept_until is not None
     return Description(
         id=record.id,
@@ -186,4 +194,5 @@ def description(record: BlobRecord, options: Keeping) -> Description:
         metadata={name: said for name, said in record.metadata.items() if not name.startswith(".")},
         history=[Event(e.at, WORD_OF_CODE[e.code], e.message) for e in reversed(record.events)],
         kept_until=kept_until,
+        expires=rfc3339(int(expires_s * 1e9)) if expires_s is not None else None,
     )

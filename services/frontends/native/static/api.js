@@ -54,6 +54,12 @@ function path(location) { return location.split("/").map(encodeURIComponent).joi
 
 export function storeUrl(location) { return `store/${path(location)}`; }
 
+// A signed link that lasts `seconds`: { url (whole), expires }.
+export async function signedLink(location, seconds) {
+  const made = await json(`tickets/${path(location)}?for=${seconds}`, "POST");
+  return { ...made, url: new URL(made.url, document.baseURI).href };
+}
+
 // A link that the browser can save as it comes: it sends no token with links. Good for a minute.
 export async function downloadUrl(location) {
   return authorization() ? (await json(`tickets/${path(location)}`, "POST")).url : storeUrl(location);

@@ -1,14 +1,15 @@
 // One blob as a page: what it is, what can be done with it, its history.
 
-import { authorization, downloadUrl, json, refusal, send, storeUrl, ask, withRights } from "./api.js";
+import { authorization, downloadUrl, json, refusal, send, signedLink, storeUrl, ask, withRights } from "./api.js";
+import * as back from "./back.js";
 import { confirm } from "./confirm.js";
 import { copyButton } from "./copy.js";
 import { preview } from "./preview.js";
 import { blobHref, folderHref, folderOf, go, replace } from "./routes.js";
-import { may, seesServer } from "./session.js";
+import { keptFor, makesLinks, may, seesServer } from "./session.js";
 import { byId, bytes, element, moment, say } from "./text.js";
 
-let shown = null; // { location, etag, live, damaged } of the blob on the page
+let shown = null; // { id, location, etag, live, damaged, kept } of the blob on the page
 let asked = 0;
 
 export async function openLocation(location) {
@@ -19,7 +20,8 @@ export async function openLocation(location) {
       throw answer.status === 404 ? new Error("There is no such blob.") : refusal(answer.status, "");
     }
     const about = await describe(answer.headers.get("Blob-Id"), location);
-    if (number === asked) show({ location, etag: answer.headers.get("ETag"), live: answer.ok, damaged: !answer.ok }, about, answer.headers);
+    const blob = { id: answer.headers.get("Blob-Id"), location, etag: answer.headers.get("ETag"), live: answer.ok, damaged: !answer.ok, kept: false };
+    if (number === asked) show(blob, about, answer.headers);
   } catch (error) { fail(number, error); }
 }
 
@@ -31,7 +33,7 @@ export async function openId(id) {
     if (number !== asked) return;
     const now = about.state === "OK" ? await describe(null, about.location) : null;
     if (now === null && about.state === "OK") replace(blobHref(about.location));
-    else show({ location: about.location, etag: about.etag, live: false, damaged: false }, about, null);
+    else show({ id, location: about.location, etag: about.etag, live: false, damaged: false, kept: about.kept_until !== null }, about, null);
   } catch (error) {
     fail(number, error.status === 404 ? new Error("Nothing is left of this blob: it was deleted or replaced, and its space was freed.") : error);
   }
@@ -67,7 +69,7 @@ function fail(number, error) {
 
 function show(blob, about, headers) {
   shown = blob;
-  const { location, live, damaged } = blob;
+  const { location, live, damaged, kept } = blob;
   byId("blob-body").hidden = false;
   say(byId("blob-title"), location);
   const folder = folderOf(location);
@@ -75,14 +77,17 @@ function show(blob, about, headers) {
   const gone = !live && !damaged;
   byId("blob-state").hidden = live;
   byId("blob-state").className = damaged ? "word bad" : "word calm";
-  say(byId("blob-state"), damaged ? "Damaged" : about?.state === "Failure" ? "Not there any more" : about?.state ?? "");
+  say(byId("blob-state"), damaged ? "Damaged" : kept ? "Deleted or replaced, and kept" : about?.state === "Failure" ? "Not there any more" : about?.state ?? "");
   say(byId("blob-message"), damaged ? "Damaged on disk, and not served: replace it, or delete it." : "");
-  byId("blob-download").hidden = !live;
+  byId("blob-download").hidden = !live && !(kept && authorization() === null); // a browser sends no token with a link
+  byId("blob-back").hidden = !kept || !may("create", location);
   byId("blob-replace").hidden = gone || !may("update", location);
   byId("blob-delete").hidden = gone || !may("delete", location);
   byId("blob-links").hidden = gone;
   facts(blob, about, headers);
   links(location);
+  byId("link-made").replaceChildren();
+  byId("blob-link").hidden = !makesLinks();
   byId("blob-raw").hidden = !headers;
   if (headers) byId("blob-headers").replaceChildren(...[...headers].map(([name, value]) => line(name, value)));
   byId("blob-history-part").hidden = !about?.history;
@@ -100,6 +105,9 @@ function facts(blob, about, headers) {
   const type = blob.damaged ? null : headers?.get("Content-Type") ?? about?.type;
   if (type) rows.push(line("Type", type));
   if (modified) rows.push(line("Modified", moment(modified)));
+  const expires = about ? about.expires : headers?.get("Blob-Expires");
+  if (expires) rows.push(line("Expires", moment(expires)));
+  if (about?.kept_until) rows.push(line("Kept until", moment(about.kept_until)));
   if (sha256) rows.push(line("SHA-256", sha256, copyButton("the SHA-256", sha256)));
   for (const [name, value] of metadata(about, headers)) rows.push(line(name, value));
   if (about) rows.push(line("Id", String(about.id)));
@@ -129,9 +137,9 @@ function links(location) {
 // --- what can be done ---
 
 byId("blob-download").addEventListener("click", async () => {
-  const { location } = shown;
+  const { id, location, live } = shown;
   try {
-    element("a", { href: await downloadUrl(location), download: location.split("/").pop() }).click();
+    element("a", { href: live ? await downloadUrl(location) : back.dataUrl(id), download: location.split("/").pop() }).click();
   } catch (error) { say(byId("blob-message"), error.message); }
 });
 
@@ -150,12 +158,33 @@ byId("blob-file").addEventListener("change", async (event) => {
   } catch (error) { say(byId("blob-message"), error.message); }
 });
 
+byId("blob-back").addEventListener("click", async () => {
+  const { id, location } = shown;
+  try {
+    if (await back.bring(id, location)) go(blobHref(location));
+  } catch (error) { say(byId("blob-message"), error.message); }
+});
+
+byId("link-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { location } = shown;
+  try {
+    const { url, expires } = await signedLink(location, Number(byId("link-lasts").value));
+    if (shown?.location !== location) return;
+    byId("link-made").replaceChildren(element("p", {}, element("span", { class: "value" }, url), copyButton("the link", url)),
+      element("p", { class: "soft" }, `Whoever has it may read this blob until ${moment(expires)}. It cannot be taken back.`));
+  } catch (error) { byId("link-made").replaceChildren(element("p", { class: "wrong" }, error.message)); }
+});
+
 byId("blob-delete").addEventListener("click", async () => {
-  const { location, etag } = shown;
-  const text = `“${location}” will be gone for good: there is no undo, and no copy is kept.`;
-  if (!(await confirm("Delete this blob?", text, "Delete for good"))) return;
+  const { id, location, etag, damaged } = shown;
+  const kept = keptFor() && !damaged;
+  const text = kept ? `“${location}” is kept for ${keptFor()}, and can be brought back until then.`
+    : `“${location}” will be gone for good: there is no undo, and no copy is kept.`;
+  if (!(await confirm("Delete this blob?", text, kept ? "Delete" : "Delete for good"))) return;
   try {
     await ask("DELETE", storeUrl(location), etag ? { "If-Match": etag } : {});
     go(folderHref(folderOf(location)));
+    if (kept) back.offer(id, location);
   } catch (error) { say(byId("blob-message"), error.message); }
 });

@@ -17,12 +17,15 @@ let prefix = null;
 let found = { prefixes: [], blobs: [], next: null };
 let sort = { by: "name", down: false };
 const selected = new Map(); // by location: the blob as it was listed
+const selectedFolders = new Set();
 const arrived = new Set(); // locations that were uploaded from this page
 let onSelected = () => {};
+let onShown = () => {};
 
 export function whenSelected(callback) { onSelected = callback; }
+export function whenShown(callback) { onShown = callback; }
 export function shownPrefix() { return prefix; }
-export function selection() { return [...selected.values()]; }
+export function selection() { return { folders: [...selectedFolders], blobs: [...selected.values()] }; }
 export function markArrived(location) { arrived.add(location); }
 
 export async function open(asked) {
@@ -33,7 +36,9 @@ export async function open(asked) {
   }
   prefix = asked;
   selected.clear();
+  selectedFolders.clear();
   showPath();
+  onShown(prefix);
   await load("", Math.max(PAGE, found.prefixes.length + found.blobs.length));
 }
 
@@ -66,7 +71,7 @@ function show() {
   const way = sort.down ? -1 : 1;
   const folders = [...found.prefixes].sort((a, b) => (sort.by === "name" ? way : 1) * (a < b ? -1 : 1));
   const blobs = [...found.blobs].sort((a, b) => way * ORDER[sort.by](a, b) || ORDER.name(a, b));
-  const selectable = may("delete", prefix) || blobs.some((blob) => may("delete", blob.location));
+  const selectable = may("delete", prefix) || [...folders, ...blobs.map((blob) => blob.location)].some((one) => may("delete", one));
   byId("listing-table").classList.toggle("selectable", selectable);
   byId("listing").replaceChildren(...folders.map(folderRow), ...blobs.map(blobRow));
   const all = folders.length + blobs.length;
@@ -82,26 +87,30 @@ function show() {
 }
 
 function folderRow(folder) {
+  const name = folder.slice(folderOf(prefix).length);
+  const box = selector(name, selectedFolders.has(folder), (checked) => (checked ? selectedFolders.add(folder) : selectedFolders.delete(folder)));
   return element("tr", {},
-    element("td", { class: "select" }),
-    element("td", { class: "name" }, element("a", { href: folderHref(folder), class: "folder" }, folder.slice(folderOf(prefix).length))),
+    element("td", { class: "select" }, ...(may("delete", folder) ? [box] : [])),
+    element("td", { class: "name" }, element("a", { href: folderHref(folder), class: "folder" }, name)),
     element("td"), element("td"), element("td"));
 }
 
 function blobRow(blob) {
   const name = blob.location.slice(folderOf(prefix).length);
-  const box = element("input", { type: "checkbox", "aria-label": `Select ${name}` });
-  box.checked = selected.has(blob.location);
-  box.addEventListener("change", () => {
-    if (box.checked) selected.set(blob.location, blob); else selected.delete(blob.location);
-    tellSelected();
-  });
+  const box = selector(name, selected.has(blob.location), (checked) => (checked ? selected.set(blob.location, blob) : selected.delete(blob.location)));
   return element("tr", arrived.has(blob.location) ? { class: "arrived" } : {},
     element("td", { class: "select" }, ...(may("delete", blob.location) ? [box] : [])),
     element("td", { class: "name" }, element("a", { href: blobHref(blob.location) }, name)),
     element("td", { class: "number" }, bytes(blob.size)),
     element("td", { class: "type" }, blob.type),
     element("td", { class: "when" }, moment(blob.modified)));
+}
+
+function selector(name, checked, changed) {
+  const box = element("input", { type: "checkbox", "aria-label": `Select ${name}` });
+  box.checked = checked;
+  box.addEventListener("change", () => { changed(box.checked); tellSelected(); });
+  return box;
 }
 
 function tellSelected() {
@@ -123,9 +132,11 @@ function showPath() {
 
 byId("more").addEventListener("click", () => load(found.next, PAGE));
 byId("select-all").addEventListener("change", (event) => {
-  for (const blob of found.blobs) {
-    if (event.target.checked && may("delete", blob.location)) selected.set(blob.location, blob);
-    else selected.delete(blob.location);
+  selected.clear();
+  selectedFolders.clear();
+  if (event.target.checked) {
+    for (const blob of found.blobs) if (may("delete", blob.location)) selected.set(blob.location, blob);
+    for (const one of found.prefixes) if (may("delete", one)) selectedFolders.add(one);
   }
   show();
 });

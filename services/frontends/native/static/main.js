@@ -1,6 +1,7 @@
 // The dashboard: which view is shown, and the news of the server for those that need them.
 
 import { authorization, signOut, whenUnauthorized } from "./api.js";
+import * as back from "./back.js";
 import * as blob from "./blob.js";
 import * as feed from "./feed.js";
 import * as folder from "./folder.js";
@@ -35,6 +36,7 @@ function move() {
   if (view === "overview") return;
   byId("nav-blobs").setAttribute("href", folderHref(view === "blobs" ? path : view === "blob" ? folderOf(path) : who().prefix));
   search.clear();
+  back.forget();
   if (view === "blobs") { uploads.showTarget(path); folder.open(path); }
   else if (view === "blob") blob.openLocation(path);
   else blob.openId(path);

@@ -4,7 +4,7 @@ import { ask, Refused, send, storeUrl } from "./api.js";
 import * as questions from "./confirm.js";
 import * as folder from "./folder.js";
 import { folderHref, folderOf, go } from "./routes.js";
-import { may } from "./session.js";
+import { keptFor, may } from "./session.js";
 import { byId, bytes, element, say } from "./text.js";
 
 const ASK_FIRST_BYTES = 1 << 20;
@@ -92,7 +92,7 @@ async function store(file, location, told, started) {
 async function mayReplace(location) {
   const buttons = [["yes", "Replace"]];
   if (running + queue.length > 1) buttons.push(["all", "Replace all"]);
-  const text = `“${location}” is there already. Its bytes will be gone for good.`;
+  const text = `“${location}” is there already. Its bytes will be ${keptFor() ? `kept for ${keptFor()}` : "gone for good"}.`;
   const answer = await questions.ask("Replace the blob?", text, buttons, () => replacesAll);
   if (answer === "all") replacesAll = true;
   return answer !== "no";
