@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 import shlex
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from common import config, durable
+from common import config, durable, logs
 from common.errors import BlobkeepError, ConfigError, LockHeld
 from common.process import UNDER_SUPERVISOR
 from common.version import VERSION
@@ -86,7 +87,7 @@ def serve(options: config.Config) -> None:
         conf = write_conf(options)
     except OSError as err:
         raise InTheWay(f"{options.dir}/{layout.RUN_NAME} cannot be written: {err.strerror}.") from err
-    _say(welcome(options))
+    _say(welcome(options) if options.log_format == "text" else _welcome_json(options))
     # Neither supervisord nor what it runs may take a module from the folder that this is called in.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_CODE), os.environ.get("PYTHONPATH"))))
     os.execv(sys.executable, [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(conf)])
@@ -280,6 +281,12 @@ def _welcome_lines(options: config.Config) -> Iterator[str]:
     yield f"  curl{who} {server}/store/foo"
     where = "" if options.dir == config.Config().dir else f" --dir {shlex.quote(options.dir)}"
     yield f"  {_command()}{where} ctl status"
+
+
+def _welcome_json(options: config.Config) -> str:
+    """The first of these lines, for who reads JSON: the rest is for people."""
+    at, text = logs.line_time(time.time()), next(_welcome_lines(options))
+    return json.dumps({"time": at, "level": "INFO", "process": "serve", "message": text})
 
 
 def _where(options: config.Config) -> str:

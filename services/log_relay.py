@@ -1,20 +1,24 @@
 """Between supervisord and whoever reads its output: a reader that hangs must not stop supervisord.
 
-`python -m services.log_relay IN:OUT ...`: what comes on descriptor IN goes to OUT, by whole lines. It is read
-at once, always; up to 4 MiB wait for a slow reader, and of what is more only the number is told. It ends
-when its inputs have ended, as after `kill -9` of supervisord, or with what has come when it gets SIGTERM.
+`python -m services.log_relay text|json IN:OUT ...`: what comes on descriptor IN goes to OUT, by whole lines.
+It is read at once, always; up to 4 MiB wait for a slow reader, and of what is more only the number is told,
+in that format. It ends when its inputs have ended, as after `kill -9` of supervisord, or with what has come
+when it gets SIGTERM.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
 import sys
 import time
+from functools import partial
 
 from common.line_writer import LineWriter, to_descriptor
+from common.logs import line_time
 
 READ_BYTES = 64 << 10
 LAST_WORDS_S = 1.0  # of each output, for what still waits at the end
@@ -23,11 +27,11 @@ LAST_WORDS_S = 1.0  # of each output, for what still waits at the end
 class Relay:
     """From one descriptor to another."""
 
-    def __init__(self, source: int, target: int) -> None:
+    def __init__(self, source: int, target: int, log_format: str) -> None:
         os.set_blocking(source, False)
         self.source = source
         self._rest = b""  # of a line
-        self._writer = LineWriter(to_descriptor(target), _told_dropped)
+        self._writer = LineWriter(to_descriptor(target), partial(_told_dropped, log_format))
 
     def take(self) -> bool:
         """Take what is there, at most 64 KiB; False at the end of it. Raises BlockingIOError."""
@@ -49,20 +53,25 @@ class Relay:
         self._writer.close(LAST_WORDS_S)
 
 
-def _told_dropped(count: int, error: str) -> bytes:
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return (
-        f"{now} WARNING log_relay: {count} pieces of the log dropped: {error or 'read too slowly'}\n".encode()
-    )
+def _told_dropped(log_format: str, count: int, error: str) -> bytes:
+    now = line_time(time.time())
+    text = f"{count} pieces of the log dropped: {error or 'read too slowly'}"
+    if log_format == "json":
+        entry = {"time": now, "level": "WARNING", "process": "log_relay", "message": text}
+        return f"{json.dumps(entry)}\n".encode()
+    return f"{now} WARNING log_relay: {text}\n".encode()
 
 
 def main(argv: list[str]) -> None:
-    """Relay between each pair of descriptors that `argv` names."""
+    """Relay between each pair of descriptors that `argv` names, after the format of our own lines."""
+    log_format, *pairs = argv
     told, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGTERM, lambda *_: None)
-    relays = {relay.source: relay for relay in (Relay(*map(int, pair.split(":"))) for pair in argv)}
+    ends = (pair.partition(":") for pair in pairs)
+    made = [Relay(int(source), int(target), log_format) for source, _, target in ends]
+    relays = {relay.source: relay for relay in made}
     waiting = select.poll()
     for fd in (told, *relays):
         waiting.register(fd, select.POLLIN)

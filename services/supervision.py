@@ -30,6 +30,7 @@ from typing import Any
 from supervisor import events
 
 from common import config
+from common.errors import ConfigError
 from common.process import SUPERVISOR_PID
 from services import supervisord_lines
 
@@ -44,8 +45,16 @@ _LAST_WORDS_S = 3.0  # more than the relay gives two readers that hang
 
 _relay: subprocess.Popen[bytes] | None = None
 
+
+def _log_format() -> str:
+    try:
+        return config.load([], "server").log_format
+    except ConfigError:  # make_plugin tells
+        return "text"
+
+
 # At the import, which is when supervisord reads its configuration: it writes lines before `make_plugin`.
-supervisord_lines.adopt()
+supervisord_lines.adopt(_log_format())
 
 
 def make_plugin(supervisord: Any) -> Plugin:
@@ -167,7 +176,7 @@ def _let_children_log() -> None:
     sources = {descriptor: reading for descriptor, (reading, _) in pipes.items()}
     _relay = subprocess.Popen(
         [
-            *(sys.executable, "-S", "-m", "services.log_relay"),
+            *(sys.executable, "-S", "-m", "services.log_relay", _log_format()),
             *(f"{source}:{descriptor}" for descriptor, source in sources.items()),
         ],
         cwd=_ROOT,

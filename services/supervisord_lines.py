@@ -1,7 +1,8 @@
-"""supervisord's own log lines, as ours are: `2026-11-24T08:00:00.123Z INFO supervisord: message`."""
+"""supervisord's own log lines, as ours are: `2026-11-24T08:00:00.123Z INFO supervisord: message`, or JSON."""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -14,20 +15,32 @@ _LEVELS = {"CRIT": "CRITICAL", "ERRO": "ERROR", "WARN": "WARNING", "DEBG": "DEBU
 _NO_FAILURES = ("Supervisor is running as root", "Server 'unix_http_server' running without any HTTP auth")
 
 
-def adopt() -> None:
-    """From now on the supervisord of this process writes such lines."""
-    loggers.LogRecord.asdict = _as_ours
+def adopt(log_format: str) -> None:
+    """From now on the supervisord of this process writes such lines. `log_format`: "text" or "json"."""
+    made = _json_parts if log_format == "json" else _text_parts
+
+    def asdict(record: Any) -> dict[str, str]:
+        """In place of LogRecord.asdict: what its format, `asctime levelname message`, is filled with."""
+        if record.dictrepr is None:
+            message = str(record.msg) % record.kw if record.kw else str(record.msg)
+            level = loggers.LOG_LEVELS_BY_NUM[record.level]
+            level = "INFO" if message.startswith(_NO_FAILURES) else _LEVELS.get(level, level)
+            parts = made(logs.line_time(time.time()), level, message)
+            record.dictrepr = dict(zip(("asctime", "levelname", "message"), parts, strict=True))
+        found: dict[str, str] = record.dictrepr
+        return found
+
+    loggers.LogRecord.asdict = asdict
 
 
-def _as_ours(record: Any) -> dict[str, str]:
-    """In place of LogRecord.asdict: what its format, `asctime levelname message`, is filled with."""
-    if record.dictrepr is None:
-        message = str(record.msg) % record.kw if record.kw else str(record.msg)
-        level = loggers.LOG_LEVELS_BY_NUM[record.level]
-        record.dictrepr = {
-            "asctime": logs.line_time(time.time()),
-            "levelname": "INFO" if message.startswith(_NO_FAILURES) else _LEVELS.get(level, level),
-            "message": f"supervisord: {logs.one_line(message)}",
-        }
-    found: dict[str, str] = record.dictrepr
-    return found
+def _text_parts(at: str, level: str, message: str) -> tuple[str, str, str]:
+    return at, level, f"supervisord: {logs.one_line(message)}"
+
+
+def _json_parts(at: str, level: str, message: str) -> tuple[str, str, str]:
+    """The three with spaces between are what JsonFormatter makes."""
+    return (
+        f'{{"time": {json.dumps(at)},',
+        f'"level": {json.dumps(level)},',
+        f'"process": "supervisord", "message": {json.dumps(message)}}}',
+    )

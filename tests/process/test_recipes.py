@@ -28,7 +28,14 @@ PAGE = (ROOT / "docs" / "operating.md").read_text()
 # On the page, and not a step of the story. `serve` runs below it; the last two need a disk that fails, or
 # minutes of a quiet one.
 NOT_RUN = {
-    *("blobkeep config", "blobkeep serve", "blobkeep export", "blobkeep check", "blobkeep du"),
+    *(
+        "blobkeep config",
+        "blobkeep serve",
+        "blobkeep export",
+        "blobkeep check",
+        "blobkeep du",
+        "blobkeep show",
+    ),
     *("blobkeep quarantine drop", "blobkeep ctl status", "blobkeep quarantine restore"),
     *("mv DIR/13342 DIR/.quarantine/13342-0", "blobkeep bench", "blobkeep bench /where/the/blobs/go"),
 }
@@ -54,6 +61,7 @@ class Operator:
         (self.port,) = free_ports(1)
         self.typed: set[str] = set()
         self.placed: dict[str, str] = {}
+        self.headers: dict[str, str] = {}  # of every request
         programs = folder / "bin"
         programs.mkdir()
         (programs / "blobkeep").symlink_to(Path(sys.executable).parent / "blobkeep")
@@ -88,7 +96,7 @@ class Operator:
     def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, self.headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
@@ -198,7 +206,7 @@ def test_the_recipes_of_the_page_work_as_they_stand_there(operator: Operator) ->
         types("blobkeep ctl restart gc")
         types("cat DIR/.gc.hold")
         wait_for(operator.is_well, what="the system")
-    assert recipes() - operator.typed - NOT_RUN <= {"rsync -a OLD/ NEW/", *UNDELETE, *WIDEN}
+    assert recipes() - operator.typed - NOT_RUN <= {"rsync -a OLD/ NEW/", *UNDELETE, *LINKS, *WIDEN}
     assert live_blobs(str(operator.data.path)) == {"photos/cat.jpg": CAT, "other": b"newer"}
 
 
@@ -242,8 +250,34 @@ def test_what_was_deleted_comes_back_as_the_page_says(operator: Operator) -> Non
         assert operator.ask("GET", "/store/photos/cat.jpg") == (200, CAT)
 
 
+LINKS = (
+    "blobkeep link photos/cat.jpg --for 7d",
+    'curl -O "$(blobkeep link photos/cat.jpg --for 1h)"',
+    'curl -T report.pdf "$(blobkeep link inbox/report.pdf --for 12h --put)"',
+)
+
+
+def test_one_blob_is_given_away_as_the_page_says(operator: Operator) -> None:
+    access = operator.elsewhere / "access.toml"
+    operator.env["BLOBKEEP_AUTH_FILE"] = str(access)
+    add = [sys.executable, "-m", "services.tools", "access", "add", "ann"]
+    token = subprocess.run(add, cwd=ROOT, env=operator.env, capture_output=True, text=True, check=True)
+    operator.headers = {"Authorization": f"Bearer {token.stdout.strip()}"}
+    (operator.home / "report.pdf").write_bytes(b"%PDF")
+    with operator.serving():
+        assert operator.ask("POST", "/store/photos/cat.jpg", CAT)[0] == 201
+        link, fetched, sent = LINKS
+        assert f"http://127.0.0.1:{operator.port}/store/photos/cat.jpg?expires=" in operator.types(link)
+        operator.types(fetched)
+        (got,) = operator.home.glob("cat.jpg*")
+        assert got.read_bytes() == CAT
+        operator.types(sent)
+        assert operator.ask("GET", "/store/inbox/report.pdf") == (200, b"%PDF")
+
+
 def test_a_directory_is_moved_as_the_page_says(operator: Operator) -> None:
     need("rsync")
+    operator.env["BLOBKEEP_LOG_FORMAT"] = "json"
     with operator.serving():
         assert operator.ask("POST", "/store/photos/cat.jpg", CAT)[0] == 201
     operator.types("rsync -a OLD/ NEW/")
@@ -251,3 +285,5 @@ def test_a_directory_is_moved_as_the_page_says(operator: Operator) -> None:
     with operator.serving():
         assert operator.ask("GET", "/store/photos/cat.jpg") == (200, CAT)
         assert "All is well." in operator.types("blobkeep check")
+    told = [json.loads(line) for line in (operator.elsewhere / "log").read_text().splitlines()]
+    assert {line["process"] for line in told} >= {"serve", "supervisord", "server", "recovery"}
