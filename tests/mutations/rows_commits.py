@@ -20,7 +20,7 @@ ROWS = [
     Mutation(
         "undo-failure-ignored",
         "services/engines/local/serving/group_commit.py",
-        "        if any(change.stuck for change in changes):\n",
+        "        if [change for change in changes if change.stuck]:\n",
         "        if False:\n",
         (LADDER,),
     ),
@@ -111,7 +111,7 @@ ROWS = [
     Mutation(
         "superseded-blob-that-could-not-be-marked-forgotten",
         "services/engines/local/serving/damage.py",
-        "        if location not in self._unsettled:\n",
+        "        if location not in self.unsettled:\n",
         "        if True:\n",
         (FOUND,),
     ),

@@ -85,7 +85,7 @@ ROWS = [
     Mutation(
         "expiry-ends-what-was-written-anew",
         "services/engines/local/serving/store.py",
-        "            if ends is not None and not self._index.shows(ends):\n",
+        "            if ends is not None and not index.shows(ends):\n",
         "            if False:\n",
         (EXPIRY,),
     ),

@@ -102,7 +102,7 @@ ROWS = [
     Mutation(
         "source-moved-though-it-was-written-meanwhile",
         "services/engines/local/serving/store.py",
-        "            if not self._index.shows(source):\n",
+        "            if not index.shows(source):\n",
         "            if False:\n",
         ("tests/store/test_copies.py",),
     ),

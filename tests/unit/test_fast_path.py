@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -9,8 +10,10 @@ from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConn
 
 from common.options import Config
 from services.access.decisions import Access
-from services.frontends.native.fast_path import FastPath
+from services.frontends.native.fast_path import FastPath, _is_plain_target
+from services.frontends.native.headers import PREFIX
 from services.http1 import Exchange
+from services.rules.locations import MAX_LOCATION_BYTES, parse_location
 from services.watch.request_log import RequestLog
 from tests.http1.serving import Running, running
 from tests.support.memory_store import MemoryStore
@@ -109,6 +112,23 @@ def test_fields_that_change_the_meaning_are_for_handlers(server: Running, method
 )
 def test_other_targets_and_methods_are_for_handlers(server: Running, method: str, target: str) -> None:
     assert ask(server, method, target) == 299
+
+
+def test_a_plain_target_of_a_length_that_may_be_is_a_location_as_it_stands() -> None:
+    alphabet = ["a", "/", ".", "..", "%41", "?", "~", "é", "/store/", "b" * (MAX_LOCATION_BYTES - 1)]
+    plain = 0
+    for parts in itertools.product(alphabet, repeat=4):
+        location = "".join(parts)
+        if _is_plain_target(PREFIX + location) and len(location) <= MAX_LOCATION_BYTES:
+            assert parse_location(location) == location
+            plain += 1
+    assert plain > 50
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_a_location_that_is_too_long_is_for_handlers(server: Running, method: str) -> None:
+    body = b"x" if method != "DELETE" else b""
+    assert ask(server, method, PREFIX + "x" * (MAX_LOCATION_BYTES + 1), body=body) == 299
 
 
 def test_bodies_that_are_large_chunked_or_late_are_for_handlers(server: Running) -> None:

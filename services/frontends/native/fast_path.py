@@ -8,6 +8,7 @@ two, header for header, over the whole request table (tests/http/test_fast_path.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 from http.client import responses
@@ -15,7 +16,7 @@ from time import perf_counter, time
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
 
-from common.errors import BadLocation, BlobkeepError
+from common.errors import BlobkeepError
 from common.options import Config
 from services.access.decisions import Access, Action
 from services.frontends.native.errors import answer_to
@@ -32,7 +33,7 @@ from services.frontends.native.write_conditions import write_condition
 from services.http1 import Exchange, FieldBlock, RequestHead
 from services.rules.cors import origins_of
 from services.rules.framed import is_form
-from services.rules.locations import parse_location
+from services.rules.locations import MAX_LOCATION_BYTES
 from services.rules.media_types import upload_media_type
 from services.store import Blob, Condition, Content, Store
 from services.watch.request_log import RequestLog
@@ -155,7 +156,8 @@ class FastPath(HTTPServerConnectionDelegate):
         """Whether the host name is the native front end's."""
         if self._is_anothers is not None and self._is_anothers(host):
             return False
-        return self._access.hosts.allows(host)
+        hosts = self._access.hosts
+        return not hosts.guards or hosts.allows(host)
 
     def _written_location(self, exchange: Exchange) -> str | None:
         """What a plain small write names; None where a handler is to judge."""
@@ -166,16 +168,13 @@ class FastPath(HTTPServerConnectionDelegate):
             head.body_bytes > (0 if method == "DELETE" else self._small_bytes)
             or not exchange.body_is_here
             or not _is_plain_target(target)
+            or len(location) > MAX_LOCATION_BYTES
             or not self._allows(head.block.host)
             or not _is_plain(head.block, writing=True)
         ):
             return None
-        try:
-            if parse_location(location) != location:
-                return None
-        except BadLocation:
-            return None
-        permitted = self._access.permits(_ACTIONS[method], location, _authorization(head))
+        access = self._access
+        permitted = access.is_open or access.permits(_ACTIONS[method], location, _authorization(head))
         return location if permitted else None
 
     def _answered(self, exchange: Exchange, status: int, began: float) -> None:
@@ -267,30 +266,33 @@ class _Writing(HTTPMessageDelegate):
         self._task = asyncio.get_running_loop().create_task(self._write())
 
     async def _write(self) -> None:
+        head = self._exchange.head
+        method, target, _ = head.start_line
+        fields: Fields = []
+        status, body = 200, b""
         try:
-            status, fields = await self._result()
-            body = b""
+            if method == "DELETE":
+                await self._store.delete(self._location, self._condition)
+            else:
+                said = _first(head, "Content-Type")
+                kind = upload_media_type(said, self._location, guesses=self._guesses)
+                blob, replaced = await self._store.write_whole(
+                    self._location, self._condition, Content(kind), self._body
+                )
+                prefix = _first(head, FORWARDED_PREFIX)
+                status, fields = outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
         except Exception as err:
             if not isinstance(err, BlobkeepError):
-                method, target, _ = self._exchange.head.start_line
                 log.exception("%s %s failed", method, target)
             status, fields, body = answer_to(err)
-        start_line = b"HTTP/1.1 %d %s\r\n" % (status, responses[status].encode())
         end = b"Content-Length: %d\r\n\r\n" % len(body)
-        self._exchange.respond(start_line + sent_common(int(time())) + sent(fields) + end, body)
+        self._exchange.respond(_start_line(status) + sent_common(int(time())) + sent(fields) + end, body)
         self._answered(self._exchange, status, self._began)
 
-    async def _result(self) -> tuple[int, Fields]:
-        head = self._exchange.head
-        method = head.start_line.method
-        if method == "DELETE":
-            await self._store.delete(self._location, self._condition)
-            return 200, []
-        media_type = upload_media_type(_first(head, "Content-Type"), self._location, guesses=self._guesses)
-        blob, replaced = await self._store.write_whole(
-            self._location, self._condition, Content(media_type), self._body
-        )
-        return outcome(method, blob, replaced=replaced, forwarded_prefix=_first(head, FORWARDED_PREFIX))
+
+@functools.cache
+def _start_line(status: int) -> bytes:
+    return b"HTTP/1.1 %d %s\r\n" % (status, responses[status].encode())
 
 
 def _plain_location(head: RequestHead) -> str:

@@ -125,10 +125,13 @@ def replace_data(data_dir: Layout, blob_id: int, body: bytes) -> None:
     durable.replace(data_dir.data(blob_id), body, synced=True)
 
 
-def publish(data_dir: Layout, blob_id: int) -> None:
-    """Give data.raw and the complete state, prepared under temporary names, their own: the commit on disk."""
+def publish(data_dir: Layout, blob_id: int, *, is_staged: bool = False) -> None:
+    """Give data.raw and the complete state, prepared under temporary names, their own: the commit on disk.
+
+    `is_staged`: data.raw has its name already.
+    """
     folder = data_dir.folder(blob_id)
-    with contextlib.suppress(FileNotFoundError):  # a staged one has its name already
+    if not is_staged:
         durable.rename(f"{folder}/{layout.DATA_TEMP_NAME}", f"{folder}/{layout.DATA_NAME}")
     durable.rename(f"{folder}/{layout.STATE_TEMP_NAME}", f"{folder}/{layout.STATE_NAME}")
 

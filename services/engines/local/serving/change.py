@@ -12,7 +12,6 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -37,26 +36,30 @@ from services.engines.local.serving.ids import Ids, Sequence
 from services.store import Content
 
 
-@dataclass(slots=True)
 class Draft:
     """The new blob of a change: whole in memory (`body`), or staged on disk with its bytes synced.
 
-    `staged` is the Pending record; its folder is there and data.raw is complete.
+    `staged` is the Pending record; its folder is there and data.raw is complete. `message`: what its history
+    begins with, where that is neither created nor updated.
     """
 
-    location: str
-    content: Content
-    body: bytes | bytearray = b""
+    # Class attributes are the initial values: most drafts never set most of them.
     staged: BlobRecord | None = None
-    size: int = 0
-    sha256: bytes = b""
-    crcs: bytes = b""
-    attributes: Mapping[str, str] = field(default_factory=dict)  # what is known once all bytes have come
-    message: str = ""  # what its history begins with, where that is neither created nor updated
+    size = 0
+    sha256 = b""
+    crcs = b""
+    attributes: Mapping[str, str] = record.NO_METADATA  # what is known once all bytes have come
     source: Blob | None = None  # of a move: the blob at another location that ends with the same commit
 
+    def __init__(
+        self, location: str, content: Content, body: bytes | bytearray = b"", *, message: str = ""
+    ) -> None:
+        self.location = location
+        self.content = content
+        self.body = body
+        self.message = message
 
-@dataclass(slots=True)
+
 class Change:
     """See the module docstring. `old`: the blob to retire; `released`: a damaged one to forget.
 
@@ -68,33 +71,50 @@ class Change:
     record of the journal. The deletion never goes on without this; nor this without it, until it is decided.
     """
 
-    data_dir: Layout
-    ids: Ids
-    sequence: Sequence
-    draft: Draft | None = None
-    old: Blob | None = None
-    released: tuple[str, blob_folder.Note] | None = None
-    leaves_nothing: bool = False
-    keeps: bool = False
-    why: str = MSG_DELETED
+    # As above.
     then: Change | None = None
-    after: Change | None = None
     future: asyncio.Future[BlobRecord | None] | None = None
     error: BlobkeepError | None = None
     new: BlobRecord | None = None  # once prepared
     failure: BlobRecord | None = None  # the old blob's last record, once prepared
     # Folders that are held open until they are synced; -1 where there is none.
-    new_folder_fd: int = -1
-    new_parent_fd: int = -1
-    old_folder_fd: int = -1
-    released_folder_fd: int = -1
-    _new_state: bytes = b""  # the content of the state files, as the journal must have them, too
-    _failure_state: bytes = b""
+    new_folder_fd = -1
+    new_parent_fd = -1
+    old_folder_fd = -1
+    released_folder_fd = -1
+    stuck = False  # it was undone, but the disk did not let us: it may be visible after a restart
+    _new_state = b""  # the content of the state files, as the journal must have them, too
+    _failure_state = b""
     _removed: Entry | None = None  # for an old blob without a folder
-    unsynced: list[int] = field(default_factory=list)  # descriptors of what `prepare` wrote
-    stuck: bool = False  # it was undone, but the disk did not let us: it may be visible after a restart
-    _undo: list[Callable[[], object]] = field(default_factory=list)  # newest last
-    _decided: bool = False
+    _decided = False
+
+    def __init__(
+        self,
+        data_dir: Layout,
+        ids: Ids,
+        sequence: Sequence,
+        draft: Draft | None = None,
+        old: Blob | None = None,
+        released: tuple[str, blob_folder.Note] | None = None,
+        leaves_nothing: bool = False,
+        keeps: bool = False,
+        *,
+        why: str = MSG_DELETED,
+        after: Change | None = None,
+    ) -> None:
+        self.data_dir = data_dir
+        self.ids = ids
+        self.sequence = sequence
+        self.draft = draft
+        self.old = old
+        self.released = released
+        self.leaves_nothing = leaves_nothing
+        self.keeps = keeps
+        self.why = why
+        self.after = after
+        self.unsynced: list[int] = []  # descriptors of what `prepare` wrote
+        self._held: list[int] = []  # of the folders above
+        self._undo: list[Callable[[], object]] = []  # newest last
 
     @property
     def result(self) -> BlobRecord | None:
@@ -127,8 +147,8 @@ class Change:
     def publish(self) -> None:
         """Rename the new blob's files into place. It is there; whether durably is the committer's."""
         self._close_files()
-        if self.new is not None:
-            blob_folder.publish(self.data_dir, self.new.id)
+        if self.new is not None and self.draft is not None:
+            blob_folder.publish(self.data_dir, self.new.id, is_staged=self.draft.staged is not None)
             if not self._decided:
                 self._undo = [self._unpublish]  # the folder is a blob's now: not to be discarded any more
 
@@ -140,19 +160,21 @@ class Change:
         """
         self._close_files()
         if self.new is not None:
-            self.new_folder_fd = durable.open_folder(self.data_dir.folder(self.new.id))
-            self.new_parent_fd = durable.open_folder(self.data_dir.parent(self.new.id))
+            self.new_folder_fd = self._open_folder(self.data_dir.folder(self.new.id))
+            self.new_parent_fd = self._open_folder(self.data_dir.parent(self.new.id))
         if self.failure is not None:
-            self.old_folder_fd = durable.open_folder(self.data_dir.folder(self.failure.id))
+            self.old_folder_fd = self._open_folder(self.data_dir.folder(self.failure.id))
+
+    def _open_folder(self, path: str) -> int:
+        """Open a folder that is held until `close`."""
+        self._held.append(durable.open_folder(path))
+        return self._held[-1]
 
     def close(self) -> None:
         """Close what is open of it: files, and the folders that were held."""
-        self._close_files()
-        held = (self.new_folder_fd, self.new_parent_fd, self.old_folder_fd, self.released_folder_fd)
-        self.new_folder_fd = self.new_parent_fd = self.old_folder_fd = self.released_folder_fd = -1
-        for fd in held:
-            if fd >= 0:
-                os.close(fd)
+        for held in (self.unsynced, self._held):
+            while held:
+                os.close(held.pop())
 
     def retire(self) -> None:
         """Give the old blob's Failure state its name; what it said before stays behind for the gc.
@@ -242,7 +264,7 @@ class Change:
     def _prepare_release(self, name: str, note: blob_folder.Note) -> None:
         self._undo.append(lambda: blob_folder.forget_release(self.data_dir, name))
         try:
-            self.released_folder_fd = durable.open_folder(blob_folder.quarantined_folder(self.data_dir, name))
+            self.released_folder_fd = self._open_folder(blob_folder.quarantined_folder(self.data_dir, name))
             self._finding_room(lambda: blob_folder.prepare_release(self.data_dir, name, note))
         except FileNotFoundError:
             self.released = None  # an operator dropped it meanwhile
@@ -281,12 +303,12 @@ class Change:
     def _prepare_whole(self, draft: Draft, now_ns: int) -> BlobRecord:
         blob_id = self.ids.take()
         self._undo.append(lambda: blob_folder.discard(self.data_dir, blob_id))
-        body = draft.body
+        body, said = draft.body, draft.content
         self._write(self.data_dir.data(blob_id) + ".tmp", body)
         return record.whole(
             *(blob_id, draft.location, self.sequence.next(), _first_message(self.old is not None), now_ns),
-            *(draft.content.type, draft.content.encoding, len(body), *checksum.sums_of(body)),
-            {**draft.content.metadata, **draft.attributes},
+            *(said.type, said.encoding, len(body), *checksum.sums_of(body)),
+            {**said.metadata, **draft.attributes},
         )
 
     def _write(self, path: str, payload: bytes | bytearray) -> None:

@@ -52,7 +52,7 @@ class LocalDamage:
         self._committer = committer
         self._events = events
         self._stop_for = stop_for
-        self._unsettled = found.unsettled
+        self.unsettled = found.unsettled
         self.nameless = found.nameless  # paths of damaged folders whose location nobody knows
         self.tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
 
@@ -159,7 +159,7 @@ class LocalDamage:
             if location not in index.blobs:
                 index.damaged.setdefault(location, Damaged(note.id, note.seq, note.reason, None, None))
         for location, ids in settled.unsettled.items():
-            self._unsettled.setdefault(location, []).extend(ids)
+            self.unsettled.setdefault(location, []).extend(ids)
 
     async def _release(self, name: str, note: blob_folder.Note) -> None:
         await self._committer.call(lambda: blob_folder.release(self._data_dir, name, note))
@@ -170,11 +170,11 @@ class LocalDamage:
 
     async def settle_now(self, location: str) -> None:
         """Before a location is written or deleted: mark its older blobs that recovery could not mark."""
-        if location not in self._unsettled:
+        if location not in self.unsettled:
             return
 
         def mark() -> None:
-            for blob_id in self._unsettled[location]:
+            for blob_id in self.unsettled[location]:
                 older = blob_folder.read_record(self._data_dir, blob_id)
                 if older.state is State.COMPLETE:
                     blob_folder.fail(self._data_dir, older, MSG_SUPERSEDED, time.time_ns())
@@ -183,4 +183,4 @@ class LocalDamage:
             await self._committer.call(mark)
         except OSError as err:
             raise from_os_error(err, "mark an older blob of this location") from err
-        del self._unsettled[location]
+        del self.unsettled[location]

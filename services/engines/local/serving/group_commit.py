@@ -186,7 +186,7 @@ class GroupCommit:
         self.group_sizes.add(len(batch))
 
     def _commit_with(self, journaling: JournalWriter, alive: list[Change]) -> None:
-        batch = journal.encode(change.entries() for change in alive if change.after is None)
+        batch = journal.encode([change.entries() for change in alive if change.after is None])
         began = time.perf_counter()
         try:
             journaling.replace_lost()
@@ -243,7 +243,7 @@ class GroupCommit:
         """Run one step for each; those that fail are undone and left out of what is returned."""
         done = []
         for change in changes:
-            if change.other_error is not None:
+            if (change.then or change.after) and change.other_error is not None:
                 change.undo(change.other_error)
                 continue
             try:
@@ -259,9 +259,9 @@ class GroupCommit:
                     log.error("could not %s: %s", doing, err)
                 change.undo(error)
         for change in done:
-            if change.other_error is not None:  # the deletion, which came after it, failed
+            if change.then and change.other_error is not None:  # the deletion, which came after it, failed
                 change.undo(change.other_error)
-        if any(change.stuck for change in changes):
+        if [change for change in changes if change.stuck]:
             # What is on disk is not what the index says, and later writes would build on the index.
             raise SyncFailed("The disk failed a commit and its undoing: the server stops.")
         return [change for change in done if change.error is None]

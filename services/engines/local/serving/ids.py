@@ -83,7 +83,7 @@ class Ids:
 
     def take(self) -> int:
         """Take an id; its empty folder is there once this returns. Raises NoIdLeft, OSError."""
-        all_rows = self.capacity // _ROW_IDS
+        all_rows = (1 << self._data_dir.id_bits) // _ROW_IDS
         rows = min(all_rows, 1 + len(self._used) // _ROW_FILL + len(self._foreign_rows))
         for _ in range(_TRIES):
             blob_id = random.randrange(rows * _ROW_IDS)

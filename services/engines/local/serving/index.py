@@ -112,6 +112,7 @@ class Index:
         self.blobs: InMemory | Catalogue = live if isinstance(live, Catalogue) else InMemory(live)
         self.get, self.get_nowait, self.by_id = self.blobs.get, self.blobs.get_nowait, self.blobs.by_id
         self.recent: Mapping[str, Blob | None] = self.blobs.recent  # some, or all, to be had at once
+        self.may_wait = isinstance(live, Catalogue)  # to look a blob up may need `fetch` first
         self.damaged = damaged
         # See `unread`: by id, why; by location.
         self.unreadable: dict[int, str] = {}

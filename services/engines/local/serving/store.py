@@ -20,10 +20,8 @@ from common.errors import (
     FOREIGN_ERRNOS,
     SHORTAGE_ERRNOS,
     BlobkeepError,
-    Busy,
     NotFound,
     SyncFailed,
-    TooLarge,
     Unreadable,
     from_os_error,
 )
@@ -39,6 +37,7 @@ from services.engines.local.disk.place import Place
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.index.writer import IndexWriter
 from services.engines.local.recovery.reconciled import Reconciled
+from services.engines.local.serving.admission import Admission
 from services.engines.local.serving.cache import HotCache
 from services.engines.local.serving.change import Change, Draft
 from services.engines.local.serving.comparison import Comparison
@@ -88,11 +87,12 @@ class LocalStore:
         self.space = FreeSpace(data_dir.root, config.min_free_space_bytes)
         self.place = Place(data_dir.root, read_only=data_dir.read_only)
         self._buffers = ChunkBuffers()
-        self._max_uploads = config.max_uploads
         self._index = self.index = Index(found.live, damaged_of(found))
         found.live = {}  # nothing is held twice for long
         self._cache = HotCache(data_dir, config.hot_bytes)
         self.ids = Ids(data_dir, self._index.blobs.ids)
+        self._admission = Admission(config, self._index, self.place, self.space, self.ids)
+        self.admit = self._admission.admit
         self.sequence = Sequence(found.max_seq)
         self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
         # A page by id reads hundreds of files: it must not keep blobs from being opened, or uploads staged.
@@ -199,24 +199,6 @@ class LocalStore:
 
     # --- writing ---
 
-    def admit(
-        self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
-    ) -> None:
-        """Raise what refuses an upload, before a byte of it is taken.
-
-        `under_way`: how many there are of its kind. One whose body is here does not wait for a client, so
-        those that do cannot keep it out.
-        """
-        self.place.check()
-        self._index.must_be_known(location)
-        condition(self._index.seen(location), location in self._index.damaged)
-        if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
-            raise TooLarge(f"The body is over the limit of {self.max_blob_bytes} bytes (max_blob_size).")
-        if under_way >= self._max_uploads:
-            raise Busy(f"{self._max_uploads} uploads are under way: try again in a moment.")
-        self.space.check(room_bytes)
-        self.ids.check()
-
     async def begin(
         self, location: str, condition: Condition, content: Content, size: int | None, *, waits: bool = True
     ) -> LocalUpload:
@@ -225,7 +207,8 @@ class LocalStore:
 
     async def begin_draft(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload:
         """For `copies`: as `begin`."""
-        await self._index.fetch(draft.location)
+        if self._index.may_wait:
+            await self._index.fetch(draft.location)
         self.admit(draft.location, condition, size, self.uploads(), size or 0)
         upload = LocalUpload(self, draft, condition, draft.location in self._index.blobs)
         self._uploads.add(upload)
@@ -238,14 +221,17 @@ class LocalStore:
     async def write_whole(
         self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:
-        """See store.Store."""
-        await self._index.fetch(location)
-        self.admit(location, condition, len(body), self._whole, len(body))
+        """See store.Store. Its body is here: what `admit` asks of others is asked once, in its turn."""
+        size = len(body)
+        self._admission.check_limits(size, self._whole)
         self._whole += 1
         try:
-            return await self.commit_draft(Draft(location, content, body), condition)
+            draft = Draft(location, content, body)
+            blob, was_there = await self._change(location, condition, draft, room_bytes=size)
         finally:
             self._whole -= 1
+        assert blob is not None
+        return blob, was_there
 
     async def commit_draft(self, draft: Draft, condition: Condition) -> tuple[Blob, bool]:
         """For LocalUpload: make `draft` its location's blob, in the location's one order of writes."""
@@ -277,27 +263,35 @@ class LocalStore:
         *,
         ends: Blob | None = None,
         why: str = MSG_DELETED,
+        room_bytes: int | None = None,
     ) -> tuple[Blob | None, bool]:
-        """One write: judged, made durable, shown, in its location's turn, and in that of a move's source."""
+        """One write: judged, made durable, shown, in its location's turn, and in that of a move's source.
+
+        `room_bytes`: of one that was not admitted before.
+        """
         source = draft.source if draft is not None else None
-        locks = self._locks
+        index, locks = self._index, self._locks
         turn = locks.of(location) if source is None else locks.of_two(location, source.location)
         async with turn:
             if source is not None:
-                await self._index.fetch(source.location)
-                if not self._index.shows(source):
+                await index.fetch(source.location)
+                if not index.shows(source):
                     raise SourceChanged
                 await self.damage.settle_now(source.location)
             self.place.check()
-            await self._index.fetch(location)
-            old = self._index.get(location)
-            damaged = self._index.damaged.get(location)
-            self._index.must_be_known(location)
-            seen = self._index.seen(location)
+            if index.may_wait:
+                await index.fetch(location)
+            old = index.get(location)
+            damaged = index.damaged.get(location)
+            index.must_be_known(location)
+            seen = None if old is None or index.is_over(old) else old
             condition(seen, damaged is not None)
-            if ends is not None and not self._index.shows(ends):
+            if ends is not None and not index.shows(ends):
                 return None, False
-            await self.damage.settle_now(location)
+            if room_bytes is not None:
+                self._admission.take_room(room_bytes)
+            if location in self.damage.unsettled:
+                await self.damage.settle_now(location)
             if damaged is not None and damaged.name is None:
                 damaged = await self.damage.quarantine_now(location, damaged)
             released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
@@ -310,13 +304,13 @@ class LocalStore:
                 change.then = Change(self.data_dir, self.ids, self.sequence, old=source, after=change)
             record = await self._committer.submit(change)
             blob = served(record) if draft is not None and record is not None else None
-            self._index.show(location, blob)
+            index.show(location, blob)
             if draft is not None and record is not None:
                 self.told(record, len(draft.staged.events) if draft.staged is not None else 0)
             if source is not None and change.then is not None:
                 if change.then.error is not None:
                     raise change.then.error
-                self._index.show(source.location, None)
+                index.show(source.location, None)
             for failure in (change.failure, change.then.failure if change.then is not None else None):
                 if failure is not None:
                     self.told(failure, len(failure.events) - 1)

@@ -1,0 +1,49 @@
+"""What refuses an upload: bounds of its size and number, no room on the disk, no id left."""
+
+from __future__ import annotations
+
+from common.config import Config
+from common.errors import Busy, TooLarge
+from services.engines.local.disk.place import Place
+from services.engines.local.serving.free_space import FreeSpace
+from services.engines.local.serving.ids import Ids
+from services.engines.local.serving.index import Index
+from services.store import Condition
+
+
+class Admission:
+    """Used from the event loop alone."""
+
+    def __init__(self, config: Config, index: Index, place: Place, space: FreeSpace, ids: Ids) -> None:
+        self._max_blob_bytes = config.max_blob_size_bytes
+        self._max_uploads = config.max_uploads
+        self._index = index
+        self._place = place
+        self._space = space
+        self._ids = ids
+
+    def admit(
+        self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
+    ) -> None:
+        """Raise what refuses an upload, before a byte of it is taken.
+
+        `under_way`: how many there are of its kind. One whose body is here does not wait for a client, so
+        those that do cannot keep it out.
+        """
+        self._place.check()
+        self._index.must_be_known(location)
+        condition(self._index.seen(location), location in self._index.damaged)
+        self.check_limits(size, under_way)
+        self.take_room(room_bytes)
+
+    def check_limits(self, size: int | None, under_way: int) -> None:
+        """Raise TooLarge, or Busy where as many are `under_way` as may be."""
+        if size is not None and self._max_blob_bytes and size > self._max_blob_bytes:
+            raise TooLarge(f"The body is over the limit of {self._max_blob_bytes} bytes (max_blob_size).")
+        if under_way >= self._max_uploads:
+            raise Busy(f"{self._max_uploads} uploads are under way: try again in a moment.")
+
+    def take_room(self, room_bytes: int) -> None:
+        """Count an upload of so many bytes in. Raises NoSpace, NoIdLeft; StorageFailed: the disk is gone."""
+        self._space.check(room_bytes)
+        self._ids.check()

@@ -1,0 +1,102 @@
+"""Calls of Python functions that a small create costs, on the loop and in the committer's thread.
+
+Counted on a server in this process, one request after the other, so a batch is one create. A count above the
+recorded one fails: either something crept in, or it is worth its cost and the record says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from common.config import Config
+from services.access.decisions import Access
+from services.engine import Events
+from services.frontends.native.fast_path import FastPath
+from services.http1 import HTTPServer
+from services.http1.connection import Connection
+from services.http1.context import RequestContext
+from services.watch.feed import Feed
+from services.watch.request_log import RequestLog
+from tests.support.processes import ROOT
+from tests.support.rules import DataDirectory
+from tests.support.stores import opened
+from tests.unit.test_fast_path import Handlers
+
+CREATES = 40
+# Of ours, in both threads together.
+RECORDED = 186
+OURS = (f"{ROOT}/services/", f"{ROOT}/common/")
+
+
+class _Transport(asyncio.Transport):
+    """A client that takes all; `answered` is set with each answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = asyncio.Event()
+        self.first = b""
+
+    def write(self, data: Any) -> None:
+        self.first = bytes(data[:20])
+        self.answered.set()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def calls_of_a_create(root: str) -> float:
+    calls = [0]
+
+    def count(frame: FrameType, event: str, _argument: object) -> None:
+        calls[0] += event == "call" and frame.f_code.co_filename.startswith(OURS)
+
+    async def create(connection: Connection, number: int) -> None:
+        transport = connection.transport.raw
+        assert isinstance(transport, _Transport)
+        transport.answered.clear()
+        head = f"POST /store/blob/{number:05} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1024\r\n\r\n"
+        connection.data_received(head.encode() + bytes(1024))
+        await transport.answered.wait()
+        assert transport.first.startswith(b"HTTP/1.1 201 ")
+
+    events = Events()
+    events.subscribe(Feed())
+    threading.setprofile(count)  # of the threads that the store starts
+    try:
+        async with opened(root, events=events) as made:
+            fast = FastPath(Handlers(), made.store, Access(), RequestLog(), Config())
+            server = HTTPServer(fast)
+            server._the_loop()
+            server.quick_answer = fast.quick_answer
+            context = RequestContext(socket.AF_INET, ("127.0.0.1", 1), "http", None)
+            connection = Connection(server, context)
+            connection.connection_made(_Transport())
+            for number in range(20):
+                await create(connection, number)
+            before = calls[0]
+            sys.setprofile(count)
+            for number in range(20, 20 + CREATES):
+                await create(connection, number)
+            sys.setprofile(None)
+            found = (calls[0] - before) / CREATES
+            server.on_close(connection)
+            return found
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+
+def test_a_small_create_calls_no_more_functions_than_recorded(data: DataDirectory) -> None:
+    found = asyncio.run(calls_of_a_create(data.root))
+    assert found <= RECORDED, f"{found} calls a create"
+    assert found > RECORDED - 5, f"{found} calls a create: lower the record"
