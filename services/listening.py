@@ -68,7 +68,8 @@ def make_server(
     config: Config,
     requests: RequestLog,
     tls: ssl.SSLContext | None,
-    quick_answer: Callable[[http1.RequestHead, object], tuple[bytes, bytes] | None] | None = None,
+    quick_answer: Callable[[http1.RequestHead, http1.RequestContext], tuple[bytes, bytes] | None]
+    | None = None,
 ) -> tuple[tornado.httpserver.HTTPServer, Drain]:
     """The HTTP server for `app`, as `http` in the configuration says, and how to drain it.
 

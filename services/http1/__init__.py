@@ -1,8 +1,9 @@
 """An HTTP/1.1 server behind Tornado's interfaces: strict on the wire, bounded, fast. Knows no blobs."""
 
+from services.http1.context import RequestContext
 from services.http1.exchange import Exchange
 from services.http1.limits import Limits
 from services.http1.parser import FieldBlock, RequestHead
 from services.http1.server import HTTPServer
 
-__all__ = ["Exchange", "FieldBlock", "HTTPServer", "Limits", "RequestHead"]
+__all__ = ["Exchange", "FieldBlock", "HTTPServer", "Limits", "RequestContext", "RequestHead"]

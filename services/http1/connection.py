@@ -12,11 +12,12 @@ from tornado.httputil import HTTPInputError
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.log import gen_log
 
+from services.http1.context import RequestContext
 from services.http1.detach import detach
 from services.http1.errors import Refusal, refusal_bytes
 from services.http1.exchange import COPY_BYTES, Exchange, failed_write
 from services.http1.parser import RequestHead, check_partial_head, parse_head, skip_empty_lines
-from services.http1.phases import ENDED, OVER, STEPS, IllegalStep, Phase
+from services.http1.phases import ANSWER, ENDED, HEAD, IDLE, OVER, STEPS, IllegalStep, Phase
 from services.http1.request_cycle import RequestCycle
 from services.http1.server_interface import Server
 from services.http1.transport import ClientTransport
@@ -35,14 +36,14 @@ class Connection(asyncio.Protocol):
 
     transport: ClientTransport
 
-    def __init__(self, server: Server, context: object, *, refused: bool = False) -> None:
+    def __init__(self, server: Server, context: RequestContext, *, refused: bool = False) -> None:
         self.context = context
         self.refused = refused
         self.clock = server.clock
         self.server = server
         self.limits = server.limits
         self._loop = asyncio.get_running_loop()
-        self._phase = Phase.IDLE
+        self._phase: Phase = IDLE
         self._since = self.clock()  # when the wait began: for a head, the rest of it, after an EOF, to close
         self._cycle: RequestCycle | None = None  # while a request is under way
         self.pending = b""  # received and not used
@@ -72,21 +73,21 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
-        if phase is Phase.IDLE:
+        if phase is IDLE:
             # The path of a hot request, 4 µs with what the application does: the bytes are those of one
             # that was answered so before.
             head = self.server.known_heads.get(data)
             if head is not None and self._answer_quickly(head):
                 return
             self._since = self.clock()  # the time of a head runs from its first byte
-            self.phase = Phase.HEAD
+            self.phase = HEAD
         elif phase in ENDED:
             self._drop(data)
             return
         elif (cycle := self._cycle) is not None and cycle.body is not None:
             cycle.body.heard(self.clock())
         self.pending = self.pending + data if self.pending else data
-        if phase is not Phase.ANSWER:
+        if phase is not ANSWER:
             self.advance()
         if len(self.pending) > self.limits.pipeline_bytes:
             self._regulate_reading()
@@ -95,7 +96,7 @@ class Connection(asyncio.Protocol):
         """The client sends no more. It may still read: over TCP what is being answered is sent (True)."""
         self._eof = True
         phase = self._phase
-        if phase is Phase.IDLE or phase in ENDED:
+        if phase is IDLE or phase in ENDED:
             self._close()
             return False
         if self.transport.extra_info("ssl_object") is not None:
@@ -124,12 +125,12 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.transport.resume_writing()
-        if self._phase is Phase.HEAD:
+        if self._phase is HEAD:
             self._loop.call_soon(self.advance)
 
     def close_if_idle(self) -> None:
         """Close between requests. Otherwise the answer in progress is the last, as the server is draining."""
-        if self._phase is Phase.IDLE:
+        if self._phase is IDLE:
             self._close()
 
     def abort(self) -> None:
@@ -152,7 +153,7 @@ class Connection(asyncio.Protocol):
                 self._since = now  # the time to close runs from when all was sent
             elif waited_s > limits.linger_timeout_s:
                 self._cut()
-        elif phase is Phase.ANSWER:
+        elif phase is ANSWER:
             if self._eof and waited_s > limits.half_closed_timeout_s:
                 self.abort()
         elif (cycle := self._cycle) is not None:
@@ -163,7 +164,7 @@ class Connection(asyncio.Protocol):
                     self.refuse_input(err)
         elif self.refused and waited_s > limits.refused_head_timeout_s:
             self._refuse(503, _TOO_MANY)
-        elif phase is Phase.IDLE:
+        elif phase is IDLE:
             if self._answered_quickly:
                 self._answered_quickly = False
                 self._since = now
@@ -234,7 +235,7 @@ class Connection(asyncio.Protocol):
     def advance(self) -> None:
         """Use what was received, as far as it goes now."""
         try:
-            if self._phase is Phase.HEAD and not self.transport.writing_paused:
+            if self._phase is HEAD and not self.transport.writing_paused:
                 self._read_head()
             if self._cycle is not None:
                 self._cycle.read_body()
@@ -271,10 +272,10 @@ class Connection(asyncio.Protocol):
             return
         self._since = self.clock()
         if self.pending:
-            self.phase = Phase.HEAD
+            self.phase = HEAD
             self.advance_later()
             return
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         if self._eof or self.server.draining:  # since the answer began, which promised to stay
             self._close()
 
@@ -283,7 +284,7 @@ class Connection(asyncio.Protocol):
     def _regulate_reading(self) -> None:
         """Stop reading ahead of what is being answered; a head, which has its own bound, is read on."""
         # Nothing of it looked at yet: whole requests, perhaps, whose turn comes later in the loop.
-        waits = self._phase is not Phase.HEAD or self.transport.writing_paused or not self._scanned
+        waits = self._phase is not HEAD or self.transport.writing_paused or not self._scanned
         too_much = self.resting or (waits and len(self.pending) > self.limits.pipeline_bytes)
         self.transport.pause_reading(too_much and self._phase not in ENDED)
 
@@ -296,7 +297,7 @@ class Connection(asyncio.Protocol):
             check_partial_head(data, self._scanned, self.limits)
             self._scanned = max(0, len(data) - 3)
             if not data and not self._eof:
-                self.phase = Phase.IDLE
+                self.phase = IDLE
             self.refuse_if_cut_short()
             return
         self.pending = data[end + 4 :]
@@ -309,7 +310,7 @@ class Connection(asyncio.Protocol):
                 self._since = self.clock()
                 self.advance_later()
             else:
-                self.phase = Phase.IDLE
+                self.phase = IDLE
                 self.server.known_heads.add(data, head)
             return
         self._cycle = RequestCycle(self, head)
@@ -317,14 +318,11 @@ class Connection(asyncio.Protocol):
 
     def _answer_quickly(self, head: RequestHead) -> bool:
         """Let the server answer without an exchange, if it will, where the connection stays open after it."""
-        server = self.server
-        transport = self.transport
-        if self.refused or not head.keep_alive or head.is_http10 or server.draining:
+        server, transport = self.server, self.transport
+        ask = server.quick_answer
+        if ask is None or self.refused or not head.keep_alive or head.is_http10 or server.draining:
             return False
-        if self._eof or transport.writing_paused:
-            return False
-        answer = server.answer_quickly(head, self.context)
-        if answer is None:
+        if self._eof or transport.writing_paused or (answer := ask(head, self.context)) is None:
             return False
         first, body = answer
         self._answered_quickly = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tornado.httputil import HTTPHeaders, RequestStartLine
 
@@ -109,7 +109,7 @@ class RequestHead:
     expects_continue: bool
     is_http10: bool
     block: FieldBlock
-    memo: object = None  # as FieldBlock's, for who looks at the target, too
+    memo: Any = None  # as FieldBlock's, for who looks at the target, too
 
 
 def skip_empty_lines(data: bytes) -> bytes:

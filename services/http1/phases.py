@@ -23,6 +23,9 @@ class Phase(enum.IntEnum):
     DETACHED = 8
 
 
+# For what each request asks: a member of an enum costs 90 ns in Python 3.11, a name of a module 9.
+IDLE, HEAD, BODY, ANSWER, DISCARD = tuple(Phase)[:5]
+
 MEANING = {
     Phase.IDLE: "nothing of the next request has come",
     Phase.HEAD: "something of a head has come, or whole requests wait for their turn",

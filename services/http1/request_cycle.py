@@ -19,7 +19,7 @@ from tornado.log import app_log
 from services.http1.body import Body
 from services.http1.exchange import Exchange
 from services.http1.parser import RequestHead
-from services.http1.phases import READING_BODY, Phase
+from services.http1.phases import ANSWER, BODY, DISCARD, READING_BODY
 
 if TYPE_CHECKING:
     from services.http1.connection import Connection
@@ -50,9 +50,9 @@ class RequestCycle:
         exchange = self.exchange
         head = exchange.head
         if not head.body_bytes:
-            connection.phase = Phase.ANSWER
+            connection.phase = ANSWER
         else:
-            connection.phase = Phase.BODY
+            connection.phase = BODY
             limits = connection.limits
             body = self.body = exchange.body = Body(head.body_bytes, limits, connection.clock())
             if head.start_line.method in _NEEDS_NO_BODY:
@@ -75,7 +75,7 @@ class RequestCycle:
                 self.body = None
                 connection.server.body_ended(connection)
                 if self._delegate is not None:
-                    connection.phase = Phase.ANSWER
+                    connection.phase = ANSWER
                     self._finish_request()
                 else:  # answered before, and the rest was dropped
                     connection.next_request()
@@ -102,7 +102,7 @@ class RequestCycle:
 
     def answered(self) -> None:
         """The answer was written. Within a call of the delegate, the caller of that goes on."""
-        if not self._busy and self._connection.phase is not Phase.DISCARD:
+        if not self._busy and self._connection.phase is not DISCARD:
             self._after_answer()
 
     # The end, where it is not that of an answer.
@@ -231,7 +231,7 @@ class RequestCycle:
         if self.body is None or not self.exchange.keep_alive:
             connection.next_request()
         else:
-            connection.phase = Phase.DISCARD
+            connection.phase = DISCARD
             connection.advance_later()
 
 

@@ -150,10 +150,6 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             delegate = _GzipMessageDelegate(delegate, self.limits.piece_bytes, self.limits.body_bytes)
         return delegate
 
-    def answer_quickly(self, head: RequestHead, context: object) -> Answer | None:
-        """What `quick_answer` says, if anybody is asked."""
-        return None if self.quick_answer is None else self.quick_answer(head, cast(RequestContext, context))
-
     def opened(self, connection: Connection) -> None:
         """A connection is there."""
         self._open.add(connection)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 
+from services.http1.context import RequestContext
 from services.http1.limits import Limits
 from services.http1.parser import RequestHead
 
@@ -40,9 +41,9 @@ class Server(Protocol):
     clock: Callable[[], float]  # seconds; the loop's, unless a test has another
     done: asyncio.Future[None]  # one that is done: what a write returns when nothing has to wait
     known_heads: KnownHeads
+    quick_answer: Callable[[RequestHead, RequestContext], Answer | None] | None  # see HTTPServer
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate: ...
-    def answer_quickly(self, head: RequestHead, context: object) -> Answer | None: ...
     def opened(self, connection: Connection) -> None: ...
     def on_close(self, server_conn: object) -> None: ...
     def spares(self, head: RequestHead) -> bool: ...

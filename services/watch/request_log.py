@@ -60,6 +60,15 @@ class RequestLog:
     ) -> None:
         """One request was answered. Bytes are those of the bodies; `headers`, the request's, are looked at
         for the access log alone, and so may be left out where that is off."""
+        self.count(method, status, seconds, bytes_in, bytes_out)
+        if self.access is not None:
+            headers = headers or {}
+            referer, agent = headers.get("Referer", ""), headers.get("User-Agent", "")
+            asked = f"{method} {target} {version}"
+            self.access.tell(remote, user, asked, status, bytes_out, referer, agent, seconds)
+
+    def count(self, method: str, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
+        """The same without the access log, for who has seen that there is none."""
         tally = self.tallies.get(method) or self._tally_of(method)
         statuses = tally.statuses
         statuses[status] = statuses.get(status, 0) + 1
@@ -67,11 +76,6 @@ class RequestLog:
         tally.seconds += seconds
         tally.bytes_in += bytes_in
         tally.bytes_out += bytes_out
-        if self.access is not None:
-            headers = headers or {}
-            referer, agent = headers.get("Referer", ""), headers.get("User-Agent", "")
-            asked = f"{method} {target} {version}"
-            self.access.tell(remote, user, asked, status, bytes_out, referer, agent, seconds)
 
     def handled(self, handler: RequestHandler) -> None:
         """The same for a Tornado handler: an Application's `log_function`."""

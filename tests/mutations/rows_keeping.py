@@ -76,9 +76,16 @@ ROWS = [
         (EXPIRY,),
     ),
     Mutation(
+        "expired-blob-is-served-from-memory",
+        "services/engines/local/serving/cache.py",
+        "        return None if over_at_s is not None and over_at_s <= time.time() else data\n",
+        "        return data\n",
+        ("tests/store/test_cache.py",),
+    ),
+    Mutation(
         "expired-blob-is-peeked",
         "services/engines/local/serving/store.py",
-        "        if blob is None or self.expiry.is_over(blob):\n",
+        "        if blob is None or (not body and self.expiry.is_over(blob)):\n",
         "        if blob is None:\n",
         (EXPIRY,),
     ),
@@ -120,7 +127,7 @@ ROWS = [
     Mutation(
         "hot-reads-are-not-counted",
         "services/engines/local/serving/store.py",
-        "        if body:\n            self.limits.read(blob)\n",
+        "        if body and self._notes_reads:\n            self.limits.read(blob)\n",
         "",
         (LIMITS,),
     ),

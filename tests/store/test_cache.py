@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,13 @@ def test_a_system_without_openat2_reads_as_well(data_dir: Layout, monkeypatch: p
     stored(data_dir, 1, b"good")
     assert read_file_nowait(data_dir.data(1), 4) == b"good"
     assert read_file_nowait(data_dir.data(2), 4) is None
+
+
+def test_what_expires_while_it_is_kept_is_served_no_more(data_dir: Layout) -> None:
+    blob = stored(data_dir, 1, b"good")
+    over_at_s = time.time() + 0.2
+    cache = HotCache(data_dir, 1 << 20, lambda of: over_at_s if of is blob else None)
+    assert cache.bytes_of(blob) == b"good"
+    while time.time() < over_at_s:
+        time.sleep(0.01)
+    assert cache.bytes_of(blob) is None

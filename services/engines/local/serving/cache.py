@@ -6,7 +6,9 @@ its location: so one that was replaced or deleted is never sent.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from common import checksum
 from services.engines.local.disk.blob import Blob
@@ -22,40 +24,56 @@ _ENTRY_BYTES = 200  # what an entry costs beside its body
 
 
 class HotCache:
-    """At most `max_bytes` of bodies, the most recently used ones."""
+    """At most `max_bytes` of bodies, the most recently used ones.
 
-    def __init__(self, data_dir: Layout, max_bytes: int) -> None:
+    `expires_at_s`: the Unix time at which a blob is over, which never changes, so it is asked once for each.
+    """
+
+    def __init__(
+        self,
+        data_dir: Layout,
+        max_bytes: int,
+        expires_at_s: Callable[[Blob], float | None] = lambda blob: None,
+    ) -> None:
         self._data_dir = data_dir
         self._left_bytes = max_bytes
-        self._kept: OrderedDict[str, tuple[Blob, bytes]] = OrderedDict()
+        self._expires_at_s = expires_at_s
+        self._kept: OrderedDict[str, tuple[Blob, bytes, float | None]] = OrderedDict()
 
     def bytes_of(self, blob: Blob) -> bytes | None:
-        """All bytes of `blob`, which the index shows now; None where they are to be read the long way.
+        """All bytes of `blob`, which the index shows now; None where they are to be read the long way, and
+        where it has expired.
 
         That way tells, too, what is wrong where these bytes are not what they should be.
         """
-        location = blob.location
-        kept = self._kept.get(location)
-        if kept is not None:
-            if kept[0] is blob or is_same(kept[0], blob):
-                self._kept.move_to_end(location)
-                return kept[1]
-            self._drop(location)
+        kept = self._kept.get(blob.location)
+        if kept is not None and (kept[0] is blob or is_same(kept[0], blob)):
+            self._kept.move_to_end(blob.location)
+        else:
+            kept = self._read(blob)
+            if kept is None:
+                return None
+        _, data, over_at_s = kept
+        return None if over_at_s is not None and over_at_s <= time.time() else data
+
+    def _read(self, blob: Blob) -> tuple[Blob, bytes, float | None] | None:
+        """What is kept of `blob` from now on, or would be if it were smaller."""
+        self._drop(blob.location)
         size = blob.size
         if size > MAX_BYTES:
             return None
         data = read_file_nowait(self._data_dir.data(blob.id), size) if size else b""
         if data is None or (size and checksum.crc(data) != checksum.unpack_crc(blob.crcs, 0)):
             return None
+        made = blob, data, self._expires_at_s(blob)
         if size <= _KEPT_BYTES:
-            self._keep(blob, data)
-        return data
-
-    def _keep(self, blob: Blob, data: bytes) -> None:
-        self._kept[blob.location] = (blob, data)
-        self._left_bytes -= len(data) + _ENTRY_BYTES
-        while self._left_bytes < 0:
-            self._drop(next(iter(self._kept)))
+            self._kept[blob.location] = made
+            self._left_bytes -= size + _ENTRY_BYTES
+            while self._left_bytes < 0:
+                self._drop(next(iter(self._kept)))
+        return made
 
     def _drop(self, location: str) -> None:
-        self._left_bytes += len(self._kept.pop(location)[1]) + _ENTRY_BYTES
+        kept = self._kept.pop(location, None)
+        if kept is not None:
+            self._left_bytes += len(kept[1]) + _ENTRY_BYTES

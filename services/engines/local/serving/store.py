@@ -84,12 +84,13 @@ class LocalStore:
         self.max_blob_bytes = config.max_blob_size_bytes
         self.keeping = Keeping(deleted_s=config.keep_deleted_s)
         self.expiry, self.limits = Expiry(config.expire_s), Limits(data_dir, config.max_bytes)
+        self._notes_reads = bool(config.max_bytes)
         self.space = FreeSpace(data_dir.root, config.min_free_space_bytes)
         self.place = Place(data_dir.root, read_only=data_dir.read_only)
         self._buffers = ChunkBuffers()
         self._index = self.index = Index(found.live, damaged_of(found))
         found.live = {}  # nothing is held twice for long
-        self._cache = HotCache(data_dir, config.hot_bytes)
+        self._cache = HotCache(data_dir, config.hot_bytes, self.expiry.at_s)
         self.ids = Ids(data_dir, self._index.blobs.ids)
         self._admission = Admission(config, self._index, self.place, self.space, self.ids)
         self.admit = self._admission.admit
@@ -130,10 +131,10 @@ class LocalStore:
     def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """See store.Store."""
         blob = self._index.recent.get(location) or self._index.peek(location)
-        if blob is None or self.expiry.is_over(blob):
+        if blob is None or (not body and self.expiry.is_over(blob)):
             return None
         data = self._cache.bytes_of(blob) if body else b""
-        if body:
+        if body and self._notes_reads:
             self.limits.read(blob)
         return None if data is None else (blob, data)
 
