@@ -42,16 +42,16 @@ def part(first: int, last: int) -> dict[str, str | None]:
 
 WHOLE: dict[str, str | None] = {"content-length": str(SIZE), "content-range": None, "content-type": TYPE}
 UNMODIFIED: dict[str, str | None] = {"etag": TAG, "content-type": None, "content-length": None}
+ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PROPFIND, MKCOL, LOCK, UNLOCK"
+
 ROWS = [
     Row("GET: 200", {}, 200, BODY, WHOLE),
     Row("GET ignores a query", {}, 200, BODY, WHOLE, target="?versionId=7"),
     Row("HEAD: as GET, no body", {}, 200, b"", WHOLE, method="HEAD"),
     Row("HEAD: ranges are for GET alone", {"Range": "bytes=0-0"}, 200, b"", WHOLE, method="HEAD"),
-    Row(
-        "OPTIONS: 204 with Allow", {}, 204, b"", {"allow": "GET, HEAD, POST, PUT, DELETE, OPTIONS"}, "OPTIONS"
-    ),
-    Row("PATCH: 405 with Allow", {}, 405, None, {"allow": "GET, HEAD, POST, PUT, DELETE, OPTIONS"}, "PATCH"),
-    Row("BREW: 405 with Allow", {}, 405, None, {"allow": "GET, HEAD, POST, PUT, DELETE, OPTIONS"}, "BREW"),
+    Row("OPTIONS: 204 with Allow", {}, 204, b"", {"allow": ALLOW}, "OPTIONS"),
+    Row("PATCH: 405 with Allow", {}, 405, None, {"allow": ALLOW}, "PATCH"),
+    Row("BREW: 405 with Allow", {}, 405, None, {"allow": ALLOW}, "BREW"),
     # conditions
     Row("If-None-Match, same: 304", {"If-None-Match": TAG}, 304, b"", UNMODIFIED),
     Row("If-None-Match, weak: 304", {"If-None-Match": "W/" + TAG}, 304, b"", UNMODIFIED),

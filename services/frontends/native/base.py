@@ -29,8 +29,8 @@ _CROSS_ORIGIN = "A page of another origin asks in its reader's name: only our ow
 
 
 class BaseHandler(Handler):
-    """A handler of one kind of resource; `ALLOW` lists its methods. `ALSO`: others, of other protocols, which
-    Allow does not name: what asks for them knows them, and OpenAPI has no words for them.
+    """A handler of one kind of resource; `ALLOW` lists its methods. `ALSO`: those of other protocols, for
+    which OpenAPI has no words.
 
     `PUBLIC`: anyone may ask, without a token. `TAKES_LINKS`: a signed link is as good as one. `ASKS_LATER`:
     anyone who is known may, and each method asks what the client may do once it knows the location.
@@ -88,14 +88,18 @@ class BaseHandler(Handler):
         return ACTIONS.get(self.request.method or "", Action.UPDATE)
 
     def _check(self) -> Awaitable[None] | None:
-        if self.request.method not in (*self.ALLOW.split(", "), *self.ALSO):
+        if self.request.method not in self.allowed().split(", "):
             self.refuse_method()
         self.take_expect()
         return self.before_body()
 
     def refuse_method(self) -> NoReturn:
-        """Refuse a method that is not in `ALLOW`: 405."""
+        """Refuse a method that is not in `allowed`: 405."""
         raise HTTPError(405)
+
+    def allowed(self) -> str:
+        """What Allow says."""
+        return ", ".join((self.ALLOW, *self.ALSO))
 
     def before_body(self) -> Awaitable[None] | None:
         """For handlers: raise what refuses the request before its body is read."""
@@ -113,7 +117,7 @@ class BaseHandler(Handler):
 
     def options(self, *args: str) -> None:
         """204 with Allow (RFC 9110, section 9.3.7)."""
-        self.set_header("Allow", self.ALLOW)
+        self.set_header("Allow", self.allowed())
         self.set_status(204)
 
     async def is_folder(self, folder: str) -> bool:
@@ -150,8 +154,8 @@ class BaseHandler(Handler):
         else:
             text = responses.get(status_code, "Error") + "."
             if status_code == 405:
-                self.set_header("Allow", self.ALLOW)
-                text = f"This resource knows {self.ALLOW}."
+                self.set_header("Allow", self.allowed())
+                text = f"This resource knows {self.allowed()}."
             elif status_code == 403:  # Tornado's cross_origin_protection; our own are Forbidden
                 text = "A page of another origin asks in its reader's name: only our own pages may write."
             elif status_code >= 500:
