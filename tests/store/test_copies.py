@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -117,16 +118,23 @@ def test_a_source_whose_file_is_gone_is_not_copied(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EACCES, errno.EXDEV])
+@pytest.mark.parametrize("call", ["link", "open_in_place"])
 def test_where_there_are_no_links_the_bytes_are_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: int
 ) -> None:
-    def no_link(old: str, new: str) -> None:
-        raise PermissionError(1, "Operation not permitted")
+    """Of a file that is another user's, say, which the server may read alone."""
+    real = getattr(durable, call)
+
+    def refused(path: str, *others: str) -> object:
+        if path.endswith("data.raw"):
+            raise OSError(error, os.strerror(error))
+        return real(path, *others)
 
     async def go() -> None:
         async with opened(str(tmp_path)) as store:
             await store.put("s", BODY)
-            monkeypatch.setattr(durable, "link", no_link)
+            monkeypatch.setattr(durable, call, refused)
             await store.store.copy("s", anything, "t", anything, None, move=True)
             assert await store.values() == {"t": BODY}
 

@@ -21,7 +21,9 @@ from services.engines.local.serving.upload import LocalUpload, Sums, disk_step
 from services.engines.local.serving.upload import Owner as UploadOwner
 from services.store import Condition, Content
 
-_NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
+# EACCES, EPERM: a file of another user's, which we may read. It can have no second name of ours, or none that
+# we may sync.
+_NO_LINKS = frozenset({errno.EACCES, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
 
 
 class Owner(UploadOwner, Protocol):
@@ -59,9 +61,10 @@ async def linked(
 ) -> LocalUpload | None:
     """A staged upload whose data.raw is the file `path`, with these `sums`; only to be committed.
 
-    None where the file system has no hard links. Nobody may write to that file any more (design rule 4).
-    `cuts`: what stands behind the end is cut off; None where the file has another name already. Raises
-    NotFound where another file has come to stand there, another than `only` for one.
+    Nobody may write to that file any more (design rule 4). None where it can have no other name that is ours,
+    so that its bytes are to be copied. `cuts`: what stands behind the end is cut off; None where the file has
+    another name already. Raises NotFound where another file has come to stand there, another than `only` for
+    one.
     """
     staged = await disk_step(owner, lambda: _stage(owner, path, draft, sums.size, cuts=cuts, only=only))
     if staged is None:

@@ -13,7 +13,6 @@ tells that it is complete. Else the parts are read, verified, and written as the
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import secrets
 import time
@@ -44,7 +43,6 @@ Loaded = Sequence[tuple[Multipart, Mapping[int, Placed]]]
 
 _STEP_BYTES = 32 << 20  # so much is hashed behind the uploads before others have a thread
 _FOLLOWERS = 2  # uploads whose bytes are hashed at the same time
-_NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
 
 
 class Owner(JoiningOwner, Protocol):
