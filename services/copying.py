@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from common.errors import Busy
+import contextlib
+
+from common.errors import Busy, NotFound
 from services.store import UPLOAD_ID, Blob, Condition, Content, Store
 
 
@@ -33,8 +35,8 @@ async def copy_bytes(
 ) -> tuple[Blob, bool]:
     """See Store.copy: the bytes are read, verified, and written, in one commit; a move deletes in another.
 
-    A move that ends between its two commits leaves both. One whose source was written meanwhile deletes
-    nothing, and raises Busy.
+    A move that ends between its two commits leaves both. One whose source was deleted meanwhile is done; one
+    whose source was written meanwhile deletes nothing, and raises Busy.
     """
     reading = await store.open(source)
     try:
@@ -51,7 +53,8 @@ async def copy_bytes(
     finally:
         reading.close()
     if move and source != target:
-        await store.delete(source, _if_still(blob))
+        with contextlib.suppress(NotFound):  # another was quicker, and it is gone: what was asked for holds
+            await store.delete(source, _if_still(blob))
     return done
 
 

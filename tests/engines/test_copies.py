@@ -8,7 +8,7 @@ import os
 import pytest
 
 from common.errors import AlreadyExists, NotFound, PreconditionFailed
-from services.store import Blob, Content
+from services.store import Blob, Condition, Content
 from tests.engines.makers import Maker, Under, anything, only_new, run
 
 SAID = Content("text/x", "gzip", {"x-meta-a": "1", ".of": "the bytes"})
@@ -74,6 +74,26 @@ def test_conditions_of_both_sides(engine: Maker, move: bool) -> None:
         with pytest.raises(NotFound):
             await under.store.copy("nothing", anything, "t", anything, None, move=move)
         assert (await under.get("s"), await under.get("t")) == (b"source", b"target")
+
+    run(engine, go)
+
+
+def test_a_source_that_is_deleted_meanwhile_is_moved(engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that moves by two commits: between them the source goes. The target is there, so no error."""
+
+    async def go(under: Under) -> None:
+        await under.put("s", b"source")
+        real = under.store.delete
+
+        async def delete(location: str, condition: Condition) -> None:
+            monkeypatch.undo()
+            await real("s", anything)
+            await real(location, condition)
+
+        monkeypatch.setattr(under.store, "delete", delete)
+        blob, _ = await under.store.copy("s", anything, "t", anything, None, move=True)
+        assert blob.location == "t"
+        assert await under.names() == ["t"]
 
     run(engine, go)
 
