@@ -18,6 +18,13 @@ ROWS = [
         ("tests/engines/test_state_locks.py",),
     ),
     Mutation(
+        "damaged-lock-is-taken-over",
+        "services/frontends/native/state_locks.py",
+        "    if damaged:\n",
+        "    if False:\n",
+        ("tests/engines/test_state_locks.py",),
+    ),
+    Mutation(
         "connection-takes-any-step",
         "services/http1/connection.py",
         "        if to not in STEPS[self._phase]:\n",

@@ -157,6 +157,7 @@ class MemoryStore:
     async def delete(self, location: str, condition: Condition) -> None:
         condition(self.blobs.get(location, (None, b""))[0], location in self.damaged)
         old = self.blobs.pop(location, None)
+        self.damaged.discard(location)
         if old is None:
             raise NotFound("There is no such blob.")
         self.tell(old[0], MSG_DELETED, State.FAILURE)

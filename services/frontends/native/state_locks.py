@@ -10,7 +10,7 @@ import contextlib
 
 import msgspec
 
-from common.errors import AlreadyExists, BadRequest, BlobkeepError, NotFound, TooLarge
+from common.errors import AlreadyExists, BadRequest, BlobkeepError, Damaged, NotFound, TooLarge
 from services.store import Blob, Condition, Content, Store
 
 MAX_BYTES = 16 << 10
@@ -43,7 +43,10 @@ class SmallBody:
 
 
 async def lock(store: Store, location: str, said: bytes) -> None:
-    """Take it; durable once this returns. Who has it already may ask again. Raises Held, BadRequest."""
+    """Take it; durable once this returns. Who has it already may ask again.
+
+    Raises Held, BadRequest; Damaged where nobody can say any more who holds it.
+    """
     asked = id_of(said)
     for _ in range(2):  # it may be given back meanwhile
         with contextlib.suppress(AlreadyExists):
@@ -58,11 +61,22 @@ async def lock(store: Store, location: str, said: bytes) -> None:
 
 
 async def unlock(store: Store, location: str, said: bytes) -> None:
-    """Give it back; nothing to give back is as good. An empty body breaks it. Raises Held, BadRequest."""
-    while (found := await _found(store, location)) is not None:
-        blob, holder = found
-        if said and id_of(said) != id_of(holder):
-            raise Held(holder)
+    """Give it back; nothing to give back is as good. An empty body breaks it. Raises Held, BadRequest.
+
+    One that is damaged is given back by whoever says that it is theirs: nobody else can tell.
+    """
+    asked = id_of(said) if said else ""
+    while True:
+        blob: Blob | None = None
+        try:
+            found = await _found(store, location)
+            if found is None:
+                return
+            blob, holder = found
+            if said and asked != id_of(holder):
+                raise Held(holder)
+        except Damaged:
+            pass
         with contextlib.suppress(NotFound, _Changed):  # another may have taken it meanwhile: not that one's
             await store.delete(_RECORDS + location, _still(blob))
             return
@@ -93,13 +107,22 @@ def id_of(said: bytes) -> str:
 
 
 def _only_new(blob: Blob | None, damaged: bool) -> None:
+    if damaged:
+        raise Damaged(
+            "The lock is held, but what it says of its holder is damaged: give it back once nobody works "
+            "under it (UNLOCK without a body, terraform force-unlock)."
+        )
     if blob is not None:
         raise AlreadyExists("It is held.")
 
 
-def _still(found: Blob) -> Condition:
+def _still(found: Blob | None) -> Condition:
+    """That the lock is the one that was found; None: that it is damaged."""
+
     def judge(blob: Blob | None, damaged: bool) -> None:
-        if damaged or (blob is not None and blob.version != found.version):
+        if damaged != (found is None) or (
+            blob is not None and found is not None and blob.version != found.version
+        ):
             raise _Changed
 
     return judge
