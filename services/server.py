@@ -98,14 +98,12 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     monitor = Monitor(engine, store, requests)
     app = make_app(store, engine.admin(), options, monitor, credentials.access)
     door = FrontDoor(app, store, options, credentials.access, requests)
-    fast_path = (
-        FastPath(door, store, credentials.access, requests, options, door.is_s3_host)
-        if options.fast_path and options.http == "blobkeep"
-        else None
-    )
-    quick_answer = None if fast_path is None else fast_path.quick_answer
+    fast_path = quick_answer = s3_quick_answer = None
+    if options.fast_path and options.http == "blobkeep":
+        fast_path = FastPath(door, store, credentials.access, requests, options, door.is_s3_host)
+        quick_answer, s3_quick_answer = door.quick_answer(fast_path.quick_answer), door.s3_quickly
     server, drain = make_server(fast_path or door, options, requests, credentials.tls, quick_answer)
-    s3_server, s3_drain = make_server(door.s3, options, requests, credentials.tls)
+    s3_server, s3_drain = make_server(door.s3, options, requests, credentials.tls, s3_quick_answer)
     server.add_sockets(sockets)
     s3_server.add_sockets(s3_sockets)
     sweeping = loop.create_task(door.keep_swept())

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
@@ -18,12 +19,16 @@ from services.access.decisions import Access
 from services.frontends.restic.handlers import ResticHandler
 from services.frontends.restic.names import PREFIX
 from services.frontends.s3.app import make_s3_app, s3_hosts
+from services.frontends.s3.fast_path import S3FastPath
 from services.frontends.s3.names import bucket_of_host
 from services.frontends.s3.parts_in_blobs import PartsInBlobs
+from services.http1 import RequestContext, RequestHead
 from services.store import Multiparts, Store
 from services.watch.request_log import RequestLog
 
 log = logging.getLogger("s3")
+
+QuickAnswer = Callable[[RequestHead, RequestContext], tuple[bytes, bytes] | None]
 
 _SWEEP_EVERY_S = 3600.0
 
@@ -39,6 +44,10 @@ class FrontDoor(Router):
         self._path = config.s3_path
         self.s3 = make_s3_app(store, config, access, requests)
         self._under_path = make_s3_app(store, config, access, requests, base=config.s3_path)
+        self.s3_quickly = S3FastPath(store, access, requests, config).quick_answer
+        self._quickly_under_path = S3FastPath(
+            store, access, requests, config, base=config.s3_path
+        ).quick_answer
         shared = {"store": store, "config": config, "access": access}
         self._restic = Application(
             [(r".*", ResticHandler, shared)],
@@ -57,7 +66,7 @@ class FrontDoor(Router):
         """See Router."""
         if self.is_s3_host(request.headers.get("Host")):
             return self.s3.find_handler(request, **kwargs)
-        if self._path and (request.path == self._path or request.path.startswith(self._path + "/")):
+        if self._is_under_path(request.path):
             return self._under_path.find_handler(request, **kwargs)
         is_restic = self._serves_restic and request.path.startswith(PREFIX)
         if is_restic and self._access.hosts.allows(request.headers.get("Host")):
@@ -67,6 +76,27 @@ class FrontDoor(Router):
     def is_s3_host(self, host: str | None) -> bool:
         """Whether a request under this name is for S3, whatever its path is."""
         return bool(self._hosts) and bucket_of_host(host or "", self._hosts)[0]
+
+    def _is_under_path(self, path: str) -> bool:
+        return bool(self._path) and (path == self._path or path.startswith(self._path + "/"))
+
+    def quick_answer(self, native: QuickAnswer) -> QuickAnswer:
+        """What answers at once on the listening port (see http1.HTTPServer): `native` first, which takes
+        nothing of another front end's."""
+        if not self._hosts and not self._path:
+            return native
+
+        def answer(head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
+            found = native(head, context)
+            if found is not None:
+                return found
+            if self.is_s3_host(head.block.host):
+                return self.s3_quickly(head, context)
+            if self._is_under_path(head.start_line.path.partition("?")[0]):
+                return self._quickly_under_path(head, context)
+            return None
+
+        return answer
 
     async def keep_swept(self) -> None:
         """Now and then, for ever: drop uploads in parts that nobody goes on with."""

@@ -311,7 +311,8 @@ class Connection(asyncio.Protocol):
                 self.advance_later()
             else:
                 self.phase = IDLE
-                self.server.known_heads.add(data, head)
+                if not head.is_once:
+                    self.server.known_heads.add(data, head)
             return
         self._cycle = RequestCycle(self, head)
         self._cycle.begin()

@@ -23,6 +23,8 @@ _field_name = re.compile(_TOKEN).fullmatch
 _field_value = re.compile(
     rb"[\t\x20-\x7e\x80-\xff]*"
 ).fullmatch  # no control characters, so no bare CR, LF, NUL
+# A block whose lines all are as they should be: to look at each of them alone takes twice as long.
+_good_block = re.compile(rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*+").fullmatch
 _digits = re.compile(
     r"[0-9]{1,18}"
 ).fullmatch  # 18 digits: fits 63 bits; int() alone would take "+1" and "1_0"
@@ -110,6 +112,7 @@ class RequestHead:
     is_http10: bool
     block: FieldBlock
     memo: Any = None  # as FieldBlock's, for who looks at the target, too
+    is_once: bool = False  # its bytes will not come again, so they need not be remembered
 
 
 def skip_empty_lines(data: bytes) -> bytes:
@@ -206,7 +209,12 @@ def _refuse_head(limits: Limits) -> NoReturn:
 def parse_field_lines(block: bytes) -> dict[str, list[str]]:
     """Field lines, each ended by CRLF, as lists of values by normalized name. Raises Refusal (400)."""
     fields: dict[str, list[str]] = {}
-    for line in block.split(b"\r\n")[:-1]:
+    if _good_block(block):
+        for text in block.decode("latin1").split("\r\n")[:-1]:
+            key, _, said = text.partition(":")
+            fields.setdefault(_normalized(key), []).append(said.strip(" \t"))
+        return fields
+    for line in block.split(b"\r\n")[:-1]:  # one of them is wrong: which?
         name, colon, value = line.partition(b":")
         if name[:1] in (b" ", b"\t"):  # RFC 9112 section 5.2
             raise Refusal(400, "Send each field on one line.", "folded header line")
@@ -221,14 +229,14 @@ def parse_field_lines(block: bytes) -> dict[str, list[str]]:
             raise Refusal(
                 400, "Send no control characters in a field.", f"Invalid header value of {name[:80]!r}"
             )
-        fields.setdefault(_normalized(name), []).append(value.decode("latin1"))
+        fields.setdefault(_normalized(name.decode("latin1")), []).append(value.decode("latin1"))
     return fields
 
 
 @functools.lru_cache(1000)
-def _normalized(name: bytes) -> str:
+def _normalized(name: str) -> str:
     """`name` as Tornado's HTTPHeaders spell their keys."""
-    return "-".join(word.capitalize() for word in name.decode("latin1").split("-"))
+    return "-".join(word.capitalize() for word in name.split("-"))
 
 
 def _parse_fields(block: bytes) -> FieldBlock:

@@ -3,6 +3,7 @@ handlers, and the server that recovers. Pure."""
 
 from __future__ import annotations
 
+import functools
 import json
 
 from services.rules.dates import format_http_date
@@ -19,6 +20,31 @@ def common_fields(now_s: int) -> list[tuple[str, str]]:
         ("Date", format_http_date(now_s)),
         ("X-Content-Type-Options", "nosniff"),
     ]
+
+
+def sent(fields: list[tuple[str, str]]) -> bytes:
+    """The lines of `fields`, with names spelled as those of handlers are.
+
+    Raises ValueError for a line break or NUL in one: what follows it would be another field, or the body.
+    """
+    text = "".join(f"{spelled(name)}: {value}\r\n" for name, value in fields)
+    if text.count("\n") != len(fields) or text.count("\r") != len(fields) or "\0" in text:
+        raise ValueError(f"a line break in a header field: {fields!r}")
+    return text.encode("latin-1")
+
+
+@functools.lru_cache(2)
+def sent_common(now_s: int) -> bytes:
+    """The lines of common_fields: the same for all answers of a second."""
+    return sent(common_fields(now_s))
+
+
+@functools.lru_cache(100)
+def spelled(name: str) -> str:
+    """As Tornado spells it, but for S3's: clients take the names of metadata as they are spelled."""
+    if name.lower().startswith("x-amz-"):
+        return name.lower()
+    return "-".join(word.capitalize() for word in name.split("-"))
 
 
 def error_fields(retry_after_s: int | None = None) -> list[tuple[str, str]]:

@@ -36,7 +36,10 @@ def decode_percent(raw: str | bytes) -> str:
     A `str` is taken as HTTP heads are decoded: one character a byte (latin-1). Raises BadEscape, or
     UnicodeError for what is not UTF-8; both are ValueError.
     """
-    data = raw.encode("latin-1") if isinstance(raw, str) else raw
-    if _BAD_ESCAPE.search(data):
+    if isinstance(raw, str):
+        if raw.isascii() and "%" not in raw:
+            return raw
+        raw = raw.encode("latin-1")
+    if _BAD_ESCAPE.search(raw):
         raise BadEscape
-    return unquote_to_bytes(data).decode("utf-8")
+    return unquote_to_bytes(raw).decode("utf-8")

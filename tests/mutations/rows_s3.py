@@ -7,7 +7,23 @@ from tests.mutations.table import Mutation
 PARTS = "tests/store/test_multiparts.py"
 CRASHES = "tests/crashes/test_multiparts.py"
 
+FAST = "tests/s3/test_fast_path.py"
+
 ROWS = [
+    Mutation(
+        "fast-path-of-s3-without-a-prefix",
+        "services/frontends/s3/fast_path.py",
+        "(client is not None and not client.may(Action.READ, location))",
+        "False",
+        (f"{FAST}::test_the_same_may_be_read_by_the_same",),
+    ),
+    Mutation(
+        "fast-path-of-s3-shows-what-was-replaced",
+        "services/frontends/s3/fast_path.py",
+        "(known[0] is not blob and known[0].version != blob.version)",
+        "False",
+        (f"{FAST}::test_what_was_replaced_or_deleted_is_not_shown_again",),
+    ),
     Mutation(
         "part-answered-without-its-line",
         "services/engines/local/serving/multiparts.py",

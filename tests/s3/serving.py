@@ -16,6 +16,8 @@ from common.config import Config
 from services.access.decisions import Access, Client, Role
 from services.access.secret_hash import NoSecret
 from services.frontends.s3.app import make_s3_app
+from services.frontends.s3.fast_path import S3FastPath
+from services.http1 import RequestContext, RequestHead
 from services.listening import make_server
 from services.watch.request_log import RequestLog
 from tests.support.memory_store import MemoryStore
@@ -30,11 +32,14 @@ CLIENTS = (
 
 
 class Served:
-    """A front end that listens on `port`; `store` is what it serves."""
+    """A front end that listens on `port`; `store` is what it serves. `quick`: whether each request that might
+    be was answered by the fast path."""
 
-    def __init__(self, store: MemoryStore, port: int) -> None:
+    def __init__(self, store: MemoryStore, port: int, access: Access) -> None:
         self.store = store
         self.port = port
+        self.quick: list[bool] = []
+        self.access = access
 
     def client(self, name: str = "alice", **options: Any) -> Any:
         """A client of boto3."""
@@ -67,10 +72,18 @@ def served(
         requests = RequestLog()
         access = Access(None if is_open else CLIENTS, config.public.split(",") if config.public else [])
         app = make_s3_app(store, config, access, requests)
-        server, drain = make_server(app, config, requests, None)
         sockets = bind_sockets(0, "127.0.0.1")
+        front = Served(store, sockets[0].getsockname()[1], access)
+        fast_path = S3FastPath(store, access, requests, config)
+
+        def quick_answer(head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
+            answer = fast_path.quick_answer(head, context)
+            front.quick.append(answer is not None)
+            return answer
+
+        server, drain = make_server(app, config, requests, None, quick_answer if config.fast_path else None)
         server.add_sockets(sockets)
-        found.extend([Served(store, sockets[0].getsockname()[1]), asyncio.get_running_loop()])
+        found.extend([front, asyncio.get_running_loop()])
         ready.set()
         await stopped.wait()
         await drain(5)

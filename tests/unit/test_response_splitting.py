@@ -11,8 +11,8 @@ import pytest
 from common.options import Config
 from services.access.decisions import Access
 from services.frontends.native.fast_path import FastPath
-from services.frontends.native.headers import sent
 from services.frontends.native.read_plan import plan_read
+from services.rules.answers import sent
 from services.store import Content
 from services.watch.request_log import RequestLog
 from tests.http1.serving import Running, running

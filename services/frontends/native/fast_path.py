@@ -26,11 +26,10 @@ from services.frontends.native.headers import (
     Fields,
     blob_fields,
     outcome,
-    sent,
-    sent_common,
 )
 from services.frontends.native.write_conditions import write_condition
 from services.http1 import Exchange, FieldBlock, RequestContext, RequestHead
+from services.rules.answers import sent, sent_common
 from services.rules.cors import origins_of
 from services.rules.framed import is_form
 from services.rules.locations import MAX_LOCATION_BYTES

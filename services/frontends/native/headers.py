@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import time
 
-from services.rules.answers import STORED_CSP, common_fields
+from services.rules.answers import STORED_CSP, spelled
 from services.rules.conditions import etag
 from services.rules.dates import format_http_date
 from services.rules.locations import quote_location
@@ -86,7 +85,7 @@ def validators(blob: Blob) -> Fields:
 
 
 def _given_back(blob: Blob) -> Fields:
-    return [(_spelled(name), value) for name, value in metadata_fields(blob.metadata)]
+    return [(spelled(name), value) for name, value in metadata_fields(blob.metadata)]
 
 
 def modified_s(blob: Blob) -> int:
@@ -96,25 +95,3 @@ def modified_s(blob: Blob) -> int:
     section 8.8.2.1).
     """
     return min(blob.modified_ns // 1_000_000_000, int(time.time()))
-
-
-def sent(fields: Fields) -> bytes:
-    """The lines of `fields`, with names spelled as Tornado spells those of handlers.
-
-    Raises ValueError for a line break or NUL in one: what follows it would be another field, or the body.
-    """
-    text = "".join(f"{_spelled(name)}: {value}\r\n" for name, value in fields)
-    if text.count("\n") != len(fields) or text.count("\r") != len(fields) or "\0" in text:
-        raise ValueError(f"a line break in a header field: {fields!r}")
-    return text.encode("latin-1")
-
-
-@functools.lru_cache(100)
-def _spelled(name: str) -> str:
-    return "-".join(word.capitalize() for word in name.split("-"))
-
-
-@functools.lru_cache(2)
-def sent_common(now_s: int) -> bytes:
-    """The lines of common_fields: the same for all answers of a second."""
-    return sent(common_fields(now_s))

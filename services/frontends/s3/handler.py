@@ -14,7 +14,7 @@ from tornado.web import HTTPError
 
 from common.config import Config
 from common.errors import BlobkeepError, Damaged
-from services.access.decisions import Access, Client
+from services.access.decisions import Access
 from services.frontends.handler import Handler
 from services.frontends.s3 import sigv4, xml
 from services.frontends.s3.buckets import (
@@ -26,6 +26,7 @@ from services.frontends.s3.buckets import (
 )
 from services.frontends.s3.completing import CompleteMultipartUpload
 from services.frontends.s3.errors import UNEXPECTED, Described, S3Error, described
+from services.frontends.s3.identity import identify
 from services.frontends.s3.lists import ListObjects, ListObjectVersions
 from services.frontends.s3.multipart import (
     AbortMultipartUpload,
@@ -98,8 +99,9 @@ class S3Handler(Handler):
         target = parse_target(asked.path.removeprefix(self._base) or "/", bucket)
         values = {name.lower(): asked.headers.get_list(name) for name in asked.headers}
         signing = sigv4.Request(asked.method or "", asked.path, asked.query, values)
-        claim = self._claim(signing)
-        client, secret = self._admit(claim, signing)
+        client, secret, claim = identify(signing, self.access, self.config.s3_region, time.time())
+        if claim is not None and client is not None:
+            self.user = client.name
         fields = {name: ",".join(given) for name, given in values.items()}
         query: dict[str, str] = {}
         for name, value in sigv4.split_query(asked.query):
@@ -123,32 +125,6 @@ class S3Handler(Handler):
             self.access,
             self,
         )
-
-    def _claim(self, signing: sigv4.Request) -> sigv4.Claim | None:
-        try:
-            return sigv4.parse(signing)
-        except S3Error:
-            if self.access.is_open and not signing.query:
-                return None  # everyone may do everything, however they sign
-            raise
-
-    def _admit(self, claim: sigv4.Claim | None, signing: sigv4.Request) -> tuple[Client | None, str]:
-        """The client that signed, with the secret; None where everyone may do everything. Raises S3Error."""
-        if self.access.is_open:
-            return None, ""
-        if claim is None:
-            if self.access.everybody is None:
-                raise S3Error("AccessDenied", "Sign the request: nothing here is for everybody.")
-            return self.access.everybody, ""
-        found = self.access.client_of_key(claim.access_key)
-        if found is None:
-            raise S3Error(
-                "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."
-            )
-        client, secret = found
-        sigv4.check(claim, signing, secret, self.config.s3_region, time.time())
-        self.user = client.name
-        return client, secret
 
     async def _answer(self) -> None:
         operation = self._operation

@@ -11,7 +11,7 @@ from services.frontends.s3.etags import etag_of, modified_s
 from services.frontends.s3.request import http_date
 from services.rules.answers import STORED_CSP
 from services.rules.metadata import MAX_BYTES, PREFIX, STANDARD, check_metadata
-from services.rules.uploads import stored_encoding, stored_media_type
+from services.rules.uploads import DEFAULT_MEDIA_TYPE, fits_field, stored_encoding, stored_media_type
 from services.store import Blob, Content
 
 Fields = list[tuple[str, str]]
@@ -53,11 +53,11 @@ def object_fields(blob: Blob) -> Fields:
         ("ETag", f'"{etag_of(blob)}"'),
         ("Last-Modified", http_date(modified_s(blob))),
         ("Accept-Ranges", "bytes"),
-        ("Content-Type", blob.type),
+        ("Content-Type", blob.type if fits_field(blob.type) else DEFAULT_MEDIA_TYPE),
         # A stored page must not act on this origin: see the native front end.
         ("Content-Security-Policy", STORED_CSP),
     ]
-    if blob.encoding:
+    if blob.encoding and fits_field(blob.encoding):
         fields.append(("Content-Encoding", blob.encoding))
     fields += metadata_fields(blob)
     return fields
@@ -70,7 +70,7 @@ def metadata_fields(blob: Blob) -> Fields:
         given = META + name.removeprefix(PREFIX) if name.startswith(PREFIX) else name
         if name.startswith(".") or not (name in STANDARD or name.startswith(PREFIX)):
             continue
-        if value.isprintable() or all(" " <= c <= "~" or "\x80" <= c <= "\xff" or c == "\t" for c in value):
+        if all(" " <= c <= "~" or "\x80" <= c <= "\xff" or c == "\t" for c in value):
             fields.append((given, value))
     return fields
 

@@ -1,0 +1,211 @@
+"""The fast path answers as the handler does, byte for byte, and only who may be answered."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from services.store import Blob, Content
+from tests.s3.serving import SECRET, Served, served
+from tests.s3.signing import signed_by_botocore
+from tests.support.memory_store import MemoryStore
+from tests.support.raw import connected
+
+_OWN = re.compile(rb"^(Date|x-amz-request-id): [^\r]+|<(RequestId|ServerTime)>[^<]*", re.MULTILINE)
+
+
+@dataclass
+class Both:
+    """Two servers of one store, one of which answers all by its handler."""
+
+    fast: Served
+    handlers: Served
+
+    def ask(self, request: bytes) -> tuple[bool, list[bytes]]:
+        """Whether the fast path answered any, and what both said."""
+        answers = []
+        self.fast.quick.clear()
+        for front in (self.fast, self.handlers):
+            with connected(front.port) as connection:
+                connection.send(request)
+                answers.append(_OWN.sub(rb"\1\2 ...", connection.rest()))
+        assert answers[0] == answers[1]
+        return any(self.fast.quick), answers[0].split(b"HTTP/1.1 ")[1:]
+
+
+def anything(blob: Blob | None, damaged: bool) -> None:
+    """Every condition holds."""
+
+
+@pytest.fixture(scope="module", params=["", "https://a.example"], ids=["plain", "cors"])
+def both(request: pytest.FixtureRequest) -> Iterator[Both]:
+    store = MemoryStore()
+    options = {"make_store": lambda: store, "public": "photos/open/", "cors_origins": request.param}
+    with served(**options) as fast, served(fast_path=False, **options) as handlers:
+        s3 = fast.client()
+        s3.create_bucket(Bucket="photos")
+        for key in KEYS:
+            s3.put_object(
+                Bucket="photos",
+                Key=key,
+                Body=b"a body",
+                ContentType="text/plain",
+                CacheControl="max-age=5",
+                Metadata={"Colour": "blue", "n": "1"},
+                ChecksumAlgorithm="CRC32C",
+            )
+        asyncio.run(store.write_whole("photos/odd", anything, ODD, b"a body"))
+        yield Both(fast, handlers)
+
+
+ODD = Content("text/x\r\nX-Forged: 1", "gzip", {"x-meta-a": "bl\xc3\xbce", "x-meta-b": "\u2028"})
+KEYS = ("2024/a", "2023/a", "open/a b+c%/\xfc", "open/../x//")
+
+
+def wire(
+    method: str, target: str, key: str | None = "alice", secret: str = SECRET, /, **fields: str
+) -> bytes:
+    """The bytes of a request, signed by `key`; and of the same once more, the last of its connection."""
+    given = {name.replace("_", "-"): value for name, value in fields.items()}
+    head = {"Host": "localhost", **given}
+    if key is not None:
+        asked = signed_by_botocore(method, f"http://localhost{target}", key, secret, headers=given)
+        head |= {name: values[0] for name, values in asked.headers.items()}
+        head = {name: value for name, value in head.items() if name != "host"}
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
+    once = "\r\n".join(lines)
+    return f"{once}\r\n\r\n{once}\r\nConnection: close\r\n\r\n".encode("latin-1")
+
+
+PLAIN = [
+    ("GET", "/photos/2024/a", {}),
+    ("HEAD", "/photos/2024/a", {}),
+    ("GET", "/photos/2024/a?x-id=GetObject", {}),
+    ("GET", "/photos/2024/a", {"x_amz_checksum_mode": "ENABLED"}),
+    ("HEAD", "/photos/2023/a", {"x_amz_checksum_mode": "enabled", "User_Agent": "a b"}),
+    ("GET", "/photos/open/a%20b%2Bc%25/%C3%BC", {}),
+    ("GET", "/photos/open/../x//", {}),
+    ("GET", "/photos/odd", {}),  # what no field can carry is left out
+]
+NOT_PLAIN = [
+    ("GET", "/photos/2024/a", {"Range": "bytes=1-2"}),
+    ("GET", "/photos/2024/a", {"If_None_Match": "*"}),
+    ("GET", "/photos/2024/a", {"Origin": "https://a.example"}),
+    ("GET", "/photos/2024/a", {"x_amz_object_lock_mode": "GOVERNANCE"}),
+    ("GET", "/photos/2024/a", {"x_amz_security_token": "t"}),
+    ("GET", "/photos/2024/a?acl", {}),
+    ("GET", "/photos/2024/a?versionId=1", {}),
+    ("GET", "/photos/2024/a?response-content-type=a", {}),
+    ("GET", "/photos/2024/a?x-id=x", {}),
+    ("GET", "/photos/missing", {}),
+    ("GET", "/photos/", {}),
+    ("GET", "/photos", {}),
+    ("GET", "/", {}),
+    ("GET", "/photos/%zz", {}),
+    ("DELETE", "/photos/missing", {}),
+]
+
+
+@pytest.mark.parametrize(("method", "target", "fields"), PLAIN)
+def test_what_is_plain_is_answered_alike(
+    both: Both, method: str, target: str, fields: dict[str, str]
+) -> None:
+    quick, answers = both.ask(wire(method, target, **fields))
+    assert quick
+    assert [answer[:3] for answer in answers] == [b"200", b"200"]
+
+
+@pytest.mark.parametrize(("method", "target", "fields"), NOT_PLAIN)
+def test_all_else_is_the_handlers(both: Both, method: str, target: str, fields: dict[str, str]) -> None:
+    quick, answers = both.ask(wire(method, target, **fields))
+    assert not quick
+    assert answers
+
+
+def changed(request: bytes, old: bytes, new: bytes) -> bytes:
+    assert old in request
+    return request.replace(old, new)
+
+
+# Each with the status that it has.
+WHO = {
+    "one who may": (wire("GET", "/photos/2024/a", "photos"), b"200"),
+    "one whose prefix it is not": (wire("GET", "/photos/2023/a", "photos"), b"403"),
+    "one whose prefix it only looks like": (wire("GET", "/photos/2024/../2023/a", "photos"), b"404"),
+    "a reader": (wire("GET", "/photos/2024/a", "reader"), b"200"),
+    "nobody": (wire("GET", "/photos/2024/a", None), b"403"),
+    "nobody, what is public": (wire("GET", "/photos/open/../x//", None), b"200"),
+    "a key that is unknown": (wire("GET", "/photos/2024/a", "eve"), b"403"),
+    "another secret": (wire("GET", "/photos/2024/a", "alice", "other"), b"403"),
+    "another method": (changed(wire("GET", "/photos/2024/a"), b"GET", b"HEAD"), b"403"),
+    "another key": (changed(wire("GET", "/photos/2024/a"), b"/2024/", b"/2023/"), b"403"),
+    "another host": (changed(wire("GET", "/photos/2024/a"), b"localhost", b"elsewhere"), b"403"),
+    "a field that is not signed": (
+        changed(wire("GET", "/photos/2024/a"), b"Host:", b"x-amz-checksum-mode: ENABLED\r\nHost:"),
+        b"403",
+    ),
+    "a query that is not signed": (
+        changed(wire("GET", "/photos/2024/a"), b"2024/a HTTP", b"2024/a?x-id=GetObject HTTP"),
+        b"403",
+    ),
+}
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_the_same_may_be_read_by_the_same(both: Both, who: str) -> None:
+    request, status = WHO[who]
+    quick, answers = both.ask(request)
+    assert {answer[:3] for answer in answers} == {status}
+    assert quick == (status == b"200")
+
+
+def test_a_signature_is_good_for_fifteen_minutes(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = wire("GET", "/photos/2024/a")
+    assert both.ask(request)[0]
+    monkeypatch.setattr("services.frontends.s3.fast_path.time", lambda: 1e9)
+    both.fast.quick.clear()
+    with connected(both.fast.port) as connection:
+        connection.send(request)
+        assert connection.rest().count(b" 200 OK") == 2  # by the handler, whose clock is right
+    assert not any(both.fast.quick)
+
+
+def test_what_was_replaced_or_deleted_is_not_shown_again(both: Both) -> None:
+    s3 = both.fast.client()
+    for body in (b"one", b"longer"):
+        s3.put_object(Bucket="photos", Key="changing", Body=body)
+        quick, answers = both.ask(wire("GET", "/photos/changing"))
+        assert quick
+        assert all(answer.endswith(b"\r\n\r\n" + body) for answer in answers)
+    s3.delete_object(Bucket="photos", Key="changing")
+    assert [answer[:3] for answer in both.ask(wire("GET", "/photos/changing"))[1]] == [b"404", b"404"]
+
+
+def test_who_loses_access_is_answered_no_more() -> None:
+    with served() as front:
+        front.client().create_bucket(Bucket="photos")
+        front.client().put_object(Bucket="photos", Key="a", Body=b"a")
+        request = wire("GET", "/photos/a")
+        with connected(front.port) as connection:
+            connection.send(request)
+            assert connection.rest().count(b" 200 OK") == 2
+        front.access.replace([])
+        with connected(front.port) as connection:
+            connection.send(request)
+            assert connection.rest().count(b"InvalidAccessKeyId") == 2
+
+
+def test_where_everyone_may_no_signature_is_looked_at() -> None:
+    with served(is_open=True) as front:
+        s3 = front.client()
+        s3.create_bucket(Bucket="photos")
+        s3.put_object(Bucket="photos", Key="a", Body=b"a")
+        front.quick.clear()
+        with connected(front.port) as connection:
+            connection.send(wire("GET", "/photos/a", None))
+            assert connection.rest().count(b" 200 OK") == 2
+        assert front.quick[0]
