@@ -120,9 +120,9 @@ class Monitor:
         processes, disk = await self._in_thread(self._look_at_system)
         checks += [_up(one) for one in processes if one.name != "server"]
         counts = await self._store.usage()
-        told = f"{counts.damaged} blobs are known to be damaged."
+        told = f"{_blobs(counts.damaged)} known to be damaged."
         checks.append(Check("damage", not counts.damaged, False, 0.0, told))
-        told = f"{counts.unread} blobs could not be read since the start: the log says why."
+        told = f"{_blobs(counts.unread)} waiting to be read: the log says why."
         checks.append(Check("unread", not counts.unread, False, 0.0, told))
         self._snapshot = Snapshot(
             time.time(),
@@ -181,6 +181,11 @@ class Monitor:
 
     async def _in_thread(self, step: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, step)
+
+
+def _blobs(count: int) -> str:
+    """`count` of them, and the verb."""
+    return f"{count} blob is" if count == 1 else f"{count} blobs are"
 
 
 def _up(process: ProcessFigures) -> Check:

@@ -11,6 +11,7 @@ const PAGE = 250;
 const AT_ONCE = 50; // rows that are shown before the reader asks for more
 let listed = ""; // the prefix that the list is of
 let next = null;
+let kept = []; // what is listed
 let isFresh = false; // an offer that was made while the folder is being opened
 
 export function dataUrl(id) { return `blobs/${encodeURIComponent(id)}/data`; }
@@ -63,6 +64,7 @@ folder.whenShown((prefix) => {
   if (!offered) return;
   listed = prefix;
   next = 0;
+  kept = [];
   byId("kept-rows").replaceChildren();
   if (byId("kept").open) more();
 });
@@ -71,19 +73,18 @@ async function more() {
   const prefix = listed;
   say(byId("kept-note"), "Looking …");
   byId("kept-more").hidden = true;
-  let found = 0;
+  const wanted = kept.length + AT_ONCE;
   try {
-    while (next !== null && found < AT_ONCE) {
+    while (next !== null && kept.length < wanted) {
       const page = await json(`blobs/?state=Failure&limit=${PAGE}${next ? `&after=${next}` : ""}`);
       if (prefix !== listed) return; // another folder was opened meanwhile
-      const kept = page.blobs.filter((blob) => blob.kept_until !== null && blob.location.startsWith(prefix));
-      byId("kept-rows").append(...kept.map(row));
-      found += kept.length;
+      kept.push(...page.blobs.filter((blob) => blob.kept_until !== null && blob.location.startsWith(prefix)));
       next = page.next;
     }
-    const all = byId("kept-rows").children.length;
-    say(byId("kept-note"), all ? "" : "Nothing is kept here.");
-    byId("kept-table").hidden = all === 0;
+    kept.sort((a, b) => (a.kept_until > b.kept_until ? -1 : 1)); // what was deleted last first
+    byId("kept-rows").replaceChildren(...kept.map(row));
+    say(byId("kept-note"), kept.length ? "" : "Nothing is kept here.");
+    byId("kept-table").hidden = kept.length === 0;
   } catch (error) { say(byId("kept-note"), error.message); }
   byId("kept-more").hidden = next === null;
 }
@@ -97,5 +98,5 @@ function row(blob) {
     element("td", { class: "do" }, ...(may("create", blob.location) ? [button] : [])));
 }
 
-byId("kept").addEventListener("toggle", () => { if (byId("kept").open && !byId("kept-rows").children.length) more(); });
+byId("kept").addEventListener("toggle", () => { if (byId("kept").open && !kept.length) more(); });
 byId("kept-more").addEventListener("click", more);

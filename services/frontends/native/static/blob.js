@@ -6,14 +6,14 @@ import { confirm } from "./confirm.js";
 import { copyButton } from "./copy.js";
 import { preview } from "./preview.js";
 import { blobHref, folderHref, folderOf, go, replace } from "./routes.js";
-import { keptFor, makesLinks, may, seesServer } from "./session.js";
+import { keptFor, makesLinks, may, seesServer, who } from "./session.js";
 import { byId, bytes, element, moment, say } from "./text.js";
 
 let shown = null; // { id, location, etag, live, damaged, kept } of the blob on the page
 let asked = 0;
 
 export async function openLocation(location) {
-  const number = begin(location);
+  const number = begin(location, folderOf(location));
   try {
     const answer = await fetch(storeUrl(location), { method: "HEAD", headers: withRights(), cache: "no-store" });
     if (!answer.ok && answer.status !== 500) {
@@ -51,13 +51,17 @@ async function describe(id, location) {
   }
 }
 
-function begin(title) {
+function showFolder(folder) {
+  byId("blob-path").replaceChildren(element("a", { href: folderHref(folder) }, folder || "All blobs"));
+}
+
+function begin(title, folder = who().prefix) {
   shown = null;
   byId("blob-body").hidden = true;
   byId("preview").replaceChildren();
   say(byId("blob-message"), "");
   say(byId("blob-title"), title);
-  byId("blob-path").replaceChildren();
+  showFolder(folder);
   return asked += 1;
 }
 
@@ -72,13 +76,14 @@ function show(blob, about, headers) {
   const { location, live, damaged, kept } = blob;
   byId("blob-body").hidden = false;
   say(byId("blob-title"), location);
-  const folder = folderOf(location);
-  byId("blob-path").replaceChildren(element("a", { href: folderHref(folder) }, folder || "All blobs"));
+  showFolder(folderOf(location));
   const gone = !live && !damaged;
   byId("blob-state").hidden = live;
   byId("blob-state").className = damaged ? "word bad" : "word calm";
   say(byId("blob-state"), damaged ? "Damaged" : kept ? "Deleted or replaced, and kept" : about?.state === "Failure" ? "Not there any more" : about?.state ?? "");
   say(byId("blob-message"), damaged ? "Damaged on disk, and not served: replace it, or delete it." : "");
+  byId("blob-download").classList.toggle("primary", live);
+  byId("preview-part").hidden = !live;
   byId("blob-download").hidden = !live && !(kept && authorization() === null); // a browser sends no token with a link
   byId("blob-back").hidden = !kept || !may("create", location);
   byId("blob-replace").hidden = gone || !may("update", location);

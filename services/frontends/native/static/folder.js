@@ -92,7 +92,7 @@ function folderRow(folder) {
   return element("tr", {},
     element("td", { class: "select" }, ...(may("delete", folder) ? [box] : [])),
     element("td", { class: "name" }, element("a", { href: folderHref(folder), class: "folder" }, name)),
-    element("td"), element("td"), element("td"));
+    ...["number", "type", "when"].map((kind) => element("td", { class: kind })));
 }
 
 function blobRow(blob) {
@@ -126,7 +126,8 @@ function showPath() {
   const parts = folder.split("/").filter(Boolean);
   const steps = [["All blobs", ""], ...parts.map((part, at) => [part, `${parts.slice(0, at + 1).join("/")}/`])];
   byId("path").replaceChildren(...steps.map(([name, to]) => element("li", {},
-    to === prefix ? element("span", { "aria-current": "page" }, name) : element("a", { href: folderHref(to) }, name))));
+    to === prefix ? element("span", { "aria-current": "page" }, name)
+      : may("read", to) ? element("a", { href: folderHref(to) }, name) : element("span", {}, name))));
   if (prefix !== folder) byId("path").append(element("li", {}, element("span", { "aria-current": "page" }, `begins with “${prefix.slice(folder.length)}”`)));
 }
 

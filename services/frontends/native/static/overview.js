@@ -150,8 +150,9 @@ function showDamaged(damaged) {
   if (text === damagedShown) return;
   damagedShown = text;
   byId("damaged-rows").replaceChildren(...damaged.map((one) => element("tr", {},
-    element("td", {}, one.location ?? "unknown"), element("td", {}, String(one.id)), element("td", {}, one.reason),
-    element("td", {}, one.quarantine ? `.quarantine/${one.quarantine}` : "on its way"),
-    element("td", {}, one.location === null ? "blobkeep quarantine show"
+    element("td", { "data-name": "Location" }, one.location ?? "unknown"), element("td", { "data-name": "Id", class: "number" }, String(one.id)),
+    element("td", { "data-name": "What is wrong" }, one.reason),
+    element("td", { "data-name": "Kept as" }, one.quarantine ? `.quarantine/${one.quarantine}` : "on its way"),
+    element("td", { "data-name": "What to do" }, one.location === null ? "blobkeep quarantine show"
       : element("a", { href: blobHref(one.location) }, "Upload or delete")))));
 }

@@ -65,7 +65,7 @@ function make() {
     const formats = series.map((_, at) => (at < left.length ? format : bytes));
     const options = {
       ...size(id),
-      padding: [8, 4, 0, 0],
+      padding: [8, right.length ? 4 : 28, 0, 0], // half of the last time of the axis
       cursor: { y: false },
       legend: { live: true },
       scales: { x: { auto: false }, y: { auto: false }, ...(right.length ? { right: { auto: false } } : {}) },
