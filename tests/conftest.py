@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from tornado.ioloop import IOLoop
+
+# Whatever the environment says: tests start hundreds of processes, and each would compile what it imports,
+# which takes longer than all else that a start does.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Before they are imported: asserts of what tests share hold under `python -O`, too, and say why they failed.
 _FOLDERS = [path.name for path in Path(__file__).parent.iterdir() if (path / "__init__.py").exists()]

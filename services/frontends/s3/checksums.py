@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from awscrt import checksums as crt
 from crc32c import crc32c
 
 from services.frontends.s3.errors import S3Error
@@ -67,6 +66,15 @@ class Algorithm(NamedTuple):
         return FULL_OBJECT if self.name == "CRC64NVME" else COMPOSITE
 
 
+def _crt() -> Any:
+    """The CRCs of awscrt. To load it takes 80 ms of CPU, for which no start waits: the first S3 request that
+    needs one pays it.
+    """
+    from awscrt import checksums
+
+    return checksums
+
+
 def _crc32c(data: bytes, before: int) -> int:
     return int(crc32c(data, before))
 
@@ -74,9 +82,11 @@ def _crc32c(data: bytes, before: int) -> int:
 ALGORITHMS: dict[str, Algorithm] = {
     one.name: one
     for one in (
-        Algorithm("CRC32", 4, lambda: Crc(crt.crc32, 4), crt.combine_crc32),
-        Algorithm("CRC32C", 4, lambda: Crc(_crc32c, 4), crt.combine_crc32c),
-        Algorithm("CRC64NVME", 8, lambda: Crc(crt.crc64nvme, 8), crt.combine_crc64nvme),
+        Algorithm("CRC32", 4, lambda: Crc(_crt().crc32, 4), lambda *of: _crt().combine_crc32(*of)),
+        Algorithm("CRC32C", 4, lambda: Crc(_crc32c, 4), lambda *of: _crt().combine_crc32c(*of)),
+        Algorithm(
+            "CRC64NVME", 8, lambda: Crc(_crt().crc64nvme, 8), lambda *of: _crt().combine_crc64nvme(*of)
+        ),
         Algorithm("SHA1", 20, lambda: hashlib.sha1(usedforsecurity=False), None),
         Algorithm("SHA256", 32, hashlib.sha256, None),
     )
