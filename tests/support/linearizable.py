@@ -8,10 +8,23 @@ time since it began, or never. The state is the number of the write whose value 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 State = int | None
+
+
+class Step(Protocol):
+    """What is placed in the order: a call on one location, or on a pair of them."""
+
+    @property
+    def begin_s(self) -> float: ...
+
+    @property
+    def end_s(self) -> float | None: ...
+
+    def step(self, state: Any) -> tuple[bool, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -20,7 +33,8 @@ class Call:
 
     `kind` and what it does and says of the state, `value` being the number of a write:
     "read" value (None: nothing there); "create" value, "exists"; "update" value, "missing" (a delete, too);
-    "delete"; "swap" value where `expected` was there, "differs" where it was not.
+    "delete"; "swap" value where `expected` was there, "differs" where it was not; "put" value, "clear":
+    whatever was there.
     """
 
     kind: str
@@ -49,7 +63,47 @@ class Call:
                 return state is not None and state == self.expected, self.value
             case "differs":
                 return state != self.expected, state
+            case "put":
+                return True, self.value
+            case "clear":
+                return True, None
         raise ValueError(self.kind)
+
+
+@dataclass(frozen=True)
+class OfPair:
+    """A call on one location of a pair, whose state is that of both. `at`: which, 0 or 1."""
+
+    call: Call
+    at: int
+
+    @property
+    def begin_s(self) -> float:
+        return self.call.begin_s
+
+    @property
+    def end_s(self) -> float | None:
+        return self.call.end_s
+
+    def step(self, state: tuple[State, State]) -> tuple[bool, tuple[State, State]]:
+        """As Call.step."""
+        fits, after = self.call.step(state[self.at])
+        return fits, (after, state[1]) if self.at == 0 else (state[0], after)
+
+
+@dataclass(frozen=True)
+class Move:
+    """`value` goes from location `at` of a pair to the other, where nothing is, in one step."""
+
+    begin_s: float
+    end_s: float | None
+    value: int
+    at: int
+
+    def step(self, state: tuple[State, State]) -> tuple[bool, tuple[State, State]]:
+        """As Call.step."""
+        fits = state[self.at] == self.value and state[1 - self.at] is None
+        return fits, (None, self.value) if self.at == 0 else (self.value, None)
 
 
 class Undecided(Exception):
@@ -61,7 +115,7 @@ class _Event:
 
     __slots__ = ("call", "match", "next", "number", "previous")
 
-    def __init__(self, number: int, call: Call, match: _Event | None) -> None:
+    def __init__(self, number: int, call: Step, match: _Event | None) -> None:
         self.number = number
         self.call = call
         self.match = match
@@ -69,14 +123,14 @@ class _Event:
         self.next: _Event | None = None
 
 
-def is_linearizable(history: Sequence[Call], initial: State = None, limit_s: float = 60.0) -> bool:
+def is_linearizable(history: Sequence[Step], initial: Hashable = None, limit_s: float = 60.0) -> bool:
     """True if some order explains the history. Raises Undecided after `limit_s`."""
     deadline = time.monotonic() + limit_s
     head = _events(history)
     answered = sum(call.end_s is not None for call in history)  # those still to be placed
     state, placed = initial, 0
-    seen: set[tuple[int, State]] = set()
-    choices: list[tuple[_Event, State]] = []
+    seen: set[tuple[int, Hashable]] = set()
+    choices: list[tuple[_Event, Hashable]] = []
     entry = head.next
     steps = 0
     while answered:
@@ -111,7 +165,7 @@ def _is_begin(entry: _Event) -> bool:
     return entry.match is not None or entry.call.end_s is None
 
 
-def _events(history: Sequence[Call]) -> _Event:
+def _events(history: Sequence[Step]) -> _Event:
     """The list, by time, behind a head of its own. At equal times begins come first: more is allowed."""
     marks: list[tuple[float, int, _Event]] = []
     for number, call in enumerate(history):

@@ -84,9 +84,12 @@ class System:
         return found
 
     def ask(self, method: str, location: str, body: bytes | None = None) -> tuple[int, bytes]:
+        return self.ask_path(method, "/store/" + location, body)
+
+    def ask_path(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SERVES_WITHIN_S)
         with contextlib.closing(connection):
-            connection.request(method, "/store/" + location, body)
+            connection.request(method, path, body)
             answer = connection.getresponse()
             return answer.status, answer.read()
 

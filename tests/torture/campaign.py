@@ -12,22 +12,29 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from services.engines.local.disk import directory
-from tests.support.linearizable import Undecided, is_linearizable
+from tests.support.linearizable import OfPair, Step, Undecided, is_linearizable
 from tests.support.processes import wait_for
 from tests.support.rules import layout_of, live_blobs
 from tests.support.system import System
 from tests.torture.clients import Client, Record
+from tests.torture.doors import S3, ManyDoors
 from tests.torture.killer import Killer, wait_until_it_serves
 
 _CLIENTS = 6
 _LOCATIONS = 5
 _KILLS_AT_LEAST = 3  # however slow the machine is
-_OPTIONS = {"BLOBKEEP_SMALL_BODY": "4096", "BLOBKEEP_GC_INTERVAL": "0.2", "BLOBKEEP_RECOVERY_INTERVAL": "0.5"}
+_OPTIONS = {
+    "BLOBKEEP_SMALL_BODY": "4096",
+    "BLOBKEEP_GC_INTERVAL": "0.2",
+    "BLOBKEEP_RECOVERY_INTERVAL": "0.5",
+    "BLOBKEEP_S3_PATH": S3.rstrip("/"),
+}
 
 
 @dataclass
@@ -53,10 +60,16 @@ def run(seed: int, seconds: float, *, few_ids: bool, home: Path) -> Outcome:
     record, stopping = Record(), threading.Event()
     ports = [system.port]
     locations = [f"torture/{number}" for number in range(_LOCATIONS)]
+    pair = (locations[-2], locations[-1])
     try:
         wait_until_it_serves(system)
+        assert system.ask_path("PUT", f"{S3}torture")[0] == 200  # the bucket
         clients = [
-            Client(n, ports, record, locations, rng.randrange(1 << 30), stopping, many_deletes=few_ids)
+            ManyDoors(
+                *(n, ports, record, locations, rng.randrange(1 << 30), stopping),
+                many_deletes=few_ids,
+                pair=pair,
+            )
             for n in range(_CLIENTS)
         ]
         killer = Killer(system, record, rng.randrange(1 << 30), stopping)
@@ -79,7 +92,7 @@ def run(seed: int, seconds: float, *, few_ids: bool, home: Path) -> Outcome:
     finally:
         stopping.set()
         system.end()
-    wrong += record.wrong + judge(record)
+    wrong += record.wrong + judge(record, pair)
     try:
         system.data.check()
     except AssertionError as err:
@@ -102,12 +115,18 @@ def _leftovers(system: System) -> list[str]:
     return []
 
 
-def judge(record: Record) -> list[str]:
-    """The histories that no order of their calls explains."""
+def judge(record: Record, pair: tuple[str, ...] = ()) -> list[str]:
+    """The histories that no order of their calls explains. `pair`: two locations with moves between them."""
     wrong = []
-    for location, calls in record.calls.items():
+    histories: dict[str, tuple[list[Step], Hashable]] = {
+        location: ([*calls], None) for location, calls in record.calls.items() if location not in pair
+    }
+    if pair:
+        both = [OfPair(call, at) for at in (0, 1) for call in record.calls.get(pair[at], [])]
+        histories[" and ".join(pair)] = [*both, *record.moves], (None, None)
+    for location, (calls, initial) in histories.items():
         try:
-            if not is_linearizable(calls):
+            if not is_linearizable(calls, initial):
                 wrong.append(f"no order explains the {len(calls)} calls on {location}")
         except Undecided as err:
             wrong.append(f"{location}: undecided: {err}")

@@ -10,14 +10,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
-from tests.support.linearizable import Call, State
+from tests.support.linearizable import Call, Move, State
 from tests.torture.bodies import ENOUGH_BYTES, Bodies
 
 _ANSWER_WITHIN_S = 30.0
-_KINDS = ("read", "range", "create", "update", "delete", "swap", "slow", "cut")
-_WEIGHTS = (20, 10, 14, 18, 10, 8, 3, 4)
-_MANY_DELETES = (14, 5, 26, 8, 26, 4, 2, 3)
 _MOVES = 0.2  # of requests: the next one goes to another server
 _SIZES = (16, 100, 1000, 1000, 5000, 20_000)
 
@@ -30,9 +28,11 @@ class Record:
 
     def __init__(self) -> None:
         self.calls: dict[str, list[Call]] = {}
+        self.moves: list[Move] = []
         self.wrong: list[str] = []
         self.counts: Counter[str] = Counter()
         self.etags: dict[str, tuple[str, int]] = {}  # by location: one seen lately, with its write
+        self.s3_etags: dict[str, tuple[str, int]] = {}  # the same as S3 has it
         self.bodies = Bodies()
         self._lock = threading.Lock()
 
@@ -42,6 +42,13 @@ class Record:
             self.calls.setdefault(location, []).append(call)
             self.counts["unanswered" if call.end_s is None else call.kind] += 1
             self.counts["answered"] += call.end_s is not None
+
+    def add_move(self, move: Move) -> None:
+        """One move with its answer, or without one."""
+        with self._lock:
+            self.moves.append(move)
+            self.counts["unanswered" if move.end_s is None else "move"] += 1
+            self.counts["answered"] += move.end_s is not None
 
     def complain(self, text: str) -> None:
         """Something that may never be."""
@@ -54,6 +61,18 @@ class Client(threading.Thread):
 
     Each connection is to one of `ports`, chosen anew. `sizes`: of bodies, in bytes.
     """
+
+    # What is done, how often; and the same where many deletes are wanted.
+    KINDS: ClassVar[dict[str, tuple[int, int]]] = {
+        "read": (20, 14),
+        "range": (10, 5),
+        "create": (14, 26),
+        "update": (18, 8),
+        "delete": (10, 26),
+        "swap": (8, 4),
+        "slow": (3, 2),
+        "cut": (4, 3),
+    }
 
     def __init__(
         self,
@@ -78,7 +97,7 @@ class Client(threading.Thread):
         self._locations = locations
         self._rng = random.Random(seed)
         self._stopping = stopping
-        self._weights = _MANY_DELETES if many_deletes else _WEIGHTS
+        self._weights = [weights[many_deletes] for weights in self.KINDS.values()]
         self._connection: http.client.HTTPConnection | None = None
 
     def run(self) -> None:
@@ -87,7 +106,7 @@ class Client(threading.Thread):
                 if not self._is_connected():
                     time.sleep(0.05)  # supervisord is dead, too: nobody listens
                     continue
-                kind = self._rng.choices(_KINDS, self._weights)[0]
+                kind = self._rng.choices([*self.KINDS], self._weights)[0]
                 location = self._rng.choice(self._locations)
                 getattr(self, f"do_{kind}")(location)
                 time.sleep(self._rng.random() * 0.01)
@@ -109,7 +128,7 @@ class Client(threading.Thread):
             return False
         status, headers, body = answer
         if status == 200:
-            self._saw(location, began, body, 0, len(body), headers)
+            self._saw_tag(location, headers, self._saw(location, began, body, 0, len(body)))
         elif status == 404:
             self._note(location, "read", began)
         else:
@@ -127,7 +146,7 @@ class Client(threading.Thread):
         if status == 206:
             whole_size = int(headers["content-range"].rpartition("/")[2])
             if len(body) >= ENOUGH_BYTES:
-                self._saw(location, began, body, first, whole_size, headers)
+                self._saw_tag(location, headers, self._saw(location, began, body, first, whole_size))
         elif status == 404:
             self._note(location, "read", began)
         elif status != 416:
@@ -217,16 +236,19 @@ class Client(threading.Thread):
         call = Call(kind, began, time.monotonic(), value, expected, self._number)
         self._record.add(location, call)
 
-    def _saw(
-        self, location: str, began: float, part: bytes, first: int, size: int, headers: dict[str, str]
-    ) -> None:
+    def _saw(self, location: str, began: float, part: bytes, first: int, size: int) -> int | None:
+        """Note what was read; the write that it is of, None where it is of none."""
         try:
             number = self._record.bodies.whose(part, first, size)
         except ValueError as err:
             self._record.complain(f"a read of {location}: {err}")
-            return
+            return None
         self._note(location, "read", began, number)
-        self._record.etags[location] = (headers["etag"], number)
+        return number
+
+    def _saw_tag(self, location: str, headers: dict[str, str], number: int | None) -> None:
+        if number is not None:
+            self._record.etags[location] = (headers["etag"], number)
 
     def _refused(self, kind: str, location: str, status: int, body: bytes) -> None:
         """Nothing was changed; if it was, a read will show a value of no known write."""
@@ -241,19 +263,20 @@ class Client(threading.Thread):
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
         pieces: int = 1,
+        door: str = "/store/",
     ) -> tuple[int, dict[str, str], bytes] | None:
         """Status, headers by lower-case name, body; None where no whole answer came."""
         if not self._is_connected() or self._connection is None:
             return None
         connection = self._connection
         try:
-            connection.putrequest(method, f"/store/{location}")
+            connection.putrequest(method, door + location)
             for name, value in (headers or {}).items():
                 connection.putheader(name, value)
             if body is not None:
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders()
-            if body is not None:
+            if body:
                 step = -(-len(body) // pieces)
                 for at in range(0, len(body), step):
                     if at:

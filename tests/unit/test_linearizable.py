@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.support.linearizable import Call, State, is_linearizable
+from tests.support.linearizable import Call, Move, OfPair, State, Step, is_linearizable
 
 
 def call(kind: str, begin: float, end: float | None, value: State = None, expected: State = None) -> Call:
@@ -116,3 +116,42 @@ def test_what_one_location_did_is_right_and_a_value_that_comes_back_is_not(seed:
     written = [one.value for one in history if one.kind in ("create", "update", "swap")]
     back = [call("read", end + n, end + n + 0.5, written[-1 - n % 2]) for n in range(3)]
     assert not is_linearizable([*history, *back])  # each value is written only once
+
+
+def pair(*calls: tuple[int, Call], moved: tuple[Move, ...] = ()) -> list[Step]:
+    return [*(OfPair(one, at) for at, one in calls), *moved]
+
+
+START = (0, call("create", 0, 1, 1))
+PAIRS = {
+    "moved": (
+        pair(START, (0, call("read", 4, 5)), (1, call("read", 4, 5, 1)), moved=(Move(2, 3, 1, 0),)),
+        True,
+    ),
+    "and back": (
+        pair(START, (0, call("read", 6, 7, 1)), moved=(Move(2, 3, 1, 0), Move(4, 5, 1, 1))),
+        True,
+    ),
+    "never answered, and it happened": (
+        pair(START, (1, call("read", 4, 5, 1)), moved=(Move(2, None, 1, 0),)),
+        True,
+    ),
+    "in neither": (
+        pair(START, (0, call("read", 4, 5)), (1, call("read", 6, 7)), moved=(Move(2, None, 1, 0),)),
+        False,
+    ),
+    "in both": (
+        pair(START, (1, call("read", 4, 5, 1)), (0, call("read", 6, 7, 1)), moved=(Move(2, None, 1, 0),)),
+        False,
+    ),
+    "over what was there": (
+        pair(START, (1, call("create", 0, 1, 2)), moved=(Move(2, 3, 1, 0),)),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_moves_between_two_locations_are_one_step(name: str) -> None:
+    history, right = PAIRS[name]
+    assert is_linearizable(history, (None, None)) == right
