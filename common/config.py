@@ -20,7 +20,16 @@ from common.errors import ConfigError
 from common.options import OPTIONS, Config, Option
 from common.options_file import as_toml
 
-__all__ = ["EXIT_USAGE", "Config", "add_flag", "host_and_port", "into_environment", "load", "url"]
+__all__ = [
+    "EXIT_USAGE",
+    "Config",
+    "add_flag",
+    "check_flags",
+    "host_and_port",
+    "into_environment",
+    "load",
+    "url",
+]
 
 EXIT_USAGE = 2
 _HOME = Path(__file__).resolve().parent.parent
@@ -128,6 +137,13 @@ def add_flag(parser: argparse._ActionsContainer, option: Option) -> None:
     else:
         about["metavar"] = (option.unit or option.name).split()[0].upper()
     parser.add_argument(*flags, default=argparse.SUPPRESS, **about)
+
+
+def check_flags(flags: Mapping[str, Any]) -> None:
+    """Raise ConfigError, which names the flag, where the value of one is wrong. None: not given."""
+    for name, value in flags.items():
+        if value is not None and name in OPTIONS:
+            _typed(OPTIONS[name], value, f"--{name.replace('_', '-')}", is_text=True)
 
 
 def into_environment(flags: Mapping[str, Any], environment: MutableMapping[str, str] = os.environ) -> None:

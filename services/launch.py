@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 
 from common import config, durable, logs
-from common.errors import BlobkeepError, ConfigError, LockHeld
+from common.errors import BlobkeepError, LockHeld
 from common.process import UNDER_SUPERVISOR
 from common.version import VERSION
 from services import supervision
@@ -40,10 +40,11 @@ _LONGEST_SOCKET_PATH = 107 - len(".4194304")  # the kernel's, less what supervis
 
 
 class InTheWay(BlobkeepError):
-    """Why Blobkeep cannot start. `passing`: it will be over in some seconds."""
+    """Why Blobkeep cannot start. `in_use`: by another process; `passing`: that will be over in seconds."""
 
-    def __init__(self, text: str, *, passing: bool = False) -> None:
+    def __init__(self, text: str, *, in_use: bool = False, passing: bool = False) -> None:
         super().__init__(text)
+        self.in_use = in_use
         self.passing = passing
 
 
@@ -172,11 +173,12 @@ def wait_until_free(options: config.Config) -> None:
 
 
 def check(options: config.Config) -> None:
-    """Raise InTheWay for the first thing that keeps Blobkeep from running here."""
+    """Raise InTheWay for the first thing that keeps Blobkeep from running here; ConfigError where there must
+    be a store, and is none."""
     _check_control_socket(_run_folder(options) / _SOCKET_NAME)
     if options.engine == "local":
         if not options.create:
-            _check_made(options.dir)
+            directory.existing(options.dir)
         _check_directory(options.dir)
     _check_port(options.listen)
 
@@ -188,15 +190,9 @@ def _check_control_socket(path: Path) -> None:
         with contextlib.suppress(OSError):
             pid = (path.parent / "supervisord.pid").read_text().strip()
         raise InTheWay(
-            f"it already runs on this directory (supervisord is process {pid}): stop that one first."
+            f"it already runs on this directory (supervisord is process {pid}): stop that one first.",
+            in_use=True,
         )
-
-
-def _check_made(root: str) -> None:
-    try:
-        directory.existing(root)
-    except ConfigError as err:
-        raise InTheWay(str(err)) from err
 
 
 def _check_directory(root: str) -> None:
@@ -207,7 +203,7 @@ def _check_directory(root: str) -> None:
             lock.acquire(1.0)  # a recovery worker may have it for a moment
     except LockHeld as err:
         pid = lock.holder().split()[0]
-        raise InTheWay(str(err), passing=pid.isdecimal() and is_ending(int(pid))) from err
+        raise InTheWay(str(err), in_use=True, passing=pid.isdecimal() and is_ending(int(pid))) from err
     except OSError as err:
         raise InTheWay(f"the data directory {path} cannot be used: {err.strerror}.") from err
 
@@ -224,6 +220,7 @@ def _check_port(listen: str) -> None:
                 f"{listen} is in use by {users}: stop that, "
                 "or choose another address (blobkeep serve --listen 127.0.0.1:8080, or "
                 "make run BLOBKEEP_LISTEN=127.0.0.1:8080).",
+                in_use=True,
                 passing=bool(pids) and all(map(is_ending, pids)),
             ) from err
         raise InTheWay(f"it cannot listen on {listen}: {err.strerror}.") from err

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = Commands(parser, "action", ("add", "list", "remove", "rotate"))
     add = commands.add("add", "add a client, make the file if need be")
     add.add_argument("name")
-    add.add_argument("--role", choices=list(Role), default=str(Role.READ_WRITE))
+    add.add_argument("--role", choices=[str(role) for role in Role], default=str(Role.READ_WRITE))
     add.add_argument("--prefix", default="", help="limit it to locations that start so, such as builds/")
     rotate = commands.add("rotate", "give a client a new token or password in place of its old one")
     rotate.add_argument("name")

@@ -13,11 +13,19 @@ from collections.abc import Sequence
 from typing import NoReturn, Protocol, cast
 
 from common import config, logs, process
-from common.errors import BlobkeepError, Busy, ConfigError, Damaged, LockHeld, NotFound
+from common.errors import BadRequest, BlobkeepError, Busy, ConfigError, Damaged, LockHeld, NotFound
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.output import Output
-from services.tools.parsing import COMMON_DEFAULTS, PROGRAM, Commands, Formatter, common_flags
+from services.tools.parsing import (
+    COMMON_DEFAULTS,
+    INNERMOST,
+    PROGRAM,
+    Commands,
+    Formatter,
+    Parser,
+    common_flags,
+)
 
 
 class Command(Protocol):
@@ -70,7 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     word = next((word for word in given if word in COMMANDS), None)
     # A word that is the value of a flag may look like a command: then all of them are there.
     parser = make_parser([word]) if word is not None and _comes_first(given, word) else make_parser()
-    args = parser.parse_args(given)
+    args, unknown = parser.parse_known_args(given)
+    if unknown:
+        innermost: argparse.ArgumentParser = getattr(args, INNERMOST, parser)
+        innermost.error(f"unrecognized arguments: {' '.join(unknown)}")
     for name, default in COMMON_DEFAULTS.items():
         if not hasattr(args, name):
             setattr(args, name, default)
@@ -88,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except CommandFailed as err:
         return _fail(str(err), err.status)
-    except ConfigError as err:
+    except (ConfigError, BadRequest) as err:
         return _fail(str(err), exits.USAGE)
     except NotFound as err:
         return _fail(str(err), exits.NOT_THERE)
@@ -115,7 +126,7 @@ def run() -> NoReturn:
 
 def make_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The command line with these commands. With all, completion and the manual page are made of it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         parents=[common_flags()],
         description="A blob store that cannot be made to lose an acknowledged write: run it, look into it, "

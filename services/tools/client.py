@@ -16,6 +16,7 @@ from common.config import Config
 from common.errors import DAMAGE_ERRNOS
 from services.tools import exits
 from services.tools.exits import CommandFailed
+from services.tools.parsing import PROGRAM
 
 TIMEOUT_S = 120.0
 
@@ -81,9 +82,7 @@ class Client:
                 if isinstance(err, OSError) and err.errno in DAMAGE_ERRNOS:
                     raise
                 if is_new or (body is not None and not body.again):
-                    raise CommandFailed(
-                        exits.REFUSED, f"The server at {self.name} does not answer: {err}."
-                    ) from err
+                    raise CommandFailed(exits.REFUSED, _no_answer(self.name, err)) from err
             except BaseException:
                 self._drop(connection)  # a body broke off: what was sent of it must not be taken for the next
                 raise
@@ -121,6 +120,14 @@ class Client:
         connection.close()
         self._of_thread.connection = None
         self._all.remove(connection)
+
+
+def _no_answer(name: str, err: Exception) -> str:
+    why = (isinstance(err, OSError) and err.strerror) or err
+    text = f"The server at {name} does not answer: {why}."
+    if isinstance(err, ConnectionRefusedError):
+        text += f" Start it with `{PROGRAM} serve`, or name another one with --url."
+    return text
 
 
 def _talk(

@@ -55,6 +55,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     source, target = _place(args.source, args.config), _place(args.target, args.config)
     if _identity(source) == _identity(target):
         raise CommandFailed(exits.USAGE, "FROM and TO are the same place.")
+    if source.engine == "local":
+        Storage(source)  # before TO is made
     return asyncio.run(_run(source, target, args, out))
 
 

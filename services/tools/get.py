@@ -22,7 +22,7 @@ STDOUT = "-"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `get`."""
-    parser.add_argument("location")
+    parser.add_argument("location", help="of the blob, such as photos/cat.jpg")
     parser.add_argument("file", nargs="?", default=STDOUT, help="replaced if it is there (default: stdout)")
     add_target_arguments(parser)
 

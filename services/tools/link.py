@@ -26,7 +26,7 @@ _MOST_S = 10 * 366 * 86400
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `link`."""
-    parser.add_argument("location")
+    parser.add_argument("location", help="of the blob, such as photos/cat.jpg")
     parser.add_argument(
         "--for", dest="lasts", default="1d", metavar="TIME", help="30m, 12h, 7d, 4w (default: 1d)"
     )

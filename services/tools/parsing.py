@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from common.version import VERSION
 from services.tools import exits
 
 PROGRAM = "blobkeep"
+INNERMOST = "_parser"  # the parser of the command that was given, among the arguments
+_LONGEST_USAGE = 6  # lines
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
@@ -16,6 +20,17 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28)
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose errors say where the help is; a usage of many lines would hide them."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        usage = self.format_usage()
+        if usage.count("\n") <= _LONGEST_USAGE:
+            sys.stderr.write(usage)
+        self.exit(exits.USAGE, f"{self.prog}: {message}\nSee: {self.prog} --help\n")
 
 
 def common_flags() -> argparse.ArgumentParser:
@@ -44,7 +59,7 @@ class Commands:
 
     def add(self, name: str, help_text: str) -> argparse.ArgumentParser:
         """One more. `help_text`: without a capital and a full stop."""
-        return self._below.add_parser(
+        made = self._below.add_parser(
             name,
             parents=[common_flags()],
             help=help_text,
@@ -53,3 +68,5 @@ class Commands:
             formatter_class=Formatter,
             allow_abbrev=False,
         )
+        made.set_defaults(**{INNERMOST: made})
+        return made

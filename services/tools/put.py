@@ -25,7 +25,7 @@ _ANY_TYPE = "application/octet-stream"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `put`."""
     parser.add_argument("file", help="- is stdin")
-    parser.add_argument("location")
+    parser.add_argument("location", help="where it will be, such as photos/cat.jpg")
     parser.add_argument("--type", help="the media type (default: guessed from the name)")
     parser.add_argument("--new", action="store_true", help="only where there is no blob yet")
     add_target_arguments(parser)

@@ -16,7 +16,7 @@ HELP = "delete blobs"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `rm`."""
-    parser.add_argument("location", nargs="+")
+    parser.add_argument("location", nargs="+", help="of a blob; with -r of a folder, such as photos/")
     parser.add_argument(
         "-r", "--recursive", action="store_true", help="what is below each location, too: a/ and all in it"
     )

@@ -7,6 +7,7 @@ import argparse
 from common import config
 from common.options import OPTIONS
 from services.tools import exits
+from services.tools.exits import CommandFailed
 from services.tools.output import Output
 from services.tools.parsing import COMMON_DEFAULTS
 
@@ -27,7 +28,11 @@ def run(args: argparse.Namespace, out: Output) -> int:
     from services import launch  # with the engine: the help does without
 
     given = {option.name: getattr(args, option.name, None) for option in _OPTIONS}
+    config.check_flags(given)  # here an error can name the flag
     common = {"config": args.config_file, "dir": args.dir, "debug": args.debug or None}
     config.into_environment({**given, **common})  # each process reads its options by itself
-    launch.serve(config.load([], "server"))
+    try:
+        launch.serve(config.load([], "server"))
+    except launch.InTheWay as err:
+        raise CommandFailed(exits.IN_USE if err.in_use else exits.USAGE, str(err)) from err
     return exits.OK

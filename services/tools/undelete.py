@@ -21,7 +21,7 @@ _PAGE = 250
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `undelete`."""
-    parser.add_argument("location")
+    parser.add_argument("location", help="where it was, such as photos/cat.jpg")
     parser.add_argument("--id", metavar="ID", help="this one of what is kept, in place of the newest")
     parser.add_argument("--list", action="store_true", help="show what is kept of it, and change nothing")
     parser.add_argument("--replace", action="store_true", help="also where another blob is there by now")

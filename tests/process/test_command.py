@@ -49,6 +49,33 @@ def test_flags_of_every_command_stand_before_or_after_it(server: Server, data: D
         assert tool(*words).json == {"quarantined": []}
 
 
+@pytest.mark.parametrize(
+    ("typed", "status", "says"),
+    [
+        ("ls --nosuch", 2, "blobkeep ls: unrecognized arguments: --nosuch\nSee: blobkeep ls --help"),
+        ("quarantine list x", 2, "See: blobkeep quarantine list --help"),
+        ("serve --nosuch", 2, "blobkeep serve: unrecognized arguments: --nosuch"),
+        ("serve --gc-interval never", 2, "--gc-interval-s: 'never' is not"),
+        ("serve --dir none --no-create", 2, "none is no Blobkeep directory"),
+        ("access add ann --role king", 2, "'read-only'"),
+        ("health --url http://127.0.0.1:9", 5, "Connection refused. Start it with `blobkeep serve`"),
+        ("copy none to", 2, "none is no Blobkeep directory"),
+        ("link ../a --file access", 2, 'The location has a segment ".."'),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_do_and_nothing_is_made(
+    tmp_path: Path, typed: str, status: int, says: str
+) -> None:
+    command = [*COMMAND, *typed.split()]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, says in done.stderr) == (status, True), done.stderr
+    assert "<Role" not in done.stderr
+    assert len(done.stderr) < 700
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_named_like_a_command_is_a_folder(tmp_path: Path) -> None:
     ran = tool("--dir", tmp_path / "ls", "check")
     assert f"{tmp_path / 'ls'} is no Blobkeep directory" in ran.err

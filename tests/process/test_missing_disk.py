@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import SyncFailed
+from common.config import Config
+from common.errors import ConfigError, SyncFailed
 from services import launch
 from tests.conftest import StartServer
 from tests.support.processes import Process, Server, wait_for
@@ -54,8 +55,8 @@ def test_a_store_that_is_there_starts(server: Server) -> None:
 
 
 def test_make_run_makes_no_store_either(tmp_path: Path) -> None:
-    with pytest.raises(launch.InTheWay, match="no Blobkeep directory"):
-        launch._check_made(str(tmp_path))
+    with pytest.raises(ConfigError, match="no Blobkeep directory"):
+        launch.check(Config(dir=str(tmp_path), create=False))
     assert not list(tmp_path.iterdir())
 
 
