@@ -33,11 +33,13 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 @dataclass
 class Word:
-    """One word of the command line. `takes`: "" nothing, "file", "folder" or "value" after it."""
+    """One word of the command line. `takes`: "" nothing, "file", "folder" or "value" after it, which is one
+    of `choices` where there are any."""
 
     text: str
     help: str
     takes: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass
@@ -61,7 +63,10 @@ def levels(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Itera
             texts = {choice.dest: choice.help or "" for choice in action._choices_actions}
             level.commands = [Word(name, texts.get(name, "")) for name in below]
         elif action.option_strings:
-            level.flags += [Word(s, action.help or "", _takes(action)) for s in action.option_strings]
+            level.flags += [
+                Word(s, action.help or "", _takes(action), tuple(map(str, action.choices or ())))
+                for s in action.option_strings
+            ]
         elif action.choices:
             level.choices = [str(choice) for choice in action.choices]
         else:
@@ -83,7 +88,7 @@ def bash(parser: argparse.ArgumentParser) -> str:
     """For bash 4 and newer: one function; what it knows stands in three tables, by level."""
     lines = [f"# bash completion of {PROGRAM}: source <({PROGRAM} completion bash)", f"_{PROGRAM}() {{"]
     lines += ["    local word path='' cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}"]
-    lines += ["    local -A next flags plain files takes"]
+    lines += ["    local -A next flags plain files takes among"]
     for level in levels(parser):
         key = " ".join(level.path)
         lines += [
@@ -95,6 +100,8 @@ def bash(parser: argparse.ArgumentParser) -> str:
         for word in level.flags:
             if word.takes:
                 lines.append(f"    takes[x{key} {word.text}]='{word.takes}'")
+            if word.choices:
+                lines.append(f"    among[x{key} {word.text}]='{' '.join(word.choices)}'")
     lines += [
         '    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do',
         '        case " ${next[x$path]} " in *" $word "*) path="${path:+$path }$word" ;; esac',
@@ -102,7 +109,7 @@ def bash(parser: argparse.ArgumentParser) -> str:
         "    case ${takes[x$path $before]} in",
         '    file) COMPREPLY=($(compgen -f -- "$cur")); return ;;',
         '    folder) COMPREPLY=($(compgen -d -- "$cur")); return ;;',
-        "    value) return ;;",
+        '    value) COMPREPLY=($(compgen -W "${among[x$path $before]}" -- "$cur")); return ;;',
         "    esac",
         "    case $cur in",
         '    -*) COMPREPLY=($(compgen -W "${flags[x$path]}" -- "$cur")) ;;',
@@ -145,7 +152,7 @@ def fish(parser: argparse.ArgumentParser) -> str:
                 "": "",
                 "file": " -r -F",
                 "folder": " -x -a '(__fish_complete_directories)'",
-                "value": " -x",
+                "value": f" -x -a {_quoted(' '.join(word.choices))}" if word.choices else " -x",
             }
             lines.append(
                 f"complete -c {PROGRAM} -n '{when}' {kind} {word.text.lstrip('-')}{takes[word.takes]} "

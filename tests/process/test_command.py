@@ -221,6 +221,7 @@ def complete(*words: str) -> list[str]:
 def test_bash_completes_commands_flags_and_choices() -> None:
     assert complete("blobkeep", "qu") == ["quarantine"]
     assert complete("blobkeep", "quarantine", "re") == ["restore"]
+    assert complete("blobkeep", "access", "add", "--role", "read-") == ["read-only", "read-write"]
     assert complete("blobkeep", "--json", "quarantine", "d") == ["drop"]
     assert "--replace" in complete("blobkeep", "import", "--")
     assert complete("blobkeep", "completion", "f") == ["fish"]

@@ -59,6 +59,7 @@ export function showNoContact() {
   for (const [name, shown] of cards) {
     shown.root.className = name === "server" ? "card bad" : "card";
     say(shown.word, name === "server" ? "No answer" : "Unknown");
+    say(shown.last, "");
   }
 }
 

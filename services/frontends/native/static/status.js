@@ -64,5 +64,5 @@ export function showServer({ open, server }) {
   const facts = server ? [["Host", server.name], ["Version", server.version], ["Listens on", server.listen], ["Blobs in", server.place]] : [];
   byId("server-facts").replaceChildren(...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
   byId("open").hidden = !open;
-  write(byId("version"), server ? ` · Blobkeep ${server.version}` : "");
+  write(byId("version"), server ? `Blobkeep ${server.version}` : "");
 }
