@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `ctl`."""
     parser.add_argument(
         "words",
-        nargs=argparse.REMAINDER,
+        nargs="*",
         metavar="status | restart NAME | stop NAME | start NAME | signal HUP server",
         help="NAME is server, gc, recovery or all",
     )

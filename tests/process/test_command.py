@@ -59,6 +59,7 @@ def test_flags_of_every_command_stand_before_or_after_it(server: Server, data: D
         ("serve --dir none --no-create", 2, "none is no Blobkeep directory"),
         ("access add ann --role king", 2, "'read-only'"),
         ("health --url http://127.0.0.1:9", 5, "Connection refused. Start it with `blobkeep serve`"),
+        ("ctl restart server --dir none", 3, "/none: give --dir."),
         ("copy none to", 2, "none is no Blobkeep directory"),
         ("link ../a --file access", 2, 'The location has a segment ".."'),
     ],
