@@ -295,7 +295,9 @@ def _where(options: config.Config) -> str:
 def _command() -> str:
     """How a person calls us from here."""
     ours = os.path.join(sys.prefix, "bin", "blobkeep")
-    on_path = os.path.dirname(ours) in os.environ.get("PATH", "").split(os.pathsep)
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    # pipx, and the Debian package, put a link on the path.
+    on_path = any(os.path.realpath(f"{folder}/blobkeep") == os.path.realpath(ours) for folder in folders)
     return "blobkeep" if on_path else os.path.relpath(ours)
 
 

@@ -1,7 +1,7 @@
 """`bench`: a minute on the user's own disk: how long a sync takes, how fast it writes, whether to believe it.
 
-An acknowledged write costs one sync, so the sync is what a store's speed and its promise both hang on. A
-disk that syncs faster than its kind can does not sync: its cache has the bytes, and a power cut empties it.
+An acknowledged write costs one sync, so both the speed of a store and its promise depend on the sync. A disk
+that syncs faster than its kind can does not sync: the bytes are in its cache, and a power cut loses them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 
 @dataclass
 class Latency:
-    """Of one kind of sync, in microseconds."""
+    """How long one kind of sync takes, in microseconds."""
 
     name: str
     samples: int
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Measure and judge; 1 where the disk is not to be believed."""
+    """Measure and judge; 1 where the disk cannot be believed."""
     folder = os.path.abspath(args.folder or args.config.dir)
     if not os.path.isdir(folder):
         raise CommandFailed(exits.NOT_THERE, f"There is no folder {folder}.")
@@ -106,7 +106,7 @@ class Belief(enum.Enum):
 
 
 def judge(sync_p50_us: float, file_system: str, rotates: bool | None) -> tuple[Belief, str]:
-    """(what to believe, why, in a sentence or two) from the median of a sync."""
+    """Judge a disk by the median of a sync. Returns the judgement, and why, in a sentence or two."""
     took = f"A sync takes {_milliseconds(sync_p50_us)}"
     if file_system in _IN_MEMORY:
         return Belief.NO, f"{file_system} is memory: everything is lost with the power. Use another --dir."

@@ -64,10 +64,10 @@ class Client:
     def ask(
         self, method: str, target: str, headers: dict[str, str] | None = None, body: Body | None = None
     ) -> http.client.HTTPResponse:
-        """The answer, whose body is still to be read.
+        """Send a request, and return the answer, whose body is still to be read.
 
-        Once more where a kept connection turns out to be closed: if the first try did arrive, the second
-        meets its own bytes. Raises CommandFailed where nobody answers.
+        Where a kept connection turns out to be closed, the request is sent once more. If the first one did
+        arrive, the second finds its own bytes there. Raises CommandFailed where nobody answers.
         """
         while True:
             connection = getattr(self._of_thread, "connection", None)
@@ -99,7 +99,7 @@ class Client:
         return answer.status, answer.headers, content.decode(errors="replace")
 
     def forget(self) -> None:
-        """The last answer of this thread was not read to its end: its connection is of no more use."""
+        """Close the connection of this thread, whose last answer was not read to its end."""
         connection = getattr(self._of_thread, "connection", None)
         if connection is not None:
             self._drop(connection)
@@ -160,9 +160,9 @@ def client_of(
     tls: ssl.SSLContext | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Client:
-    """The server at `url`; else the one that the configuration describes. Raises CommandFailed.
+    """A client of the server at `url`, or else of the one in the configuration. Raises CommandFailed.
 
-    Of the latter the certificate must be that of the configuration, unless `tls` says otherwise.
+    The certificate of the latter must be the one in the configuration, unless `tls` says otherwise.
     """
     token = _token(token_file)
     if url is None and tls is None and config.tls_cert:
@@ -179,7 +179,7 @@ def default_url(config: Config) -> str:
 
 
 def _own_certificate(config: Config) -> ssl.SSLContext:
-    """Trusts what tls_cert holds, and nothing else: it is not made for the name "127.0.0.1"."""
+    """Trust the certificate in tls_cert alone, under any name: it is not made for "127.0.0.1"."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN

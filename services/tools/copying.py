@@ -1,7 +1,7 @@
 """Making one engine hold what another holds: what `copy` does, pass after pass, while the first is served.
 
-Both sides are gone through in the order of their locations, so nothing is remembered: what has the same
-bytes, time and metadata on both sides is passed over, and a pass that was interrupted is simply begun anew.
+Both sides are read in the order of their locations, so nothing has to be remembered. A blob with the same
+bytes, time and metadata on both sides is passed over. A pass that was interrupted is begun anew.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PARALLEL = 16
 
 @dataclass(frozen=True)
 class Original:
-    """A blob of the source. `sha256` is empty where nobody ever computed it; `held`: the source's own."""
+    """A blob of the source. `sha256` is empty where it was never computed; `held` is the source's own."""
 
     location: str
     size: int

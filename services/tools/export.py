@@ -63,9 +63,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 def _refuse_if_some_before(storage: Storage, path: str) -> None:
-    """A directory without blobs may be the wrong one, or a new one on the wrong disk.
+    """Refuse to export no blobs where there were some before: the directory, or its disk, may be a wrong one.
 
-    Raises CommandFailed where the last export of it, or the newest backup beside the new one, had blobs.
+    Raises CommandFailed where the last export of this directory had blobs, or the newest backup in the folder
+    of the new one has some.
     """
     known = {f"the last export of {storage.place}": storage.last_export()}
     if path != STDOUT:

@@ -127,7 +127,7 @@ class HttpTarget:
         raise self._refused(location, status, "")
 
     def _send(self, method: str, blob: Incoming) -> tuple[int, str]:
-        """(status, text). Raises CommandFailed where the server says that it stored other bytes."""
+        """Returns (status, text). Raises CommandFailed where the server stored other bytes than were sent."""
         headers = {"Content-Type": blob.media_type}
         if blob.size is not None:
             headers["Content-Length"] = str(blob.size)
@@ -155,7 +155,7 @@ class HttpTarget:
         return status, text
 
     def _refused(self, location: str, status: int, text: str) -> BlobkeepError:
-        """TooLarge or BadRequest where this one blob is not wanted; else no other one will be, either."""
+        """The error of an answer: TooLarge or BadRequest where only this blob is refused."""
         text = _text_of(text)
         if status in (400, 413):
             return (TooLarge if status == 413 else BadRequest)(text)

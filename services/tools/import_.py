@@ -1,7 +1,7 @@
 """`import FILE.tar`: the blobs of an export, put into a directory that may have others.
 
-They come as new blobs, with new ids and histories, through the running server or the store. To have the very
-directory back, ids and histories included, unpack the tar into an empty folder instead and serve that.
+They become new blobs, with new ids and histories, through the running server or the store. To get the same
+directory back, ids and histories included, unpack the tar into an empty folder and serve that.
 """
 
 from __future__ import annotations

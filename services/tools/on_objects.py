@@ -1,6 +1,6 @@
 """The commands that look into a store, where blobs are in an object store: `engine = "objects"`.
 
-A directory is read from outside, file by file; an object store is asked, by the engine, as a server asks it.
+A directory is read from outside, file by file. An object store is read through the engine, as a server does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the commands write to stdout: tables and coloured states for people, one JSON document for programs.
 
 Nothing that a client chose (a location, a media type, a message) can move the cursor or forge a line: what
-is not printable is escaped, in JSON too. Colour only on a terminal, and never where NO_COLOR is set.
+is not printable is escaped, in JSON as well. There are colours on a terminal only, and none with NO_COLOR.
 """
 
 from __future__ import annotations

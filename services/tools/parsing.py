@@ -23,7 +23,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """One whose errors say where the help is; a usage of many lines would hide them."""
+    """A parser whose errors say where the help is. It shows no usage of many lines, which would hide them."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def common_flags() -> argparse.ArgumentParser:
-    """The flags that every command has. None of them has a default: one given before is not undone after."""
+    """The flags that every command has. None has a default: that would undo one given before the command."""
     parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = parser.add_argument_group("flags of every command")
     group.add_argument("--dir", help="the data directory (default: from the configuration, ./data)")
@@ -58,7 +58,7 @@ class Commands:
         )
 
     def add(self, name: str, help_text: str) -> argparse.ArgumentParser:
-        """One more. `help_text`: without a capital and a full stop."""
+        """Add one. `help_text`: without a capital and a full stop."""
         made = self._below.add_parser(
             name,
             parents=[common_flags()],

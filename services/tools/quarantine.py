@@ -1,8 +1,8 @@
 """`quarantine list|show|restore|drop`: the damaged blobs that were moved out of the way.
 
-`restore` writes the blob anew at its location, through the running server or the store: a new id, a new
-number, its checksums compared first. What was written or deleted there since is not undone by accident.
-The folder in quarantine stays until `drop` removes it: an order that nobody but the operator gives.
+`restore` compares the checksums, and writes the blob anew at its location, through the running server or the
+store, with a new id. It does not replace what was written or deleted there since, unless it is told to. The
+folder in quarantine stays until the operator removes it with `drop`.
 """
 
 from __future__ import annotations

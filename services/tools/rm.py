@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 async def _delete(args: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """(what was deleted, which of the arguments were not there)."""
+    """Delete them. Returns (what was deleted, which of the arguments were not there)."""
     deleted: list[str] = []
     missing: list[str] = []
     async with open_target(args.config, args) as target:

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 def _by_id(storage: Storage, text: str, *, must: bool) -> list[Record]:
-    """The blob with that id; none where there is no such, unless it `must` be."""
+    """The blob with that id, or none. Raises CommandFailed where there is none and there `must` be one."""
     try:
         found = storage.by_id(text)
     except CorruptRecord as err:

@@ -1,7 +1,7 @@
 """The one door between the commands and the engine: no other module of the tools knows how blobs are kept.
 
-A directory is looked at from outside, with its server running or not. Nothing here makes a directory, or
-anything in one, but what a command was asked to write.
+A directory is read from outside, with its server running or not. Nothing here makes a directory, or anything
+in one, except what a command was asked to write.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Storage:
     # --- looking ---
 
     def records(self, progress: Callable[[int, int], None] = nothing) -> Iterator[Record | Unreadable]:
-        """What is known of every blob, in any state. What vanishes meanwhile is passed over."""
+        """The records of all blobs, in any state. A blob that vanishes meanwhile is passed over."""
         return survey.records(self._data_dir, progress)
 
     @staticmethod
@@ -119,7 +119,7 @@ class Storage:
         return self._data_dir.folder(blob.id)
 
     def expires_ns(self, blob: Record) -> int | None:
-        """When it expires, by its own time or the option `expire`, as Unix time; None: never."""
+        """When it expires, by its own time or the option `expire`: Unix time in nanoseconds; None: never."""
         at_s = self._expiry.at_s(served(blob)) if blob.state is State.COMPLETE else None
         return None if at_s is None else int(at_s * 1e9)
 
@@ -161,7 +161,7 @@ class Storage:
     # --- backup ---
 
     def snapshot(self) -> Snapshot:
-        """A consistent one, now. Raises Busy, OSError."""
+        """Take a consistent snapshot now. Raises Busy, OSError."""
         return snapshot.take(self._data_dir)
 
     @staticmethod
@@ -217,9 +217,9 @@ async def open_store(
 async def open_engine(
     config: Config, on_fatal: Callable[[BlobkeepError], None], *, create: bool
 ) -> AsyncIterator[tuple[Store, Admin] | None]:
-    """As `open_store`, of any engine, with what operators ask of it.
+    """As `open_store`, for any engine, together with its Admin.
 
-    Of an object store nothing is owned: others may serve it meanwhile.
+    An object store is not locked: others may serve it meanwhile.
     """
     from services.engines.choose import choose  # with all that serving takes: 0.2 s
 

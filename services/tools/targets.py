@@ -19,7 +19,7 @@ from services.tools.storage import open_store
 
 
 class Outcome(enum.Enum):
-    """What became of one blob that was offered to a store."""
+    """What happened to one blob that was offered to a store."""
 
     CREATED = "created"
     REPLACED = "replaced"
@@ -31,8 +31,8 @@ class Outcome(enum.Enum):
 class Incoming:
     """One blob to be stored. `chunks`: its bytes from the start, raising Damaged where they are not good.
 
-    `size` is None where only the end of the bytes tells it; then they can be read only once. `sha256` is
-    empty where nobody ever computed it.
+    `size` is None where it is not known before the end; then the bytes can be read only once. `sha256` is
+    empty where it was never computed.
     """
 
     location: str

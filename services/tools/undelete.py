@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Done once that is durable. 3 where nothing is kept of it, 5 where another blob is there."""
+    """Bring it back, durably. 3 where nothing is kept of it, 5 where another blob is there."""
     client = client_of(args.config, args.url, args.token_file)
     try:
         kept = _kept(client, args.location)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 def _kept(client: Client, location: str) -> list[dict[str, Any]]:
-    """What is kept of `location`, what came to its end last first."""
+    """The kept blobs of `location`, the one that was deleted or replaced last first."""
     found: list[dict[str, Any]] = []
     after = ""
     while True:

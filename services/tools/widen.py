@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Widen it; durable. Whatever ends it early, it can be run again."""
+    """Widen the directory, durably. If it is interrupted, it can be run again."""
     with Progress("widen", "blobs") as progress:
         moved = widen(args.config, progress)
     out.document({"moved": moved, "id_bits": 32})

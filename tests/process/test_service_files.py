@@ -40,6 +40,7 @@ def test_every_unit_starts_what_is_there_with_the_options_that_it_needs() -> Non
             continue
         assert "Environment=BLOBKEEP_DIR=/var/lib/blobkeep" in text
         assert "Restart=always" in text
+        assert "SystemCallErrorNumber=EPERM" in text, "else a call outside the filter kills it"
         (start,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
         module = start.rpartition("services.")[2]
         assert start.endswith("/bin/blobkeep serve") or (ROOT / "services" / f"{module}.py").exists()
