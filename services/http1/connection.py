@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
             self._since = self.clock()
             cycle.client_ended()
         elif not (self.resting or self.transport.writing_paused or (cycle and cycle.waiting)):
-            self._refuse(400, _CUT_SHORT)
+            self.advance()  # whole requests may be here; what is none is refused
         # Else the rest of the request may be there, to be read later.
         return True
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -36,3 +38,19 @@ def test_an_upload_is_stored_and_answered(served: Server, size: int, by_handler:
             connection.sock.shutdown(socket.SHUT_WR)
             assert connection.answer().body == body
             assert connection.at_end()
+
+
+def test_requests_in_a_row_that_came_with_the_end_are_all_answered(served: Server) -> None:
+    """The server finds them and the end at once: it stood still meanwhile."""
+    assert served.ask("POST", "/store/half/row", b"body").status == 201
+    get = b"GET /store/half/row HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    os.kill(served.pid, signal.SIGSTOP)
+    try:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=120) as sock:
+            sock.sendall(get * 3)
+            sock.shutdown(socket.SHUT_WR)
+            os.kill(served.pid, signal.SIGCONT)
+            answers = b"".join(iter(lambda: sock.recv(65536), b""))
+    finally:
+        os.kill(served.pid, signal.SIGCONT)
+    assert answers.count(b"HTTP/1.1 200 OK\r\n") == answers.count(b"\r\n\r\nbody") == 3
