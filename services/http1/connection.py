@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 
 from tornado.httputil import HTTPInputError
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import StreamClosedError
 from tornado.log import gen_log
 
 from services.http1.context import RequestContext
-from services.http1.detach import detach
 from services.http1.errors import Refusal, refusal_bytes
 from services.http1.exchange import COPY_BYTES, Exchange, failed_write
 from services.http1.parser import RequestHead, check_partial_head, parse_head, skip_empty_lines
@@ -24,7 +23,6 @@ from services.http1.transport import ClientTransport
 
 _CR = 13
 _TOO_MANY = "Come back later: all connections are in use."
-_PLAIN_TEXT = "This port speaks HTTPS: use https:// in the address."
 _CUT_SHORT = "Send the whole request before closing."
 
 
@@ -46,7 +44,7 @@ class Connection(asyncio.Protocol):
         self._phase: Phase = IDLE
         self._since = self.clock()  # when the wait began: for a head, the rest of it, after an EOF, to close
         self._cycle: RequestCycle | None = None  # while a request is under way
-        self.pending = b""  # received and not used
+        self.pending = b""  # received and not used; set before it is connected, by another process
         self._scanned = 0  # so much of it holds no end of a head
         self._eof = False  # the client sends no more
         self._answered_quickly = False  # since time was checked
@@ -70,6 +68,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = ClientTransport(transport, self.limits, self.clock())
         self.server.opened(self)
+        if self.pending:
+            self.phase, self.resting = HEAD, True  # until the next turn, whatever comes before it
+            self._loop.call_soon(self._next_turn)
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
@@ -112,7 +113,7 @@ class Connection(asyncio.Protocol):
 
     def refuse_plain_text(self) -> None:
         """Its client speaks plain HTTP where TLS is spoken: say so, in plain HTTP."""
-        self._refuse(400, _PLAIN_TEXT)
+        self._refuse(400, "This port speaks HTTPS: use https:// in the address.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.phase = Phase.CLOSED
@@ -204,15 +205,15 @@ class Connection(asyncio.Protocol):
             return False
         return not (self._eof and not self.pending) and cycle.reads_to_its_end
 
-    def detach(self, exchange: Exchange) -> IOStream:
-        """Give up the connection; its delegate and the server hear no more. Raises StreamClosedError."""
+    def leave(self, exchange: Exchange) -> tuple[asyncio.Transport, bytes]:
+        """Give up the connection: its transport, and what came and was not used. Raises StreamClosedError."""
         if (cycle := self._cycle) is None or cycle.exchange is not exchange or self.closed():
             raise StreamClosedError
         self.phase = Phase.DETACHED
         self._cycle = None
         cycle.forget()
         self.server.on_close(self)
-        return detach(self._loop, self.transport.raw, self.pending)
+        return self.transport.raw, self.pending
 
     def answered(self, exchange: Exchange) -> None:
         """The answer of `exchange` was written."""
@@ -302,7 +303,7 @@ class Connection(asyncio.Protocol):
             return
         self.pending = data[end + 4 :]
         self._scanned = 0
-        head = parse_head(data[: end + 2], self.limits)
+        head = parse_head(head_bytes := data[: end + 2], self.limits)
         if self.refused and not self.server.spares(head):
             raise Refusal(503, _TOO_MANY)
         if not head.body_bytes and self._answer_quickly(head):
@@ -314,7 +315,7 @@ class Connection(asyncio.Protocol):
                 if not head.is_once:
                     self.server.known_heads.add(data, head)
             return
-        self._cycle = RequestCycle(self, head)
+        self._cycle = RequestCycle(self, head, head_bytes)
         self._cycle.begin()
 
     def _answer_quickly(self, head: RequestHead) -> bool:

@@ -55,8 +55,9 @@ class Relay(asyncio.Protocol):
             self._other.resume_reading()
 
 
-def detach(loop: asyncio.AbstractEventLoop, outer: asyncio.Transport, received: bytes) -> IOStream:
+def detach(outer: asyncio.Transport, received: bytes) -> IOStream:
     """The IOStream of the client behind `outer`, beginning with what was `received` from it and not used."""
+    loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     to_inner, to_outer = Relay(received), Relay()

@@ -6,6 +6,7 @@ A new object for each request, so that an application that writes too late canno
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from tornado.iostream import IOStream, StreamClosedError
 
 from services.http1.body import Body
 from services.http1.context import StreamView
+from services.http1.detach import detach
 from services.http1.parser import RequestHead
 
 if TYPE_CHECKING:
@@ -43,10 +45,11 @@ class Exchange(HTTPConnection):
     _upgrading = False  # 101 was said: `detach` follows
     _left: int | None = None  # bytes of the declared Content-Length that are not written yet
 
-    def __init__(self, connection: Connection, head: RequestHead) -> None:
+    def __init__(self, connection: Connection, head: RequestHead, head_bytes: bytes) -> None:
         self._connection = connection
         self.context = connection.context
         self.head = head
+        self._head_bytes = head_bytes  # as it came, without the empty line
 
     # What applications call.
 
@@ -211,7 +214,23 @@ class Exchange(HTTPConnection):
 
     def detach(self) -> IOStream:
         """Leave HTTP: the connection belongs to whoever holds the IOStream that is returned."""
-        return self._connection.detach(self)
+        return detach(*self._connection.leave(self))
+
+    async def give_up(self) -> tuple[socket.socket, bytes]:
+        """Leave HTTP unanswered, for another process to answer: the client's socket, and all that came from
+        this request on. For who has not begun to answer, nor taken anything of the body. Not under TLS.
+
+        Waits until earlier answers are sent. Raises StreamClosedError.
+        """
+        assert not self.started
+        while self._connection.transport.unsent_bytes:
+            await self.ready()
+        transport, rest = self._connection.leave(self)
+        transport.pause_reading()
+        sock: socket.socket = transport.get_extra_info("socket").dup()
+        transport.set_protocol(asyncio.Protocol())  # the connection hears no more, also not that it is closed
+        transport.abort()
+        return sock, self._head_bytes + b"\r\n" + rest
 
     @property
     def stream(self) -> StreamView:

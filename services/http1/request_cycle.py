@@ -40,9 +40,9 @@ class RequestCycle:
     _waiting_since = 0.0
     _continue_sent = False
 
-    def __init__(self, connection: Connection, head: RequestHead) -> None:
+    def __init__(self, connection: Connection, head: RequestHead, head_bytes: bytes) -> None:
         self._connection = connection
-        self.exchange = Exchange(connection, head)
+        self.exchange = Exchange(connection, head, head_bytes)
 
     def begin(self) -> None:
         """Make a delegate and tell it the head. Raises HTTPInputError."""

@@ -215,7 +215,16 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         for connection in list(self._open):
             connection.check_time(now)
 
-    def _accepted(self, sock: socket.socket, address: Any) -> None:
+    def adopt(self, sock: socket.socket, early: bytes) -> None:
+        """Serve a connection that another process accepted, and from which `early` has come."""
+        try:
+            address = sock.getpeername()
+        except OSError:  # the client is gone
+            sock.close()
+            return
+        self._accepted(sock, address, early)
+
+    def _accepted(self, sock: socket.socket, address: Any, early: bytes = b"") -> None:
         limits = self.limits
         refused = len(self._open) + len(self._connecting) - len(self._refusing) >= limits.max_connections
         if refused and len(self._refusing) >= limits.max_refusing and not self._refuse_no_more():
@@ -227,7 +236,9 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self.protocol or ("https" if self._tls else "http"),
             self.trusted_downstream,
         )
-        self._connect(sock, Connection(self, context, refused=refused), self._tls)
+        connection = Connection(self, context, refused=refused)
+        connection.pending = early
+        self._connect(sock, connection, self._tls)
 
     def _refuse_no_more(self) -> bool:
         """Close the oldest of those that are one too many; False where there is none.
