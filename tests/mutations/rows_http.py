@@ -61,7 +61,7 @@ ROWS = [
     ),
     Mutation(
         "answers-to-a-rebound-name",
-        "services/frontends/native/fast_path.py",
+        "services/frontends/native/quick_reads.py",
         "        return not hosts.guards or hosts.allows(host)\n",
         "        return True\n",
         ("tests/http/test_host_names.py",),
