@@ -28,6 +28,7 @@ __all__ = [
     "host_and_port",
     "into_environment",
     "load",
+    "reader_count",
     "url",
 ]
 
@@ -63,7 +64,7 @@ _TRUTH = {
 
 
 def load(argv: Sequence[str], program: str, environment: Mapping[str, str] = os.environ) -> Config:
-    """The options of `program` ("server", "gc" or "recovery"), started with the arguments `argv`.
+    """The options of `program` ("server", "reader", "gc" or "recovery"), started with the arguments `argv`.
 
     Raises ConfigError, one sentence that names the option and where it was given. For --help it exits.
     """
@@ -84,6 +85,12 @@ def load(argv: Sequence[str], program: str, environment: Mapping[str, str] = os.
     if bool(config.tls_cert) != bool(config.tls_key):
         raise ConfigError("tls_cert and tls_key go together: give both, or neither.")
     return config
+
+
+def reader_count(config: Config) -> int:
+    """How many reader processes there are. None where they could not answer as the server does."""
+    can_share = config.engine == "local" and config.http == "blobkeep" and config.fast_path
+    return config.readers if can_share and not config.tls_cert else 0
 
 
 def host_and_port(listen: str, name: str = "listen") -> tuple[str, int]:
@@ -121,7 +128,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     for option in OPTIONS.values():
         if program in option.used_by:
             add_flag(parser, option)
-    if program != "server":
+    if program in ("gc", "recovery"):
         parser.add_argument("--once", action="store_true", help="one pass over everything, then exit")
     if program == "recovery":
         parser.add_argument("--dry-run", action="store_true", help="with --once: change nothing")

@@ -103,6 +103,13 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
         written += os.pwrite(fd, memoryview(data)[written:], offset + written)
 
 
+def shared_memory(size_bytes: int) -> int:
+    """Memory, all zeros, that other processes can map: no file of any disk. Returns its descriptor."""
+    fd = os.memfd_create("blobkeep", os.MFD_CLOEXEC)
+    os.ftruncate(fd, size_bytes)
+    return fd
+
+
 def open_folder(path: str) -> int:
     """Open a folder, to sync it or its file system; returns its descriptor."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -23,7 +23,8 @@ UNITS = {
 SERVER = frozenset({"server"})
 GC = frozenset({"gc"})
 RECOVERY = frozenset({"recovery"})
-ALL = SERVER | GC | RECOVERY
+READER = frozenset({"reader"})
+ALL = SERVER | GC | RECOVERY | READER
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,13 @@ class Config:
         choices=("journal", "folder", "none"),
     )
     index: bool = _option(False, "Engine local", "Keep an index of the blobs on disk (docs/scaling.md).")
+    readers: int = _option(
+        0,
+        "Engine local",
+        "Reader processes beside the server (docs/scaling.md). None over TLS, without fast_path, or with "
+        'http = "tornado".',
+        choices=tuple(range(9)),
+    )
     keep_deleted_s: float = _option(
         0.0,
         "Engine local",

@@ -8,7 +8,7 @@ from common.options import KIB, MIB, OPTIONS
 def as_toml() -> str:
     """The content of conf/blobkeep.toml: every option, commented out at its default, with its unit."""
     lines = [
-        "# Blobkeep's options, each commented out at its default. All three processes read this file.",
+        "# Blobkeep's options, each commented out at its default. All processes read this file.",
         "# A flag (--max-uploads 9) wins over the environment (BLOBKEEP_MAX_UPLOADS=9), that over this file.",
         '# The unit may be left out of a name (gc_interval); a size may be written as "64 KiB" or "1.5 GB",',
         '# a time as "7d", "12h", "30m" or "10s".',

@@ -13,7 +13,7 @@ Made of `common/options.py` by `python -m common.options_reference > docs/option
 
 An option is given by a flag (`--max-uploads 9`), else by the environment (`BLOBKEEP_MAX_UPLOADS=9`), else in
 the configuration file (`max_uploads = 9`), else it has its default. The file is `conf/blobkeep.toml`, or the
-one that `-c FILE` or `BLOBKEEP_CONFIG` names; all three processes read it, and so do the tools. What is
+one that `-c FILE` or `BLOBKEEP_CONFIG` names; all processes read it, and so do the tools. What is
 unknown, ill-typed or given twice is refused by name at start. The unit may be left out of a name
 (`gc_interval`); a size may be written as `"64 KiB"` or `"1.5 GB"`, a time as `"7d"`, `"12h"`, `"30m"` or
 `"10s"`.
@@ -51,7 +51,7 @@ def _section(option: Option) -> str:
         facts.append("one of " + ", ".join(f"`{toml_value(choice)}`" for choice in option.choices))
     names = option.flags or tuple("--" + spelling.replace("_", "-") for spelling in option.spellings)
     flags = ", ".join(f"`{name}`" for name in names)
-    users = "all three" if option.used_by == ALL else " and ".join(sorted(option.used_by))
+    users = "all" if option.used_by == ALL else " and ".join(sorted(option.used_by))
     text = option.text.replace("|", "\\|")
     if option.old_name:
         text += f" Its old name `{option.old_name}` still works, but will go."

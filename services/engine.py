@@ -6,6 +6,7 @@ store that it opens (services/store.py).
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -172,6 +173,51 @@ OnFatal = Callable[[BlobkeepError], None]
 """Called once, when a sync failed or the engine lost what it owns: the process must stop (design rule 5)."""
 
 
+class Sharing(Protocol):
+    """What a server shares with its reader processes (services/reader.py). On the event loop alone."""
+
+    epoch: int  # a number of this server's alone, for `Engine.shared`
+
+    def listen(self) -> socket.socket:
+        """A unix socket, listening, where `Engine.reach_server` finds it. Raises OSError."""
+        ...
+
+    def descriptors(self) -> Sequence[int]:
+        """What a reader gets of us, with the epoch; whoever asks closes them. Raises OSError."""
+        ...
+
+    @property
+    def rights(self) -> int:
+        """A number that changes with `new_rights`."""
+        ...
+
+    def new_rights(self) -> None:
+        """Who may do what has changed: from now on readers know nothing of it."""
+        ...
+
+    async def show(self, location: str) -> bool:
+        """Let readers answer for the blob at `location`; False where there is none, or they cannot."""
+        ...
+
+
+class Shared(Protocol):
+    """What a reader process knows of blobs: what its server shows it. On the event loop alone."""
+
+    @property
+    def rights(self) -> int:
+        """See Sharing."""
+        ...
+
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+        """As Store.peek. A blob that was replaced or deleted by a write that was acknowledged before the call
+        is never returned, whether its server lives or not."""
+        ...
+
+    async def load(self, location: str) -> None:
+        """Have what is shown of `location` where `peek` need not wait for it."""
+        ...
+
+
 class Engine(Protocol):
     """One engine, made by services/engines/choose.py. Nothing is touched before the first call."""
 
@@ -226,6 +272,18 @@ class Engine(Protocol):
 
     def disk(self) -> Disk | None:
         """May wait for a disk: not for the event loop. None where there is none, or it is gone."""
+        ...
+
+    def sharing(self) -> Sharing | None:
+        """After `open`: for reader processes; None where it has none. Raises OSError."""
+        ...
+
+    def reach_server(self) -> socket.socket:
+        """In a reader process: a connection to who has `Sharing.listen`. Raises OSError, ConfigError."""
+        ...
+
+    def shared(self, epoch: int, descriptors: Sequence[int]) -> Shared:
+        """In a reader process, after `reach_server`, in place of `own` and `open`. Raises OSError."""
         ...
 
     @property

@@ -100,6 +100,20 @@ def make_server(
     return stock, drain
 
 
+def make_reading_server(
+    app: HTTPServerConnectionDelegate,
+    config: Config,
+    requests: RequestLog,
+    quick_answer: Callable[[http1.RequestHead, http1.RequestContext], tuple[bytes, bytes] | None],
+) -> http1.HTTPServer:
+    """The HTTP server of a reader process: as the server's own, where there are readers at all."""
+    server = http1.HTTPServer(app, limits=_limits(config))
+    server.on_refused = requests.refused
+    server.spared = _is_vital
+    server.quick_answer = quick_answer
+    return server
+
+
 def _is_vital(head: http1.RequestHead) -> bool:
     """Whether it is answered although all connections are in use: supervisors must not take us for dead."""
     return head.start_line.path == "/healthz"

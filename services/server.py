@@ -28,6 +28,7 @@ from services.frontends.front_door import FrontDoor
 from services.frontends.native.app import make_app
 from services.frontends.native.fast_path import FastPath
 from services.listening import listening_on, listening_sockets, make_server
+from services.readers import host
 from services.recovering import open_answering
 from services.watch.access_log import AccessLog
 from services.watch.monitor import REPORT_EVERY_S, Monitor
@@ -106,6 +107,7 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     s3_server, s3_drain = make_server(door.s3, options, requests, credentials.tls, s3_quick_answer)
     server.add_sockets(sockets)
     s3_server.add_sockets(s3_sockets)
+    readers = host.begin(engine, options, credentials.access, requests, server, sockets)
     sweeping = loop.create_task(door.keep_swept())
     monitor.start(me)
     log.info(
@@ -124,6 +126,8 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     log.info("stopping: requests under way may finish within %g s", options.drain_timeout_s)
     app.settings["live"].close()  # dashboards would keep us until the end of that time
     sweeping.cancel()
+    if readers is not None:
+        readers.close()
     if not all(await asyncio.gather(drain(options.drain_timeout_s), s3_drain(options.drain_timeout_s))):
         log.warning("some requests were not done in time and are cut off")
     await server.close_all_connections()

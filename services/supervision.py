@@ -7,6 +7,7 @@ and gives a program up after some quick deaths. With this plugin, named in super
 - a program that dies at once is started again, after 3 s at the most, without end;
 - children know the pid of supervisord, run on the Python that it runs on, and can log to its stdout and
   stderr whatever those are;
+- there are as many readers as the option `readers` says;
 - a reader of that output who hangs stops neither supervisord, which would restart nothing any more, nor what
   it runs (services/log_relay.py).
 
@@ -34,6 +35,7 @@ from common.errors import ConfigError
 from common.process import SUPERVISOR_PID
 from services import supervisord_lines
 
+READERS = "reader"  # the program of which there are as many as the option `readers` says
 LONGEST_BACKOFF_S = 3
 # A supervisord that was killed leaves a server that drains, and then frees the port. It is waited for.
 PATIENCE_S = 20.0
@@ -64,7 +66,7 @@ def make_plugin(supervisord: Any) -> Plugin:
     """
     plugin = getattr(supervisord, _PLUGIN, None)  # it asks once for each of its control sockets
     if plugin is None:
-        plugin = Plugin(supervisord, config.load([], "server").listen)
+        plugin = Plugin(supervisord, config.load([], "server"))
         setattr(supervisord, _PLUGIN, plugin)
     return plugin
 
@@ -72,22 +74,28 @@ def make_plugin(supervisord: Any) -> Plugin:
 class Plugin:
     """Lives as long as supervisord. It has no public method: those would be callable over its socket."""
 
-    def __init__(self, supervisord: Any, listen: str) -> None:
+    def __init__(self, supervisord: Any, options: config.Config) -> None:
         self._supervisord = supervisord
+        self._readers = config.reader_count(options)
         os.environ[SUPERVISOR_PID] = str(os.getpid())
         os.environ["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', os.defpath)}"
         _let_children_log()
-        self._socket = KeptSocket(listen, supervisord.options.logger)
+        self._socket = KeptSocket(options.listen, supervisord.options.logger)
         for name in supervisord.process_groups:
-            self._give_socket(name)
-        events.subscribe(events.ProcessGroupAddedEvent, lambda event: self._give_socket(event.group))
+            self._adapt(name)
+        events.subscribe(events.ProcessGroupAddedEvent, lambda event: self._adapt(event.group))
         events.subscribe(events.ProcessStateBackoffEvent, _shorten_backoff)
         # At a reload, supervisord closes all descriptors that it does not know, and calls make_plugin anew.
         events.subscribe(events.SupervisorStoppingEvent, lambda event: self._socket.close())
 
-    def _give_socket(self, group_name: str) -> None:
-        """Make a group of fcgi-programs use our socket in place of the one in its configuration."""
-        manager = getattr(self._supervisord.process_groups[group_name], "socket_manager", None)
+    def _adapt(self, group_name: str) -> None:
+        """Make a group of fcgi-programs use our socket in place of the one in its configuration, and leave as
+        many readers as the options say."""
+        group = self._supervisord.process_groups[group_name]
+        if group_name == READERS:
+            for name in list(group.processes)[self._readers :]:
+                del group.processes[name]
+        manager = getattr(group, "socket_manager", None)
         if manager is not None:
             manager.socket_config = self._socket
 

@@ -162,6 +162,10 @@ class Access:
         client = self._right.get(self._digest(authorization)) if authorization else None
         return "-" if client is None else client.name
 
+    def remember(self, authorization: str, client: Client) -> None:
+        """This header was found to be that client's, until `replace` is called."""
+        _remember(self._right, self._digest(authorization), client)
+
     def client_of_key(self, access_key: str) -> tuple[Client, str] | None:
         """The client with this access key id of S3, and the secret that it signs with; None: there is none.
 

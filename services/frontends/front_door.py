@@ -18,9 +18,9 @@ from common.errors import BlobkeepError
 from services.access.decisions import Access
 from services.frontends.restic.handlers import ResticHandler
 from services.frontends.restic.names import PREFIX
-from services.frontends.s3.app import make_s3_app, s3_hosts
+from services.frontends.s3.app import make_s3_app
 from services.frontends.s3.fast_path import S3FastPath
-from services.frontends.s3.names import bucket_of_host
+from services.frontends.s3.names import is_host_of_s3, s3_hosts
 from services.frontends.s3.parts_in_blobs import PartsInBlobs
 from services.http1 import RequestContext, RequestHead
 from services.store import Multiparts, Store
@@ -75,7 +75,7 @@ class FrontDoor(Router):
 
     def is_s3_host(self, host: str | None) -> bool:
         """Whether a request under this name is for S3, whatever its path is."""
-        return bool(self._hosts) and bucket_of_host(host or "", self._hosts)[0]
+        return is_host_of_s3(host, self._hosts)
 
     def _is_under_path(self, path: str) -> bool:
         return bool(self._path) and (path == self._path or path.startswith(self._path + "/"))

@@ -94,6 +94,22 @@ class RequestLog:
             getattr(handler, "user", "-"),
         )
 
+    def add(self, method: str, tally: Tally) -> None:
+        """Requests that another process has answered and logged."""
+        mine = self.tallies.get(method) or self._tally_of(method)
+        for status, count in tally.statuses.items():
+            mine.statuses[status] = mine.statuses.get(status, 0) + count
+        mine.buckets = [one + other for one, other in zip(mine.buckets, tally.buckets, strict=True)]
+        mine.seconds += tally.seconds
+        mine.bytes_in += tally.bytes_in
+        mine.bytes_out += tally.bytes_out
+
+    def take(self) -> tuple[dict[str, Tally], dict[int, int]]:
+        """What was counted, by method, and the refusals; it is counted anew from 0."""
+        taken = self.tallies, self.refusals
+        self.tallies, self.refusals = {}, {}
+        return taken
+
     def refused(self, method: str, target: str, status: int, remote: str) -> None:
         """The connection answered by itself: 400, 408, 413, 431, 503 ... Empty where it was not known yet."""
         self.refusals[status] = self.refusals.get(status, 0) + 1

@@ -25,6 +25,7 @@ from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
 from common.config import Config
+from common.options import OPTIONS
 from services import supervision
 
 T = TypeVar("T")
@@ -361,9 +362,10 @@ def shipped() -> Any:
 
 def test_the_shipped_configuration_restarts_for_ever_and_outlasts_the_drain(shipped: Any) -> None:
     programs = {p.name: p for group in shipped.process_group_configs for p in group.process_configs}
-    assert set(programs) == {"server", "gc", "recovery"}
+    readers = {f"reader-{number}" for number in range(max(OPTIONS["readers"].choices))}
+    assert set(programs) == {"server", "gc", "recovery"} | readers
     for name, program in programs.items():
-        assert program.command == f"python3 -m services.{name}"
+        assert program.command == f"python3 -m services.{name.partition('-')[0]}"
         assert program.autorestart is RestartUnconditionally
         assert program.startretries > supervision.LONGEST_BACKOFF_S
         assert program.startsecs >= 1  # with 0, what dies at once would be restarted without a pause

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import NoReturn
 
-from common.errors import BadRequest, NotFound
+from common.errors import BadRequest, ConfigError, NotFound
 from common.self_report import SelfReport
 from common.worker import Worker
 from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
@@ -41,6 +42,14 @@ class MemoryEngine:
         return self.store
 
     async def close(self) -> None: ...
+
+    def sharing(self) -> None: ...
+
+    def reach_server(self) -> NoReturn:
+        raise ConfigError("it has no reader processes")
+
+    def shared(self, epoch: int, descriptors: Sequence[int]) -> NoReturn:
+        self.reach_server()
 
     def collector(self, *, once: bool = False) -> Worker:
         raise NotImplementedError("nothing waits for a gc")

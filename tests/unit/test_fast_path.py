@@ -10,8 +10,9 @@ from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConn
 
 from common.options import Config
 from services.access.decisions import Access
-from services.frontends.native.fast_path import FastPath, _is_plain_target
+from services.frontends.native.fast_path import FastPath
 from services.frontends.native.headers import PREFIX
+from services.frontends.native.quick_reads import is_plain_target
 from services.http1 import Exchange
 from services.rules.locations import MAX_LOCATION_BYTES, parse_location
 from services.watch.request_log import RequestLog
@@ -119,7 +120,7 @@ def test_a_plain_target_of_a_length_that_may_be_is_a_location_as_it_stands() -> 
     plain = 0
     for parts in itertools.product(alphabet, repeat=4):
         location = "".join(parts)
-        if _is_plain_target(PREFIX + location) and len(location) <= MAX_LOCATION_BYTES:
+        if is_plain_target(PREFIX + location) and len(location) <= MAX_LOCATION_BYTES:
             assert parse_location(location) == location
             plain += 1
     assert plain > 50

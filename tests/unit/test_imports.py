@@ -40,7 +40,10 @@ FORBIDDEN = [
     ("services.engines", "services.watch"),  # an engine tells of events; who listens is not its business
     ("services.watch", "services.engines"),
     ("services.watch", "services.frontends"),
-    *((f"services.{process}", LOCAL) for process in ("server", "gc", "recovery", "recovering", "engine")),
+    *(
+        (f"services.{process}", LOCAL)
+        for process in ("server", "gc", "recovery", "reader", "recovering", "engine")
+    ),
     *((f"services.{worker}", "services.store") for worker in ("gc", "recovery")),
 ]
 

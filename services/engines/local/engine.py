@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from tornado.httpserver import HTTPServer
 
 from common import durable
-from common.config import Config
+from common.config import Config, reader_count
 from common.errors import BlobkeepError
 from common.self_report import SelfReport
 from common.worker import Worker
@@ -29,13 +30,14 @@ from services.engines.local.index.writer import IndexWriter
 from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.recovery.restart import restart, without_index
-from services.engines.local.serving import multiparts
+from services.engines.local.serving import multiparts, own_socket
 from services.engines.local.serving.background import keep_journal, keep_reserve, watch_place
 from services.engines.local.serving.by_id import LocalAdmin
 from services.engines.local.serving.damage_socket import serve_reports
 from services.engines.local.serving.expiry import end_expired
 from services.engines.local.serving.limits import keep_within_limits
 from services.engines.local.serving.probe import DiskProbe
+from services.engines.local.serving.sharing import LocalShared, LocalSharing
 from services.engines.local.serving.store import LocalStore
 
 log = logging.getLogger("server")
@@ -48,10 +50,13 @@ class LocalEngine:
     """See services.engine.Engine."""
 
     name = "local"
-    processes: tuple[str, ...] = ("server", "gc", "recovery")
     requests: Mapping[str, StoreRequests] = MappingProxyType({})
 
     def __init__(self, config: Config) -> None:
+        self.processes = (
+            *("server", "gc", "recovery"),
+            *(f"reader-{number}" for number in range(reader_count(config))),
+        )
         self.events = Events()
         self.recovered = Recovered()
         self._config = config
@@ -186,6 +191,27 @@ class LocalEngine:
         """With `create = false`: raise ConfigError where there is no store yet. Nothing was made then."""
         if not self._config.create:
             directory.existing(self._config.dir)
+
+    def sharing(self) -> LocalSharing | None:
+        """See Engine."""
+        if not reader_count(self._config) or self.data_dir.read_only:
+            return None
+        return LocalSharing(self.data_dir, self.store.index, self.store.limits)
+
+    def reach_server(self) -> socket.socket:
+        """See Engine."""
+        root = os.path.abspath(self._config.dir)
+        sock = own_socket.connect(f"{root}/{layout.READERS_SOCKET_NAME}")
+        try:
+            self._data_dir = self._shared()
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def shared(self, epoch: int, descriptors: Sequence[int]) -> LocalShared:
+        """See Engine."""
+        return LocalShared(self.data_dir, self._config, epoch, descriptors)
 
     @property
     def serves(self) -> str:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from common import durable
 from common.checksum import CHUNK_BYTES
@@ -129,6 +130,17 @@ class ObjectsEngine:
             return 1 if found.damaged else 0
 
         return asyncio.run(go())
+
+    def sharing(self) -> None:
+        """See Engine: a read asks the object store, so more servers do what readers would."""
+
+    def reach_server(self) -> NoReturn:
+        """See Engine."""
+        raise ConfigError('Reader processes need engine = "local": start more servers instead.')
+
+    def shared(self, epoch: int, descriptors: Sequence[int]) -> NoReturn:
+        """See Engine."""
+        self.reach_server()
 
     @property
     def serves(self) -> str:

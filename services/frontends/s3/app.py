@@ -9,6 +9,7 @@ from tornado.web import Application
 from common.config import Config
 from services.access.decisions import Access
 from services.frontends.s3.handler import S3Handler
+from services.frontends.s3.names import s3_hosts
 from services.frontends.s3.parts_in_blobs import parts_of
 from services.store import Store
 from services.watch.request_log import RequestLog
@@ -34,8 +35,3 @@ def make_s3_app(
         log_function=requests.handled,
         cross_origin_protection=True,  # no page of another site makes a browser write where nobody signs
     )
-
-
-def s3_hosts(config: Config) -> tuple[str, ...]:
-    """The host names that the configuration gives to S3, in lower case."""
-    return tuple(name.strip().lower() for name in config.s3_hosts.split(",") if name.strip())

@@ -13,10 +13,9 @@ from time import perf_counter, time
 from common.config import Config
 from services.access.decisions import Access, Action
 from services.frontends.s3 import sigv4
-from services.frontends.s3.app import s3_hosts
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.identity import identify
-from services.frontends.s3.names import bucket_of_host, parse_target
+from services.frontends.s3.names import bucket_of_host, parse_target, s3_hosts
 from services.frontends.s3.stored import checksum_fields, object_fields
 from services.http1 import RequestContext, RequestHead
 from services.rules.answers import sent, sent_common

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from common.config import Config
 from services.frontends.s3.errors import S3Error
 from services.rules.text import CONTROL, BadEscape, decode_percent
 
@@ -82,6 +83,16 @@ def text_of(value: str) -> str:
 def is_bucket_name(name: str) -> bool:
     """Whether a bucket of this name may be created: 3 to 63 of a-z 0-9 . - as a host name has them."""
     return bool(_BUCKET.fullmatch(name)) and ".." not in name and not _IP_ADDRESS.fullmatch(name)
+
+
+def s3_hosts(config: Config) -> tuple[str, ...]:
+    """The host names that the configuration gives to S3, in lower case."""
+    return tuple(name.strip().lower() for name in config.s3_hosts.split(",") if name.strip())
+
+
+def is_host_of_s3(host: str | None, hosts: tuple[str, ...]) -> bool:
+    """Whether a request under this name is for S3, whatever its path is. `hosts`: see `s3_hosts`."""
+    return bool(hosts) and bucket_of_host(host or "", hosts)[0]
 
 
 def bucket_of_host(host: str, hosts: tuple[str, ...]) -> tuple[bool, str | None]:

@@ -34,6 +34,8 @@ READ_TIMES_NAME = ".read-times"  # of blobs under a prefix with a limit: when th
 WIDENING_NAME = ".widening"  # what `blobkeep widen` has moved so far
 INDEX_NAME = ".index"  # what a server keeps of its blobs, so as to start without reading them all
 SYNC_FAILED_NAME = ".sync-failed"
+READERS_NAME = ".readers"  # which table reader processes may believe; see disk/readers_epoch.py
+READERS_SOCKET_NAME = ".readers.sock"
 RUN_NAME = ".run"  # supervisord's configuration, control socket and pid file
 
 # Every name of ours directly under DIR; any other that is not an id is foreign, and left alone.
@@ -44,7 +46,7 @@ OUR_NAMES = frozenset(
         *(EXPORTS_NAME, EXPORTED_NAME, GC_HOLD_NAME, GC_WANTED_NAME, BENCH_NAME, MULTIPART_NAME, INDEX_NAME),
         *(ROOM_WANTED_NAME, ROOM_WANTED_NAME + ".tmp", WIDENING_NAME),
         *(READ_TIMES_NAME, READ_TIMES_NAME + ".tmp"),
-        SYNC_FAILED_NAME,
+        *(SYNC_FAILED_NAME, READERS_NAME, READERS_SOCKET_NAME),
         *(f"{JOURNAL_NAME}.{n}{end}" for n in (0, 1) for end in ("", ".tmp")),
     }
 )

@@ -11,7 +11,7 @@ from types import TracebackType
 from common import durable
 from common.errors import LockHeld
 from common.ours import read_ours
-from services.engines.local.disk import layout
+from services.engines.local.disk import layout, readers_epoch
 
 _HOLDER_BYTES = 4 << 10
 _POLL_S = 0.05  # how late a waiting server may notice that its predecessor is gone
@@ -114,6 +114,8 @@ def is_free(root: str) -> bool:
 class StateLock(FileLock):
     """The lock that lets its holder write state in the directory `root`, which must be there.
 
+    Who takes it ends what reader processes believe of an earlier holder (see `readers_epoch`).
+
     The directory itself is locked as well: who removes the file, or replaces it, lets nobody in. Where the
     directory cannot be written, the file need not be there, nor be opened: then that lock is all there is.
     """
@@ -139,6 +141,12 @@ class StateLock(FileLock):
             os.close(root_fd)
             raise
         self._root_fd = root_fd
+        try:
+            readers_epoch.end(self._root)
+        except OSError:
+            if os.access(self._root, os.W_OK):
+                self.release()
+                raise
         return True
 
     def _try_file(self) -> bool:

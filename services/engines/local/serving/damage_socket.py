@@ -6,17 +6,13 @@ and quarantines it. Only who may open files of the directory can connect (mode 0
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import socket
 
 import msgspec
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_unix_socket
 from tornado.web import Application, RequestHandler
 
-from common import durable
+from services.engines.local.serving.own_socket import listen
 from services.engines.local.serving.store import LocalStore
 
 log = logging.getLogger(__name__)
@@ -64,18 +60,7 @@ def serve_reports(path: str, store: LocalStore) -> HTTPServer:
         Application([("/damaged", DamagedHandler, {"store": store})]), max_body_size=_MAX_BODY_BYTES
     )
     try:
-        server.add_socket(_listen(path))
+        server.add_socket(listen(path))
     except OSError as err:
         log.warning("no socket %s (%s): the recovery worker cannot report damage to us", path, err.strerror)
     return server
-
-
-def _listen(path: str) -> socket.socket:
-    with contextlib.suppress(FileNotFoundError):
-        durable.remove_file(path)
-    # A socket's path holds 107 bytes, a data directory's may be longer: bind through the folder's descriptor.
-    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return bind_unix_socket(f"/proc/self/fd/{folder}/{os.path.basename(path)}", mode=0o600)
-    finally:
-        os.close(folder)

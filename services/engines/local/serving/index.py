@@ -119,6 +119,7 @@ class Index:
         self.unadopted: dict[str, Blob] = {}
         self.unplaced: frozenset[str] = frozenset()  # see Reconciled
         self.is_over: Callable[[Blob], bool] = lambda blob: False  # whether it has expired
+        self.on_show: Callable[[str], None] | None = None  # told of a location before it changes for anybody
 
     def peek(self, location: str) -> Blob | None:
         """The blob that is served there, if that can be told without waiting; None says nothing."""
@@ -172,6 +173,8 @@ class Index:
 
     def show(self, location: str, blob: Blob | None) -> None:
         """From now on `location` has `blob` (None: nothing), and is not damaged."""
+        if self.on_show is not None:
+            self.on_show(location)
         self.blobs.show(location, blob)
         self.damaged.pop(location, None)
 

@@ -43,8 +43,12 @@ class Limits:
 
     def read(self, blob: Blob) -> None:
         """`blob` is being read. Costs 0.3 µs under such a prefix, 0.05 else."""
-        if self._prefixes and blob.location.startswith(self._prefixes):
+        if self.counts(blob.location):
             self._read_at[blob.id] = _minute()
+
+    def counts(self, location: str) -> bool:
+        """Whether reads of a blob there count, so that nobody may answer them without telling."""
+        return bool(self._prefixes) and location.startswith(self._prefixes)
 
     def last_used(self, blob: Blob) -> int:
         """The minute in which it was read, or written, last. An id that came back has no earlier life."""

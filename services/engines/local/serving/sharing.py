@@ -1,0 +1,136 @@
+"""What a server shares with its reader processes, and what they make of it.
+
+The server shows a blob when a reader asks for its location, and hides it before anything of that location
+changes (`Index.on_show`), so before a write is acknowledged. A reader answers from its own copy of the entry
+while its word stands in the table, and while the epoch is that of the server (disk/readers_epoch.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mmap
+import os
+import socket
+from collections.abc import Sequence
+
+from common.config import Config
+from common.ours import open_ours
+from services.engines.local.disk import layout, readers_epoch
+from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.layout import Layout
+from services.engines.local.serving import own_socket
+from services.engines.local.serving.cache import MAX_BYTES, HotCache
+from services.engines.local.serving.expiry import Expiry
+from services.engines.local.serving.index import Index
+from services.engines.local.serving.limits import Limits
+from services.engines.local.serving.shared_table import Entry, SharedTable, TableView
+
+_MOST_KNOWN = 16_384  # entries that a reader has at hand: some 10 MiB
+
+
+class LocalSharing:
+    """See services.engine.Sharing. Made after recovery, with the state lock held. Raises OSError."""
+
+    def __init__(self, data_dir: Layout, index: Index, limits: Limits) -> None:
+        self._data_dir = data_dir
+        self._index = index
+        self._limits = limits
+        self._table = SharedTable()
+        self.epoch, self._epoch_fd = readers_epoch.begin(data_dir.root)
+        index.on_show = self._table.hide
+
+    def listen(self) -> socket.socket:
+        """See Sharing."""
+        return own_socket.listen(self._data_dir.ours(layout.READERS_SOCKET_NAME))
+
+    def descriptors(self) -> Sequence[int]:
+        """See Sharing."""
+        return self._table.for_readers(), os.dup(self._epoch_fd)
+
+    @property
+    def rights(self) -> int:
+        """See Sharing."""
+        return self._table.rights
+
+    def new_rights(self) -> None:
+        """See Sharing."""
+        self._table.new_rights()
+
+    async def show(self, location: str) -> bool:
+        """See Sharing. Reads of what is held to a size are counted, so the server answers them itself."""
+        await self._index.fetch(location)
+        blob = self._index.peek(location)  # and shown in the same turn of the loop: it cannot change between
+        return blob is not None and not self._limits.counts(location) and self._table.show(blob)
+
+
+class LocalShared:
+    """See services.engine.Shared: a reader's side. Raises OSError.
+
+    The descriptors are closed; what they stand for stays mapped.
+    """
+
+    def __init__(self, data_dir: Layout, config: Config, epoch: int, descriptors: Sequence[int]) -> None:
+        table_fd, epoch_fd = descriptors
+        self._data_dir = data_dir
+        self._epoch = epoch
+        try:
+            self._table = TableView(table_fd)
+            self._epochs = memoryview(mmap.mmap(epoch_fd, readers_epoch.SIZE_BYTES, prot=mmap.PROT_READ))
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+        self._epochs = self._epochs.cast("Q")
+        self._words = self._table.words
+        self._known: dict[str, Entry] = {}
+        self._cache = HotCache(data_dir, config.hot_bytes)
+        self._expiry = Expiry(config.expire_s)
+
+    @property
+    def rights(self) -> int:
+        """See Shared."""
+        return self._table.rights
+
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+        """See store.Store. The blob was its location's at a moment within the call.
+
+        Whether the entry holds is asked last, when the bytes are read: ids come back (design rule 3), and a
+        location that changes meanwhile is the server's.
+        """
+        entry = self._known.get(location)
+        if entry is None or self._words[entry[0]] != entry[1]:
+            entry = self._look(location)
+            if entry is None:
+                return None
+        at, word, blob = entry
+        if self._expiry.is_over(blob):
+            return None
+        data = self._cache.bytes_of(blob) if body else b""
+        if data is None or self._words[at] != word or self._epochs[0] != self._epoch:
+            return None
+        return blob, data
+
+    async def load(self, location: str) -> None:
+        """See Shared."""
+        entry = self._look(location)
+        if entry is not None and entry[2].size <= MAX_BYTES:
+            await asyncio.to_thread(self._load, entry[2])
+
+    def _load(self, blob: Blob) -> None:
+        with contextlib.suppress(OSError):  # the server says what is wrong
+            fd = open_ours(self._data_dir.data(blob.id))
+            try:
+                os.pread(fd, blob.size, 0)
+            finally:
+                os.close(fd)
+
+    def _look(self, location: str) -> Entry | None:
+        """What the table says of `location` now."""
+        known = self._known
+        known.pop(location, None)
+        entry = self._table.find(location)
+        if entry is not None:
+            if len(known) >= _MOST_KNOWN:
+                del known[next(iter(known))]
+            known[location] = entry
+        return entry

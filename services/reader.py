@@ -1,0 +1,116 @@
+"""A reader process: answers plain GET and HEAD beside the server, on the same port, on a core of its own.
+
+`python -m services.reader [-D] [--dir DIR]`. It knows what the server shows it, and hands a connection that
+asks for anything else to the server, with what has come of it. It writes no state and holds no lock; how a
+read sees every write that was acknowledged before it: docs/decisions/readers.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import uvloop
+
+from common import config, logs, process, self_report
+from common.errors import ConfigError
+from common.self_report import SelfReport
+from services.access.credentials import allow_many_descriptors
+from services.engine import Engine
+from services.engines.choose import choose
+from services.frontends.native.quick_reads import QuickReads
+from services.frontends.s3.names import is_host_of_s3, s3_hosts
+from services.listening import make_reading_server
+from services.readers.front import Front
+from services.readers.guest import Guest
+from services.readers.rights import ToldAccess
+from services.watch.access_log import AccessLog
+from services.watch.request_log import RequestLog
+
+log = logging.getLogger("reader")
+
+_REPORT_EVERY_S = 5.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until told to stop; returns the exit status: 0 after a drain."""
+    os.umask(0o077)
+    try:
+        options = config.load(sys.argv[1:] if argv is None else argv, "reader")
+        engine = choose(options)
+    except ConfigError as err:
+        print(f"reader: {err}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return config.EXIT_USAGE
+    logs.setup("reader", debug=options.debug, log_format=options.log_format)
+    process.die_with_parent()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the server tells what changed
+    allow_many_descriptors()
+    return uvloop.run(_run(engine, options))
+
+
+async def _run(engine: Engine, options: config.Config) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    me = _Report(engine)
+    requests = RequestLog(AccessLog() if options.access_log else None)
+    access = ToldAccess([prefix.strip() for prefix in options.public.split(",") if prefix.strip()])
+    guest = Guest(engine, access, requests, options.hosts, me.begin)
+    of_s3 = s3_hosts(options)
+    quick = QuickReads(guest, access, requests, options, lambda host: is_host_of_s3(host, of_s3))
+    server = guest.server = make_reading_server(Front(guest, quick), options, requests, quick.quick_answer)
+    running = loop.create_task(guest.run())
+    reporting = loop.create_task(me.keep())
+    gc.freeze()
+    stopped = loop.create_task(stopping.wait())
+    await asyncio.wait([stopped, running, reporting], return_when=asyncio.FIRST_COMPLETED)
+    for task in (running, reporting):
+        if task.done():  # what was not expected: supervisord starts us anew
+            task.result()
+    if not await server.drain(options.drain_timeout_s):
+        log.warning("some requests were not done in time and are cut off")
+    await server.close_all_connections()
+    running.cancel()
+    reporting.cancel()
+    await asyncio.gather(running, reporting, return_exceptions=True)
+    await asyncio.to_thread(me.end)
+    if requests.access is not None:
+        requests.access.close()
+    log.info("stopped")
+    return 0
+
+
+class _Report:
+    """What this process says of itself, once it has a name."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._me: SelfReport | None = None
+
+    def begin(self, number: int) -> None:
+        """We are reader `number`."""
+        self.end()
+        self._me = self_report.begin(self._engine.reports_dir, f"reader-{number}", _REPORT_EVERY_S)
+
+    async def keep(self) -> None:
+        """Until it is cancelled: write it."""
+        while True:
+            await asyncio.sleep(_REPORT_EVERY_S)
+            if self._me is not None:
+                await asyncio.to_thread(self_report.write, self._engine.reports_dir, self._me)
+
+    def end(self) -> None:
+        """We are told to stop, or are another reader now."""
+        if self._me is not None:
+            self._me.stopped = True
+            self_report.write(self._engine.reports_dir, self._me)
+
+
+if __name__ == "__main__":
+    process.leave(main())

@@ -1,0 +1,83 @@
+"""What a reader process does with what it could not answer at once: asks, tries again, hands it over."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.iostream import StreamClosedError
+
+from common.errors import Unavailable
+from services.frontends.native.errors import answer_to
+from services.frontends.native.quick_reads import QuickReads, authorization_of, whole_answer
+from services.http1 import Exchange
+from services.readers.guest import Guest
+
+_ASKS = 3  # a blob that is written often may have changed before we looked
+
+
+class Front(HTTPServerConnectionDelegate):
+    """Behind `quick_answer` of the same QuickReads. For services.http1 alone."""
+
+    def __init__(self, guest: Guest, quick: QuickReads) -> None:
+        self.guest = guest
+        self.quick = quick
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        """See HTTPServerConnectionDelegate."""
+        assert isinstance(request_conn, Exchange)
+        return _Request(self, request_conn)
+
+    def on_close(self, server_conn: object) -> None:
+        """See HTTPServerConnectionDelegate."""
+
+
+class _Request(HTTPMessageDelegate):
+    """One request, from its head on: none of its body is taken."""
+
+    def __init__(self, front: Front, exchange: Exchange) -> None:
+        self._front = front
+        self._exchange = exchange
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None]:
+        """See HTTPMessageDelegate. The connection waits until this is done, and reads nothing more."""
+        return self._serve()
+
+    async def _serve(self) -> None:
+        exchange, guest = self._exchange, self._front.guest
+        try:
+            answer = await self._answer()
+            if answer is None:
+                await guest.hand_over(exchange)
+                return
+        except StreamClosedError:  # the client has left
+            return
+        except Unavailable as err:
+            answer = whole_answer(*answer_to(err))
+        exchange.respond(*answer)
+
+    async def _answer(self) -> tuple[bytes, bytes] | None:
+        """The answer to a plain GET or HEAD of what the server may show; None for all else."""
+        exchange, guest, quick = self._exchange, self._front.guest, self._front.quick
+        head = exchange.head
+        location = "" if head.body_bytes else quick.read_location(head)
+        if not location:
+            return None
+        answer = quick.quick_answer(head, exchange.context)
+        for _ in range(_ASKS):
+            if answer is not None or not await guest.ask(location, authorization_of(head)):
+                break
+            answer = quick.quick_answer(head, exchange.context)
+            if answer is None:
+                await guest.load(location)
+                answer = quick.quick_answer(head, exchange.context)
+        return answer

@@ -1,0 +1,185 @@
+"""A reader process' side of its server: finds it, asks it, hands connections over to it, outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import socket
+from collections.abc import Callable
+
+import msgspec
+
+from common.errors import BlobkeepError, Unavailable
+from services.access.hosts import HostNames
+from services.engine import Engine, Shared
+from services.http1 import Exchange, HTTPServer
+from services.readers.channel import Channel
+from services.readers.messages import Ask, Counts, Hello, Here, Over, Tallied, Told, decode_of_server, encode
+from services.readers.rights import ToldAccess
+from services.store import Blob
+from services.watch.request_log import RequestLog
+
+log = logging.getLogger("reader")
+
+_LOOK_EVERY_S = 0.1  # for a server, while there is none
+COUNT_EVERY_S = 1.0
+# A server that was killed is back sooner, mostly. Clients that wait longer are told.
+PATIENCE_S = 10.0
+
+
+def nothing(location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+    """What a reader knows before it has met its server."""
+    return None
+
+
+class Guest:
+    """`on_named`: called with our number, once a server has let us in, and again where it changes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        access: ToldAccess,
+        requests: RequestLog,
+        hosts: str,
+        on_named: Callable[[int], None],
+    ) -> None:
+        self.peek: Callable[..., tuple[Blob, bytes] | None] = nothing  # of `Shared`, of the last server
+        self.server: HTTPServer | None = None  # which accepts while there is a server
+        self.number: int | None = None
+        self._engine = engine
+        self._access = access
+        self._requests = requests
+        self._hosts = hosts
+        self._on_named = on_named
+        self._shared: Shared | None = None
+        self._channel: Channel | None = None
+        self._present = asyncio.Event()  # a server has said hello, and is there
+        self._gone = asyncio.Event()
+        self._asked: dict[int, asyncio.Future[Told | None]] = {}
+        self._numbers = itertools.count()
+
+    async def run(self) -> None:
+        """Until it is cancelled: be connected to a server, the next one where one is gone."""
+        counting = asyncio.ensure_future(self._keep_counting())
+        try:
+            while True:
+                try:
+                    sock = await asyncio.to_thread(self._engine.reach_server)
+                except (OSError, BlobkeepError):
+                    await asyncio.sleep(_LOOK_EVERY_S)
+                    continue
+                self._gone.clear()
+                self._channel = Channel(sock, self._received, self._lost)
+                self._channel.send(encode(Here(self.number)))
+                await self._gone.wait()
+                await asyncio.sleep(_LOOK_EVERY_S)
+        finally:
+            counting.cancel()
+            self.count()
+            if self._channel is not None:
+                self._channel.close()
+
+    async def ask(self, location: str, authorization: str | None) -> bool:
+        """Have the server show what is at `location`, and say whose header this is. False where it shows
+        nothing, or is not there."""
+        if self._channel is None or not self._present.is_set():
+            return False
+        number = next(self._numbers)
+        answer: asyncio.Future[Told | None] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        try:
+            self._channel.send(encode(Ask(number, location, authorization)))
+            told = await answer
+        finally:
+            del self._asked[number]
+        if told is not None and told.client is not None and authorization:
+            self._access.learn(authorization, told.client, told.rights)
+        return told is not None and told.shown
+
+    async def load(self, location: str) -> None:
+        """See Shared."""
+        if self._shared is not None:
+            await self._shared.load(location)
+
+    async def hand_over(self, exchange: Exchange) -> None:
+        """Have the server go on with a connection, from this request on.
+
+        Waits for a server where there is none. Raises Unavailable after some seconds, StreamClosedError.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._present.wait()
+        except TimeoutError:
+            raise Unavailable("The server is starting: ask again in a moment.") from None
+        sock, received = await exchange.give_up()
+        assert self._channel is not None
+        self._channel.send(encode(Over(received)), [sock.detach()])
+
+    def count(self) -> None:
+        """Tell the server what was answered since it was told last."""
+        if self._channel is None or not self._present.is_set():
+            return
+        tallies, refusals = self._requests.take()
+        if tallies or refusals:
+            told = {
+                method: Tallied(one.statuses, one.buckets, one.seconds, one.bytes_in, one.bytes_out)
+                for method, one in tallies.items()
+            }
+            self._channel.send(encode(Counts(told, refusals)))
+
+    async def _keep_counting(self) -> None:
+        while True:
+            await asyncio.sleep(COUNT_EVERY_S)
+            self.count()
+
+    def _lost(self) -> None:
+        """The server is gone. Nobody new is accepted, as its successor says when it can serve."""
+        if self._present.is_set():
+            log.info("the server is gone: what it showed is served until another one begins")
+        self._present.clear()
+        self._gone.set()
+        if self.server is not None:
+            self.server.stop()
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_result(None)
+
+    def _received(self, message: bytes, descriptors: list[int]) -> None:
+        try:
+            said = decode_of_server(message)
+            if isinstance(said, Told):
+                self._told(said)
+            else:
+                self._begin(said, descriptors)
+                return
+        except (msgspec.DecodeError, BlobkeepError, OSError) as err:
+            log.warning("what the server says is of no use: %s", err)
+            assert self._channel is not None
+            self._channel.close()
+            self._lost()
+
+    def _told(self, said: Told) -> None:
+        answer = self._asked.get(said.number)
+        if answer is not None and not answer.done():
+            answer.set_result(said)
+
+    def _begin(self, hello: Hello, descriptors: list[int]) -> None:
+        """A server lets us in."""
+        sockets = [socket.socket(fileno=fd) for fd in descriptors[hello.shared :]]
+        try:
+            shared = self._engine.shared(hello.epoch, descriptors[: hello.shared])
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        self._access.hosts = HostNames(self._hosts, guards=hello.guards)
+        self._access.begin(shared, is_open=hello.is_open)
+        self._shared, self.peek = shared, shared.peek
+        is_new, self.number = hello.number != self.number, hello.number
+        if is_new:
+            self._on_named(hello.number)
+        assert self.server is not None
+        self.server.add_sockets(sockets)
+        self._present.set()
+        log.info("reader %d: answers for the server from now on", hello.number)

@@ -1,0 +1,214 @@
+"""The server's side of its reader processes: shows them blobs, goes on with connections they hand over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from common.config import Config, reader_count
+from common.errors import BlobkeepError
+from services.access.decisions import Access
+from services.engine import Engine, Sharing
+from services.http1 import HTTPServer
+from services.readers.channel import Channel
+from services.readers.messages import (
+    Ask,
+    Counts,
+    Hello,
+    Here,
+    KnownClient,
+    Over,
+    Told,
+    decode_of_reader,
+    encode,
+)
+from services.watch.request_log import RequestLog, Tally
+
+log = logging.getLogger("server")
+
+Adopt = Callable[[socket.socket, bytes], None]
+"""Goes on with a connection, from which these bytes have come."""
+
+
+class Host:
+    """`most`: how many readers there are; `listening`: the sockets that they accept on, too."""
+
+    def __init__(
+        self,
+        sharing: Sharing,
+        access: Access,
+        requests: RequestLog,
+        adopt: Adopt,
+        listening: Sequence[socket.socket],
+        most: int,
+    ) -> None:
+        self._sharing = sharing
+        self._access = access
+        self._requests = requests
+        self._adopt = adopt
+        self._listening = listening
+        self._most = most
+        self._readers: dict[int, _Reader] = {}  # by number
+        self._coming: set[_Reader] = set()  # that have said nothing yet
+        self._loop = asyncio.get_running_loop()
+        access.on_replaced.append(sharing.new_rights)
+        self._door: socket.socket | None = None
+
+    def start(self) -> None:
+        """Let readers in. Raises OSError."""
+        self._door = self._sharing.listen()
+        self._loop.add_reader(self._door.fileno(), self._accept)
+
+    def close(self) -> None:
+        """No reader hands anything over any more."""
+        if self._door is not None:
+            self._loop.remove_reader(self._door.fileno())
+            self._door.close()
+        for reader in [*self._readers.values(), *self._coming]:
+            reader.channel.close()
+
+    def _accept(self) -> None:
+        assert self._door is not None
+        with contextlib.suppress(OSError):
+            self._coming.add(_Reader(self, self._door.accept()[0]))
+
+    # For the readers' connections.
+
+    def admit(self, reader: _Reader, wanted: int | None) -> int | None:
+        """The number of a reader that has come; None where there are enough."""
+        self._coming.discard(reader)
+        free = [number for number in range(self._most) if number not in self._readers]
+        if not free:
+            return None
+        number = wanted if wanted in free else free[0]
+        self._readers[number] = reader
+        return number
+
+    def greet(self, number: int) -> tuple[bytes, list[int]]:
+        """What a reader needs to begin. Raises OSError."""
+        shared = self._sharing.descriptors()
+        hello = Hello(
+            number, self._sharing.epoch, len(shared), self._access.is_open, self._access.hosts.guards
+        )
+        return encode(hello), [*shared, *(os.dup(sock.fileno()) for sock in self._listening)]
+
+    def left(self, reader: _Reader) -> None:
+        """It is gone."""
+        self._coming.discard(reader)
+        for number, one in list(self._readers.items()):
+            if one is reader:
+                del self._readers[number]
+
+    async def tell(self, asked: Ask) -> Told:
+        """Answer a reader: what can be shown is in the table once this returns."""
+        rights = (
+            self._sharing.rights
+        )  # before anybody is looked up: who was judged by older rules is not taken
+        client = None
+        if asked.authorization and not self._access.is_open:
+            with contextlib.suppress(BlobkeepError):
+                found = await self._access.identify(asked.authorization)
+                client = KnownClient(found.name, found.role, found.prefix)
+        shown = False
+        with contextlib.suppress(BlobkeepError):
+            shown = await self._sharing.show(asked.location)
+        return Told(asked.number, shown, client, rights)
+
+    def take_over(self, received: bytes, fd: int) -> None:
+        """Go on with a client's connection."""
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        self._adopt(sock, received)
+
+    def count(self, counts: Counts) -> None:
+        """A reader has answered requests."""
+        for method, one in counts.tallies.items():
+            tally = Tally()
+            tally.statuses, tally.buckets, tally.seconds = one.statuses, one.buckets, one.seconds
+            tally.bytes_in, tally.bytes_out = one.bytes_in, one.bytes_out
+            self._requests.add(method, tally)
+        for status, count in counts.refusals.items():
+            self._requests.refusals[status] = self._requests.refusals.get(status, 0) + count
+
+
+def begin(
+    engine: Engine,
+    config: Config,
+    access: Access,
+    requests: RequestLog,
+    server: object,
+    listening: Sequence[socket.socket],
+) -> Host | None:
+    """Let the reader processes in that the configuration wants; None where there can be none."""
+    most = reader_count(config)
+    if config.readers and not most:
+        log.warning("there are no reader processes: docs/scaling.md says with which options there are none")
+    if not isinstance(server, HTTPServer):
+        return None
+    try:
+        sharing = engine.sharing()
+        if sharing is None:
+            return None
+        host = Host(sharing, access, requests, server.adopt, listening, most)
+        host.start()
+    except OSError as err:
+        log.warning("there are no reader processes, since nothing can be shared with them: %s", err)
+        return None
+    return host
+
+
+class _Reader:
+    """One reader's connection."""
+
+    def __init__(self, host: Host, sock: socket.socket) -> None:
+        self._host = host
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.channel = Channel(sock, self._received, self._lost)
+
+    def _lost(self) -> None:
+        self._host.left(self)
+        for task in self._tasks:
+            task.cancel()
+
+    def _received(self, message: bytes, descriptors: list[int]) -> None:
+        try:
+            said = decode_of_reader(message)
+            fits = len(descriptors) == isinstance(said, Over)
+        except msgspec.DecodeError:
+            fits = False
+        if not fits:
+            log.error("a reader said what is not understood: its connection is closed")
+            for fd in descriptors:
+                os.close(fd)
+            self.channel.close()
+            self._lost()
+        elif isinstance(said, Over):
+            self._host.take_over(said.received, descriptors[0])
+        elif isinstance(said, Ask):
+            task = asyncio.get_running_loop().create_task(self._answer(said))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif isinstance(said, Counts):
+            self._host.count(said)
+        elif isinstance(said, Here):
+            self._greet(said)
+
+    def _greet(self, said: Here) -> None:
+        number = self._host.admit(self, said.number)
+        try:
+            if number is None:
+                raise OSError("there are enough readers")
+            self.channel.send(*self._host.greet(number))
+        except OSError as err:
+            log.warning("a reader cannot begin: %s", err)
+            self.channel.close()
+            self._lost()
+
+    async def _answer(self, asked: Ask) -> None:
+        self.channel.send(encode(await self._host.tell(asked)))

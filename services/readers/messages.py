@@ -1,0 +1,81 @@
+"""What a reader process and the server say to each other, in msgpack, over a unix socket of the server's."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Here(msgspec.Struct, frozen=True, tag=True):
+    """The reader's first word. `number`: the one that it had with an earlier server; None: none yet."""
+
+    number: int | None
+
+
+class Ask(msgspec.Struct, frozen=True, tag=True):
+    """Show me what is at `location`, and tell me who it is that sends this Authorization header."""
+
+    number: int
+    location: str
+    authorization: str | None
+
+
+class Over(msgspec.Struct, frozen=True, tag=True):
+    """A connection for the server to go on with; its descriptor comes along. `received`: what it sent."""
+
+    received: bytes
+
+
+class Tallied(msgspec.Struct, frozen=True):
+    """Requests of one method that a reader has answered: see RequestLog.Tally."""
+
+    statuses: dict[int, int]
+    buckets: list[int]
+    seconds: float
+    bytes_in: int
+    bytes_out: int
+
+
+class Counts(msgspec.Struct, frozen=True, tag=True):
+    """What the reader has answered since it said so last, by method, and what its connections refused."""
+
+    tallies: dict[str, Tallied]
+    refusals: dict[int, int]
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """The server's first word. The descriptors that come along: what the engine shares (`shared` of them),
+    and the listening sockets.
+
+    `number`: which reader it is. `is_open`: everybody may do everything. `guards`: see HostNames.
+    """
+
+    number: int
+    epoch: int
+    shared: int
+    is_open: bool
+    guards: bool
+
+
+class KnownClient(msgspec.Struct, frozen=True):
+    """A client of the access file, without its secrets."""
+
+    name: str
+    role: str
+    prefix: str
+
+
+class Told(msgspec.Struct, frozen=True, tag=True):
+    """The answer to Ask `number`. `shown`: the blob is in the table. `client`: whose header it is, or None.
+
+    `rights`: what Sharing.rights was before anybody looked.
+    """
+
+    number: int
+    shown: bool
+    client: KnownClient | None
+    rights: int
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_of_reader = msgspec.msgpack.Decoder(Here | Ask | Over | Counts).decode
+decode_of_server = msgspec.msgpack.Decoder(Hello | Told).decode

@@ -1,0 +1,266 @@
+"""Reader processes beside a real server: no read is stale, and clients see one server on one port."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from common import self_report
+from services.engines.local.disk import layout
+from tests.conftest import StartServer
+from tests.support.processes import Answer, Process, Server, wait_for
+from tests.support.rules import DataDirectory
+
+Start = Callable[..., tuple[Server, list[Process]]]
+
+
+_clients: list[Client] = []  # of the test that runs
+
+
+class Client:
+    """One connection that stays open."""
+
+    def __init__(self, port: int, headers: dict[str, str] | None = None) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self._headers = headers or {}
+        _clients.append(self)
+
+    def ask(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Answer:
+        fields = self._headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        self.connection.request(method, target, body, fields)
+        answer = self.connection.getresponse()
+        return Answer(answer.status, dict(answer.getheaders()), answer.read())
+
+
+@pytest.fixture
+def start(start_server: StartServer, data: DataDirectory, tmp_path: Path) -> Iterator[Start]:
+    """Starts a server and its readers; the option `readers` and others come by the environment."""
+    started: list[Process] = []
+
+    def start_all(*flags: str, readers: int = 1, **options: str) -> tuple[Server, list[Process]]:
+        env = {"BLOBKEEP_READERS": str(readers)} | {
+            f"BLOBKEEP_{name.upper()}": value for name, value in options.items()
+        }
+        server = start_server(*flags, env=env)
+        for number in range(readers):
+            started.append(Process(f"reader-{number}", data.path, env=env, module="services.reader"))
+        wait_until_there(data.path, started[-readers:])
+        return server, started[-readers:]
+
+    yield start_all
+    for client in _clients:
+        client.connection.close()
+    _clients.clear()
+    for process in started:
+        process.end()
+
+
+def wait_until_there(root: Path, readers: list[Process]) -> None:
+    for reader in readers:
+        wait_for(lambda reader=reader: said_hello(reader), what="a reader's hello")  # type: ignore[misc]
+
+
+def said_hello(reader: Process) -> bool:
+    assert reader.popen.poll() is None, reader.said()
+    return "answers for the server" in reader.said()
+
+
+def owner_of(client: Client, processes: list[Process]) -> Process:
+    """Who of these has the connection: the kernel knows."""
+    name = client.connection.sock.getsockname()
+    for process in processes:
+        inodes = {
+            link[8:-1]
+            for fd in os.listdir(f"/proc/{process.pid}/fd")
+            if (link := _link(f"/proc/{process.pid}/fd/{fd}")).startswith("socket:[")
+        }
+        for line in Path(f"/proc/{process.pid}/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if int(fields[2].split(":")[1], 16) == name[1] and fields[9] in inodes:
+                return process
+    raise AssertionError("nobody has it")
+
+
+def _link(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink(path)
+    return ""
+
+
+def client_of(reader: Process, *others: Process) -> Client:
+    """A new connection that `reader` has accepted: the others, which accept too, stand still meanwhile."""
+    client = Client(others[0].port if isinstance(others[0], Server) else 0)
+    for other in others:
+        os.kill(other.pid, signal.SIGSTOP)
+        wait_for(lambda other=other: _is_stopped(other))  # type: ignore[misc]
+    try:
+        client.connection.connect()
+        wait_for(lambda: _owner(client, [reader]), what="a reader's accept")
+    finally:
+        for other in others:
+            os.kill(other.pid, signal.SIGCONT)
+    return client
+
+
+def _is_stopped(process: Process) -> bool:
+    return Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b") ")[2][:1] == b"T"
+
+
+def _owner(client: Client, processes: list[Process]) -> Process | None:
+    with contextlib.suppress(AssertionError):
+        return owner_of(client, processes)
+    return None
+
+
+def test_a_reader_answers_and_hands_over(start: Start) -> None:
+    """A GET and a HEAD of what is there stay; anything else goes to the server, on the same connection."""
+    server, (reader,) = start()
+    assert server.ask("POST", "/store/a", b"one").status == 201
+    client = client_of(reader, server)
+    plain = client.ask("GET", "/store/a")
+    assert (plain.status, plain.body) == (200, b"one")
+    assert client.ask("HEAD", "/store/a").headers["content-length"] == "3"
+    assert owner_of(client, [reader, server]) is reader
+    assert client.ask("GET", "/store/none").status == 404
+    assert owner_of(client, [reader, server]) is server
+    assert client.ask("GET", "/store/a").body == b"one"
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_a_body_that_has_begun_to_come_is_handed_over(start: Start, size: int) -> None:
+    server, (reader,) = start()
+    client = client_of(reader, server)
+    body = os.urandom(size)
+    assert client.ask("POST", "/store/b", body).status == 201
+    assert client.ask("GET", "/store/b").body == body
+
+
+def test_requests_in_a_row_are_answered_in_order(start: Start) -> None:
+    """Pipelined: two that the reader answers, a write, and a read that sees it."""
+    server, (reader,) = start()
+    assert server.ask("POST", "/store/a", b"old").status == 201
+    client = client_of(reader, server)
+    assert client.ask("GET", "/store/a").body == b"old"
+    get = b"GET /store/a HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    put = b"PUT /store/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nnew"
+    sock = client.connection.sock
+    sock.sendall(get + get + put + get)
+    sock.shutdown(socket.SHUT_WR)
+    answers = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answers.count(b"HTTP/1.1 200 OK") == 4
+    assert [answers.count(b"\r\n\r\nold"), answers.count(b"\r\n\r\nnew")] == [2, 1]
+    assert answers.endswith(b"new")
+
+
+def test_no_read_after_a_write_is_stale(start: Start) -> None:
+    """Two readers, many connections: who was told of a write sees it, or a later one, wherever it asks."""
+    server, readers = start(readers=2)
+    blobs = 4
+    acknowledged = [0] * blobs
+    for number in range(blobs):
+        assert server.ask("POST", f"/store/{number}", b"0").status == 201
+    done = threading.Event()
+    stale: list[str] = []
+    reads = [0]
+
+    def read(client: Client, first: int) -> None:
+        at = first
+        while not done.is_set():
+            at = (at + 1) % blobs
+            before = acknowledged[at]
+            answer = client.ask("GET", f"/store/{at}")
+            after_it = int(answer.body) if answer.status == 200 else -1
+            if after_it < before:
+                stale.append(f"blob {at}: {before} was acknowledged, then {after_it} read")
+            reads[0] += 1
+
+    clients = [client_of(readers[one % 2], server, readers[1 - one % 2]) for one in range(8)]
+    threads = [threading.Thread(target=read, args=(one, number)) for number, one in enumerate(clients)]
+    for client in clients:
+        assert client.ask("GET", "/store/0").body == b"0"
+    assert {owner_of(client, [*readers, server]) for client in clients} == set(readers)
+    for thread in threads:
+        thread.start()
+    writer, value = Client(server.port), 0
+    while value < 100 or reads[0] < 300:
+        value += 1
+        at = value % blobs
+        assert writer.ask("PUT", f"/store/{at}", str(value).encode()).status == 200
+        acknowledged[at] = value
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert stale == []
+
+
+def test_what_was_deleted_is_gone_at_once(start: Start) -> None:
+    server, (reader,) = start()
+    client = client_of(reader, server)
+    for turn in range(20):
+        assert server.ask("POST", "/store/a", str(turn).encode()).status == 201
+        assert client.ask("GET", "/store/a").body == str(turn).encode()
+        assert server.ask("DELETE", "/store/a").status == 200
+        assert client.ask("GET", "/store/a").status == 404
+        client = client_of(reader, server)
+
+
+def test_a_dead_server_leaves_readers_that_answer(start: Start) -> None:
+    """Nobody can write meanwhile. Its successor is seen at once, also by who has asked before."""
+    server, (reader,) = start()
+    assert server.ask("POST", "/store/a", b"old").status == 201
+    client, other = client_of(reader, server), client_of(reader, server)
+    assert client.ask("GET", "/store/a").body == b"old"
+    assert other.ask("GET", "/store/a").body == b"old"
+    server.kill()
+    wait_for(lambda: "the server is gone" in reader.said())
+    assert client.ask("GET", "/store/a").body == b"old"
+    waiting: list[Answer] = []
+    thread = threading.Thread(target=lambda: waiting.append(other.ask("PUT", "/store/a", b"new")))
+    thread.start()
+    server.restart()
+    thread.join()
+    assert [answer.status for answer in waiting] == [200]
+    assert client.ask("GET", "/store/a").body == b"new"
+    assert server.ask("PUT", "/store/a", b"newer").status == 200
+    assert client.ask("GET", "/store/a").body == b"newer"
+
+
+def test_a_reader_that_stood_still_says_nothing_old(start: Start) -> None:
+    """Stopped while its server dies and the next one acknowledges a write: what it knows is void by then."""
+    server, (reader,) = start()
+    assert server.ask("POST", "/store/a", b"old").status == 201
+    client = client_of(reader, server)
+    assert client.ask("GET", "/store/a").body == b"old"
+    os.kill(reader.pid, signal.SIGSTOP)
+    try:
+        server.kill()
+        server.restart()
+        assert server.ask("PUT", "/store/a", b"new").status == 200
+        client.connection.request("GET", "/store/a")
+    finally:
+        os.kill(reader.pid, signal.SIGCONT)
+    assert client.connection.getresponse().read() == b"new"
+
+
+def test_a_killed_reader_closes_its_connections_and_no_more(start: Start) -> None:
+    server, (reader,) = start()
+    assert server.ask("POST", "/store/a", b"one").status == 201
+    client = client_of(reader, server)
+    reader.kill()
+    with pytest.raises((http.client.HTTPException, OSError)):
+        client.ask("GET", "/store/a")
+    assert server.ask("GET", "/store/a").body == b"one"
+    reader.restart()
+    wait_until_there(server.root, [reader])
+    assert client_of(reader, server).ask("GET", "/store/a").body == b"one"
+    report = self_report.read(f"{server.root}/{layout.STATUS_NAME}", "reader-0")
+    assert report is not None
+    assert (report.starts, report.crashes, report.pid) == (2, 1, reader.pid)
