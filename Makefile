@@ -1,7 +1,7 @@
 # Blobkeep: `make run` starts it, `make test` tests it. Nothing needs to be installed before but Python 3.11, git and make.
 # Options of the server may be given to make: make run BLOBKEEP_LISTEN=127.0.0.1:8080 BLOBKEEP_DIR=/srv/blobs
 .DEFAULT_GOAL := help
-.PHONY: help run install wheel deb test pythons slow bench bench-s3 bench-swift check format clean
+.PHONY: help run install wheel deb test pythons slow packaging bench bench-s3 bench-swift check format clean
 
 PYTHON ?=
 # Most tests wait for a disk or a process: more at once than there are cores.
@@ -15,6 +15,7 @@ help:
 	@echo 'make wheel, make deb   a wheel (pipx install dist/*.whl), a Debian package, in dist/'
 	@echo 'make test     set up what the tests need, run them (make test TESTS=tests/unit for some)'
 	@echo 'make slow     the tests that take minutes, left out of make test'
+	@echo 'make packaging   install the wheel, the Debian package and what an image would hold, and use each'
 	@echo 'make bench ENGINE=objects   what Blobkeep adds to the object store that it runs on'
 	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
 	@echo 'make pythons  a part of the tests on each Python from 3.11 to 3.14 that is here, and with python -O'
@@ -58,6 +59,10 @@ pythons:
 slow:
 	@./bootstrap.sh test
 	.venv/bin/python -m pytest -m slow $(TESTS)
+
+packaging:
+	@./bootstrap.sh test
+	.venv/bin/python -m pytest -m slow -n 2 tests/process/test_install.py tests/process/test_launch.py
 
 check:
 	@./bootstrap.sh test

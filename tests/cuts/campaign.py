@@ -37,13 +37,23 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
 
-def run(name: str, seed: int, size: int, *, second_cuts: int = 0, stop_after: int = 5) -> Outcome:
-    """Record the scenario `name` and check about `size` distinct disks of it."""
+def run(
+    name: str, seed: int, size: int, *, second_cuts: int = 0, stop_after: int = 5, served: bool = True
+) -> Outcome:
+    """Record the scenario `name` and check about `size` distinct disks of it.
+
+    `served`: one of them is also given to a real server.
+    """
     logging.disable(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="cuts-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
         recording = SCENARIOS[name](folder / "recorded", seed)
-        return check(name, recording, folder, seed, size, second_cuts=second_cuts, stop_after=stop_after)
+        return check(
+            *(name, recording, folder, seed, size),
+            second_cuts=second_cuts,
+            stop_after=stop_after,
+            served=served,
+        )
     finally:
         logging.disable(logging.NOTSET)
         shutil.rmtree(folder, ignore_errors=True)

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import http.client
 import itertools
+import os
 import random
 import shutil
 import subprocess
@@ -164,12 +165,13 @@ def cut(
 
 def fill(path: Path) -> None:
     """Leave no block of the file system of `path` to anybody else."""
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(1 << 20))
-    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+    with path.open("wb") as file:
+        at = 0
+        for step in (64 << 20, 1 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while True:
+                    os.posix_fallocate(file.fileno(), at, step)
+                    at += step
 
 
 def judge(data: Path, writers: list[Writer], before: list[int], possible: list[list[bytes]]) -> list[str]:

@@ -1,4 +1,7 @@
-"""A few power cuts of a real block device, where loop devices may be mounted. `make power-cuts DEVICE=1`."""
+"""Two power cuts of a real block device, where loop devices may be mounted.
+
+More of them, and xfs: `make power-cuts DEVICE=1`.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.cuts.device import MAKE, NotHere, cut
+from tests.cuts.device import NotHere, cut
 
 SEED = int(os.environ.get("CAMPAIGN_SEED") or 1)
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
-@pytest.mark.parametrize("fails", [False, True], ids=["cut", "writes fail, then cut"])
-@pytest.mark.parametrize("kind", MAKE)
-def test_nothing_acknowledged_is_lost_on_a_real_file_system(kind: str, fails: bool, tmp_path: Path) -> None:
+def test_nothing_acknowledged_is_lost_on_a_real_file_system(tmp_path: Path) -> None:
+    """Once while all is well, once after writes that failed."""
     print(f"SEED={SEED}")  # noqa: T201 - shown where it fails
     try:
-        wrong = cut(tmp_path, kind, SEED, 3, fails=fails)
+        wrong = cut(tmp_path, "ext4", SEED, 2, fails=True)
     except NotHere as err:
         pytest.skip(str(err))
     assert not wrong, "\n".join(wrong)

@@ -1,4 +1,7 @@
-"""What people install: the wheel, used in any folder; the Debian package, in a root of its own."""
+"""What people install: the wheel, used in any folder; the Debian package, in a root of its own.
+
+Marked slow, as pip builds and installs for a minute: `make packaging` runs them, and .ci/run runs that.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from common.version import VERSION
 from tests.support.processes import ROOT, wait_for
 from tests.support.proxies import free_ports
 from tests.support.tools import environment
+
+pytestmark = pytest.mark.slow
 
 
 def build(script: str, into: Path, **more: str) -> Path:

@@ -166,6 +166,7 @@ def dockerfile() -> list[tuple[str, str]]:
     return [(line.split(" ", 1)[0], line.split(" ", 1)[1].strip()) for line in lines]
 
 
+@pytest.mark.slow  # `make packaging`: pip builds and installs
 @pytest.mark.skipif(os.getuid() != 0, reason="an image's user can be taken on by root alone")
 def test_the_steps_of_the_dockerfile_give_a_server_that_runs_without_root(image: Path) -> None:
     workdir, data = image / "blobkeep", image / "data"
