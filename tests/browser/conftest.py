@@ -18,9 +18,9 @@ FLAGS = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser. Not longer than one test: while playwright runs, nobody can call asyncio.run() beside it."""
+    """A browser. Not for the session: while playwright runs, nobody can call asyncio.run() beside it."""
     chromium = need("chromium")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
@@ -48,7 +48,10 @@ class Visit:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """A fresh page. Fails the test where it met an error, or asked another host than the first."""
+    """A fresh page, which knows nothing of others.
+
+    Fails the test where it met an error, or asked another host than the first.
+    """
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     context.set_default_timeout(PATIENCE_MS)
     made = Visit(context.new_page())

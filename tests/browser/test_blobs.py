@@ -375,7 +375,8 @@ def test_every_name_is_shown_found_and_deleted(visit: Visit, server: Server) -> 
     page = folder(visit, server)
     assert {name.split("/")[0] + "/" * ("/" in name) for name in NAMES} <= set(names(page))
     for name in NAMES:
-        page = blob(visit, server, name)
+        page.evaluate("place => { location.hash = place }", f"#/blob/{quote(name)}")
+        expect(page.locator("#blob-title")).to_have_text(name)
         page.locator("#blob-delete").click()
         page.get_by_role("button", name="Delete for good").click()
         expect(page.locator("#view-blob")).to_be_hidden()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +13,8 @@ from services.engines.objects import keys
 from services.engines.objects.client import Client
 from services.engines.objects.meter import Meter
 from tests.objects.test_system import System
-from tests.support.processes import ROOT
 from tests.support.seaweed import Seaweed
+from tests.support.tools import tool
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +28,10 @@ def system(store_process: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def command(system: System, *words: str, status: int = 0) -> str:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "services.tools", *words],
-        env={**environment, "PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull, **system.env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == status, done.stderr
-    return done.stdout + done.stderr
+    """What it prints."""
+    ran = tool(*words, env=system.env)
+    assert ran.status == status, ran.err
+    return ran.out + ran.err
 
 
 def test_what_is_there(system: System) -> None:

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,10 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull}
 
 
-def tool(*arguments: str | Path) -> Ran:
-    """Run one command to its end."""
+def tool(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran:
+    """Run one command to its end. `env`: what its environment has besides."""
     out, err = io.StringIO(), io.StringIO()
-    with _process_as_it_was(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with _process_as_it_was(env or {}), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             status = cli.main([str(argument) for argument in arguments])
         except SystemExit as end:  # how argparse ends a --help
@@ -57,7 +57,7 @@ def tool(*arguments: str | Path) -> Ran:
 
 
 @contextlib.contextmanager
-def _process_as_it_was() -> Iterator[None]:
+def _process_as_it_was(more: Mapping[str, str]) -> Iterator[None]:
     """What a command changes of its process is put back after it."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
@@ -65,7 +65,7 @@ def _process_as_it_was() -> Iterator[None]:
     umask = os.umask(0o077)
     on_stop = signal.getsignal(signal.SIGTERM)
     try:
-        with mock.patch.dict(os.environ, environment(), clear=True):
+        with mock.patch.dict(os.environ, {**environment(), **more}, clear=True):
             yield
     finally:
         logging.captureWarnings(False)
