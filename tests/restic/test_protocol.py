@@ -99,6 +99,21 @@ def test_private_and_append_only(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert _ask(server, tokens["reader"], "POST", "/restic/reader/r/?create=true").status == 403
         assert _ask(server, tokens["reader"], "GET", "/restic/reader/r/data/").status == 200
         assert server.ask("GET", f"/restic/alice/r/data/{NAME}").status == 401
+
+        # What is damaged may be restored yet: who may only add replaces it by the same bytes alone.
+        for name in ("alice", "adder"):
+            assert _ask(server, tokens[name], "POST", f"/restic/{name}/r/config", BODY).status == 200
+        server.kill()
+        server.restart()  # nothing is in its memory, nothing in its journal
+        for rotten in (tmp_path / "data").glob("*/data.raw"):
+            rotten.write_bytes(b"R" + rotten.read_bytes()[1:])
+        for name, status in (("alice", 200), ("adder", 403)):
+            who, base = tokens[name], f"/restic/{name}/r/"
+            for path in ("config", f"data/{NAME}"):
+                assert _ask(server, who, "GET", base + path).status == 500
+            assert _ask(server, who, "POST", f"{base}config", BODY).status == status
+            assert _ask(server, who, "POST", f"{base}data/{NAME}", BODY).status == 200
+            assert _ask(server, who, "GET", f"{base}data/{NAME}").body == BODY
     finally:
         server.end()
 

@@ -63,7 +63,10 @@ class ResticHandler(BlobReader):
         self.incoming = self._upload
 
     def _judge(self, blob: Blob | None, damaged: bool) -> None:
-        """The condition of an upload. What is damaged is written anew: restic has the bytes again."""
+        """The condition of an upload. What is damaged is written anew: restic has the bytes again, by their
+        name. A config has no such name, so it is not for those who may only add to replace."""
+        if damaged and not self.named.sha256 and self.client is not None:
+            self.client.check(Action.UPDATE, self.location)
         if blob is None:
             return
         if self.named.sha256 and blob.sha256.hex() == self.named.sha256:
