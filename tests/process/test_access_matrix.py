@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
+import json
 import os
-from collections.abc import Callable
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
@@ -15,10 +18,12 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from services.access import file as access_file
+from services.access import links
 from services.access.decisions import Action, Client, Everybody, Role
+from services.access.links import LinkHolder
 from services.access.secret_hash import NoSecret, hash_token
-from tests.conftest import StartServer
-from tests.support.processes import Server
+from tests.http.conftest import shared_server
+from tests.support.processes import Answer, Server
 
 SECRET = "a-secret-of-s3-that-is-long-enough"
 TOKEN = "token-of-"
@@ -35,7 +40,9 @@ CLIENTS = [
 ]
 NOBODY = Everybody("-", Role.READ_ONLY, "", NoSecret(), public=("restic/open/",))
 REPOSITORIES = ("team", "other", "open")
-ACTIONS = ("read", "list", "create", "update", "delete", "copy")
+ACTIONS = ("read", "list", "create", "update", "delete", "copy", "move")
+SOURCE = "restic/other/data/" + "0" * 64  # of copies and moves: outside the prefix of all who have one
+LINK_KEY = access_file.make_link_key()
 
 
 def needs(action: str, location: str) -> list[tuple[Action, str]]:
@@ -47,52 +54,129 @@ def needs(action: str, location: str) -> list[tuple[Action, str]]:
         "create": [(Action.CREATE, location)],
         "update": [(Action.UPDATE, location)],
         "delete": [(Action.DELETE, location)],
-        "copy": [(Action.READ, "restic/other/data/" + "0" * 64), (Action.CREATE, location)],
+        "copy": [(Action.READ, SOURCE), (Action.CREATE, location)],
+        "move": [(Action.READ, SOURCE), (Action.DELETE, SOURCE), (Action.CREATE, location)],
     }[action]
+
+
+def ask(
+    server: Server,
+    client: Client,
+    method: str,
+    target: str,
+    body: bytes | None = None,
+    fields: dict[str, str] | None = None,
+) -> Answer:
+    """One request of the client's: with its token, with its link, or with nothing."""
+    if isinstance(client, LinkHolder):
+        target += "?" + links.query(LINK_KEY, client.kind, client.location, int(time.time()) + 600)
+        who = {}
+    else:
+        who = {} if client is NOBODY else {"Authorization": f"Bearer {TOKEN}{client.name}"}
+    return server.ask(method, target, body, {**who, **(fields or {})})
 
 
 def native(server: Server, client: Client, action: str, location: str, body: bytes) -> bool:
-    fields = {} if client is NOBODY else {"Authorization": f"Bearer {TOKEN}{client.name}"}
-    target, source = f"/store/{location}", {"Blob-Copy-From": "/store/restic/other/data/" + "0" * 64}
-    folder = target.rpartition("/")[0] + "/"
-    asked = {
-        "read": ("GET", target, None, fields),
-        "list": ("GET", folder, None, fields),
-        "create": ("POST", target, body, fields),
-        "update": ("PUT", target, body, fields),
-        "delete": ("DELETE", target, None, fields),
-        "copy": ("POST", target, None, {**fields, **source}),
+    target, source = f"/store/{location}", f"/store/{SOURCE}"
+    method, at, sent, fields = {
+        "read": ("GET", target, None, {}),
+        "list": ("GET", folder_of(target), None, {}),
+        "create": ("POST", target, body, {}),
+        "update": ("PUT", target, body, {}),
+        "delete": ("DELETE", target, None, {}),
+        "copy": ("POST", target, None, {"Blob-Copy-From": source}),
+        "move": ("POST", target, None, {"Blob-Move-From": source}),
     }[action]
-    return judged(server.ask(*asked).status)
+    return judged(ask(server, client, method, at, sent, fields).status)
+
+
+def folder_of(path: str) -> str:
+    return path.rpartition("/")[0] + "/"
+
+
+def webdav(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
+    """MKCOL makes nothing, and LOCK is as good as an update."""
+    target = f"/store/{location}"
+    asked = {
+        "read": ("PROPFIND", target, None),
+        "list": ("PROPFIND", folder_of(target), None),
+        "create": ("MKCOL", target, None),
+        "update": ("LOCK", target, b'{"ID": "a"}'),
+    }
+    if action not in asked:
+        return None
+    found = judged(ask(server, client, *asked[action]).status)
+    if action == "update":
+        assert judged(ask(server, client, "UNLOCK", target).status) == found
+    return found
+
+
+def ticket(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
+    """What a browser saves a blob by."""
+    if action != "read":
+        return None
+    answer = ask(server, client, "POST", f"/tickets/{location}")
+    if judged(answer.status):
+        assert server.ask("GET", "/" + json.loads(answer.body)["url"]).body == body
+    return answer.status < 400
+
+
+def by_id(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
+    """Its bytes by its id, and bringing it back."""
+    if action not in ("read", "create", "update"):
+        return None
+    owner = CLIENTS[2]
+    if action == "create":
+        assert ask(server, owner, "POST", f"/store/{location}", body).status == 201
+    blob_id = ask(server, owner, "HEAD", f"/store/{location}").headers["blob-id"]
+    if action == "read":
+        return judged(ask(server, client, "GET", f"/blobs/{blob_id}/data").status)
+    assert ask(server, owner, "DELETE", f"/store/{location}").status == 200
+    if action == "update":
+        assert ask(server, owner, "POST", f"/store/{location}", b"other").status == 201
+    replaces = "?replace" if action == "update" and not isinstance(client, LinkHolder) else ""
+    return judged(ask(server, client, "POST", f"/blobs/{blob_id}/undelete{replaces}").status)
 
 
 def restic(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
-    if action in ("update", "copy"):
+    if action in ("update", "copy", "move"):
         return None  # there is no such thing in its protocol
-    fields = {} if client is NOBODY else {"Authorization": f"Bearer {TOKEN}{client.name}"}
     method = {"read": "GET", "list": "GET", "create": "POST", "delete": "DELETE"}[action]
-    target = f"/{location.rpartition('/')[0]}/" if action == "list" else f"/{location}"
-    return judged(server.ask(method, target, body if action == "create" else None, fields).status)
+    target = folder_of(f"/{location}") if action == "list" else f"/{location}"
+    return judged(ask(server, client, method, target, body if action == "create" else None).status)
 
 
-def s3(server: Server, client: Client, action: str, location: str, body: bytes) -> bool:
-    signed = {"aws_access_key_id": client.name, "aws_secret_access_key": SECRET}
-    how: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "s3": {"addressing_style": "path"}}
-    if client is NOBODY:
-        signed, how["signature_version"] = {}, UNSIGNED
-    asking: Any = boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{server.port}/s3",
-        region_name="us-east-1",
-        config=Config(**how),
-        **signed,
-    )
+def s3_parts(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
+    """The same by an upload in parts."""
+    if action not in ("create", "update", "copy"):
+        return None
+    asking = client_of_s3(server, client)
     bucket, _, key = location.partition("/")
     at = {"Bucket": bucket, "Key": key}
-    source = {"Bucket": bucket, "Key": "other/data/" + "0" * 64}
+    try:
+        upload = {**at, "UploadId": asking.create_multipart_upload(**at)["UploadId"]}
+        if action == "copy":
+            source = {"Bucket": bucket, "Key": SOURCE.partition("/")[2]}
+            part = asking.upload_part_copy(**upload, PartNumber=1, CopySource=source)["CopyPartResult"]
+        else:
+            part = asking.upload_part(**upload, PartNumber=1, Body=body)
+        named = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+        asking.complete_multipart_upload(**upload, MultipartUpload=named)
+    except ClientError as err:
+        return judged(err.response["ResponseMetadata"]["HTTPStatusCode"])
+    return True
+
+
+def s3(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
+    if action == "move":
+        return None
+    asking = client_of_s3(server, client)
+    bucket, _, key = location.partition("/")
+    at = {"Bucket": bucket, "Key": key}
+    source = {"Bucket": bucket, "Key": SOURCE.partition("/")[2]}
     do: dict[str, Callable[[], Any]] = {
         "read": lambda: asking.get_object(**at)["Body"].read(),
-        "list": lambda: asking.list_objects_v2(Bucket=bucket, Prefix=key.rpartition("/")[0] + "/"),
+        "list": lambda: asking.list_objects_v2(Bucket=bucket, Prefix=folder_of(key)),
         "create": lambda: asking.put_object(**at, Body=body),
         "update": lambda: asking.put_object(**at, Body=body),
         "delete": lambda: asking.delete_object(**at),
@@ -105,43 +189,100 @@ def s3(server: Server, client: Client, action: str, location: str, body: bytes) 
     return True
 
 
+@functools.lru_cache(32)
+def client_of_s3(server: Server, client: Client) -> Any:
+    signed = {"aws_access_key_id": client.name, "aws_secret_access_key": SECRET}
+    how: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "s3": {"addressing_style": "path"}}
+    if client is NOBODY:
+        signed, how["signature_version"] = {}, UNSIGNED
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{server.port}/s3",
+        region_name="us-east-1",
+        config=Config(**how),
+        **signed,
+    )
+
+
 def judged(status: int) -> bool:
-    assert status in (200, 201, 204, 401, 403), status
+    assert status in (200, 201, 204, 207, 401, 403), status
     return status < 400
 
 
-@pytest.mark.parametrize("door", [native, restic, s3], ids=lambda door: door.__name__)
-def test_a_door_lets_in_whom_the_rules_do(
-    start_server: StartServer,
-    tmp_path: Path,
-    door: Callable[[Server, Client, str, str, bytes], bool | None],
-) -> None:
-    keys = tmp_path / "keys"
-    keys.write_text("".join(map(access_file.entry_text, CLIENTS)))
+DOORS: dict[Callable[..., bool | None], int] = {
+    native: 7,
+    webdav: 4,
+    ticket: 1,
+    by_id: 3,
+    restic: 4,
+    s3: 6,
+    s3_parts: 3,
+}
+"""Each with how many of the actions it has."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    keys = tmp_path_factory.mktemp("matrix") / "keys"
+    text = "".join(map(access_file.entry_text, CLIENTS)) + f'[links]\nkey = "{LINK_KEY}"\n'
+    keys.write_text(text)
     keys.chmod(0o600)
-    server = start_server(
+    yield from shared_server(
+        tmp_path_factory,
+        "blobkeep",
         *("--auth-file", str(keys), "--s3-path", "/s3", "--restic", "--public", "restic/open/"),
-        *("--small-body-bytes", "0"),
+        *("--small-body-bytes", "0", "--keep-deleted", "600"),
     )
-    owner = {"Authorization": f"Bearer {TOKEN}writer"}
-    source = "/store/restic/other/data/" + "0" * 64
-    assert server.ask("POST", source, b"source", owner).status == 201
-    tried = 0
-    for client in (*CLIENTS, NOBODY):
-        for repository in REPOSITORIES:
-            for action in ACTIONS:
-                body = os.urandom(20)
-                location = f"restic/{repository}/data/{hashlib.sha256(body).hexdigest()}"
-                if action not in ("create", "copy"):
-                    assert server.ask("POST", f"/store/{location}", body, owner).status == 201
-                found = door(server, client, action, location, body)
-                right = all(client.may(*need) for need in needs(action, location))
-                if found is not None:
-                    assert found == right, (client.name, repository, action)
-                    tried += 1
-                there = server.ask("GET", f"/store/{location}", None, owner)
-                if found is not None and action in ("create", "copy"):
-                    assert (there.status == 200) == right
-                elif found is not None and action == "delete":
-                    assert (there.status == 404) == right
-    assert tried == 7 * 3 * (4 if door is restic else 6)
+
+
+def tried(server: Server, door: Callable[..., bool | None], client: Client, action: str, where: str) -> bool:
+    """Whether the door has this; asserts that it does what the rules say of `client`, and nothing else."""
+    owner, body = CLIENTS[2], os.urandom(20)
+    if where != "link":
+        location = f"restic/{where}/data/{hashlib.sha256(body).hexdigest()}"
+    else:
+        assert isinstance(client, LinkHolder)
+        location = f"restic/other/data/{hashlib.sha256(body).hexdigest()}"
+        client = dataclasses.replace(client, location=location)
+    if action not in ("create", "copy", "move"):
+        assert ask(server, owner, "POST", f"/store/{location}", body).status == 201
+    if ask(server, owner, "HEAD", f"/store/{SOURCE}").status == 404:
+        assert ask(server, owner, "POST", f"/store/{SOURCE}", b"source").status == 201
+    found = door(server, client, action, location, body)
+    if found is None:
+        return False
+    right = all(client.may(*need) for need in needs(action, location))
+    if isinstance(client, LinkHolder):  # links are for what is under /store/, by its name
+        right = right and door in (native, webdav)
+    if door is by_id:  # who says nothing of who it is has no say in ids; what was replaced stays a blob
+        right = right and client is not NOBODY
+    assert found == right, (client.name, location, action)
+    there = ask(server, owner, "GET", f"/store/{location}")
+    if action in ("create", "copy", "move") and door is not webdav:
+        assert (there.status == 200) == right
+    elif action == "delete":
+        assert (there.status == 404) == right
+    if action == "move":
+        assert (ask(server, owner, "HEAD", f"/store/{SOURCE}").status == 404) == right
+    return True
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+def test_a_door_lets_in_whom_the_rules_do(server: Server, door: Callable[..., bool | None]) -> None:
+    asked = [
+        tried(server, door, client, action, repository)
+        for client in (*CLIENTS, NOBODY)
+        for repository in REPOSITORIES
+        for action in ACTIONS
+    ]
+    assert sum(asked) == 7 * 3 * DOORS[door]
+
+
+@pytest.mark.parametrize("door", [door for door in DOORS if door not in (s3, s3_parts)])
+def test_a_link_opens_one_door_for_one_thing(server: Server, door: Callable[..., bool | None]) -> None:
+    for kind in (links.READ, links.WRITE):
+        holder = LinkHolder("link", Role.READ_WRITE, "", NoSecret(), kind=kind)
+        asked = [tried(server, door, holder, action, "link") for action in ACTIONS]
+        assert sum(asked) == DOORS[door]
+    query = links.query(LINK_KEY, links.READ, SOURCE, int(time.time()) + 600)
+    assert server.ask("GET", f"/s3/{SOURCE}?{query}").status in (403, 501)
