@@ -35,10 +35,11 @@ from services.watch.request_log import RequestLog
 log = logging.getLogger("reader")
 
 _REPORT_EVERY_S = 5.0
+EXIT_MISLED = 1  # supervisord starts us anew, and so with the options as they are now
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until told to stop; returns the exit status: 0 after a drain."""
+    """Run until told to stop; returns the exit status: 0 after a drain, 1 where our options are old."""
     os.umask(0o077)
     try:
         options = config.load(sys.argv[1:] if argv is None else argv, "reader")
@@ -61,15 +62,15 @@ async def _run(engine: Engine, options: config.Config) -> int:
     me = _Report(engine)
     requests = RequestLog(AccessLog() if options.access_log else None)
     access = ToldAccess([prefix.strip() for prefix in options.public.split(",") if prefix.strip()])
-    guest = Guest(engine, access, requests, options.hosts, me.begin)
+    guest = Guest(engine, access, requests, options, me.begin)
     of_s3 = s3_hosts(options)
     quick = QuickReads(guest, access, requests, options, lambda host: is_host_of_s3(host, of_s3))
     server = guest.server = make_reading_server(Front(guest, quick), options, requests, quick.quick_answer)
     running = loop.create_task(guest.run())
     reporting = loop.create_task(me.keep())
     gc.freeze()
-    stopped = loop.create_task(stopping.wait())
-    await asyncio.wait([stopped, running, reporting], return_when=asyncio.FIRST_COMPLETED)
+    ends = [loop.create_task(event.wait()) for event in (stopping, guest.misled)]
+    await asyncio.wait([*ends, running, reporting], return_when=asyncio.FIRST_COMPLETED)
     for task in (running, reporting):
         if task.done():  # what was not expected: supervisord starts us anew
             task.result()
@@ -83,7 +84,7 @@ async def _run(engine: Engine, options: config.Config) -> int:
     if requests.access is not None:
         requests.access.close()
     log.info("stopped")
-    return 0
+    return EXIT_MISLED if guest.misled.is_set() else 0
 
 
 class _Report:

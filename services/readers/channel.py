@@ -87,21 +87,29 @@ class Channel:
         else:
             self._loop.remove_writer(self._sock.fileno())
 
-    def _read(self) -> None:
+    def read_all(self) -> None:
+        """Deliver what has come until now, before `close`."""
+        while self.is_open and self._read():
+            pass
+
+    def _read(self) -> bool:
+        """Read once; whether something came."""
         try:
             data, descriptors, flags, _ = socket.recv_fds(
                 self._sock, _READ_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
             )
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError:
             self._fail()
-            return
+            return False
         self._descriptors += descriptors
         self._in += data
         # Where descriptors were cut off (none is left to this process), it is not known whose they were.
         if not data or flags & socket.MSG_CTRUNC or not self._deliver():
             self._fail()
+            return False
+        return True
 
     def _deliver(self) -> bool:
         """Hand on the messages that are whole; False where what came is none of ours."""

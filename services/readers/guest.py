@@ -10,12 +10,24 @@ from collections.abc import Callable
 
 import msgspec
 
-from common.errors import BlobkeepError, Unavailable
+from common.config import Config
+from common.errors import BlobkeepError, ConfigError, Unavailable
 from services.access.hosts import HostNames
 from services.engine import Engine, Shared
 from services.http1 import Exchange, HTTPServer
 from services.readers.channel import Channel
-from services.readers.messages import Ask, Counts, Hello, Here, Over, Tallied, Told, decode_of_server, encode
+from services.readers.messages import (
+    Ask,
+    Counts,
+    Hello,
+    Here,
+    Over,
+    Tallied,
+    Told,
+    answers_by,
+    decode_of_server,
+    encode,
+)
 from services.readers.rights import ToldAccess
 from services.store import Blob
 from services.watch.request_log import RequestLog
@@ -41,7 +53,7 @@ class Guest:
         engine: Engine,
         access: ToldAccess,
         requests: RequestLog,
-        hosts: str,
+        config: Config,
         on_named: Callable[[int], None],
     ) -> None:
         self.peek: Callable[..., tuple[Blob, bytes] | None] = nothing  # of `Shared`, of the last server
@@ -50,12 +62,13 @@ class Guest:
         self._engine = engine
         self._access = access
         self._requests = requests
-        self._hosts = hosts
+        self._config = config
         self._on_named = on_named
         self._shared: Shared | None = None
         self._channel: Channel | None = None
         self._present = asyncio.Event()  # a server has said hello, and is there
         self._gone = asyncio.Event()
+        self.misled = asyncio.Event()  # our options are not the server's: they may be at our next start
         self._asked: dict[int, asyncio.Future[Told | None]] = {}
         self._numbers = itertools.count()
 
@@ -165,15 +178,18 @@ class Guest:
             answer.set_result(said)
 
     def _begin(self, hello: Hello, descriptors: list[int]) -> None:
-        """A server lets us in."""
+        """A server lets us in. Raises ConfigError where it has other options than we."""
         sockets = [socket.socket(fileno=fd) for fd in descriptors[hello.shared :]]
         try:
+            if hello.answers_by != answers_by(self._config):
+                self.misled.set()
+                raise ConfigError("its options are not ours: we were started with others.")
             shared = self._engine.shared(hello.epoch, descriptors[: hello.shared])
         except BaseException:
             for sock in sockets:
                 sock.close()
             raise
-        self._access.hosts = HostNames(self._hosts, guards=hello.guards)
+        self._access.hosts = HostNames(self._config.hosts, guards=hello.guards)
         self._access.begin(shared, is_open=hello.is_open)
         self._shared, self.peek = shared, shared.peek
         is_new, self.number = hello.number != self.number, hello.number

@@ -25,6 +25,7 @@ from services.readers.messages import (
     KnownClient,
     Over,
     Told,
+    answers_by,
     decode_of_reader,
     encode,
 )
@@ -37,23 +38,24 @@ Adopt = Callable[[socket.socket, bytes], None]
 
 
 class Host:
-    """`most`: how many readers there are; `listening`: the sockets that they accept on, too."""
+    """`listening`: the sockets that readers accept on, too."""
 
     def __init__(
         self,
         sharing: Sharing,
+        config: Config,
         access: Access,
         requests: RequestLog,
         adopt: Adopt,
         listening: Sequence[socket.socket],
-        most: int,
     ) -> None:
         self._sharing = sharing
+        self._config = config
         self._access = access
         self._requests = requests
         self._adopt = adopt
         self._listening = listening
-        self._most = most
+        self._most = reader_count(config)
         self._readers: dict[int, _Reader] = {}  # by number
         self._coming: set[_Reader] = set()  # that have said nothing yet
         self._loop = asyncio.get_running_loop()
@@ -66,11 +68,12 @@ class Host:
         self._loop.add_reader(self._door.fileno(), self._accept)
 
     def close(self) -> None:
-        """No reader hands anything over any more."""
+        """No reader hands anything over any more. What was handed over is served."""
         if self._door is not None:
             self._loop.remove_reader(self._door.fileno())
             self._door.close()
         for reader in [*self._readers.values(), *self._coming]:
+            reader.channel.read_all()
             reader.channel.close()
 
     def _accept(self) -> None:
@@ -94,7 +97,12 @@ class Host:
         """What a reader needs to begin. Raises OSError."""
         shared = self._sharing.descriptors()
         hello = Hello(
-            number, self._sharing.epoch, len(shared), self._access.is_open, self._access.hosts.guards
+            number,
+            self._sharing.epoch,
+            len(shared),
+            self._access.is_open,
+            self._access.hosts.guards,
+            answers_by(self._config),
         )
         return encode(hello), [*shared, *(os.dup(sock.fileno()) for sock in self._listening)]
 
@@ -146,8 +154,7 @@ def begin(
     listening: Sequence[socket.socket],
 ) -> Host | None:
     """Let the reader processes in that the configuration wants; None where there can be none."""
-    most = reader_count(config)
-    if config.readers and not most:
+    if config.readers and not reader_count(config):
         log.warning("there are no reader processes: docs/scaling.md says with which options there are none")
     if not isinstance(server, HTTPServer):
         return None
@@ -155,7 +162,7 @@ def begin(
         sharing = engine.sharing()
         if sharing is None:
             return None
-        host = Host(sharing, access, requests, server.adopt, listening, most)
+        host = Host(sharing, config, access, requests, server.adopt, listening)
         host.start()
     except OSError as err:
         log.warning("there are no reader processes, since nothing can be shared with them: %s", err)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from common.config import Config
+
 
 class Here(msgspec.Struct, frozen=True, tag=True):
     """The reader's first word. `number`: the one that it had with an earlier server; None: none yet."""
@@ -47,6 +49,7 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     and the listening sockets.
 
     `number`: which reader it is. `is_open`: everybody may do everything. `guards`: see HostNames.
+    `answers_by`: the options that answers depend on; a reader that has others is of no use.
     """
 
     number: int
@@ -54,6 +57,7 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     shared: int
     is_open: bool
     guards: bool
+    answers_by: list[str]
 
 
 class KnownClient(msgspec.Struct, frozen=True):
@@ -74,6 +78,12 @@ class Told(msgspec.Struct, frozen=True, tag=True):
     shown: bool
     client: KnownClient | None
     rights: int
+
+
+def answers_by(config: Config) -> list[str]:
+    """What of the options makes the answers that readers give. Limits on clients may differ."""
+    said = (config.hosts, config.public, config.cors_origins, config.s3_hosts, config.expire_s)
+    return [str(value) for value in said]
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import pytest
 from common import self_report
 from services.engines.local.disk import layout
 from tests.conftest import StartServer
+from tests.http.test_access import bearer, write_clients
 from tests.support.processes import Answer, Process, Server, wait_for
 from tests.support.rules import DataDirectory
 
@@ -264,3 +266,51 @@ def test_a_killed_reader_closes_its_connections_and_no_more(start: Start) -> Non
     report = self_report.read(f"{server.root}/{layout.STATUS_NAME}", "reader-0")
     assert report is not None
     assert (report.starts, report.crashes, report.pid) == (2, 1, reader.pid)
+
+
+def test_who_may_is_asked_of_the_server(start: Start, tmp_path: Path) -> None:
+    """A reader answers whom the server named, and nobody any more once the rules have changed."""
+    file = tmp_path / "clients.toml"
+    write_clients(file, "reader", "writer")
+    server, (reader,) = start(auth_file=str(file), public="open/")
+    for target in ("/store/a", "/store/open/a"):
+        assert server.ask("POST", target, b"one", bearer("writer")).status == 201
+    client, nobody, stranger = (client_of(reader, server) for _ in range(3))
+    known = bearer("reader")["Authorization"]
+    assert client.ask("GET", "/store/a", Authorization=known).body == b"one"
+    assert nobody.ask("GET", "/store/open/a").body == b"one"
+    assert [owner_of(one, [reader, server]) for one in (client, nobody)] == [reader, reader]
+    assert nobody.ask("GET", "/store/a").status == 401
+    assert stranger.ask("GET", "/store/a", Authorization="Bearer wrong").status == 401
+    write_clients(file, "writer")
+    server.popen.send_signal(signal.SIGHUP)
+    wait_for(lambda: "auth_file read again" in server.said())
+    assert client.ask("GET", "/store/a", Authorization=known).status == 401
+
+
+def test_readers_are_watched_and_counted_as_the_server(start: Start) -> None:
+    server, (reader,) = start()
+    assert server.ask("POST", "/store/a", b"one").status == 201
+    client = client_of(reader, server)
+    for _ in range(100):
+        assert client.ask("GET", "/store/a").status == 200
+    assert owner_of(client, [reader, server]) is reader
+    wait_for(lambda: b'requests_total{method="GET",status="200"} 10' in server.ask("GET", "/metrics").body)
+    now = json.loads(server.ask("GET", "/healthz?verbose").body)
+    (shown,) = [one for one in now["processes"] if one["name"] == "reader-0"]
+    assert (shown["pid"], shown["state"], shown["crashes"]) == (reader.pid, "up", 0)
+    assert {"reader-0"} <= {check["name"] for check in now["checks"]}
+    assert reader.stop() == 0
+    wait_for(lambda: b'"stopped"' in server.ask("GET", "/healthz?verbose").body)
+
+
+def test_a_reader_with_other_options_than_the_server_ends(start_server: StartServer) -> None:
+    """The server was started anew with others: supervisord starts the reader with these, too."""
+    env = {"BLOBKEEP_READERS": "1"}
+    server = start_server(env=env)
+    reader = Process("reader-0", server.root, module="services.reader", env={**env, "BLOBKEEP_PUBLIC": "a/"})
+    try:
+        assert reader.popen.wait(120) == 1
+        assert "its options are not ours" in reader.said()
+    finally:
+        reader.end()

@@ -52,13 +52,16 @@ class Outcome:
         return f"{self.calls} calls ({counts}); kills: {kills or 'none'}; {len(self.wrong)} wrong"
 
 
-def run(seed: int, seconds: float, *, few_ids: bool, home: Path) -> Outcome:
-    """Torture a system in the empty folder `home` for `seconds`, or a little longer on a busy machine."""
+def run(seed: int, seconds: float, *, few_ids: bool, home: Path, readers: int = 0) -> Outcome:
+    """Torture a system in the empty folder `home` for `seconds`, or a little longer on a busy machine.
+
+    `readers`: so many reader processes answer, too, and are killed.
+    """
     rng = random.Random(seed)
     module = "tests.torture.few_ids" if few_ids else "services.server"
-    system = System(home, _OPTIONS, module)
+    system = System(home, _OPTIONS | {"BLOBKEEP_READERS": str(readers)}, module)
     record, stopping = Record(), threading.Event()
-    ports = [system.port]
+    ports = [system.port] * (1 + readers)  # of several, clients connect anew: a reader may be the next one
     locations = [f"torture/{number}" for number in range(_LOCATIONS)]
     pair = (locations[-2], locations[-1])
     try:
@@ -72,7 +75,7 @@ def run(seed: int, seconds: float, *, few_ids: bool, home: Path) -> Outcome:
             )
             for n in range(_CLIENTS)
         ]
-        killer = Killer(system, record, rng.randrange(1 << 30), stopping)
+        killer = Killer(system, record, rng.randrange(1 << 30), stopping, kills_readers=readers > 0)
         for thread in (*clients, killer):
             thread.start()
         time.sleep(seconds)
@@ -145,8 +148,10 @@ def main() -> int:
     number = wrong = 0
     while time.monotonic() < deadline:
         home = Path(tempfile.mkdtemp(prefix="torture-"))
-        outcome = run(options.seed + number, round_s, few_ids=bool(number % 2), home=home)
-        print(f"{'few' if number % 2 else 'all'} ids, seed {options.seed + number}: {outcome}", flush=True)  # noqa: T201
+        readers = number % 3
+        outcome = run(options.seed + number, round_s, few_ids=bool(number % 2), home=home, readers=readers)
+        about = f"{'few' if number % 2 else 'all'} ids, {readers} readers, seed {options.seed + number}"
+        print(f"{about}: {outcome}", flush=True)  # noqa: T201
         for text in outcome.wrong:
             print(f"  {text}", flush=True)  # noqa: T201
         if outcome.wrong:

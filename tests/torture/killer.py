@@ -15,8 +15,7 @@ from tests.support.processes import wait_for
 from tests.support.system import System
 from tests.torture.clients import Record
 
-_VICTIMS = ("server", "gc", "recovery", "supervisord")
-_WEIGHTS = (12, 4, 2, 1)
+_VICTIMS = {"server": 12, "gc": 4, "recovery": 2, "supervisord": 1}  # and how often each
 _NASTY_WITHIN_S = 0.3
 _WORKS_WITHIN_S = 10.0
 
@@ -24,8 +23,17 @@ _WORKS_WITHIN_S = 10.0
 class Killer(threading.Thread):
     """Until `stopping` is set. `kills`: how many, by victim and moment."""
 
-    def __init__(self, system: System, record: Record, seed: int, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        system: System,
+        record: Record,
+        seed: int,
+        stopping: threading.Event,
+        *,
+        kills_readers: bool = False,
+    ) -> None:
         super().__init__(name="killer")
+        self._victims = _VICTIMS | ({"reader": 6} if kills_readers else {})
         self._system = system
         self._record = record
         self._rng = random.Random(seed)
@@ -37,7 +45,8 @@ class Killer(threading.Thread):
         try:
             while not self._stopping.wait(self._rng.uniform(0.05, 1.0)):
                 self._let_them_work(self._rng.randint(1, 60))
-                self._kill_one(self._rng.choices(_VICTIMS, _WEIGHTS)[0])
+                victims = self._victims
+                self._kill_one(self._rng.choices([*victims], [*victims.values()])[0])
         except BaseException as err:  # noqa: BLE001 - told by who joins the thread
             self.error = err
 

@@ -1,0 +1,62 @@
+"""Breaks of what keeps reader processes from saying anything old, or to anybody who may not hear it."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+SHARING = "services/engines/local/serving/sharing.py"
+IN_MEMORY = ("tests/store/test_sharing.py",)
+PROCESSES = "tests/process/test_readers.py"
+
+ROWS = [
+    Mutation(
+        "readers-are-not-told-before-a-change",
+        "services/engines/local/serving/index.py",
+        "            self.on_show(location)\n        self.blobs.show(location, blob)\n",
+        "            asyncio.get_running_loop().call_later(0.001, self.on_show, location)\n"
+        "        self.blobs.show(location, blob)\n",
+        (f"{PROCESSES}::test_what_was_deleted_is_gone_at_once",),
+    ),
+    Mutation(
+        "a-reader-looks-at-the-word-before-it-reads-alone",
+        SHARING,
+        "data is None or self._words[at] != word or",
+        "data is None or",
+        IN_MEMORY,
+    ),
+    Mutation(
+        "a-reader-believes-a-dead-server-for-ever",
+        SHARING,
+        " or self._epochs[0] != self._epoch:",
+        ":",
+        IN_MEMORY,
+    ),
+    Mutation(
+        "whoever-takes-the-lock-lets-readers-believe",
+        "services/engines/local/disk/locks.py",
+        "            readers_epoch.end(self._root)\n",
+        "            pass\n",
+        IN_MEMORY,
+    ),
+    Mutation(
+        "half-an-entry-is-one",
+        "services/engines/local/serving/shared_table.py",
+        "if _digest(word, entry) != digest:",
+        "if False:",
+        IN_MEMORY,
+    ),
+    Mutation(
+        "a-reader-asks-nobody-who-may",
+        "services/readers/rights.py",
+        "        self._forget_old()\n        return super().permits(action, location, authorization)\n",
+        "        return True\n",
+        (f"{PROCESSES}::test_who_may_is_asked_of_the_server",),
+    ),
+    Mutation(
+        "a-reader-knows-who-may-for-ever",
+        "services/readers/rights.py",
+        "if self._shared is not None and self._shared.rights != self._as_of:",
+        "if False:",
+        IN_MEMORY,
+    ),
+]
