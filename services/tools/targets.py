@@ -14,7 +14,9 @@ from typing import Protocol
 
 from common.config import Config
 from common.errors import BlobkeepError
-from services.tools.client import Client, add_token_argument, client_of
+from services.tools.client import Client, add_token_argument, client_of, default_url
+from services.tools.exits import CommandFailed
+from services.tools.owner import must_be_owner
 from services.tools.storage import open_store
 
 
@@ -88,6 +90,7 @@ async def open_target(config: Config, args: argparse.Namespace) -> AsyncIterator
     from services.tools.store_target import StoreTarget
 
     if args.url is None:
+        _may_write(config)
         failed: list[BlobkeepError] = []
         async with open_store(config, failed.append, create=args.create) as store:
             if store is not None:
@@ -95,6 +98,17 @@ async def open_target(config: Config, args: argparse.Namespace) -> AsyncIterator
                 return
     with contextlib.closing(server_of(config, args)) as client:
         yield HttpTarget(client)
+
+
+def _may_write(config: Config) -> None:
+    """Raise CommandFailed where the directory is another user's; through the server that would not matter."""
+    if config.engine != "local":
+        return
+    try:
+        must_be_owner(config.dir)
+    except CommandFailed as err:
+        text = f"{err} Or go through the running server: --url {default_url(config)}"
+        raise CommandFailed(err.status, text) from err
 
 
 def server_of(config: Config, args: argparse.Namespace) -> Client:

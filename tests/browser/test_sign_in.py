@@ -101,6 +101,7 @@ def test_a_client_with_a_prefix_begins_there_and_sees_no_alarm(visit: Visit, gua
     expect(page.locator("#verdict")).to_have_class("pill good")
     for hidden in ("#nav-overview", "#process-server", "#server-facts"):
         expect(page.locator(hidden)).to_be_hidden()
+    expect(page.locator("#search-label")).not_to_contain_text("id")  # which it may not ask for
     page.fill("#search-input", "te")
     expect(page.locator("#found")).to_contain_text("team/one")
     page.get_by_role("link", name="one", exact=True).click()

@@ -251,6 +251,7 @@ def test_root_leaves_nothing_in_the_directory_of_another_user(data: DataDirector
     ):
         ran = tool(*command, "--dir", data.path)
         assert (ran.status, "sudo -u #12345" in ran.err) == (2, True), ran
+    assert "running server: --url http" in ran.err, "for import it does not matter there"
     for looking in (("ls", "-l"), ("du", "--json"), ("quarantine", "list"), ("check", "--dry-run")):
         assert tool(*looking, "--dir", data.path).status == 0
     assert sorted(data.path.iterdir()) == before

@@ -103,6 +103,7 @@ async function begin() {
   if (!isAdmitted()) { status.say("warn", "Sign in to see how it is"); if (!byId("sign-in").open) askForToken(); return; }
   whenUnauthorized(() => askAgain(""));
   if (seesServer()) follow(); else status.poll();
+  search.offer();
   whenMoved(move);
   move();
 }

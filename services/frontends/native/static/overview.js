@@ -20,7 +20,7 @@ function card(name) {
     }
     const last = element("p");
     const root = element("article", { class: "card", id: `process-${name}` },
-      element("div", { class: "card-head" }, element("span", {}, TITLE[name] || name), word), list, last);
+      element("div", { class: "card-head" }, element("span", {}, TITLE[name] || name.replace(/^reader-/, "Reader ")), word), list, last);
     byId("processes").append(root);
     cards.set(name, { root, word, values, last });
   }
@@ -29,7 +29,7 @@ function card(name) {
 
 function lastPass(one) {
   const last = one.last_pass;
-  if (!last) return one.name === "server" ? "Serves requests." : "";
+  if (!last) return one.name === "server" ? "Serves requests." : one.name.startsWith("reader-") ? "Answers plain reads." : "";
   const ago = `last pass ${duration(one.heard_s_ago)} ago`;
   if (last.error) return `${ago}: failed, ${last.error}`;
   if (one.name === "gc") {

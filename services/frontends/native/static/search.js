@@ -64,6 +64,13 @@ async function isBlob(location) {
   }
 }
 
+// Ids are for who sees the whole server.
+export function offer() {
+  if (seesServer()) return;
+  say(byId("search-label"), "Find a blob by how its location begins");
+  byId("search-input").placeholder = who().prefix;
+}
+
 export function clear() {
   asked += 1;
   byId("search-input").value = "";
