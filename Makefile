@@ -1,7 +1,7 @@
 # Blobkeep: `make run` starts it, `make test` tests it. Nothing needs to be installed before but Python 3.11, git and make.
 # Options of the server may be given to make: make run BLOBKEEP_LISTEN=127.0.0.1:8080 BLOBKEEP_DIR=/srv/blobs
 .DEFAULT_GOAL := help
-.PHONY: help run install wheel deb test pythons slow packaging bench bench-s3 bench-swift check format clean
+.PHONY: help run install wheel deb test pythons slow packaging bench bench-s3 bench-restic bench-swift check format clean
 
 PYTHON ?=
 # Most tests wait for a disk or a process: more at once than there are cores.
@@ -17,6 +17,7 @@ help:
 	@echo 'make slow     the tests that take minutes, left out of make test'
 	@echo 'make packaging   install the wheel, the Debian package and what an image would hold, and use each'
 	@echo 'make bench ENGINE=objects   what Blobkeep adds to the object store that it runs on'
+	@echo 'make bench-s3, make bench-restic   S3 beside SeaweedFS, restic beside nginx'
 	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
 	@echo 'make pythons  a part of the tests on each Python from 3.11 to 3.14 that is here, and with python -O'
 	@echo 'make check    format, lint and type checks'
@@ -87,6 +88,11 @@ bench:
 bench-s3:
 	@./bootstrap.sh dev-objects
 	.venv/bin/python -m bench.s3 --rounds $(ROUNDS)
+
+# What a backup by restic asks, beside nginx.
+bench-restic:
+	@./bootstrap.sh bench
+	.venv/bin/python -m bench.restic --rounds $(ROUNDS)
 
 # OpenStack Swift's object server as one more peer, in an environment of its own: it pins what we pin, too.
 bench-swift:

@@ -115,15 +115,15 @@ def _is_whole(data: bytes) -> bool:
     return data.endswith(b"0\r\n\r\n") or b"ransfer-Encoding" not in data[:end]
 
 
-def rate(signer: Signer, requests: list[bytes]) -> Figure:
-    """So many a second, sent on 16 connections, each with one under way. Raises RuntimeError for an error."""
+def rate(port: int, server: psutil.Process, requests: list[bytes], connections: int = _CONNECTIONS) -> Figure:
+    """So many a second, each connection with one under way. Raises RuntimeError for an error."""
     left = iter(requests)
     poll = select.epoll()
     socks: dict[int, socket.socket] = {}
-    before_s = _cpu_s(signer.server)
+    before_s = _cpu_s(server)
     began = time.perf_counter()
-    for _ in range(_CONNECTIONS):
-        sock = socket.create_connection(("127.0.0.1", signer.port))
+    for _ in range(connections):
+        sock = socket.create_connection(("127.0.0.1", port))
         socks[sock.fileno()] = sock
         poll.register(sock, select.EPOLLIN)
         sock.sendall(next(left))
@@ -131,7 +131,7 @@ def rate(signer: Signer, requests: list[bytes]) -> Figure:
     while socks:
         for fd, _ in poll.poll():
             sock = socks[fd]
-            more = sock.recv(65536)
+            more = sock.recv(1 << 20)
             answer = came.pop(fd) + more if fd in came else more
             if more and not _is_whole(answer):
                 came[fd] = answer
@@ -145,7 +145,7 @@ def rate(signer: Signer, requests: list[bytes]) -> Figure:
                 sock.sendall(request)
     took_s = time.perf_counter() - began
     poll.close()
-    return Figure(len(requests) / took_s, (_cpu_s(signer.server) - before_s) / len(requests))
+    return Figure(len(requests) / took_s, (_cpu_s(server) - before_s) / len(requests))
 
 
 def _per_mib(signer: Signer, began: float, before_s: float) -> Figure:
@@ -156,14 +156,20 @@ def _per_mib(signer: Signer, began: float, before_s: float) -> Figure:
 def put_small(signer: Signer, count: int) -> Figure:
     """PUT of 1 KiB a second."""
     body, run = b"x" * KIB, time.monotonic_ns()
-    return rate(signer, [signer.head("PUT", f"/{BUCKET}/p{run}-{n}", body) + body for n in range(count)])
+    return rate(
+        signer.port,
+        signer.server,
+        [signer.head("PUT", f"/{BUCKET}/p{run}-{n}", body) + body for n in range(count)],
+    )
 
 
 def get_small(signer: Signer, count: int) -> Figure:
     """GET of 1 KiB a second, of 200 objects in turn."""
     for n in range(200):
         signer.ask("PUT", f"/{BUCKET}/g{n}", b"x" * KIB)
-    return rate(signer, [signer.head("GET", f"/{BUCKET}/g{n % 200}") for n in range(count)])
+    return rate(
+        signer.port, signer.server, [signer.head("GET", f"/{BUCKET}/g{n % 200}") for n in range(count)]
+    )
 
 
 def put_large(signer: Signer, count: int) -> Figure:
