@@ -88,7 +88,7 @@ def test_a_read_begins_anywhere(tmp_path: Path) -> None:
     items = some(5000)
     run = made(tmp_path / "run", items)
     places = ["", "a/", "a/00031", "a/00032", "a/00032x", "a/04095", "a/04999", "b"]
-    for start in [*places, *(location for location, _ in choose("index from", items, 100))]:
+    for start in [*places, *(location for location, _ in choose("index from", items, 40))]:
         for inclusive in (True, False):
             expected = [at for at, _ in items if at > start or (inclusive and at == start)]
             assert [at for at, _ in run.from_(start, inclusive, True)] == expected, (start, inclusive)
@@ -130,7 +130,7 @@ def test_no_byte_of_a_run_turns_unseen(tmp_path: Path) -> None:
     whole = path.read_bytes()
     random = chooser("index bytes")
     seen = 0
-    for at in choose("index bytes", range(len(whole)), 400):
+    for at in choose("index bytes", range(len(whole)), 160):
         turned = bytearray(whole)
         turned[at] ^= 1 << random.randrange(8)
         path.write_bytes(turned)
@@ -191,7 +191,7 @@ def test_more_hashes_than_a_page_holds_are_an_error(tmp_path: Path, monkeypatch:
 changes = st.dictionaries(st.text("ab/é0", max_size=4), st.one_of(st.none(), st.integers(1, 9)), max_size=9)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(changes, min_size=1, max_size=5))
 def test_the_newest_of_several_speaks(ages: list[dict[str, int | None]]) -> None:
     expected: dict[str, int | None] = {}
@@ -249,7 +249,7 @@ def test_runs_stay_few_and_are_seldom_written_anew() -> None:
     assert written / 1000 < 6
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(st.sets(st.integers(0, 3 << 16)), st.sets(st.integers(0, 3 << 16)), st.sets(st.integers(0, 65535)))
 def test_a_set_of_ids_is_a_set(first: set[int], second: set[int], there: set[int]) -> None:
     ids = IdSet()

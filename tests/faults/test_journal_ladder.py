@@ -304,7 +304,7 @@ def name_of(ladder: tuple[Stage, str, str]) -> str:
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("ladder", choose("journal ladder", LADDERS, 30), ids=name_of)
+@pytest.mark.parametrize("ladder", choose("journal ladder", LADDERS, 12), ids=name_of)
 def test_nothing_acknowledged_is_lost_after_a_failure_and_a_power_cut(
     ladder: tuple[Stage, str, str], base: Path
 ) -> None:

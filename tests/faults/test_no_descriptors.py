@@ -100,7 +100,7 @@ async def value(store: Opened, location: str) -> bytes | None:
         return b"damaged"
 
 
-@pytest.mark.parametrize("rung", choose("no descriptors", RUNGS, 16), ids=name_of)
+@pytest.mark.parametrize("rung", choose("no descriptors", RUNGS, 6), ids=name_of)
 def test_a_write_without_a_descriptor_is_refused_and_stops_nothing(rung: Rung, base: Path) -> None:
     operation, sync, id_bits, lasting = rung
 

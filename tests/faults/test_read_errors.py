@@ -405,7 +405,7 @@ class Traced(Server):
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             return subprocess.Popen(
-                [*command, sys.executable, "-m", "services.server", "--dir", str(self.root), *self._flags],
+                [*command, sys.executable, "-m", "services.server", "--dir", str(self.root), *self.flags],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -75,7 +75,7 @@ def test_who_speaks_plain_http_to_it_is_told_so_and_disturbs_nobody(
     try:
         answer = encrypted.ask("GET", "/store/a")
     except (OSError, http.client.HTTPException):
-        assert "--http tornado" in " ".join(encrypted.popen.args)  # type: ignore[arg-type]
+        assert "--http tornado" in " ".join(encrypted.flags)
     else:
         assert (answer.status, b"speaks HTTPS" in answer.body) == (400, True)
     with socket.create_connection(("127.0.0.1", encrypted.port), timeout=120) as sock:

@@ -122,7 +122,7 @@ PARTS = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(PARTS), max_size=5), st.lists(st.integers(0, 1000), max_size=12))
 def test_answers_do_not_depend_on_the_cuts(parts: list[bytes], cuts: list[int]) -> None:
     data = b"".join(parts)
@@ -131,7 +131,7 @@ def test_answers_do_not_depend_on_the_cuts(parts: list[bytes], cuts: list[int]) 
     assert conversation(pieces) == conversation([data] if data else [])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=60) | st.sampled_from(PARTS), max_size=8))
 def test_no_bytes_break_a_connection(pieces: list[bytes]) -> None:
     answer = conversation([piece for piece in pieces if piece])

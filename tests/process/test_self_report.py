@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from common import self_report
@@ -120,7 +121,7 @@ def test_a_worker_that_was_suspended_goes_on(data_dir: Layout, gc: Process) -> N
     _after_a_pass(data_dir, gc)
     for _ in range(3):
         gc.popen.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, gc.pid, os.WSTOPPED)
+        wait_for(lambda: psutil.Process(gc.pid).status() == psutil.STATUS_STOPPED, what="its stop")
         before = _after_a_pass(data_dir, gc).totals.passes
         time.sleep(0.1)  # longer than the pause between two passes
         gc.popen.send_signal(signal.SIGCONT)

@@ -150,7 +150,7 @@ def test_the_real_program_and_a_kill_in_the_middle_of_a_backup(tmp_path: Path) -
         wait_for(lambda: b"data" in server.ask("GET", "/store/restic/me/?delimiter=/").body, what="a pack")
         server.kill()
         server.port = port
-        server._flags = (*server._flags, "-s", f"127.0.0.1:{port}")
+        server.flags = (*server.flags, "-s", f"127.0.0.1:{port}")
         ended = threading.Event()
         server.restart()
         out, _ = backup.communicate(timeout=50)

@@ -75,7 +75,7 @@ def test_no_byte_of_a_state_turns_unseen(base: Path) -> None:
     data_dir, blob_id = asyncio.run(made(str(base / "data"), b"the body"))
     whole = Path(data_dir.state(blob_id)).read_bytes()
     random = chooser("state")
-    for at in choose("state", range(len(whole)), 150):
+    for at in choose("state", range(len(whole)), 60):
         flip(data_dir.state(blob_id), at, random.randrange(8))
         root = str(base / "copy")
         shutil.copytree(data_dir.root, root)
@@ -96,7 +96,7 @@ def test_no_byte_of_a_state_turns_unseen(base: Path) -> None:
 def test_a_state_cut_at_any_length_is_quarantined(base: Path) -> None:
     data_dir, blob_id = asyncio.run(made(str(base / "data"), b"the body"))
     whole = Path(data_dir.state(blob_id)).read_bytes()
-    for length in choose("cut state", range(len(whole)), 100):
+    for length in choose("cut state", range(len(whole)), 40):
         with pytest.raises(CorruptRecord):
             record.load(whole[:length])
 
@@ -106,7 +106,7 @@ def test_a_state_of_the_original_never_gives_its_data_to_another_blob(base: Path
     make_original(data_dir, blob_id)
     whole = Path(data_dir.state(blob_id)).read_bytes()
     random = chooser("original")
-    for at in choose("original", range(len(whole)), 150):
+    for at in choose("original", range(len(whole)), 60):
         flip(data_dir.state(blob_id), at, random.randrange(8))
         root = str(base / "copy")
         shutil.copytree(data_dir.root, root)
@@ -184,7 +184,7 @@ def test_a_journal_that_rots_takes_nothing_that_stands_in_place(base: Path, name
     size = (before / name).stat().st_size
     random = chooser(name)
     places = [*range(48), *(random.randrange(size) for _ in range(40))]
-    for at in choose(name, places, 30):
+    for at in choose(name, places, 12):
         root = str(base / "copy")
         shutil.copytree(before, root)
         flip(f"{root}/{name}", at, random.randrange(8))
@@ -213,7 +213,7 @@ def test_a_note_in_quarantine_that_rots_keeps_nobody_from_starting(base: Path) -
 
     note = asyncio.run(damage(str(base / "data")))
     random = chooser("note")
-    for at in choose("note", range((base / "data" / note).stat().st_size), 25):
+    for at in choose("note", range((base / "data" / note).stat().st_size), 10):
         root = str(base / "copy")
         shutil.copytree(base / "data", root)
         flip(f"{root}/{note}", at, random.randrange(8))

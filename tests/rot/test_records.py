@@ -105,7 +105,7 @@ def test_whatever_bit_of_an_originals_record_turns_the_start_goes_on_and_nothing
     files = sorted(GO_DATA.glob(f"*/{layout.STATE_NAME}"))
     bits = [(path, bit) for path in files for bit in range(path.stat().st_size * 8)]
     assert len(bits) == 38_416
-    chosen = choose("original's bits", bits, 400)
+    chosen = choose("original's bits", bits, 150)
     tally("bits turned in records of the original", len(chosen))
     for path, bit in chosen:
         blob_id = int(path.parent.name)

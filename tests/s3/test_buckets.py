@@ -101,7 +101,7 @@ def _rest(blob: Any) -> tuple[Any, ...]:
 KEYS = st.lists(st.text("ab/%-", min_size=1, max_size=5), unique=True, max_size=12)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     keys=KEYS,
     prefix=st.text("ab/", max_size=2),

@@ -85,7 +85,7 @@ def test_takes_what_the_aws_runtime_signs() -> None:
     judge(split("PUT", "http://s3.example.com" + asked.path, dict(asked.headers)))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(st.data())
 def test_any_change_after_signing_is_refused(data: st.DataObject) -> None:
     presigned = data.draw(st.booleans())

@@ -124,7 +124,7 @@ class Both:
             assert stored.by_id(number) == plain.by_id(number)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(STEPS, st.text("ab/é0", max_size=2), st.text("ab/é0", max_size=3), st.integers(1, 4))
 def test_a_catalogue_is_the_maps(steps: list[tuple[str, str]], prefix: str, after: str, limit: int) -> None:
     with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
@@ -257,7 +257,7 @@ def test_no_byte_of_the_index_turns_unseen(base: Path) -> None:
     places = [(name, at) for name in names for at in range(os.path.getsize(f"{copy}/.index/{name}"))]
     rng = chooser("index on disk")
     root = str(base / "turned")
-    for name, at in choose("index on disk", places, 60):
+    for name, at in choose("index on disk", places, 24):
         shutil.copytree(copy, root)
         with open(f"{root}/.index/{name}", "r+b") as file:
             file.seek(at)

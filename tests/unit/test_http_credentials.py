@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.rules.credentials import Credentials, parse_authorization
 from tests.support.work import is_in_proportion
 
-fuzz = settings(deadline=None, max_examples=300)
+fuzz = settings(deadline=None, max_examples=100)
 
 
 def basic(pair: str | bytes) -> str:

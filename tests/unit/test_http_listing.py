@@ -20,7 +20,7 @@ from services.rules.listing import (
 )
 from tests.support.work import is_in_proportion
 
-fuzz = settings(deadline=None, max_examples=300)
+fuzz = settings(deadline=None, max_examples=100)
 
 
 @pytest.mark.parametrize(

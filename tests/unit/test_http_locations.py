@@ -10,7 +10,7 @@ from common.errors import BadLocation, BadRequest
 from services.rules.locations import MAX_LOCATION_BYTES, parse_location, quote_location, split_listing
 from tests.support.work import is_in_proportion
 
-fuzz = settings(deadline=None, max_examples=300)
+fuzz = settings(deadline=None, max_examples=100)
 
 GOOD = [
     pytest.param("a", "a", id="one letter"),

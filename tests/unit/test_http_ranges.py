@@ -22,7 +22,7 @@ from services.rules.ranges import (
 )
 from tests.support.work import is_in_proportion
 
-fuzz = settings(deadline=None, max_examples=300)
+fuzz = settings(deadline=None, max_examples=100)
 DIGEST = hashlib.sha256(b"0123456789").digest()
 
 SERVED = [

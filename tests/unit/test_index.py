@@ -9,7 +9,7 @@ from services.engines.local.disk.blob import Blob
 from services.engines.local.serving.index import Index
 from tests.support.work import calls_of
 
-fuzz = settings(deadline=None, max_examples=300)
+fuzz = settings(deadline=None, max_examples=100)
 names = st.lists(st.text("ab/é0", min_size=1, max_size=6), max_size=30)
 
 
