@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 mkdir -p "$1"
 into=$(cd "$1" && pwd)
-python=${PYTHON:-.venv/bin/python}
+python=.venv/bin/python # it has pip; the one that PYTHON names, such as Debian's, may have none
 
 source=$(mktemp -d)
 trap 'rm -rf "$source"' EXIT
