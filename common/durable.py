@@ -26,6 +26,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _SYNC_FILE_RANGE_WAIT_BEFORE = 1
+_SYNC_FILE_RANGE_WRITE = 2
 
 
 def _not_here(*_: object) -> int:
@@ -137,6 +138,13 @@ def failed_write_back(fd: int) -> bool:
     whole = (ctypes.c_int64(0), ctypes.c_int64(0))
     failed = _sync_file_range(fd, *whole, _SYNC_FILE_RANGE_WAIT_BEFORE) != 0
     return failed and ctypes.get_errno() in _WRITE_BACK_ERRNOS
+
+
+def begin_write_back(fd: int, offset: int, size_bytes: int) -> None:
+    """Tell the kernel to begin to write this part of a file, so that a later sync waits less. Makes nothing
+    durable; an error is left for that sync to tell. May wait where the disk's queue is full."""
+    if _syncs:
+        _sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(size_bytes), _SYNC_FILE_RANGE_WRITE)
 
 
 def write_some(fd: int, data: bytes | bytearray | memoryview) -> int:

@@ -18,7 +18,7 @@ from services.http1.exchange import COPY_BYTES, Exchange, failed_write
 from services.http1.parser import RequestHead, check_partial_head, parse_head, skip_empty_lines
 from services.http1.phases import ANSWER, ENDED, HEAD, IDLE, OVER, STEPS, IllegalStep, Phase
 from services.http1.request_cycle import RequestCycle
-from services.http1.server_interface import Server
+from services.http1.server_interface import KNOWN_BYTES, Server
 from services.http1.transport import ClientTransport
 
 _CR = 13
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
         if phase is IDLE:
             # The path of a hot request, 4 µs with what the application does: the bytes are those of one
             # that was answered so before.
-            head = self.server.known_heads.get(data)
+            head = self.server.known_heads.get(data) if len(data) <= KNOWN_BYTES else None
             if head is not None and self._answer_quickly(head):
                 return
             self._since = self.clock()  # the time of a head runs from its first byte

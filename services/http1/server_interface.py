@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from services.http1.connection import Connection
 
 _MAX_KNOWN = 2048  # with the next: at most some 3 MiB
-_KNOWN_BYTES = 512
+KNOWN_BYTES = 512
 
 Answer = tuple[bytes, bytes]
 """A whole answer: its head, to the empty line, and its body. See HTTPServer.quick_answer."""
@@ -27,7 +27,7 @@ class KnownHeads(dict[bytes, RequestHead]):
 
     def add(self, data: bytes, head: RequestHead) -> None:
         """Remember `head`; forget the oldest where there are too many."""
-        if len(data) <= _KNOWN_BYTES:
+        if len(data) <= KNOWN_BYTES:
             if len(self) >= _MAX_KNOWN:
                 del self[next(iter(self))]
             self[data] = head

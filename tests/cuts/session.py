@@ -12,7 +12,7 @@ import json
 import os
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -75,6 +75,9 @@ class _Recorded(Process):
 class _RecordedServer(Server):
     def module(self) -> list[str]:
         return ["tests.cuts.recorded", self.program]
+
+
+UNDECLARED_BYTES = 4000
 
 
 class Session:
@@ -241,8 +244,12 @@ class Session:
         """Raises ConnectionError where no server answers."""
         if self.server is None:
             raise ConnectionError("no server")
+        # What declares no length is staged at once; else what comes quickly is held until it is whole.
+        sent: bytes | Iterator[bytes] | None = body
+        if body is not None and len(body) > UNDECLARED_BYTES:
+            sent = iter([body])
         try:
-            return self.server.ask(method, target, body, headers)
+            return self.server.ask(method, target, sent, headers)
         except (OSError, http.client.HTTPException) as err:
             raise ConnectionError("no answer") from err
 

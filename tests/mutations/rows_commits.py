@@ -157,4 +157,25 @@ ROWS = [
         "            pass\n",
         ("tests/process/test_lost_journal.py",),
     ),
+    Mutation(
+        "replay-leaves-the-data-of-a-whole-upload-unnamed",
+        "services/engines/local/journal/replay.py",
+        "    elif wanted.body:\n",
+        "    elif False:\n",
+        ("tests/store/test_whole_uploads.py",),
+    ),
+    Mutation(
+        "failed-sync-of-a-shared-folder-is-tried-again",
+        "services/engines/local/serving/shared_syncs.py",
+        "            folder.failed = err\n",
+        "",
+        ("tests/store/test_whole_uploads.py",),
+    ),
+    Mutation(
+        "sync-of-a-shared-folder-that-had-begun-before-counts",
+        "services/engines/local/serving/shared_syncs.py",
+        "wanted = folder.begun + 1",
+        "wanted = max(folder.begun, 1)",
+        ("tests/store/test_whole_uploads.py",),
+    ),
 ]

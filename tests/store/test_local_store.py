@@ -259,7 +259,7 @@ def test_the_state_of_an_aborted_upload_is_durable_before_its_name(data: DataDir
     """Else a power cut could leave an empty state file, which looks like damage."""
 
     async def scenario(made: Opened) -> None:
-        upload = await made.store.begin("a", anyhow, Content("text/plain"), len(STAGED))
+        upload = await made.store.begin("a", anyhow, Content("text/plain"), None)
         await upload.write(STAGED)
         log = ListLog()
         with recording(log):

@@ -23,8 +23,9 @@ def test_an_upload_ends_when_the_room_does(data: DataDirectory, declared: int | 
             upload = await store.begin("kept", lambda blob, damaged: None, Content("text/plain"), declared)
             await upload.write(os.urandom(300_000))
             store.space = FreeSpace(data.root, 1 << 60)  # others have filled the disk meanwhile
+            await upload.write(os.urandom(1_200_000))  # more than waits in memory; written behind the next
             with pytest.raises(NoSpace):
-                await upload.write(os.urandom(1_200_000))  # more than waits in memory
+                await upload.write(os.urandom(1_200_000))
             await upload.abort("no room")
             assert await made.values() == {"kept": b"old"}
 

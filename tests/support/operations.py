@@ -31,6 +31,17 @@ async def update_staged(store: Opened) -> None:
     await store.put("large", STAGED, pieces=3)
 
 
+async def create_whole(store: Opened) -> None:
+    """Held until it is whole, then written in one step."""
+    store.holds_whole()
+    await store.put("new", STAGED, only_new=True, pieces=3)
+
+
+async def update_whole(store: Opened) -> None:
+    store.holds_whole()
+    await store.put("large", STAGED, pieces=3)
+
+
 async def delete(store: Opened) -> None:
     await store.delete("old")
 
@@ -64,6 +75,8 @@ OPERATIONS: dict[Operation, dict[str, bytes | None]] = {
     create_staged: {"new": STAGED},
     update: {"old": NEW},
     update_staged: {"large": STAGED},
+    create_whole: {"new": STAGED},
+    update_whole: {"large": STAGED},
     delete: {"old": None},
     several: {"new": NEW, "old": NEW, "large": None},
     checkpoint: {},

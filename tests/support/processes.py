@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -138,9 +138,16 @@ class Server(Process):
         self.wait_until_serving()
 
     def ask(
-        self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        target: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> Answer:
-        """One request on a connection of its own. Raises OSError, http.client.HTTPException."""
+        """One request on a connection of its own; a `body` in pieces declares no length.
+
+        Raises OSError, http.client.HTTPException.
+        """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, target, body, headers or {})

@@ -24,6 +24,7 @@ from services.engines.local.journal import file as journal_file
 from services.engines.local.recovery import restart
 from services.engines.local.serving import multiparts
 from services.engines.local.serving.store import LocalStore
+from services.engines.local.serving.upload import ALL_WHOLE_BYTES
 from services.store import Blob as AnyBlob
 from services.store import Content
 
@@ -63,6 +64,12 @@ class Opened:
         self.store = LocalStore(
             *(self.data_dir, self.found, config, events or Events(), self.fatal.append, uploads, writer)
         )
+        # What is longer than a small body is staged, unless a test says so: `holds_whole`.
+        self.store.whole_left_bytes = 0
+
+    def holds_whole(self) -> None:
+        """From now on bodies up to 1 MiB are held until they are whole, as in a server."""
+        self.store.whole_left_bytes = ALL_WHOLE_BYTES
 
     async def close(self) -> None:
         await self.store.close()

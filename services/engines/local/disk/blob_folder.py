@@ -3,7 +3,8 @@ something that `reconcile` can name. No index, no threads, no network. Called by
 (design rule 1). What the gc does is in `services/engines/local/upkeep/trash.py`.
 
     stage:      mkdir DIR/<id> > state Pending, synced > folder synced > data.raw created
-    create:     mkdir DIR/<id> (or staged) > data.raw and the complete state's temporary file synced
+    whole:      mkdir DIR/<id> > data.raw's temporary file, synced > folder synced > DIR synced
+    create:     mkdir DIR/<id> (or staged, or whole) > data.raw and the complete state's temporary file synced
                 > renamed > folder synced > DIR synced > acknowledged
     fail:       state Failure to a temporary file, synced > renamed > folder synced > acknowledged
     collect:    (gc, only from Failure) rename DIR/<id> to DIR/.gone/<id>-<seq> > DIR synced > remove it
@@ -125,13 +126,13 @@ def replace_data(data_dir: Layout, blob_id: int, body: bytes) -> None:
     durable.replace(data_dir.data(blob_id), body, synced=True)
 
 
-def publish(data_dir: Layout, blob_id: int, *, is_staged: bool = False) -> None:
+def publish(data_dir: Layout, blob_id: int, *, has_data: bool = False) -> None:
     """Give data.raw and the complete state, prepared under temporary names, their own: the commit on disk.
 
-    `is_staged`: data.raw has its name already.
+    `has_data`: data.raw has its name already.
     """
     folder = data_dir.folder(blob_id)
-    if not is_staged:
+    if not has_data:
         durable.rename(f"{folder}/{layout.DATA_TEMP_NAME}", f"{folder}/{layout.DATA_NAME}")
     durable.rename(f"{folder}/{layout.STATE_TEMP_NAME}", f"{folder}/{layout.STATE_NAME}")
 
@@ -160,6 +161,14 @@ def stage(data_dir: Layout, pending: BlobRecord) -> int:
     """
     write_record(data_dir, pending)
     return durable.create_file(data_dir.data(pending.id))
+
+
+def begin_data(data_dir: Layout, blob_id: int) -> int:
+    """In the taken folder: an empty data.raw under its temporary name; returns its descriptor.
+
+    Until `publish` nothing else is in the folder, and whatever a power cut leaves of it was never a blob.
+    """
+    return durable.create_file(f"{data_dir.folder(blob_id)}/{layout.DATA_TEMP_NAME}")
 
 
 def failed(old: BlobRecord, message: str, now_ns: int, *, keeps: bool = False) -> BlobRecord:

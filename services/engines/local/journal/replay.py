@@ -193,7 +193,7 @@ def _wanted(data_dir: Layout, entry: Entry, is_kept: _IsKept) -> _Wanted:
         return _NOTHING if has_state or not has_folder else _Wanted(body=False, state=True)
     if entry.body is None and not has_folder:
         return _NOTHING  # its bytes, and their folder, were durable before its record: somebody moved it away
-    has_body = entry.body is None or _has_body(data_dir, entry, is_kept)
+    has_body = _has_name(data_dir, entry.id) if entry.body is None else _has_body(data_dir, entry, is_kept)
     return _NOTHING if has_state and has_body else _Wanted(body=not has_body, state=True)
 
 
@@ -207,10 +207,18 @@ def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
         return True
     # If its folder is there: what stands in it is older than the journal.
     blob_folder.take(data_dir, entry.id)
-    if wanted.body:
-        blob_folder.replace_data(data_dir, entry.id, entry.body or b"")
+    if wanted.body and entry.body is not None:
+        blob_folder.replace_data(data_dir, entry.id, entry.body)
+    elif wanted.body:
+        blob_folder.finish_publish(data_dir, entry.id, record.load(entry.state).size)
     blob_folder.replace_state(data_dir, entry.id, entry.state)
     return True
+
+
+def _has_name(data_dir: Layout, blob_id: int) -> bool:
+    """False where data that was durable before its record has its temporary name yet."""
+    data = data_dir.data(blob_id)
+    return os.path.lexists(data) or not os.path.lexists(data + ".tmp")
 
 
 def _has_body(data_dir: Layout, entry: Entry, is_kept: _IsKept) -> bool:

@@ -39,12 +39,14 @@ from services.store import Content
 class Draft:
     """The new blob of a change: whole in memory (`body`), or staged on disk with its bytes synced.
 
-    `staged` is the Pending record; its folder is there and data.raw is complete. `message`: what its history
-    begins with, where that is neither created nor updated.
+    `staged` is the Pending record; its folder is there and data.raw is complete. `is_unnamed`: no state file
+    says so yet, and data.raw has its temporary name. `message`: what its history begins with, where that is
+    neither created nor updated.
     """
 
     # Class attributes are the initial values: most drafts never set most of them.
     staged: BlobRecord | None = None
+    is_unnamed = False
     size = 0
     sha256 = b""
     crcs = b""
@@ -148,7 +150,8 @@ class Change:
         """Rename the new blob's files into place. It is there; whether durably is the committer's."""
         self._close_files()
         if self.new is not None and self.draft is not None:
-            blob_folder.publish(self.data_dir, self.new.id, is_staged=self.draft.staged is not None)
+            has_name = self.draft.staged is not None and not self.draft.is_unnamed
+            blob_folder.publish(self.data_dir, self.new.id, has_data=has_name)
             if not self._decided:
                 self._undo = [self._unpublish]  # the folder is a blob's now: not to be discarded any more
 

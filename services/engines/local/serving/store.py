@@ -53,8 +53,9 @@ from services.engines.local.serving.leftovers import remove_leftovers_slowly
 from services.engines.local.serving.limits import Limits
 from services.engines.local.serving.multiparts import Loaded, LocalMultiparts
 from services.engines.local.serving.reading import LocalReading, Reports
+from services.engines.local.serving.shared_syncs import SharedSyncs
 from services.engines.local.serving.unread import Unread
-from services.engines.local.serving.upload import LocalUpload
+from services.engines.local.serving.upload import ALL_WHOLE_BYTES, LocalUpload
 from services.engines.local.serving.usage import usage_of
 from services.store import Blob as AnyBlob
 from services.store import Condition, Content, Page, Usage
@@ -106,6 +107,8 @@ class LocalStore:
         self.garbage = Garbage()
         self.garbage.failed(len(found.failures), 0)  # how long their data is was not looked at
         self._uploads: set[LocalUpload] = set()
+        self.whole_left_bytes = ALL_WHOLE_BYTES
+        self.parent_syncs = SharedSyncs()
         self._whole = self.read_errors = 0  # uploads by `write_whole`; reads that the disk refused so far
         self._locks = KeyedLock()
         self.damage = LocalDamage(
@@ -211,7 +214,7 @@ class LocalStore:
         if self._index.may_wait:
             await self._index.fetch(draft.location)
         self.admit(draft.location, condition, size, self.uploads(), size or 0)
-        upload = LocalUpload(self, draft, condition, draft.location in self._index.blobs)
+        upload = LocalUpload(self, draft, condition, draft.location in self._index.blobs, size)
         self._uploads.add(upload)
         return upload
 
@@ -307,7 +310,8 @@ class LocalStore:
             blob = served(record) if draft is not None and record is not None else None
             index.show(location, blob)
             if draft is not None and record is not None:
-                self.told(record, len(draft.staged.events) if draft.staged is not None else 0)
+                was_told = draft.staged is not None and not draft.is_unnamed
+                self.told(record, len(draft.staged.events) if was_told and draft.staged else 0)
             if source is not None and change.then is not None:
                 if change.then.error is not None:
                     raise change.then.error

@@ -1,8 +1,9 @@
 """One upload into the local directory: small bodies stay in memory, others go to disk under state Pending.
 
-A body that arrives at once and is small needs no Pending on disk: its commit writes everything together.
-A body that is larger than `small_body_bytes`, or still arriving after 50 ms, is staged: its folder shows
-Pending while the bytes come in, and Failure if they stop.
+A body that arrives at once and is small needs no Pending on disk: its commit writes everything together. Nor
+does one of up to 1 MiB that comes quickly, where memory allows: once it is whole, one step writes and syncs
+its data under a temporary name. A body that is larger, or still arriving after 50 ms, is staged: its folder
+shows Pending while the bytes come in, and Failure if they stop.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from services.engines.local.disk.record import NO_METADATA, BlobRecord
 from services.engines.local.serving.change import Draft, first_records
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.ids import Ids, Sequence
+from services.engines.local.serving.shared_syncs import SharedSyncs
 from services.store import Condition
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,13 @@ T = TypeVar("T")
 _HELD_BYTES = 8 << 20
 _LEAST_PIECE_BYTES = 64 << 10
 _MOST_PIECE_BYTES = 1 << 20
+# A body of so many declared bytes is held until it is whole, if all that are held so take no more than this.
+_WHOLE_BYTES = 1 << 20
+ALL_WHOLE_BYTES = 12 << 20
+# While so few upload, the next piece comes in while the last is written: two are held, then.
+_FEW_UPLOADS = 4
+# So much is written before the disk is told to begin: the sync at the end has little left to wait for.
+_WRITE_BACK_BYTES = 8 << 20
 _MOST_PIECES = 64  # a body that comes byte by byte is copied together: else each byte would take 40
 # Later than this an upload that is not whole becomes visible on disk as Pending.
 STAGE_AFTER_S = 0.05
@@ -54,6 +63,8 @@ class Owner(Protocol):
     threads: Executor
     small_body_bytes: int
     max_blob_bytes: int
+    whole_left_bytes: int  # of ALL_WHOLE_BYTES
+    parent_syncs: SharedSyncs
 
     async def commit_draft(self, draft: Draft, condition: Condition) -> tuple[Blob, bool]: ...
 
@@ -108,13 +119,21 @@ def piece_bytes(uploads: int) -> int:
 class LocalUpload:
     """See store.Upload. Methods run on the event loop; the disk work in threads, one step at a time."""
 
-    def __init__(self, owner: Owner, draft: Draft, condition: Condition, is_update: bool) -> None:
+    def __init__(
+        self, owner: Owner, draft: Draft, condition: Condition, is_update: bool, size: int | None = None
+    ) -> None:
+        """`size`: as declared."""
         self._owner = owner
         self._draft = draft
         self._condition = condition
         self._is_update = is_update
         self._pieces: list[bytes] = []  # as they came, for the disk or the journal
         self._held_bytes = 0  # in these
+        self._may_hold_bytes = owner.small_body_bytes
+        self._reserved_bytes = 0  # of the owner's `whole_left_bytes`
+        if size is not None and owner.small_body_bytes < size <= min(_WHOLE_BYTES, owner.whole_left_bytes):
+            self._may_hold_bytes = self._reserved_bytes = size
+            owner.whole_left_bytes -= size
         self._hasher: Hasher | None = None  # from staging on
         self._sums: Sums | None = None  # the same, or those of bytes that were there
         self._pending: BlobRecord | None = None
@@ -128,6 +147,8 @@ class LocalUpload:
         self._loop = loop
         self._timer = loop.call_later(STAGE_AFTER_S, self._stage_soon)
         self._staging: asyncio.Task[None] | None = None
+        self._behind: asyncio.Task[None] | None = None  # writes the last piece
+        self._begun_bytes = 0  # that the disk was told to begin with
 
     @classmethod
     def of_staged(
@@ -161,18 +182,19 @@ class LocalUpload:
         if len(self._pieces) == _MOST_PIECES:
             self._pieces = [b"".join(self._pieces)]
         if self._pending is not None:
-            if self._held_bytes >= piece_bytes(self._owner.uploads()):
-                await self._flush()
-        elif self._held_bytes > self._owner.small_body_bytes:
+            uploads = self._owner.uploads()
+            if self._held_bytes >= piece_bytes(uploads):
+                await self._flush_behind(waits=uploads > _FEW_UPLOADS)
+        elif self._held_bytes > self._may_hold_bytes:
             await self._flush()
 
     async def sha256(self) -> bytes:
         """See store.Upload."""
         if self._staging is not None:
             await self._staging  # what it has taken is in no list until it is on disk
-        if self._pending is None:
+        if self._pending is None and self._held_bytes <= self._owner.small_body_bytes:
             return checksum.sums_of(b"".join(self._pieces))[0]
-        await self._flush()
+        await self._flush(whole=True)
         assert self._hasher is not None
         return self._hasher.sha256()
 
@@ -185,8 +207,8 @@ class LocalUpload:
             self._timer.cancel()
             if self._staging is not None:
                 await self._staging
-            if self._pending is not None:
-                await self._flush(sync=True)
+            if self._pending is not None or self._held_bytes > self._owner.small_body_bytes:
+                await self._flush(sync=True, whole=True)
                 assert self._sums is not None
                 draft.staged = self._pending
                 draft.size = self._sums.size
@@ -224,7 +246,12 @@ class LocalUpload:
     def _end(self) -> None:
         if not self._ended:
             self._ended = True
+            self._give_back()
             self._owner.upload_ended(self)
+
+    def _give_back(self) -> None:
+        self._owner.whole_left_bytes += self._reserved_bytes
+        self._reserved_bytes = 0
 
     # --- staging ---
 
@@ -236,9 +263,22 @@ class LocalUpload:
         with contextlib.suppress(BlobkeepError):  # the next write, or the commit, meets the same and tells
             await self._flush()
 
-    async def _flush(self, *, sync: bool = False) -> None:
+    async def _flush_behind(self, *, waits: bool) -> None:
+        """Give what came to the disk once the piece before is there; `waits`: and wait until it is, too."""
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            await behind
+        if waits:
+            await self._flush()
+        else:
+            self._behind = self._loop.create_task(self._flush())
+            # Where nobody waits for it any more, the commit meets the same error.
+            self._behind.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _flush(self, *, sync: bool = False, whole: bool = False) -> None:
         """Give what came to the disk, into a folder that is made if there is none; all in one step of a
-        thread, since to hand one over costs 50 to 100 µs. `sync`: it is the last, and made durable."""
+        thread, since to hand one over costs 50 to 100 µs. `sync`: it is the last, and made durable. `whole`:
+        no more comes, so a folder that is made now need not show Pending."""
         async with self._turn:
             if self._broken is not None:
                 raise self._broken
@@ -249,7 +289,7 @@ class LocalUpload:
             self._owner.space.check_more(self._held_bytes)
             pieces, self._pieces, self._held_bytes = self._pieces, [], 0
             try:
-                await disk_step(self._owner, lambda: self._put(pieces, sync))
+                await disk_step(self._owner, lambda: self._put(pieces, sync, whole))
             except BlobkeepError as err:
                 if self.is_staged:
                     self._broken = err  # whoever waits for the timer's staging does not see it raised
@@ -258,33 +298,38 @@ class LocalUpload:
                     self._held_bytes = sum(map(len, self._pieces))
                 raise
             finally:
-                if self._pending is not None and not was_staged:
+                self._give_back()
+                if self._pending is not None and not was_staged and not self._draft.is_unnamed:
                     self._owner.told(self._pending, 0)
 
     # --- in threads, one at a time ---
 
-    def _put(self, pieces: list[bytes], sync: bool) -> None:
+    def _put(self, pieces: list[bytes], sync: bool, whole: bool) -> None:
         if self._pending is None:
-            self._make_folder()
+            self._make_folder(whole)
         if pieces:  # a linked one has all its bytes already
             self._append(pieces)
         if sync:
             self._sync_data()
 
-    def _make_folder(self) -> None:
+    def _make_folder(self, whole: bool) -> None:
         owner = self._owner
         blob_id = owner.ids.take()
         try:
             pending = first_records(
                 self._draft, blob_id, owner.sequence.next(), time.time_ns(), self._is_update
             )
-            self._fd = blob_folder.stage(owner.data_dir, pending)
+            if whole:
+                self._fd = blob_folder.begin_data(owner.data_dir, blob_id)
+            else:
+                self._fd = blob_folder.stage(owner.data_dir, pending)
         except BaseException:
             with contextlib.suppress(
                 OSError
             ):  # the first error is the one to tell; the next start removes it
                 blob_folder.discard(owner.data_dir, blob_id)  # nothing was acknowledged in it
             raise
+        self._draft.is_unnamed = whole
         self._pending = pending
         self._hasher = self._sums = Hasher()
 
@@ -295,6 +340,10 @@ class LocalUpload:
             durable.write_all(self._fd, piece)
             self._hasher.update(piece)
         pieces.clear()  # before the caller wakes: more come in then
+        written = self._hasher.size
+        if written - self._begun_bytes >= _WRITE_BACK_BYTES:
+            durable.begin_write_back(self._fd, self._begun_bytes, written - self._begun_bytes)
+            self._begun_bytes = written
 
     def _sync_data(self) -> None:
         """The bytes, and the names that lead to them: from here on only the state is missing."""
@@ -306,7 +355,7 @@ class LocalUpload:
         finally:
             os.close(fd)
         durable.sync_folder(data_dir.folder(blob_id))
-        durable.sync_folder(data_dir.parent(blob_id))
+        self._owner.parent_syncs.sync(data_dir.parent(blob_id))
 
     def _fail(self, pending: BlobRecord, reason: str) -> BlobRecord | None:
         """Returns the record of the failure, None where there is none of ours."""
@@ -315,6 +364,10 @@ class LocalUpload:
             self._fd = -1
         data_dir = self._owner.data_dir
         try:
+            if self._draft.is_unnamed:
+                if not os.path.lexists(data_dir.state(pending.id)):  # else the committer undid it already
+                    blob_folder.discard(data_dir, pending.id)
+                return None
             if blob_folder.read_record(data_dir, pending.id).state is not pending.state:
                 return None  # the committer undid it already
             failure = blob_folder.failed(pending, f"{MSG_ABORTED}: {_one_line(reason)}", time.time_ns())
@@ -323,7 +376,7 @@ class LocalUpload:
             self._loop.call_soon_threadsafe(self._owner.stop_for, err)
             return None
         except (OSError, BlobkeepError) as err:
-            log.error("blob %d: stays Pending until the next start: %s", pending.id, err)
+            log.error("blob %d: its folder stays as it is until the next start: %s", pending.id, err)
             return None
         blob_folder.hint(data_dir, [pending.id])
         return failure

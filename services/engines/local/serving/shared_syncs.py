@@ -1,0 +1,55 @@
+"""Syncs of one folder that many threads want at once: who comes while one runs shares the next."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from common import durable
+from common.errors import SyncFailed
+
+
+@dataclass(slots=True)
+class _Folder:
+    begun: int = 0  # syncs so far
+    done: int = 0  # the last one that ended well
+    is_running: bool = False
+    failed: SyncFailed | None = None
+
+
+class SharedSyncs:
+    """Any thread may call it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._folders: dict[str, _Folder] = {}  # one, or with 32 bits those of the ids in use
+
+    def sync(self, path: str) -> None:
+        """Once this returns, what was done in the folder before is durable.
+
+        Raises SyncFailed, also where another thread's sync of it failed: nobody tries again. Raises OSError
+        where it cannot be opened.
+        """
+        with self._changed:
+            folder = self._folders.setdefault(path, _Folder())
+            wanted = folder.begun + 1  # one that begins from now on
+            while folder.is_running and folder.done < wanted:
+                self._changed.wait()
+            if folder.failed is not None:
+                raise folder.failed
+            if folder.done >= wanted:
+                return
+            folder.is_running = True
+            folder.begun += 1
+            number = folder.begun
+        try:
+            durable.sync_folder(path)
+        except SyncFailed as err:
+            folder.failed = err
+            raise
+        else:
+            folder.done = number
+        finally:
+            with self._changed:
+                folder.is_running = False
+                self._changed.notify_all()
