@@ -44,6 +44,7 @@ class Limits:
     # Closing so that the last answer arrives (RFC 9112 section 9.6).
     linger_timeout_s: float = 10.0  # reading and dropping what still comes, for at most this long
     linger_bytes: int = 64 * MIB  # and at most this much
+    drain_linger_s: float = 1.0  # while the server drains, whose end waits for it
     discard_bytes: int = 64 * KIB  # so much unread body is dropped to keep the connection, more closes it
 
     # Counts.

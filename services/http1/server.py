@@ -121,14 +121,22 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     async def drain(self, timeout_s: float) -> bool:
         """Stop accepting, close idle connections, and let requests in progress finish, the last of their
         connections, for at most so long. True when all are finished; `close_all_connections` cuts the rest.
+
+        A client that has its last answer and does not close its side is waited for `limits.drain_linger_s`.
         """
         self.stop()
         self.draining = True
         for connection in list(self._open):
             connection.close_if_idle()
         end = self._the_loop().time() + timeout_s
+        served_at = None  # since when all requests have been answered, and the answers sent
         while self._open or self._connecting:
-            if self._the_loop().time() >= end:
+            now = self._the_loop().time()
+            if self._connecting or any(not one.closed() or one.transport.unsent_bytes for one in self._open):
+                served_at = None
+            elif now - (served_at := served_at or now) >= self.limits.drain_linger_s:
+                return True
+            if now >= end:
                 return False
             await asyncio.sleep(0.01)
         return True

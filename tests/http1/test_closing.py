@@ -232,6 +232,22 @@ def test_drain_closes_behind_an_answer_that_promised_to_keep_the_connection() ->
         assert drained == [True]
 
 
+def test_drain_does_not_wait_for_who_has_his_answer_and_stays() -> None:
+    """It took all of its time for a client that kept its connection, and said that a request was cut off."""
+    with running() as server, server.connect() as client:
+        client.send(b"PUT /count HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        wait_until(server.requests_under_way, "the request")
+        drained: list[bool] = []
+        thread = threading.Thread(target=lambda: drained.append(server.run(server.server.drain(1e6))))
+        thread.start()
+        wait_until(lambda: server.server.draining, "the drain's begin")
+        client.send(b"cd")
+        assert client.answer()[2] == b"4"
+        thread.join(60)
+        assert drained == [True]
+        assert client.is_closed()
+
+
 def test_drain_gives_up_in_time() -> None:
     with running() as server, server.connect() as client:
         client.send(b"GET /slow?s=30 HTTP/1.1\r\nHost: a\r\n\r\n")
