@@ -22,13 +22,15 @@ sys.dont_write_bytecode = False
 _FOLDERS = [path.name for path in Path(__file__).parent.iterdir() if (path / "__init__.py").exists()]
 pytest.register_assert_rewrite(*(f"tests.{name}" for name in _FOLDERS))
 
-from tests.support import programs  # noqa: E402
+from tests.support import programs, small_journal  # noqa: E402
 from tests.support.processes import Process, Server  # noqa: E402
 from tests.support.rules import DataDirectory  # noqa: E402
 
 # How long one example takes is the machine's business: time-outs are a bound for whole tests.
 settings.register_profile("blobkeep", deadline=None)
 settings.load_profile("blobkeep")
+
+small_journal.apply()
 
 StartServer = Callable[..., Server]
 

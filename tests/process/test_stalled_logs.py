@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.test_supervision import Supervisord, is_gone
+from tests.process.test_supervision import CONF, Supervisord, is_gone
 from tests.support.processes import ROOT, wait_for
 from tests.support.rules import DataDirectory
 
@@ -151,7 +151,8 @@ def test_a_worker_whose_log_nobody_reads_works_and_stops(name: str, data: DataDi
 
 def test_a_supervisord_whose_output_nobody_reads_restarts_what_dies(tmp_path: Path) -> None:
     """It hung in a write, and with it all that it runs: nothing was restarted any more."""
-    supervisord = Supervisord(tmp_path)
+    # No death is a quick one, after which it would wait for seconds.
+    supervisord = Supervisord(tmp_path, CONF.replace("autorestart=true", "autorestart=true\nstartsecs=0"))
     supervisord.end()
     (tmp_path / "server.py").write_text(
         (tmp_path / "server.py").read_text().replace('print("started', 'print("x" * 300_000 + "started')

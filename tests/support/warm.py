@@ -173,8 +173,11 @@ def _main() -> None:
     import importlib
     import runpy
 
+    from tests.support import small_journal
+
     for program in PROGRAMS:
         importlib.import_module(program)
+    small_journal.apply()
     gc.freeze()
     arguments, environment, log = _fork_for(socket.socket(fileno=int(sys.argv[1])))
     gc.unfreeze()
