@@ -184,16 +184,17 @@ def started(
     folder: Path | None = None,
     flags: tuple[str, ...] = (),
     cores: set[int] | None = None,
+    workers: int = 1,
 ) -> Iterator[Running]:
     """Start peer `name` on a new folder below `base`, or on `folder`; stop it after. It has the server core,
-    or `cores`.
+    or `cores`. `workers`: of nginx.
 
     The folder stays, until the whole benchmark is over: after many removals ext4 creates files ten times
     slower, for a minute.
     """
     folder = folder or Path(tempfile.mkdtemp(dir=base))
     port = free_port()
-    command = [*_command(name, port, folder, go_binary), *flags]
+    command = [*_command(name, port, folder, go_binary, workers), *flags]
     log = (folder.parent / f"{folder.name}.log").open("ab")
     child = subprocess.Popen(
         command,
@@ -227,14 +228,14 @@ def _wait(running: Running, child: subprocess.Popen[bytes]) -> None:
     raise RuntimeError(f"{running.name} did not start: see {running.folder}.log")
 
 
-def _command(name: str, port: int, folder: Path, go_binary: str | None) -> list[str]:
+def _command(name: str, port: int, folder: Path, go_binary: str | None, workers: int) -> list[str]:
     address = f"127.0.0.1:{port}"
     if name.startswith("blobkeep"):
         http_by = "tornado" if "stock" in name else "blobkeep"
         server = [sys.executable, "-m", "services.server", "--dir", str(folder), "-s", address]
         return [*server, "--http", http_by]
     if name == "nginx":
-        return [_program(name) or name, "-c", str(_nginx_conf(port, folder)), "-p", str(folder)]
+        return [_program(name) or name, "-c", str(_nginx_conf(port, folder, workers)), "-p", str(folder)]
     if name == "wsgidav":
         found = _program(name) or name
         at = ["--host=127.0.0.1", f"--port={port}", f"--root={folder}"]
@@ -249,12 +250,12 @@ def _command(name: str, port: int, folder: Path, go_binary: str | None) -> list[
     raise ValueError(name)
 
 
-def _nginx_conf(port: int, folder: Path) -> Path:
+def _nginx_conf(port: int, folder: Path, workers: int) -> Path:
     (folder / "data").mkdir()
     path = folder / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
     path.write_text(
-        f"""{user} worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log;
+        f"""{user} worker_processes {workers}; daemon off; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 1024; }}
 http {{ access_log off; sendfile on; tcp_nopush on; client_max_body_size 0;
   client_body_temp_path {folder}/temp; keepalive_requests 100000000;

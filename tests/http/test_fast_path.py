@@ -5,44 +5,69 @@ Only what no two servers share is left out: Date, and the id and time of a blob.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import pytest
 
 from tests.http import test_names, test_reading, test_writing
 from tests.http.conftest import shared_server
-from tests.support.processes import Server
-from tests.support.raw import connected
+from tests.support.processes import Process, Server
+from tests.support.raw import RawConnection, connected
+from tests.support.readers import accepted_by, started_reader, wait_until_there
 
 _OWN = re.compile(rb"^(Date|Last-Modified|Blob-Id): [^\r]+", re.MULTILINE)
 
 
 @dataclass
 class Both:
-    """Two servers that have been asked the same, one of which answers all by handlers."""
+    """Two servers that have been asked the same, one of which answers all by handlers.
+
+    `reader`: beside the fast one, accepts each of its connections.
+    """
 
     fast: Server
     handlers: Server
+    reader: Process | None = None
+
+    def _connect(self, server: Server) -> AbstractContextManager[RawConnection]:
+        if server is not self.fast or self.reader is None:
+            return connected(server.port)
+        made = accepted_by(
+            self.reader, [server], lambda: RawConnection(server.port), lambda connection: connection.sock
+        )
+        return contextlib.closing(made)
 
     def ask(self, *requests: bytes) -> list[bytes]:
         """Send the same bytes to both; what both answered, until the connection closed."""
         answers = []
         for server in (self.fast, self.handlers):
-            with connected(server.port) as connection:
+            with self._connect(server) as connection:
                 connection.send(*requests)
                 answers.append(_OWN.sub(rb"\1: ...", connection.rest()))
         assert answers[0] == answers[1]
         return answers[0].split(b"HTTP/1.1 ")[1:]
 
 
-@pytest.fixture(scope="module", params=[(), ("--put-creates",)], ids=["strict", "creating"])
+@pytest.fixture(
+    scope="module",
+    params=[(), ("--put-creates",), ("--readers", "1")],
+    ids=["strict", "creating", "through-a-reader"],
+)
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     fast = shared_server(tmp_path_factory, "blobkeep", *request.param)
     handlers = shared_server(tmp_path_factory, "blobkeep", "--no-fast-path", *request.param)
     made = Both(next(fast), next(handlers))
+    if "--readers" in request.param:
+        made.reader = started_reader(made.fast.root, 0, {"BLOBKEEP_READERS": "1"})
+        wait_until_there(made.reader)
     yield made
+    if made.reader is not None:
+        made.reader.end()
+        assert "Traceback" not in made.reader.said()
     for server in (fast, handlers):
         next(server, None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
@@ -18,6 +17,7 @@ from common import self_report
 from services.engines.local.disk import layout
 from tests.conftest import StartServer
 from tests.http.test_access import bearer, write_clients
+from tests.support import readers
 from tests.support.processes import Answer, Process, Server, wait_for
 from tests.support.rules import DataDirectory
 
@@ -47,15 +47,16 @@ def start(start_server: StartServer, data: DataDirectory, tmp_path: Path) -> Ite
     """Starts a server and its readers; the option `readers` and others come by the environment."""
     started: list[Process] = []
 
-    def start_all(*flags: str, readers: int = 1, **options: str) -> tuple[Server, list[Process]]:
-        env = {"BLOBKEEP_READERS": str(readers)} | {
+    def start_all(*flags: str, count: int = 1, **options: str) -> tuple[Server, list[Process]]:
+        env = {"BLOBKEEP_READERS": str(count)} | {
             f"BLOBKEEP_{name.upper()}": value for name, value in options.items()
         }
         server = start_server(*flags, env=env)
-        for number in range(readers):
-            started.append(Process(f"reader-{number}", data.path, env=env, module="services.reader"))
-        wait_until_there(data.path, started[-readers:])
-        return server, started[-readers:]
+        mine = [readers.started_reader(data.path, number, env) for number in range(count)]
+        started.extend(mine)
+        for reader in mine:
+            readers.wait_until_there(reader)
+        return server, mine
 
     yield start_all
     for client in _clients:
@@ -65,61 +66,20 @@ def start(start_server: StartServer, data: DataDirectory, tmp_path: Path) -> Ite
         process.end()
 
 
-def wait_until_there(root: Path, readers: list[Process]) -> None:
-    for reader in readers:
-        wait_for(lambda reader=reader: said_hello(reader), what="a reader's hello")  # type: ignore[misc]
+def owner_of(client: Client, processes: list[Process]) -> Process | None:
+    """Who of these has the connection."""
+    return readers.owner_of(client.connection.sock, processes)
 
 
-def said_hello(reader: Process) -> bool:
-    assert reader.popen.poll() is None, reader.said()
-    return "answers for the server" in reader.said()
+def client_of(reader: Process, server: Server, *others: Process) -> Client:
+    """A new connection that `reader` has accepted."""
 
-
-def owner_of(client: Client, processes: list[Process]) -> Process:
-    """Who of these has the connection: the kernel knows."""
-    name = client.connection.sock.getsockname()
-    for process in processes:
-        inodes = {
-            link[8:-1]
-            for fd in os.listdir(f"/proc/{process.pid}/fd")
-            if (link := _link(f"/proc/{process.pid}/fd/{fd}")).startswith("socket:[")
-        }
-        for line in Path(f"/proc/{process.pid}/net/tcp").read_text().splitlines()[1:]:
-            fields = line.split()
-            if int(fields[2].split(":")[1], 16) == name[1] and fields[9] in inodes:
-                return process
-    raise AssertionError("nobody has it")
-
-
-def _link(path: str) -> str:
-    with contextlib.suppress(OSError):
-        return os.readlink(path)
-    return ""
-
-
-def client_of(reader: Process, *others: Process) -> Client:
-    """A new connection that `reader` has accepted: the others, which accept too, stand still meanwhile."""
-    client = Client(others[0].port if isinstance(others[0], Server) else 0)
-    for other in others:
-        os.kill(other.pid, signal.SIGSTOP)
-        wait_for(lambda other=other: _is_stopped(other))  # type: ignore[misc]
-    try:
+    def connect() -> Client:
+        client = Client(server.port)
         client.connection.connect()
-        wait_for(lambda: _owner(client, [reader]), what="a reader's accept")
-    finally:
-        for other in others:
-            os.kill(other.pid, signal.SIGCONT)
-    return client
+        return client
 
-
-def _is_stopped(process: Process) -> bool:
-    return Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b") ")[2][:1] == b"T"
-
-
-def _owner(client: Client, processes: list[Process]) -> Process | None:
-    with contextlib.suppress(AssertionError):
-        return owner_of(client, processes)
-    return None
+    return readers.accepted_by(reader, [server, *others], connect, lambda one: one.connection.sock)
 
 
 def test_a_reader_answers_and_hands_over(start: Start) -> None:
@@ -164,7 +124,7 @@ def test_requests_in_a_row_are_answered_in_order(start: Start) -> None:
 
 def test_no_read_after_a_write_is_stale(start: Start) -> None:
     """Two readers, many connections: who was told of a write sees it, or a later one, wherever it asks."""
-    server, readers = start(readers=2)
+    server, two = start(count=2)
     blobs = 4
     acknowledged = [0] * blobs
     for number in range(blobs):
@@ -184,11 +144,11 @@ def test_no_read_after_a_write_is_stale(start: Start) -> None:
                 stale.append(f"blob {at}: {before} was acknowledged, then {after_it} read")
             reads[0] += 1
 
-    clients = [client_of(readers[one % 2], server, readers[1 - one % 2]) for one in range(8)]
+    clients = [client_of(two[one % 2], server, two[1 - one % 2]) for one in range(8)]
     threads = [threading.Thread(target=read, args=(one, number)) for number, one in enumerate(clients)]
     for client in clients:
         assert client.ask("GET", "/store/0").body == b"0"
-    assert {owner_of(client, [*readers, server]) for client in clients} == set(readers)
+    assert {owner_of(client, [*two, server]) for client in clients} == set(two)
     for thread in threads:
         thread.start()
     writer, value = Client(server.port), 0
@@ -261,7 +221,7 @@ def test_a_killed_reader_closes_its_connections_and_no_more(start: Start) -> Non
         client.ask("GET", "/store/a")
     assert server.ask("GET", "/store/a").body == b"one"
     reader.restart()
-    wait_until_there(server.root, [reader])
+    readers.wait_until_there(reader)
     assert client_of(reader, server).ask("GET", "/store/a").body == b"one"
     report = self_report.read(f"{server.root}/{layout.STATUS_NAME}", "reader-0")
     assert report is not None
@@ -308,7 +268,7 @@ def test_a_reader_with_other_options_than_the_server_ends(start_server: StartSer
     """The server was started anew with others: supervisord starts the reader with these, too."""
     env = {"BLOBKEEP_READERS": "1"}
     server = start_server(env=env)
-    reader = Process("reader-0", server.root, module="services.reader", env={**env, "BLOBKEEP_PUBLIC": "a/"})
+    reader = readers.started_reader(server.root, 0, {**env, "BLOBKEEP_PUBLIC": "a/"})
     try:
         assert reader.popen.wait(120) == 1
         assert "its options are not ours" in reader.said()

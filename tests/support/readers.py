@@ -1,0 +1,73 @@
+"""Reader processes beside a real server, and connections that one of them accepts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from tests.support.processes import Process, wait_for
+
+T = TypeVar("T")
+
+
+def started_reader(root: Path, number: int, env: Mapping[str, str]) -> Process:
+    """A reader of the server on `root`, with the options `env`; see `wait_until_there`."""
+    return Process(f"reader-{number}", root, module="services.reader", env=dict(env))
+
+
+def wait_until_there(reader: Process) -> None:
+    """Wait until the server has let it in."""
+
+    def is_in() -> bool:
+        assert reader.popen.poll() is None, reader.said()
+        return "answers for the server" in reader.said()
+
+    wait_for(is_in, what="a reader's hello")
+
+
+def owner_of(sock: socket.socket, processes: list[Process]) -> Process | None:
+    """Who of these has the other end of a connection: the kernel knows."""
+    port = sock.getsockname()[1]
+    for process in processes:
+        inodes = {
+            link[8:-1]
+            for fd in os.listdir(f"/proc/{process.pid}/fd")
+            if (link := _link(f"/proc/{process.pid}/fd/{fd}")).startswith("socket:[")
+        }
+        for line in Path(f"/proc/{process.pid}/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if int(fields[2].split(":")[1], 16) == port and fields[9] in inodes:
+                return process
+    return None
+
+
+def accepted_by(
+    reader: Process, others: list[Process], connect: Callable[[], T], sock_of: Callable[[T], socket.socket]
+) -> T:
+    """What `connect` makes, once `reader` has accepted it: the others, which accept too, stand still."""
+    for other in others:
+        os.kill(other.pid, signal.SIGSTOP)
+    try:
+        for other in others:
+            wait_for(lambda other=other: _is_stopped(other))  # type: ignore[misc]
+        made = connect()
+        wait_for(lambda: owner_of(sock_of(made), [reader]), what="a reader's accept")
+    finally:
+        for other in others:
+            os.kill(other.pid, signal.SIGCONT)
+    return made
+
+
+def _is_stopped(process: Process) -> bool:
+    return Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b") ")[2][:1] == b"T"
+
+
+def _link(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink(path)
+    return ""
