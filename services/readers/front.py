@@ -69,7 +69,7 @@ class _Request(HTTPMessageDelegate):
         """The answer to a plain GET or HEAD of what the server may show; None for all else."""
         exchange, guest, quick = self._exchange, self._front.guest, self._front.quick
         head = exchange.head
-        location = "" if head.body_bytes else quick.read_location(head)
+        location = "" if head.body_bytes else quick.asked_location(head)
         if not location:
             return None
         answer = quick.quick_answer(head, exchange.context)

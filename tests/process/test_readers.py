@@ -83,13 +83,14 @@ def client_of(reader: Process, server: Server, *others: Process) -> Client:
 
 
 def test_a_reader_answers_and_hands_over(start: Start) -> None:
-    """A GET and a HEAD of what is there stay; anything else goes to the server, on the same connection."""
+    """A GET and a HEAD of what is there stay, and a 304; anything else is the server's, on it."""
     server, (reader,) = start()
     assert server.ask("POST", "/store/a", b"one").status == 201
     client = client_of(reader, server)
     plain = client.ask("GET", "/store/a")
     assert (plain.status, plain.body) == (200, b"one")
     assert client.ask("HEAD", "/store/a").headers["content-length"] == "3"
+    assert client.ask("GET", "/store/a", If_None_Match=plain.headers["etag"]).status == 304
     assert owner_of(client, [reader, server]) is reader
     assert client.ask("GET", "/store/none").status == 404
     assert owner_of(client, [reader, server]) is server

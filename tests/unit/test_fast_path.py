@@ -89,7 +89,8 @@ def test_plain_requests_need_no_handler(server: Running, connection: tuple[str, 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE"])
 def test_fields_that_change_the_meaning_are_for_handlers(server: Running, method: str, field: str) -> None:
     body = b"x" if method in ("POST", "PUT") else b""
-    assert ask(server, method, "/store/there", field.lower(), body=body) == 299
+    is_304 = field == "If-None-Match: *" and method in ("GET", "HEAD")  # of the others the answer is whole
+    assert ask(server, method, "/store/there", field.lower(), body=body) == (304 if is_304 else 299)
     assert ask(server, "GET", "/store/there") == 200
 
 

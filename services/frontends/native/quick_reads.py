@@ -14,9 +14,17 @@ from typing import Protocol
 
 from common.options import Config
 from services.access.decisions import Access, Action
-from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, Fields, blob_fields
+from services.frontends.native.headers import (
+    FORWARDED_PREFIX,
+    PREFIX,
+    Fields,
+    blob_fields,
+    modified_s,
+    validators,
+)
 from services.http1 import FieldBlock, RequestContext, RequestHead
 from services.rules.answers import sent, sent_common
+from services.rules.conditions import NOT_MODIFIED, etag, evaluate
 from services.rules.cors import origins_of
 from services.rules.framed import is_form
 from services.store import Blob
@@ -31,6 +39,8 @@ _UNPLAIN = frozenset(
         *("Digest", "Content-Md5", "Trailer", "Blob-Copy-From", "Blob-Move-From"),
     )
 )
+# Of these, the conditions that a 304 may answer: what has changed since gets a handler, too.
+_CONDITIONS = frozenset(("If-None-Match", "If-Modified-Since"))
 # Fields that are looked at here: what one means that is there twice is for a handler to say.
 _ONCE = ("Authorization", "Content-Type", FORWARDED_PREFIX)
 # Fields that an upload's blob keeps, or that name another one, beside x-meta-*.
@@ -75,7 +85,7 @@ class QuickReads:
         if location is None:
             location = head.memo = self.read_location(head)
         if not location:
-            return None
+            return self._not_modified(head, context, began) if has_conditions(head.block) else None
         method, target, version = head.start_line
         access = self._access
         if not access.is_open and not access.permits(_READ, location, authorization_of(head)):
@@ -116,6 +126,43 @@ class QuickReads:
         method, target, _ = head.start_line
         plain = method in ("GET", "HEAD") and is_plain_target(target) and is_plain(head.block)
         return target[len(PREFIX) :] if plain and self._allows(head.block.host) else ""
+
+    def asked_location(self, head: RequestHead) -> str:
+        """As `read_location`, of a request with the conditions that a 304 may answer, too."""
+        method, target, _ = head.start_line
+        asks = method in ("GET", "HEAD") and is_plain_target(target)
+        asks = asks and (is_plain(head.block) or has_conditions(head.block))
+        return target[len(PREFIX) :] if asks and self._allows(head.block.host) else ""
+
+    def _not_modified(
+        self, head: RequestHead, context: RequestContext, began: float
+    ) -> tuple[bytes, bytes] | None:
+        """The 304 to a read with conditions; None where it is no such read, or another answer."""
+        location = self.asked_location(head)
+        access = self._access
+        if not location or not (access.is_open or access.permits(_READ, location, authorization_of(head))):
+            return None
+        found = self._blobs.peek(location, body=False)
+        if found is None:
+            return None
+        blob = found[0]
+        method, target, version = head.start_line
+        if evaluate(head.headers, etag(blob.sha256), modified_s(blob), method) is not NOT_MODIFIED:
+            return None
+        self._requests.answered(
+            method,
+            304,
+            target,
+            perf_counter() - began,
+            0,
+            0,
+            context.remote_ip,
+            head.headers,
+            version,
+            self._user(head),
+        )
+        fields = sent(validators(blob)) + self._cors + b"\r\n"
+        return _start_line(304) + sent_common(int(time())) + fields, b""
 
     def _allows(self, host: str | None) -> bool:
         """Whether the host name is the native front end's."""
@@ -177,11 +224,19 @@ def is_plain(block: FieldBlock, *, writing: bool = False) -> bool:
     """Whether none of the fields changes what the request means. Found once for all with the same fields."""
     if block.memo is None:
         fields = block.fields
-        plain = _UNPLAIN.isdisjoint(fields) and all(len(fields.get(name, ())) < 2 for name in _ONCE)
+        unplain = _UNPLAIN.intersection(fields)
+        once = all(len(fields.get(name, ())) < 2 for name in (*_ONCE, *_CONDITIONS))
         kept = not _KEPT.isdisjoint(fields) or any(name.startswith("X-Meta-") for name in fields)
         kept = kept or any(map(is_form, fields.get("Content-Type", ())))
-        block.memo = (plain, plain and not kept)
+        plain = once and not unplain
+        block.memo = (plain, plain and not kept, once and bool(unplain) and unplain <= _CONDITIONS)
     return bool(block.memo[writing])  # type: ignore[index]
+
+
+def has_conditions(block: FieldBlock) -> bool:
+    """Whether the fields are plain but for conditions that a 304 may answer."""
+    is_plain(block)
+    return bool(block.memo[2])  # type: ignore[index]
 
 
 def authorization_of(head: RequestHead) -> str | None:
