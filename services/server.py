@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return config.EXIT_USAGE
     logs.setup("server", debug=options.debug, log_format=options.log_format)
     process.die_with_parent()
+    process.keep_freed_memory()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
     allow_many_descriptors()
     return uvloop.run(_run(options))
