@@ -9,6 +9,13 @@ TIME = ("tests/http1/test_time.py",)
 
 ROWS = [
     Mutation(
+        "the-end-of-sending-refuses-whole-requests",
+        "services/http1/connection.py",
+        "            self.advance()  # whole requests may be here; what is none is refused\n",
+        "            self._refuse(400, _CUT_SHORT)\n",
+        ("tests/http/test_half_closed.py",),
+    ),
+    Mutation(
         "small-chunks-hold-the-loop",
         "services/http1/body.py",
         "self.spent = self._chunks.spent or len(data) - len(rest) >= self._limits.turn_bytes",
