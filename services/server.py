@@ -100,12 +100,19 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     monitor = Monitor(engine, store, requests)
     app = make_app(store, engine.admin(), options, monitor, credentials.access)
     door = FrontDoor(app, store, options, credentials.access, requests)
-    fast_path = quick_answer = s3_quick_answer = None
+    fast_path = quick_answer = s3_fast_path = None
     if options.fast_path and options.http == "blobkeep":
         fast_path = FastPath(door, store, credentials.access, requests, options, door.is_s3_host)
-        quick_answer, s3_quick_answer = door.quick_answer(fast_path.quick_answer), door.s3_quickly
+        quick_answer = door.quick_answer(fast_path.quick_answer)
+        s3_fast_path = door.s3_fast_path
     server, drain = make_server(fast_path or door, options, requests, credentials.tls, quick_answer)
-    s3_server, s3_drain = make_server(door.s3, options, requests, credentials.tls, s3_quick_answer)
+    s3_server, s3_drain = make_server(
+        s3_fast_path or door.s3,
+        options,
+        requests,
+        credentials.tls,
+        s3_fast_path.quick_answer if s3_fast_path else None,
+    )
     server.add_sockets(sockets)
     s3_server.add_sockets(s3_sockets)
     readers = host.begin(engine, options, credentials.access, requests, server, sockets)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
+from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import Application
 
@@ -22,7 +22,7 @@ from services.frontends.s3.app import make_s3_app
 from services.frontends.s3.fast_path import S3FastPath
 from services.frontends.s3.names import is_host_of_s3, s3_hosts
 from services.frontends.s3.parts_in_blobs import PartsInBlobs
-from services.http1 import RequestContext, RequestHead
+from services.http1 import Exchange, RequestContext, RequestHead
 from services.store import Multiparts, Store
 from services.watch.request_log import RequestLog
 
@@ -44,10 +44,11 @@ class FrontDoor(Router):
         self._path = config.s3_path
         self.s3 = make_s3_app(store, config, access, requests)
         self._under_path = make_s3_app(store, config, access, requests, base=config.s3_path)
-        self.s3_quickly = S3FastPath(store, access, requests, config).quick_answer
-        self._quickly_under_path = S3FastPath(
-            store, access, requests, config, base=config.s3_path
-        ).quick_answer
+        self.s3_fast_path = S3FastPath(self.s3, store, access, requests, config)
+        self._fast_under_path = S3FastPath(
+            self._under_path, store, access, requests, config, base=config.s3_path
+        )
+        self._is_fast = config.fast_path
         shared = {"store": store, "config": config, "access": access}
         self._restic = Application(
             [(r".*", ResticHandler, shared)],
@@ -61,6 +62,14 @@ class FrontDoor(Router):
         if store.multiparts is not None:
             self._sweeping.append(store.multiparts)
         self._expiry_s = config.multipart_expiry_s
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        """See HTTPServerConnectionDelegate."""
+        if self._is_fast and isinstance(request_conn, Exchange):
+            fast_path = self._fast_path_of(request_conn.head)
+            if fast_path is not None:
+                return fast_path.start_request(server_conn, request_conn)
+        return super().start_request(server_conn, request_conn)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         """See Router."""
@@ -90,13 +99,18 @@ class FrontDoor(Router):
             found = native(head, context)
             if found is not None:
                 return found
-            if self.is_s3_host(head.block.host):
-                return self.s3_quickly(head, context)
-            if self._is_under_path(head.start_line.path.partition("?")[0]):
-                return self._quickly_under_path(head, context)
-            return None
+            fast_path = self._fast_path_of(head)
+            return None if fast_path is None else fast_path.quick_answer(head, context)
 
         return answer
+
+    def _fast_path_of(self, head: RequestHead) -> S3FastPath | None:
+        """Whose a request of S3 is; None for those of other front ends."""
+        if self.is_s3_host(head.headers.get("Host")):
+            return self.s3_fast_path
+        if self._path and self._is_under_path(head.start_line.path.partition("?")[0]):
+            return self._fast_under_path
+        return None
 
     async def keep_swept(self) -> None:
         """Now and then, for ever: drop uploads in parts that nobody goes on with."""

@@ -18,6 +18,20 @@ ROWS = [
         (f"{FAST}::test_the_same_may_be_read_by_the_same",),
     ),
     Mutation(
+        "small-put-of-who-may-only-read",
+        "services/frontends/s3/writing.py",
+        "request.check(Action.CREATE, request.location)\n        content = content_of",
+        "content = content_of",
+        (f"{FAST}::test_what_is_put_is_answered_alike",),
+    ),
+    Mutation(
+        "small-put-of-a-page-of-another-origin",
+        "services/frontends/s3/fast_path.py",
+        'frozenset(("Expect", "Origin", "Sec-Fetch-Site", "Transfer-Encoding"))',
+        'frozenset(("Expect", "Transfer-Encoding"))',
+        (f"{FAST}::test_what_is_put_is_answered_alike",),
+    ),
+    Mutation(
         "fast-path-of-s3-shows-what-was-replaced",
         "services/frontends/s3/fast_path.py",
         "(known[0] is not blob and known[0].version != blob.version)",

@@ -17,7 +17,8 @@ from services.access.decisions import Access, Client, Role
 from services.access.secret_hash import NoSecret
 from services.frontends.s3.app import make_s3_app
 from services.frontends.s3.fast_path import S3FastPath
-from services.http1 import RequestContext, RequestHead
+from services.frontends.s3.small_puts import SmallPut
+from services.http1 import Exchange, RequestContext, RequestHead
 from services.listening import make_server
 from services.watch.request_log import RequestLog
 from tests.support.memory_store import MemoryStore
@@ -74,14 +75,25 @@ def served(
         app = make_s3_app(store, config, access, requests)
         sockets = bind_sockets(0, "127.0.0.1")
         front = Served(store, sockets[0].getsockname()[1], access)
-        fast_path = S3FastPath(store, access, requests, config)
+        fast_path = S3FastPath(app, store, access, requests, config)
 
         def quick_answer(head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
             answer = fast_path.quick_answer(head, context)
             front.quick.append(answer is not None)
             return answer
 
-        server, drain = make_server(app, config, requests, None, quick_answer if config.fast_path else None)
+        small_put = fast_path._small_put
+
+        def counted(exchange: Exchange) -> SmallPut | None:
+            put = small_put(exchange)
+            front.quick.append(put is not None)
+            return put
+
+        vars(fast_path)["_small_put"] = counted
+        if config.fast_path:
+            server, drain = make_server(fast_path, config, requests, None, quick_answer)
+        else:
+            server, drain = make_server(app, config, requests, None)
         server.add_sockets(sockets)
         found.extend([front, asyncio.get_running_loop()])
         ready.set()

@@ -18,6 +18,9 @@ from tests.support.raw import connected
 _OWN = re.compile(rb"^(Date|x-amz-request-id): [^\r]+|<(RequestId|ServerTime)>[^<]*", re.MULTILINE)
 
 
+_TIMES = re.compile(rb"<LastModified>[^<]*")
+
+
 @dataclass
 class Both:
     """Two servers of one store, one of which answers all by its handler."""
@@ -67,18 +70,28 @@ KEYS = ("2024/a", "2023/a", "open/a b+c%/\xfc", "open/../x//")
 
 
 def wire(
-    method: str, target: str, key: str | None = "alice", secret: str = SECRET, /, **fields: str
+    method: str,
+    target: str,
+    key: str | None = "alice",
+    secret: str = SECRET,
+    body: bytes = b"",
+    /,
+    **fields: str,
 ) -> bytes:
     """The bytes of a request, signed by `key`; and of the same once more, the last of its connection."""
     given = {name.replace("_", "-"): value for name, value in fields.items()}
     head = {"Host": "localhost", **given}
     if key is not None:
-        asked = signed_by_botocore(method, f"http://localhost{target}", key, secret, headers=given)
-        head |= {name: values[0] for name, values in asked.headers.items()}
+        asked = signed_by_botocore(method, f"http://localhost{target}", key, secret, headers=given, body=body)
+        head = {"Host": "localhost"} | {name: values[0] for name, values in asked.headers.items()}
         head = {name: value for name, value in head.items() if name != "host"}
+    if method == "PUT":
+        head = {name: value for name, value in head.items() if name.lower() != "content-length"}
+        head["Content-Length"] = str(len(body))
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
     once = "\r\n".join(lines)
-    return f"{once}\r\n\r\n{once}\r\nConnection: close\r\n\r\n".encode("latin-1")
+    ends = b"\r\n\r\n" + body, b"\r\nConnection: close\r\n\r\n" + body
+    return b"".join(once.encode("latin-1") + end for end in ends)
 
 
 PLAIN = [
@@ -209,3 +222,53 @@ def test_where_everyone_may_no_signature_is_looked_at() -> None:
             connection.send(wire("GET", "/photos/a", None))
             assert connection.rest().count(b" 200 OK") == 2
         assert front.quick[0]
+
+
+PUTS: dict[str, tuple[str, str, bytes, dict[str, str]]] = {
+    "plain": ("200", "/photos/put/a", b"a body", {}),
+    "empty": ("200", "/photos/put/e", b"", {}),
+    "named": ("200", "/photos/put/a?x-id=PutObject", b"b", {"x_amz_meta_a": "b", "Content_Type": "text/x"}),
+    "its checksum": ("200", "/photos/put/c", b"a", {"x_amz_checksum_crc32": "6Le+Qw=="}),
+    "another checksum": ("400", "/photos/put/c", b"a", {"x_amz_checksum_crc32": "6Le+Qg=="}),
+    "its md5": ("200", "/photos/put/m", b"a", {"Content_MD5": "DMF1ucDxtqgxw5niaXcmYQ=="}),
+    "another md5": ("400", "/photos/put/m", b"a", {"Content_MD5": "DMF1ucDxtqgxw5niaXcmYA=="}),
+    "only new": ("412", "/photos/put/a", b"c", {"If_None_Match": "*"}),
+    "what is not there": ("404", "/photos/put/none", b"c", {"If_Match": '"x"'}),
+    "no bucket": ("404", "/none/a", b"c", {}),
+    "another acl": ("501", "/photos/put/a", b"c", {"x_amz_acl": "public-read-write"}),
+    "a lock": ("501", "/photos/put/a", b"c", {"x_amz_object_lock_mode": "GOVERNANCE"}),
+    "a copy": ("200", "/photos/put/d", b"", {"x_amz_copy_source": "photos/2024/a"}),
+    "a bucket": ("200", "/another", b"", {}),
+    "a page": ("403", "/photos/put/a", b"c", {"Origin": "https://b.example", "Sec_Fetch_Site": "cross-site"}),
+}
+
+
+@pytest.mark.parametrize("name", PUTS)
+@pytest.mark.parametrize("key", ["alice", "adder", "reader", "photos", "eve"])
+def test_what_is_put_is_answered_alike(both: Both, name: str, key: str) -> None:
+    """Both begin with nothing there. Only what a handler has to judge is asked of one."""
+    both.fast.quick.clear()
+    _, target, body, fields = PUTS[name]
+    answers = []
+    for front in (both.fast, both.handlers):
+        for location in [one for one in front.store.blobs if "/put/" in one]:
+            del front.store.blobs[location]
+        said = []
+        for content in (body, body + b"2" if name in ("plain", "named") else body):
+            request = wire("PUT", target, key, SECRET, content, **fields)
+            with connected(front.port) as connection:
+                connection.send(request)
+                said.append(_OWN.sub(rb"\1\2 ...", connection.rest()))
+        blobs = {
+            where: (one.type, dict(one.metadata), content)
+            for where, (one, content) in front.store.blobs.items()
+            if "/put/" in where
+        }
+        answers.append((_TIMES.sub(b"...", b"".join(said)), blobs))
+    assert answers[0] == answers[1]
+    assert any(both.fast.quick) == (name not in ("a copy", "a bucket", "a lock", "a page") and key != "eve")
+    if key in ("reader", "photos", "eve"):  # no role, another prefix, no client
+        assert not answers[0][1]
+        assert b" 200 " not in answers[0][0]
+    if key == "alice":
+        assert PUTS[name][0].encode() in answers[0][0].split(b"HTTP/1.1 ")[-2][:3]

@@ -118,6 +118,16 @@ def described(err: errors.BlobkeepError) -> Described:
     return Described(code, STATUS[code], str(err), {}, statuses.retry_after_s(err))
 
 
+def fields_of(told: Described) -> list[tuple[str, str]]:
+    """The fields of an error's answer, beside those that describe its body."""
+    fields = []
+    if told.retry_after_s is not None:
+        fields.append(("Retry-After", str(told.retry_after_s)))
+    if "Region" in told.details:
+        fields.append(("x-amz-bucket-region", told.details["Region"]))
+    return fields
+
+
 def not_implemented(what: str) -> S3Error:
     """What is refused rather than ignored. `what` begins the sentence."""
     return S3Error("NotImplemented", f"{what} is not implemented here: leave it out.")

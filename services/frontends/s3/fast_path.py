@@ -1,8 +1,8 @@
-"""GET and HEAD of small, hot objects without a RequestHandler: the same rules, the same bytes.
+"""Plain requests for small objects without a RequestHandler: the same rules, the same bytes.
 
-What is plain (a whole object that is at hand, whose request asks for nothing else) is answered here; all
-else, every refusal among it, goes to the handler, which is the contract. The signature is checked whole. A
-test compares the two, header for header (tests/s3/test_fast_path.py).
+What is plain (a whole object that is at hand, whose request asks for nothing else; a PutObject whose body has
+come with its head) is answered here; all else goes to the handler, which is the contract. The signature is
+checked whole. A test compares the two, header for header (tests/s3/test_fast_path.py).
 """
 
 from __future__ import annotations
@@ -10,14 +10,20 @@ from __future__ import annotations
 import secrets
 from time import perf_counter, time
 
+from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
+
 from common.config import Config
+from common.errors import BlobkeepError, Misdirected
 from services.access.decisions import Access, Action
 from services.frontends.s3 import sigv4
-from services.frontends.s3.errors import S3Error
-from services.frontends.s3.identity import identify
-from services.frontends.s3.names import bucket_of_host, parse_target, s3_hosts
+from services.frontends.s3.identity import Identity, identify
+from services.frontends.s3.names import Target, bucket_of_host, parse_target, s3_hosts
+from services.frontends.s3.parts_in_blobs import parts_of
+from services.frontends.s3.request import Answering, Request
+from services.frontends.s3.routes import decide
+from services.frontends.s3.small_puts import SmallPut
 from services.frontends.s3.stored import checksum_fields, object_fields
-from services.http1 import RequestContext, RequestHead
+from services.http1 import Exchange, RequestContext, RequestHead
 from services.rules.answers import sent, sent_common
 from services.rules.cors import origins_of
 from services.store import Blob, Store
@@ -34,15 +40,31 @@ _UNPLAIN = frozenset(
 _AMZ = "X-Amz-"
 _PLAIN_AMZ = frozenset(_AMZ + name for name in ("Date", "Content-Sha256", "Checksum-Mode", "User-Agent"))
 _PLAIN_QUERIES = frozenset(("", "x-id=GetObject", "x-id=HeadObject"))  # some SDKs name what they ask
+# Of those that ask for an object to be stored, only these are not: who waits, and pages in browsers.
+_UNPLAIN_OF_WRITES = frozenset(("Expect", "Origin", "Sec-Fetch-Site", "Transfer-Encoding"))
 _MAX_HEADS = 4096  # of objects: about 1 KiB each
 
 
-class S3FastPath:
-    """Answers what is plain. For services.http1 alone. `base`: what its paths begin with."""
+class S3FastPath(HTTPServerConnectionDelegate):
+    """Answers what is plain; `app` gets the rest. For services.http1 alone: others have no Exchange.
+
+    `base`: what its paths begin with.
+    """
 
     def __init__(
-        self, store: Store, access: Access, requests: RequestLog, config: Config, *, base: str = ""
+        self,
+        app: HTTPServerConnectionDelegate,
+        store: Store,
+        access: Access,
+        requests: RequestLog,
+        config: Config,
+        *,
+        base: str = "",
     ) -> None:
+        self._app = app
+        self._config = config
+        self._parts = parts_of(store)
+        self._small_bytes = config.small_body_bytes
         self._store = store
         self._access = access
         self._requests = requests
@@ -53,6 +75,72 @@ class S3FastPath:
         # The fields of objects as they are sent, by location: without a checksum, and with it.
         self._fields: dict[str, tuple[Blob, bytes, bytes]] = {}
 
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        """See HTTPServerConnectionDelegate."""
+        if isinstance(request_conn, Exchange) and request_conn.head.start_line.method == "PUT":
+            put = self._small_put(request_conn)
+            if put is not None:
+                return put
+        return self._app.start_request(server_conn, request_conn)
+
+    def on_close(self, server_conn: object) -> None:
+        """See HTTPServerConnectionDelegate."""
+        self._app.on_close(server_conn)
+
+    def _small_put(self, exchange: Exchange) -> SmallPut | None:
+        """A PutObject whose body is here; None where the handler is to judge."""
+        head = exchange.head
+        method, target, _ = head.start_line
+        path, _, query = target.partition("?")
+        given = head.block.fields
+        if (
+            query not in ("", "x-id=PutObject")
+            or not exchange.body_is_here
+            or head.body_bytes > self._small_bytes
+            or not _UNPLAIN_OF_WRITES.isdisjoint(given)
+        ):
+            return None
+        values = {name.lower(): said for name, said in given.items()}
+        fields = {name: ",".join(said) for name, said in values.items()}
+        try:
+            asked, (client, secret, claim) = self._asked(head, path, query, values, time())
+            if decide(method, asked, (), fields) != "PutObject":
+                return None
+        except BlobkeepError:
+            return None
+
+        def request_of(answering: Answering) -> Request:
+            return Request(
+                method,
+                asked,
+                {},
+                fields,
+                claim,
+                secret,
+                client,
+                self._store,
+                self._parts,
+                self._config,
+                self._access,
+                answering,
+            )
+
+        return SmallPut(exchange, request_of, self._requests, self._cors)
+
+    def _asked(
+        self, head: RequestHead, path: str, query: str, values: dict[str, list[str]], now_s: float
+    ) -> tuple[Target, Identity]:
+        """What is asked for, and who asks, checked. Raises BlobkeepError; where in doubt, too."""
+        host = head.headers.get("Host")
+        if host is None or host != head.block.host:
+            raise Misdirected("The host is not the field's.")
+        is_named, bucket = bucket_of_host(host, self._hosts)
+        if not is_named:
+            self._access.hosts.check(host)
+        asked = parse_target(path.removeprefix(self._base) or "/", bucket)
+        signing = sigv4.Request(head.start_line.method, path, query, values)
+        return asked, identify(signing, self._access, self._region, now_s)
+
     def quick_answer(self, head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
         """Head and body of the 200 to a GET or HEAD; None where the handler is to judge. See HTTPServer."""
         began = perf_counter()
@@ -61,19 +149,12 @@ class S3FastPath:
             return None
         path, _, query = target.partition("?")
         values = _plain_values(head.block.fields)
-        host = head.headers.get("Host")
-        if values is None or query not in _PLAIN_QUERIES or host is None or host != head.block.host:
+        if values is None or query not in _PLAIN_QUERIES:
             return None
         now_s = time()
         try:
-            is_named, bucket = bucket_of_host(host, self._hosts)
-            if not is_named and not self._access.hosts.allows(host):
-                return None
-            asked = parse_target(path.removeprefix(self._base) or "/", bucket)
-            client, _, claim = identify(
-                sigv4.Request(method, path, query, values), self._access, self._region, now_s
-            )
-        except S3Error:
+            asked, (client, _, claim) = self._asked(head, path, query, values, now_s)
+        except BlobkeepError:
             return None
         location = asked.location
         if not asked.key or (client is not None and not client.may(Action.READ, location)):

@@ -25,7 +25,7 @@ from services.frontends.s3.buckets import (
     ListBuckets,
 )
 from services.frontends.s3.completing import CompleteMultipartUpload
-from services.frontends.s3.errors import UNEXPECTED, Described, S3Error, described
+from services.frontends.s3.errors import UNEXPECTED, S3Error, described, fields_of
 from services.frontends.s3.identity import identify
 from services.frontends.s3.lists import ListObjects, ListObjectVersions
 from services.frontends.s3.multipart import (
@@ -181,7 +181,7 @@ class S3Handler(Handler):
         else:
             told = UNEXPECTED
         self.set_status(told.status)
-        for name, value in _fields_of(told):
+        for name, value in fields_of(told):
             self.set_header(name, value)
         body = xml.error(told.code, told.text, told.details, self.request.path, self._request_id)
         self.close_where_unread()
@@ -200,12 +200,3 @@ class _Fields(HTTPHeaders):
         """See HTTPHeaders."""
         for name, value in super().get_all():
             yield (name.lower() if name.startswith("X-Amz-") else name), value
-
-
-def _fields_of(told: Described) -> list[tuple[str, str]]:
-    fields = []
-    if told.retry_after_s is not None:
-        fields.append(("Retry-After", str(told.retry_after_s)))
-    if "Region" in told.details:
-        fields.append(("x-amz-bucket-region", told.details["Region"]))
-    return fields

@@ -1,0 +1,121 @@
+"""A PutObject whose body came with its head, without a RequestHandler: the same operation, another HTTP side.
+
+A handler takes longer than all else of such a request. See fast_path for which they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from http.client import responses
+from time import perf_counter, time
+
+from tornado.httputil import HTTPMessageDelegate
+
+from common.errors import BlobkeepError
+from services.frontends.s3 import xml
+from services.frontends.s3.errors import UNEXPECTED, described, fields_of
+from services.frontends.s3.request import Answering, Request
+from services.frontends.s3.stubs import check_acl
+from services.frontends.s3.writing import PutObject
+from services.http1 import Exchange
+from services.rules.answers import sent, sent_common
+from services.store import Reading
+from services.watch.request_log import RequestLog
+
+log = logging.getLogger("s3")
+
+Fields = list[tuple[str, str]]
+
+
+class SmallPut(HTTPMessageDelegate):
+    """One of them, and where its answer goes (see request.Answering). Once it is whole, the client's leaving
+    stops nothing. `cors`: what every answer says of other origins."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        request_of: Callable[[Answering], Request],
+        requests: RequestLog,
+        cors: Fields,
+    ) -> None:
+        self._began = perf_counter()
+        self._exchange = exchange
+        self._request = request_of(self)
+        self._requests = requests
+        self._cors = cors
+        self._body = b""
+        self._status = 500
+        self._fields: Fields = []
+        self._content = b""
+
+    def data_received(self, chunk: bytes) -> None:
+        """See HTTPMessageDelegate."""
+        self._body += chunk
+
+    def finish(self) -> None:
+        """See HTTPMessageDelegate."""
+        # Kept: the loop itself has only a weak reference.
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def begin(self, status: int, fields: Fields) -> None:
+        """See request.Answering."""
+        self._status, self._fields = status, fields
+
+    def write_piece(self, data: bytes) -> Awaitable[None]:
+        """See request.Answering."""
+        self._content += data
+        return asyncio.sleep(0)
+
+    async def send_range(self, reading: Reading, first: int, last: int) -> None:
+        """See request.Answering."""
+        raise TypeError("a PutObject is not answered with an object")
+
+    async def _run(self) -> None:
+        operation = PutObject(self._request)
+        request_id = secrets.token_hex(8).upper()
+        try:
+            check_acl(self._request)
+            await operation.begin()
+            if self._body:
+                await operation.write(self._body)
+            await operation.answer()
+        except Exception as err:  # noqa: BLE001 - it is answered, and told if it is not expected
+            await operation.abort(str(err))
+            self._refuse(err, request_id)
+        exchange = self._exchange
+        start_line = b"HTTP/1.1 %d %s\r\n" % (self._status, responses[self._status].encode())
+        fields = [
+            ("x-amz-request-id", request_id),
+            *self._fields,
+            *self._cors,
+        ]
+        exchange.respond(start_line + sent_common(int(time())) + sent(fields) + b"\r\n", self._content)
+        method, target, version = exchange.head.start_line
+        self._requests.answered(
+            method,
+            self._status,
+            target,
+            perf_counter() - self._began,
+            exchange.body_bytes_in,
+            exchange.body_bytes_out,
+            exchange.remote_ip,
+            exchange.head.headers,
+            version,
+            self._request.user,
+        )
+
+    def _refuse(self, err: Exception, request_id: str) -> None:
+        method, target, _ = self._exchange.head.start_line
+        if isinstance(err, BlobkeepError):
+            told = described(err)
+        else:
+            log.error("%s %s failed", method, target, exc_info=err)
+            told = UNEXPECTED
+        self._status = told.status
+        path = target.partition("?")[0]
+        self._content = xml.error(told.code, told.text, told.details, path, request_id)
+        length = ("Content-Length", str(len(self._content)))
+        self._fields = [*fields_of(told), ("Content-Type", "application/xml"), length]
