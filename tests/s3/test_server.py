@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from tests.support.processes import Server
+from tests.support.processes import Server, wait_for
 from tests.support.tools import tool
 
 MIB = 1 << 20
@@ -98,6 +99,8 @@ def test_a_host_name_of_s3_and_keys_of_the_access_file(tmp_path: Path) -> None:
 def test_a_port_of_its_own(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", "--s3-listen", "127.0.0.1:0")
     try:
+        # It is said after the other port answers.
+        wait_for(lambda: re.search(r"S3 on 127.0.0.1:\d+\n", server.said()), what="the line with the port")
         port = int(server.said().rpartition("S3 on 127.0.0.1:")[2].split()[0])
         s3 = client(port)
         s3.create_bucket(Bucket="own")
