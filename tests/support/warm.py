@@ -188,8 +188,7 @@ def _main() -> None:
     os.dup2(to, 2)
     os.close(to)
     sys.argv = arguments
-    for program in PROGRAMS:
-        sys.modules.pop(program, None)  # it runs as `__main__`
+    sys.modules.pop(arguments[0], None)  # it runs as `__main__`
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 
 
