@@ -70,8 +70,8 @@ def test_a_directory_that_cannot_hold_a_socket_is_served(data: DataDirectory) ->
 
     class WithoutSocket(Server):
         def module(self) -> list[str]:
-            bind = "services.engines.local.serving.damage_socket:bind_unix_socket"
-            return ["tests.support.failing_start", bind, f"{errno.EOPNOTSUPP}"]
+            listen = "services.engines.local.serving.damage_socket:listen"
+            return ["tests.support.failing_start", listen, f"{errno.EOPNOTSUPP}"]
 
     server = WithoutSocket(data.path)
     try:

@@ -31,5 +31,6 @@ if __name__ == "__main__":
     holder: object = importlib.import_module(module)
     for part in outer:
         holder = getattr(holder, part)
+    assert hasattr(holder, last), f"{place} has moved"
     setattr(holder, last, failing(error))
     sys.exit(server.main(flags))
