@@ -13,6 +13,7 @@ from bench.peers import Running
 KIB = 1 << 10
 MIB = 1 << 20
 _FILLERS = 8
+_COLD_BYTES = 320 * MIB
 
 
 def _measured(peer: Running, run: Callable[[], load.Result]) -> Values:
@@ -45,13 +46,20 @@ def fill(peer: Running, prefix: str, count: int, size: int) -> None:
         list(threads.map(work, range(_FILLERS)))
 
 
-def _get(size: int, count: int, connections: int) -> Case:
+def _get(size: int, count: int, connections: int, how: str = "") -> Case:
+    """`count` blobs in turn."""
+
     def run(peer: Running, seconds: float) -> Values:
-        prefix = f"get-{size}-"
+        prefix = f"get-{size}-{how.strip()}"
         fill(peer, prefix, count, size)
         return _measured(peer, lambda: load.read(peer, peer.prefix + prefix, count, connections, seconds))
 
-    return Case(f"GET {_size(size)}, {_clients(connections)}", "per_s", run)
+    return Case(f"GET {_size(size)}{how}, {_clients(connections)}", "per_s", run)
+
+
+def _cold_get(size: int, connections: int) -> Case:
+    """More than our own memory for hot blobs holds: they are read from the page cache, and verified."""
+    return _get(size, _COLD_BYTES // size, connections, " cold")
 
 
 def _create(size: int, connections: int) -> Case:
@@ -109,8 +117,16 @@ CASES = [
     _get(KIB, 1000, 1),
     _get(KIB, 1000, 16),
     _get(KIB, 1000, 128),
-    _get(64 * KIB, 100, 16),
-    _get(MIB, 20, 16),
+    *(_get(16 * KIB, 200, clients) for clients in (1, 16)),
+    *(_get(64 * KIB, 100, clients) for clients in (1, 16)),
+    *(_get(MIB, 20, clients) for clients in (1, 16)),
+    *(_get(16 * MIB, 2, clients) for clients in (1, 16)),
+    *(_get(64 * MIB, 1, clients) for clients in (1, 16)),
+    *(
+        _cold_get(size * KIB, clients)
+        for size in (16, 64, 1 << 10, 16 << 10, 64 << 10)
+        for clients in (1, 16)
+    ),
     _create(KIB, 1),
     _create(KIB, 16),
     _create(KIB, 64),

@@ -187,7 +187,7 @@ class Config:
         "recently is deleted until it fits, for good (docs/operating.md).",
     )
     hot_bytes: int = _option(
-        16 * MIB, "Engine local", "Memory for the bodies of small blobs that are often read. 0: none."
+        64 * MIB, "Engine local", "Memory for what is read often (docs/operating.md). 0: none."
     )
     min_free_space_bytes: int = _option(
         MIB,

@@ -174,9 +174,11 @@ class Sink(Protocol):
         """
         ...
 
+    def take_file(self, fd: int, at: int, count: int) -> int:
+        """The same of `count` bytes, from number `at` on, of a file in memory that nobody can change."""
+
     async def ready(self) -> None:
         """Wait until it takes more. Raises as `take`."""
-        ...
 
 
 class Reading(Protocol):
@@ -332,15 +334,15 @@ class Store(Protocol):
 
         Without `body` the bytes are empty. None says nothing: `stat` and `open` do.
         """
-        ...
 
     async def stat(self, location: str) -> Blob | None:
         """The blob; None where there is none. Raises Damaged, Unreadable."""
-        ...
 
     async def open(self, location: str) -> Reading:
         """Open it for reading. Raises NotFound, Damaged, Unreadable."""
-        ...
+
+    def open_nowait(self, location: str) -> Reading | None:
+        """The same, where that takes no waiting. None says nothing: `open` does."""
 
     async def begin(
         self, location: str, condition: Condition, content: Content, size: int | None, *, waits: bool = True

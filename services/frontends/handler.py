@@ -172,6 +172,12 @@ class _Client:
             self._handler = None
         return self._exchange.take(data)
 
+    def take_file(self, fd: int, at: int, count: int) -> int:
+        if self._handler is not None:
+            self._handler.flush()
+            self._handler = None
+        return self._exchange.take_file(fd, at, count)
+
     async def ready(self) -> None:
         await self._exchange.ready()
 

@@ -121,19 +121,26 @@ class Exchange(HTTPConnection):
 
     @property
     def sends_directly(self) -> bool:
-        """Whether `take` and `ready` may be used, for a body of a declared length: not under TLS."""
-        return self._connection.transport.extra_info("ssl_object") is None
+        """Whether `take`, `take_file` and `ready` may be used, for a body of a declared length.
+
+        Not under TLS, nor where no descriptor is left.
+        """
+        return self._connection.transport.can_send_directly()
 
     def take(self, data: memoryview) -> int:
         """As `write`, of as much from the beginning of `data` as goes now, without a copy; how many bytes.
 
         Nobody refers to `data` afterwards. 0: wait for `ready`. Raises StreamClosedError, HTTPOutputError.
         """
-        if self.closed():
-            raise StreamClosedError
-        assert not self._chunked
-        self._check_left(data)
+        self._check_direct(len(data))
         sent_bytes = self._connection.transport.send_directly(data)
+        self._count(sent_bytes)
+        return sent_bytes
+
+    def take_file(self, fd: int, at: int, count: int) -> int:
+        """The same of `count` bytes of a file from number `at` on, which nobody may change any more."""
+        self._check_direct(count)
+        sent_bytes = self._connection.transport.send_file(fd, at, count)
         self._count(sent_bytes)
         return sent_bytes
 
@@ -162,13 +169,7 @@ class Exchange(HTTPConnection):
         no Connection field. To a HEAD request give no body.
         """
         connection = self._connection
-        self.started = True
-        self.keep_alive = connection.may_keep_alive()
-        if not self.keep_alive:
-            if not self.head.is_http10 or self.head.keep_alive:
-                head = head[:-2] + b"Connection: close\r\n\r\n"
-        elif self.head.is_http10:
-            head = head[:-2] + b"Connection: Keep-Alive\r\n\r\n"
+        head = self._begun(head)
         if len(body) <= COPY_BYTES:
             connection.send(self, head + body if body else head)
         else:
@@ -177,6 +178,18 @@ class Exchange(HTTPConnection):
         self.body_bytes_out = len(body)
         self.finished = True
         connection.answered(self)
+
+    def begin(self, head: bytes, body_bytes: int) -> None:
+        """The head of such an answer, whose body of so many bytes follows at once, by `take` and `take_file`,
+        which may be used; then `finish`. Raises StreamClosedError."""
+        if self.closed():
+            raise StreamClosedError
+        self._left = body_bytes
+        head = self._begun(head)
+        transport = self._connection.transport
+        sent_bytes = transport.send_directly(head, more=True)
+        if sent_bytes < len(head):
+            transport.write(head[sent_bytes:])
 
     @property
     def remote_ip(self) -> str:
@@ -246,8 +259,25 @@ class Exchange(HTTPConnection):
         callback, self.close_callback = self.close_callback, None
         return callback
 
-    def _check_left(self, chunk: bytes | memoryview) -> None:
-        if self._left is not None and len(chunk) > self._left:
+    def _begun(self, head: bytes) -> bytes:
+        """The answer begins: `head` with what it says of the connection."""
+        self.started = True
+        self.keep_alive = self._connection.may_keep_alive()
+        if not self.keep_alive:
+            if not self.head.is_http10 or self.head.keep_alive:
+                return head[:-2] + b"Connection: close\r\n\r\n"
+        elif self.head.is_http10:
+            return head[:-2] + b"Connection: Keep-Alive\r\n\r\n"
+        return head
+
+    def _check_direct(self, count: int) -> None:
+        if self.closed():
+            raise StreamClosedError
+        assert not self._chunked
+        self._check_left(count)
+
+    def _check_left(self, count: int) -> None:
+        if self._left is not None and count > self._left:
             self._connection.abort()  # before the framing of the next answer is lost
             raise HTTPOutputError("Tried to write more data than Content-Length")
 
@@ -257,7 +287,7 @@ class Exchange(HTTPConnection):
         self.body_bytes_out += body_bytes
 
     def _framed(self, chunk: bytes) -> bytes:
-        self._check_left(chunk)
+        self._check_left(len(chunk))
         self._count(len(chunk))
         if self._chunked and chunk:  # an empty chunk would end the body
             return b"%x\r\n%b\r\n" % (len(chunk), chunk)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
 import socket
 import sys
 import termios
+from collections.abc import Callable
 from typing import Any, cast
 
 from tornado.iostream import StreamClosedError
@@ -116,20 +118,37 @@ class ClientTransport:
     # Past the transport, for bodies in buffers that are used again: what a transport has not sent yet it
     # keeps, and what it is given it copies.
 
-    def send_directly(self, data: memoryview) -> int:
+    def can_send_directly(self) -> bool:
+        """Whether what follows may be used: not under TLS, nor where no descriptor is left."""
+        if self._direct is None:
+            if self.is_closing() or self.extra_info("ssl_object") is not None:
+                return False
+            # A duplicate: event loops do not let others wait for the descriptor of a transport.
+            with contextlib.suppress(OSError):
+                self._direct = self.extra_info("socket").dup()
+        return self._direct is not None
+
+    def send_directly(self, data: memoryview | bytes, *, more: bool = False) -> int:
         """Give the system what it takes now from the beginning of `data`; how many bytes, kept by nobody.
 
-        0 also while the transport has something unsent. Not under TLS. Raises StreamClosedError.
+        0 also while the transport has something unsent. `more` follows at once: the system waits for it, to
+        send both together. Raises StreamClosedError.
         """
+        return self._sent(lambda direct: direct.send(data, socket.MSG_MORE if more else 0))
+
+    def send_file(self, fd: int, at: int, count: int) -> int:
+        """The same of `count` bytes of a file from number `at` on, which nobody may change any more: the
+        system keeps its pages until the client has them, even of a file that is closed."""
+        return self._sent(lambda direct: os.sendfile(direct.fileno(), fd, at, count))
+
+    def _sent(self, send: Callable[[socket.socket], int]) -> int:
         if self.is_closing():
             raise StreamClosedError
         if self.raw.get_write_buffer_size():
             return 0
-        if self._direct is None:
-            # A duplicate: event loops do not let others wait for the descriptor of a transport.
-            self._direct = self.raw.get_extra_info("socket").dup()
+        assert self._direct is not None  # see can_send_directly
         try:
-            sent_bytes = self._direct.send(data)
+            sent_bytes = send(self._direct)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as err:

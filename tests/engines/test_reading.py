@@ -25,6 +25,9 @@ class Drops:
         self.taken += data[: self._most]
         return min(len(data), self._most)
 
+    def take_file(self, fd: int, at: int, count: int) -> int:
+        return self.take(memoryview(os.pread(fd, count, at)))
+
     async def ready(self) -> None:
         await asyncio.sleep(0)
 

@@ -30,6 +30,7 @@ class Direct(RequestHandler):
     async def get(self) -> None:
         exchange = self.request.connection
         assert isinstance(exchange, Exchange)
+        assert exchange.sends_directly
         self.set_header("Content-Length", str(len(BODY)))
         self.flush()
         buffer = bytearray(MIB)
@@ -53,6 +54,7 @@ class TooMuch(RequestHandler):
     async def get(self) -> None:
         exchange = self.request.connection
         assert isinstance(exchange, Exchange)
+        assert exchange.sends_directly
         self.set_header("Content-Length", "3")
         await self.flush()
         exchange.take(memoryview(b"four"))

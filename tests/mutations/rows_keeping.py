@@ -84,8 +84,8 @@ ROWS = [
     ),
     Mutation(
         "expired-blob-is-peeked",
-        "services/engines/local/serving/store.py",
-        "        if blob is None or (not body and self.expiry.is_over(blob)):\n",
+        "services/engines/local/serving/hot_reads.py",
+        "        if blob is None or (not body and self._expiry.is_over(blob)):\n",
         "        if blob is None:\n",
         (EXPIRY,),
     ),
@@ -126,8 +126,8 @@ ROWS = [
     ),
     Mutation(
         "hot-reads-are-not-counted",
-        "services/engines/local/serving/store.py",
-        "        if body and self._notes_reads:\n            self.limits.read(blob)\n",
+        "services/engines/local/serving/hot_reads.py",
+        "        if body and self._notes_reads:\n            self._limits.read(blob)\n",
         "",
         (LIMITS,),
     ),

@@ -10,6 +10,7 @@ PLACES = "tests/rot/test_places.py"
 READ_ERRORS = "tests/faults/test_read_errors.py"
 LOCAL = "services/engines/local"
 RECORDS = "tests/rot/test_records.py"
+SEALED = "tests/store/test_sealed_chunks.py"
 
 ROWS = [
     Mutation(
@@ -207,5 +208,33 @@ ROWS = [
         "[_is_there(name, fd) for name in names] != [True, False, False, True]",
         "[_is_there(name, fd) for name in names][2:] != [False, True]",
         ("tests/disk/test_scrub.py",),
+    ),
+    Mutation(
+        "sealed-memory-is-not-sealed",
+        "common/sealed.py",
+        "        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, SEALS)\n",
+        "",
+        (SEALED,),
+    ),
+    Mutation(
+        "unverified-bytes-are-kept",
+        "services/engines/local/serving/reading.py",
+        "                self._verify(view, chunk)\n                return\n",
+        "                return\n",
+        (SEALED,),
+    ),
+    Mutation(
+        "chunks-of-another-blob-are-sent",
+        "services/engines/local/serving/sealed_chunks.py",
+        "        if found is None or not is_same(found[0], blob):\n",
+        "        if found is None:\n",
+        (SEALED,),
+    ),
+    Mutation(
+        "what-is-not-shown-stays-kept",
+        "services/engines/local/serving/hot_reads.py",
+        "        self.chunks.drop(location)\n",
+        "",
+        (SEALED,),
     ),
 ]

@@ -168,3 +168,20 @@ def test_the_count_of_one_call_too_many_fails() -> None:
         check({"read": 1, "fsync": 1}, {"read": 1}, "a GET")
     with pytest.raises(AssertionError, match=r"more than recorded.*'read'"):
         check({"read": 2}, {"read": 1}, "a GET")
+
+
+# Verified when they were kept: no file is opened, nothing is read or checked, and the body is not copied.
+# `getpid` is asyncio's way of finding its loop; `sendto` is the head's.
+HOT_LARGE_GET = {"epoll_pwait": 1, "read": 1, "sendto": 1, "sendfile": 1, "getpid": 1}
+
+
+def test_a_hot_get_of_a_larger_blob_copies_nothing(
+    traced_server: tuple[Server, Client], tmp_path: Path
+) -> None:
+    server, client = traced_server
+    assert client.ask("POST", "large", b"x" * (200 << 10)) == 201
+    assert {client.ask("GET", "large") for _ in range(3)} == {200}
+    with counted(server, tmp_path) as counts:
+        assert {client.ask("GET", "large") for _ in range(REQUESTS)} == {200}
+    assert counts["sendfile"] >= 1
+    check(counts, HOT_LARGE_GET, "a hot GET of 200 KiB")

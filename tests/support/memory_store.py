@@ -134,6 +134,10 @@ class MemoryStore:
             raise NotFound("There is no such blob.")
         return MemoryReading(*self.blobs[location])
 
+    def open_nowait(self, location: str) -> MemoryReading | None:
+        found = None if location in self.damaged else self.blobs.get(location)
+        return None if found is None else MemoryReading(*found)
+
     def _admit(self, location: str, condition: Condition, size: int | None) -> None:
         condition(self.blobs.get(location, (None, b""))[0], location in self.damaged)
         if size is not None and size > self.room_bytes:

@@ -57,8 +57,8 @@ WRITING = {
     *("posix_fallocate", "mknod", "mkfifo", "chmod", "fchmod", "chown", "fchown", "copy_file_range"),
 }
 
-# These open and write a stream of their own process, such as stderr: no file of the data directory.
-STREAMS = {"services.supervision", "common.line_writer"}
+# These write a stream of their own process, such as stderr, or memory: no file of the data directory.
+STREAMS = {"services.supervision", "common.line_writer", "common.sealed"}
 
 
 def name_of(path: Path) -> str:

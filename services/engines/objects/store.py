@@ -71,6 +71,9 @@ class ObjectsStore:
         """See store.Store: nothing is at hand, since another server may have changed it."""
         return None
 
+    def open_nowait(self, location: str) -> None:
+        """See store.Store: nothing, as above."""
+
     async def stat(self, location: str) -> Blob | None:
         """See store.Store. One GET of the beginning of the pointer."""
         return self._served(location, await self.tools.pointers.read(location))

@@ -25,8 +25,10 @@ from services.frontends.native.quick_reads import (
     first_of,
     is_plain,
     is_plain_target,
+    ok_lines,
     whole_answer,
 )
+from services.frontends.native.sending import Answered, Sending
 from services.frontends.native.write_conditions import write_condition
 from services.http1 import Exchange
 from services.rules.locations import MAX_LOCATION_BYTES
@@ -35,9 +37,6 @@ from services.store import Condition, Content, Store
 from services.watch.request_log import RequestLog
 
 log = logging.getLogger("http")
-
-Answered = Callable[[Exchange, int, float], None]
-"""Counts an answer: its exchange, its status, when its request began (perf_counter)."""
 
 # What access is asked for. Any write but a DELETE may replace a blob, if only a damaged one: who may not has
 # a handler look.
@@ -83,11 +82,30 @@ class FastPath(QuickReads, HTTPServerConnectionDelegate):
             answer = self.quick_answer(head, request_conn.context)
             if answer is not None:
                 return _Answering(request_conn, answer)
+            sending = self._sending(request_conn)
+            if sending is not None:
+                return sending
         return self._app.start_request(server_conn, request_conn)
 
     def on_close(self, server_conn: object) -> None:
         """See HTTPServerConnectionDelegate."""
         self._app.on_close(server_conn)
+
+    def _sending(self, exchange: Exchange) -> Sending | None:
+        """A plain GET of a larger blob that can be opened without waiting; None where a handler is to judge.
+
+        For what `quick_answer` was asked, and has no answer to.
+        """
+        head = exchange.head
+        location: str = head.memo
+        if not location or head.start_line.method != "GET" or not exchange.sends_directly:
+            return None
+        if not self._access.permits(Action.READ, location, authorization_of(head)):
+            return None
+        reading = self._store.open_nowait(location)
+        if reading is None:
+            return None
+        return Sending(exchange, reading, ok_lines() + self.fields_of(reading.blob), self._answered)
 
     def _written_location(self, exchange: Exchange) -> str | None:
         """What a plain small write names; None where a handler is to judge."""

@@ -98,7 +98,7 @@ class QuickReads:
         if known is not None and (known[0] is blob or known[0].version == blob.version):
             fields = known[1]
         else:
-            fields = self._fields_of(blob)
+            fields = self.fields_of(blob)
         requests = self._requests
         if requests.access is None:
             requests.count(method, 200, perf_counter() - began, 0, len(body))
@@ -177,13 +177,18 @@ class QuickReads:
             return "-"
         return self._access.name_of(authorization_of(head))
 
-    def _fields_of(self, blob: Blob) -> bytes:
+    def fields_of(self, blob: Blob) -> bytes:
         """The blob's own fields, as they are sent, and the empty line."""
         fields = sent(blob_fields(blob)) + self._cors + b"\r\n"
         if len(self._fields) >= _MAX_HEADS:
             del self._fields[next(iter(self._fields))]
         self._fields[blob.location] = (blob, fields)
         return fields
+
+
+def ok_lines() -> bytes:
+    """How a 200 begins that is sent now; its own fields follow."""
+    return _ok(int(time()))
 
 
 def whole_answer(status: int, fields: Fields, body: bytes) -> tuple[bytes, bytes]:

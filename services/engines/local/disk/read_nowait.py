@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from collections.abc import Callable
 
 from common.ours import OPEN_FLAGS
@@ -26,6 +27,8 @@ _at_fdcwd = ctypes.c_long(-100)
 _how = _OpenHow(OPEN_FLAGS, 0, 0x20)  # RESOLVE_CACHED
 _how_ref = ctypes.byref(_how)
 _how_bytes = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
+
+_buffer = memoryview(bytearray((64 << 10) + 1))  # for the event loop alone
 
 
 def _open_cached(path: str) -> int:
@@ -52,6 +55,18 @@ def _choose() -> Callable[[str], int]:
 _open = _choose()
 
 
+def open_nowait(path: str) -> int:
+    """A descriptor of the plain file `path`; -1 where the disk is needed, or no plain file is there.
+
+    -1 says nothing about the file: to find out, open it in a thread.
+    """
+    fd = _open(path)
+    if fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return -1
+    return fd
+
+
 def read_file_nowait(path: str, size: int) -> bytes | None:
     """The `size` bytes of the file `path`; None where that would wait, or the file has another size.
 
@@ -61,10 +76,11 @@ def read_file_nowait(path: str, size: int) -> bytes | None:
     if fd < 0:
         return None
     try:
-        buffer = bytearray(size + 1)  # one more, to see that it ends there
-        got = os.preadv(fd, (buffer,), 0, os.RWF_NOWAIT)
+        # One byte more, to see that it ends there. A new buffer of 64 KiB would be filled with zeros first.
+        view = _buffer[: size + 1] if size < len(_buffer) else memoryview(bytearray(size + 1))
+        got = os.preadv(fd, (view,), 0, os.RWF_NOWAIT)
     except OSError:
         return None
     finally:
         os.close(fd)
-    return bytes(memoryview(buffer)[:size]) if got == size else None
+    return bytes(view[:size]) if got == size else None

@@ -15,12 +15,19 @@ from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.read_nowait import read_file_nowait
 from services.engines.local.serving.index import is_same
+from services.engines.local.serving.second_reads import SecondReads
 
-# A larger body costs more to read than to look for; it is read anew each time, which keeps room for others.
-_KEPT_BYTES = 16 << 10
+# Of these many fit: they are kept when they are read for the first time. Larger ones when it is the second.
+_CHEAP_BYTES = 16 << 10
 # Up to here a read on the event loop costs less than handing it to a thread (49 µs): 64 KiB take 12.
 MAX_BYTES = 64 << 10
+_SHARE = 4
 _ENTRY_BYTES = 200  # what an entry costs beside its body
+
+
+def share_of(hot_bytes: int) -> int:
+    """How much of the option `hot_bytes` is for small bodies, whatever is read of larger ones: a quarter."""
+    return hot_bytes // _SHARE
 
 
 class HotCache:
@@ -38,6 +45,7 @@ class HotCache:
         self._data_dir = data_dir
         self._left_bytes = max_bytes
         self._expires_at_s = expires_at_s
+        self._second_reads = SecondReads()
         self._kept: OrderedDict[str, tuple[Blob, bytes, float | None]] = OrderedDict()
 
     def bytes_of(self, blob: Blob) -> bytes | None:
@@ -58,7 +66,7 @@ class HotCache:
 
     def _read(self, blob: Blob) -> tuple[Blob, bytes, float | None] | None:
         """What is kept of `blob` from now on, or would be if it were smaller."""
-        self._drop(blob.location)
+        self.drop(blob.location)
         size = blob.size
         if size > MAX_BYTES:
             return None
@@ -66,14 +74,17 @@ class HotCache:
         if data is None or (size and checksum.crc(data) != checksum.unpack_crc(blob.crcs, 0)):
             return None
         made = blob, data, self._expires_at_s(blob)
-        if size <= _KEPT_BYTES:
+        if size <= _CHEAP_BYTES or self._second_reads.lets_in(
+            (blob.id, blob.seq), is_full=self._left_bytes < size + _ENTRY_BYTES
+        ):
             self._kept[blob.location] = made
             self._left_bytes -= size + _ENTRY_BYTES
             while self._left_bytes < 0:
-                self._drop(next(iter(self._kept)))
+                self.drop(next(iter(self._kept)))
         return made
 
-    def _drop(self, location: str) -> None:
+    def drop(self, location: str) -> None:
+        """The index shows something else there from now on; or room is needed."""
         kept = self._kept.pop(location, None)
         if kept is not None:
             self._left_bytes += len(kept[1]) + _ENTRY_BYTES

@@ -120,6 +120,7 @@ class Index:
         self.unplaced: frozenset[str] = frozenset()  # see Reconciled
         self.is_over: Callable[[Blob], bool] = lambda blob: False  # whether it has expired
         self.on_show: Callable[[str], None] | None = None  # told of a location before it changes for anybody
+        self.on_change: Callable[[str], None] = lambda location: None  # told of each location that `show` is
 
     def peek(self, location: str) -> Blob | None:
         """The blob that is served there, if that can be told without waiting; None says nothing."""
@@ -177,6 +178,7 @@ class Index:
             self.on_show(location)
         self.blobs.show(location, blob)
         self.damaged.pop(location, None)
+        self.on_change(location)
 
     async def listing(
         self, prefix: str, delimiter: str, after: str, limit: int, *, with_expired: bool = False

@@ -13,7 +13,9 @@ from common.checksum import CHUNK_BYTES, Bytes
 from common.chunk_buffers import ChunkBuffers
 from common.errors import FOREIGN_ERRNOS, BlobkeepError, Damaged
 from common.ours import read_at
+from common.sealed import Sealed
 from services.engines.local.disk.blob import Blob
+from services.engines.local.serving.sealed_chunks import SealedChunks
 from services.store import Sink
 
 # Up to here a read from the page cache costs less than handing it to a thread (49 µs): 64 KiB take 12.
@@ -33,6 +35,29 @@ class Reports(Protocol):
         ...
 
 
+class SealedReading:
+    """A blob of one chunk that is kept: it needs no file, and nothing of it is read anew."""
+
+    def __init__(self, blob: Blob, sealed: Sealed) -> None:
+        self.blob = blob
+        self._sealed = sealed
+
+    async def chunks(self, first: int, last: int) -> AsyncIterator[bytes]:
+        """See store.Reading."""
+        for at in range(first, last + 1, PIECE_BYTES):
+            yield self._sealed.read(at, min(PIECE_BYTES, last + 1 - at))
+
+    async def pour(self, first: int, last: int, sink: Sink) -> None:
+        """See store.Reading."""
+        while first <= last:
+            first += sink.take_file(self._sealed.fd, first, last + 1 - first)
+            if first <= last:
+                await sink.ready()
+
+    def close(self) -> None:
+        """See store.Reading: the memory is given back with this object."""
+
+
 class LocalReading:
     """An open data.raw. Design rule 4: what it opened never changes; it reads it to the end."""
 
@@ -43,12 +68,14 @@ class LocalReading:
         threads: Executor,
         buffers: ChunkBuffers,
         reports: Reports,
+        kept: SealedChunks,
     ) -> None:
         self.blob = blob
         self._fd = fd
         self._threads = threads
         self._buffers = buffers
         self._reports = reports
+        self._kept = kept
         self._reading: asyncio.Future[int] | None = None
 
     async def chunks(self, first: int, last: int) -> AsyncIterator[bytes]:
@@ -59,8 +86,11 @@ class LocalReading:
             start = at - begin
             length = min(CHUNK_BYTES, self.blob.size - start)
             end = min(begin + PIECE_BYTES, length, last + 1 - start)
-            data = self._read_cached(length, start) if length <= INLINE_BYTES else None
-            if data is not None:
+            sealed = self._kept.find(self.blob, chunk)
+            data = self._read_cached(length, start) if not sealed and length <= INLINE_BYTES else None
+            if sealed is not None:
+                piece = [sealed.read(begin, end - begin)]
+            elif data is not None:
                 self._verify(data, chunk)
                 piece = [data[begin:end]]
             else:
@@ -68,6 +98,7 @@ class LocalReading:
                     view = memoryview(held.data)[:length]
                     if not held.filled:
                         await self._fill(view, chunk)
+                        self._kept.offer(self.blob, chunk, view)
                     piece = [bytes(view[begin:end])]
                     held.more = end < length and start + end <= last
             at = start + end
@@ -78,7 +109,8 @@ class LocalReading:
         """See store.Reading.
 
         A chunk costs a copy out of the page cache, its CRC, and a copy into the socket, from memory that
-        stays in the processor's cache: no more than sendfile, which could send what rotted meanwhile.
+        stays in the processor's cache; to send the file itself could send what rotted meanwhile. One that is
+        kept costs neither a copy nor a CRC.
         """
         at = first
         while at <= last:
@@ -86,16 +118,21 @@ class LocalReading:
             start = at - begin
             length = min(CHUNK_BYTES, self.blob.size - start)
             end = min(length, last + 1 - start)
-            async with self._buffers.borrow(self, chunk) as held:
-                view = memoryview(held.data)[:length]
-                if not held.filled:
-                    await self._fill(view, chunk)
-                begin += sink.take(view[begin:end])
-                held.more = begin < end  # where another reader takes the buffer, it is read and verified anew
+            sealed = self._kept.find(self.blob, chunk)
+            if sealed is not None:
+                begin += sink.take_file(sealed.fd, begin, end - begin)
+            else:
+                async with self._buffers.borrow(self, chunk) as held:
+                    view = memoryview(held.data)[:length]
+                    if not held.filled:
+                        await self._fill(view, chunk)
+                        self._kept.offer(self.blob, chunk, view)
+                    begin += sink.take(view[begin:end])
+                    held.more = begin < end  # where another reader takes the buffer: read and verified anew
             at = start + begin
             if begin < end:
                 await sink.ready()
-            else:
+            elif at <= last:
                 await asyncio.sleep(0)  # others have their turn, however fast this client is
 
     def _read_cached(self, length: int, start: int) -> bytes | None:

@@ -20,7 +20,7 @@ from services.engines.local.disk import layout, readers_epoch
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.serving import own_socket
-from services.engines.local.serving.cache import MAX_BYTES, HotCache
+from services.engines.local.serving.cache import MAX_BYTES, HotCache, share_of
 from services.engines.local.serving.expiry import Expiry
 from services.engines.local.serving.index import Index
 from services.engines.local.serving.limits import Limits
@@ -83,7 +83,7 @@ class LocalShared:
         self._epochs = self._epochs.cast("Q")
         self._words = self._table.words
         self._known: dict[str, Entry] = {}
-        self._cache = HotCache(data_dir, config.hot_bytes)
+        self._cache = HotCache(data_dir, share_of(config.hot_bytes))
         self._expiry = Expiry(config.expire_s)
 
     @property

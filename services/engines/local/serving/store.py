@@ -14,7 +14,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
 from common import logs
-from common.chunk_buffers import ChunkBuffers
 from common.config import Config
 from common.errors import (
     FOREIGN_ERRNOS,
@@ -38,7 +37,6 @@ from services.engines.local.disk.record import BlobRecord
 from services.engines.local.index.writer import IndexWriter
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.admission import Admission
-from services.engines.local.serving.cache import HotCache
 from services.engines.local.serving.change import Change, Draft
 from services.engines.local.serving.comparison import Comparison
 from services.engines.local.serving.copies import SourceChanged, copy
@@ -46,13 +44,14 @@ from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.expiry import Expiry
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.garbage import Garbage
+from services.engines.local.serving.hot_reads import HotReads
 from services.engines.local.serving.ids import Ids, Sequence
 from services.engines.local.serving.index import DAMAGED_TEXT, Index, damaged_of
 from services.engines.local.serving.index_keeper import committer_for, keeper_for
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
 from services.engines.local.serving.limits import Limits
 from services.engines.local.serving.multiparts import Loaded, LocalMultiparts
-from services.engines.local.serving.reading import LocalReading, Reports
+from services.engines.local.serving.reading import LocalReading
 from services.engines.local.serving.shared_syncs import SharedSyncs
 from services.engines.local.serving.unread import Unread
 from services.engines.local.serving.upload import ALL_WHOLE_BYTES, LocalUpload
@@ -85,18 +84,19 @@ class LocalStore:
         self.max_blob_bytes = config.max_blob_size_bytes
         self.keeping = Keeping(deleted_s=config.keep_deleted_s)
         self.expiry, self.limits = Expiry(config.expire_s), Limits(data_dir, config.max_bytes)
-        self._notes_reads = bool(config.max_bytes)
         self.space = FreeSpace(data_dir.root, config.min_free_space_bytes)
         self.place = Place(data_dir.root, read_only=data_dir.read_only)
-        self._buffers = ChunkBuffers()
         self._index = self.index = Index(found.live, damaged_of(found))
         found.live = {}  # nothing is held twice for long
-        self._cache = HotCache(data_dir, config.hot_bytes, self.expiry.at_s)
         self.ids = Ids(data_dir, self._index.blobs.ids)
         self._admission = Admission(config, self._index, self.place, self.space, self.ids)
         self.admit = self._admission.admit
         self.sequence = Sequence(found.max_seq)
         self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
+        self.hot = HotReads(
+            data_dir, self._index, self.expiry, self.limits, config.hot_bytes, self.threads, self
+        )
+        self.peek, self.open_nowait, self.reading = self.hot.peek, self.hot.open_nowait, self.hot.reading
         # A page by id reads hundreds of files: it must not keep blobs from being opened, or uploads staged.
         self._by_id_thread: Executor = ThreadPoolExecutor(1, "by-id")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
@@ -131,16 +131,6 @@ class LocalStore:
         await self._index.fetch(location)
         return self._index.find(location)
 
-    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
-        """See store.Store."""
-        blob = self._index.recent.get(location) or self._index.peek(location)
-        if blob is None or (not body and self.expiry.is_over(blob)):
-            return None
-        data = self._cache.bytes_of(blob) if body else b""
-        if body and self._notes_reads:
-            self.limits.read(blob)
-        return None if data is None else (blob, data)
-
     async def open(self, location: str) -> LocalReading:
         """See store.Store. Never another blob's bytes: ids come back, hence the second look at the index."""
         while True:
@@ -157,10 +147,6 @@ class LocalStore:
                 self.limits.read(blob)
                 return self.reading(blob, fd, self)
             os.close(fd)
-
-    def reading(self, blob: Blob, fd: int, reports: Reports) -> LocalReading:
-        """A reading of `blob`, whose data.raw is open; the descriptor is its own from now on."""
-        return LocalReading(blob, fd, self.threads, self._buffers, reports)
 
     async def _judge_unopened(self, blob: Blob, err: OSError) -> None:
         """Why the data of `blob` could not be opened. Returns where the index has moved on: look again.

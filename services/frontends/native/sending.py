@@ -1,0 +1,88 @@
+"""A larger blob on its way to the client, without a RequestHandler."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import perf_counter
+
+from tornado.httputil import HTTPMessageDelegate
+from tornado.iostream import StreamClosedError
+
+from common.errors import BlobkeepError
+from services.frontends.native.errors import answer_to
+from services.frontends.native.quick_reads import whole_answer
+from services.http1 import Exchange
+from services.store import Reading
+
+log = logging.getLogger("http")
+
+Answered = Callable[[Exchange, int, float], None]
+"""Counts an answer: its exchange, its status, when its request began (perf_counter)."""
+
+
+class Sending(HTTPMessageDelegate):
+    """One GET of a blob that is open, as a store.Sink: its head goes out with the first bytes, verified.
+
+    `head`: all of the answer before them. What is wrong with the bytes is answered where nothing was sent
+    yet; else the connection is cut.
+    """
+
+    __slots__ = ("_answered", "_began", "_exchange", "_head", "_reading", "_task")
+
+    def __init__(self, exchange: Exchange, reading: Reading, head: bytes, answered: Answered) -> None:
+        self._began = perf_counter()
+        self._exchange = exchange
+        self._reading = reading
+        self._head = head
+        self._answered = answered
+
+    def finish(self) -> None:
+        """See HTTPMessageDelegate."""
+        # Kept: the loop itself has only a weak reference.
+        self._task = asyncio.get_running_loop().create_task(self._send())
+
+    def on_connection_close(self) -> None:
+        """See HTTPMessageDelegate: called in place of `finish`."""
+        self._reading.close()
+
+    async def _send(self) -> None:
+        exchange, reading = self._exchange, self._reading
+        status = 200
+        try:
+            await reading.pour(0, reading.blob.size - 1, self)
+            self._begin()  # where there are no bytes
+            exchange.finish()
+        except StreamClosedError:
+            pass  # the client has left; nothing is owed
+        except Exception as err:
+            if not isinstance(err, BlobkeepError):
+                log.exception("%s %s failed", *exchange.head.start_line[:2])
+            if exchange.started:
+                exchange.stream.close()  # the client must see that what it has is not the whole
+            else:
+                answer = answer_to(err)
+                status = answer[0]
+                exchange.respond(*whole_answer(*answer))
+        finally:
+            reading.close()
+        self._answered(exchange, status, self._began)
+
+    def take(self, data: memoryview) -> int:
+        """See store.Sink."""
+        self._begin()
+        return self._exchange.take(data)
+
+    def take_file(self, fd: int, at: int, count: int) -> int:
+        """See store.Sink."""
+        self._begin()
+        return self._exchange.take_file(fd, at, count)
+
+    async def ready(self) -> None:
+        """See store.Sink."""
+        await self._exchange.ready()
+
+    def _begin(self) -> None:
+        if not self._exchange.started:
+            self._exchange.begin(self._head, self._reading.blob.size)
