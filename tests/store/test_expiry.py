@@ -54,6 +54,8 @@ def test_what_has_expired_is_not_there_for_anybody(data: DataDirectory, sync: st
             for location in ("past", "cache/a"):
                 assert await store.store.stat(location) is None
                 assert store.store.peek(location) is None
+                assert store.store.peek(location, body=False) is None
+                assert store.store.open_nowait(location) is None
                 assert await store.read(location) is None
             for location in there:
                 assert await store.read(location) == b"x"
