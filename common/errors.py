@@ -91,6 +91,10 @@ class Busy(BlobkeepError):
     """Too much at once, or stopping: the same request will succeed a little later."""
 
 
+# Said with Busy where an upload was aborted, by a server that stops, and is to go on.
+GIVEN_UP = "The upload was given up, and nothing was stored: send it again."
+
+
 class NoSpace(BlobkeepError):
     """The disk or quota is full (ENOSPC, EDQUOT). Nothing was acknowledged, the old value stands."""
 

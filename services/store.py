@@ -213,7 +213,7 @@ class Upload(Protocol):
         ...
 
     async def sha256(self) -> bytes:
-        """SHA-256 of all bytes so far (32 bytes), to compare with a digest that the client sent."""
+        """SHA-256 of all bytes so far (32 bytes), to compare with what the client sent. Busy: as `commit`."""
         ...
 
     async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> tuple[Blob, bool]:
@@ -221,7 +221,7 @@ class Upload(Protocol):
 
         `attributes` join the content's metadata: what is known only when all bytes have come.
 
-        Raises what the condition raises, NoSpace, NoIdLeft, SyncFailed; the upload is then aborted.
+        Raises what the condition raises, NoSpace, NoIdLeft, SyncFailed: it is aborted then; Busy: it was.
         """
         ...
 

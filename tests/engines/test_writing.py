@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from common.errors import AlreadyExists, NotFound, PreconditionFailed
+from common.errors import AlreadyExists, Busy, NotFound, PreconditionFailed
 from common.states import MSG_COMPLETE, MSG_DELETED
 from services.store import Blob, Condition, Content
 from tests.engines.makers import INLINE_BYTES, PART_BYTES, Maker, Under, only_new, only_there, run
@@ -102,6 +102,9 @@ def test_what_is_given_up_leaves_nothing(engine: Maker, size: int) -> None:
         await upload.write(b"x" * size)
         await upload.abort("the client has left")
         await upload.abort("once more")
+        for over in (upload.sha256, upload.commit):  # a stop came while a request waited for its digest
+            with pytest.raises(Busy):
+                await over()
         assert await under.get("a") is None
         assert await under.names() == []
         await under.put("a", b"other", only_new)

@@ -178,4 +178,11 @@ ROWS = [
         "wanted = max(folder.begun, 1)",
         ("tests/store/test_whole_uploads.py",),
     ),
+    Mutation(
+        "upload-that-was-given-up-is-committed",
+        "services/engines/local/serving/upload.py",
+        "        self._must_go_on()\n        draft = self._draft\n",
+        "        draft = self._draft\n",
+        ("tests/store/test_whole_uploads.py",),
+    ),
 ]

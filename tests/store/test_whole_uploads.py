@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common import durable
-from common.errors import AlreadyExists, SyncFailed
+from common.errors import AlreadyExists, Busy, SyncFailed
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.layout import DATA_NAME, DATA_TEMP_NAME, STATE_NAME, Layout
 from services.engines.local.disk.record import BlobRecord
@@ -179,3 +179,22 @@ def test_a_failed_sync_of_a_folder_is_told_to_all_and_never_repeated(monkeypatch
         with pytest.raises(SyncFailed):
             shared.sync("f")
     assert calls == ["f"]
+
+
+def test_one_that_was_given_up_is_never_committed(data: DataDirectory) -> None:
+    """The server stopped while a request's digest was computed: the commit came after the end of the upload,
+    with bytes that no sync had seen, and in a folder that could be another's."""
+
+    async def main() -> None:
+        async with opened(data.root) as made:
+            made.holds_whole()
+            await made.put("a", b"first")
+            begun = await made.store.begin("a", anything, Content("a/b"), len(BODY))
+            await begun.write(BODY)
+            await begun.sha256()
+            await begun.abort("the server stops")
+            with pytest.raises(Busy):
+                await begun.commit()
+            assert await made.read("a") == b"first"
+
+    asyncio.run(main())

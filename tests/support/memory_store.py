@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from common.checksum import Bytes, sums_of
-from common.errors import Damaged, NoSpace, NotFound
+from common.errors import GIVEN_UP, Busy, Damaged, NoSpace, NotFound
 from common.states import CODE, MSG_COMPLETE, MSG_DELETED, State
 from common.times import rfc3339
 from services.copying import copy_bytes
@@ -67,6 +67,11 @@ class MemoryUpload:
         self._condition = condition
         self._content = content
         self._body = bytearray()
+        self._is_over = False
+
+    def _must_go_on(self) -> None:
+        if self._is_over:
+            raise Busy(GIVEN_UP)
 
     async def write(self, data: Bytes) -> None:
         self._body += data
@@ -74,9 +79,11 @@ class MemoryUpload:
             raise NoSpace("The memory is full.")
 
     async def sha256(self) -> bytes:
+        self._must_go_on()
         return hashlib.sha256(self._body).digest()
 
     async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> tuple[Blob, bool]:
+        self._must_go_on()
         store = self._store
         old = store.blobs.get(self._location)
         self._condition(old[0] if old else None, self._location in store.damaged)
@@ -102,6 +109,7 @@ class MemoryUpload:
         return blob, old is not None
 
     async def abort(self, reason: str) -> None:
+        self._is_over = True
         self._store.aborted.append(reason)
 
 

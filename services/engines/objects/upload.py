@@ -16,7 +16,7 @@ from typing import Protocol
 
 from common import checksum
 from common.checksum import Bytes, Hasher
-from common.errors import BlobkeepError, TooLarge, Unavailable
+from common.errors import GIVEN_UP, BlobkeepError, Busy, TooLarge, Unavailable
 from common.states import MSG_ABORTED
 from services.engines.objects.commit import TAKEN_FOR_DEAD, Claimed, Judge, StagedWrite, Tools
 from services.engines.objects.pointer import MAX_SUMS_CHUNKS, Facts, Known, ObjectBlob
@@ -103,6 +103,7 @@ class ObjectUpload:
 
     async def sha256(self) -> bytes:
         """See store.Upload."""
+        self._must_go_on()
         if self._write is not None and self._held_bytes:
             copy = self._hasher.copy()
             await asyncio.to_thread(copy.update, b"".join(self._pieces))
@@ -113,6 +114,7 @@ class ObjectUpload:
 
     async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> tuple[ObjectBlob, bool]:
         """See store.Upload."""
+        self._must_go_on()  # what it held was dropped
         self._end()
         try:
             if self._write is None:
@@ -230,6 +232,10 @@ class ObjectUpload:
                 return
             except BlobkeepError as err:
                 log.warning("an upload could give no sign of life: %s", err)
+
+    def _must_go_on(self) -> None:
+        if self._ended:
+            raise Busy(GIVEN_UP)
 
     def _end(self) -> None:
         if not self._ended:

@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 from common import checksum, durable
 from common.checksum import Bytes, Hasher
-from common.errors import NO_SPACE_ERRNOS, BlobkeepError, SyncFailed, TooLarge, from_os_error
+from common.errors import GIVEN_UP, NO_SPACE_ERRNOS, BlobkeepError, Busy, SyncFailed, TooLarge, from_os_error
 from common.states import MSG_ABORTED
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob
@@ -139,13 +139,11 @@ class LocalUpload:
         self._pending: BlobRecord | None = None
         self._fd = -1
         self._size = 0
-        self._ended = False
-        self._committing = False
+        self._ended = self._committing = False
         self._broken: BlobkeepError | None = None  # bytes were lost on the way to the disk: it cannot go on
         self._turn = asyncio.Lock()  # the timer's staging and a write must not meet
-        loop = asyncio.get_running_loop()
-        self._loop = loop
-        self._timer = loop.call_later(STAGE_AFTER_S, self._stage_soon)
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(STAGE_AFTER_S, self._stage_soon)
         self._staging: asyncio.Task[None] | None = None
         self._behind: asyncio.Task[None] | None = None  # writes the last piece
         self._begun_bytes = 0  # that the disk was told to begin with
@@ -192,14 +190,17 @@ class LocalUpload:
         """See store.Upload."""
         if self._staging is not None:
             await self._staging  # what it has taken is in no list until it is on disk
+        self._must_go_on()
         if self._pending is None and self._held_bytes <= self._owner.small_body_bytes:
             return checksum.sums_of(b"".join(self._pieces))[0]
         await self._flush(whole=True)
-        assert self._hasher is not None
+        if self._hasher is None:
+            raise Busy(GIVEN_UP)  # meanwhile
         return self._hasher.sha256()
 
     async def commit(self, attributes: Mapping[str, str] = NO_METADATA) -> tuple[Blob, bool]:
         """See store.Upload."""
+        self._must_go_on()
         draft = self._draft
         draft.attributes = attributes
         self._committing = True
@@ -209,11 +210,9 @@ class LocalUpload:
                 await self._staging
             if self._pending is not None or self._held_bytes > self._owner.small_body_bytes:
                 await self._flush(sync=True, whole=True)
-                assert self._sums is not None
-                draft.staged = self._pending
-                draft.size = self._sums.size
-                draft.sha256 = self._sums.sha256()
-                draft.crcs = self._sums.crcs()
+                sums, draft.staged = self._sums, self._pending
+                assert sums is not None
+                draft.size, draft.sha256, draft.crcs = sums.size, sums.sha256(), sums.crcs()
             else:
                 draft.body = b"".join(self._pieces)
             committed = await self._owner.commit_draft(draft, self._condition)
@@ -242,6 +241,11 @@ class LocalUpload:
                 failure = await self._loop.run_in_executor(self._owner.threads, self._fail, pending, reason)
                 if failure is not None:
                     self._owner.told(failure, len(failure.events) - 1)
+
+    def _must_go_on(self) -> None:
+        """Its folder may be another's once it was given up, and its bytes were never synced."""
+        if self._ended:
+            raise Busy(GIVEN_UP)
 
     def _end(self) -> None:
         if not self._ended:
@@ -324,9 +328,7 @@ class LocalUpload:
             else:
                 self._fd = blob_folder.stage(owner.data_dir, pending)
         except BaseException:
-            with contextlib.suppress(
-                OSError
-            ):  # the first error is the one to tell; the next start removes it
+            with contextlib.suppress(OSError):  # the first is the one to tell; the next start removes it
                 blob_folder.discard(owner.data_dir, blob_id)  # nothing was acknowledged in it
             raise
         self._draft.is_unnamed = whole
