@@ -131,8 +131,8 @@ class Connection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Close between requests. Otherwise the answer in progress is the last, as the server is draining."""
-        if self._phase is IDLE:
-            self._close()
+        if self._phase is IDLE:  # a request that comes before the last answer was taken would reset it
+            (self._linger if self.transport.untaken_bytes else self._close)()
 
     def abort(self) -> None:
         """Cut the connection, without what is unsent."""

@@ -50,7 +50,10 @@ _GONE = "the client is gone"
 
 WHY: dict[tuple[Phase, Phase], str] = {
     (Phase.IDLE, Phase.HEAD): "the first bytes of a request",
-    (Phase.IDLE, Phase.LINGER): "503: one connection too many, no request came; 400: no TLS",
+    (
+        Phase.IDLE,
+        Phase.LINGER,
+    ): "503: one too many, no request came; 400: no TLS; drained, answer not taken",
     (Phase.IDLE, Phase.CLOSING): "idle too long, drained, or the client sends no more",
     (Phase.IDLE, Phase.CLOSED): _GONE,
     (Phase.HEAD, Phase.IDLE): "answered without an exchange, or only empty lines",

@@ -123,16 +123,18 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         connections, for at most so long. True when all are finished; `close_all_connections` cuts the rest.
 
         A client that has its last answer and does not close its side is waited for `limits.drain_linger_s`.
+        It has it once its system took all: what waits in ours is lost where it is reset, or where the network
+        of a container ends with us.
         """
         self.stop()
         self.draining = True
         for connection in list(self._open):
             connection.close_if_idle()
         end = self._the_loop().time() + timeout_s
-        served_at = None  # since when all requests have been answered, and the answers sent
+        served_at = None  # since when all requests have been answered, and the answers taken
         while self._open or self._connecting:
             now = self._the_loop().time()
-            if self._connecting or any(not one.closed() or one.transport.unsent_bytes for one in self._open):
+            if self._connecting or any(not one.closed() or one.transport.untaken_bytes for one in self._open):
                 served_at = None
             elif now - (served_at := served_at or now) >= self.limits.drain_linger_s:
                 return True

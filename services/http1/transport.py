@@ -100,6 +100,11 @@ class ClientTransport:
         return self.raw.get_write_buffer_size()
 
     @property
+    def untaken_bytes(self) -> int:
+        """Written, and not taken by the client's system yet; of a transport that closes, what is unsent."""
+        return self.unsent_bytes + (0 if self.is_closing() else self._in_system_bytes())
+
+    @property
     def taken_bytes(self) -> int:
         """What the client's system has taken of all that was written."""
         return self._queued_bytes - self.unsent_bytes - self._in_system_bytes()

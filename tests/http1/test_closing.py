@@ -248,6 +248,31 @@ def test_drain_does_not_wait_for_who_has_his_answer_and_stays() -> None:
         assert client.is_closed()
 
 
+class Large(RequestHandler):
+    """An answer that the systems of both ends hold."""
+
+    def get(self) -> None:
+        self.write(bytes(2 * MIB))
+
+
+def test_drain_waits_for_who_is_still_taking_his_answer() -> None:
+    """All of it was with our system: the drain was over, and a client that sent anything then was reset."""
+    app = ordinary_app((r"/large", Large))
+    with running(app, drain_linger_s=0.02) as server, server.connect(SO_RCVBUF=65536) as client:
+        client.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.until(b"\r\n\r\n")
+        wait_until(lambda: not server.requests_under_way(), "the answer")
+        drained: list[bool] = []
+        thread = threading.Thread(target=lambda: drained.append(server.run(server.server.drain(1e6))))
+        thread.start()
+        thread.join(0.3)
+        assert drained == []
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")  # pipelined before it saw that this was the last
+        assert len(client.exactly(2 * MIB)) == 2 * MIB
+        thread.join(60)
+        assert drained == [True]
+
+
 def test_drain_gives_up_in_time() -> None:
     with running() as server, server.connect() as client:
         client.send(b"GET /slow?s=30 HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -185,4 +185,18 @@ ROWS = [
         "",
         ("tests/http/test_turns.py",),
     ),
+    Mutation(
+        "drain-ends-while-an-answer-is-being-taken",
+        "services/http1/server.py",
+        "one.transport.untaken_bytes for",
+        "one.transport.unsent_bytes for",
+        ("tests/http1/test_closing.py",),
+    ),
+    Mutation(
+        "drain-closes-on-an-answer-that-is-being-taken",
+        "services/http1/connection.py",
+        "if self.transport.untaken_bytes else self._close",
+        "if False else self._close",
+        ("tests/http1/test_closing.py",),
+    ),
 ]
