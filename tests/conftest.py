@@ -35,6 +35,20 @@ small_journal.apply()
 StartServer = Callable[..., Server]
 
 
+# Folders whose tests take seconds: they are begun first, so that no worker is left with one at the end.
+_LONG = ("torture", "objects", "browser", "process", "clients", "restic", "cuts", "crashes", "model", "http1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each worker its share of long tests: xdist divides the list among them in equal parts."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    in_order = sorted(files, key=lambda path: path.parent.name not in _LONG)  # stable
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = [item for n in range(workers) for path in in_order[n::workers] for item in files[path]]
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """Say last which programs were missed, and how to get them."""

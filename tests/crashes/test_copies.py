@@ -41,7 +41,7 @@ def name_of(rung: tuple[bool, bool, str, bool]) -> str:
     )
 
 
-@pytest.mark.parametrize("rung", choose("copies", RUNGS, 4), ids=name_of)
+@pytest.mark.parametrize("rung", choose("copies", RUNGS, 2), ids=name_of)
 def test_a_server_that_dies_in_a_copy_or_move_loses_nothing(
     rung: tuple[bool, bool, str, bool], base: Path
 ) -> None:

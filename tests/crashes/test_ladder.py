@@ -108,7 +108,7 @@ def name_of(rung: tuple[Operation, str, int, bool]) -> str:
     return f"{operation.__name__}-{sync}-{id_bits}-{'after' if late else 'before'}"
 
 
-@pytest.mark.parametrize("rung", choose("crashes", RUNGS, 10), ids=name_of)
+@pytest.mark.parametrize("rung", choose("crashes", RUNGS, 6), ids=name_of)
 def test_a_process_that_dies_at_each_disk_call_loses_nothing(
     rung: tuple[Operation, str, int, bool], base: Path
 ) -> None:

@@ -65,7 +65,7 @@ async def undelete(store: Opened, blob_id: str) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("rung", choose("undelete crashes", RUNGS, 6), ids=name_of)
+@pytest.mark.parametrize("rung", choose("undelete crashes", RUNGS, 3), ids=name_of)
 def test_an_undelete_that_dies_at_each_disk_call(
     rung: tuple[bytes, bool, str, int], late: bool, base: Path
 ) -> None:
@@ -103,7 +103,7 @@ def test_an_undelete_that_dies_at_each_disk_call(
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EMFILE])
-@pytest.mark.parametrize("rung", choose("undelete faults", RUNGS, 4), ids=name_of)
+@pytest.mark.parametrize("rung", choose("undelete faults", RUNGS, 2), ids=name_of)
 def test_an_undelete_whose_disk_calls_fail_in_turn(
     rung: tuple[bytes, bool, str, int], error: int, base: Path
 ) -> None:

@@ -67,7 +67,7 @@ def name_of(rung: tuple[Operation, str, bool, str, int]) -> str:
     return f"{operation.__name__}-{error}-{'lasting' if lasting else 'once'}-{sync}-{id_bits}"
 
 
-@pytest.mark.parametrize("rung", choose("ladder", RUNGS, 25), ids=name_of)
+@pytest.mark.parametrize("rung", choose("ladder", RUNGS, 15), ids=name_of)
 def test_each_disk_call_fails_in_turn(rung: tuple[Operation, str, bool, str, int], base: Path) -> None:
     operation, error, lasting, sync, id_bits = rung
     for at in range(1, 400):

@@ -107,18 +107,25 @@ def traced_server(start_server: StartServer) -> Iterator[tuple[Server, Client]]:
 
 
 def check(counts: Counts, recorded: Counts, what: str) -> None:
-    """That no count is above the recorded one, and that nothing is called that is not recorded."""
+    """That no count is above the recorded one, and that nothing is called that is not recorded.
+
+    The futexes that wake threads and pass Python's lock around are not looked at: how many depends on who is
+    faster.
+    """
     shown = ", ".join(f"{name} {count:.2f}" for name, count in sorted(counts.items()) if count > SLACK / 2)
-    more = {name: count for name, count in counts.items() if count > recorded.get(name, 0) + SLACK}
+    more = {
+        name: count
+        for name, count in counts.items()
+        if count > recorded.get(name, 0) + SLACK and name != "futex"
+    }
     assert not more, f"{what} calls more than recorded: {more}; all: {shown}"
 
 
 # The way of every request: the loop waits, the request is read, the answer is written.
 REQUEST = {"epoll_pwait": 1, "read": 1, "write": 1}
 # A write goes to the committer's thread and back: `write` wakes the loop and `read` takes that; the loop
-# turns once for the answer's task. `getpid` is asyncio's way of finding its loop. The futexes that wake the
-# thread and pass Python's lock around are not looked at: how many depends on who is faster.
-THERE_AND_BACK = {"epoll_pwait": 3, "read": 2, "write": 2, "futex": 1_000, "getpid": 1}
+# turns once for the answer's task. `getpid` is asyncio's way of finding its loop.
+THERE_AND_BACK = {"epoll_pwait": 3, "read": 2, "write": 2, "getpid": 1}
 # One batch of one: its record is written into the journal and synced. Sixteen at once share that.
 # Both files are looked at first, 1 µs each: somebody may have removed them.
 JOURNAL = {"pwrite64": 1, "fdatasync": 1, "newfstatat": 2}
