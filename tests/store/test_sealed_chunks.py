@@ -198,3 +198,13 @@ def test_what_is_read_once_is_not_let_in() -> None:
     assert not any(reads.lets_in(number, is_full=False) for number in range(20_000))
     assert reads.lets_in(19_999, is_full=False)
     assert not reads.lets_in(0, is_full=False)  # forgotten: what is remembered is bounded
+
+
+def test_a_chunk_that_many_offer_at_once_is_counted_once() -> None:
+    kept = SealedChunks(4 * MIB, lambda blob: True)
+    blob = a_blob(1, 1000)
+    for _ in range(6):
+        kept.offer(blob, 0, memoryview(bytes(1000)))
+    assert (kept.bytes, kept.files) == (memory_bytes(1000), 1)
+    kept.drop(blob.location)
+    assert (kept.bytes, kept.files) == (0, 0)

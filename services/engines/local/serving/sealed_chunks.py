@@ -62,13 +62,16 @@ class SealedChunks:
             return
         if not self._is_shown(blob):
             return
+        known = self._by_location.get(blob.location)
+        if known is not None and not is_same(known[0], blob):
+            self.drop(blob.location)
+        elif known is not None and chunk in known[1]:
+            return  # another reader has offered it meanwhile
         try:
             sealed = Sealed(data)
         except OSError:  # no descriptor or memory is left: then nothing is kept
             return
-        of, chunks = self._by_location.setdefault(blob.location, (blob, {}))
-        assert is_same(of, blob)  # as `drop` is told of every change
-        chunks[chunk] = sealed
+        self._by_location.setdefault(blob.location, (blob, {}))[1][chunk] = sealed
         self._last_read[blob.location, chunk] = None
         self.bytes += memory_bytes(sealed.size)
         while self.bytes > self._max_bytes or self.files > self._max_files:
