@@ -215,7 +215,7 @@ def test_files_are_dropped_and_what_is_there_is_replaced_only_on_demand(visit: V
     answer = server.ask("GET", "/store/a%20b%25%3F%23.txt")
     assert (answer.body, answer.headers["content-type"]) == (b"one", "text/plain")
     page.evaluate(drop, ["a b%?#.txt", "two"])
-    page.get_by_role("button", name="Cancel").last.click()
+    page.locator("#confirm").get_by_role("button", name="Cancel").click()
     expect(page.locator("#uploads .bad")).to_have_text("Left as it was.")
     assert server.ask("GET", "/store/a%20b%25%3F%23.txt").body == b"one"
     page.get_by_role("button", name="Try again").click()
@@ -232,7 +232,7 @@ def test_of_two_files_that_are_there_each_is_asked_about(visit: Visit, server: S
     expect(question).to_contain_text("is there already")
     first = "one" if "one" in question.inner_text() else "two"
     second = "two" if first == "one" else "one"
-    page.get_by_role("button", name="Cancel").last.click()
+    page.locator("#confirm").get_by_role("button", name="Cancel").click()
     expect(question).to_contain_text(second)
     page.get_by_role("button", name="Replace", exact=True).click()
     expect(page.locator("#uploads .good")).to_have_text("replaced")
@@ -251,7 +251,7 @@ def test_all_are_replaced_with_one_answer(visit: Visit, server: Server) -> None:
     expect(page.locator("#confirm")).to_be_hidden()
     page.set_input_files("#files", files("file-0", body=b"newer"))  # the answer was for those alone
     expect(page.locator("#confirm-text")).to_contain_text("file-0")
-    page.get_by_role("button", name="Cancel").last.click()
+    page.locator("#confirm").get_by_role("button", name="Cancel").click()
 
 
 def test_an_upload_that_failed_is_tried_again(visit: Visit, start_server: StartServer) -> None:
@@ -277,7 +277,7 @@ def test_a_large_file_is_not_sent_to_learn_that_it_is_there_or_not_allowed(
             file.truncate(size)
     page.set_input_files("#files", tmp_path / "there")
     expect(page.locator("#confirm-text")).to_contain_text("is there already")
-    page.get_by_role("button", name="Cancel").last.click()
+    page.locator("#confirm").get_by_role("button", name="Cancel").click()
     page.set_input_files("#files", tmp_path / "large")
     expect(page.locator("#uploads .bad").last).to_contain_text("over the limit")
     text = server.ask("GET", "/metrics").body.decode()
