@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from time import perf_counter
 
 from tornado.httputil import (
     HTTPConnection,
@@ -14,11 +15,12 @@ from tornado.httputil import (
 )
 from tornado.iostream import StreamClosedError
 
-from common.errors import Unavailable
+from common.errors import BlobkeepError
 from services.frontends.native.errors import answer_to
 from services.frontends.native.quick_reads import QuickReads, authorization_of, whole_answer
 from services.http1 import Exchange
 from services.readers.guest import Guest
+from services.watch.request_log import RequestLog
 
 _ASKS = 3  # a blob that is written often may have changed before we looked
 
@@ -26,9 +28,10 @@ _ASKS = 3  # a blob that is written often may have changed before we looked
 class Front(HTTPServerConnectionDelegate):
     """Behind `quick_answer` of the same QuickReads. For services.http1 alone."""
 
-    def __init__(self, guest: Guest, quick: QuickReads) -> None:
+    def __init__(self, guest: Guest, quick: QuickReads, requests: RequestLog) -> None:
         self.guest = guest
         self.quick = quick
+        self.requests = requests
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         """See HTTPServerConnectionDelegate."""
@@ -45,6 +48,7 @@ class _Request(HTTPMessageDelegate):
     def __init__(self, front: Front, exchange: Exchange) -> None:
         self._front = front
         self._exchange = exchange
+        self._began = perf_counter()
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -61,9 +65,29 @@ class _Request(HTTPMessageDelegate):
                 return
         except StreamClosedError:  # the client has left
             return
-        except Unavailable as err:
-            answer = whole_answer(*answer_to(err))
+        except BlobkeepError as err:
+            self._refuse(err)
+            return
         exchange.respond(*answer)
+
+    def _refuse(self, err: BlobkeepError) -> None:
+        """Answer for the server, which cannot have the connection now; no body to HEAD."""
+        exchange = self._exchange
+        method, target, version = exchange.head.start_line
+        status, fields, body = answer_to(err)
+        first, body = whole_answer(status, fields, body)
+        exchange.respond(first, b"" if method == "HEAD" else body)
+        self._front.requests.answered(
+            method,
+            status,
+            target,
+            perf_counter() - self._began,
+            exchange.body_bytes_in,
+            exchange.body_bytes_out,
+            exchange.remote_ip,
+            exchange.head.headers,
+            version,
+        )
 
     async def _answer(self) -> tuple[bytes, bytes] | None:
         """The answer to a plain GET or HEAD of what the server may show; None for all else."""

@@ -53,6 +53,13 @@ ROWS = [
         (f"{PROCESSES}::test_who_may_is_asked_of_the_server",),
     ),
     Mutation(
+        "a-reader-refuses-a-head-with-a-body",
+        "services/readers/front.py",
+        'b"" if method == "HEAD" else body',
+        "body",
+        ("tests/unit/test_reader_front.py",),
+    ),
+    Mutation(
         "a-reader-knows-who-may-for-ever",
         "services/readers/rights.py",
         "if self._shared is not None and self._shared.rights != self._as_of:",

@@ -10,6 +10,7 @@ from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConn
 
 from common.options import Config
 from services.access.decisions import Access
+from services.access.hosts import HostNames
 from services.frontends.native.fast_path import FastPath
 from services.frontends.native.headers import PREFIX
 from services.frontends.native.quick_reads import is_plain_target
@@ -114,6 +115,19 @@ def test_fields_that_change_the_meaning_are_for_handlers(server: Running, method
 )
 def test_other_targets_and_methods_are_for_handlers(server: Running, method: str, target: str) -> None:
     assert ask(server, method, target) == 299
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", b""), ("HEAD", b""), ("PUT", b"x"), ("DELETE", b"")])
+def test_a_target_names_the_host_whatever_its_field_says(method: str, body: bytes) -> None:
+    """RFC 9112 section 3.2.2: where the target is a whole URL, the Host field is ignored."""
+    access = Access()
+    access.hosts = HostNames("a", guards=True)
+    fast = FastPath(Handlers(), MemoryStore(), access, RequestLog(), Config())
+    with running(fast) as made:
+        made.server.quick_answer = fast.quick_answer
+        assert ask(made, "POST", "/store/there", body=b"body") == 201
+        assert ask(made, method, "http://evil.example/store/there", body=body) == 299
+        assert ask(made, method, "http://A:1/store/there", body=body) == 200
 
 
 def test_a_plain_target_of_a_length_that_may_be_is_a_location_as_it_stands() -> None:

@@ -1,0 +1,51 @@
+"""A reader process' front where its server does not help: what clients are told, and what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from common.options import Config
+from services.engine import Engine
+from services.frontends.native.quick_reads import QuickReads
+from services.readers import guest as guests
+from services.readers.front import Front
+from services.readers.guest import Guest
+from services.readers.rights import ToldAccess
+from services.watch.request_log import RequestLog
+from tests.http1.serving import Running, running
+
+
+class Reader:
+    """A reader that has not met a server."""
+
+    def __init__(self) -> None:
+        self.requests = RequestLog()
+        access = ToldAccess([])
+        self.guest = Guest(cast(Engine, None), access, self.requests, Config(), lambda number: None)
+        quick = QuickReads(self.guest, access, self.requests, Config(), lambda host: False)
+        self.front = Front(self.guest, quick, self.requests)
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Reader, Running]]:
+    monkeypatch.setattr(guests, "PATIENCE_S", 0.01)
+    made = Reader()
+    with running(made.front) as server:
+        yield made, server
+
+
+def test_who_is_told_to_come_back_can_ask_again_on_the_connection(reader: tuple[Reader, Running]) -> None:
+    """The answer to a HEAD has no body: one would be read as the beginning of the next answer."""
+    made, server = reader
+    with server.connect() as client:
+        for method in ("HEAD", "GET", "HEAD", "GET"):
+            client.send(f"{method} /store/a HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            status, fields, body = client.answer(to_head=method == "HEAD")
+            assert (status, fields["content-type"]) == (503, "application/json")
+            assert bool(body) == (method == "GET")
+    counted = {method: tally.statuses for method, tally in made.requests.tallies.items()}
+    assert counted == {"HEAD": {503: 2}, "GET": {503: 2}}
+    assert made.requests.tallies["HEAD"].bytes_out == 0
