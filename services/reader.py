@@ -65,7 +65,9 @@ async def _run(engine: Engine, options: config.Config) -> int:
     guest = Guest(engine, access, requests, options, me.begin)
     of_s3 = s3_hosts(options)
     quick = QuickReads(guest, access, requests, options, lambda host: is_host_of_s3(host, of_s3))
-    server = guest.server = make_reading_server(Front(guest, quick, requests), options, requests, quick.quick_answer)
+    server = guest.server = make_reading_server(
+        Front(guest, quick, requests), options, requests, quick.quick_answer
+    )
     running = loop.create_task(guest.run())
     reporting = loop.create_task(me.keep())
     gc.freeze()

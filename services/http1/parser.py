@@ -111,6 +111,7 @@ class RequestHead:
     expects_continue: bool
     is_http10: bool
     block: FieldBlock
+    host: str | None  # whom the request is for: of the target where that is a whole URL, else of the field
     memo: Any = None  # as FieldBlock's, for who looks at the target, too
     is_once: bool = False  # its bytes will not come again, so they need not be remembered
 
@@ -171,8 +172,10 @@ def parse_head(data: bytes, limits: Limits) -> RequestHead:
     headers = RequestHeaders(fields.fields)
     path = target.decode("latin1")
     name = method.decode("latin1")
+    host = fields.host
     if path[0] != "/":
         path = _other_target(name, path, headers)
+        host = headers.get("Host")
     return RequestHead(
         # A later 1.x is served as 1.1, the highest that we know (RFC 9110 section 2.5).
         RequestStartLine(name, path, "HTTP/1.0" if is_http10 else "HTTP/1.1"),
@@ -182,6 +185,7 @@ def parse_head(data: bytes, limits: Limits) -> RequestHead:
         fields.expects_continue and not is_http10,  # RFC 9110 section 10.1.1: ignored from HTTP/1.0
         is_http10,
         fields,
+        host,
     )
 
 

@@ -199,4 +199,11 @@ ROWS = [
         "if False else self._close",
         ("tests/http1/test_closing.py",),
     ),
+    Mutation(
+        "the-host-of-a-whole-url-is-not-judged",
+        "services/http1/parser.py",
+        '        host = headers.get("Host")\n',
+        "        pass\n",
+        ("tests/unit/test_fast_path.py",),
+    ),
 ]

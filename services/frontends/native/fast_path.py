@@ -117,7 +117,7 @@ class FastPath(QuickReads, HTTPServerConnectionDelegate):
             or not exchange.body_is_here
             or not is_plain_target(target)
             or len(location) > MAX_LOCATION_BYTES
-            or not self._allows(head.block.host)
+            or not self._allows(head.host)
             or not is_plain(head.block, writing=True)
         ):
             return None

@@ -125,14 +125,14 @@ class QuickReads:
         """
         method, target, _ = head.start_line
         plain = method in ("GET", "HEAD") and is_plain_target(target) and is_plain(head.block)
-        return target[len(PREFIX) :] if plain and self._allows(head.block.host) else ""
+        return target[len(PREFIX) :] if plain and self._allows(head.host) else ""
 
     def asked_location(self, head: RequestHead) -> str:
         """As `read_location`, of a request with the conditions that a 304 may answer, too."""
         method, target, _ = head.start_line
         asks = method in ("GET", "HEAD") and is_plain_target(target)
         asks = asks and (is_plain(head.block) or has_conditions(head.block))
-        return target[len(PREFIX) :] if asks and self._allows(head.block.host) else ""
+        return target[len(PREFIX) :] if asks and self._allows(head.host) else ""
 
     def _not_modified(
         self, head: RequestHead, context: RequestContext, began: float
