@@ -233,14 +233,17 @@ class Exchange(HTTPConnection):
         """Leave HTTP unanswered, for another process to answer: the client's socket, and all that came from
         this request on. For who has not begun to answer, nor taken anything of the body. Not under TLS.
 
-        Waits until earlier answers are sent. Raises StreamClosedError.
+        Waits until earlier answers are sent. Raises StreamClosedError; OSError where no descriptor is left,
+        and the request can still be answered.
         """
         assert not self.started
         while self._connection.transport.unsent_bytes:
             await self.ready()
+        if self.closed():
+            raise StreamClosedError
+        sock: socket.socket = self._connection.transport.extra_info("socket").dup()
         transport, rest = self._connection.leave(self)
         transport.pause_reading()
-        sock: socket.socket = transport.get_extra_info("socket").dup()
         transport.set_protocol(asyncio.Protocol())  # the connection hears no more, also not that it is closed
         transport.abort()
         return sock, self._head_bytes + b"\r\n" + rest

@@ -9,9 +9,10 @@ import socket
 from collections.abc import Callable
 
 import msgspec
+from tornado.iostream import StreamClosedError
 
 from common.config import Config
-from common.errors import BlobkeepError, ConfigError, Unavailable
+from common.errors import BlobkeepError, Busy, ConfigError, Unavailable
 from services.access.hosts import HostNames
 from services.engine import Engine, Shared
 from services.http1 import Exchange, HTTPServer
@@ -118,14 +119,20 @@ class Guest:
     async def hand_over(self, exchange: Exchange) -> None:
         """Have the server go on with a connection, from this request on.
 
-        Waits for a server where there is none. Raises Unavailable after some seconds, StreamClosedError.
+        Waits for a server where there is none. Raises Unavailable after some seconds, Busy where no
+        descriptor is left, StreamClosedError.
         """
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await self._present.wait()
         except TimeoutError:
             raise Unavailable("The server is starting: ask again in a moment.") from None
-        sock, received = await exchange.give_up()
+        try:
+            sock, received = await exchange.give_up()
+        except StreamClosedError:  # an OSError, too
+            raise
+        except OSError:
+            raise Busy("This reader is out of file descriptors: try again in a moment.") from None
         assert self._channel is not None
         self._channel.send(encode(Over(received)), [sock.detach()])
 

@@ -60,6 +60,16 @@ ROWS = [
         ("tests/unit/test_reader_front.py",),
     ),
     Mutation(
+        "a-connection-that-cannot-be-handed-over-is-forgotten",
+        "services/http1/exchange.py",
+        '        sock: socket.socket = self._connection.transport.extra_info("socket").dup()\n'
+        "        transport, rest = self._connection.leave(self)\n",
+        '        taken = self._connection.transport.extra_info("socket")\n'
+        "        transport, rest = self._connection.leave(self)\n"
+        "        sock: socket.socket = taken.dup()\n",
+        ("tests/unit/test_reader_front.py",),
+    ),
+    Mutation(
         "a-reader-knows-who-may-for-ever",
         "services/readers/rights.py",
         "if self._shared is not None and self._shared.rights != self._as_of:",

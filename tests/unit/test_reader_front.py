@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from typing import cast
 
@@ -49,3 +50,18 @@ def test_who_is_told_to_come_back_can_ask_again_on_the_connection(reader: tuple[
     counted = {method: tally.statuses for method, tally in made.requests.tallies.items()}
     assert counted == {"HEAD": {503: 2}, "GET": {503: 2}}
     assert made.requests.tallies["HEAD"].bytes_out == 0
+
+
+def test_where_no_descriptor_is_left_the_client_is_told(reader: tuple[Reader, Running]) -> None:
+    """And its connection is not forgotten, open for ever."""
+    made, server = reader
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with server.connect(timeout_s=20) as client:
+        server.call(made.guest._present.set)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            client.send(b"PUT /store/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+            status, _, _ = client.answer()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert status == 503
