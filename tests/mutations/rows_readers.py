@@ -70,6 +70,13 @@ ROWS = [
         ("tests/unit/test_reader_front.py",),
     ),
     Mutation(
+        "a-reader-sends-the-fields-of-another-blob",
+        "services/frontends/native/quick_reads.py",
+        "known[0] is blob or known[0] == blob",
+        "known[0] is blob or known[0].version == blob.version",
+        ("tests/unit/test_reader_front.py",),
+    ),
+    Mutation(
         "a-reader-knows-who-may-for-ever",
         "services/readers/rights.py",
         "if self._shared is not None and self._shared.rights != self._as_of:",

@@ -10,6 +10,7 @@ import pytest
 
 from common.options import Config
 from services.engine import Engine
+from services.engines.local.disk.blob import Blob
 from services.frontends.native.quick_reads import QuickReads
 from services.readers import guest as guests
 from services.readers.front import Front
@@ -24,9 +25,9 @@ class Reader:
 
     def __init__(self) -> None:
         self.requests = RequestLog()
-        access = ToldAccess([])
+        self.access = access = ToldAccess([])
         self.guest = Guest(cast(Engine, None), access, self.requests, Config(), lambda number: None)
-        quick = QuickReads(self.guest, access, self.requests, Config(), lambda host: False)
+        self.quick = quick = QuickReads(self.guest, access, self.requests, Config(), lambda host: False)
         self.front = Front(self.guest, quick, self.requests)
 
 
@@ -65,3 +66,29 @@ def test_where_no_descriptor_is_left_the_client_is_told(reader: tuple[Reader, Ru
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert status == 503
+
+
+def test_what_a_reader_made_of_another_server_is_not_used(reader: tuple[Reader, Running]) -> None:
+    """A directory was put back as it was: its next blob has the number of one that readers knew."""
+    made, server = reader
+    blobs = [
+        Blob.make(
+            location="a",
+            id=1,
+            seq=1,
+            size=size,
+            sha256=bytes(32),
+            crcs=bytes(4),
+            type="text/plain",
+            encoding="",
+            modified_ns=size,
+        )
+        for size in (3, 5)
+    ]
+    server.server.quick_answer = made.quick.quick_answer
+    made.access.replace(None)
+    for blob in blobs:
+        made.guest.peek = lambda location, *, body=True, blob=blob: (blob, b"x" * blob.size if body else b"")
+        with server.connect() as client:
+            client.send(b"GET /store/a HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+            assert [client.answer()[2] for _ in range(2)] == [b"x" * blob.size] * 2

@@ -95,7 +95,8 @@ class QuickReads:
             return None
         blob, body = found
         known = self._fields.get(location)
-        if known is not None and (known[0] is blob or known[0].version == blob.version):
+        # All of it is compared: a reader may know one of an earlier server with the same number.
+        if known is not None and (known[0] is blob or known[0] == blob):
             fields = known[1]
         else:
             fields = self.fields_of(blob)
