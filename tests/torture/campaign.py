@@ -130,7 +130,8 @@ def judge(record: Record, pair: tuple[str, ...] = ()) -> list[str]:
     for location, (calls, initial) in histories.items():
         try:
             if not is_linearizable(calls, initial):
-                wrong.append(f"no order explains the {len(calls)} calls on {location}")
+                shown = "\n    ".join(map(repr, calls))
+                wrong.append(f"no order explains the {len(calls)} calls on {location}:\n    {shown}")
         except Undecided as err:
             wrong.append(f"{location}: undecided: {err}")
     return wrong
