@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Literal
 
@@ -140,3 +141,21 @@ def test_the_window_that_asks_who_one_is_can_be_read_too(
     page.get_by_role("button", name="Make a link").click()
     expect(page.locator("#link-made")).to_contain_text("Whoever has it")
     check_all(page)
+
+
+def test_times_of_a_plot_lie_within_it_and_apart(visit: Visit, start_server: StartServer) -> None:
+    page = overview(visit, start_server())
+    made = page.evaluate("""async () => {
+        const { times } = await import(new URL("dashboard/plots.js", document.baseURI));
+        const all = [];
+        for (const span of [60, 61, 107, 262, 299, 300, 599, 600])
+            for (const since of [1795875600, 1795875601, 1795875737])
+                for (const width of [120, 190, 400, 900])
+                    all.push([since, since + span, width, times(since, since + span, width)]);
+        return all;
+    }""")
+    for since, until, width_px, times in made:
+        assert times or width_px < 150, (since, until, width_px)
+        assert all(since <= one <= until for one in times), (since, until, width_px)
+        steps = {after - before for before, after in itertools.pairwise(times)}
+        assert all(step / (until - since) * width_px >= 70 for step in steps), (since, until, width_px)

@@ -30,7 +30,7 @@ function card(name) {
 function lastPass(one) {
   const last = one.last_pass;
   if (!last) return one.name === "server" ? "Serves requests." : one.name.startsWith("reader-") ? "Answers plain reads." : "";
-  const ago = `last pass ${duration(one.heard_s_ago)} ago`;
+  const ago = `last pass ${duration(Math.max(1, one.heard_s_ago))} ago`;
   if (last.error) return `${ago}: failed, ${last.error}`;
   if (one.name === "gc") {
     const what = last.found || last.removed

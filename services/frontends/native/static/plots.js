@@ -4,6 +4,8 @@ import { byId, bytes, count } from "./text.js";
 
 const KEPT = 600;
 const LEAST_S = 60; // what the plots of a server that has just started span
+const STEPS_S = [5, 10, 15, 30, 60, 120, 180, 300, 600]; // between two times of an axis
+const TIME_PX = 75; // what one of them takes
 // Per plot: element, how its left axis is written and what it spans at least, series (field, label, tone) on
 // the left and on the right, where they are bytes.
 const PLOTS = [
@@ -70,7 +72,7 @@ function make() {
       legend: { live: true },
       scales: { x: { auto: false }, y: { auto: false }, ...(right.length ? { right: { auto: false } } : {}) },
       axes: [
-        { ...axis, space: 90, size: 30, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toLocaleTimeString("en-GB")) },
+        { ...axis, size: 30, splits: (plot, _, since, now) => times(since, now, plot.bbox.width / devicePixelRatio), values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toLocaleTimeString("en-GB")) },
         { ...axis, size: 66, values: (_, ticks) => ticks.map(format) },
         ...(right.length ? [{ ...axis, side: 1, scale: "right", size: 80, grid: { show: false }, values: (_, ticks) => ticks.map(bytes) }] : []),
       ],
@@ -84,6 +86,13 @@ function make() {
     };
     return { id, series, least, plot: new window.uPlot(options, columns(series), byId(id)) };
   });
+}
+
+// Times for an axis this wide. All lie between its ends: uPlot's own choice can lie beyond them, and is cut off there.
+export function times(since, now, width_px) {
+  const step = STEPS_S.find((one) => (now - since) / one * TIME_PX <= width_px) ?? STEPS_S.at(-1);
+  const first = Math.ceil(since / step) * step;
+  return Array.from({ length: Math.floor((now - first) / step) + 1 }, (_, at) => first + at * step);
 }
 
 const LEGEND_PX = 52; // two lines of it
