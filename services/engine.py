@@ -195,6 +195,11 @@ class Sharing(Protocol):
         """Who may do what has changed: from now on readers know nothing of it."""
         ...
 
+    async def watch(self) -> None:
+        """Runs beside the requests; ends where readers cannot be told any more when this server is gone, once
+        they believe nothing. Raises OSError."""
+        ...
+
     async def show(self, location: str) -> bool:
         """Let readers answer for the blob at `location`; False where there is none, or they cannot."""
         ...
@@ -211,6 +216,10 @@ class Shared(Protocol):
     def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """As Store.peek. A blob that was replaced or deleted by a write that was acknowledged before the call
         is never returned, whether its server lives or not."""
+        ...
+
+    def peek_alone(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+        """The same, while there is no server."""
         ...
 
     async def load(self, location: str) -> None:

@@ -135,7 +135,7 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     app.settings["live"].close()  # dashboards would keep us until the end of that time
     sweeping.cancel()
     if readers is not None:
-        readers.close()
+        await readers.close()
     if not all(await asyncio.gather(drain(options.drain_timeout_s), s3_drain(options.drain_timeout_s))):
         log.warning("some requests were not done in time and are cut off")
     await server.close_all_connections()

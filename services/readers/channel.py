@@ -7,6 +7,7 @@ sent with its first byte, so they arrive in the order of the messages.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -38,6 +39,7 @@ class Channel:
         self._descriptors: list[int] = []  # that came, of messages that are not whole
         self._out: deque[tuple[memoryview, list[int]]] = deque()
         self.is_open = True
+        self._ends = False  # the other side says no more, and reads until we close
         self._loop.add_reader(sock.fileno(), self._read)
 
     def send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
@@ -49,6 +51,11 @@ class Channel:
         self._out.append((frame, list(descriptors)))
         if len(self._out) == 1:
             self._write()
+
+    def end(self) -> None:
+        """We say no more: the other side is to say what it has under way, and close."""
+        with contextlib.suppress(OSError):  # it is gone
+            self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Nothing is sent or received any more."""
@@ -86,6 +93,8 @@ class Channel:
             self._loop.call_soon(self._fail)  # not in the middle of who sends
         else:
             self._loop.remove_writer(self._sock.fileno())
+            if self._ends:
+                self._loop.call_soon(self._fail)
 
     def read_all(self) -> None:
         """Deliver what has come until now, before `close`."""
@@ -105,6 +114,10 @@ class Channel:
             return False
         self._descriptors += descriptors
         self._in += data
+        if not data and self._out:
+            self._ends = True  # once it has what we said
+            self._loop.remove_reader(self._sock.fileno())
+            return False
         # Where descriptors were cut off (none is left to this process), it is not known whose they were.
         if not data or flags & socket.MSG_CTRUNC or not self._deliver():
             self._fail()

@@ -100,8 +100,14 @@ class _Request(HTTPMessageDelegate):
         for _ in range(_ASKS):
             if answer is not None or not await guest.ask(location, authorization_of(head)):
                 break
-            answer = quick.quick_answer(head, exchange.context)
+            answer = self._judged_anew()
             if answer is None:
                 await guest.load(location)
-                answer = quick.quick_answer(head, exchange.context)
+                answer = self._judged_anew()
         return answer
+
+    def _judged_anew(self) -> tuple[bytes, bytes] | None:
+        """After a wait: another server, which answers to other host names, may have begun meanwhile."""
+        head = self._exchange.head
+        head.memo = None
+        return self._front.quick.quick_answer(head, self._exchange.context)

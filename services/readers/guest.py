@@ -159,6 +159,8 @@ class Guest:
             log.info("the server is gone: what it showed is served until another one begins")
         self._present.clear()
         self._gone.set()
+        if self._shared is not None:
+            self.peek = self._shared.peek_alone
         if self.server is not None:
             self.server.stop()
         for answer in self._asked.values():
@@ -203,6 +205,7 @@ class Guest:
         if is_new:
             self._on_named(hello.number)
         assert self.server is not None
+        self.server.known_heads.clear()  # each has what was judged by the host names of before
         self.server.add_sockets(sockets)
         self._present.set()
         log.info("reader %d: answers for the server from now on", hello.number)

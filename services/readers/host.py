@@ -33,6 +33,8 @@ from services.watch.request_log import RequestLog, Tally
 
 log = logging.getLogger("server")
 
+_LAST_WORDS_S = 1.0  # of readers; one that stands still has none
+
 Adopt = Callable[[socket.socket, bytes], None]
 """Goes on with a connection, from which these bytes have come."""
 
@@ -58,6 +60,7 @@ class Host:
         self._most = reader_count(config)
         self._readers: dict[int, _Reader] = {}  # by number
         self._coming: set[_Reader] = set()  # that have said nothing yet
+        self._watching: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         access.on_replaced.append(sharing.new_rights)
         self._door: socket.socket | None = None
@@ -66,15 +69,32 @@ class Host:
         """Let readers in. Raises OSError."""
         self._door = self._sharing.listen()
         self._loop.add_reader(self._door.fileno(), self._accept)
+        self._watching = self._loop.create_task(self._watch())
 
-    def close(self) -> None:
-        """No reader hands anything over any more. What was handed over is served."""
+    async def close(self) -> None:
+        """No reader hands anything over any more. What they were about to hand over came, and is served."""
         if self._door is not None:
             self._loop.remove_reader(self._door.fileno())
             self._door.close()
-        for reader in [*self._readers.values(), *self._coming]:
+        if self._watching is not None:
+            self._watching.cancel()
+        for reader in self._there():
+            reader.channel.end()
+        end = self._loop.time() + _LAST_WORDS_S
+        while self._there() and self._loop.time() < end:  # noqa: ASYNC110 - once in a life
+            await asyncio.sleep(0.005)
+        for reader in self._there():
             reader.channel.read_all()
             reader.channel.close()
+
+    def _there(self) -> list[_Reader]:
+        return [*self._readers.values(), *self._coming]
+
+    async def _watch(self) -> None:
+        try:
+            await self._sharing.watch()
+        except OSError:
+            log.exception("what reader processes believe cannot be ended: stop them with the server")
 
     def _accept(self) -> None:
         assert self._door is not None

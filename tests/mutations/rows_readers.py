@@ -83,4 +83,25 @@ ROWS = [
         "if False:",
         IN_MEMORY,
     ),
+    Mutation(
+        "a-reader-keeps-the-host-names-of-an-earlier-server",
+        "services/readers/guest.py",
+        "        self.server.known_heads.clear()",
+        "        pass",
+        (f"{PROCESSES}::test_host_names_are_judged_as_by_the_server_that_is_there_now",),
+    ),
+    Mutation(
+        "a-reader-without-a-server-believes-a-file-that-was-replaced",
+        SHARING,
+        "return found if readers_epoch.is_in_place(self._data_dir.root, self._epoch_file) else None",
+        "return found",
+        IN_MEMORY,
+    ),
+    Mutation(
+        "what-a-reader-is-saying-is-cut-off-with-its-server",
+        "services/readers/channel.py",
+        "if not data and self._out:",
+        "if False:",
+        ("tests/unit/test_reader_channel.py",),
+    ),
 ]

@@ -237,6 +237,27 @@ def test_who_may_is_asked_of_the_server(start: Start, tmp_path: Path) -> None:
     assert client.ask("GET", "/store/a", Authorization=known).status == 401
 
 
+def test_host_names_are_judged_as_by_the_server_that_is_there_now(start: Start, tmp_path: Path) -> None:
+    """A server that asks for tokens answers to every name, its successor that does not to its own alone. The
+    connection, and the request's bytes, are those that the reader has answered before."""
+    file = tmp_path / "clients.toml"
+    write_clients(file, "writer")
+    server, (reader,) = start(auth_file=str(file), public="open/")
+    assert server.ask("POST", "/store/open/a", b"one", bearer("writer")).status == 201
+    client = client_of(reader, server)
+    for _ in range(3):
+        assert client.ask("GET", "/store/open/a", Host="rebound.example").body == b"one"
+    assert owner_of(client, [reader, server]) is reader
+    server.kill()
+    wait_for(lambda: "the server is gone" in reader.said())
+    del server._env["BLOBKEEP_AUTH_FILE"]
+    server.restart()
+    wait_for(lambda: reader.said().count("answers for the server") == 2)
+    assert client.ask("GET", "/store/open/a").body == b"one"
+    assert owner_of(client, [reader, server]) is reader
+    assert client.ask("GET", "/store/open/a", Host="rebound.example").status == 421
+
+
 def test_readers_are_watched_and_counted_as_the_server(start: Start) -> None:
     server, (reader,) = start()
     assert server.ask("POST", "/store/a", b"one").status == 201

@@ -208,6 +208,27 @@ def test_who_takes_the_state_lock_ends_what_readers_believe(both: Both) -> None:
         os.close(fd)
 
 
+def test_a_file_of_the_epoch_that_was_replaced_is_believed_by_nobody(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next holder of the lock makes another file 0: so a reader without a server looks whether it is that
+    one, and the server, while it lives, ends its own."""
+    old = both.put("a", 1, b"old")
+    both.show("a")
+    assert both.reader.peek_alone("a") == (old, b"old")
+    path = Path(both.data_dir.root) / ".readers"
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+    with StateLock(both.data_dir.root, "test") as lock:
+        lock.acquire(0)
+        assert both.reader.peek("a") == (old, b"old")  # what it would say if it did not look
+        assert both.reader.peek_alone("a") is None
+    asyncio.run(both.sharing.watch())
+    assert both.reader.peek("a") is None
+    assert "was removed or replaced" in caplog.text
+
+
 def test_what_is_held_to_a_size_is_not_shown(tmp_path: Path) -> None:
     """The server has to know of each read there."""
     both = Both(tmp_path)

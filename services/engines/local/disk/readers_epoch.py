@@ -32,13 +32,26 @@ def end(root: str) -> None:
     if holds:
         fd = durable.open_in_place(path)
         try:
-            durable.write_at(fd, bytes(SIZE_BYTES), 0)
+            end_in(fd)
         finally:
             os.close(fd)
 
 
+def end_in(fd: int) -> None:
+    """The same of the open file `fd`, wherever it stands. Raises OSError."""
+    durable.write_at(fd, bytes(SIZE_BYTES), 0)
+
+
+def is_in_place(root: str, file: os.stat_result) -> bool:
+    """Whether `file` is still the one that the next holder of the state lock of `root` makes 0."""
+    try:
+        return os.path.samestat(os.lstat(f"{root}/{layout.READERS_NAME}"), file)
+    except OSError:
+        return False
+
+
 def begin(root: str) -> tuple[int, int]:
-    """A new epoch: the number, and the file, open for reading. Call it with the state lock held.
+    """A new epoch: the number, and the file, open for writing. Call it with the state lock held.
 
     The file is made where there is none, and never replaced: readers have it mapped. Raises OSError.
     """
@@ -47,6 +60,7 @@ def begin(root: str) -> tuple[int, int]:
     fd = durable.open_lock_file(path)
     try:
         durable.write_at(fd, epoch.to_bytes(SIZE_BYTES, sys.byteorder), 0)
-        return epoch, os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
+    return epoch, fd

@@ -58,7 +58,7 @@ class SharedTable:
 
     def for_readers(self) -> int:
         """A descriptor of it, for reading alone. Raises OSError."""
-        return os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
+        return for_reading(self._fd)
 
     @property
     def rights(self) -> int:
@@ -97,6 +97,11 @@ class SharedTable:
         if slot is not None:
             self._words[(_PAGE_BYTES + slot * _SLOT_BYTES) // 8] = 0
             del self._shown[slot]
+
+
+def for_reading(fd: int) -> int:
+    """Another descriptor of an open file, which nobody can write with. Raises OSError."""
+    return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
 
 
 class TableView:

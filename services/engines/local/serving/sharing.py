@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import mmap
 import os
 import socket
@@ -24,8 +25,11 @@ from services.engines.local.serving.cache import MAX_BYTES, HotCache, share_of
 from services.engines.local.serving.expiry import Expiry
 from services.engines.local.serving.index import Index
 from services.engines.local.serving.limits import Limits
-from services.engines.local.serving.shared_table import Entry, SharedTable, TableView
+from services.engines.local.serving.shared_table import Entry, SharedTable, TableView, for_reading
 
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 1.0  # whether `.readers` is still in its place
 _MOST_KNOWN = 16_384  # entries that a reader has at hand: some 10 MiB
 
 
@@ -46,7 +50,7 @@ class LocalSharing:
 
     def descriptors(self) -> Sequence[int]:
         """See Sharing."""
-        return self._table.for_readers(), os.dup(self._epoch_fd)
+        return self._table.for_readers(), for_reading(self._epoch_fd)
 
     @property
     def rights(self) -> int:
@@ -56,6 +60,18 @@ class LocalSharing:
     def new_rights(self) -> None:
         """See Sharing."""
         self._table.new_rights()
+
+    async def watch(self) -> None:
+        """See Sharing: where `.readers` was replaced, the next holder of the lock could not end our epoch."""
+        file = os.fstat(self._epoch_fd)
+        while await asyncio.to_thread(readers_epoch.is_in_place, self._data_dir.root, file):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.to_thread(readers_epoch.end_in, self._epoch_fd)
+        log.error(
+            "%s was removed or replaced while the server runs: reader processes hand everything over until "
+            "the server is started again",
+            layout.READERS_NAME,
+        )
 
     async def show(self, location: str) -> bool:
         """See Sharing. Reads of what is held to a size are counted, so the server answers them itself."""
@@ -74,6 +90,7 @@ class LocalShared:
         table_fd, epoch_fd = descriptors
         self._data_dir = data_dir
         self._epoch = epoch
+        self._epoch_file = os.fstat(epoch_fd)
         try:
             self._table = TableView(table_fd)
             self._epochs = memoryview(mmap.mmap(epoch_fd, readers_epoch.SIZE_BYTES, prot=mmap.PROT_READ))
@@ -109,6 +126,11 @@ class LocalShared:
         if data is None or self._words[at] != word or self._epochs[0] != self._epoch:
             return None
         return blob, data
+
+    def peek_alone(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+        """See Shared. Costs a system call more: a file that was replaced is not the one that is made 0."""
+        found = self.peek(location, body=body)
+        return found if readers_epoch.is_in_place(self._data_dir.root, self._epoch_file) else None
 
     async def load(self, location: str) -> None:
         """See Shared."""
