@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate
@@ -26,10 +27,12 @@ class KnownHeads(dict[bytes, RequestHead]):
     """Heads of requests that were answered at once, by their bytes: clients repeat themselves."""
 
     def add(self, data: bytes, head: RequestHead) -> None:
-        """Remember `head`; forget the oldest where there are too many."""
+        """Remember `head`; forget the older half where there are too many."""
         if len(data) <= KNOWN_BYTES:
             if len(self) >= _MAX_KNOWN:
-                del self[next(iter(self))]
+                # Half at once: to find the oldest alone, a dict steps over the places of all before it.
+                for old in list(islice(self, _MAX_KNOWN // 2)):
+                    del self[old]
             self[data] = head
 
 

@@ -128,7 +128,7 @@ ROWS = [
     Mutation(
         "chunk-not-compared-before-it-is-sent",
         "services/engines/local/serving/reading.py",
-        "!= checksum.unpack_crc(self.blob.crcs, chunk)",
+        "!= self.blob.crc(chunk)",
         "!= checksum.crc(data)",
         (BYTES,),
     ),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 
-from services.rules.answers import STORED_CSP, spelled
+from services.rules.answers import STORED_CSP, sent, spelled
 from services.rules.conditions import etag
 from services.rules.dates import format_http_date
 from services.rules.locations import quote_location
@@ -21,6 +22,7 @@ _FORWARDED = re.compile(r"(?:/[A-Za-z0-9._~%-]+)+")
 PLAYED_CSP = "sandbox allow-same-origin; default-src 'none'; media-src 'self'"
 # Kept, but asked for each time: a browser that is told nothing guesses, and shows what was updated long ago.
 CACHE_CONTROL = "no-cache"
+_KEPT_BUT_ASKED = ("Cache-Control", CACHE_CONTROL)
 
 Fields = list[tuple[str, str]]
 
@@ -30,23 +32,45 @@ def blob_fields(blob: Blob) -> Fields:
 
     What every answer has (Server, Date, X-Content-Type-Options) comes before them, from common_fields.
     """
-    kind = media_type(blob)
-    is_played = kind.lower().startswith(("video/", "audio/"))
-    fields = [
-        ("Content-Type", kind),
-        ("Content-Length", str(blob.size)),
-        *validators(blob),
-        ("Accept-Ranges", "bytes"),
-        ("Repr-Digest", format_digest(blob.sha256)),
-        ("Blob-Id", str(blob.id)),
-        ("Content-Security-Policy", PLAYED_CSP if is_played else STORED_CSP),
-    ]
+    fields = _shape(
+        media_type(blob), str(blob.size), validators(blob), format_digest(blob.sha256), str(blob.id)
+    )
     if blob.encoding and fits_field(blob.encoding):
         fields.append(("Content-Encoding", blob.encoding))
     if blob.metadata:
         there = {name for name, _ in fields}
         fields += [(name, value) for name, value in _given_back(blob) if name not in there]
     return fields
+
+
+def sent_blob_fields(blob: Blob) -> bytes:
+    """`blob_fields` as they are sent. Of the blobs of one media type, only what differs is put in."""
+    if blob.encoding or blob.metadata:
+        return sent(blob_fields(blob))
+    date = format_http_date(modified_s(blob)).encode()
+    sha256 = blob.sha256
+    digest = format_digest(sha256).encode()
+    return _template(blob.type) % (blob.size, sha256.hex().encode(), date, digest, blob.id)
+
+
+def _shape(kind: str, size: str, validated: Fields, digest: str, blob_id: str) -> Fields:
+    is_played = kind.lower().startswith(("video/", "audio/"))
+    return [
+        ("Content-Type", kind),
+        ("Content-Length", size),
+        *validated,
+        ("Accept-Ranges", "bytes"),
+        ("Repr-Digest", digest),
+        ("Blob-Id", blob_id),
+        ("Content-Security-Policy", PLAYED_CSP if is_played else STORED_CSP),
+    ]
+
+
+@functools.lru_cache(100)
+def _template(kind: str) -> bytes:
+    """To be filled with size, SHA-256 in hex, date, digest and id."""
+    kind = (kind if fits_field(kind) else DEFAULT_MEDIA_TYPE).replace("%", "%%")
+    return sent(_shape(kind, "%d", [*_validators('"%s"', "%s"), _KEPT_BUT_ASKED], "%s", "%d"))
 
 
 def outcome(method: str, blob: Blob, *, replaced: bool, forwarded_prefix: str | None) -> tuple[int, Fields]:
@@ -77,11 +101,15 @@ def media_type(blob: Blob) -> str:
 
 def validators(blob: Blob) -> Fields:
     """What a 304 says of a blob: its validators, and what caches go by (RFC 9110, section 15.4.5)."""
-    fields = [("ETag", etag(blob.sha256)), ("Last-Modified", format_http_date(modified_s(blob)))]
+    fields = _validators(etag(blob.sha256), format_http_date(modified_s(blob)))
     said = []
     if blob.metadata:
         said = [(name, value) for name, value in _given_back(blob) if name in ("Cache-Control", "Expires")]
-    return fields + (said or [("Cache-Control", CACHE_CONTROL)])
+    return fields + (said or [_KEPT_BUT_ASKED])
+
+
+def _validators(tag: str, date: str) -> Fields:
+    return [("ETag", tag), ("Last-Modified", date)]
 
 
 def _given_back(blob: Blob) -> Fields:

@@ -12,14 +12,15 @@ from http.client import responses
 from time import perf_counter, time
 from typing import Protocol
 
+from common.bounded import make_room
 from common.options import Config
 from services.access.decisions import Access, Action
 from services.frontends.native.headers import (
     FORWARDED_PREFIX,
     PREFIX,
     Fields,
-    blob_fields,
     modified_s,
+    sent_blob_fields,
     validators,
 )
 from services.http1 import FieldBlock, RequestContext, RequestHead
@@ -180,9 +181,8 @@ class QuickReads:
 
     def fields_of(self, blob: Blob) -> bytes:
         """The blob's own fields, as they are sent, and the empty line."""
-        fields = sent(blob_fields(blob)) + self._cors + b"\r\n"
-        if len(self._fields) >= _MAX_HEADS:
-            del self._fields[next(iter(self._fields))]
+        fields = sent_blob_fields(blob) + self._cors + b"\r\n"
+        make_room(self._fields, _MAX_HEADS)
         self._fields[blob.location] = (blob, fields)
         return fields
 

@@ -12,6 +12,7 @@ from time import perf_counter, time
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
 
+from common.bounded import make_room
 from common.config import Config
 from common.errors import BlobkeepError, Misdirected
 from services.access.decisions import Access, Action
@@ -196,8 +197,7 @@ class S3FastPath(HTTPServerConnectionDelegate):
                 )
             except ValueError:  # what no field can carry
                 return None
-            if len(self._fields) >= _MAX_HEADS:
-                del self._fields[next(iter(self._fields))]
+            make_room(self._fields, _MAX_HEADS)
             self._fields[location] = known
         return known[2] if with_checksum else known[1]
 

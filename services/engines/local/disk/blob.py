@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from common import checksum
 from common.checksum import chunk_count
 from services.engines.local.disk.record import NO_METADATA, BlobRecord
 
@@ -67,6 +68,10 @@ class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
         """Of each of its chunks: see checksum.pack_crcs."""
         return self.packed[48 : 48 + 4 * chunk_count(self.size)]
 
+    def crc(self, chunk: int) -> int:
+        """Of chunk number `chunk`, counted from 0: one of `crcs`."""
+        return checksum.unpack_crc(self.packed, _SUMS_BEFORE + chunk)
+
     @property
     def metadata(self) -> Mapping[str, str]:
         """What its upload brought along: see services.store.Content."""
@@ -82,6 +87,7 @@ class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
 _to_metadata = msgspec.json.Decoder(dict[str, str]).decode
 
 # `Blob.packed` begins with its seq and its modified_ns; SHA-256, CRCs, and any metadata as JSON follow.
+_SUMS_BEFORE = 48 // 4  # as many as would fit before the first CRC
 pack = struct.Struct("<Qq").pack
 unpack = struct.Struct("<Qq").unpack_from
 

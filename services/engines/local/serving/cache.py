@@ -71,7 +71,7 @@ class HotCache:
         if size > MAX_BYTES:
             return None
         data = read_file_nowait(self._data_dir.data(blob.id), size) if size else b""
-        if data is None or (size and checksum.crc(data) != checksum.unpack_crc(blob.crcs, 0)):
+        if data is None or (size and checksum.crc(data) != blob.crc(0)):
             return None
         made = blob, data, self._expires_at_s(blob)
         if size <= _CHEAP_BYTES or self._second_reads.lets_in(

@@ -174,7 +174,7 @@ class LocalReading:
         start = chunk * CHUNK_BYTES
         if len(data) != min(CHUNK_BYTES, self.blob.size - start):
             self._damaged(f"data.raw ends at byte {start + len(data)} instead of {self.blob.size}")
-        if checksum.crc(data) != checksum.unpack_crc(self.blob.crcs, chunk):
+        if checksum.crc(data) != self.blob.crc(chunk):
             self._damaged(f"data.raw fails its checksum in MiB {chunk}")
 
     def _damaged(self, reason: str) -> None:

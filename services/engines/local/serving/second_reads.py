@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from common.bounded import make_room
+
 _MAX_REMEMBERED = 8192  # 100 bytes each
 _ONE_IN = 16
 
@@ -22,8 +24,7 @@ class SecondReads:
     def lets_in(self, key: Hashable, *, is_full: bool) -> bool:
         """`key` is read, and is not in the cache: whether it is to be from now on."""
         if key not in self._once:
-            if len(self._once) >= _MAX_REMEMBERED:
-                del self._once[next(iter(self._once))]
+            make_room(self._once, _MAX_REMEMBERED)
             self._once[key] = None
             return False
         if is_full:

@@ -15,6 +15,7 @@ import os
 import socket
 from collections.abc import Sequence
 
+from common.bounded import make_room
 from common.config import Config
 from common.ours import open_ours
 from services.engines.local.disk import layout, readers_epoch
@@ -152,7 +153,6 @@ class LocalShared:
         known.pop(location, None)
         entry = self._table.find(location)
         if entry is not None:
-            if len(known) >= _MOST_KNOWN:
-                del known[next(iter(known))]
+            make_room(known, _MOST_KNOWN)
             known[location] = entry
         return entry

@@ -1,0 +1,17 @@
+"""Room in a dict that is a cache, at the same small cost whatever its size."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+
+def make_room(cache: dict[Any, Any], most: int) -> None:
+    """Before an entry is added: forget the older half of `cache` where it has `most` entries.
+
+    To forget the oldest alone makes each addition step over all that were forgotten before, since a dict
+    keeps their places until it grows: 2 to 5 µs with some thousands of entries, against 0.2.
+    """
+    if len(cache) >= most:
+        for key in list(islice(cache, (most + 1) // 2)):
+            del cache[key]
