@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import msgspec
+
 KIB = 1 << 10
 MIB = 1 << 20
 
@@ -27,14 +29,12 @@ READER = frozenset({"reader"})
 ALL = SERVER | GC | RECOVERY | READER
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(msgspec.Struct, frozen=True):
     """What is known of one option.
 
-    `group`: the heading it stands under. `used_by`: the processes that have a flag for it; file and
-    environment, which all three share, may always give it. `choices`: the only values, where not empty.
-    `positive`: neither zero nor an empty string will do. `flags`: in place of those made from the name.
-    `old_name`: what it was called once, which still works; empty: it always had its name.
+    `group`: its heading. `used_by`: the processes that have a flag for it; all may get it from the file and
+    the environment. `choices`: the only values, where not empty. `positive`: neither zero nor an empty
+    string is allowed. `flags`: in place of those made from the name. `old_name`: still works; may be empty.
     """
 
     name: str

@@ -6,8 +6,12 @@ rule 1). Under supervisord it is given the listening socket as descriptor 0; oth
 
 from __future__ import annotations
 
-import asyncio
 import gc
+
+if __name__ == "__main__":
+    gc.disable()  # while the modules load: collections would take 20 ms and find nothing to free
+
+import asyncio
 import logging
 import os
 import signal
@@ -15,6 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -28,11 +33,14 @@ from services.frontends.front_door import FrontDoor
 from services.frontends.native.app import make_app
 from services.frontends.native.fast_path import FastPath
 from services.listening import listening_on, listening_sockets, make_server
-from services.readers import host
 from services.recovering import open_answering
 from services.watch.access_log import AccessLog
 from services.watch.monitor import REPORT_EVERY_S, Monitor
 from services.watch.request_log import RequestLog
+
+if TYPE_CHECKING:
+    from services.access.decisions import Access
+    from services.readers.host import Host
 
 log = logging.getLogger("server")
 
@@ -41,6 +49,8 @@ EXIT_FAILED = 1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop; returns the exit status: 0 after a drain, 1 when it had to give up."""
+    gc.freeze()  # the modules stay: no need to look through them again
+    gc.enable()
     os.umask(0o077)  # files 0600 and folders 0700, whatever umask we were given
     try:
         options = config.load(sys.argv[1:] if argv is None else argv, "server")
@@ -100,22 +110,20 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     monitor = Monitor(engine, store, requests)
     app = make_app(store, engine.admin(), options, monitor, credentials.access)
     door = FrontDoor(app, store, options, credentials.access, requests)
-    fast_path = quick_answer = s3_fast_path = None
+    fast_path = quick_answer = None
     if options.fast_path and options.http == "blobkeep":
         fast_path = FastPath(door, store, credentials.access, requests, options, door.is_s3_host)
         quick_answer = door.quick_answer(fast_path.quick_answer)
-        s3_fast_path = door.s3_fast_path
     server, drain = make_server(fast_path or door, options, requests, credentials.tls, quick_answer)
-    s3_server, s3_drain = make_server(
-        s3_fast_path or door.s3,
-        options,
-        requests,
-        credentials.tls,
-        s3_fast_path.quick_answer if s3_fast_path else None,
-    )
-    server.add_sockets(sockets)
-    s3_server.add_sockets(s3_sockets)
-    readers = host.begin(engine, options, credentials.access, requests, server, sockets)
+    servers = [(server, drain, sockets)]
+    if door.s3 is not None and s3_sockets:
+        s3_fast = door.s3.fast_path if fast_path is not None else None
+        s3_quick = s3_fast.quick_answer if s3_fast is not None else None
+        made = make_server(s3_fast or door.s3.app, options, requests, credentials.tls, s3_quick)
+        servers.append((*made, s3_sockets))
+    for one, _, its_sockets in servers:
+        one.add_sockets(its_sockets)
+    readers = _let_readers_in(engine, options, credentials.access, requests, server, sockets)
     sweeping = loop.create_task(door.keep_swept())
     monitor.start(me)
     log.info(
@@ -136,15 +144,31 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     sweeping.cancel()
     if readers is not None:
         await readers.close()
-    if not all(await asyncio.gather(drain(options.drain_timeout_s), s3_drain(options.drain_timeout_s))):
+    if not all(await asyncio.gather(*[drain(options.drain_timeout_s) for _, drain, _ in servers])):
         log.warning("some requests were not done in time and are cut off")
-    await server.close_all_connections()
-    await s3_server.close_all_connections()
+    for one, _, _ in servers:
+        await one.close_all_connections()
     credentials.access.close()
     await monitor.close(told=exit_status == 0)
     if requests.access is not None:
         requests.access.close()
     return exit_status
+
+
+def _let_readers_in(
+    engine: Engine,
+    options: config.Config,
+    access: Access,
+    requests: RequestLog,
+    server: object,
+    sockets: Sequence[socket.socket],
+) -> Host | None:
+    """See readers.host.begin. Without the option `readers` its code is not loaded: a start is shorter."""
+    if not options.readers:
+        return None
+    from services.readers import host
+
+    return host.begin(engine, options, access, requests, server, sockets)
 
 
 def _page(sockets: Sequence[socket.socket], *, secure: bool) -> str:

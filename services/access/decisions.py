@@ -11,9 +11,10 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
+
+import msgspec
 
 from common.errors import Busy, Forbidden, Unauthorized
 from services.access.hosts import HostNames
@@ -53,8 +54,7 @@ _OF_ROLE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(msgspec.Struct, frozen=True):
     """One entry of the access file. `prefix`: where not empty, every location of its starts with it.
 
     `s3_secret`: what it signs requests of S3 with, its name being the access key id; empty: it may not.
@@ -96,8 +96,7 @@ class Client:
         return folder.startswith(self.prefix) or self.prefix.startswith(folder)
 
 
-@dataclass(frozen=True, slots=True)
-class Everybody(Client):
+class Everybody(Client, frozen=True):
     """Who says nothing of who it is: it may read what lies under one of the prefixes `public`."""
 
     public: tuple[str, ...] = ()

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from common.errors import Forbidden
@@ -24,8 +23,7 @@ _ALLOWS = {READ: frozenset({Action.READ}), WRITE: frozenset({Action.CREATE, Acti
 _TIME = re.compile(r"[0-9]{1,12}")
 
 
-@dataclass(frozen=True, slots=True)
-class LinkHolder(Client):
+class LinkHolder(Client, frozen=True):
     """Who has a link: it may do one thing to one location."""
 
     location: str = ""

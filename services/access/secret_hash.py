@@ -11,8 +11,9 @@ import hashlib
 import hmac
 import os
 import re
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 # OWASP's password storage cheat sheet: N = 2^14, r = 8, p = 5 is one of the equally strong choices, and the
 # one of least memory that scrypt is recommended with.
@@ -43,8 +44,7 @@ class SecretHash(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TokenHash:
+class TokenHash(msgspec.Struct, frozen=True):
     """SHA-256 of a generated token. Text: `sha256:` and 64 hex digits."""
 
     digest: bytes
@@ -58,8 +58,7 @@ class TokenHash:
         return f"sha256:{self.digest.hex()}"
 
 
-@dataclass(frozen=True, slots=True)
-class PasswordHash:
+class PasswordHash(msgspec.Struct, frozen=True):
     """scrypt of a password (RFC 7914). Text: `scrypt:LOG2_N:R:P:SALT:KEY`, the last two in base64."""
 
     log_n: int
@@ -78,8 +77,7 @@ class PasswordHash:
         return f"scrypt:{self.log_n}:{self.block}:{self.rounds}:{salt}:{key}"
 
 
-@dataclass(frozen=True, slots=True)
-class NoSecret:
+class NoSecret(msgspec.Struct, frozen=True):
     """Of a client that has neither token nor password, but signs its requests. Text: empty."""
 
     slow: bool = False

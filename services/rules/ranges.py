@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from common.errors import RangeNotSatisfiable
 
@@ -78,8 +79,7 @@ def unsatisfied_range(size: int) -> str:
     return f"bytes */{size}"
 
 
-@dataclass(frozen=True, slots=True)
-class Multipart:
+class Multipart(msgspec.Struct, frozen=True):
     """The body of a 206 with several parts: heads[0], the bytes of part 0, heads[1], ..., tail.
 
     `length`: of the whole body in bytes, for Content-Length.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
@@ -243,7 +243,7 @@ def tried(server: Server, door: Callable[..., bool | None], client: Client, acti
     else:
         assert isinstance(client, LinkHolder)
         location = f"restic/other/data/{hashlib.sha256(body).hexdigest()}"
-        client = dataclasses.replace(client, location=location)
+        client = msgspec.structs.replace(client, location=location)
     if action not in ("create", "copy", "move"):
         assert ask(server, owner, "POST", f"/store/{location}", body).status == 201
     if ask(server, owner, "HEAD", f"/store/{SOURCE}").status == 404:

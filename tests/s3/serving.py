@@ -15,8 +15,7 @@ from tornado.netutil import bind_sockets
 from common.config import Config
 from services.access.decisions import Access, Client, Role
 from services.access.secret_hash import NoSecret
-from services.frontends.s3.app import make_s3_app
-from services.frontends.s3.fast_path import S3FastPath
+from services.frontends.s3.app import S3FrontEnd
 from services.frontends.s3.small_puts import SmallPut
 from services.http1 import Exchange, RequestContext, RequestHead
 from services.listening import make_server
@@ -72,10 +71,10 @@ def served(
         store = make_store()
         requests = RequestLog()
         access = Access(None if is_open else CLIENTS, config.public.split(",") if config.public else [])
-        app = make_s3_app(store, config, access, requests)
+        s3 = S3FrontEnd(store, config, access, requests)
         sockets = bind_sockets(0, "127.0.0.1")
         front = Served(store, sockets[0].getsockname()[1], access)
-        fast_path = S3FastPath(app, store, access, requests, config)
+        app, fast_path = s3.app, s3.fast_path
 
         def quick_answer(head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
             answer = fast_path.quick_answer(head, context)

@@ -117,6 +117,40 @@ def test_imports_go_one_way_inside_the_local_engine() -> None:
         assert not imported & above, f"{DISK}.{base} imports upwards"
 
 
+def loaded_by(name: str) -> set[str]:
+    """The modules of ours that are loaded with `name`: what stands in functions is loaded later."""
+    paths = {name_of(path): path for path in MODULES}
+    found, new = set[str](), {name}
+    while new:
+        found |= new
+        statements = [stm for one in new for stm in ast.parse(paths[one].read_text()).body]
+        wanted: set[str] = set()
+        for statement in statements:
+            if isinstance(statement, ast.Import):
+                wanted |= {alias.name for alias in statement.names}
+            elif isinstance(statement, ast.ImportFrom) and statement.module:
+                names = {f"{statement.module}.{alias.name}" for alias in statement.names}
+                wanted |= {statement.module, *names}
+        new = wanted & paths.keys() - found
+    return found
+
+
+@pytest.mark.parametrize("module", ["services.server", "services.engines.local.engine"])
+def test_a_start_loads_only_what_every_server_needs(module: str) -> None:
+    loaded = loaded_by(module)
+    assert len(loaded) > 60
+    optional = (
+        "frontends.s3",
+        "frontends.restic",
+        "readers",
+        "engines.objects",
+        "tools",
+        "engines.local.upkeep",
+    )
+    for package in optional:
+        assert not [name for name in loaded if name.startswith(f"services.{package}.")], package
+
+
 def package_of(name: str) -> str:
     """What counts as one thing: a package, or a module beside the processes."""
     if (ROOT / name.replace(".", "/")).is_dir():

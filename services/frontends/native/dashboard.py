@@ -7,8 +7,9 @@ whoever sits before it. So the page itself is for all: it is what asks for a tok
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from common.errors import NotFound
 from services.frontends.native.base import BaseHandler
@@ -30,8 +31,7 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class Asset:
+class Asset(msgspec.Struct, frozen=True):
     """One file. `etag` changes with its content."""
 
     content: bytes

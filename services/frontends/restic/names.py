@@ -10,9 +10,9 @@ import re
 from typing import NamedTuple
 
 from common.errors import NotFound
+from services.frontends.restic import PREFIX
 from services.rules.locations import parse_location
 
-PREFIX = "/restic/"
 _PATH = re.compile(
     r"(?P<repository>.+?)/(?:(?P<config>config)|(?P<kind>data|keys|locks|snapshots|index)/(?P<name>[0-9a-f]{64})?)?"
 )

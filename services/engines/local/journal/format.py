@@ -73,8 +73,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Entry]).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """What one sync makes durable. `payloads`: one a change; `room_bytes`: what their records take."""
 
     payloads: list[bytes]

@@ -23,8 +23,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import msgspec
 
 from common import durable
 from common.errors import BlobkeepError, StorageFailed, SyncFailed, Unfinished, from_os_error
@@ -47,8 +48,7 @@ _MAX_BATCH = 256  # bounds how long the first of a batch waits for the last
 _SYNC_THREADS = 8  # the kernel merges the syncs that wait for one another into one journal commit
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct):
     step: Callable[[], Any]
     future: asyncio.Future[Any]
     empties: bool

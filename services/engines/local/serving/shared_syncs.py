@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+
+import msgspec
 
 from common import durable
 from common.errors import SyncFailed
 
 
-@dataclass(slots=True)
-class _Folder:
+class _Folder(msgspec.Struct):
     begun: int = 0  # syncs so far
     done: int = 0  # the last one that ended well
     is_running: bool = False
