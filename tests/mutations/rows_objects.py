@@ -41,6 +41,13 @@ ROWS = [
         (_REQUESTS + "a_large_blob",),
     ),
     Mutation(
+        "the-self-test-does-not-see-old-states-come-back",
+        _ENGINE + "self_test.py",
+        "        if got is None or got.data != state:\n",
+        "        if got is None:\n",
+        ("tests/objects/test_self_test.py::test_a_store_that_is_not_fit_is_refused",),
+    ),
+    Mutation(
         "the-self-test-does-not-look-at-what-a-range-gives",
         _ENGINE + "self_test.py",
         "        if part is None or part.data != body[1000:1100] or",

@@ -51,6 +51,8 @@ class FakeStore(BaseHTTPRequestHandler):
                     return self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
             if match and "no swap" in self.faults:
                 return self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+            if "back" in self.faults and match:
+                self.arrived.setdefault(self._key(), []).append(there or b"")
             self.objects[self._key()] = body
         return self._answer(200, b"", self._etag(body))
 
@@ -60,6 +62,8 @@ class FakeStore(BaseHTTPRequestHandler):
             return self._list(query)
         with self.lock:
             data = self.objects.get(self._key())
+            if len(replaced := self.arrived.get(self._key(), [])) == 10 and "back" in self.faults:
+                data = replaced[-1]
         if data is None:
             return self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
         asked = self.headers.get("Range")
@@ -185,6 +189,7 @@ def test_a_write_that_comes_late_does_not_make_a_fit_store_unfit() -> None:
         ("create", "ignores If-None-Match"),
         ("swap", "ignores If-Match"),
         ("no swap", "with and without quotes"),
+        ("back", "what was replaced a moment ago"),
         ("ranges", "Range"),
         ("list", "lists other names"),
         ("order", "not by their bytes"),

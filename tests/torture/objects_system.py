@@ -22,6 +22,7 @@ from tests.support.fault_proxy import NONE, Door, Faults, Proxy
 from tests.support.processes import ROOT, wait_for
 from tests.support.supervised import Supervised, Supervisor
 from tests.support.weed_cluster import WeedCluster
+from tests.torture.store_history import StoreHistory
 
 PREFIX = "torture/"
 _SERVES_WITHIN_S = 240.0
@@ -57,6 +58,8 @@ class ObjectsSystem:
         (home / "store").mkdir()
         self.cluster = WeedCluster(home / "store", volumes=volumes, filers=filers)
         self.proxy = Proxy(self.cluster.gateway_ports, seed)
+        self.pointers = StoreHistory(f"/{BUCKET}/{PREFIX}{keys.LOC}")
+        self.proxy.on_ask = self.pointers.ask
         self.doors = [self.proxy.door() for _ in range(servers)]
         self._workers_door = self.proxy.door()
         self.ports = free_ports(servers)
@@ -68,6 +71,7 @@ class ObjectsSystem:
     def start(self) -> None:
         """Returns once every server serves. No faults yet."""
         self.cluster.start()
+        assert len(self.cluster.store_ids()) == 1, "the store's filers would undo each other's writes"
         self.proxy.start()
         asyncio.run(self._make_bucket())
         for number, (port, door) in enumerate(zip(self.ports, self.doors, strict=True)):
