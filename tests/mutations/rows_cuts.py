@@ -38,7 +38,7 @@ ROWS = [
         "services/engines/local/journal/format.py",
         "sorted(scans, key=lambda found: found.epoch)",
         "sorted(scans, key=lambda found: -found.epoch)",
-        (SMALL,),
+        ("tests/disk/test_journal.py::test_the_newer_file_is_replayed_last",),
     ),
     Mutation(
         "checkpoint-without-a-sync",
