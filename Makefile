@@ -52,7 +52,7 @@ deb:
 
 test:
 	@./bootstrap.sh test
-	.venv/bin/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+	.venv/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 pythons:
 	@./bootstrap.sh test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -35,18 +36,19 @@ small_journal.apply()
 StartServer = Callable[..., Server]
 
 
-# Folders whose tests take seconds: they are begun first, so that no worker is left with one at the end.
+# Folders whose tests take seconds: their files are begun first, so that no worker ends with one.
 _LONG = ("torture", "objects", "browser", "process", "clients", "restic", "cuts", "crashes", "model", "http1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each worker its share of long tests: xdist divides the list among them in equal parts."""
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    in_order = sorted(files, key=lambda path: path.parent.name not in _LONG)  # stable
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    items[:] = [item for n in range(workers) for path in in_order[n::workers] for item in files[path]]
+    """Long files first. A file stays on one worker (`--dist loadfile`), which shares what it starts."""
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)  # stable
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: garbage collections and forked processes need not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -66,28 +67,37 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports_of(path: Path) -> set[str]:
+@functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@functools.cache
+def imports_of(path: Path) -> frozenset[str]:
     """Every module that `path` imports at any depth, `from package import module` included."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+    return frozenset(found)
 
 
 def is_in(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_go_one_way(path: Path) -> None:
-    name, imported = name_of(path), imports_of(path)
-    for importer, forbidden in FORBIDDEN:
-        if is_in(name, importer):
-            wrong = [found for found in imported if is_in(found, forbidden)]
-            assert not wrong, f"{name} must not import {forbidden}"
+def test_imports_go_one_way() -> None:
+    wrong = [
+        f"{name_of(path)} must not import {found}"
+        for path in MODULES
+        for importer, forbidden in FORBIDDEN
+        if is_in(name_of(path), importer)
+        for found in imports_of(path)
+        if is_in(found, forbidden)
+    ]
+    assert not wrong
 
 
 def test_one_module_of_the_tools_knows_an_engine() -> None:
@@ -172,11 +182,11 @@ def test_no_packages_import_each_other_in_a_circle() -> None:
     assert not uses, "each of these imports another of them, or is imported by a circle"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_nothing_outside_an_engine_imports_its_inside(path: Path) -> None:
-    name = name_of(path)
-    for engine in ("local", "objects"):
-        package = f"services.engines.{engine}"
+@pytest.mark.parametrize("engine", ["local", "objects"])
+def test_nothing_outside_an_engine_imports_its_inside(engine: str) -> None:
+    package = f"services.engines.{engine}"
+    for path in MODULES:
+        name = name_of(path)
         if is_in(name, package) or name in DOORS:
             continue
         found = {one for one in imports_of(path) if is_in(one, package) and one != package}
@@ -184,13 +194,17 @@ def test_nothing_outside_an_engine_imports_its_inside(path: Path) -> None:
         assert not inside, f"{name} imports the inside of the engine {engine}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_only_durable_changes_the_disk(path: Path) -> None:
-    if name_of(path) in ("common.durable", *STREAMS):
-        return
-    for node in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(node, ast.Call):
-            continue
+def test_only_durable_changes_the_disk() -> None:
+    writers = ("common.durable", *STREAMS)
+    calls = [
+        (path, node)
+        for path in MODULES
+        if name_of(path) not in writers
+        for node in nodes_of(path)
+        if isinstance(node, ast.Call)
+    ]
+    assert calls
+    for path, node in calls:
         function = node.func
         if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
             called = f"{function.value.id}.{function.attr}"
