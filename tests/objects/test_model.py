@@ -278,15 +278,21 @@ SCENES: dict[str, Scene] = {
     "a large blob replaced": Scene(
         {"w": small(anything), "g": collector}, Faults(lost=1, late=1), Swept, large(only_new)
     ),
+    "a large blob deleted, no fault": Scene(
+        {"d": small(only_there, None), "g": collector, "r": reader}, NO_FAULTS, Swept, large(only_new)
+    ),
+    "a large blob replaced, an answer lost": Scene(
+        {"w": small(anything), "g": collector}, Faults(lost=1), Swept, large(only_new)
+    ),
     "two collectors": scene(Faults(twice=1), w=large(anything), g=collector, c=collector),
     "a sweep and two writers": scene(w=large(anything), v=large(anything), s=sweeper, g=collector),
 }
 
 
-# Explored in every run of the tests, in seconds; the others take minutes.
+# Explored in every run of the tests, in a second each; the others take up to minutes.
 QUICK = ["two creates", "create, then delete, and create", "three that write anything", "update and delete"]
-QUICK += ["large create", "large create, and again late", "large anything, and again late"]
-QUICK += ["a large blob deleted", "a large blob replaced"]
+QUICK += ["large create", "large anything, and again late"]
+QUICK += ["a large blob deleted, no fault", "a large blob replaced, an answer lost"]
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -301,10 +307,16 @@ def test_every_interleaving_of_more_is_right(name: str) -> None:
     assert explore(SCENES[name]) > 1000
 
 
-SLOW = ["two creates", "large create", "large anything, and again late", "a large blob replaced"]
+# A writer whose upload took long.
+LATE = [
+    "two creates",
+    "large create",
+    "large anything, and again late",
+    "a large blob replaced, an answer lost",
+]
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", [*LATE, pytest.param("a large blob replaced", marks=pytest.mark.slow)])
 def test_a_writer_that_remembers_nothing_is_right(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one is whose upload took long: what it saw at its begin is too old to be replaced unseen."""
     monkeypatch.setattr(pointers, "REMEMBERED_NS", 0)
