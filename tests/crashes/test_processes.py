@@ -30,12 +30,13 @@ REQUESTS = [
 class DyingServer(Server):
     """A server that dies at disk call `at`; it may die before it serves."""
 
+    def module(self) -> list[str]:
+        return ["tests.support.dying"]
+
     def __init__(self, root: Path, at: int, *flags: str) -> None:
         self.port = 0
         env = {"DIES_AS": "server", "DIES_AT": str(at)}
-        Process.__init__(
-            self, "server", root, "-s", "127.0.0.1:0", *flags, env=env, module="tests.support.dying"
-        )
+        Process.__init__(self, "server", root, "-s", "127.0.0.1:0", *flags, env=env)
         try:
             self.wait_until_serving()
         except AssertionError:

@@ -24,7 +24,7 @@ from tests.cuts.recorder import ListLog, Op, recording
 from tests.cuts.session import ANYTHING, DAMAGED, Expected, Value
 from tests.support.processes import Process, Server
 from tests.support.rules import broken_rules, layout_of
-from tests.support.stores import SAME
+from tests.support.same_disk import SAME
 
 Values = dict[str, Value]
 

@@ -21,7 +21,7 @@ from services.engines.local.journal import format as journal
 from services.engines.local.recovery import restart
 from services.engines.local.serving import ids, index_keeper
 from tests.cuts.recorder import SharedLog, install
-from tests.support.stores import SAME
+from tests.support.same_disk import SAME
 
 BOOT = b"\x01" * 16
 

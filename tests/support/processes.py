@@ -17,6 +17,8 @@ from tests.support import warm
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
+# Variables that the programs read, and no Python when it starts.
+_READ_WHEN_RUN = ("BLOBKEEP_", "RECORD_", "DIES_")
 _SERVING = re.compile(r"serving .* on (?:.*?):(\d+)(?=[, ])")
 
 
@@ -69,7 +71,7 @@ class Process:
 
     def _is_warm(self) -> bool:
         """Whether a fork of a process that has imported the product is as good as a Python started anew."""
-        ours = all(name.startswith("BLOBKEEP_") for name in self._env)
+        ours = all(name.startswith(_READ_WHEN_RUN) for name in self._env)
         return ours and not self._through and self._module in warm.PROGRAMS
 
     def module(self) -> list[str]:

@@ -19,7 +19,6 @@ from services.engines.local.disk import directory
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.locks import StateLock
-from services.engines.local.index.manifest import Stamp
 from services.engines.local.journal import file as journal_file
 from services.engines.local.recovery import restart
 from services.engines.local.serving import multiparts
@@ -27,11 +26,10 @@ from services.engines.local.serving.store import LocalStore
 from services.engines.local.serving.upload import ALL_WHOLE_BYTES
 from services.store import Blob as AnyBlob
 from services.store import Content
+from tests.support.same_disk import SAME
 
 SMALL_BODY_BYTES = 4 << 10
 STAGED_BYTES = 3 * SMALL_BODY_BYTES
-# Tests copy directories, and mean the same one: an index in them is believed as far as the rest of it goes.
-SAME = Stamp(1, 1, 1)
 
 
 class Opened:

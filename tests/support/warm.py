@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = ("services.server", "services.gc", "services.recovery")
+PROGRAMS = ("services.server", "services.gc", "services.recovery", "services.reader")
 
 
 class Forked:
