@@ -1,4 +1,7 @@
-"""Every view at three sizes, in light and dark: nothing is cut, and axe finds nothing (WCAG 2.1 AA)."""
+"""Every view at three sizes, in light and dark: nothing is cut, and axe finds nothing (WCAG 2.1 AA).
+
+The ordinary run has each view twice, small and dark, large and light; `make slow` all six.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from tests.browser.pages import access, blob, folder, opened, overview, png, sig
 from tests.conftest import StartServer
 
 SIZES = {"phone": (360, 740), "tablet": (820, 1100), "desk": (1280, 900)}
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+Look = tuple[str, Literal["light", "dark"]]
+FEW: list[Look] = [("phone", "dark"), ("desk", "light")]
+ALL: list[Look] = [(size, scheme) for size in SIZES for scheme in ("dark", "light")]
+LOOKS = pytest.mark.parametrize("looks", [FEW, pytest.param(ALL, marks=pytest.mark.slow)], ids=["few", "all"])
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 LONG = "a/" + "folder-with-a-long-name/" * 3 + "x" * 120 + ".png"
 
@@ -56,20 +62,20 @@ def check(page: Page, width: int) -> None:
     assert found.violations_count == 0, found.generate_report()
 
 
-def check_both(page: Page, width: int) -> None:
-    """`check` in light and dark, of a page that does not change meanwhile."""
-    for scheme in SCHEMES:
+def check_in(looks: list[Look], page: Page) -> None:
+    """`check` in each, of a page that does not change meanwhile. The last is that of a desk, which stays."""
+    for size, scheme in looks:
+        width, height = SIZES[size]
+        page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=scheme)
         check(page, width)
         color = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)"
         assert (sum(page.evaluate(color)) > 384) == (scheme == "light")
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_every_view_fits_and_can_be_read(visit: Visit, start_server: StartServer, size: str) -> None:
+@LOOKS
+def test_every_view_fits_and_can_be_read(visit: Visit, start_server: StartServer, looks: list[Look]) -> None:
     server = start_server("--keep-deleted", "7d")
-    width, height = SIZES[size]
-    visit.page.set_viewport_size({"width": width, "height": height})
     fields = {"Content-Type": "image/png", "X-Meta-Comment": "c" * 200}
     assert server.ask("POST", f"/store/{LONG}", png(300, 200), fields).status == 201
     assert server.ask("POST", "/store/a/b", b"1").status == 201
@@ -79,59 +85,54 @@ def test_every_view_fits_and_can_be_read(visit: Visit, start_server: StartServer
     page = overview(visit, server)
     expect(page.locator("#feed")).to_contain_text("Deleted")
     expect(page.locator(".plot canvas")).to_have_count(4)
-    check_both(page, width)
+    check_in(looks, page)
 
     page = folder(visit, server)
     page.get_by_text("Deleted or replaced here, and kept").click()
     expect(page.locator("#kept-rows tr")).to_have_count(2)
-    check_both(page, width)
+    check_in(looks, page)
 
     page = folder(visit, server, LONG.rpartition("/")[0] + "/")
     page.get_by_role("checkbox", name="Select all").check()
     page.fill("#search-input", "a/fold")
     expect(page.locator("#found li")).to_have_count(1)
-    check_both(page, width)
+    check_in(looks, page)
     page.locator("#delete-selected").click()
     expect(page.locator("#confirm")).to_be_visible()
-    check_both(page, width)
+    check_in(looks, page)
 
     page = blob(visit, server, LONG)
     expect(page.locator("#preview canvas")).to_be_visible()
     page.get_by_text("Header fields of the answer").click()
-    check_both(page, width)
+    check_in(looks, page)
 
 
-def check_all(page: Page) -> None:
-    """`check` at every size, in light and dark, of a page that does not change meanwhile."""
-    for width, height in SIZES.values():
-        page.set_viewport_size({"width": width, "height": height})
-        for scheme in SCHEMES:
-            page.emulate_media(color_scheme=scheme)
-            check(page, width)
-
-
-def test_figures_of_a_server_that_is_away_can_be_read_too(visit: Visit, start_server: StartServer) -> None:
+@LOOKS
+def test_figures_of_a_server_that_is_away_can_be_read_too(
+    visit: Visit, start_server: StartServer, looks: list[Look]
+) -> None:
     server = start_server()
     assert server.ask("POST", f"/store/{LONG}", b"1").status == 201
     page = overview(visit, server)
     expect(page.locator("#feed")).to_contain_text("Created")
     server.kill()
     expect(page.locator("#as-of")).to_be_visible()
-    check_all(page)
+    check_in(looks, page)
 
 
+@LOOKS
 def test_the_window_that_asks_who_one_is_can_be_read_too(
-    visit: Visit, start_server: StartServer, tmp_path: Path
+    visit: Visit, start_server: StartServer, tmp_path: Path, looks: list[Look]
 ) -> None:
     clients = ("ann", "read-write", ""), ("team", "read-write", "team/with/a/long/prefix/")
     server = start_server("--auth-file", str(access(tmp_path / "clients", *clients)))
     page = opened(visit, server)
     sign_in(page, "guess")
     expect(page.locator("#sign-in-wrong")).to_be_visible()
-    check_all(page)
+    check_in(looks, page)
     sign_in(page, "secret-of-team")
     expect(page.locator("#listing-empty")).to_be_visible()
-    check_all(page)
+    check_in(looks, page)
     assert page.locator("#path a").count() == 0  # what it may not list is not offered
     ann = {"Authorization": "Bearer secret-of-ann"}
     assert server.ask("POST", "/store/team/with/a/long/prefix/a.txt", b"1", ann).status == 201
@@ -140,7 +141,7 @@ def test_the_window_that_asks_who_one_is_can_be_read_too(
     page.get_by_role("link", name="a.txt").click()
     page.get_by_role("button", name="Make a link").click()
     expect(page.locator("#link-made")).to_contain_text("Whoever has it")
-    check_all(page)
+    check_in(looks, page)
 
 
 def test_times_of_a_plot_lie_within_it_and_apart(visit: Visit, start_server: StartServer) -> None:
