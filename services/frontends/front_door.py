@@ -81,18 +81,17 @@ class FrontDoor(Router):
         return self._s3_here is not None and self._s3_here.is_host(host)
 
     def quick_answer(self, native: QuickAnswer) -> QuickAnswer:
-        """What answers at once on the listening port (see http1.HTTPServer): `native` first, which takes
-        nothing of another front end's."""
+        """What answers at once on the listening port (see http1.HTTPServer)."""
         s3 = self._s3_here
         if s3 is None:
             return native
 
         def answer(head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
-            found = native(head, context)
-            if found is not None:
-                return found
-            fast_path = s3.fast_path_for(head)
-            return None if fast_path is None else fast_path.quick_answer(head, context)
+            if head.memo is None:  # else it was the native one's before
+                fast_path = s3.fast_path_for(head)
+                if fast_path is not None:
+                    return fast_path.quick_answer(head, context)
+            return native(head, context)
 
         return answer
 

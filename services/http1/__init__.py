@@ -3,7 +3,8 @@
 from services.http1.context import RequestContext
 from services.http1.exchange import Exchange
 from services.http1.limits import Limits
-from services.http1.parser import FieldBlock, RequestHead
+from services.http1.parser import RequestHead
 from services.http1.server import HTTPServer
+from services.http1.similar_fields import FieldBlock, Shape
 
-__all__ = ["Exchange", "FieldBlock", "HTTPServer", "Limits", "RequestContext", "RequestHead"]
+__all__ = ["Exchange", "FieldBlock", "HTTPServer", "Limits", "RequestContext", "RequestHead", "Shape"]

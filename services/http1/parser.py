@@ -15,6 +15,7 @@ from tornado.httputil import HTTPHeaders, RequestStartLine
 
 from services.http1.errors import Refusal
 from services.http1.limits import Limits
+from services.http1.similar_fields import FieldBlock, SimilarFields
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # RFC 9112 section 3: single spaces. The target may hold bytes above 0x7f, as clients do send UTF-8 unescaped.
@@ -81,23 +82,6 @@ class RequestHeaders(HTTPHeaders):
         if self._is_shared:
             self._as_list = {name: [*values] for name, values in self._as_list.items()}
             self._is_shared = False
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class FieldBlock:
-    """What the fields of a head say, whatever the request line was.
-
-    Shared by all requests with the same fields: `memo` is for whoever derives something from these and wants
-    to do that once. Nothing else of it is changed.
-    """
-
-    fields: dict[str, list[str]]
-    host: str | None
-    body_bytes: int  # declared length, 0 without one, or CHUNKED
-    close: bool  # `Connection: close`
-    keep_alive: bool  # `Connection: keep-alive`
-    expects_continue: bool
-    memo: object = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -261,7 +245,7 @@ def _parse_fields(block: bytes) -> FieldBlock:
     )
 
 
-_cached_fields = functools.lru_cache(_CACHED_BLOCKS)(_parse_fields)
+_cached_fields = functools.lru_cache(_CACHED_BLOCKS)(SimilarFields(_parse_fields, _normalized).block)
 
 
 def _members(fields: dict[str, list[str]], name: str) -> list[str]:

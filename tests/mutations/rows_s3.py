@@ -9,7 +9,35 @@ CRASHES = "tests/crashes/test_multiparts.py"
 
 FAST = "tests/s3/test_fast_path.py"
 
+ALIKE = "services/frontends/s3/signed_alike.py"
+ALIKE_TESTS = ("tests/s3/test_signed_alike.py",)
+
 ROWS = [
+    Mutation(
+        "signed-alike-at-any-time",
+        ALIKE,
+        "abs(now_s - signed_s) > sigv4.MAX_SKEW_S or ",
+        "",
+        ALIKE_TESTS,
+    ),
+    Mutation(
+        "signed-alike-by-a-secret-that-was-replaced", ALIKE, " or found[1] != way.secret", "", ALIKE_TESTS
+    ),
+    Mutation("signed-alike-on-another-day", ALIKE, "not date.startswith(way.day) or ", "", ALIKE_TESTS),
+    Mutation(
+        "signed-alike-without-a-look-at-the-signature",
+        ALIKE,
+        "if not hmac.compare_digest(",
+        "if False and hmac.compare_digest(",
+        ALIKE_TESTS,
+    ),
+    Mutation(
+        "similar-head-for-another-host",
+        "services/http1/similar_fields.py",
+        '_JUDGED = frozenset({"Host", ',
+        "_JUDGED = frozenset({",
+        ("tests/http1/test_similar_fields.py",),
+    ),
     Mutation(
         "fast-path-of-s3-without-a-prefix",
         "services/frontends/s3/fast_path.py",

@@ -42,7 +42,7 @@ class S3FrontEnd:
 
     def fast_path_for(self, head: RequestHead) -> S3FastPath | None:
         """The fast path that the request is for; None if it is for another front end."""
-        if self.is_host(head.headers.get("Host")):
+        if self.is_host(head.host):
             return self.fast_path
         path = head.start_line.path.partition("?")[0]
         return self._fast_under_path if self._is_under_path(path) else None

@@ -150,6 +150,14 @@ class Body:
             raise S3Error("BadDigest", f"The {name} you specified did not match the calculated checksum.")
         self.checksum = (self._algorithm, computed)
 
+    def kept(self) -> dict[str, str]:
+        """What is kept with the content, now that it is whole."""
+        kept = {} if self.md5_hex is None else {ETAG: self.md5_hex}
+        if self.checksum is not None:
+            one, value = self.checksum
+            kept[CHECKSUM + one.name.lower()] = value
+        return kept
+
     def _promised(self, wanted: checksums.Wanted) -> str:
         if wanted.value is not None:
             return wanted.value
@@ -177,11 +185,7 @@ class Receiving(Operation):
         body = self.body
         assert self.upload is not None
         await body.finish(await self.upload.sha256() if body.needs_sha256 else None)
-        kept = {} if body.md5_hex is None else {ETAG: body.md5_hex}
-        if body.checksum is not None:
-            one, value = body.checksum
-            kept[CHECKSUM + one.name.lower()] = value
-        return kept
+        return body.kept()
 
     def checksum_shown(self) -> list[tuple[str, str]]:
         """The field that gives back the checksum that was computed, if one was."""

@@ -7,7 +7,8 @@ checked whole. A test compares the two, header for header (tests/s3/test_fast_pa
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Iterable
+from functools import lru_cache
 from time import perf_counter, time
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
@@ -20,11 +21,12 @@ from services.frontends.s3 import sigv4
 from services.frontends.s3.identity import Identity, identify
 from services.frontends.s3.names import Target, bucket_of_host, parse_target, s3_hosts
 from services.frontends.s3.parts_in_blobs import parts_of
-from services.frontends.s3.request import Answering, Request
-from services.frontends.s3.routes import decide
+from services.frontends.s3.request import Answering, Request, new_request_id
+from services.frontends.s3.routes import decide, is_judged
+from services.frontends.s3.signed_alike import SignedAlike
 from services.frontends.s3.small_puts import SmallPut
 from services.frontends.s3.stored import checksum_fields, object_fields
-from services.http1 import Exchange, RequestContext, RequestHead
+from services.http1 import Exchange, FieldBlock, RequestContext, RequestHead
 from services.rules.answers import sent, sent_common
 from services.rules.cors import origins_of
 from services.store import Blob, Store
@@ -43,7 +45,40 @@ _PLAIN_AMZ = frozenset(_AMZ + name for name in ("Date", "Content-Sha256", "Check
 _PLAIN_QUERIES = frozenset(("", "x-id=GetObject", "x-id=HeadObject"))  # some SDKs name what they ask
 # Of those that ask for an object to be stored, only these are not: who waits, and pages in browsers.
 _UNPLAIN_OF_WRITES = frozenset(("Expect", "Origin", "Sec-Fetch-Site", "Transfer-Encoding"))
+_MODE = "X-Amz-Checksum-Mode"
 _MAX_HEADS = 4096  # of objects: about 1 KiB each
+_known_target = lru_cache(1024)(parse_target)
+
+
+class Kind:
+    """What the names of a request's fields say: the same of all requests of one shape.
+
+    `names`: each as the head has it, and in lower case. `may_read`, `may_put`: whether nothing among them
+    needs a handler. `is_judged`: the value of one says whether it is honoured.
+    """
+
+    __slots__ = ("alike", "is_judged", "may_put", "may_read", "names")
+
+    def __init__(self, fields: Iterable[str]) -> None:
+        self.names = [(name, name.lower()) for name in fields]
+        self.may_read = all(
+            name not in _UNPLAIN and (name in _PLAIN_AMZ or not name.startswith(_AMZ))
+            for name, _ in self.names
+        )
+        self.may_put = all(name not in _UNPLAIN_OF_WRITES for name, _ in self.names)
+        self.is_judged = any(map(is_judged, (lower for _, lower in self.names)))
+        self.alike = SignedAlike()
+
+
+def kind_of(block: FieldBlock) -> Kind:
+    """Found once for all blocks of a shape."""
+    shape = block.shape
+    if shape is None:
+        return Kind(block.fields)
+    if shape.memo is None:
+        shape.memo = Kind(block.fields)
+    assert isinstance(shape.memo, Kind)
+    return shape.memo
 
 
 class S3FastPath(HTTPServerConnectionDelegate):
@@ -93,19 +128,19 @@ class S3FastPath(HTTPServerConnectionDelegate):
         head = exchange.head
         method, target, _ = head.start_line
         path, _, query = target.partition("?")
-        given = head.block.fields
+        kind = kind_of(head.block)
         if (
             query not in ("", "x-id=PutObject")
             or not exchange.body_is_here
             or head.body_bytes > self._small_bytes
-            or not _UNPLAIN_OF_WRITES.isdisjoint(given)
+            or not kind.may_put
         ):
             return None
-        values = {name.lower(): said for name, said in given.items()}
-        fields = {name: ",".join(said) for name, said in values.items()}
+        given = head.block.fields
+        fields = {lower: ",".join(given[name]) for name, lower in kind.names}
         try:
-            asked, (client, secret, claim) = self._asked(head, path, query, values, time())
-            if decide(method, asked, (), fields) != "PutObject":
+            asked, (client, secret, claim) = self._asked(head, path, query, kind, time())
+            if not asked.key or (kind.is_judged and decide(method, asked, (), fields) != "PutObject"):
                 return None
         except BlobkeepError:
             return None
@@ -129,18 +164,26 @@ class S3FastPath(HTTPServerConnectionDelegate):
         return SmallPut(exchange, request_of, self._requests, self._cors)
 
     def _asked(
-        self, head: RequestHead, path: str, query: str, values: dict[str, list[str]], now_s: float
+        self, head: RequestHead, path: str, query: str, kind: Kind, now_s: float
     ) -> tuple[Target, Identity]:
         """What is asked for, and who asks, checked. Raises BlobkeepError; where in doubt, too."""
-        host = head.headers.get("Host")
+        host = head.host
         if host is None or host != head.block.host:
             raise Misdirected("The host is not the field's.")
         is_named, bucket = bucket_of_host(host, self._hosts)
         if not is_named:
             self._access.hosts.check(host)
-        asked = parse_target(path.removeprefix(self._base) or "/", bucket)
-        signing = sigv4.Request(head.start_line.method, path, query, values)
-        return asked, identify(signing, self._access, self._region, now_s)
+        method, given = head.start_line.method, head.block.fields
+        parse = parse_target if method == "PUT" else _known_target  # what is read is read again
+        asked = parse(path.removeprefix(self._base) or "/", bucket)
+        found = kind.alike.identify(method, path, query, given, self._access, now_s)
+        if found is None:
+            values = {lower: given[name] for name, lower in kind.names}
+            signing = sigv4.Request(method, path, query, values)
+            found = identify(signing, self._access, self._region, now_s)
+            if head.block.shape is not None:
+                kind.alike.remember(given, found)
+        return asked, found
 
     def quick_answer(self, head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
         """Head and body of the 200 to a GET or HEAD; None where the handler is to judge. See HTTPServer."""
@@ -149,12 +192,12 @@ class S3FastPath(HTTPServerConnectionDelegate):
         if method not in ("GET", "HEAD"):
             return None
         path, _, query = target.partition("?")
-        values = _plain_values(head.block.fields)
-        if values is None or query not in _PLAIN_QUERIES:
+        kind = kind_of(head.block)
+        if not kind.may_read or query not in _PLAIN_QUERIES or not _is_plain_mode(head.block.fields):
             return None
         now_s = time()
         try:
-            asked, (client, _, claim) = self._asked(head, path, query, values, now_s)
+            asked, (client, _, claim) = self._asked(head, path, query, kind, now_s)
         except BlobkeepError:
             return None
         location = asked.location
@@ -164,24 +207,19 @@ class S3FastPath(HTTPServerConnectionDelegate):
         if found is None:
             return None
         blob, body = found
-        fields = self._fields_of(location, blob, with_checksum="x-amz-checksum-mode" in values)
+        fields = self._fields_of(location, blob, with_checksum=_MODE in head.block.fields)
         if fields is None:
             return None
         head.is_once = claim is not None  # the next one is signed at another time
-        self._requests.answered(
-            method,
-            200,
-            target,
-            perf_counter() - began,
-            0,
-            len(body),
-            context.remote_ip,
-            head.headers,
-            version,
-            "-" if client is None or claim is None else client.name,
-        )
-        request_id = b"x-amz-request-id: %s\r\n" % secrets.token_hex(8).upper().encode()
-        return b"HTTP/1.1 200 OK\r\n" + sent_common(int(now_s)) + request_id + fields, body
+        requests = self._requests
+        if requests.access is None:
+            requests.count(method, 200, perf_counter() - began, 0, len(body))
+        else:
+            user = "-" if client is None or claim is None else client.name
+            took_s = perf_counter() - began
+            ip, fields_said = context.remote_ip, head.headers
+            requests.answered(method, 200, target, took_s, 0, len(body), ip, fields_said, version, user)
+        return b"%s%s\r\n%s" % (_ok(int(now_s)), new_request_id().encode(), fields), body
 
     def _fields_of(self, location: str, blob: Blob, *, with_checksum: bool) -> bytes | None:
         """The own fields of the object and the empty line, as sent; None where the handler is to judge."""
@@ -202,12 +240,13 @@ class S3FastPath(HTTPServerConnectionDelegate):
         return known[2] if with_checksum else known[1]
 
 
-def _plain_values(fields: dict[str, list[str]]) -> dict[str, list[str]] | None:
-    """The fields of a plain request by lower-case name; None where one is not plain."""
-    for name in fields:
-        if name in _UNPLAIN or (name.startswith(_AMZ) and name not in _PLAIN_AMZ):
-            return None
-    mode = fields.get("X-Amz-Checksum-Mode")
-    if mode is not None and (len(mode) > 1 or mode[0].upper() != "ENABLED"):
-        return None
-    return {name.lower(): values for name, values in fields.items()}
+@lru_cache(2)
+def _ok(now_s: int) -> bytes:
+    """How every 200 of a second begins, up to its id."""
+    return b"HTTP/1.1 200 OK\r\n" + sent_common(now_s) + b"x-amz-request-id: "
+
+
+def _is_plain_mode(fields: dict[str, list[str]]) -> bool:
+    """Whether what is said of checksums, if anything, is that they are to be sent."""
+    mode = fields.get(_MODE)
+    return mode is None or (len(mode) == 1 and mode[0].upper() == "ENABLED")

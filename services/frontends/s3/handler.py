@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Iterator
 from typing import Any
@@ -37,7 +36,7 @@ from services.frontends.s3.multipart import (
 from services.frontends.s3.multipart_lists import ListMultipartUploads, ListParts
 from services.frontends.s3.names import bucket_of_host, parse_target, text_of
 from services.frontends.s3.reading import GetObject, GetObjectAttributes, HeadObject
-from services.frontends.s3.request import Operation, Request
+from services.frontends.s3.request import Operation, Request, new_request_id
 from services.frontends.s3.routes import decide
 from services.frontends.s3.stubs import GetAcl, GetBucketVersioning, NoConfiguration, PutAcl, check_acl
 from services.frontends.s3.writing import CopyObject, DeleteObject, DeleteObjects, PutObject
@@ -161,7 +160,7 @@ class S3Handler(Handler):
 
     def set_default_headers(self) -> None:
         """See RequestHandler."""
-        self._request_id = self._request_id or secrets.token_hex(8).upper()
+        self._request_id = self._request_id or new_request_id()
         self._headers = _Fields()
         self.set_header("Server", SERVER)
         self.set_header("Date", format_http_date(int(time.time())))

@@ -7,6 +7,7 @@ trailing slashes are part of a name here, and no location is ever part of a file
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from common.config import Config
@@ -96,6 +97,11 @@ def is_host_of_s3(host: str | None, hosts: tuple[str, ...]) -> bool:
 
 
 def bucket_of_host(host: str, hosts: tuple[str, ...]) -> tuple[bool, str | None]:
+    """See `_bucket_of_host`; of names as long as real ones it is remembered."""
+    return (_known if len(host) <= _NAME_CHARS else _bucket_of_host)(host, hosts)
+
+
+def _bucket_of_host(host: str, hosts: tuple[str, ...]) -> tuple[bool, str | None]:
     """Whether `host` (a Host field) is ours by `hosts`, and the bucket that it names before one of them."""
     name = host.lower()
     if not name.endswith("]"):
@@ -107,6 +113,10 @@ def bucket_of_host(host: str, hosts: tuple[str, ...]) -> tuple[bool, str | None]
         if name.endswith("." + ours):
             return True, name.removesuffix("." + ours)
     return False, None
+
+
+_known = lru_cache(256)(_bucket_of_host)
+_NAME_CHARS = 260  # a name of DNS, and a port
 
 
 def parse_copy_source(header: str) -> Target:

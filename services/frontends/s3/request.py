@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
+from random import getrandbits
 from typing import Protocol
 from urllib.parse import quote
 
@@ -120,6 +121,11 @@ class Request:
         self.answering.begin(status, given)
         if body:
             self.answering.write_piece(body)
+
+
+def new_request_id() -> str:
+    """Names one answer, in logs of clients; nobody's secret."""
+    return f"{getrandbits(64):016X}"
 
 
 def http_date(time_s: int) -> str:

@@ -100,6 +100,9 @@ _REFUSED_FIELDS = (
 )
 
 
+_JUDGED = frozenset({"x-amz-storage-class", "x-amz-security-token"})
+
+
 def decide(method: str, target: Target, names: Collection[str], fields: Mapping[str, str]) -> str:
     """The operation, as AWS calls it. `names`: of the query; `fields`: by lower-case name. Raises S3Error."""
     what = "object" if target.key else "bucket" if target.bucket else "service"
@@ -121,6 +124,11 @@ def decide(method: str, target: Target, names: Collection[str], fields: Mapping[
         _check_fields(fields)
         return _COPYING.get(operation, operation) if "x-amz-copy-source" in fields else operation
     raise not_implemented(f"{method} of a {what} with {', '.join(sorted(names))[:60] or 'no parameter'}")
+
+
+def is_judged(name: str) -> bool:
+    """Whether a PutObject with this field is perhaps another operation, or none that is honoured."""
+    return name == "x-amz-copy-source" or name in _JUDGED or name.startswith(_REFUSED_FIELDS)
 
 
 def _check_fields(fields: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from email.utils import parsedate
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote_to_bytes
 
 from services.frontends.s3.errors import S3Error
@@ -26,6 +26,8 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 MAX_SKEW_S = 15 * 60
 MAX_EXPIRES_S = 7 * 24 * 3600
 _MAX_QUERY_KEYS = 200
+# RFC 2104, section 2.
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 _AUTHORIZATION = re.compile(
     ALGORITHM + r"\s+Credential=([^,\s]+)\s*,\s*SignedHeaders=([^,\s]+)\s*,\s*Signature=([0-9a-f]{64})\s*"
@@ -35,6 +37,15 @@ _SPACES = re.compile(r" +")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _SIGNED = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+(?:;[!#$%&'*+\-.^_`|~0-9a-z]+)*")
 _BY_QUERY = ("X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature")
+
+
+class Sha256(Protocol):
+    """What hashlib's have."""
+
+    def copy(self) -> Sha256: ...
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
+    def hexdigest(self) -> str: ...
 
 
 class Request(NamedTuple):
@@ -177,7 +188,7 @@ def _check_scope(claim: Claim, region: str) -> None:
 
 def _check_time(claim: Claim, now_s: float) -> None:
     try:
-        signed_s = _seconds_of(claim.amz_date)
+        signed_s = seconds_of(claim.amz_date)
     except ValueError:
         raise S3Error("AccessDenied", "The date of the signature is no date.") from None
     if claim.expires_s is None:
@@ -194,8 +205,10 @@ def _check_time(claim: Claim, now_s: float) -> None:
 
 
 @lru_cache(64)
-def _seconds_of(amz_date: str) -> int:
+def seconds_of(amz_date: str) -> int:
     """Unix time. Clients that are busy sign many requests in a second. Raises ValueError."""
+    if not _AMZ_DATE.fullmatch(amz_date):
+        raise ValueError(amz_date)
     return calendar.timegm(time.strptime(amz_date, "%Y%m%dT%H%M%SZ"))
 
 
@@ -260,7 +273,25 @@ def signing_key(secret: str, scope: str) -> bytes:
 
 def sign(key: bytes, text: str) -> str:
     """HMAC-SHA256 of `text`, in hex."""
-    return hmac.digest(key, text.encode("utf-8", "surrogateescape"), "sha256").hex()
+    return signature(*padded(key), text)
+
+
+@lru_cache(1024)
+def padded(key: bytes) -> tuple[Sha256, Sha256]:
+    """The hashes that an HMAC by `key`, of 32 bytes, begins with, the inner and the outer one: to be copied.
+
+    Unlike hmac.digest, which takes as long, they let no other thread go first.
+    """
+    block = key.ljust(64, b"\0")
+    return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
+
+
+def signature(inner: Sha256, outer: Sha256, text: str) -> str:
+    """The HMAC of `text` in hex; for the two see `padded`."""
+    first, second = inner.copy(), outer.copy()
+    first.update(text.encode("utf-8", "surrogateescape"))
+    second.update(first.digest())
+    return second.hexdigest()
 
 
 def _sha256_hex(text: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from http.client import responses
 from time import perf_counter, time
@@ -17,7 +16,7 @@ from tornado.httputil import HTTPMessageDelegate
 from common.errors import BlobkeepError
 from services.frontends.s3 import xml
 from services.frontends.s3.errors import UNEXPECTED, described, fields_of
-from services.frontends.s3.request import Answering, Request
+from services.frontends.s3.request import Answering, Request, new_request_id
 from services.frontends.s3.stubs import check_acl
 from services.frontends.s3.writing import PutObject
 from services.http1 import Exchange
@@ -75,13 +74,10 @@ class SmallPut(HTTPMessageDelegate):
 
     async def _run(self) -> None:
         operation = PutObject(self._request)
-        request_id = secrets.token_hex(8).upper()
+        request_id = new_request_id()
         try:
             check_acl(self._request)
-            await operation.begin()
-            if self._body:
-                await operation.write(self._body)
-            await operation.answer()
+            await operation.put(self._body)
         except Exception as err:  # noqa: BLE001 - it is answered, and told if it is not expected
             await operation.abort(str(err))
             self._refuse(err, request_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from hashlib import sha256
 
 from common.errors import BlobkeepError, NotFound
 from services.access.decisions import Action
@@ -22,7 +23,7 @@ from services.frontends.s3.names import Target, check_key, parse_copy_source
 from services.frontends.s3.reading import check_version, checksum_tag
 from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.stored import checksum_of, content_of
-from services.store import Blob, Condition, Upload
+from services.store import Blob, Condition, Content, Upload
 
 MAX_OBJECT_BYTES = 5 << 40  # S3's own limit
 _MAX_KEYS = 1000
@@ -36,6 +37,29 @@ class PutObject(Receiving):
 
     async def begin(self) -> None:
         """See Operation."""
+        await self._begin(*await self._judged())
+
+    async def answer(self) -> None:
+        """See Operation."""
+        blob, _ = await self.upload.commit(await self.received())
+        self._answer(blob)
+
+    async def put(self, body: bytes) -> None:
+        """All of it at once, for a body that is small and here: one step of the store, the same answers."""
+        content, condition = await self._judged()
+        try:
+            whole = b"".join(await self.body.feed(body))
+            await self.body.finish(sha256(whole).digest() if self.body.needs_sha256 else None)
+        except S3Error:
+            await self._begin(content, condition)  # what refuses the object is told before
+            raise
+        said = Content(content.type, content.encoding, {**content.metadata, **self.body.kept()})
+        request = self.request
+        blob, _ = await request.store.write_whole(request.location, condition, said, whole)
+        self._answer(blob)
+
+    async def _judged(self) -> tuple[Content, Condition]:
+        """What is to be stored, on which condition, if the request may store it at all."""
         request = self.request
         request.check(Action.CREATE, request.location)
         content = content_of(request.fields)
@@ -43,14 +67,13 @@ class PutObject(Receiving):
         if (self.body.declared_bytes or 0) > MAX_OBJECT_BYTES:
             raise S3Error("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size.")
         await require_bucket(request)
-        condition = write_condition(request.fields, request.check_update)
-        self.upload = await request.store.begin(
-            request.location, condition, content, self.body.declared_bytes
-        )
+        return content, write_condition(request.fields, request.check_update)
 
-    async def answer(self) -> None:
-        """See Operation."""
-        blob, _ = await self.upload.commit(await self.received())
+    async def _begin(self, content: Content, condition: Condition) -> None:
+        store, at = self.request.store, self.request.location
+        self.upload = await store.begin(at, condition, content, self.body.declared_bytes)
+
+    def _answer(self, blob: Blob) -> None:
         shown = self.checksum_shown()
         if shown:
             shown.append((HEADER + "type", FULL_OBJECT))
