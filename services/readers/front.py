@@ -48,7 +48,7 @@ class _Request(HTTPMessageDelegate):
     def __init__(self, front: Front, exchange: Exchange) -> None:
         self._front = front
         self._exchange = exchange
-        self._began = perf_counter()
+        self._began_s = perf_counter()
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -73,21 +73,10 @@ class _Request(HTTPMessageDelegate):
     def _refuse(self, err: BlobkeepError) -> None:
         """Answer for the server, which cannot have the connection now; no body to HEAD."""
         exchange = self._exchange
-        method, target, version = exchange.head.start_line
         status, fields, body = answer_to(err)
         first, body = whole_answer(status, fields, body)
-        exchange.respond(first, b"" if method == "HEAD" else body)
-        self._front.requests.answered(
-            method,
-            status,
-            target,
-            perf_counter() - self._began,
-            exchange.body_bytes_in,
-            exchange.body_bytes_out,
-            exchange.remote_ip,
-            exchange.head.headers,
-            version,
-        )
+        exchange.respond(first, b"" if exchange.head.start_line.method == "HEAD" else body)
+        self._front.requests.answered_exchange(exchange, status, self._began_s)
 
     async def _answer(self) -> tuple[bytes, bytes] | None:
         """The answer to a plain GET or HEAD of what the server may show; None for all else."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from time import perf_counter
 
 from tornado.web import RequestHandler
 
+from services.http1 import Exchange, RequestContext, RequestHead
 from services.watch.access_log import AccessLog
 
 # Upper bounds of the latency histogram, in seconds. From a read out of memory to an upload over a phone.
@@ -66,6 +68,39 @@ class RequestLog:
             referer, agent = headers.get("Referer", ""), headers.get("User-Agent", "")
             asked = f"{method} {target} {version}"
             self.access.tell(remote, user, asked, status, bytes_out, referer, agent, seconds)
+
+    def answered_exchange(self, exchange: Exchange, status: int, began_s: float, user: str = "-") -> None:
+        """The same for an exchange of our own connection that was answered. `began_s`: its perf_counter at
+        the beginning."""
+        method, target, version = exchange.head.start_line
+        seconds, bytes_in, bytes_out = (
+            perf_counter() - began_s,
+            exchange.body_bytes_in,
+            exchange.body_bytes_out,
+        )
+        if self.access is None:
+            self.count(method, status, seconds, bytes_in, bytes_out)
+        else:
+            said = (exchange.head.headers, version, user)
+            self.answered(method, status, target, seconds, bytes_in, bytes_out, exchange.remote_ip, *said)
+
+    def answered_quickly(
+        self,
+        head: RequestHead,
+        context: RequestContext,
+        status: int,
+        bytes_out: int,
+        began_s: float,
+        user: str = "-",
+    ) -> None:
+        """The same for a request without a body that needed no exchange (see http1.HTTPServer)."""
+        method, target, version = head.start_line
+        seconds = perf_counter() - began_s
+        if self.access is None:
+            self.count(method, status, seconds, 0, bytes_out)
+        else:
+            said = (head.headers, version, user)
+            self.answered(method, status, target, seconds, 0, bytes_out, context.remote_ip, *said)
 
     def count(self, method: str, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
         """The same without the access log, for who has seen that there is none."""

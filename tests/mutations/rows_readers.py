@@ -55,7 +55,7 @@ ROWS = [
     Mutation(
         "a-reader-refuses-a-head-with-a-body",
         "services/readers/front.py",
-        'b"" if method == "HEAD" else body',
+        'b"" if exchange.head.start_line.method == "HEAD" else body',
         "body",
         ("tests/unit/test_reader_front.py",),
     ),

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from time import perf_counter
 
-from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
+from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
 from common.errors import BlobkeepError
 from common.options import Config
@@ -30,6 +30,7 @@ from services.frontends.native.quick_reads import (
 )
 from services.frontends.native.sending import Answered, Sending
 from services.frontends.native.write_conditions import write_condition
+from services.frontends.shortcut import Shortcut
 from services.http1 import Exchange
 from services.rules.locations import MAX_LOCATION_BYTES
 from services.rules.media_types import upload_media_type
@@ -43,8 +44,8 @@ log = logging.getLogger("http")
 _ACTIONS = {"POST": Action.UPDATE, "PUT": Action.UPDATE, "DELETE": Action.DELETE}
 
 
-class FastPath(QuickReads, HTTPServerConnectionDelegate):
-    """Answers what is plain; `app` gets the rest. For services.http1 alone: others have no Exchange.
+class FastPath(QuickReads, Shortcut):
+    """Answers what is plain; `app` gets the rest.
 
     `is_anothers`: whether a host name belongs to another front end, which means something else by a path.
     """
@@ -58,8 +59,8 @@ class FastPath(QuickReads, HTTPServerConnectionDelegate):
         config: Config,
         is_anothers: Callable[[str | None], bool] = lambda host: False,
     ) -> None:
-        super().__init__(store, access, requests, config, is_anothers)
-        self._app = app
+        QuickReads.__init__(self, store, access, requests, config, is_anothers)
+        Shortcut.__init__(self, app)
         self._store = store
         self._small_bytes = config.small_body_bytes
         self._guesses = config.guess_type
@@ -67,29 +68,19 @@ class FastPath(QuickReads, HTTPServerConnectionDelegate):
             method: write_condition(method, {}, config.put_creates) for method in ("POST", "PUT", "DELETE")
         }
 
-    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        """See HTTPServerConnectionDelegate."""
-        assert isinstance(request_conn, Exchange)
-        head = request_conn.head
+    def take(self, exchange: Exchange) -> HTTPMessageDelegate | None:
+        """See Shortcut."""
+        head = exchange.head
         condition = self._conditions.get(head.start_line.method)
         if condition is not None:
-            location = self._written_location(request_conn)
-            if location is not None:
-                return _Writing(
-                    request_conn, self._store, location, condition, self._answered, guesses=self._guesses
-                )
-        elif not head.body_bytes:
-            answer = self.quick_answer(head, request_conn.context)
-            if answer is not None:
-                return _Answering(request_conn, answer)
-            sending = self._sending(request_conn)
-            if sending is not None:
-                return sending
-        return self._app.start_request(server_conn, request_conn)
-
-    def on_close(self, server_conn: object) -> None:
-        """See HTTPServerConnectionDelegate."""
-        self._app.on_close(server_conn)
+            location = self._written_location(exchange)
+            if location is None:
+                return None
+            return _Writing(exchange, self._store, location, condition, self._answered, guesses=self._guesses)
+        if head.body_bytes:
+            return None
+        answer = self.quick_answer(head, exchange.context)
+        return self._sending(exchange) if answer is None else _Answering(exchange, answer)
 
     def _sending(self, exchange: Exchange) -> Sending | None:
         """A plain GET of a larger blob that can be opened without waiting; None where a handler is to judge.
@@ -125,21 +116,9 @@ class FastPath(QuickReads, HTTPServerConnectionDelegate):
         permitted = access.is_open or access.permits(_ACTIONS[method], location, authorization_of(head))
         return location if permitted else None
 
-    def _answered(self, exchange: Exchange, status: int, began: float) -> None:
-        head = exchange.head
-        method, target, version = head.start_line
-        self._requests.answered(
-            method,
-            status,
-            target,
-            perf_counter() - began,
-            exchange.body_bytes_in,
-            exchange.body_bytes_out,
-            exchange.remote_ip,
-            head.headers,
-            version,
-            self._user(head),
-        )
+    def _answered(self, exchange: Exchange, status: int, began_s: float) -> None:
+        user = "-" if self._requests.access is None else self._user(exchange.head)
+        self._requests.answered_exchange(exchange, status, began_s, user)
 
 
 class _Answering(HTTPMessageDelegate):

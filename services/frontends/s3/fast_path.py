@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from time import perf_counter, time
 
-from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
+from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
 from common.bounded import make_room
 from common.config import Config
@@ -26,6 +26,7 @@ from services.frontends.s3.routes import decide, is_judged
 from services.frontends.s3.signed_alike import SignedAlike
 from services.frontends.s3.small_puts import SmallPut
 from services.frontends.s3.stored import checksum_fields, object_fields
+from services.frontends.shortcut import Shortcut
 from services.http1 import Exchange, FieldBlock, RequestContext, RequestHead
 from services.rules.answers import sent, sent_common
 from services.rules.cors import origins_of
@@ -81,8 +82,8 @@ def kind_of(block: FieldBlock) -> Kind:
     return shape.memo
 
 
-class S3FastPath(HTTPServerConnectionDelegate):
-    """Answers what is plain; `app` gets the rest. For services.http1 alone: others have no Exchange.
+class S3FastPath(Shortcut):
+    """Answers what is plain; `app` gets the rest.
 
     `base`: what its paths begin with.
     """
@@ -97,7 +98,7 @@ class S3FastPath(HTTPServerConnectionDelegate):
         *,
         base: str = "",
     ) -> None:
-        self._app = app
+        super().__init__(app)
         self._config = config
         self._parts = parts_of(store)
         self._small_bytes = config.small_body_bytes
@@ -111,17 +112,9 @@ class S3FastPath(HTTPServerConnectionDelegate):
         # The fields of objects as they are sent, by location: without a checksum, and with it.
         self._fields: dict[str, tuple[Blob, bytes, bytes]] = {}
 
-    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        """See HTTPServerConnectionDelegate."""
-        if isinstance(request_conn, Exchange) and request_conn.head.start_line.method == "PUT":
-            put = self._small_put(request_conn)
-            if put is not None:
-                return put
-        return self._app.start_request(server_conn, request_conn)
-
-    def on_close(self, server_conn: object) -> None:
-        """See HTTPServerConnectionDelegate."""
-        self._app.on_close(server_conn)
+    def take(self, exchange: Exchange) -> HTTPMessageDelegate | None:
+        """See Shortcut."""
+        return self._small_put(exchange) if exchange.head.start_line.method == "PUT" else None
 
     def _small_put(self, exchange: Exchange) -> SmallPut | None:
         """A PutObject whose body is here; None where the handler is to judge."""
@@ -187,8 +180,8 @@ class S3FastPath(HTTPServerConnectionDelegate):
 
     def quick_answer(self, head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
         """Head and body of the 200 to a GET or HEAD; None where the handler is to judge. See HTTPServer."""
-        began = perf_counter()
-        method, target, version = head.start_line
+        began_s = perf_counter()
+        method, target, _ = head.start_line
         if method not in ("GET", "HEAD"):
             return None
         path, _, query = target.partition("?")
@@ -213,12 +206,10 @@ class S3FastPath(HTTPServerConnectionDelegate):
         head.is_once = claim is not None  # the next one is signed at another time
         requests = self._requests
         if requests.access is None:
-            requests.count(method, 200, perf_counter() - began, 0, len(body))
+            requests.count(method, 200, perf_counter() - began_s, 0, len(body))
         else:
             user = "-" if client is None or claim is None else client.name
-            took_s = perf_counter() - began
-            ip, fields_said = context.remote_ip, head.headers
-            requests.answered(method, 200, target, took_s, 0, len(body), ip, fields_said, version, user)
+            requests.answered_quickly(head, context, 200, len(body), began_s, user)
         return b"%s%s\r\n%s" % (_ok(int(now_s)), new_request_id().encode(), fields), body
 
     def _fields_of(self, location: str, blob: Blob, *, with_checksum: bool) -> bytes | None:

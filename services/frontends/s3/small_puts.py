@@ -40,7 +40,7 @@ class SmallPut(HTTPMessageDelegate):
         requests: RequestLog,
         cors: Fields,
     ) -> None:
-        self._began = perf_counter()
+        self._began_s = perf_counter()
         self._exchange = exchange
         self._request = request_of(self)
         self._requests = requests
@@ -89,19 +89,7 @@ class SmallPut(HTTPMessageDelegate):
             *self._cors,
         ]
         exchange.respond(start_line + sent_common(int(time())) + sent(fields) + b"\r\n", self._content)
-        method, target, version = exchange.head.start_line
-        self._requests.answered(
-            method,
-            self._status,
-            target,
-            perf_counter() - self._began,
-            exchange.body_bytes_in,
-            exchange.body_bytes_out,
-            exchange.remote_ip,
-            exchange.head.headers,
-            version,
-            self._request.user,
-        )
+        self._requests.answered_exchange(exchange, self._status, self._began_s, self._request.user)
 
     def _refuse(self, err: Exception, request_id: str) -> None:
         method, target, _ = self._exchange.head.start_line

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from common import checksum
 from common.checksum import CHUNK_BYTES, Bytes
-from common.chunk_buffers import ChunkBuffers
+from common.chunk_buffers import ChunkBuffers, Held
 from common.errors import FOREIGN_ERRNOS, BlobkeepError, Damaged
 from common.ours import read_at
 from common.sealed import Sealed
@@ -95,10 +95,7 @@ class LocalReading:
                 piece = [data[begin:end]]
             else:
                 async with self._buffers.borrow(self, chunk) as held:
-                    view = memoryview(held.data)[:length]
-                    if not held.filled:
-                        await self._fill(view, chunk)
-                        self._kept.offer(self.blob, chunk, view)
+                    view = await self._view(held, chunk, length)
                     piece = [bytes(view[begin:end])]
                     held.more = end < length and start + end <= last
             at = start + end
@@ -123,10 +120,7 @@ class LocalReading:
                 begin += sink.take_file(sealed.fd, begin, end - begin)
             else:
                 async with self._buffers.borrow(self, chunk) as held:
-                    view = memoryview(held.data)[:length]
-                    if not held.filled:
-                        await self._fill(view, chunk)
-                        self._kept.offer(self.blob, chunk, view)
+                    view = await self._view(held, chunk, length)
                     begin += sink.take(view[begin:end])
                     held.more = begin < end  # where another reader takes the buffer: read and verified anew
             at = start + begin
@@ -143,6 +137,14 @@ class LocalReading:
         except OSError:  # EAGAIN, or a file system that does not know the flag: the thread will tell
             return None
         return bytes(buffer) if got == length else None
+
+    async def _view(self, held: Held, chunk: int, length: int) -> memoryview:
+        """The verified bytes of `chunk` in the buffer `held`, read where they are not there yet. See `_fill`."""
+        view = memoryview(held.data)[:length]
+        if not held.filled:
+            await self._fill(view, chunk)
+            self._kept.offer(self.blob, chunk, view)
+        return view
 
     async def _fill(self, view: memoryview, chunk: int) -> None:
         """Read one chunk, as long as `view`, and verify it; in a thread where that waits for the disk."""

@@ -1,0 +1,29 @@
+"""What answers plain requests without a handler, and leaves the others to the application."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
+
+from services.http1 import Exchange
+
+
+class Shortcut(HTTPServerConnectionDelegate):
+    """Stands before `app`. Only our own connection has an Exchange: from Tornado's, `app` gets all."""
+
+    def __init__(self, app: HTTPServerConnectionDelegate) -> None:
+        self._app = app
+
+    @abstractmethod
+    def take(self, exchange: Exchange) -> HTTPMessageDelegate | None:
+        """What answers this request; None where a handler is to judge."""
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        """See HTTPServerConnectionDelegate."""
+        taken = self.take(request_conn) if isinstance(request_conn, Exchange) else None
+        return self._app.start_request(server_conn, request_conn) if taken is None else taken
+
+    def on_close(self, server_conn: object) -> None:
+        """See HTTPServerConnectionDelegate."""
+        self._app.on_close(server_conn)
