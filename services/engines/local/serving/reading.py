@@ -139,7 +139,7 @@ class LocalReading:
         return bytes(buffer) if got == length else None
 
     async def _view(self, held: Held, chunk: int, length: int) -> memoryview:
-        """The verified bytes of `chunk` in the buffer `held`, read where they are not there yet. See `_fill`."""
+        """The verified bytes of `chunk` in the buffer `held`, read if they are not there. See `_fill`."""
         view = memoryview(held.data)[:length]
         if not held.filled:
             await self._fill(view, chunk)
