@@ -20,16 +20,15 @@ from services.engines.local.disk import blob_folder, directory
 from services.engines.local.recovery import reconcile
 from services.engines.local.upkeep.collector import Collector
 from services.store import Content
+from tests.crashes.ladder import steps
 from tests.support import rules
-from tests.support.campaign import choose, tally
+from tests.support.campaign import choose
 from tests.support.disk_calls import CHANGES, DIED, Death, standing_between
 from tests.support.operations import OLD, OPERATIONS, Operation
 from tests.support.stores import Opened, memory_folder, opened, small_journal, until
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
-
-_MAX_CALLS = 400
 
 
 @pytest.fixture
@@ -116,22 +115,15 @@ def test_a_process_that_dies_at_each_disk_call_loses_nothing(
     before = str(base / "before")
     asyncio.run(old_values(before, sync, id_bits))
     touched = OPERATIONS[operation]
-    for at in range(1, _MAX_CALLS):
-        root = str(base / str(at))
+    for step in steps(base):
+        at, root = step.at, step.root
         shutil.copytree(before, root)
-        died, acknowledged = acknowledged_by(operation, Death(at, late=late), root, sync, id_bits)
+        step.died, acknowledged = acknowledged_by(operation, Death(at, late=late), root, sync, id_bits)
         allowed: dict[str, list[bytes | None]] = {"new": [None]}
         allowed.update((location, [body]) for location, body in OLD.items())
         for location, new in touched.items():
             allowed[location] = [new] if acknowledged else [*allowed[location], new]
         asyncio.run(judge(root, sync, id_bits, allowed, (at, acknowledged)))
-        broken = rules.broken_rules(root)
-        assert not broken, (at, broken)
-        shutil.rmtree(root)
-        tally("deaths of forked processes", died)
-        if not died:
-            return
-    raise AssertionError("the ladder has no end")
 
 
 # --- recovery, the gc and quarantine die ---
@@ -177,25 +169,18 @@ def test_recovery_that_dies_at_each_disk_call_comes_to_the_same_end(
     base: Path, id_bits: int, late: bool
 ) -> None:
     served = asyncio.run(make_mess(str(base / "before"), id_bits))
-    for at in range(1, _MAX_CALLS):
-        root = str(base / str(at))
+    for step in steps(base):
+        at, root = step.at, step.root
         shutil.copytree(base / "before", root)
 
         def recover(root: str = root, at: int = at) -> None:
             with standing_between(Death(at, late=late), CHANGES):
                 reconcile.reconcile(directory.open_directory(root, id_bits, owner=True))
 
-        died = dies(recover)
+        step.died = dies(recover)
         found = asyncio.run(values_of(root, id_bits))
         assert found == served, at
         assert len(os.listdir(f"{root}/.quarantine")) == 2, at
-        broken = rules.broken_rules(root)
-        assert not broken, (at, broken)
-        shutil.rmtree(root)
-        tally("deaths of forked processes", died)
-        if not died:
-            return
-    raise AssertionError("the ladder has no end")
 
 
 async def values_of(root: str, id_bits: int) -> dict[str, bytes | None]:
@@ -216,23 +201,16 @@ def test_a_gc_that_dies_at_each_disk_call_harms_nobody(base: Path, id_bits: int,
 
     before = str(base / "before")
     asyncio.run(failures(before))
-    for at in range(1, _MAX_CALLS):
-        root = str(base / str(at))
+    for step in steps(base):
+        at, root = step.at, step.root
         shutil.copytree(before, root)
 
         def collect(root: str = root, at: int = at) -> None:
             with standing_between(Death(at, late=late), CHANGES):
                 Collector(rules.layout_of(root), 5.0, slice_folders=1 << 32).run_once()
 
-        died = dies(collect)
+        step.died = dies(collect)
         assert asyncio.run(values_of(root, id_bits)) == {"kept": b"kept"}, at
-        broken = rules.broken_rules(root)
-        assert not broken, (at, broken)
-        shutil.rmtree(root)
-        tally("deaths of forked processes", died)
-        if not died:
-            return
-    raise AssertionError("the ladder has no end")
 
 
 @pytest.mark.parametrize("id_bits", [16, 32])
@@ -252,8 +230,8 @@ def test_a_server_that_dies_while_it_quarantines_never_serves_the_damage(base: P
 
     before = str(base / "before")
     asyncio.run(damage(before))
-    for at in range(1, _MAX_CALLS):
-        root = str(base / str(at))
+    for step in steps(base, rotten=True):
+        at, root = step.at, step.root
         shutil.copytree(before, root)
 
         async def serve(root: str = root, at: int = at) -> None:
@@ -273,12 +251,5 @@ def test_a_server_that_dies_while_it_quarantines_never_serves_the_damage(base: P
             async with opened(root, "journal", id_bits) as store:
                 assert await read_rotten(store) == "None"
 
-        died = dies(lambda: asyncio.run(serve()))
+        step.died = dies(lambda: asyncio.run(serve()))
         asyncio.run(serve_again())
-        broken = rules.broken_rules(root, rotten=True)
-        assert not broken, (at, broken)
-        shutil.rmtree(root)
-        tally("deaths of forked processes", died)
-        if not died:
-            return
-    raise AssertionError("the ladder has no end")
