@@ -381,18 +381,18 @@ def test_the_gc_waits_for_its_time_and_no_longer(
     one.close()
 
 
+async def kept(root: str, count: int) -> tuple[Layout, list[int]]:
+    """Blobs of one location, each replaced by the next and the last deleted: the directory, and their ids."""
+    async with opened(root, **KEEPS) as store:
+        ids = [(await store.put("a", b"%d" % number)).id for number in range(count)]
+        await store.delete("a")
+        return store.data_dir, ids
+
+
 def test_kept_ones_are_given_up_oldest_first_when_ids_run_out(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def make() -> tuple[Layout, list[int]]:
-        async with opened(data.root, **KEEPS) as store:
-            ids = []
-            for number in range(6):
-                ids.append((await store.put("a", b"%d" % number)).id)
-            await store.delete("a")
-            return store.data_dir, ids
-
-    data_dir, ids = asyncio.run(make())
+    data_dir, ids = asyncio.run(kept(data.root, 6))
     one = gc(data_dir)
     one.run_once()
     assert sorted(states(data_dir)) == sorted(ids)  # in its first pass it learns what there is
@@ -407,15 +407,7 @@ def test_kept_ones_are_given_up_oldest_first_when_ids_run_out(
 
 
 def test_kept_ones_are_given_up_for_an_upload_that_found_no_room(data: DataDirectory) -> None:
-    async def make() -> tuple[Layout, list[int]]:
-        async with opened(data.root, **KEEPS) as store:
-            ids = []
-            for number in range(3):
-                ids.append((await store.put("a", b"%d" % number)).id)
-            await store.delete("a")
-            return store.data_dir, ids
-
-    data_dir, ids = asyncio.run(make())
+    data_dir, ids = asyncio.run(kept(data.root, 3))
     one = gc(data_dir)
     one.run_once()
     free_bytes = os.statvfs(data_dir.root).f_bavail * os.statvfs(data_dir.root).f_frsize

@@ -37,19 +37,20 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def anything(blob: object, damaged: bool) -> None: ...
 
 
-def no_stage(data_dir: Layout, pending: BlobRecord) -> int:
-    raise AssertionError("it was staged")
+@pytest.fixture
+def never_staged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_stage(data_dir: Layout, pending: BlobRecord) -> int:
+        raise AssertionError("it was staged")
+
+    monkeypatch.setattr(blob_folder, "stage", no_stage)
 
 
 def folders(root: str) -> list[Path]:
     return [path for path in Path(root).iterdir() if path.name.isdigit()]
 
 
-def test_it_is_never_pending_and_leaves_what_any_blob_does(
-    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blob_folder, "stage", no_stage)
-
+@pytest.mark.usefixtures("never_staged")
+def test_it_is_never_pending_and_leaves_what_any_blob_does(data: DataDirectory) -> None:
     async def main() -> None:
         async with opened(data.root) as made:
             made.holds_whole()
@@ -68,11 +69,10 @@ def test_it_is_never_pending_and_leaves_what_any_blob_does(
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("never_staged")
 def test_its_digest_is_known_before_the_commit_and_its_bytes_are_hashed_off_the_loop(
-    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+    data: DataDirectory,
 ) -> None:
-    monkeypatch.setattr(blob_folder, "stage", no_stage)
-
     async def main() -> None:
         async with opened(data.root) as made:
             made.holds_whole()

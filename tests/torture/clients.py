@@ -162,7 +162,7 @@ class Client(threading.Thread):
         began = time.monotonic()
         answer = self._ask("DELETE", location)
         if answer is None:
-            self._record.add(location, Call("delete", began, None, client=self._number))
+            self._left_open(location, "delete", began)
         elif answer[0] in (200, 404):
             self._note(location, "delete" if answer[0] == 200 else "missing", began)
         else:
@@ -175,7 +175,7 @@ class Client(threading.Thread):
         began = time.monotonic()
         answer = self._ask("PUT", location, body, {"If-Match": etag})
         if answer is None:
-            self._record.add(location, Call("swap", began, None, number, expected, self._number))
+            self._left_open(location, "swap", began, number, expected)
         elif answer[0] == 200:
             self._note(location, "swap", began, number, expected)
         elif answer[0] in (404, 412):
@@ -189,7 +189,7 @@ class Client(threading.Thread):
         began = time.monotonic()
         answer = self._ask("PUT", location, body, pieces=4)
         if answer is None:
-            self._record.add(location, Call("update", began, None, number, client=self._number))
+            self._left_open(location, "update", began, number)
         elif answer[0] in (200, 404):
             done = answer[0] == 200
             self._note(location, "update" if done else "missing", began, number if done else None)
@@ -215,7 +215,7 @@ class Client(threading.Thread):
         began = time.monotonic()
         answer = self._ask(method, location, body)
         if answer is None:
-            self._record.add(location, Call(kind, began, None, number, client=self._number))
+            self._left_open(location, kind, began, number)
             return
         status, headers, text = answer
         if status in (200, 201):
@@ -235,6 +235,12 @@ class Client(threading.Thread):
     ) -> None:
         call = Call(kind, began, time.monotonic(), value, expected, self._number)
         self._record.add(location, call)
+
+    def _left_open(
+        self, location: str, kind: str, began: float, value: State = None, expected: State = None
+    ) -> None:
+        """Note a call that got no answer: it may have been done, or may yet be."""
+        self._record.add(location, Call(kind, began, None, value, expected, self._number))
 
     def _saw(self, location: str, began: float, part: bytes, first: int, size: int) -> int | None:
         """Note what was read; the write that it is of, None where it is of none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
-from tests.support.linearizable import Call, Move
+from tests.support.linearizable import Move
 from tests.torture.clients import Client
 
 S3 = "/s3/"
@@ -63,7 +63,7 @@ class ManyDoors(Client):
         began = time.monotonic()
         answer = self._ask("DELETE", location, door=S3)
         if answer is None:
-            self._record.add(location, Call("clear", began, None, client=self._number))
+            self._left_open(location, "clear", began)
         elif answer[0] == 204:
             self._note(location, "clear", began)
         else:
@@ -106,7 +106,7 @@ class ManyDoors(Client):
         answer = self._ask("PUT", location, None, fields, door=S3)
         if answer is None:
             if number:
-                self._record.add(location, Call("put", began, None, number, client=self._number))
+                self._left_open(location, "put", began, number)
         elif answer[0] == 200:
             self._note(location, "put", began, number)
             self._note(source, "read", began, number)
@@ -123,7 +123,7 @@ class ManyDoors(Client):
         number, began, answer = self._take("Blob-Copy-From", source, location)
         if answer is None:
             if number:
-                self._record.add(location, Call("create", began, None, number, client=self._number))
+                self._left_open(location, "create", began, number)
         elif answer[0] == 201:
             self._note(location, "create", began, number)
             self._note(source, "read", began, number)
@@ -175,7 +175,7 @@ class ManyDoors(Client):
         self, location: str, began: float, number: int, answer: tuple[int, dict[str, str], bytes] | None
     ) -> None:
         if answer is None:
-            self._record.add(location, Call("put", began, None, number, client=self._number))
+            self._left_open(location, "put", began, number)
         elif answer[0] == 200:
             self._note(location, "put", began, number)
         else:
