@@ -381,7 +381,7 @@ def test_the_gc_waits_for_its_time_and_no_longer(
     one.close()
 
 
-async def kept(root: str, count: int) -> tuple[Layout, list[int]]:
+async def replaced_and_deleted(root: str, count: int) -> tuple[Layout, list[int]]:
     """Blobs of one location, each replaced by the next and the last deleted: the directory, and their ids."""
     async with opened(root, **KEEPS) as store:
         ids = [(await store.put("a", b"%d" % number)).id for number in range(count)]
@@ -392,7 +392,7 @@ async def kept(root: str, count: int) -> tuple[Layout, list[int]]:
 def test_kept_ones_are_given_up_oldest_first_when_ids_run_out(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data_dir, ids = asyncio.run(kept(data.root, 6))
+    data_dir, ids = asyncio.run(replaced_and_deleted(data.root, 6))
     one = gc(data_dir)
     one.run_once()
     assert sorted(states(data_dir)) == sorted(ids)  # in its first pass it learns what there is
@@ -407,7 +407,7 @@ def test_kept_ones_are_given_up_oldest_first_when_ids_run_out(
 
 
 def test_kept_ones_are_given_up_for_an_upload_that_found_no_room(data: DataDirectory) -> None:
-    data_dir, ids = asyncio.run(kept(data.root, 3))
+    data_dir, ids = asyncio.run(replaced_and_deleted(data.root, 3))
     one = gc(data_dir)
     one.run_once()
     free_bytes = os.statvfs(data_dir.root).f_bavail * os.statvfs(data_dir.root).f_frsize
