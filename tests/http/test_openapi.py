@@ -22,7 +22,7 @@ from tests.http.fuzz import fuzz
 from tests.support.memory_engine import MemoryEngine
 from tests.support.processes import Server
 
-SEED, SIZE = 7, 3
+SEED, SIZE = 7, 1
 
 
 @pytest.fixture(scope="module")
