@@ -23,6 +23,12 @@ from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("services.server", "services.gc", "services.recovery", "services.reader")
+# What each of them imports only once it has read its options.
+_CHOSEN = (
+    "services.engines.local.engine",
+    "services.engines.local.upkeep.collector",
+    "tornado.platform.asyncio",
+)
 
 
 class Forked:
@@ -175,7 +181,7 @@ def _main() -> None:
 
     from tests.support import small_journal
 
-    for program in PROGRAMS:
+    for program in (*PROGRAMS, *_CHOSEN):
         importlib.import_module(program)
     small_journal.apply()
     gc.freeze()
