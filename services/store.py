@@ -329,6 +329,8 @@ class Store(Protocol):
         """Uploads in parts; None where the engine has no way of its own, and parts are to be blobs."""
         ...
 
+    is_remote: bool  # every read asks another machine, so `peek` and `open_nowait` never have anything
+
     def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """The blob and all its bytes, verified, where that takes no waiting: for small blobs that are hot.
 
@@ -396,4 +398,3 @@ class Store(Protocol):
 
     async def check_writable(self) -> None:
         """Raise NoSpace or StorageFailed where a write would be refused now."""
-        ...

@@ -117,6 +117,7 @@ class MemoryStore:
     """See store.Store. `damaged`: locations that answer 500; `room_bytes`: a longer body finds no room."""
 
     multiparts: Multiparts | None = None
+    is_remote = False
 
     def __init__(self, events: Events | None = None) -> None:
         self.events = events or Events()

@@ -38,6 +38,7 @@ class ObjectsStore:
     """See store.Store."""
 
     multiparts: Multiparts | None = None  # parts are blobs of their own
+    is_remote = True
 
     def __init__(
         self,

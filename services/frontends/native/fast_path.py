@@ -19,6 +19,7 @@ from common.options import Config
 from services.access.decisions import Access, Action
 from services.frontends.native.errors import answer_to
 from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, Fields, outcome
+from services.frontends.native.opening import Opening
 from services.frontends.native.quick_reads import (
     QuickReads,
     authorization_of,
@@ -32,6 +33,7 @@ from services.frontends.native.sending import Answered, Sending
 from services.frontends.native.write_conditions import write_condition
 from services.frontends.shortcut import Shortcut
 from services.http1 import Exchange
+from services.rules.listing import follows_links, wants_html
 from services.rules.locations import MAX_LOCATION_BYTES
 from services.rules.media_types import upload_media_type
 from services.store import Condition, Content, Store
@@ -82,8 +84,9 @@ class FastPath(QuickReads, Shortcut):
         answer = self.quick_answer(head, exchange.context)
         return self._sending(exchange) if answer is None else _Answering(exchange, answer)
 
-    def _sending(self, exchange: Exchange) -> Sending | None:
-        """A plain GET of a larger blob that can be opened without waiting; None where a handler is to judge.
+    def _sending(self, exchange: Exchange) -> Sending | Opening | None:
+        """A plain GET of a larger blob that can be opened without waiting, or of any where all are waited
+        for; None where a handler is to judge.
 
         For what `quick_answer` was asked, and has no answer to.
         """
@@ -93,6 +96,12 @@ class FastPath(QuickReads, Shortcut):
             return None
         if not self._access.permits(Action.READ, location, authorization_of(head)):
             return None
+        if self._store.is_remote:
+            # Who would be shown a folder where there is no blob gets a handler.
+            agent, accept = (",".join(head.block.fields.get(name, ())) for name in ("User-Agent", "Accept"))
+            if wants_html(accept, otherwise=follows_links(agent)):
+                return None
+            return Opening(exchange, self._store, location, self.fields_of, self._answered)
         reading = self._store.open_nowait(location)
         if reading is None:
             return None

@@ -50,7 +50,7 @@ def sent_blob_fields(blob: Blob) -> bytes:
     date = format_http_date(modified_s(blob)).encode()
     sha256 = blob.sha256
     digest = format_digest(sha256).encode()
-    return _template(blob.type) % (blob.size, sha256.hex().encode(), date, digest, blob.id)
+    return _template(blob.type) % (blob.size, sha256.hex().encode(), date, digest, str(blob.id).encode())
 
 
 def _shape(kind: str, size: str, validated: Fields, digest: str, blob_id: str) -> Fields:
@@ -70,7 +70,7 @@ def _shape(kind: str, size: str, validated: Fields, digest: str, blob_id: str) -
 def _template(kind: str) -> bytes:
     """To be filled with size, SHA-256 in hex, date, digest and id."""
     kind = (kind if fits_field(kind) else DEFAULT_MEDIA_TYPE).replace("%", "%%")
-    return sent(_shape(kind, "%d", [*_validators('"%s"', "%s"), _KEPT_BUT_ASKED], "%s", "%d"))
+    return sent(_shape(kind, "%d", [*_validators('"%s"', "%s"), _KEPT_BUT_ASKED], "%s", "%s"))
 
 
 def outcome(method: str, blob: Blob, *, replaced: bool, forwarded_prefix: str | None) -> tuple[int, Fields]:

@@ -25,14 +25,22 @@ Answered = Callable[[Exchange, int, float], None]
 class Sending(HTTPMessageDelegate):
     """One GET of a blob that is open, as a store.Sink: its head goes out with the first bytes, verified.
 
-    `head`: all of the answer before them. What is wrong with the bytes is answered where nothing was sent
-    yet; else the connection is cut.
+    `head`: all of the answer before them; `began`: when the request did, where that is not now. What is wrong
+    with the bytes is answered where nothing was sent yet; else the connection is cut.
     """
 
     __slots__ = ("_answered", "_began", "_exchange", "_head", "_reading", "_task")
 
-    def __init__(self, exchange: Exchange, reading: Reading, head: bytes, answered: Answered) -> None:
-        self._began = perf_counter()
+    def __init__(
+        self,
+        exchange: Exchange,
+        reading: Reading,
+        head: bytes,
+        answered: Answered,
+        *,
+        began: float | None = None,
+    ) -> None:
+        self._began = began if began is not None else perf_counter()
         self._exchange = exchange
         self._reading = reading
         self._head = head
@@ -41,13 +49,14 @@ class Sending(HTTPMessageDelegate):
     def finish(self) -> None:
         """See HTTPMessageDelegate."""
         # Kept: the loop itself has only a weak reference.
-        self._task = asyncio.get_running_loop().create_task(self._send())
+        self._task = asyncio.get_running_loop().create_task(self.send())
 
     def on_connection_close(self) -> None:
         """See HTTPMessageDelegate: called in place of `finish`."""
         self._reading.close()
 
-    async def _send(self) -> None:
+    async def send(self) -> None:
+        """All of it. What goes wrong is answered, or told to nobody: it raises nothing."""
         exchange, reading = self._exchange, self._reading
         status = 200
         try:

@@ -69,6 +69,8 @@ _DISK_THREADS = 8
 class LocalStore:
     """See store.Store. `on_fatal` is called, once, when a sync failed: the server must stop."""
 
+    is_remote = False
+
     def __init__(
         self,
         data_dir: Layout,

@@ -1,0 +1,59 @@
+"""A plain GET without a RequestHandler, of a blob that must be asked for elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import perf_counter
+
+from tornado.httputil import HTTPMessageDelegate
+
+from common.errors import BlobkeepError
+from services.frontends.native.errors import answer_to
+from services.frontends.native.quick_reads import ok_lines, whole_answer
+from services.frontends.native.sending import Answered, Sending
+from services.http1 import Exchange
+from services.store import Blob, Store
+
+log = logging.getLogger("http")
+
+
+class Opening(HTTPMessageDelegate):
+    """One GET of `location`. `fields_of`: the fields of a blob that is read whole, as they are sent."""
+
+    __slots__ = ("_answered", "_began", "_exchange", "_fields_of", "_location", "_store", "_task")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        store: Store,
+        location: str,
+        fields_of: Callable[[Blob], bytes],
+        answered: Answered,
+    ) -> None:
+        self._began = perf_counter()
+        self._exchange = exchange
+        self._store = store
+        self._location = location
+        self._fields_of = fields_of
+        self._answered = answered
+
+    def finish(self) -> None:
+        """See HTTPMessageDelegate."""
+        # Kept: the loop itself has only a weak reference.
+        self._task = asyncio.get_running_loop().create_task(self._answer())
+
+    async def _answer(self) -> None:
+        exchange = self._exchange
+        try:
+            reading = await self._store.open(self._location)
+            head = ok_lines() + self._fields_of(reading.blob)
+        except Exception as err:
+            if not isinstance(err, BlobkeepError):
+                log.exception("%s %s failed", *exchange.head.start_line[:2])
+            answer = answer_to(err)
+            exchange.respond(*whole_answer(*answer))
+            self._answered(exchange, answer[0], self._began)
+            return
+        await Sending(exchange, reading, head, self._answered, began=self._began).send()
