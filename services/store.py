@@ -208,13 +208,14 @@ class Reading(Protocol):
 class Upload(Protocol):
     """The bytes of one blob on their way in. Exactly one of `commit` and `abort` must end it."""
 
+    def takes(self, data: Bytes) -> bool:
+        """As `write`, where nothing has to be waited for. False: nothing was taken, give it to `write`."""
+
     async def write(self, data: Bytes) -> None:
         """Take the next bytes. Raises NoSpace, TooLarge, StorageFailed; then only `abort` is left to do."""
-        ...
 
     async def sha256(self) -> bytes:
         """SHA-256 of all bytes so far (32 bytes), to compare with what the client sent. Busy: as `commit`."""
-        ...
 
     async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> tuple[Blob, bool]:
         """Make it the location's blob. Returns it, and whether it replaced another, once that is durable.
@@ -223,11 +224,9 @@ class Upload(Protocol):
 
         Raises what the condition raises, NoSpace, NoIdLeft, SyncFailed: it is aborted then; Busy: it was.
         """
-        ...
 
     async def abort(self, reason: str) -> None:
         """Forget it: nothing becomes visible. Idempotent, and without effect once `commit` has begun."""
-        ...
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -3,8 +3,17 @@
 from services.http1.context import RequestContext
 from services.http1.exchange import Exchange
 from services.http1.limits import Limits
-from services.http1.parser import RequestHead
+from services.http1.parser import CHUNKED, RequestHead
 from services.http1.server import HTTPServer
 from services.http1.similar_fields import FieldBlock, Shape
 
-__all__ = ["Exchange", "FieldBlock", "HTTPServer", "Limits", "RequestContext", "RequestHead", "Shape"]
+__all__ = [
+    "CHUNKED",
+    "Exchange",
+    "FieldBlock",
+    "HTTPServer",
+    "Limits",
+    "RequestContext",
+    "RequestHead",
+    "Shape",
+]

@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from tornado.web import Application
 
@@ -29,6 +30,8 @@ CALLS_OF_A_HOT_GET = 23
 # Neither its head, nor its fields, nor its bytes are known: 64 KiB from the page cache. It was 125 when all
 # its fields were joined anew.
 CALLS_OF_A_COLD_GET = 102
+# Before its body, and after it; a handler took one more for each piece.
+TASKS_OF_1_MIB = 2
 
 
 class Wire(asyncio.Transport):
@@ -39,6 +42,12 @@ class Wire(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written = bytes(data)
 
+    def pause_reading(self) -> None:
+        """What comes is given by hand."""
+
+    def resume_reading(self) -> None:
+        """As above."""
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Nothing is kept."""
 
@@ -46,17 +55,28 @@ class Wire(asyncio.Transport):
         return False
 
 
+class Awaited(Wire):
+    """`answered` is set with what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = asyncio.Event()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        super().write(data)
+        self.answered.set()
+
+
 @asynccontextmanager
-async def connected(store: Opened) -> AsyncIterator[tuple[Connection, Wire]]:
+async def connected(store: Opened, wire: Wire) -> AsyncIterator[Connection]:
     """A connection to the fast path over `store`."""
     fast_path = FastPath(Application(), store.store, Access(), RequestLog(), Config())
     server = HTTPServer(fast_path)
     server.quick_answer = fast_path.quick_answer
     server._the_loop()
-    wire = Wire()
     connection = Connection(server, RequestContext(socket.AF_INET, ("127.0.0.1", 1), "http", None))
     connection.connection_made(wire)
-    yield connection, wire
+    yield connection
     connection.connection_lost(None)
 
 
@@ -67,7 +87,8 @@ def calls_of_a_get(connection: Connection, name: str) -> int:
 
 def test_a_hot_get_makes_no_more_calls_than_recorded(tmp_path: Path) -> None:
     async def test() -> None:
-        async with opened(str(tmp_path)) as store, connected(store) as (connection, wire):
+        wire = Wire()
+        async with opened(str(tmp_path)) as store, connected(store, wire) as connection:
             await store.put("a", b"x" * 1024)
             for _ in range(3):  # parsed, found on disk, then known
                 calls = calls_of_a_get(connection, "a")
@@ -80,11 +101,38 @@ def test_a_hot_get_makes_no_more_calls_than_recorded(tmp_path: Path) -> None:
 
 def test_a_get_of_what_no_cache_has_makes_no_more_calls_than_recorded(tmp_path: Path) -> None:
     async def test() -> None:
-        async with opened(str(tmp_path)) as store, connected(store) as (connection, wire):
+        wire = Wire()
+        async with opened(str(tmp_path)) as store, connected(store, wire) as connection:
             for name in ("first", "second", "third"):
                 await store.put(name, name.encode() + b"x" * 64_000)
                 calls = calls_of_a_get(connection, name)
             assert wire.written.endswith(b"third" + b"x" * 64_000)
             assert calls <= CALLS_OF_A_COLD_GET
+
+    asyncio.run(test())
+
+
+def test_a_body_of_1_mib_takes_no_task_for_each_of_its_pieces(tmp_path: Path) -> None:
+    async def test() -> None:
+        tasks = [0]
+
+        def count(loop: asyncio.AbstractEventLoop, coro: Any, **of: Any) -> Any:
+            tasks[0] += 1
+            return asyncio.Task(coro, loop=loop, **of)
+
+        wire = Awaited()
+        async with opened(str(tmp_path)) as store, connected(store, wire) as connection:
+            store.holds_whole()
+            asyncio.get_running_loop().set_task_factory(count)
+            connection.data_received(
+                b"POST /store/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n"
+            )
+            for _ in range(16):  # each is all that one turn of the loop takes
+                connection.data_received(b"x" * 65_536)
+                await asyncio.sleep(0)
+            await wire.answered.wait()
+            asyncio.get_running_loop().set_task_factory(None)
+            assert wire.written.startswith(b"HTTP/1.1 201 ")
+            assert tasks[0] <= TASKS_OF_1_MIB
 
     asyncio.run(test())

@@ -73,6 +73,9 @@ class MemoryUpload:
         if self._is_over:
             raise Busy(GIVEN_UP)
 
+    def takes(self, data: Bytes) -> bool:
+        return False
+
     async def write(self, data: Bytes) -> None:
         self._body += data
         if len(self._body) > self._store.room_bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +21,7 @@ from services.rules.locations import MAX_LOCATION_BYTES, parse_location
 from services.watch.request_log import RequestLog
 from tests.http1.serving import Running, running
 from tests.support.memory_store import MemoryStore
+from tests.support.processes import wait_for
 
 _HANDLER = b"HTTP/1.1 299 Handler\r\nContent-Length: 0\r\n\r\n"
 
@@ -147,19 +150,43 @@ def test_a_location_that_is_too_long_is_for_handlers(server: Running, method: st
     assert ask(server, method, PREFIX + "x" * (MAX_LOCATION_BYTES + 1), body=body) == 299
 
 
-def test_bodies_that_are_large_chunked_or_late_are_for_handlers(server: Running) -> None:
-    assert ask(server, "POST", "/store/b", body=b"x" * 70_000) == 299
+def test_bodies_that_are_large_or_late_need_no_handler(server: Running, requests: RequestLog) -> None:
+    assert ask(server, "POST", "/store/large", body=b"x" * 1_500_000) == 201
+    with server.connect() as client:
+        client.send(b"PUT /store/large HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx")
+        assert not client.is_closed(within_s=0.05)
+        client.send(b"y")
+        assert client.answer()[0] == 200
+    assert requests.tallies["POST"].bytes_in == 1_500_004  # with that of `there`
+    assert requests.tallies["PUT"].bytes_in == 2
+
+
+def test_a_large_body_is_refused_before_it_comes(server: Running, requests: RequestLog) -> None:
+    with server.connect() as client:
+        client.send(b"POST /store/there HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx")
+        assert client.answer()[0] == 409
+    assert requests.tallies["POST"].statuses == {201: 1, 409: 1}
+
+
+def test_a_client_that_leaves_within_its_body_is_counted_and_leaves_nothing(
+    server: Running, requests: RequestLog
+) -> None:
+    with server.connect() as client:
+        client.send(b"POST /store/cut HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx")
+        assert not client.is_closed(within_s=0.05)
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+    wait_for(lambda: 499 in requests.tallies["POST"].statuses, what="its being counted")
+    assert requests.tallies["POST"].statuses == {201: 1, 499: 1}
+    assert ask(server, "POST", "/store/cut", body=b"x") == 201
+
+
+def test_bodies_that_are_chunked_or_have_no_place_are_for_handlers(server: Running) -> None:
     assert ask(server, "GET", "/store/there", body=b"x") == 299
     assert ask(server, "DELETE", "/store/there", body=b"x") == 299
     with server.connect() as client:
         client.send(
             b"POST /store/b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
         )
-        assert client.answer()[0] == 299
-        client.send(b"POST /store/b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx")
-        assert not client.is_closed(within_s=0.05)
-        client.send(b"y")
-        client.sock.settimeout(120)
         assert client.answer()[0] == 299
 
 

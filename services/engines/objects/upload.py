@@ -85,6 +85,10 @@ class ObjectUpload:
         """Whether it is in the bucket, in state Pending."""
         return self._write is not None
 
+    def takes(self, data: Bytes) -> bool:
+        """See store.Upload: what comes may have to be sent."""
+        return False
+
     async def write(self, data: Bytes) -> None:
         """See store.Upload."""
         owner = self._owner

@@ -1,23 +1,20 @@
 """Hot requests answered without a RequestHandler: the same rules, the same bytes, a fifth of the work.
 
-What is plain (a whole blob that is at hand, a small body that has come with its head) is answered here; all
-else, every refusal among it, goes to the Application, whose handlers are the contract. A test compares the
+What is plain (a whole blob, a body of a declared length) is answered here; all else goes to the Application,
+whose handlers are the contract. A test compares the
 two, header for header, over the whole request table (tests/http/test_fast_path.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from time import perf_counter
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
-from common.errors import BlobkeepError
 from common.options import Config
 from services.access.decisions import Access, Action
-from services.frontends.native.errors import answer_to
 from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, Fields, outcome
 from services.frontends.native.opening import Opening
 from services.frontends.native.quick_reads import (
@@ -30,16 +27,15 @@ from services.frontends.native.quick_reads import (
     whole_answer,
 )
 from services.frontends.native.sending import Answered, Sending
+from services.frontends.native.uploading import Uploading, failed
 from services.frontends.native.write_conditions import write_condition
 from services.frontends.shortcut import Shortcut
-from services.http1 import Exchange
+from services.http1 import CHUNKED, Exchange
 from services.rules.listing import follows_links, wants_html
 from services.rules.locations import MAX_LOCATION_BYTES
 from services.rules.media_types import upload_media_type
 from services.store import Condition, Content, Store
 from services.watch.request_log import RequestLog
-
-log = logging.getLogger("http")
 
 # What access is asked for. Any write but a DELETE may replace a blob, if only a damaged one: who may not has
 # a handler look.
@@ -78,11 +74,18 @@ class FastPath(QuickReads, Shortcut):
             location = self._written_location(exchange)
             if location is None:
                 return None
-            return _Writing(exchange, self._store, location, condition, self._answered, guesses=self._guesses)
+            return self._write(exchange, location, condition)
         if head.body_bytes:
             return None
         answer = self.quick_answer(head, exchange.context)
         return self._sending(exchange) if answer is None else _Answering(exchange, answer)
+
+    def _write(self, exchange: Exchange, location: str, condition: Condition) -> HTTPMessageDelegate:
+        store, head = self._store, exchange.head
+        if exchange.body_is_here and head.body_bytes <= self._small_bytes:
+            return _Writing(exchange, store, location, condition, self._answered, guesses=self._guesses)
+        kind = upload_media_type(first_of(head, "Content-Type"), location, guesses=self._guesses)
+        return Uploading(exchange, store, location, condition, Content(kind), self._answered)
 
     def _sending(self, exchange: Exchange) -> Sending | Opening | None:
         """A plain GET of a larger blob that can be opened without waiting, or of any where all are waited
@@ -108,13 +111,13 @@ class FastPath(QuickReads, Shortcut):
         return Sending(exchange, reading, ok_lines() + self.fields_of(reading.blob), self._answered)
 
     def _written_location(self, exchange: Exchange) -> str | None:
-        """What a plain small write names; None where a handler is to judge."""
+        """What a plain write names; None where a handler is to judge."""
         head = exchange.head
         method, target, _ = head.start_line
         location = target[len(PREFIX) :]
         if (
-            head.body_bytes > (0 if method == "DELETE" else self._small_bytes)
-            or not exchange.body_is_here
+            head.body_bytes == CHUNKED
+            or (method == "DELETE" and head.body_bytes)
             or not is_plain_target(target)
             or len(location) > MAX_LOCATION_BYTES
             or not self._allows(head.host)
@@ -189,7 +192,7 @@ class _Writing(HTTPMessageDelegate):
 
     async def _write(self) -> None:
         head = self._exchange.head
-        method, target, _ = head.start_line
+        method = head.start_line.method
         fields: Fields = []
         status, body = 200, b""
         try:
@@ -203,9 +206,7 @@ class _Writing(HTTPMessageDelegate):
                 )
                 prefix = first_of(head, FORWARDED_PREFIX)
                 status, fields = outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
-        except Exception as err:
-            if not isinstance(err, BlobkeepError):
-                log.exception("%s %s failed", method, target)
-            status, fields, body = answer_to(err)
+        except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
+            status, fields, body = failed(self._exchange, err)
         self._exchange.respond(*whole_answer(status, fields, body))
         self._answered(self._exchange, status, self._began)

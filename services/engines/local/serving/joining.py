@@ -16,8 +16,9 @@ from services.engines.local.disk import blob_folder
 from services.engines.local.disk.multipart_folder import Placed
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.serving.change import Draft, first_records
+from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.joined_hash import RottenPart
-from services.engines.local.serving.upload import LocalUpload, Sums, disk_step
+from services.engines.local.serving.upload import LocalUpload, Sums
 from services.engines.local.serving.upload import Owner as UploadOwner
 from services.store import Condition, Content
 

@@ -30,11 +30,12 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
 from services.engines.local.recovery.reconciled import Live
 from services.engines.local.serving.change import Draft
+from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.joined_hash import JoinedHash, RottenPart
 from services.engines.local.serving.joining import Owner as JoiningOwner
 from services.engines.local.serving.joining import joined, linked, stand_in_order
 from services.engines.local.serving.part_upload import OVER, LocalPart, Place
-from services.engines.local.serving.upload import LocalUpload, disk_step
+from services.engines.local.serving.upload import LocalUpload
 from services.store import NO_ATTRIBUTES, UPLOAD_ID, Condition, Content, Multipart, Part
 
 log = logging.getLogger(__name__)

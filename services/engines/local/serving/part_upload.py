@@ -15,8 +15,9 @@ from common.errors import BlobkeepError, TooLarge, UnknownUpload
 from services.engines.local.disk import multipart_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
+from services.engines.local.serving.disk_step import Stepping, disk_step
 from services.engines.local.serving.free_space import FreeSpace
-from services.engines.local.serving.upload import Stepping, disk_step, piece_bytes
+from services.engines.local.serving.upload import piece_bytes
 from services.store import NO_ATTRIBUTES, Part
 
 OVER = "The specified upload does not exist: it may have been completed or aborted."

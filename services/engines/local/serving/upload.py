@@ -13,27 +13,26 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from common import checksum, durable
 from common.checksum import Bytes, Hasher
-from common.errors import GIVEN_UP, NO_SPACE_ERRNOS, BlobkeepError, Busy, SyncFailed, TooLarge, from_os_error
+from common.errors import GIVEN_UP, NO_SPACE_ERRNOS, BlobkeepError, Busy, SyncFailed, TooLarge
 from common.states import MSG_ABORTED
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import NO_METADATA, BlobRecord
 from services.engines.local.serving.change import Draft, first_records
+from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.ids import Ids, Sequence
 from services.engines.local.serving.shared_syncs import SharedSyncs
 from services.store import Condition
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # So much may wait in memory for the disk, of all uploads together; of one at least and at most that. Large
 # pieces, because to hand one to a thread costs 49 µs; few bytes, so that 32 uploads stay under 32 MiB with
@@ -85,30 +84,6 @@ class Sums(Protocol):
     def sha256(self) -> bytes: ...
 
     def crcs(self) -> bytes: ...
-
-
-class Stepping(Protocol):
-    """What a step on disk needs of the store."""
-
-    threads: Executor
-
-    def stop_for(self, err: SyncFailed) -> None: ...
-
-
-async def disk_step(owner: Stepping, step: Callable[[], T]) -> T:
-    """Run `step` in a thread of the disk's. Raises what it raises, an OSError as one of ours."""
-    work = asyncio.get_running_loop().run_in_executor(owner.threads, step)
-    try:
-        # Shielded: a thread cannot be stopped, and an `abort` must not overtake it.
-        return await asyncio.shield(work)
-    except SyncFailed as err:
-        owner.stop_for(err)
-        raise
-    except OSError as err:
-        raise from_os_error(err, "write the blob") from err
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
 
 
 def piece_bytes(uploads: int) -> int:
@@ -169,8 +144,25 @@ class LocalUpload:
         """Bytes that came so far."""
         return self._size
 
+    def takes(self, data: Bytes) -> bool:
+        """See store.Upload."""
+        size, held_bytes = self._size + len(data), self._held_bytes + len(data)
+        owner = self._owner
+        if (owner.max_blob_bytes and size > owner.max_blob_bytes) or len(self._pieces) + 1 >= _MOST_PIECES:
+            return False
+        may_hold_bytes = self._may_hold_bytes
+        if self._pending is not None:
+            may_hold_bytes = piece_bytes(owner.uploads()) - 1
+        if held_bytes > may_hold_bytes:
+            return False
+        self._pieces.append(bytes(data))  # of bytes no copy
+        self._size, self._held_bytes = size, held_bytes
+        return True
+
     async def write(self, data: Bytes) -> None:
         """See store.Upload."""
+        if self.takes(data):
+            return
         self._size += len(data)
         limit = self._owner.max_blob_bytes
         if limit and self._size > limit:

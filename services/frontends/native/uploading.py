@@ -1,0 +1,123 @@
+"""A body on its way in, without a RequestHandler: a plain POST or PUT whose body is larger, or comes late."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from time import perf_counter
+
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
+
+from common.errors import BlobkeepError
+from services.frontends.handler import CLIENT_LEFT
+from services.frontends.native.errors import answer_to
+from services.frontends.native.headers import FORWARDED_PREFIX, Fields, outcome
+from services.frontends.native.quick_reads import first_of, whole_answer
+from services.frontends.native.sending import Answered
+from services.http1 import Exchange
+from services.store import Condition, Content, Store, Upload
+
+log = logging.getLogger("http")
+
+
+class Uploading(HTTPMessageDelegate):
+    """One POST or PUT of `location`, of a declared length. What refuses it is answered before the body, if it
+    can be. The client's leaving ends it until it is whole; after that it stops nothing."""
+
+    __slots__ = (
+        "_answered",
+        "_began",
+        "_condition",
+        "_content",
+        "_exchange",
+        "_location",
+        "_store",
+        "_task",
+        "_upload",
+    )
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        store: Store,
+        location: str,
+        condition: Condition,
+        content: Content,
+        answered: Answered,
+    ) -> None:
+        self._began = perf_counter()
+        self._exchange = exchange
+        self._store = store
+        self._location = location
+        self._condition = condition
+        self._content = content
+        self._answered = answered
+        self._upload: Upload | None = None
+
+    async def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> None:
+        """See HTTPMessageDelegate."""
+        size = self._exchange.head.body_bytes
+        try:
+            self._upload = await self._store.begin(
+                self._location, self._condition, self._content, size, waits=False
+            )
+        except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
+            self._refuse(err)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """See HTTPMessageDelegate. To wait takes a task and a turn of the loop: most pieces need none."""
+        upload = self._upload
+        if upload is None or upload.takes(chunk):
+            return None
+        return self._wait_for(upload, chunk)
+
+    async def _wait_for(self, upload: Upload, chunk: bytes) -> None:
+        try:
+            await upload.write(chunk)
+        except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
+            self._upload = None
+            await upload.abort(str(err))
+            self._refuse(err)
+
+    def _refuse(self, err: Exception) -> None:
+        """Answer at once: the rest of the body may be without end."""
+        if not self._exchange.finished:
+            self._tell(*failed(self._exchange, err))
+
+    def finish(self) -> None:
+        """See HTTPMessageDelegate."""
+        if self._upload is not None:
+            # Kept: the loop itself has only a weak reference.
+            self._task = asyncio.get_running_loop().create_task(self._commit(self._upload))
+
+    async def _commit(self, upload: Upload) -> None:
+        head = self._exchange.head
+        try:
+            blob, replaced = await upload.commit()
+            method, prefix = head.start_line.method, first_of(head, FORWARDED_PREFIX)
+            status, fields = outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
+            self._tell(status, fields, b"")
+        except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
+            self._tell(*failed(self._exchange, err))
+
+    def _tell(self, status: int, fields: Fields, body: bytes) -> None:
+        self._exchange.respond(*whole_answer(status, fields, body))
+        self._answered(self._exchange, status, self._began)
+
+    def on_connection_close(self) -> None:
+        """See HTTPMessageDelegate: called in place of `finish`, also after an answer before the end."""
+        exchange, upload = self._exchange, self._upload
+        if upload is not None:
+            self._task = asyncio.ensure_future(upload.abort("connection lost"))
+        if not exchange.finished and exchange.stream.closed():  # else the connection has told why it ends
+            self._answered(exchange, CLIENT_LEFT, self._began)
+
+
+def failed(exchange: Exchange, err: Exception) -> tuple[int, Fields, bytes]:
+    """Status, fields and body that answer `err`; logged where it is none of ours."""
+    if not isinstance(err, BlobkeepError):
+        log.error("%s %s failed", *exchange.head.start_line[:2], exc_info=err)
+    return answer_to(err)
