@@ -217,12 +217,12 @@ class Catalogue:
         return ((blob.location, blob) for blob in self.values())
 
     def _from(self, start: str, inclusive: bool, waits: bool) -> _Stream:
-        streams: list[_Stream] = [_changes(self.changed, start, inclusive)]
-        if self.frozen is not None:
-            streams.append(_changes(self.frozen, start, inclusive))
+        streams: list[_Stream] = [
+            _changes(changes, start, inclusive) for changes in (self.changed, self.frozen) if changes
+        ]
         streams += [run.from_(start, inclusive, waits) for run in self.runs]
         try:
-            for location, value in newest(streams):
+            for location, value in streams[0] if len(streams) == 1 else newest(streams):
                 if not _is_nothing(value):
                     yield location, value
         except IndexDamaged as err:

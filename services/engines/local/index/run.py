@@ -133,16 +133,18 @@ class Run:
     def from_(self, location: str, inclusive: bool, waits: bool) -> Iterator[tuple[str, msgspec.Raw]]:
         """All from `location` on, in order: (location, the blob as it is encoded)."""
         cut = bisect_left if inclusive else bisect_right
-        number = max(0, bisect_right(self._firsts, location) - 1)
-        first = True
-        for fence_at in self._fences[number:]:
-            fence = self.fence(fence_at, waits)
-            begin = max(0, bisect_right(fence.firsts, location) - 1) if first else 0
-            for at in fence.blocks[begin:]:
-                block = self.block(at, waits)
-                start = cut(block.locations, location) if first else 0
-                first = False
-                yield from zip(block.locations[start:], block.blobs[start:], strict=True)
+        first = max(0, bisect_right(self._firsts, location) - 1)
+        is_first = True
+        for number in range(first, len(self._fences)):
+            fence = self.fence(self._fences[number], waits)
+            begin = max(0, bisect_right(fence.firsts, location) - 1) if is_first else 0
+            for place in range(begin, len(fence.blocks)):
+                block = self.block(fence.blocks[place], waits)
+                locations, blobs = block.locations, block.blobs
+                start = cut(locations, location) if is_first else 0
+                is_first = False
+                for entry in range(start, len(locations)):
+                    yield locations[entry], blobs[entry]
 
     def block(self, at: int, waits: bool) -> Block:
         """The data block at a place."""
