@@ -238,6 +238,17 @@ def test_what_is_held_to_a_size_is_not_shown(tmp_path: Path) -> None:
     assert both.reader.peek("cache/a") is None
 
 
+def test_what_has_expired_is_not_answered(both: Both) -> None:
+    """By the reader's own clock: nobody tells it. Here the blob is of 1970."""
+    both.put("a", 1)
+    both.show("a")
+    descriptors = both.sharing.descriptors()
+    reader = LocalShared(both.data_dir, Config(expire_s=(("a", 60.0),)), both.sharing.epoch, descriptors)
+    assert both.reader.peek("a") is not None
+    assert reader.peek("a") is None
+    assert reader.peek("a", body=False) is None
+
+
 def test_rights_are_forgotten_when_they_change(both: Both) -> None:
     """And what was judged by earlier ones is not learned any more."""
     access = ToldAccess(["public/"])

@@ -101,8 +101,8 @@ class LocalShared:
         self._epochs = self._epochs.cast("Q")
         self._words = self._table.words
         self._known: dict[str, Entry] = {}
-        self._cache = HotCache(data_dir, share_of(config.hot_bytes))
         self._expiry = Expiry(config.expire_s)
+        self._cache = HotCache(data_dir, share_of(config.hot_bytes), self._expiry.at_s)
 
     @property
     def rights(self) -> int:
@@ -121,9 +121,7 @@ class LocalShared:
             if entry is None:
                 return None
         at, word, blob = entry
-        if self._expiry.is_over(blob):
-            return None
-        data = self._cache.bytes_of(blob) if body else b""
+        data = self._cache.bytes_of(blob) if body else (None if self._expiry.is_over(blob) else b"")
         if data is None or self._words[at] != word or self._epochs[0] != self._epoch:
             return None
         return blob, data
