@@ -90,7 +90,7 @@ def load(argv: Sequence[str], program: str, environment: Mapping[str, str] = os.
 def reader_count(config: Config) -> int:
     """How many reader processes there are. None where they could not answer as the server does."""
     can_share = config.engine == "local" and config.http == "blobkeep" and config.fast_path
-    return config.readers if can_share and not config.tls_cert else 0
+    return config.readers if can_share else 0
 
 
 def host_and_port(listen: str, name: str = "listen") -> tuple[str, int]:

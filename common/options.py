@@ -160,7 +160,7 @@ class Config:
     readers: int = _option(
         0,
         "Engine local",
-        "Reader processes beside the server (docs/scaling.md). None over TLS, without fast_path, or with "
+        "Reader processes beside the server (docs/scaling.md). None without fast_path, or with "
         'http = "tornado".',
         choices=tuple(range(9)),
     )

@@ -104,10 +104,11 @@ def make_reading_server(
     app: HTTPServerConnectionDelegate,
     config: Config,
     requests: RequestLog,
+    tls: ssl.SSLContext | None,
     quick_answer: Callable[[http1.RequestHead, http1.RequestContext], tuple[bytes, bytes] | None],
 ) -> http1.HTTPServer:
     """The HTTP server of a reader process: as the server's own, where there are readers at all."""
-    server = http1.HTTPServer(app, limits=_limits(config))
+    server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)
     server.on_refused = requests.refused
     server.spared = _is_vital
     server.quick_answer = quick_answer

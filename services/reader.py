@@ -12,6 +12,7 @@ import gc
 import logging
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ import uvloop
 from common import config, logs, process, self_report
 from common.errors import ConfigError
 from common.self_report import SelfReport
+from services.access.certificate import tls_context
 from services.access.credentials import allow_many_descriptors
 from services.engine import Engine
 from services.engines.choose import choose
@@ -44,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = config.load(sys.argv[1:] if argv is None else argv, "reader")
         engine = choose(options)
+        tls = tls_context(options)
     except ConfigError as err:
         print(f"reader: {err}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return config.EXIT_USAGE
@@ -51,10 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     process.die_with_parent()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the server tells what changed
     allow_many_descriptors()
-    return uvloop.run(_run(engine, options))
+    return uvloop.run(_run(engine, options, tls))
 
 
-async def _run(engine: Engine, options: config.Config) -> int:
+async def _run(engine: Engine, options: config.Config, tls: ssl.SSLContext | None) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -62,11 +65,11 @@ async def _run(engine: Engine, options: config.Config) -> int:
     me = _Report(engine)
     requests = RequestLog(AccessLog() if options.access_log else None)
     access = ToldAccess([prefix.strip() for prefix in options.public.split(",") if prefix.strip()])
-    guest = Guest(engine, access, requests, options, me.begin)
+    guest = Guest(engine, access, requests, options, me.begin, tls)
     of_s3 = s3_hosts(options)
     quick = QuickReads(guest, access, requests, options, lambda host: is_host_of_s3(host, of_s3))
     server = guest.server = make_reading_server(
-        Front(guest, quick, requests), options, requests, quick.quick_answer
+        Front(guest, quick, requests), options, requests, tls, quick.quick_answer
     )
     running = loop.create_task(guest.run())
     reporting = loop.create_task(me.keep())

@@ -124,6 +124,8 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     for one, _, its_sockets in servers:
         one.add_sockets(its_sockets)
     readers = _let_readers_in(engine, options, credentials.access, requests, server, sockets)
+    if readers is not None:
+        credentials.on_certificate = readers.renew_certificates
     sweeping = loop.create_task(door.keep_swept())
     monitor.start(me)
     log.info(

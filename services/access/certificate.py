@@ -8,6 +8,14 @@ from common.errors import ConfigError
 from common.options import Config
 
 
+def renew(context: ssl.SSLContext, config: Config) -> None:
+    """Have `context` read the files again, for new connections. It is as before where this raises
+    ConfigError, OSError.
+    """
+    tls_context(config)  # first into one that nobody uses: it must not be changed by half
+    context.load_cert_chain(config.tls_cert, config.tls_key)
+
+
 def tls_context(config: Config) -> ssl.SSLContext | None:
     """The certificate that the configuration names, or None. Raises ConfigError."""
     if not config.tls_cert and not config.tls_key:

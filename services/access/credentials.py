@@ -6,12 +6,12 @@ import ipaddress
 import logging
 import resource
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from common.errors import ConfigError
 from common.options import Config
 from services.access import file as access_file
-from services.access.certificate import tls_context
+from services.access.certificate import renew, tls_context
 from services.access.decisions import Access
 from services.access.hosts import HostNames
 
@@ -29,6 +29,7 @@ class ServerCredentials:
         public = [prefix.strip() for prefix in config.public.split(",") if prefix.strip()]
         self.access = Access(rules.clients if rules is not None else None, public)
         self.access.link_key = rules.link_key if rules is not None else ""
+        self.on_certificate: Callable[[], None] = lambda: None  # called when it was read again
 
     def reload(self) -> None:
         """SIGHUP: read both files again. One that is of no use changes nothing, and is logged as an error."""
@@ -44,12 +45,12 @@ class ServerCredentials:
                 log.info("auth_file read again: %d clients", len(rules.clients))
         if self.tls is not None:
             try:
-                tls_context(config)  # first into a context that nobody uses: it must not be changed by half
-                self.tls.load_cert_chain(config.tls_cert, config.tls_key)
+                renew(self.tls, config)
             except (ConfigError, OSError) as err:  # ssl.SSLError is an OSError
                 log.error("the old certificate goes on, since the new one cannot be used: %s", err)
             else:
                 log.info("tls_cert and tls_key read again: new connections get them")
+                self.on_certificate()
 
     def guard(self, sockets: Sequence[socket.socket]) -> None:
         """Say under which host names `access` is asked, now that it is known where the server listens."""

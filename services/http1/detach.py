@@ -12,6 +12,8 @@ from typing import cast
 
 from tornado.iostream import IOStream
 
+_LAST_BYTES_S = 30.0  # for what is unsent when one end closes
+
 
 class Relay(asyncio.Protocol):
     """Carries what its own transport receives to the other one, no faster than that one takes it."""
@@ -45,6 +47,8 @@ class Relay(asyncio.Protocol):
         other, self._own, self._other = self._other, None, None
         if other is not None:
             other.close()  # what is unsent is sent first
+            if other.get_write_buffer_size():
+                asyncio.get_running_loop().call_later(_LAST_BYTES_S, other.abort)
 
     def pause_writing(self) -> None:
         if self._other is not None:
@@ -57,15 +61,20 @@ class Relay(asyncio.Protocol):
 
 def detach(outer: asyncio.Transport, received: bytes) -> IOStream:
     """The IOStream of the client behind `outer`, beginning with what was `received` from it and not used."""
-    loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
+    relay(outer, ours, received)
+    return IOStream(theirs)
+
+
+def relay(outer: asyncio.Transport, ours: socket.socket, received: bytes) -> None:
+    """Carry between the client behind `outer` and the other end of `ours`, until one of them closes."""
+    loop = asyncio.get_running_loop()
     ours.setblocking(False)
     to_inner, to_outer = Relay(received), Relay()
     outer.set_protocol(to_inner)
     outer.resume_reading()
     task = loop.create_task(_link(loop, ours, outer, to_inner, to_outer))
     task.add_done_callback(lambda done: done.result())  # keeps it until then, and tells what went wrong
-    return IOStream(theirs)
 
 
 async def _link(

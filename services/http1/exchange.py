@@ -22,7 +22,7 @@ from tornado.iostream import IOStream, StreamClosedError
 
 from services.http1.body import Body
 from services.http1.context import StreamView
-from services.http1.detach import detach
+from services.http1.detach import detach, relay
 from services.http1.parser import RequestHead
 
 if TYPE_CHECKING:
@@ -192,6 +192,11 @@ class Exchange(HTTPConnection):
             transport.write(head[sent_bytes:])
 
     @property
+    def is_secure(self) -> bool:
+        """Whether this process speaks TLS with the client."""
+        return self._connection.transport.extra_info("ssl_object") is not None
+
+    @property
     def remote_ip(self) -> str:
         """Of the client, or of the proxy before it."""
         return str(getattr(self.context, "remote_ip", "-"))
@@ -231,7 +236,10 @@ class Exchange(HTTPConnection):
 
     async def give_up(self) -> tuple[socket.socket, bytes]:
         """Leave HTTP unanswered, for another process to answer: the client's socket, and all that came from
-        this request on. For who has not begun to answer, nor taken anything of the body. Not under TLS.
+        this request on. For who has not begun to answer, nor taken anything of the body.
+
+        Under TLS the socket is another one, which gives and takes what the client sends and gets, in plain;
+        this process goes on to encrypt, and the server waits for the end of it when it drains.
 
         Waits until earlier answers are sent. Raises StreamClosedError; OSError where no descriptor is left,
         and the request can still be answered.
@@ -241,7 +249,13 @@ class Exchange(HTTPConnection):
             await self.ready()
         if self.closed():
             raise StreamClosedError
-        sock: socket.socket = self._connection.transport.extra_info("socket").dup()
+        if self.is_secure:
+            ours, sock = socket.socketpair()
+            transport, rest = self._connection.leave(self)
+            relay(transport, ours, b"")
+            self._connection.server.relayed(transport)
+            return sock, self._head_bytes + b"\r\n" + rest
+        sock = self._connection.transport.extra_info("socket").dup()
         transport, rest = self._connection.leave(self)
         transport.pause_reading()
         transport.set_protocol(asyncio.Protocol())  # the connection hears no more, also not that it is closed

@@ -100,6 +100,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             Connection, asyncio.Task[Any]
         ] = {}  # that are not told to go; longest there first
         self._receiving: set[Connection] = set()  # bodies that did not come with their heads
+        self._relayed: set[asyncio.Transport] = set()  # clients of others, with whom we speak TLS
         self.known_heads = KnownHeads()
         self._swept_at = 0.0
         self._stopped_s = 0.0  # in which this process did not run
@@ -132,9 +133,13 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             connection.close_if_idle()
         end = self._the_loop().time() + timeout_s
         served_at = None  # since when all requests have been answered, and the answers taken
-        while self._open or self._connecting:
+        while self._open or self._connecting or self._relays():
             now = self._the_loop().time()
-            if self._connecting or any(not one.closed() or one.transport.untaken_bytes for one in self._open):
+            if (
+                self._connecting
+                or self._relays()
+                or any(not one.closed() or one.transport.untaken_bytes for one in self._open)
+            ):
                 served_at = None
             elif now - (served_at := served_at or now) >= self.limits.drain_linger_s:
                 return True
@@ -178,6 +183,15 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self._sweep_handle = None
         if isinstance(self.request_callback, HTTPServerConnectionDelegate):
             self.request_callback.on_close(server_conn)
+
+    def relayed(self, transport: asyncio.Transport) -> None:
+        """What this client sends and gets is carried to and from another process (Exchange.give_up)."""
+        self._relays()
+        self._relayed.add(transport)
+
+    def _relays(self) -> bool:
+        self._relayed = {one for one in self._relayed if not one.is_closing()}
+        return bool(self._relayed)
 
     def spares(self, head: RequestHead) -> bool:
         """Whether a request is answered though its connection is one too many."""
@@ -225,30 +239,48 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         for connection in list(self._open):
             connection.check_time(now)
 
-    def adopt(self, sock: socket.socket, early: bytes) -> None:
-        """Serve a connection that another process accepted, and from which `early` has come."""
+    def adopt(self, sock: socket.socket, early: bytes, remote_ip: str = "") -> None:
+        """Serve a connection that another process accepted, and from which `early` has come.
+
+        `remote_ip`: the client's, where that process goes on to speak TLS with it, and `sock` leads there.
+        """
+        if remote_ip:
+            family = socket.AF_INET6 if ":" in remote_ip else socket.AF_INET
+            self._begin(sock, family, (remote_ip, 0), None, early)
+            return
         try:
             address = sock.getpeername()
         except OSError:  # the client is gone
             sock.close()
             return
-        self._accepted(sock, address, early)
+        self._begin(sock, socket.AddressFamily(sock.family), address, None, early)
 
-    def _accepted(self, sock: socket.socket, address: Any, early: bytes = b"") -> None:
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
+        self._begin(sock, socket.AddressFamily(sock.family), address, self._tls)
+
+    def _begin(
+        self,
+        sock: socket.socket,
+        family: socket.AddressFamily,
+        address: Any,
+        tls: ssl.SSLContext | None,
+        early: bytes = b"",
+    ) -> None:
+        """Serve a connection. `tls`: None where it speaks plain HTTP with us."""
         limits = self.limits
         refused = len(self._open) + len(self._connecting) - len(self._refusing) >= limits.max_connections
         if refused and len(self._refusing) >= limits.max_refusing and not self._refuse_no_more():
             sock.close()
             return
         context = RequestContext(
-            socket.AddressFamily(sock.family),
+            family,
             address,
             self.protocol or ("https" if self._tls else "http"),
             self.trusted_downstream,
         )
         connection = Connection(self, context, refused=refused)
         connection.pending = early
-        self._connect(sock, connection, self._tls)
+        self._connect(sock, connection, tls)
 
     def _refuse_no_more(self) -> bool:
         """Close the oldest of those that are one too many; False where there is none.

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 
 import msgspec
@@ -13,6 +14,7 @@ from tornado.iostream import StreamClosedError
 
 from common.config import Config
 from common.errors import BlobkeepError, Busy, ConfigError, Unavailable
+from services.access.certificate import renew
 from services.access.hosts import HostNames
 from services.engine import Engine, Shared
 from services.http1 import Exchange, HTTPServer
@@ -23,6 +25,7 @@ from services.readers.messages import (
     Hello,
     Here,
     Over,
+    Renew,
     Tallied,
     Told,
     answers_by,
@@ -56,6 +59,7 @@ class Guest:
         requests: RequestLog,
         config: Config,
         on_named: Callable[[int], None],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.peek: Callable[..., tuple[Blob, bytes] | None] = nothing  # of `Shared`, of the last server
         self.server: HTTPServer | None = None  # which accepts while there is a server
@@ -65,6 +69,7 @@ class Guest:
         self._requests = requests
         self._config = config
         self._on_named = on_named
+        self._tls = tls
         self._shared: Shared | None = None
         self._channel: Channel | None = None
         self._present = asyncio.Event()  # a server has said hello, and is there
@@ -128,13 +133,14 @@ class Guest:
         except TimeoutError:
             raise Unavailable("The server is starting: ask again in a moment.") from None
         try:
+            remote_ip = exchange.remote_ip if exchange.is_secure else ""
             sock, received = await exchange.give_up()
         except StreamClosedError:  # an OSError, too
             raise
         except OSError:
             raise Busy("This reader is out of file descriptors: try again in a moment.") from None
         assert self._channel is not None
-        self._channel.send(encode(Over(received)), [sock.detach()])
+        self._channel.send(encode(Over(received, remote_ip)), [sock.detach()])
 
     def count(self) -> None:
         """Tell the server what was answered since it was told last."""
@@ -172,6 +178,8 @@ class Guest:
             said = decode_of_server(message)
             if isinstance(said, Told):
                 self._told(said)
+            elif isinstance(said, Renew):
+                self._renew()
             else:
                 self._begin(said, descriptors)
                 return
@@ -185,6 +193,13 @@ class Guest:
         answer = self._asked.get(said.number)
         if answer is not None and not answer.done():
             answer.set_result(said)
+
+    def _renew(self) -> None:
+        if self._tls is not None:
+            try:
+                renew(self._tls, self._config)
+            except (ConfigError, OSError) as err:
+                log.error("the old certificate goes on, since the new one cannot be used: %s", err)
 
     def _begin(self, hello: Hello, descriptors: list[int]) -> None:
         """A server lets us in. Raises ConfigError where it has other options than we."""
@@ -205,6 +220,7 @@ class Guest:
         if is_new:
             self._on_named(hello.number)
         assert self.server is not None
+        self._renew()  # it may have changed while there was no server
         self.server.known_heads.clear()  # each has what was judged by the host names of before
         self.server.add_sockets(sockets)
         self._present.set()

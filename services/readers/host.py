@@ -24,6 +24,7 @@ from services.readers.messages import (
     Here,
     KnownClient,
     Over,
+    Renew,
     Told,
     answers_by,
     decode_of_reader,
@@ -35,8 +36,8 @@ log = logging.getLogger("server")
 
 _LAST_WORDS_S = 1.0  # of readers; one that stands still has none
 
-Adopt = Callable[[socket.socket, bytes], None]
-"""Goes on with a connection, from which these bytes have come."""
+Adopt = Callable[[socket.socket, bytes, str], None]
+"""See HTTPServer.adopt."""
 
 
 class Host:
@@ -148,11 +149,16 @@ class Host:
             shown = await self._sharing.show(asked.location)
         return Told(asked.number, shown, client, rights)
 
-    def take_over(self, received: bytes, fd: int) -> None:
+    def renew_certificates(self) -> None:
+        """Ours was read again."""
+        for reader in self._readers.values():
+            reader.channel.send(encode(Renew()))
+
+    def take_over(self, over: Over, fd: int) -> None:
         """Go on with a client's connection."""
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
-        self._adopt(sock, received)
+        self._adopt(sock, over.received, over.remote_ip)
 
     def count(self, counts: Counts) -> None:
         """A reader has answered requests."""
@@ -216,7 +222,7 @@ class _Reader:
             self.channel.close()
             self._lost()
         elif isinstance(said, Over):
-            self._host.take_over(said.received, descriptors[0])
+            self._host.take_over(said, descriptors[0])
         elif isinstance(said, Ask):
             task = asyncio.get_running_loop().create_task(self._answer(said))
             self._tasks.add(task)

@@ -22,9 +22,14 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 
 
 class Over(msgspec.Struct, frozen=True, tag=True):
-    """A connection for the server to go on with; its descriptor comes along. `received`: what it sent."""
+    """A connection for the server to go on with; its descriptor comes along. `received`: what it sent.
+
+    `remote_ip`: of the client, where the descriptor leads to the reader, which speaks TLS with it;
+    else empty.
+    """
 
     received: bytes
+    remote_ip: str
 
 
 class Tallied(msgspec.Struct, frozen=True):
@@ -80,12 +85,19 @@ class Told(msgspec.Struct, frozen=True, tag=True):
     rights: int
 
 
+class Renew(msgspec.Struct, frozen=True, tag=True):
+    """The certificate was read again: read it, too."""
+
+
 def answers_by(config: Config) -> list[str]:
     """What of the options makes the answers that readers give. Limits on clients may differ."""
-    said = (config.hosts, config.public, config.cors_origins, config.s3_hosts, config.expire_s)
+    said = (
+        *(config.hosts, config.public, config.cors_origins, config.s3_hosts, config.expire_s),
+        *(config.tls_cert, config.tls_key),
+    )
     return [str(value) for value in said]
 
 
 encode = msgspec.msgpack.Encoder().encode
 decode_of_reader = msgspec.msgpack.Decoder(Here | Ask | Over | Counts).decode
-decode_of_server = msgspec.msgpack.Decoder(Hello | Told).decode
+decode_of_server = msgspec.msgpack.Decoder(Hello | Told | Renew).decode

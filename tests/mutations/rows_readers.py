@@ -62,11 +62,11 @@ ROWS = [
     Mutation(
         "a-connection-that-cannot-be-handed-over-is-forgotten",
         "services/http1/exchange.py",
-        '        sock: socket.socket = self._connection.transport.extra_info("socket").dup()\n'
+        '        sock = self._connection.transport.extra_info("socket").dup()\n'
         "        transport, rest = self._connection.leave(self)\n",
         '        taken = self._connection.transport.extra_info("socket")\n'
         "        transport, rest = self._connection.leave(self)\n"
-        "        sock: socket.socket = taken.dup()\n",
+        "        sock = taken.dup()\n",
         ("tests/unit/test_reader_front.py",),
     ),
     Mutation(
@@ -103,5 +103,19 @@ ROWS = [
         "if not data and self._out:",
         "if False:",
         ("tests/unit/test_reader_channel.py",),
+    ),
+    Mutation(
+        "a-reader-that-speaks-tls-hands-over-what-is-encrypted",
+        "services/http1/exchange.py",
+        "        if self.is_secure:\n            ours, sock",
+        "        if False:\n            ours, sock",
+        (f"{PROCESSES}::test_readers_speak_tls_and_the_server_answers_what_they_do_not",),
+    ),
+    Mutation(
+        "a-reader-keeps-the-old-certificate",
+        "services/server.py",
+        "        credentials.on_certificate = readers.renew_certificates\n",
+        "        pass\n",
+        (f"{PROCESSES}::test_readers_speak_tls_and_the_server_answers_what_they_do_not",),
     ),
 ]

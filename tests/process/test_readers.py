@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from common import self_report
 from services.engines.local.disk import layout
 from tests.conftest import StartServer
 from tests.http.test_access import bearer, write_clients
+from tests.http.test_tls import make_certificate
 from tests.support import readers
 from tests.support.processes import Answer, Process, Server, wait_for
 from tests.support.rules import DataDirectory
@@ -30,8 +33,12 @@ _clients: list[Client] = []  # of the test that runs
 class Client:
     """One connection that stays open."""
 
-    def __init__(self, port: int, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, port: int, headers: dict[str, str] | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        if tls is not None:
+            self.connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=120, context=tls)
         self._headers = headers or {}
         _clients.append(self)
 
@@ -71,11 +78,11 @@ def owner_of(client: Client, processes: list[Process]) -> Process | None:
     return readers.owner_of(client.connection.sock, processes)
 
 
-def client_of(reader: Process, server: Server, *others: Process) -> Client:
+def client_of(reader: Process, server: Server, *others: Process, tls: ssl.SSLContext | None = None) -> Client:
     """A new connection that `reader` has accepted."""
 
     def connect() -> Client:
-        client = Client(server.port)
+        client = Client(server.port, tls=tls)
         client.connection.connect()
         return client
 
@@ -256,6 +263,44 @@ def test_host_names_are_judged_as_by_the_server_that_is_there_now(start: Start, 
     assert client.ask("GET", "/store/open/a").body == b"one"
     assert owner_of(client, [reader, server]) is reader
     assert client.ask("GET", "/store/open/a", Host="rebound.example").status == 421
+
+
+def test_readers_speak_tls_and_the_server_answers_what_they_do_not(start: Start, tmp_path: Path) -> None:
+    """All of a client's connection stays with the reader; what it cannot answer the server does, in plain."""
+    cert, key = make_certificate(tmp_path)
+    server, (reader,) = start(tls_cert=str(cert), tls_key=str(key), access_log="true")
+    trust = ssl.create_default_context(cafile=str(cert))
+    writer = Client(server.port, tls=trust)
+    assert writer.ask("POST", "/store/a", b"one").status == 201
+    client = client_of(reader, server, tls=trust)
+    assert client.ask("GET", "/store/a").body == b"one"
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        assert client.ask("GET", "/store/a").body == b"one"  # so it is the reader who says so
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    body = os.urandom(3_000_000)
+    for value in (b"two", body):
+        assert client.ask("PUT", "/store/a", value).status == 200
+        assert client.ask("GET", "/store/a").body == value
+    assert client.ask("GET", "/store/none").status == 404
+    assert owner_of(client, [reader, server]) is reader
+    # The certificate is read again by whoever has it.
+    other, _ = make_certificate(tmp_path, "other")
+    other.replace(cert)
+    (tmp_path / "other.key").replace(key)
+    server.popen.send_signal(signal.SIGHUP)
+    wait_for(lambda: "tls_cert and tls_key read again" in server.said())
+    now = ssl.create_default_context(cafile=str(cert))
+
+    def is_renewed() -> bool:
+        with contextlib.suppress(ssl.SSLError):
+            return client_of(reader, server, tls=now).ask("GET", "/store/none").status == 404
+        return False
+
+    wait_for(is_renewed)
+    assert '"PUT /store/a HTTP/1.1" 200' in server.said()
+    assert "127.0.0.1 - - [" in server.said().partition("PUT /store/a")[0].rpartition("\n")[2]
 
 
 def test_readers_are_watched_and_counted_as_the_server(start: Start) -> None:
