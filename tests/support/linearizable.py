@@ -34,7 +34,7 @@ class Call:
     `kind` and what it does and says of the state, `value` being the number of a write:
     "read" value (None: nothing there); "create" value, "exists"; "update" value, "missing" (a delete, too);
     "delete"; "swap" value where `expected` was there, "differs" where it was not; "put" value, "clear":
-    whatever was there.
+    whatever was there; "take": delete `expected` where it is still there.
     """
 
     kind: str
@@ -67,6 +67,8 @@ class Call:
                 return True, self.value
             case "clear":
                 return True, None
+            case "take":
+                return True, None if state == self.expected else state
         raise ValueError(self.kind)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
-from tests.support.linearizable import Move
+from tests.support.linearizable import Call, Move
 from tests.torture.clients import Client
 
 S3 = "/s3/"
@@ -136,10 +136,14 @@ class ManyDoors(Client):
         source, target = self._pair[at], self._pair[1 - at]
         number, began, answer = self._take("Blob-Move-From", source, target)
         if answer is None or answer[0] == 201:
-            end = None if answer is None else time.monotonic()
-            self._record.add_move(Move(began, end, number, at))
+            self._moved(source, target, began, number, at, is_sure=answer is not None)
         else:
             self._not_taken("move", source, target, began, number, answer)
+
+    def _moved(self, source: str, target: str, began: float, number: int, at: int, *, is_sure: bool) -> None:
+        """A move was answered with 201, or not at all."""
+        end = time.monotonic() if is_sure else None
+        self._record.add_move(Move(began, end, number, at))
 
     def _take(
         self, how: str, source: str, target: str
@@ -184,3 +188,14 @@ class ManyDoors(Client):
     def _refused_if(self, kind: str, location: str, answer: tuple[int, dict[str, str], bytes] | None) -> None:
         if answer is not None:
             self._refused(kind, location, answer[0], answer[2])
+
+
+class StoreDoors(ManyDoors):
+    """The same on an object store, where a move is a copy and then a delete: others see what is between."""
+
+    def _moved(self, source: str, target: str, began: float, number: int, at: int, *, is_sure: bool) -> None:
+        if not number:
+            return
+        end = time.monotonic() if is_sure else None
+        self._record.add(target, Call("create", began, end, number, client=self._number))
+        self._record.add(source, Call("take", began, end, None, number, self._number))

@@ -26,6 +26,7 @@ from tests.support.processes import wait_for
 from tests.support.supervised import Supervised
 from tests.torture.campaign import Outcome, judge
 from tests.torture.clients import Client, Record
+from tests.torture.doors import StoreDoors
 from tests.torture.objects_system import ObjectsSystem
 
 CLIENTS = 6
@@ -118,14 +119,16 @@ def run(seed: int, seconds: float, home: Path) -> Outcome:
     locations = [f"torture/{number}" for number in range(LOCATIONS)]
     try:
         system.start()
+        system.create_s3_bucket("torture")
         clients = [
-            Client(
+            StoreDoors(
                 number,
                 system.ports,
                 record,
                 locations,
                 rng.randrange(1 << 30),
                 stopping,
+                pair=(locations[-2], locations[-1]),
                 many_deletes=False,
                 sizes=_SIZES,
                 is_unsure=is_unsure,

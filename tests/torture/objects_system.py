@@ -22,6 +22,7 @@ from tests.support.fault_proxy import NONE, Door, Faults, Proxy
 from tests.support.processes import ROOT, wait_for
 from tests.support.supervised import Supervised, Supervisor
 from tests.support.weed_cluster import WeedCluster
+from tests.torture.doors import S3
 from tests.torture.store_history import StoreHistory
 
 PREFIX = "torture/"
@@ -36,6 +37,7 @@ _OPTIONS = {
     "BLOBKEEP_GC_INTERVAL": "0.2",
     "BLOBKEEP_RECOVERY_INTERVAL": "0.5",
     "BLOBKEEP_SCRUB_RATE": "100",
+    "BLOBKEEP_S3_PATH": S3.rstrip("/"),
 }
 
 
@@ -85,6 +87,14 @@ class ObjectsSystem:
         self._supervisor = Supervisor([*self.cluster.processes, *self.servers, *self.workers])
         self._supervisor.start()
         self.wait_until_serving()
+
+    def create_s3_bucket(self, name: str) -> None:
+        """Through the S3 door of one server."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[0], timeout=60)
+        connection.request("PUT", S3 + name)
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        connection.close()
 
     def fault_on(self) -> None:
         """From now on the network is bad."""
