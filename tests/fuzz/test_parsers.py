@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from common.checksum import crc, sums_of
-from common.errors import BadRequest, CorruptRecord, Forbidden, RangeNotSatisfiable
+from common.errors import BadRequest, CorruptRecord, Forbidden, NotFound, RangeNotSatisfiable
 from common.states import MSG_CREATED, MSG_WRITING, State
 from services.access import links
 from services.access.decisions import Action
@@ -29,6 +29,12 @@ from services.engines.local.journal import format as journal
 from services.engines.local.recovery import scan
 from services.frontends.native import state_locks
 from services.frontends.native.copying import copy_order
+from services.frontends.restic.names import parse_path as parse_restic_path
+from services.frontends.s3 import sigv4, xml
+from services.frontends.s3.aws_chunked import Decoder
+from services.frontends.s3.errors import S3Error
+from services.frontends.s3.names import parse_copy_source, parse_target
+from services.frontends.s3.stored import parse_parts
 from services.http1.chunked import ChunkedDecoder
 from services.http1.errors import Refusal
 from services.http1.limits import Limits
@@ -68,6 +74,8 @@ HEAD = (
     b'If-Match: "abc", W/"d"\r\nConnection: keep-alive, close\r\nTransfer-Encoding: chunked\r\n\r\n'
 )
 CHUNKS = b"5;a=b\r\nhello\r\n000\r\nDigest: x\r\n\r\n"
+AWS_CHUNKS = b"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:AAAA\r\n\r\n"
+KEY = b"0" * 64
 
 
 def document_of(state: bytes) -> bytes:
@@ -111,6 +119,23 @@ def dechunk(content: bytes) -> None:
         assert len(piece) <= len(content)
         if decoder.done:
             break
+
+
+def decode_aws_chunked(content: bytes) -> None:
+    """As `dechunk`."""
+    decoder = Decoder(5, None, has_trailer=True)
+    for at in range(0, len(content), 37):
+        decoder.feed(content[at : at + 37])
+    decoder.finish()
+
+
+def signed(query: str, authorization: str) -> None:
+    """Who says to have signed, and whether the key `k` has."""
+    fields = {"host": ["a"], "x-amz-date": ["20261128T000000Z"], "x-amz-content-sha256": ["UNSIGNED-PAYLOAD"]}
+    asked = sigv4.Request("GET", "/b/a", query, fields | {"authorization": [authorization]})
+    claim = sigv4.parse(asked)
+    if claim is not None:
+        sigv4.check(claim, asked, "k", "r", 1_795_824_000.0)
 
 
 def condition(name: str) -> Callable[[bytes], object]:
@@ -193,6 +218,42 @@ PARSERS = {
         (CorruptRecord,),
     ),
     "lock": Parser(state_locks.id_of, (b'{"ID": "a", "Who": "b"}',)),
+    "S3's target": Parser(text(parse_target), (b"/bucket/a//b%2F..%C3%BC", b"/b"), (S3Error,)),
+    "S3's copy source": Parser(
+        text(parse_copy_source), (b"/bucket/a%20b?versionId=null", b"bucket/a"), (S3Error,)
+    ),
+    "S3's signature": Parser(
+        text(lambda value: signed("", value)),
+        (
+            b"AWS4-HMAC-SHA256 Credential=a/20261128/r/s3/aws4_request, SignedHeaders=host, Signature="
+            + b"0" * 64,
+        ),
+        (S3Error,),
+    ),
+    "S3's signed query": Parser(
+        text(lambda value: signed(value, "")),
+        (
+            b"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=a%2F20261128%2Fr%2Fs3%2Faws4_request&"
+            b"X-Amz-Date=20261128T000000Z&X-Amz-Expires=9&X-Amz-SignedHeaders=host&X-Amz-Signature="
+            + b"0"
+            * 64,
+        ),
+        (S3Error,),
+    ),
+    "S3's XML": Parser(
+        lambda content: xml.parse(content, "Delete"),
+        (b'<Delete xmlns="x"><Object><Key>a &amp; b</Key></Object><Quiet>true</Quiet></Delete>',),
+        (S3Error,),
+    ),
+    "S3's chunks": Parser(
+        decode_aws_chunked, (b"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:AAAA\r\n\r\n",), (S3Error,)
+    ),
+    "S3's parts": Parser(text(parse_parts), (b"8388608x12,77", b"1,2,3"), ()),
+    "restic's path": Parser(
+        text(parse_restic_path),
+        (b"/restic/a/b/data/" + b"0" * 64, b"/restic/a/config"),
+        (BadRequest, NotFound),
+    ),
     "digest": Parser(
         text(lambda value: http_uploads.expected_digests({"Repr-Digest": value, "Digest": value})),
         (b"sha-256=:" + b"A" * 43 + b"=:, sha-512=:AAAA:",),

@@ -9,10 +9,25 @@ CRASHES = "tests/crashes/test_multiparts.py"
 
 FAST = "tests/s3/test_fast_path.py"
 
+BY_HAND = "tests/s3/test_objects.py::test_what_a_record_made_by_hand_says_is_not_believed"
 ALIKE = "services/frontends/s3/signed_alike.py"
 ALIKE_TESTS = ("tests/s3/test_signed_alike.py",)
 
 ROWS = [
+    Mutation(
+        "parts-of-an-object-as-a-record-says",
+        "services/frontends/s3/stored.py",
+        "return sizes if sizes is not None and sum(sizes) == blob.size else None",
+        "return sizes",
+        (BY_HAND,),
+    ),
+    Mutation(
+        "tag-of-an-object-as-a-record-says",
+        "services/frontends/s3/etags.py",
+        "tag if tag is not None and _TAG.fullmatch(tag) else None",
+        "tag",
+        (BY_HAND,),
+    ),
     Mutation(
         "signed-alike-at-any-time",
         ALIKE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import http.client
@@ -15,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from services.frontends.s3.names import BUCKET_RECORD
+from services.store import Content
 from tests.s3.serving import SECRET, Served, served
 from tests.s3.signing import signed_by_botocore
 
@@ -361,3 +363,37 @@ def test_what_was_written_natively_is_an_object(front: Served, s3: Any) -> None:
         s3.head_bucket(Bucket="nobody-made-this-bucket")
     assert error_of(raised)[0] == 404
     assert BUCKET_RECORD + BUCKET in front.store.blobs
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {".s3-etag": "x\r\nX-Forged: 1"},
+        {".s3-etag": "\u2028"},
+        {".s3-parts": "1x99999999999"},
+        {".s3-parts": "-5,11"},
+        {".s3-parts": "5;\r\nx"},
+        {".s3-checksum-crc32": "a\r\nX-Forged: 1"},
+        {".s3-checksum-x\r\ny": "1"},
+    ],
+    ids=str,
+)
+def test_what_a_record_made_by_hand_says_is_not_believed(
+    front: Served, s3: Any, kept: dict[str, str]
+) -> None:
+    """A backup of somebody else's may hold any record: its bytes are as good as their checksum."""
+    put_by_hand(front, "hostile", kept)
+    at = {"Bucket": BUCKET, "Key": "hostile"}
+    for asked in ({}, {"PartNumber": 1}, {"ChecksumMode": "ENABLED"}):
+        found = s3.get_object(**at, **asked)
+        assert found["Body"].read() == b"a body"
+        assert "x-forged" not in found["ResponseMetadata"]["HTTPHeaders"]
+    attributes = s3.get_object_attributes(**at, ObjectAttributes=["ETag", "Checksum", "ObjectParts"])
+    assert attributes["ETag"] == found["ETag"].strip('"')
+    assert not {"Checksum", "ObjectParts"} & set(attributes)
+    assert s3.list_objects_v2(Bucket=BUCKET, Prefix="hostile")["Contents"][0]["ETag"] == found["ETag"]
+
+
+def put_by_hand(front: Served, key: str, kept: dict[str, str]) -> None:
+    said = Content(metadata=kept)
+    asyncio.run(front.store.write_whole(f"{BUCKET}/{key}", lambda blob, damaged: None, said, b"a body"))

@@ -11,9 +11,9 @@ from services.frontends.s3.body import XmlOperation
 from services.frontends.s3.checksums import FULL_OBJECT
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import ETAG, etag_of, multipart_tag, write_condition
-from services.frontends.s3.multipart import MAX_PARTS, algorithm_of, part_tag
+from services.frontends.s3.multipart import algorithm_of, part_tag
 from services.frontends.s3.reading import checksum_tag
-from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE, PARTS, checksum_of, format_parts
+from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE, MAX_PARTS, PARTS, checksum_of, format_parts
 from services.frontends.s3.writing import MAX_OBJECT_BYTES
 from services.store import UPLOAD_ID, Blob, Multipart, Part
 

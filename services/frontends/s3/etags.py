@@ -8,6 +8,7 @@ well.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 from common.errors import PreconditionFailed
@@ -16,12 +17,19 @@ from services.rules.conditions import PRECONDITION_FAILED, evaluate
 from services.store import Blob, Condition
 
 ETAG = ".s3-etag"
+_TAG = re.compile(r"[0-9a-f]{32}(?:-[0-9]{1,5})?")
 _CHANGED = "At least one of the preconditions you specified did not hold."
 
 
 def etag_of(blob: Blob) -> str:
     """The blob's tag, without quotes."""
-    return blob.metadata.get(ETAG) or tag_of_sha256(blob.sha256)
+    return tag_in(blob.metadata) or tag_of_sha256(blob.sha256)
+
+
+def tag_in(attributes: Mapping[str, str]) -> str | None:
+    """The tag that was kept; None where there is none. A record made by hand may hold anything."""
+    tag = attributes.get(ETAG)
+    return tag if tag is not None and _TAG.fullmatch(tag) else None
 
 
 def tag_of_sha256(sha256: bytes) -> str:

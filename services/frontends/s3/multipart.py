@@ -13,19 +13,19 @@ from services.frontends.s3.body import Body, Receiving
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.checksums import COMPOSITE, FULL_OBJECT, Algorithm
 from services.frontends.s3.errors import S3Error
-from services.frontends.s3.etags import ETAG, tag_of_sha256
+from services.frontends.s3.etags import ETAG, tag_in, tag_of_sha256
 from services.frontends.s3.reading import checksum_tag
 from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.stored import (
     CHECKSUM,
     CHECKSUM_TYPE,
+    MAX_PARTS,
     content_of,
 )
 from services.frontends.s3.writing import find_source, source_of
 from services.rules.ranges import parse_ranges
 from services.store import Blob, Content, Multipart, Part, PartUpload
 
-MAX_PARTS = 10_000
 ALGORITHM = ".s3-algorithm"  # what the parts are to have a checksum of
 
 
@@ -37,7 +37,7 @@ def algorithm_of(upload: Multipart) -> Algorithm | None:
 
 def part_tag(part: Part) -> str:
     """The ETag of a part, without quotes."""
-    return part.attributes.get(ETAG) or tag_of_sha256(part.sha256)
+    return tag_in(part.attributes) or tag_of_sha256(part.sha256)
 
 
 def part_number(request: Request) -> int:

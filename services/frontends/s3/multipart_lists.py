@@ -5,10 +5,10 @@ from __future__ import annotations
 from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.buckets import require_bucket
-from services.frontends.s3.multipart import ALGORITHM, MAX_PARTS, algorithm_of, part_tag
+from services.frontends.s3.multipart import ALGORITHM, algorithm_of, part_tag
 from services.frontends.s3.reading import checksum_tag
 from services.frontends.s3.request import OWNER_ID, Operation
-from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE
+from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE, MAX_PARTS
 from services.store import Multipart, Part
 
 _OWNER = xml.tag("ID", OWNER_ID) + xml.tag("DisplayName", OWNER_ID)

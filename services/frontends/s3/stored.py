@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from common.errors import BadRequest
-from services.frontends.s3.checksums import FULL_OBJECT, HEADER
+from services.frontends.s3.checksums import ALGORITHMS, COMPOSITE, FULL_OBJECT, HEADER
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import etag_of, modified_s
 from services.frontends.s3.request import http_date
@@ -20,6 +21,12 @@ META = "x-amz-meta-"
 CHECKSUM = ".s3-checksum-"  # and the algorithm in lower case
 CHECKSUM_TYPE = ".s3-checksum-type"
 PARTS = ".s3-parts"
+MAX_PARTS = 10_000
+
+# What is kept so was checked when it came; a record made by hand may hold anything.
+_SUM = re.compile(r"[A-Za-z0-9+/]{2,90}={0,2}(?:-[0-9]{1,5})?")
+_PART_SIZES = re.compile(r"[0-9]{1,13}(?:x[0-9]{1,5})?(?:,[0-9]{1,13}(?:x[0-9]{1,5})?)*")
+_MAX_PARTS_CHARS = 20 * MAX_PARTS
 
 
 def content_of(fields: Mapping[str, str]) -> Content:
@@ -78,9 +85,10 @@ def metadata_fields(blob: Blob) -> Fields:
 def checksum_of(blob: Blob) -> tuple[str, str, str] | None:
     """(algorithm in lower case, value, type) of the checksum that came with an object; None without one."""
     for name, value in blob.metadata.items():
-        if name.startswith(CHECKSUM) and name != CHECKSUM_TYPE:
-            kind = blob.metadata.get(CHECKSUM_TYPE) or FULL_OBJECT
-            return name.removeprefix(CHECKSUM), value, kind
+        algorithm = name.removeprefix(CHECKSUM)
+        if name.startswith(CHECKSUM) and algorithm.upper() in ALGORITHMS and _SUM.fullmatch(value):
+            kind = blob.metadata.get(CHECKSUM_TYPE)
+            return algorithm, value, kind if kind in (FULL_OBJECT, COMPOSITE) else FULL_OBJECT
     return None
 
 
@@ -104,21 +112,25 @@ def format_parts(sizes: list[int]) -> str:
     return ",".join(f"{size}x{count}" if count > 1 else str(size) for size, count in runs)
 
 
-def parse_parts(text: str) -> list[int]:
-    """The lengths that `format_parts` wrote."""
-    sizes: list[int] = []
-    for run in text.split(","):
-        size, _, count = run.partition("x")
-        sizes += [int(size)] * int(count or 1)
-    return sizes
+def parse_parts(text: str) -> list[int] | None:
+    """The lengths that `format_parts` wrote; None for what it would not have written."""
+    if len(text) > _MAX_PARTS_CHARS or not _PART_SIZES.fullmatch(text):
+        return None
+    runs = [run.partition("x") for run in text.split(",")]
+    if sum(int(count or 1) for _, _, count in runs) > MAX_PARTS:
+        return None
+    return [int(size) for size, _, count in runs for _ in range(int(count or 1))]
 
 
 def part_sizes(blob: Blob) -> list[int] | None:
-    """The lengths of the parts that an object came in; None where it came in one piece."""
+    """The lengths of the parts that an object came in; None where it came in one piece, or where a record
+    made by hand says what cannot be."""
     text = blob.metadata.get(PARTS)
-    return parse_parts(text.partition(";")[0]) if text else None
+    sizes = parse_parts(text.partition(";")[0]) if text else None
+    return sizes if sizes is not None and sum(sizes) == blob.size else None
 
 
 def part_checksums(blob: Blob) -> list[str]:
     """The checksums of the parts, where each has one."""
-    return blob.metadata.get(PARTS, "").partition(";")[2].split()
+    sums = blob.metadata.get(PARTS, "").partition(";")[2].split(" ")
+    return sums if all(map(_SUM.fullmatch, sums)) else []
