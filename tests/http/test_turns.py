@@ -93,7 +93,7 @@ def test_a_known_attack_does_not_make_others_wait(name: str, app: FastPath) -> N
 def test_the_dearest_request_of_all_has_turns_like_any_other(app: FastPath) -> None:
     turn, answer = longest(app, request("GET", "/metrics"))
     assert b" 200 " in answer
-    assert turn.calls < MOST_CALLS
+    assert turn.calls < 1_500  # made at once, it takes more than 3,000
 
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "FOO"]
