@@ -177,7 +177,7 @@ class Config:
         "Engine local",
         "How long a blob lives, by the beginning of its location, the longest that fits: "
         '{"ccache/" = "30d"}; in a flag or variable: "ccache/=30d, tmp/=1d". A Blob-Expires of its own '
-        "wins. What has expired is 404 at once, and is deleted within minutes, for good.",
+        "wins. What has expired is 404 at once, and is deleted for good, here or on an object store.",
     )
     max_bytes: tuple[tuple[str, float], ...] = _option(
         (),

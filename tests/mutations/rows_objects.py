@@ -48,6 +48,20 @@ ROWS = [
         ("tests/objects/test_self_test.py::test_a_store_that_is_not_fit_is_refused",),
     ),
     Mutation(
+        "what-has-expired-is-there-on-an-object-store",
+        _ENGINE + "expiry.py",
+        "        return None if blob is None or self.is_over(blob) else blob\n",
+        "        return blob\n",
+        ("tests/objects/test_expiry.py",),
+    ),
+    Mutation(
+        "what-was-written-anew-is-ended-for-what-had-expired",
+        _ENGINE + "expiry.py",
+        "        if known.blob is None or known.blob.version != blob.version:\n",
+        "        if known.blob is None:\n",
+        ("tests/objects/test_expiry.py",),
+    ),
+    Mutation(
         "the-self-test-does-not-look-at-what-a-range-gives",
         _ENGINE + "self_test.py",
         "        if part is None or part.data != body[1000:1100] or",

@@ -81,6 +81,7 @@ def test_it_says_so_everywhere_and_goes_on_when_the_store_is_back(served: tuple[
     health = server.ask("GET", "/healthz?verbose")
     assert health.status == 503
     assert b"The object store gives no answer" in health.body
+    assert b"loc/" not in health.body  # it is for everyone: no name of a blob
     metrics = server.ask("GET", "/metrics").body.decode()
     errors = re.search(r'blobkeep_store_request_errors_total\{kind="get"\} (\d+)', metrics)
     assert errors is not None

@@ -17,7 +17,7 @@ from services.engines.objects.bucket import pages
 from services.engines.objects.commit import Tools
 from services.engines.objects.decide import Finding, finding
 from services.engines.objects.entry import Entry
-from services.engines.objects.pointer import KILLED
+from services.engines.objects.pointer import KILLED, ObjectBlob
 from services.engines.objects.store import ObjectsStore
 from services.store import Blob, Condition, DamagedBlob, Description, Reading
 
@@ -48,9 +48,7 @@ class ObjectsAdmin:
             async for _, known in self._store.listing.pointers(begin[0]):
                 blob = known.blob
                 if blob is not None:
-                    about = history.of_pointer(blob.pointer, blob.facts)
-                    one = history.description(about, pointer=blob.pointer)
-                    found.append(((blob.location, blob.version), one))
+                    found.append(((blob.location, blob.version), self._about(blob)))
                 if len(found) == limit:
                     break
         if state != _OK:
@@ -70,7 +68,7 @@ class ObjectsAdmin:
         if pointer is None and known.etag is not None:
             raise Damaged(damage.TEXT)
         if pointer is not None and pointer.txn == write and pointer.facts is not None:
-            return history.description(history.of_pointer(pointer, pointer.facts), pointer=pointer)
+            return self._about(ObjectBlob(pointer, pointer.facts))
         past = pointer.find(write) if pointer is not None else None
         if past is None or past.state == KILLED:  # else it took effect, and its state object is behind
             found = await self._entry(write)
@@ -109,6 +107,11 @@ class ObjectsAdmin:
     def damaged(self, limit: int) -> Sequence[DamagedBlob]:
         """See engine.Admin."""
         return self._store.damaged_blobs(limit)
+
+    def _about(self, blob: ObjectBlob) -> Description:
+        """Of what a pointer holds, damaged or not."""
+        about = history.of_pointer(blob.pointer, blob.facts)
+        return history.description(about, pointer=blob.pointer, expires_s=self._store.expiry.at_s(blob))
 
     async def _unfinished(self) -> list[tuple[tuple[str, str], Description]]:
         """What is Pending, and what waits for the gc, with its place in the order."""

@@ -94,7 +94,7 @@ class Client:
             self.meter.count("swap", began)
             raise Refused from err
         except (exceptions.BaseError, OSError) as err:
-            self.meter.count("swap", began, _brief(err))
+            self.meter.count("swap", began, failed=True)
             log.warning("a conditional write got no clear answer: %s", _brief(err))
             raise Unclear(_brief(err)) from err
         self.meter.count("swap", began)
@@ -147,7 +147,7 @@ class Client:
             try:
                 answer = await ask()
             except (exceptions.BaseError, OSError) as err:
-                self.meter.count(kind, began, _brief(err))
+                self.meter.count(kind, began, failed=True)
                 if not _may_help(err):
                     log.error("the object store refuses a %s: %s", kind, _brief(err))
                     raise Denied(f"The object store refuses the server's requests: {_code(err)}.") from err

@@ -92,8 +92,10 @@ def of_past(pointer: Pointer, past: Past) -> Happened:
     return Happened(txn.blob_id(pointer.location, past.txn), pointer.location, (end,))
 
 
-def description(happened: Happened, *, pointer: Pointer | None = None, type: str = "") -> Description:
-    """As the view by id shows it. `pointer`: where it holds the blob."""
+def description(
+    happened: Happened, *, pointer: Pointer | None = None, type: str = "", expires_s: float | None = None
+) -> Description:
+    """As the view by id shows it. `pointer`: where it holds the blob; `expires_s`: when that does."""
     facts = pointer.facts if pointer is not None and pointer.state == OK else None
     return Description(
         id=happened.id,
@@ -108,5 +110,6 @@ def description(happened: Happened, *, pointer: Pointer | None = None, type: str
         metadata=(
             {name: said for name, said in facts.metadata.items() if not name.startswith(".")} if facts else {}
         ),
+        expires=rfc3339(int(expires_s * 1e9)) if expires_s is not None else None,
         history=[Event(step.at, WORD_OF_CODE[step.code], step.message) for step in reversed(happened.events)],
     )

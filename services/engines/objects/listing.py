@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from services.engines.objects import framing, keys
 from services.engines.objects.bucket import Listed
 from services.engines.objects.commit import Tools
+from services.engines.objects.expiry import Expiry
 from services.engines.objects.pointer import Known, ObjectBlob
 from services.store import Page
 
@@ -26,10 +27,11 @@ Live = Listed | Known
 
 
 class Listing:
-    """Lists one bucket."""
+    """Lists one bucket. `expiry`: what it says to be over is on no page."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, expiry: Expiry | None = None) -> None:
         self.tools = tools
+        self._expiry = expiry or Expiry()
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
@@ -72,9 +74,9 @@ class Listing:
             return await self.tools.pointers.read_listed(name)
 
     async def _blobs(self, found: Sequence[tuple[str, Live]]) -> Sequence[ObjectBlob]:
-        """What the pointers hold; those that were deleted meanwhile are left out."""
+        """What the pointers hold; those that were deleted meanwhile, or have expired, are left out."""
         known = await asyncio.gather(*(self.read(live) for _, live in found))
-        return [blob for one in known if (blob := one.blob) is not None]
+        return [blob for one in known if (blob := self._expiry.live(one)) is not None]
 
 
 class _Walk:

@@ -16,17 +16,14 @@ class Meter:
 
     def __init__(self) -> None:
         self.by_kind = {kind: StoreRequests(Histogram(BOUNDS_S)) for kind in KINDS}
-        self.last_error = ""
 
     @property
     def requests(self) -> int:
         """All of them."""
         return sum(one.seconds.count for one in self.by_kind.values())
 
-    def count(self, kind: str, began: float, error: str = "") -> None:
-        """One request that began at `began`, of time.monotonic(). `error`: why it got no answer to use."""
+    def count(self, kind: str, began: float, *, failed: bool = False) -> None:
+        """One request that began at `began`, of time.monotonic(). `failed`: it got no answer to use."""
         one = self.by_kind[kind]
         one.seconds.add(time.monotonic() - began)
-        if error:
-            one.errors += 1
-            self.last_error = error
+        one.errors += failed

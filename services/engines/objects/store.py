@@ -19,6 +19,7 @@ from services.copying import copy_bytes
 from services.engine import Events
 from services.engines.objects import damage, history
 from services.engines.objects.commit import Judge, StagedWrite, Tools, change_at_once
+from services.engines.objects.expiry import Expiry
 from services.engines.objects.listing import Listing
 from services.engines.objects.pointer import Facts, Known, ObjectBlob
 from services.engines.objects.reading import InlineReading, StagedReading
@@ -49,12 +50,14 @@ class ObjectsStore:
         part_bytes: int,
         max_blob_bytes: int = 0,
         max_uploads: int = 256,
+        expiry: Expiry | None = None,
     ) -> None:
         self.tools = tools
         self.inline_bytes = inline_bytes
         self.part_bytes = part_bytes
         self.max_blob_bytes = max_blob_bytes
-        self.listing = Listing(tools)
+        self.expiry = expiry or Expiry()
+        self.listing = Listing(tools, self.expiry)
         self.events = events
         self._max_uploads = max_uploads
         self._uploads: set[ObjectUpload] = set()
@@ -125,7 +128,7 @@ class ObjectsStore:
         None where the body comes anyhow and will stand in its pointer: the commit finds out.
         """
         self._admit(size)
-        judge = _judge(condition)
+        judge = self._judge(condition)
         known = None
         if waits or size is None or size > self.inline_bytes:
             known = await self.tools.pointers.read(location)
@@ -141,7 +144,7 @@ class ObjectsStore:
         self._admit(len(body))
         self._whole += 1
         try:
-            upload = ObjectUpload(self, location, _judge(condition), content, None)
+            upload = ObjectUpload(self, location, self._judge(condition), content, None)
             await upload.write(body)
             return await upload.commit()
         finally:
@@ -153,8 +156,9 @@ class ObjectsStore:
         """See store.Store. Leaves a tombstone."""
 
         def judge(known: Known) -> None:
-            condition(known.blob, known.is_damaged)
-            if known.blob is None and not known.is_damaged:
+            blob = self.expiry.live(known)
+            condition(blob, known.is_damaged)
+            if blob is None and not known.is_damaged:
                 raise NotFound("There is no such blob: nothing was deleted.")
 
         async with self._locks.of(location):
@@ -221,7 +225,10 @@ class ObjectsStore:
             self._note_damage(location, history.id_of(pointer) if pointer is not None else "", reason)
             raise Damaged(damage.TEXT)
         self._damaged.pop(location, None)
-        return known.blob
+        return self.expiry.live(known)
+
+    def _judge(self, condition: Condition) -> Judge:
+        return lambda known: condition(self.expiry.live(known), known.is_damaged)
 
     def _admit(self, size: int | None) -> None:
         if size is not None and self.max_blob_bytes and size > self.max_blob_bytes:
@@ -234,7 +241,7 @@ class ObjectsStore:
         assert blob is not None
         self.events.told(history.of_pointer(blob.pointer, blob.facts), since)
         self._told_replaced(before, after)
-        return blob, before.blob is not None or before.is_damaged
+        return blob, self.expiry.live(before) is not None or before.is_damaged
 
     def _told_replaced(self, before: Known, after: Known) -> None:
         blob = before.blob
@@ -281,7 +288,3 @@ class _Budget:
             if not turn.done():  # else it was cancelled while it waited
                 self._free -= wanted
                 turn.set_result(None)
-
-
-def _judge(condition: Condition) -> Judge:
-    return lambda known: condition(known.blob, known.is_damaged)

@@ -22,6 +22,7 @@ from common.worker import Worker
 from services.engines.objects import damage, keys
 from services.engines.objects.bucket import pages
 from services.engines.objects.commit import Tools
+from services.engines.objects.expiry import Expiry
 from services.engines.objects.listing import Listing
 from services.engines.objects.pointer import ObjectBlob
 from services.engines.objects.reading import StagedReading
@@ -39,14 +40,18 @@ class Found(msgspec.Struct):
     bytes: int = 0
     damaged: int = 0
     swept: int = 0
+    expired: int = 0
     named: tuple[NamedBlob, ...] = ()
 
 
 class Verifying:
     """One round over one bucket. `dry_run`: change nothing."""
 
-    def __init__(self, tools: Tools, reading_s: float, *, dry_run: bool = False) -> None:
+    def __init__(
+        self, tools: Tools, reading_s: float, expiry: Expiry | None = None, *, dry_run: bool = False
+    ) -> None:
         self.found = Found()
+        self._expiry = expiry or Expiry()
         self._tools = tools
         self._listing = Listing(tools)
         self._sweeping = Sweeping(tools, reading_s)
@@ -62,6 +67,10 @@ class Verifying:
             if known.is_damaged:
                 reason = known.pointer.reason if known.pointer is not None else damage.UNREADABLE
                 self._count(NamedBlob("", location, reason))
+                yield 0
+            elif blob is not None and self._expiry.is_over(blob):
+                if not self._dry_run:
+                    self.found.expired += await self._expiry.end(self._tools, blob)
                 yield 0
             elif blob is not None:
                 async for read in self._verify(blob):
@@ -131,11 +140,13 @@ class Verifier(Worker):
         *,
         bytes_per_s: float,
         reading_s: float,
+        expiry: Expiry | None = None,
     ) -> None:
         super().__init__("recovery", interval_s, reports_dir)
         self._connect = connect
         self._bytes_per_s = bytes_per_s
         self._reading_s = reading_s
+        self._expiry = expiry
         self._loop = asyncio.new_event_loop()
         self._verifying: Verifying | None = None
         self._steps: AsyncIterator[int] | None = None
@@ -151,7 +162,7 @@ class Verifier(Worker):
         if self._steps is None:
             if time.time() < self._next_round_s:
                 return None
-            self._verifying = Verifying(await self._connect(), self._reading_s)
+            self._verifying = Verifying(await self._connect(), self._reading_s, self._expiry)
             self._steps = self._verifying.round()
             self._next_round_s = time.time() + ROUND_EVERY_S
         assert self._verifying is not None
@@ -163,7 +174,8 @@ class Verifier(Worker):
             return None
         except StopAsyncIteration:
             self._steps = None
-            return f"{found.blobs} blobs re-read, {found.damaged} damaged, {found.swept} leaks removed"
+            gone = f", {found.expired} expired deleted" if found.expired else ""
+            return f"{found.blobs} blobs re-read, {found.damaged} damaged, {found.swept} leaks removed{gone}"
         except Unavailable:
             self._steps = None
             self._next_round_s = 0.0
@@ -182,9 +194,9 @@ class Verifier(Worker):
             )
 
 
-async def check_once(tools: Tools, reading_s: float, *, dry_run: bool) -> Found:
+async def check_once(tools: Tools, reading_s: float, expiry: Expiry | None = None, *, dry_run: bool) -> Found:
     """One whole round, as fast as it goes."""
-    verifying = Verifying(tools, reading_s, dry_run=dry_run)
+    verifying = Verifying(tools, reading_s, expiry, dry_run=dry_run)
     async for _ in verifying.round():
         pass
     return verifying.found

@@ -7,7 +7,6 @@ its blobs at a bounded rate, all the time, so nothing is kept in memory for it.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from typing import Protocol
@@ -16,7 +15,7 @@ from common.errors import BlobkeepError
 from common.states import MSG_EXPIRED
 from services.engines.local.disk.blob import Blob
 from services.engines.local.serving.index import Index
-from services.rules.dates import parse_http_date
+from services.rules.expiry import ByPrefix, own_time_s
 from services.rules.metadata import EXPIRES
 
 log = logging.getLogger(__name__)
@@ -32,28 +31,21 @@ class Expiry:
     """`by_prefix`: (prefix, seconds from when it was written). Of several the longest prefix counts."""
 
     def __init__(self, by_prefix: tuple[tuple[str, float], ...]) -> None:
-        self._by_prefix = sorted(by_prefix, key=lambda pair: -len(pair[0]))
+        self._by_prefix = ByPrefix(by_prefix)
+        self._has_rules = bool(by_prefix)
 
     def at_s(self, blob: Blob) -> float | None:
         """The Unix time at which `blob` expires; None: never."""
-        if _MARK in blob.packed and (own := _seconds(blob.metadata.get(EXPIRES, ""))) is not None:
+        if _MARK in blob.packed and (own := own_time_s(blob.metadata)) is not None:
             return own
-        for prefix, after_s in self._by_prefix:
-            if blob.location.startswith(prefix):
-                return blob.modified_ns / 1e9 + after_s
-        return None
+        return self._by_prefix.time_s(blob.location, blob.modified_ns)
 
     def is_over(self, blob: Blob) -> bool:
         """Whether `blob` has expired. Costs 0.1 µs where no option says anything; each read pays it."""
-        if not self._by_prefix and _MARK not in blob.packed:
+        if not self._has_rules and _MARK not in blob.packed:
             return False
         at_s = self.at_s(blob)
         return at_s is not None and at_s <= time.time()
-
-
-@functools.lru_cache(4096)
-def _seconds(text: str) -> int | None:
-    return parse_http_date(text, 0)
 
 
 class Owner(Protocol):
