@@ -1,7 +1,8 @@
 """What each process writes about itself: <name>.json in the folder of reports. A hint, never truth.
 
-Replaced atomically and not synced, once a pass: nothing depends on it, and a full disk only makes it old.
-Whoever reads it asks the kernel whether the process that wrote it still lives (`is_alive`).
+Replaced atomically and not synced, where it has news: nothing depends on it, a full disk only makes it old,
+and a disk on which nothing happens may sleep. Whoever reads it asks the kernel whether the process that wrote
+it still lives (`is_alive`), and wakes up from time to time.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class SelfReport(msgspec.Struct):
     """One file. `start_ticks`: when the kernel says that the process started; with the pid, who it is.
 
     `starts` counts the starts in this directory, `crashes` those after which the process did not say that
-    it stops. `written_s`: Unix time of this report; the next comes within `interval_s` and one pass.
+    it stops. `written_s`: Unix time of this report. `interval_s`: from one pass to the next; only
+    one that has news is told.
     """
 
     name: str
@@ -126,6 +128,28 @@ def write(folder: str, report: SelfReport) -> None:
         durable.replace(path_of(folder, report.name), msgspec.json.encode(report), synced=False)
     except OSError as err:
         log.debug("no self report: %s", err)
+
+
+def keep(folder: str, report: SelfReport) -> None:
+    """Write it where the file is not this process' own: it could not be written before, or was removed."""
+    found = read(folder, report.name)
+    if found is None or (found.pid, found.start_ticks) != (report.pid, report.start_ticks):
+        write(folder, report)
+
+
+def news_of(report: SelfReport) -> bytes:
+    """What it says, but for what changes with each pass that has nothing to do."""
+    last = report.last
+    if last is not None:
+        last = msgspec.structs.replace(last, began_s=0.0, seconds=0.0)
+    scrub = report.scrub
+    if scrub is not None:
+        scrub = msgspec.structs.replace(
+            scrub, next_round_s=0.0
+        )  # by the clock, which is set a little each time
+    totals = msgspec.structs.replace(report.totals, passes=0)
+    said = msgspec.structs.replace(report, written_s=0.0, last=last, totals=totals, scrub=scrub)
+    return msgspec.json.encode(said)
 
 
 def read(folder: str, name: str) -> SelfReport | None:

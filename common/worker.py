@@ -29,6 +29,9 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT  # as shells count
 # After errors in a row the pause doubles up to this: a sick disk is not hammered, a cured one soon noticed.
 MAX_BACKOFF_S = 60.0
 
+# For so long after news each pass is told: the server learns that one began after what it did, by the second.
+STILL_TOLD_S = 3.0
+
 W = TypeVar("W", bound="Worker")
 
 
@@ -41,6 +44,7 @@ class Worker(ABC):
         self._reports_dir = reports_dir  # the folder in which it tells of its passes, if in any
         self.about_pass = LastPass(0.0, 0.0)  # what `run_once` says of itself
         self.about_me: SelfReport | None = None  # in the loop alone
+        self._told, self._told_at = b"", 0.0  # the last news, and when they were
         self._failures = 0  # passes in a row that ended with an error
         self._last_error = ""
         self._stopping = False
@@ -50,7 +54,7 @@ class Worker(ABC):
         """One pass, strict: errors escape. Returns its log line, None where it did nothing worth one."""
 
     def tell(self, seconds: float, *, failed: str = "") -> None:
-        """Write the self report after a pass. `failed`: why, if it ended with an error."""
+        """Write the self report after a pass that has news. `failed`: why, if it ended with an error."""
         report = self.about_me
         if report is None or self._reports_dir is None:
             return
@@ -66,7 +70,11 @@ class Worker(ABC):
         report.last = last
         report.named = (*report.named, *last.named)[-self_report.MAX_NAMED :]
         report.named_count += len(last.named)
-        self_report.write(self._reports_dir, report)
+        news = self_report.news_of(report)
+        if news != self._told:
+            self._told, self._told_at = news, time.monotonic()
+        if time.monotonic() - self._told_at < STILL_TOLD_S:
+            self_report.write(self._reports_dir, report)
 
     def should_stop(self) -> bool:
         """True once a stop signal came: a long pass looks between two blobs, and returns."""

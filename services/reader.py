@@ -105,11 +105,11 @@ class _Report:
         self._me = self_report.begin(self._engine.reports_dir, f"reader-{number}", _REPORT_EVERY_S)
 
     async def keep(self) -> None:
-        """Until it is cancelled: write it."""
+        """Until it is cancelled: have it there."""
         while True:
             await asyncio.sleep(_REPORT_EVERY_S)
             if self._me is not None:
-                await asyncio.to_thread(self_report.write, self._engine.reports_dir, self._me)
+                await asyncio.to_thread(self_report.keep, self._engine.reports_dir, self._me)
 
     def end(self) -> None:
         """We are told to stop, or are another reader now."""

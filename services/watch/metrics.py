@@ -230,10 +230,14 @@ def _processes(processes: list[ProcessFigures]) -> Iterator[Metric]:
     yield each("blobkeep_process_cpu_seconds", "CPU time of it, user and system.", "cpu_s", counter)
     yield each("blobkeep_process_threads", "Its threads.", "threads")
     yield each("blobkeep_process_open_fds", "Its open file descriptors.", "open_files")
-    yield each("blobkeep_process_silence_seconds", "Since its last self report.", "heard_s_ago")
+    yield each(
+        "blobkeep_process_silence_seconds",
+        "Since it was last seen to have woken up, or told something.",
+        "heard_s_ago",
+    )
     workers = {one.name: one for one in processes if one.name != "server"}
     for field, text in (
-        ("passes", "Passes of the worker."),
+        ("passes", "Passes of the worker, as of the last that had news."),
         ("failed_passes", "Passes that ended with an error."),
     ):
         yield counter(

@@ -145,15 +145,15 @@ class Monitor:
         return self._processes.look(self._processes.reports()), self.engine.disk()
 
     async def _run(self) -> None:
-        written_s = 0.0
+        kept_s = time.monotonic()
         while True:
             try:
                 reports = await self._in_thread(self._processes.reports)
                 self._hear(reports)
                 me = self._me
-                if me is not None and time.monotonic() - written_s > REPORT_EVERY_S:
-                    written_s = time.monotonic()
-                    await self._in_thread(lambda: self_report.write(self.engine.reports_dir, me))  # noqa: B023
+                if me is not None and time.monotonic() - kept_s > REPORT_EVERY_S:
+                    kept_s = time.monotonic()
+                    await self._in_thread(lambda: self_report.keep(self.engine.reports_dir, me))  # noqa: B023
                 if self.on_tick is not None:
                     self.on_tick()
             except Exception:  # what only watches must not end

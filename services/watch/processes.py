@@ -10,7 +10,8 @@ import msgspec
 from common import self_report
 from common.self_report import LastPass, Scrub, SelfReport, Totals
 
-# A pass may take long (a store full of garbage, a million blobs to settle); silence beyond this is a fault.
+# A process that works, or waits for its next pass, wakes up from time to time: the kernel counts that, so
+# nothing need be written to say so. Sleeping longer than this is a fault: it hangs, on its disk for one.
 SILENT_AFTER_S = 120.0
 
 
@@ -50,6 +51,9 @@ class Processes:
         self._reports_dir = reports_dir
         self._names = names
         self._cpu: dict[int, tuple[float, float]] = {}  # by pid: (when looked at, CPU seconds then)
+        self._woken: dict[
+            int, tuple[int, float]
+        ] = {}  # by pid: (how often it slept, when that was seen first)
 
     def reports(self) -> dict[str, SelfReport | None]:
         """The self reports, by process."""
@@ -93,6 +97,7 @@ class Processes:
                 figures.cpu_s = times.user + times.system
                 figures.threads = process.num_threads()
                 figures.open_files = process.num_fds()
+                slept = process.num_ctx_switches().voluntary
                 suspended = process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
         except psutil.NoSuchProcess:
             return  # it died right now
@@ -106,5 +111,15 @@ class Processes:
         self._cpu[report.pid] = (now, figures.cpu_s)
         if len(self._cpu) > 16:  # pids of former lives
             del self._cpu[next(iter(self._cpu))]
-        silent = time.time() - report.written_s > max(SILENT_AFTER_S, 3 * report.interval_s)
+        figures.heard_s_ago = min(figures.heard_s_ago or 0.0, self._silent_s(report.pid, slept, now))
+        silent = figures.heard_s_ago > max(SILENT_AFTER_S, 3 * report.interval_s)
         figures.state = "stalled" if suspended or silent else "up"
+
+    def _silent_s(self, pid: int, slept: int, now: float) -> float:
+        """For how long a process has not woken up, as far as was seen. `slept`: how often it ever did."""
+        before = self._woken.pop(pid, None)
+        since = now if before is None or before[0] != slept else before[1]
+        self._woken[pid] = (slept, since)
+        if len(self._woken) > 16:
+            del self._woken[next(iter(self._woken))]
+        return now - since

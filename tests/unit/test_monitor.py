@@ -11,6 +11,7 @@ from common import self_report
 from common.self_report import MAX_NAMED, LastPass, NamedBlob, SelfReport
 from common.worker import Worker
 from services.watch.monitor import REPORT_EVERY_S, Monitor
+from services.watch.processes import Processes
 from services.watch.request_log import RequestLog
 from tests.support.memory_engine import MemoryEngine
 
@@ -69,3 +70,9 @@ class Passes(Worker):
         named = tuple(NamedBlob(blob_id, "a") for blob_id in ids)
         self.about_pass = LastPass(1.0, 0.0, removed=len(ids), named=named)
         self.tell(0.0)
+
+
+def test_a_process_is_silent_for_as_long_as_it_is_not_seen_to_wake_up(tmp_path: Path) -> None:
+    processes = Processes(str(tmp_path), ["gc"])
+    looks = [(1, 10, 1000.0), (1, 10, 1150.0), (2, 10, 1150.0), (1, 11, 1200.0), (1, 11, 1201.0)]
+    assert [processes._silent_s(*look) for look in looks] == [0.0, 150.0, 0.0, 0.0, 1.0]
