@@ -14,6 +14,7 @@ KIB = 1 << 10
 MIB = 1 << 20
 _FILLERS = 8
 _COLD_BYTES = 320 * MIB
+_MIDDLE = {16 * KIB: 200, 64 * KIB: 100, MIB: 20, 16 * MIB: 2, 64 * MIB: 1}  # how many are a hot set
 
 
 def _measured(peer: Running, run: Callable[[], load.Result]) -> Values:
@@ -55,6 +56,10 @@ def _get(size: int, count: int, connections: int, how: str = "") -> Case:
         return _measured(peer, lambda: load.read(peer, peer.prefix + prefix, count, connections, seconds))
 
     return Case(f"GET {_size(size)}{how}, {_clients(connections)}", "per_s", run)
+
+
+def _hot_get(size: int, connections: int) -> Case:
+    return _get(size, _MIDDLE[size], connections)
 
 
 def _cold_get(size: int, connections: int) -> Case:
@@ -117,21 +122,13 @@ CASES = [
     _get(KIB, 1000, 1),
     _get(KIB, 1000, 16),
     _get(KIB, 1000, 128),
-    *(_get(16 * KIB, 200, clients) for clients in (1, 16)),
-    *(_get(64 * KIB, 100, clients) for clients in (1, 16)),
-    *(_get(MIB, 20, clients) for clients in (1, 16)),
-    *(_get(16 * MIB, 2, clients) for clients in (1, 16)),
-    *(_get(64 * MIB, 1, clients) for clients in (1, 16)),
-    *(
-        _cold_get(size * KIB, clients)
-        for size in (16, 64, 1 << 10, 16 << 10, 64 << 10)
-        for clients in (1, 16)
-    ),
+    *(_hot_get(size, clients) for size in _MIDDLE for clients in (1, 16)),
+    *(_cold_get(size, clients) for size in _MIDDLE for clients in (1, 16)),
     _create(KIB, 1),
     _create(KIB, 16),
     _create(KIB, 64),
     _create(4 * KIB, 16),
-    _create(MIB, 16),
+    *(_create(size, clients) for size in _MIDDLE for clients in (1, 16)),
     _replace(KIB, 16),
     _delete(16),
     _mixed(KIB, 16),
