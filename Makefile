@@ -1,7 +1,7 @@
 # Blobkeep: `make run` starts it, `make test` tests it. Nothing needs to be installed before but Python 3.11, git and make.
 # Options of the server may be given to make: make run BLOBKEEP_LISTEN=127.0.0.1:8080 BLOBKEEP_DIR=/srv/blobs
 .DEFAULT_GOAL := help
-.PHONY: help run install wheel deb test pythons slow packaging bench bench-s3 bench-restic bench-swift check format clean
+.PHONY: help run install wheel deb test pythons slow packaging bench bench-many bench-s3 bench-restic bench-swift check format clean
 
 PYTHON ?=
 # Most tests wait for a disk or a process: more at once than there are cores.
@@ -20,6 +20,7 @@ help:
 	@echo 'make bench-s3, make bench-restic   S3 beside SeaweedFS, restic beside nginx'
 	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
 	@echo 'make bench-readers   a server with readers beside nginx with as many workers (READERS=2)'
+	@echo 'make bench-many   a million blobs: starts with the index and without, memory, pages (BLOBS, FOLDER; minutes)'
 	@echo 'make pythons  a part of the tests on each Python from 3.11 to 3.14 that is here, and with python -O'
 	@echo 'make check    format, lint and type checks'
 	@echo 'make format   format the code'
@@ -101,6 +102,13 @@ READERS ?= 2
 bench-readers:
 	@./bootstrap.sh bench
 	.venv/bin/python -m bench.readers --readers $(READERS) --seconds $(SECONDS) --rounds $(ROUNDS)
+
+# Very many blobs, in a directory that is made without a server: minutes, three inodes and 12 KB a blob.
+BLOBS ?= 1000000
+.PHONY: bench-many
+bench-many:
+	@./bootstrap.sh bench
+	.venv/bin/python -m bench.many --blobs $(BLOBS) --maps --cold $(if $(FOLDER),--folder '$(FOLDER)')
 
 # OpenStack Swift's object server as one more peer, in an environment of its own: it pins what we pin, too.
 bench-swift:

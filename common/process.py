@@ -1,4 +1,4 @@
-"""What a process knows of its own parent, supervisord or nobody, and of the processors that it may use."""
+"""What a process knows of its parent, and of the processors and the memory that it may use."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from gc import collect as collect_garbage
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
@@ -77,6 +78,17 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _FROM_HEAP_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def give_back_memory() -> None:
+    """Free what nobody refers to any more, and have the C library give it back to the system.
+
+    Takes 0.1 s and more where there are a million objects, in which nothing else runs.
+    """
+    collect_garbage()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def usable_cpus() -> int:

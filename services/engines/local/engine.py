@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from tornado.httpserver import HTTPServer
 
-from common import durable
+from common import durable, process
 from common.config import Config, reader_count
 from common.errors import BlobkeepError
 from common.self_report import SelfReport
@@ -43,6 +43,7 @@ from services.engines.local.serving.store import LocalStore
 log = logging.getLogger("server")
 
 _ALL_FOLDERS = 1 << 32
+_MANY_BLOBS = 100_000  # a start that read so many gives its memory back: up to 110 bytes each
 _PATIENCE_S = 30.0  # of the recovery worker with a server that keeps an index
 
 
@@ -125,6 +126,9 @@ class LocalEngine:
         self._behind = [asyncio.ensure_future(one) for one in work]
         for task in self._behind:
             task.add_done_callback(_tell_error)
+        if found.seen >= _MANY_BLOBS and not found.by_index:
+            del found
+            process.give_back_memory()
         return self._store
 
     def _recover(self, progress: Progress) -> tuple[Reconciled, IndexWriter | None]:
