@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import BlobkeepError, Busy, Damaged
-from services.engines.local.disk import directory
-from services.engines.local.serving import damage
+from common.states import State
+from services.engines.local.disk import blob_folder, directory
+from services.engines.local.serving import damage, given_up
 from services.store import Content
 from tests.faults.test_ladder import base
 from tests.support import rules
@@ -29,6 +30,7 @@ from tests.support.operations import (
     Operation,
     create,
     create_staged,
+    create_whole,
     delete,
     update,
     update_staged,
@@ -139,6 +141,45 @@ def test_a_write_without_a_descriptor_is_refused_and_stops_nothing(rung: Rung, b
         if asyncio.run(passes(root, at)):
             return
         shutil.rmtree(root)
+    raise AssertionError("the ladder has no end")
+
+
+def pending(store: Opened) -> set[int]:
+    """The ids of what is neither complete nor ended, and those of folders without a state."""
+    found = set()
+    for blob_id in directory.ids_in(store.data_dir):
+        try:
+            if blob_folder.read_record(store.data_dir, blob_id).state is State.PENDING:
+                found.add(blob_id)
+        except FileNotFoundError:
+            found.add(blob_id)
+    return found
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+@pytest.mark.parametrize("operation", [create_staged, create_whole])
+def test_an_upload_that_was_given_up_is_ended_without_a_restart(
+    operation: Operation, lasting: bool, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even its end had a descriptor: it stayed Pending, with id and bytes, until the next start."""
+    monkeypatch.setattr(given_up, "_TRY_AGAIN_S", 0.001)
+
+    async def passes(root: str, at: int) -> bool:
+        fault = Fault(at, errno.EMFILE, lasting=lasting)
+        async with opened(root) as store:
+            trying = asyncio.ensure_future(store.store.given_up.try_again())
+            with standing_between(fault, TAKES_A_DESCRIPTOR):
+                with contextlib.suppress(Busy):
+                    await operation(store)
+                fault.armed = False
+                await until(lambda: not pending(store), "its end")
+            trying.cancel()
+            assert not store.fatal
+        return not fault.hit
+
+    for at in range(1, 100):
+        if asyncio.run(passes(str(base / f"{at}"), at)):
+            return
     raise AssertionError("the ladder has no end")
 
 

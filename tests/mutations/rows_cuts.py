@@ -150,7 +150,7 @@ ROWS = [
     ),
     Mutation(
         "aborted-state-not-synced",
-        "services/engines/local/serving/upload.py",
+        "services/engines/local/serving/given_up.py",
         "blob_folder.write_failure(data_dir, failure)  # synced",
         "blob_folder.write_failure(data_dir, failure, synced=False)  # synced",
         ("tests/store/test_local_store.py",),

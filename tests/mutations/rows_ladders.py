@@ -136,6 +136,13 @@ ROWS = [
         DESCRIPTORS,
     ),
     Mutation(
+        "what-was-given-up-stays-pending",
+        "services/engines/local/serving/given_up.py",
+        "        self._left[blob_id] = step\n",
+        "",
+        (f"{DESCRIPTORS[0]}::test_an_upload_that_was_given_up_is_ended_without_a_restart",),
+    ),
+    Mutation(
         "state-called-damaged-for-want-of-descriptors",
         "services/engines/local/serving/damage.py",
         "if not isinstance(err, OSError) or err.errno not in SHORTAGE_ERRNOS:",

@@ -215,6 +215,13 @@ ROWS = [
         ("tests/http/test_links.py",),
     ),
     Mutation(
+        "who-may-only-add-replaces-a-damaged-config",
+        "services/frontends/restic/handlers.py",
+        "            self.client.check(Action.UPDATE, self.location)\n",
+        "            pass\n",
+        ("tests/restic/test_protocol.py::test_private_and_append_only",),
+    ),
+    Mutation(
         "link-without-an-end",
         "services/access/links.py",
         "    if now_s >= int(expires):\n",

@@ -37,17 +37,17 @@ ROWS = [
     ),
     Mutation(
         "failed-upload-uses-up-the-reserve",
-        "services/engines/local/serving/upload.py",
-        "            blob_folder.write_failure(data_dir, failure)  # synced",
-        "            write = blob_folder.write_failure\n"
-        "            blob_folder.reserve.finding_room(data_dir, lambda: write(data_dir, failure))  # synced",
+        "services/engines/local/serving/given_up.py",
+        "        blob_folder.write_failure(data_dir, failure)  # synced",
+        "        write = blob_folder.write_failure\n"
+        "        blob_folder.reserve.finding_room(data_dir, lambda: write(data_dir, failure))  # synced",
         ROOM,
     ),
     Mutation(
         "failed-upload-keeps-its-data-on-a-full-disk",
-        "services/engines/local/serving/upload.py",
-        "                durable.remove_file(data_dir.data(failure.id))\n",
-        "                pass\n",
+        "services/engines/local/serving/given_up.py",
+        "            durable.remove_file(data_dir.data(failure.id))\n",
+        "            pass\n",
         ROOM,
     ),
     Mutation(

@@ -119,7 +119,7 @@ class LocalEngine:
         self._reports = serve_reports(self.data_dir.ours(layout.SOCKET_NAME), self._store)
         store = self._store
         work = (
-            *(store.remove_leftovers(), keep_reserve(store), watch_place(store)),
+            *(store.remove_leftovers(), store.given_up.try_again(), keep_reserve(store), watch_place(store)),
             *(keep_journal(store), store.comparison.run(), end_expired(store)),
             keep_within_limits(store),
         )

@@ -100,7 +100,7 @@ def _stage(
     except BaseException as err:
         if fd >= 0:
             os.close(fd)
-        blob_folder.discard(data_dir, blob_id)  # nothing was acknowledged in it
+        owner.given_up.discard(blob_id)
         if isinstance(err, OSError) and err.errno in _NO_LINKS:
             return None
         if isinstance(err, FileNotFoundError):

@@ -44,6 +44,7 @@ from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.expiry import Expiry
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.garbage import Garbage
+from services.engines.local.serving.given_up import GivenUp
 from services.engines.local.serving.hot_reads import HotReads
 from services.engines.local.serving.ids import Ids, Sequence
 from services.engines.local.serving.index import DAMAGED_TEXT, Index, damaged_of
@@ -111,6 +112,7 @@ class LocalStore:
         self._uploads: set[LocalUpload] = set()
         self.whole_left_bytes = ALL_WHOLE_BYTES
         self.parent_syncs = SharedSyncs()
+        self.given_up = GivenUp(self)
         self._whole = self.read_errors = 0  # uploads by `write_whole`; reads that the disk refused so far
         self._locks = KeyedLock()
         self.damage = LocalDamage(

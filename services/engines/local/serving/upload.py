@@ -19,8 +19,7 @@ from typing import Protocol
 
 from common import checksum, durable
 from common.checksum import Bytes, Hasher
-from common.errors import GIVEN_UP, NO_SPACE_ERRNOS, BlobkeepError, Busy, SyncFailed, TooLarge
-from common.states import MSG_ABORTED
+from common.errors import GIVEN_UP, BlobkeepError, Busy, SyncFailed, TooLarge
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
@@ -28,6 +27,7 @@ from services.engines.local.disk.record import NO_METADATA, BlobRecord
 from services.engines.local.serving.change import Draft, first_records
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.free_space import FreeSpace
+from services.engines.local.serving.given_up import GivenUp
 from services.engines.local.serving.ids import Ids, Sequence
 from services.engines.local.serving.shared_syncs import SharedSyncs
 from services.store import Condition
@@ -64,6 +64,7 @@ class Owner(Protocol):
     max_blob_bytes: int
     whole_left_bytes: int  # of ALL_WHOLE_BYTES
     parent_syncs: SharedSyncs
+    given_up: GivenUp
 
     async def commit_draft(self, draft: Draft, condition: Condition) -> tuple[Blob, bool]: ...
 
@@ -228,11 +229,10 @@ class LocalUpload:
         self._end()
         self._timer.cancel()
         async with self._turn:
-            pending = self._pending
-            if pending is not None:
-                failure = await self._loop.run_in_executor(self._owner.threads, self._fail, pending, reason)
-                if failure is not None:
-                    self._owner.told(failure, len(failure.events) - 1)
+            if self._pending is not None:
+                fd, self._fd = self._fd, -1
+                is_unnamed = self._draft.is_unnamed
+                await self._owner.given_up.end(self._pending, reason, fd, is_unnamed=is_unnamed)
 
     def _must_go_on(self) -> None:
         """Its folder may be another's once it was given up, and its bytes were never synced."""
@@ -320,8 +320,7 @@ class LocalUpload:
             else:
                 self._fd = blob_folder.stage(owner.data_dir, pending)
         except BaseException:
-            with contextlib.suppress(OSError):  # the first is the one to tell; the next start removes it
-                blob_folder.discard(owner.data_dir, blob_id)  # nothing was acknowledged in it
+            owner.given_up.discard(blob_id)
             raise
         self._draft.is_unnamed = whole
         self._pending = pending
@@ -350,43 +349,3 @@ class LocalUpload:
             os.close(fd)
         durable.sync_folder(data_dir.folder(blob_id))
         self._owner.parent_syncs.sync(data_dir.parent(blob_id))
-
-    def _fail(self, pending: BlobRecord, reason: str) -> BlobRecord | None:
-        """Returns the record of the failure, None where there is none of ours."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        data_dir = self._owner.data_dir
-        try:
-            if self._draft.is_unnamed:
-                if not os.path.lexists(data_dir.state(pending.id)):  # else the committer undid it already
-                    blob_folder.discard(data_dir, pending.id)
-                return None
-            if blob_folder.read_record(data_dir, pending.id).state is not pending.state:
-                return None  # the committer undid it already
-            failure = blob_folder.failed(pending, f"{MSG_ABORTED}: {_one_line(reason)}", time.time_ns())
-            self._write_failure(failure)
-        except SyncFailed as err:
-            self._loop.call_soon_threadsafe(self._owner.stop_for, err)
-            return None
-        except (OSError, BlobkeepError) as err:
-            log.error("blob %d: its folder stays as it is until the next start: %s", pending.id, err)
-            return None
-        blob_folder.hint(data_dir, [pending.id])
-        return failure
-
-    def _write_failure(self, failure: BlobRecord) -> None:
-        """On a full disk in the room of its own data: the reserve is for deletes."""
-        data_dir = self._owner.data_dir
-        try:
-            blob_folder.write_failure(data_dir, failure)  # synced: half a state would look like damage
-        except OSError as err:
-            if err.errno not in NO_SPACE_ERRNOS:
-                raise
-            with contextlib.suppress(FileNotFoundError):  # nothing of it was acknowledged
-                durable.remove_file(data_dir.data(failure.id))
-            blob_folder.write_failure(data_dir, failure)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
