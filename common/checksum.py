@@ -32,7 +32,7 @@ def pack_crcs(crcs: list[int]) -> bytes:
     return struct.pack(f">{len(crcs)}I", *crcs)
 
 
-def unpack_crc(packed: bytes, chunk: int) -> int:
+def unpack_crc(packed: Bytes, chunk: int) -> int:
     """The CRC of chunk number `chunk`, counted from 0. Raises struct.error where there is none."""
     value: int = struct.unpack_from(">I", packed, chunk * 4)[0]
     return value

@@ -22,7 +22,7 @@ class Unclear(Exception):
 class Got(NamedTuple):
     """The answer to a GET. `size`: of the whole object, in bytes; `data` may be a part of it."""
 
-    data: bytes
+    data: Bytes
     etag: str
     size: int
 

@@ -37,7 +37,7 @@ async def condemn(tools: Tools, location: str, txn: str, reason: str) -> bool:
     return True
 
 
-def wrong_chunk(facts: Facts, crcs: bytes, chunk: int, data: Bytes) -> str:
+def wrong_chunk(facts: Facts, crcs: Bytes, chunk: int, data: Bytes) -> str:
     """Why `data` is not the chunk with that number; empty where it is. `crcs`: of all chunks, packed."""
     if len(data) != min(CHUNK_BYTES, facts.size - chunk * CHUNK_BYTES):
         return f"its data ends in MiB {chunk}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from common.checksum import Bytes
 from common.errors import CorruptRecord
 from common.states import State
 from services.engines.objects import framing, keys
@@ -52,7 +53,7 @@ def encode(entry: Entry) -> bytes:
     return framing.frame(KIND, _encode(entry), marked=entry.state == FAILURE)
 
 
-def decode(data: bytes) -> Entry:
+def decode(data: Bytes) -> Entry:
     """The inverse. Raises CorruptRecord."""
     try:
         return _decoder.decode(framing.parse(KIND, data))
@@ -60,7 +61,7 @@ def decode(data: bytes) -> Entry:
         raise CorruptRecord(f"A state object is not of our form: {err}") from err
 
 
-def is_failure(data: bytes) -> bool:
+def is_failure(data: Bytes) -> bool:
     """Whether these are the bytes of a state object in Failure."""
     return framing.is_marked(len(data))
 

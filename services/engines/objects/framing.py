@@ -34,7 +34,7 @@ def is_marked(length: int) -> bool:
     return length % 2 == 0
 
 
-def needed(begin: bytes) -> int:
+def needed(begin: Bytes) -> int:
     """How many bytes of an object hold its head line and JSON. Raises CorruptRecord where it has no head."""
     found = _HEAD.match(begin[:MAX_HEAD_BYTES])
     if found is None:
@@ -42,7 +42,7 @@ def needed(begin: bytes) -> int:
     return found.end() + int(found[4]) + 1
 
 
-def parse(kind: str, begin: bytes) -> bytes:
+def parse(kind: str, begin: Bytes) -> bytes:
     """The JSON of an object that begins with `begin`. What follows it, if anything, is the object's end.
 
     Raises CorruptRecord where the JSON is not what was written, or is of another kind or format.
@@ -52,7 +52,7 @@ def parse(kind: str, begin: bytes) -> bytes:
     assert found is not None
     if found[1] != kind.encode() or found[2] != _FORMAT:
         raise CorruptRecord(f"The object is a {found[1].decode()} of format {found[2].decode()}.")
-    json = begin[found.end() : end - 1]
+    json = bytes(begin[found.end() : end - 1])
     if len(json) != int(found[4]) or checksum.crc(json) != int(found[3], 16):
         raise CorruptRecord("The object's JSON does not fit its checksum.")
     return json

@@ -191,7 +191,7 @@ def encode(pointer: Pointer, body: checksum.Bytes = b"") -> bytes:
     return framing.frame(KIND, _encode(pointer), body, marked=pointer.state == DELETED)
 
 
-def decode(begin: bytes) -> Pointer:
+def decode(begin: checksum.Bytes) -> Pointer:
     """The pointer at the beginning of an object's bytes. Raises CorruptRecord."""
     try:
         return _decoder.decode(framing.parse(KIND, begin))
@@ -199,7 +199,7 @@ def decode(begin: bytes) -> Pointer:
         raise CorruptRecord(f"A pointer is not of our form: {err}") from err
 
 
-def seen(etag: str, begin: bytes, length: int, location: str | None) -> Known:
+def seen(etag: str, begin: checksum.Bytes, length: int, location: str | None) -> Known:
     """What an object of `length` bytes that begins with `begin` is, when it is looked at as a pointer.
 
     `location`: whose it should be; None where that is not known. One of another location is not readable.

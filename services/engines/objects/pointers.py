@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from common.checksum import Bytes
 from common.errors import CorruptRecord
 from services.engines.objects import framing, keys, pointer
 from services.engines.objects.bucket import Bucket, Clock, Got
@@ -37,7 +38,7 @@ class Pointers:
             got = await self._bucket.get(key, limit=more)
         return self._remember(location, got)
 
-    async def read_whole(self, location: str) -> tuple[Known, bytes]:
+    async def read_whole(self, location: str) -> tuple[Known, Bytes]:
         """The pointer as it is now, and the bytes of its object. Raises Unavailable."""
         got = await self._bucket.get(keys.pointer_key(location))
         return self._remember(location, got), got.data if got is not None else b""

@@ -61,8 +61,8 @@ class StagedReading:
         self._buffers = buffers
         self._ahead = ahead
         self._report = report
-        self._crcs = blob.facts.crcs
-        self._next: tuple[int, asyncio.Task[bytes]] | None = None  # asked for ahead: holds a place of `ahead`
+        self._crcs: Bytes = blob.facts.crcs
+        self._next: tuple[int, asyncio.Task[Bytes]] | None = None  # asked for ahead: holds a place of `ahead`
 
     async def prepare(self) -> None:
         """Read the checksums, where they stand in an object of their own. Raises Damaged, Unavailable."""
@@ -126,7 +126,7 @@ class StagedReading:
             self._next = chunk + 1, asyncio.ensure_future(self._fetch(chunk + 1))
         buffer[: len(data)] = data
 
-    async def _fetch(self, chunk: int) -> bytes:
+    async def _fetch(self, chunk: int) -> Bytes:
         """One chunk, verified. What is wrong is asked for once more: it may have changed on its way."""
         facts = self.blob.facts
         part, first = divmod(chunk * CHUNK_BYTES, facts.part_bytes)
