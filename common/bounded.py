@@ -1,4 +1,4 @@
-"""Room in a dict that is a cache, at the same small cost whatever its size."""
+"""Makes room in a dict that is a cache. The cost is small and does not depend on its size."""
 
 from __future__ import annotations
 

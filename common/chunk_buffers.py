@@ -1,9 +1,9 @@
 """The memory that reads of large blobs share: a few buffers of one chunk, however many readers there are.
 
-A chunk is verified whole, but sent in pieces, as fast as its client takes them. Meanwhile its buffer is kept
-for the rest of it, unless another reader needs one: then the slow reader reads and verifies it once more. So
-fifty clients that take nothing hold no more chunks than one. Used buffers are also faster than new ones,
-whose pages the kernel clears first.
+A chunk is verified whole, but sent in pieces, as fast as its client takes them. Its buffer is kept for the
+rest of the chunk until another reader needs a buffer. Then the slow reader has to read and verify its chunk
+once more. So fifty clients that take nothing hold no more chunks than one. Used buffers are also faster than
+new ones, whose pages the kernel clears first.
 """
 
 from __future__ import annotations

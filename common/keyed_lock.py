@@ -1,6 +1,7 @@
-"""One order of writes for each location: who comes first goes first, others of that location wait.
+"""A lock for each location, taken in the order of the requests: so each location has one order of writes.
 
-Used from the event loop alone. Taking a free place costs 1 µs: an asyncio.Lock behind a generator, 5.
+Used from the event loop alone. To take a free lock costs 1 µs; an asyncio.Lock behind a generator would cost
+5 µs.
 """
 
 from __future__ import annotations

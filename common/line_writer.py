@@ -1,7 +1,7 @@
-"""Lines that a thread of its own writes, so that a reader that hangs holds up nobody but that thread.
+"""Writes lines in a thread of its own: where their reader hangs, only that thread waits.
 
-What waits is bounded in bytes. Lines beyond that are dropped and counted, and the next one that is written
-has the number in front of it. A program that logs must go on when nobody reads its log.
+What waits is bounded in bytes. Lines beyond that are dropped and counted, and the count is written before the
+next line. A program that logs must go on when nobody reads its log.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Opening and reading files of ours in a data directory, whatever stands in their place.
 
-Anybody who may write there can put a link, a pipe, a device or a sparse file of a terabyte under a name of
-ours. A link is not followed, a pipe is not waited for, and no more is read than a file of ours can hold.
+Anybody who may write there can put a link, a pipe, a device or a sparse file of a terabyte under one of our
+names. So links are not followed, pipes are not waited for, and no more is read than a file of ours can hold.
 """
 
 from __future__ import annotations

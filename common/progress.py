@@ -3,7 +3,7 @@
     with Progress("recovery", "folders") as progress:
         reconcile(data_dir, progress=progress)
 
-Short work shows nothing. The end is the caller's to tell, with its own line.
+Short work shows nothing. The caller says with its own line that the work is done.
 """
 
 from __future__ import annotations

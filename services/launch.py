@@ -1,7 +1,7 @@
-"""Runs the whole system: looks for what is in the way, says what runs where, becomes supervisord.
+"""Runs the whole system: checks what would keep it from starting, says what runs where, becomes supervisord.
 
-`blobkeep serve`, or `make run`; `python -m services.launch`, too. Everything found wrong is told in a line or
-two, and supervisord is not started. It runs in the folder that it is called in, installed or not:
+`blobkeep serve`, or `make run`; `python -m services.launch`, too. Where something is wrong it says so in a
+line or two, and does not start supervisord. It runs in the folder that it is called in, installed or not:
 supervisord.conf is shipped beside this module, and what is written at the start (a configuration made of it,
 the control socket, the pid file) is kept in the data directory, in `.run/`.
 """

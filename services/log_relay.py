@@ -1,9 +1,9 @@
 """Between supervisord and whoever reads its output: a reader that hangs must not stop supervisord.
 
 `python -m services.log_relay text|json IN:OUT ...`: what comes on descriptor IN goes to OUT, by whole lines.
-It is read at once, always; up to 4 MiB wait for a slow reader, and of what is more only the number is told,
-in that format. It ends when its inputs have ended, as after `kill -9` of supervisord, or with what has come
-when it gets SIGTERM.
+It is always read at once. Up to 4 MiB wait for a slow reader; lines beyond that are dropped, and their number
+is written in that format. It ends when its inputs have ended, as after `kill -9` of supervisord. On SIGTERM
+it writes what has come, and ends.
 """
 
 from __future__ import annotations

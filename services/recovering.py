@@ -1,6 +1,6 @@
-"""While a long recovery runs at the start: 503 with the progress, rather than clients that wait and wonder.
+"""Answers 503 with the progress while a long recovery runs at the start, so that clients know why they wait.
 
-A short one (nearly all are) is not worth it: whoever connects meanwhile waits in the queue of the listening
+Nearly all recoveries are too short for that: whoever connects meanwhile waits in the queue of the listening
 socket, and is served. Beyond that, a server of its own answers on duplicates of the sockets until recovery
 is done; each answer is the last of its connection, so that the client's next one meets the real server.
 """

@@ -2,14 +2,14 @@
 
 supervisord 4.3.0 can bind a socket for its child (an fcgi-program), but closes it while the child is dead,
 and gives a program up after some quick deaths. With this plugin, named in supervisord.conf:
-- the socket is bound where the option `listen` says, and stays open as long as supervisord lives: who
-  connects while the server is dead or draining is answered by its successor, and never refused;
-- a program that dies at once is started again, after 3 s at the most, without end;
+- the socket is bound where the option `listen` says, and stays open as long as supervisord lives. A client
+  that connects while the server is dead or draining is answered by its successor, and never refused;
+- a program that dies at once is started again, after 3 s at most, however often it dies;
 - children know the pid of supervisord, run on the Python that it runs on, and can log to its stdout and
   stderr whatever those are;
 - there are as many readers as the option `readers` says;
-- a reader of that output who hangs stops neither supervisord, which would restart nothing any more, nor what
-  it runs (services/log_relay.py).
+- if a reader of that output hangs, this stops neither supervisord nor what it runs. A supervisord that is
+  stopped would restart nothing (services/log_relay.py).
 
 It runs in supervisord's own process: an exception here, once it is up, would end supervisord.
 """

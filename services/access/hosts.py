@@ -1,9 +1,9 @@
 """Under which host names the server answers: the defence against DNS rebinding.
 
-A hostile page can give its own name the address of this machine, and is then of the same origin as a server
-that listens on it: it may read and write what a browser here can reach. Tokens keep it out. A server that is
-open to all who reach it, and listens on the loopback address alone because of that, has only the Host field,
-in which a browser tells the truth.
+A hostile page can give its own name the address of this machine. It is then of the same origin as a server on
+this machine, so it may read and write what a browser here can reach. Tokens keep it out. A server without
+tokens, which therefore listens on the loopback address alone, has only the Host field to judge by: a browser
+always sends the true name in it.
 """
 
 from __future__ import annotations

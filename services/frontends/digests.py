@@ -1,6 +1,6 @@
 """Digests of a body, computed as it comes, and compared with what was promised of it.
 
-Hashing takes longer than everything else, so it is done in threads, a part of the body behind its writing.
+Hashing takes longer than everything else, so threads do it, one part of the body behind what is written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which HTTP status each error becomes: the one table. How it looks on the wire is each front end's business.
+"""The one table of which HTTP status each error becomes. Each front end decides how it looks on the wire.
 
 S3 alone has statuses of its own, since its protocol gives one to each of its codes (s3/errors.py).
 """

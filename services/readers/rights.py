@@ -1,4 +1,4 @@
-"""Who may do what, in a reader process: what its server told it, as long as that holds."""
+"""Who may do what, in a reader process: what its server told it, for as long as that is true."""
 
 from __future__ import annotations
 

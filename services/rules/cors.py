@@ -1,6 +1,7 @@
 """Which pages of other origins may use the server from a browser: CORS, of the Fetch standard. Pure.
 
-Without credentials of the browser's own (cookies, passwords that it remembers): a page sends a token itself.
+The browser's own credentials (cookies, passwords that it remembers) are not used: a page sends a token
+itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes that are meant for another interface: taken as they are, they would store the wrong thing. Pure."""
+"""Writes that are meant for another interface: stored as they are, they would be the wrong thing. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench`: a minute on the user's own disk: how long a sync takes, how fast it writes, whether to believe it.
+"""`bench`: measures the user's own disk for a minute: the time of a sync, its speed, and whether it lies.
 
 An acknowledged write costs one sync, so both the speed of a store and its promise depend on the sync. A disk
 that syncs faster than its kind can does not sync: the bytes are in its cache, and a power cut loses them.

@@ -1,4 +1,4 @@
-"""`check`: the recovery worker's once-over of the whole directory, with the server running or not."""
+"""`check`: one pass of the recovery worker over the whole directory, with the server running or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody but the directory's owner writes in it: what root makes there, the server's own user cannot use."""
+"""Only the directory's owner may write in it: the server's own user could not use what root makes there."""
 
 from __future__ import annotations
 

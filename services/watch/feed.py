@@ -1,4 +1,4 @@
-"""The feed: what happens to blobs as it happens, kept in memory for who looks, and counted.
+"""The feed: what happens to blobs, as it happens, counted, and kept in memory for those who look.
 
 The engine tells it of each transition (about 1 µs each); the workers' self reports add what they did.
 """

@@ -2,9 +2,9 @@
 ?for=SECONDS it is a signed link that lasts so long, as `blobkeep link` makes it.
 
 A browser saves a link to disk as it comes, but sends no token with it. A script could send the token, and
-would hold the whole blob in memory. So who may read a blob gets a link to it that says nothing of the token:
-128 random bits, for one blob, for a minute, forgotten when the access file changes. A signed link is not
-forgotten: it is what one gives to somebody else.
+would hold the whole blob in memory. So a client that may read a blob gets a link to it that does not hold the
+token: 128 random bits, for one blob, for a minute, void when the access file changes. A signed link stays
+valid then: it is made to be given to somebody else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Hot requests answered without a RequestHandler: the same rules, the same bytes, a fifth of the work.
 
-What is plain (a whole blob, a body of a declared length) is answered here; all else goes to the Application,
-whose handlers are the contract. A test compares the
-two, header for header, over the whole request table (tests/http/test_fast_path.py).
+What is plain (a whole blob, a body of a declared length) is answered here. All else goes to the Application,
+whose handlers are the contract. A test compares the two, header for header, over the whole request table
+(tests/http/test_fast_path.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The bytes of a blob by its id, also after it was deleted or replaced, and bringing such a one back.
 
-What a client may do with a blob depends on its location, which only its id leads to: so these let everybody
-in who is known, and ask whether he may once they know the location.
+What a client may do with a blob depends on its location, and only the id leads to that. So these handlers let
+in every client that is known, and ask what it may do once they know the location.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A page of /store/ as pieces of JSON or HTML, each made when the client has taken the one before. Pure.
 
-A page costs the client's reading, not our memory: the store is asked for a few entries at a time. It ends
-after `limit` entries or about MAX_PAGE_BYTES, whichever comes first; both forms tell where to go on.
+A page takes little memory, however long it is: the store is asked for a few entries at a time. It ends after
+`limit` entries or about MAX_PAGE_BYTES, whichever comes first. Both forms say where to go on.
 """
 
 from __future__ import annotations

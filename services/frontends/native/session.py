@@ -1,9 +1,9 @@
-"""GET /session: who asks, what they may do, and which server this is: what the dashboard goes by.
+"""GET /session: who asks, what they may do, and which server this is. The dashboard uses it.
 
     {"open": false, "user": "ann", "role": "read-write", "prefix": "photos/", "links": true,
      "keep_deleted_s": 604800.0, "server": null}
 
-It tells nobody more than they may see: of the server nothing to who may not see all of it.
+It tells a client no more than it may see: nothing of the server, unless it may see all of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """LOCK and UNLOCK of a location, as terraform's HTTP backend asks for them: advice among its clients.
 
-The lock is a record of its own in the store, so it is durable, and one of many who ask gets it. Its body is
-what the holder sent: JSON with an "ID". A write does not look at it: terraform itself asks first.
+The lock is a record of its own in the store. So it is durable, and of many clients that ask one gets it. Its
+body is what the holder sent: JSON with an "ID". Writes do not look at it: terraform itself asks first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What caches ask of WebDAV before they write: PROPFIND of one name, MKCOL (RFC 4918). Nothing more of it.
 
-There are no folders to make: one is there while something lies under it. So MKCOL promises nothing that
-would have to be kept, and is 201.
+Folders are not made: a folder is there while something lies under it. So MKCOL stores nothing, and is
+answered with 201.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What of a record becomes a header field must be one line, whoever wrote the record. Pure.
+"""What a record puts into a header field must be one line, whoever wrote the record. Pure.
 
 A directory may come from a backup that somebody made by hand. The bytes of such a blob are as good as their
 checksums, so it is served; but a type with a line break in it would begin a header field of its own.

@@ -1,7 +1,7 @@
 """Removing what a dead process left in the folders of live blobs: files under temporary names.
 
-Nobody misreads them, so nobody waits for this: looking into a folder costs 10 µs, and a start has no time for
-that. For whoever holds the state lock, while nothing is being prepared in those folders.
+Such a file is never taken for another one, so the start need not wait for this: to look into a folder costs
+10 µs. Call it with the state lock held, while nothing is being prepared in those folders.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""When to sync early: before everybody's unwritten data are so many that the next checkpoint stalls commits.
+"""When to sync early: before there is so much unwritten data that the next checkpoint stalls commits.
 
 A checkpoint syncs the file system, so it writes what all programs have dirtied there. Beside a neighbour who
 dirties 400 MB/s it finds 2 GB at the journal's turn. They fill the disk's queue for half a second, and the
 commits' own small syncs wait at its end, 100 to 200 ms each. Written in portions of 64 MB, as they come, the
 same bytes delay hardly a commit by more than 40 ms.
 
-Only while writes come quickly: where the journal turns once in an hour, one long sync at its turn is the
-lesser evil, and the kernel's own write-back has nearly always been there before.
+This is done only while writes come quickly. Where the journal turns once in an hour, the kernel has nearly
+always written the data back before, and one long sync at its turn costs less.
 """
 
 from __future__ import annotations

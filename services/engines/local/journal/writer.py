@@ -1,13 +1,13 @@
 """The server's use of the journal: appending batches, taking turns between its two files, checkpoints.
 
-A checkpoint makes what a full file covers durable in place, in a thread of its own, while the other file is
-appended to; only when that one is full as well does a commit wait for it. It is always one sync of the whole
-file system, on a descriptor that is open since before the first write: since Linux 5.8 that reports every
-write-back that failed meanwhile, also of a file that the kernel has forgotten. A sync of the file itself,
-through a new descriptor, would find nothing to do and succeed. The same thread syncs early where a checkpoint
-would have too much to write at once (see `early_sync`).
+A checkpoint makes what a full file covers durable in place. It runs in a thread of its own, while the other
+file is appended to. A commit waits for it only when that one is full as well. A checkpoint is always one sync
+of the whole file system, on a descriptor that is open since before the first write. Since Linux 5.8 that
+reports every write-back that failed meanwhile, also of a file that the kernel has forgotten. A sync of the
+file itself, through a new descriptor, would find nothing to do and succeed. The same thread syncs early where
+a checkpoint would have too much to write at once (see `early_sync`).
 
-A checkpoint that fails is still to do: its file stays FULL (`journal_file.Phase`), and is neither appended to
+A checkpoint that fails is still to do: its file stays FULL (`file.Phase`), and is neither appended to
 nor begun anew before one has succeeded.
 """
 

@@ -1,7 +1,7 @@
 """Reading ahead on a cold start: after a power cut nothing is in the page cache, and each state is a wait.
 
-The reader goes on as ever; a few threads touch what it is about to read, many waits at a time, but only
-while the disk is read at all. In a warm cache threads would only be in each other's way.
+The reader goes on as before. A few threads touch what it is about to read, so that many waits pass at once.
+They do so only while something has to be read from the disk: in a warm cache, threads only slow each other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The plain case of a state file: a complete record of ours, parsed into the blob that is served. Pure.
 
-A restart reads one of these a blob, and hardly anything else. So this takes as few steps as can be, and
-leaves whatever is not plain to `record.load`: the two never disagree about what they both take.
+A restart reads one of these for each blob, and hardly anything else. So this takes as few steps as possible,
+and leaves whatever is not plain to `record.load`. Where both take a record, they say the same of it.
 """
 
 from __future__ import annotations

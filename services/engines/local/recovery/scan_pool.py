@@ -1,8 +1,9 @@
 """Reading the blobs of a directory together with other processes, where there are many, and more cores.
 
-The processes (`scan_worker`) only read. They are asked for slices of ids, and give back what is plain; all
-decisions stay here, in the order of the ids. Nobody waits for them: what one does not answer in time,
-or not rightly, is read here. They hold no lock: they are new programs, which inherit nothing but two pipes.
+The processes (`scan_worker`) only read. They are asked for slices of ids, and give back what is plain. All
+decisions are made here, in the order of the ids. Nothing waits for them: what one of them does not answer in
+time, or answers wrongly, is read here. They hold no lock: they are new programs, which inherit nothing but
+two pipes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Small blobs that can be answered at once: from memory, or by a read that does not wait for the disk.
 
-What is kept in memory was verified when it was read. It counts only while the index shows the same blob at
-its location: so one that was replaced or deleted is never sent.
+What is kept in memory was verified when it was read. It is sent only while the index shows
+the same blob at its location, so one that was replaced or deleted is never sent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When blobs expire: by a time of their own (`Blob-Expires`), else by the option `expire` for their prefix.
 
-An expired blob is not there for anybody from that second on. The server ends it a little later: it walks over
-its blobs at a bounded rate, all the time, so nothing is kept in memory for it.
+From that second on nobody can read an expired blob. The server deletes it a little later: it walks over its
+blobs all the time, at a bounded rate, so that it needs no list of times in memory.
 """
 
 from __future__ import annotations

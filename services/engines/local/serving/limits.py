@@ -1,7 +1,7 @@
-"""Caches that are held to a size: the option `max_bytes` by prefix, what was read least recently goes first.
+"""Keeps prefixes within the option `max_bytes`, for caches: what was read least recently is deleted first.
 
-A read notes the minute in memory: one number for a blob under such a prefix. The server walks over the prefix
-all the time at a bounded rate, and where it holds too much ends the oldest as a delete does.
+A read notes the minute in memory, as one number for each blob under such a prefix. The server walks over the
+prefix all the time, at a bounded rate. Where a prefix holds too much, it deletes the oldest blobs.
 """
 
 from __future__ import annotations

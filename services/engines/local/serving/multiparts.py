@@ -1,13 +1,13 @@
 """Uploads in parts of the local engine: completing parts of one size gives their file another name.
 
-The first part that is begun says how far apart parts stand in the upload's data.raw; one that fits is written
-at its place there, others go to files of their own. A place is used once: a part that is sent again goes
-elsewhere, so what was answered for stays whole until the new one is durable.
+The first part that is begun decides how far apart parts stand in the upload's data.raw. A part that fits is
+written at its place there; others go to files of their own. A place is used once. A part that is sent again
+goes elsewhere, so what was acknowledged stays whole until the new part is durable.
 
 Complete, the parts are the blob's data.raw if all of them, from the first on, stand in their places: then the
 file gets a second name, in the folder of a new blob in state Pending, and that is committed as every staged
-upload is. Until the commit is durable the upload is as it was; afterwards the blob's attribute UPLOAD_ID
-tells that it is complete. Else the parts are read, verified, and written as the blob: it costs a copy.
+upload is. Until the commit is durable the upload is as it was. Afterwards the blob's attribute UPLOAD_ID
+says that it is complete. Else the parts are read, verified, and written as the blob, which costs a copy.
 """
 
 from __future__ import annotations

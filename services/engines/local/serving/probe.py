@@ -1,6 +1,6 @@
-"""The probe behind /healthz: writes a small file, syncs it, reads it back. So "ready" is seen, not believed.
+"""The probe behind /healthz: writes a small file, syncs it, reads it back. So "ready" means that it worked.
 
-At most every few seconds, in a thread: many may ask, and a disk that hangs must not hang the answer.
+It runs at most every few seconds, in a thread. Many may ask, and the answer must come even if the disk hangs.
 """
 
 from __future__ import annotations

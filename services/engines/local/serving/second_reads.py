@@ -1,4 +1,4 @@
-"""What is worth its place in a cache: what is read again soon, and not everything that is."""
+"""What is worth its place in a cache: some of what is read again soon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Syncs of one folder that many threads want at once: who comes while one runs shares the next."""
+"""Syncs of one folder that many threads want at once: those that come during one share the next one."""
 
 from __future__ import annotations
 

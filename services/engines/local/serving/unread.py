@@ -1,8 +1,8 @@
 """Blobs that the start left where they are: read again, in the background, until it is clear what they are.
 
-An I/O error is not rot. Where the disk does not give a state, its location is unknown, so it may be any that
-the index does not have: until it can be read, these answer 503, not 404. A blob of the original server waits
-here for its checksums where computing them would have held up the start.
+An I/O error does not mean that the bytes rotted. Where a state cannot be read, its location is unknown, and
+may be any that the index does not have. Until it can be read, all such locations answer 503, not 404. A blob
+of the original server waits here for its checksums where computing them would have held up the start.
 
 On the event loop. The decisions are those of the start (reconcile.look_again); the committer's thread makes
 them.

@@ -1,4 +1,4 @@
-"""How a blob's folder goes, in steps that a crash may stand between: the gc's right alone (design rule 3)."""
+"""Removing a blob's folder, in steps: a crash between two does no harm. Only the gc may (design rule 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What takes the room of a data directory: of each blob, and of what is ours beside them."""
+"""How much room each blob of a data directory takes, and each of our other files in it."""
 
 from __future__ import annotations
 
