@@ -49,6 +49,7 @@ def test_a_repository(server: Server) -> None:
     assert server.ask("HEAD", file).status == 404
     assert server.ask("POST", file, BODY).status == 200
     assert server.ask("POST", file, BODY).status == 200  # the answer was lost: rest-server says 403
+    assert server.ask("POST", file, b"wrong bytes").status == 400
     part = server.ask("GET", file, headers={"Range": "bytes=5-8"})
     assert (part.status, part.body) == (206, b"pack")
     assert server.ask("GET", "/store/restic/alice/laptop/data/" + NAME).body == BODY

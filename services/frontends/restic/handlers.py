@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 from collections.abc import Awaitable
 
 from tornado.web import HTTPError
@@ -23,14 +24,35 @@ from services.store import Blob, Content, Upload
 _V2 = "application/vnd.x.restic.rest.v2"
 _V1 = "application/vnd.x.restic.rest.v1"
 _STEP = 1000
+_REFUSAL = "The bytes are not what the file's name says: send them again."
 _TYPE = Content("application/octet-stream")
+
+
+class _Compared:
+    """Takes the bytes of what is there already: they are kept nowhere."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    async def write(self, data: bytes) -> None:
+        """The next bytes."""
+        self._hash.update(data)
+
+    async def abort(self, reason: str) -> None:
+        """Nothing is held."""
+
+    def check(self, sha256: str) -> None:
+        """All bytes came. Raises BadRequest where their digest is another."""
+        if self._hash.hexdigest() != sha256:
+            raise BadRequest(_REFUSAL)
 
 
 class ResticHandler(BlobReader):
     """/restic/..."""
 
     ALLOW = "GET, HEAD, POST, DELETE, OPTIONS"
-    _upload: Upload | None = None  # None, though bytes come: what is being sent is there
+    _upload: Upload | None = None
+    _compared: _Compared | None = None  # in its place, where what is being sent is there
 
     @functools.cached_property
     def named(self) -> Named:
@@ -59,8 +81,9 @@ class ResticHandler(BlobReader):
         try:
             self._upload = await self.store.begin(self.location, self._judge, _TYPE, size)
         except AlreadyExists:
-            return  # the body is dropped, and the answer is 200
-        self.incoming = self._upload
+            self.incoming = self._compared = _Compared()
+        else:
+            self.incoming = self._upload
 
     def _judge(self, blob: Blob | None, damaged: bool) -> None:
         """The condition of an upload. What is damaged is written anew: restic has the bytes again, by their
@@ -80,9 +103,10 @@ class ResticHandler(BlobReader):
                 raise BadRequest("A repository is created with POST /restic/<name>/?create=true.")
         elif self._upload is not None:
             sha256 = bytes.fromhex(self.named.sha256) if self.named.sha256 else None
-            refusal = "The bytes are not what the file's name says: send them again."
             with contextlib.suppress(AlreadyExists):  # by another upload of the same bytes, meanwhile
-                await commit_verified(self._upload, sha256, refusal)
+                await commit_verified(self._upload, sha256, _REFUSAL)
+        elif self._compared is not None:
+            self._compared.check(self.named.sha256)
         self.set_header("Content-Length", "0")
 
     async def get(self) -> None:
