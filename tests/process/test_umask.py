@@ -34,3 +34,15 @@ def test_files_are_for_their_owner_alone_whatever_the_umask(
         if path.lstat().st_mode & 0o777 != (0o700 if path.is_dir() else 0o600)
     ]
     assert not wrong
+
+
+def test_a_directory_that_others_may_open_is_told(start_server: StartServer, data: DataDirectory) -> None:
+    """One that was made before, with 0755: another user could lock it and keep every restart out."""
+    data.path.mkdir()
+    data.path.chmod(0o755)
+    server = start_server()
+    assert f"WARNING server: {data.root} is open to other users (mode 755)" in server.said()
+    data.path.chmod(0o700)
+    server.stop()
+    server.restart()
+    assert "open to other users" not in server.said()
