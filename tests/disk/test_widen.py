@@ -18,6 +18,7 @@ from common.errors import ConfigError, LockHeld
 from common.progress import nothing
 from services.engines.local.disk import blob_folder, directory, layout, locks, record
 from services.engines.local.engine import LocalEngine
+from services.engines.local.journal import format as journal
 from services.engines.local.serving.ids import Ids
 from services.engines.local.upkeep.widen import widen
 from services.store import Content
@@ -26,6 +27,7 @@ from tests.cuts.check import write_image
 from tests.cuts.cuts import one_image
 from tests.cuts.disk import Disk, Image
 from tests.cuts.recorder import ListLog, recording
+from tests.disk.test_journal import complete, entry_of, write_journal
 from tests.support import rules
 from tests.support.disk_calls import CHANGES, Death, standing_between
 from tests.support.rules import DataDirectory
@@ -91,6 +93,18 @@ def test_id_0_goes_into_the_row_that_has_its_name(data: DataDirectory) -> None:
     widen(data.root, 0.0, nothing)
     assert os.path.isdir(f"{data.root}/0/0")
     assert values(data.root) == BLOBS
+
+
+def test_what_only_the_journal_has_is_in_its_folder_afterwards(data: DataDirectory) -> None:
+    """After a power cut. Tools that read the folders see it before a server ran."""
+    before = directory.open_directory(data.root, 16, owner=True)
+    blob = complete(7, "a", b"hello")
+    write_journal(before, [[entry_of(blob, b"hello")]])
+    widen(data.root, 0.0, nothing)
+    after = directory.existing(data.root)
+    assert not journal.needs_replay(after)
+    assert Path(after.data(7)).read_bytes() == b"hello"
+    assert values(data.root) == {"a": b"hello"}
 
 
 @pytest.mark.parametrize("late", [False, True])
