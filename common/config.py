@@ -136,7 +136,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 
 def add_flag(parser: argparse._ActionsContainer, option: Option) -> None:
-    """The flag of an option, whose value stays away where it was not given."""
+    """Add the flag of `option`. Where the flag is not given, the parsed result has no such value."""
     flags = option.flags or tuple("--" + spelling.replace("_", "-") for spelling in option.spellings)
     about: dict[str, Any] = {"dest": option.name, "help": option.text.replace("%", "%%")}
     if option.type is bool:

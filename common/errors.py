@@ -40,7 +40,7 @@ class BadRequest(BlobkeepError):
 
 
 class Unauthorized(BlobkeepError):
-    """Nobody says who asks, or a secret is unknown. Not said: which part of it is wrong."""
+    """The request names no client, or its secret is unknown. The text does not say which part is wrong."""
 
 
 class Forbidden(BlobkeepError):

@@ -13,7 +13,7 @@ _Waiters = deque[asyncio.Future[None]]
 
 
 class KeyedLock:
-    """Who is at work on which location. `async with locks.of(location): ...`"""
+    """The locks that are taken, by location. `async with locks.of(location): ...`"""
 
     __slots__ = ("_waiting",)
 
@@ -26,7 +26,7 @@ class KeyedLock:
         return Place(self._waiting, location)
 
     def of_two(self, location: str, other: str) -> Two:
-        """A place in the order of each, taken in one order by all who need two: none waits in a circle."""
+        """The locks of two locations, always taken in the same order: no two tasks wait for each other."""
         first, second = sorted((location, other))
         return Two(self.of(first), self.of(second))
 
@@ -36,7 +36,7 @@ class KeyedLock:
 
 
 class Place:
-    """One place: entering waits for those before, leaving calls the next."""
+    """One turn at a lock: entering waits for those before, leaving wakes the next."""
 
     __slots__ = ("_location", "_waiting")
 

@@ -32,7 +32,7 @@ class ServerCredentials:
         self.on_certificate: Callable[[], None] = lambda: None  # called when it was read again
 
     def reload(self) -> None:
-        """SIGHUP: read both files again. One that is of no use changes nothing, and is logged as an error."""
+        """SIGHUP: read both files again. A file that cannot be used changes nothing, and is logged."""
         config = self._config
         if config.auth_file:
             try:

@@ -55,9 +55,9 @@ _OF_ROLE = {
 
 
 class Client(msgspec.Struct, frozen=True):
-    """One entry of the access file. `prefix`: where not empty, every location of its starts with it.
+    """One entry of the access file. `prefix`: if not empty, all its locations start with it.
 
-    `s3_secret`: what it signs requests of S3 with, its name being the access key id; empty: it may not.
+    `s3_secret`: what it signs requests of S3 with; its name is the access key id. Empty: it may not use S3.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Client(msgspec.Struct, frozen=True):
 
 
 class Everybody(Client, frozen=True):
-    """Who says nothing of who it is: it may read what lies under one of the prefixes `public`."""
+    """A client that does not say who it is. It may read what lies under one of the prefixes `public`."""
 
     public: tuple[str, ...] = ()
 
@@ -130,7 +130,7 @@ class Access:
         self.replace(clients)
 
     def replace(self, clients: Sequence[Client] | None) -> None:
-        """From now on these may do what they may. Forgets all that was checked."""
+        """From now on these clients are known, each with its rights. Forgets all that was checked."""
         self.is_open = clients is None
         self._clients = {client.name: client for client in clients or ()}
         self._key = os.urandom(32)
@@ -157,7 +157,7 @@ class Access:
         return client is not None and client.may(action, location)
 
     def name_of(self, authorization: str | None) -> str:
-        """Whose this header is, where that is known already: for the log of what was permitted."""
+        """The name of the client that sent this header, if it is known already: for the log."""
         client = self._right.get(self._digest(authorization)) if authorization else None
         return "-" if client is None else client.name
 
@@ -174,13 +174,13 @@ class Access:
         return None if client is None or not client.s3_secret else (client, client.s3_secret)
 
     def unnamed(self, action: Action, location: str | None) -> Client:
-        """Who may do this without saying who it is. Raises Unauthorized."""
+        """The client that stands for a request without credentials. Raises Unauthorized where it may not."""
         if self.everybody is None or not self.everybody.may(action, location):
             raise Unauthorized(_NOBODY)
         return self.everybody
 
     async def identify(self, authorization: str | None) -> Client:
-        """Whose secret an Authorization header has. Raises Unauthorized; Busy while many passwords wait."""
+        """The client whose secret an Authorization header has. Raises Unauthorized, Busy."""
         if not authorization:
             raise Unauthorized(_NOBODY)
         digest = self._digest(authorization)

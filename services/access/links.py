@@ -51,7 +51,7 @@ def is_link(text: str) -> bool:
 
 
 def holder(key: str, action: Action, location: str, text: str, now_s: float) -> LinkHolder:
-    """Who has the link whose query is `text`. Raises Forbidden where it is wrong, or over."""
+    """The holder of the link whose query is `text`. Raises Forbidden where it is wrong, or over."""
     kind = READ if action is Action.READ else WRITE
     fields = parse_qs(text)
     expires, signature = fields.get("expires", [""])[0], fields.get("signature", [""])[0]
