@@ -183,7 +183,7 @@ class Sharing(Protocol):
         ...
 
     def descriptors(self) -> Sequence[int]:
-        """What a reader gets of us, with the epoch; whoever asks closes them. Raises OSError."""
+        """What a reader gets of us, with the epoch; the caller closes them. Raises OSError."""
         ...
 
     @property
@@ -223,7 +223,7 @@ class Shared(Protocol):
         ...
 
     async def load(self, location: str) -> None:
-        """Have what is shown of `location` where `peek` need not wait for it."""
+        """Bring what is shown of `location` to where `peek` need not wait for it."""
         ...
 
 
@@ -241,14 +241,14 @@ class Engine(Protocol):
         ...
 
     def own(self) -> Awaitable[None]:
-        """Make it ours, for as long as this process lives, or until `close`. Waits as the configuration says.
+        """Own what is stored, until `close` or the end of this process. Waits as the configuration says.
 
         Raises LockHeld, ConfigError, OSError, Unavailable.
         """
         ...
 
     def open(self, progress: Progress, on_fatal: OnFatal) -> Awaitable[Store]:
-        """Recover it, and serve it. After `own`. Raises BlobkeepError, OSError."""
+        """Recover what is stored, and serve it. After `own`. Raises BlobkeepError, OSError."""
         ...
 
     def close(self) -> Awaitable[None]:
@@ -288,7 +288,7 @@ class Engine(Protocol):
         ...
 
     def reach_server(self) -> socket.socket:
-        """In a reader process: a connection to who has `Sharing.listen`. Raises OSError, ConfigError."""
+        """In a reader process: a connection to the server's `Sharing.listen`. Raises OSError, ConfigError."""
         ...
 
     def shared(self, epoch: int, descriptors: Sequence[int]) -> Shared:

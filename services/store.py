@@ -195,8 +195,9 @@ class Reading(Protocol):
         ...
 
     async def pour(self, first: int, last: int, sink: Sink) -> None:
-        """The same bytes into `sink`, each verified before it is taken. For the many and the slow: memory is
-        held only while the sink takes something. Raises Damaged, and what the sink raises.
+        """The same bytes into `sink`, each verified before it is taken. Raises Damaged, and what it raises.
+
+        For many or slow clients: memory is held only while the sink takes something.
         """
         ...
 
@@ -218,7 +219,7 @@ class Upload(Protocol):
         """SHA-256 of all bytes so far (32 bytes), to compare with what the client sent. Busy: as `commit`."""
 
     async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> tuple[Blob, bool]:
-        """Make it the location's blob. Returns it, and whether it replaced another, once that is durable.
+        """Make this the location's blob. Returns it, and whether it replaced another, once that is durable.
 
         `attributes` join the content's metadata: what is known only when all bytes have come.
 
@@ -226,7 +227,7 @@ class Upload(Protocol):
         """
 
     async def abort(self, reason: str) -> None:
-        """Forget it: nothing becomes visible. Idempotent, and without effect once `commit` has begun."""
+        """Give it up: nothing becomes visible. Idempotent, and without effect once `commit` has begun."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -293,7 +294,7 @@ class Multiparts(Protocol):
         ...
 
     async def list_multiparts(self, prefix: str, after: tuple[str, str], limit: int) -> Sequence[Multipart]:
-        """Those whose location starts with `prefix`, by (location, id), greater than `after`."""
+        """The open uploads whose location starts with `prefix`, by (location, id), greater than `after`."""
         ...
 
     async def complete_multipart(
@@ -316,7 +317,7 @@ class Multiparts(Protocol):
         ...
 
     async def sweep(self, older_than_s: float) -> int:
-        """Drop those of which nothing was heard for so long; returns how many."""
+        """Drop the uploads of which nothing was heard for so long; returns their number."""
         ...
 
 
@@ -333,7 +334,7 @@ class Store(Protocol):
     def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """The blob and all its bytes, verified, where that takes no waiting: for small blobs that are hot.
 
-        Without `body` the bytes are empty. None says nothing: `stat` and `open` do.
+        Without `body` the bytes are empty. None says nothing: ask `stat` or `open` then.
         """
 
     async def stat(self, location: str) -> Blob | None:
@@ -343,7 +344,7 @@ class Store(Protocol):
         """Open it for reading. Raises NotFound, Damaged, Unreadable."""
 
     def open_nowait(self, location: str) -> Reading | None:
-        """The same, where that takes no waiting. None says nothing: `open` does."""
+        """As `open`, where that takes no waiting. None says nothing: ask `open` then."""
 
     async def begin(
         self, location: str, condition: Condition, content: Content, size: int | None, *, waits: bool = True

@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def phase(self) -> Phase:
-        """What it is doing. To set it is a step; one that is not in the table cuts it, and raises."""
+        """What it is doing. To set it is a step: one not in the table cuts the connection, and raises."""
         return self._phase
 
     @phase.setter

@@ -103,7 +103,7 @@ class RequestLog:
             self.answered(method, status, target, seconds, 0, bytes_out, context.remote_ip, *said)
 
     def count(self, method: str, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        """The same without the access log, for who has seen that there is none."""
+        """The same without the access log, for a caller that knows that there is none."""
         tally = self.tallies.get(method) or self._tally_of(method)
         statuses = tally.statuses
         statuses[status] = statuses.get(status, 0) + 1
