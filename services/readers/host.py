@@ -34,6 +34,7 @@ from services.watch.request_log import RequestLog, Tally
 
 log = logging.getLogger("server")
 
+_ACCEPT_PAUSE_S = 0.5
 _LAST_WORDS_S = 1.0  # of readers; one that stands still has none
 
 Adopt = Callable[[socket.socket, bytes, str], None]
@@ -62,6 +63,7 @@ class Host:
         self._readers: dict[int, _Reader] = {}  # by number
         self._coming: set[_Reader] = set()  # that have said nothing yet
         self._watching: asyncio.Task[None] | None = None
+        self._pause: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         access.on_replaced.append(sharing.new_rights)
         self._door: socket.socket | None = None
@@ -69,11 +71,13 @@ class Host:
     def start(self) -> None:
         """Let readers in. Raises OSError."""
         self._door = self._sharing.listen()
-        self._loop.add_reader(self._door.fileno(), self._accept)
+        self._listen()
         self._watching = self._loop.create_task(self._watch())
 
     async def close(self) -> None:
         """No reader hands anything over any more. What they were about to hand over came, and is served."""
+        if self._pause is not None:
+            self._pause.cancel()
         if self._door is not None:
             self._loop.remove_reader(self._door.fileno())
             self._door.close()
@@ -99,8 +103,17 @@ class Host:
 
     def _accept(self) -> None:
         assert self._door is not None
-        with contextlib.suppress(OSError):
-            self._coming.add(_Reader(self, self._door.accept()[0]))
+        try:
+            sock = self._door.accept()[0]
+        except OSError:  # no descriptor is left: who comes waits, or each turn of the loop would try
+            self._loop.remove_reader(self._door.fileno())
+            self._pause = self._loop.call_later(_ACCEPT_PAUSE_S, self._listen)
+        else:
+            self._coming.add(_Reader(self, sock))
+
+    def _listen(self) -> None:
+        assert self._door is not None
+        self._loop.add_reader(self._door.fileno(), self._accept)
 
     # For the readers' connections.
 

@@ -118,4 +118,11 @@ ROWS = [
         "        pass\n",
         (f"{PROCESSES}::test_readers_speak_tls_and_the_server_answers_what_they_do_not",),
     ),
+    Mutation(
+        "a-server-without-descriptors-spins-for-a-reader",
+        "services/readers/host.py",
+        "            self._loop.remove_reader(self._door.fileno())\n            self._pause = ",
+        "            self._pause = ",
+        ("tests/unit/test_reader_host.py",),
+    ),
 ]
