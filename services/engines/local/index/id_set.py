@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 _ROW_BITS = 16
 _ROW_BYTES = 1 << (_ROW_BITS - 3)
 # The bits of a byte, the lowest first, as a byte each.
-_FLAGS = [bytes(byte >> bit & 1 for bit in range(8)) for byte in range(256)]
+_FLAGS = [bytes(bits[::-1]) for bits in itertools.product((0, 1), repeat=8)]
 
 
 class IdSet:
