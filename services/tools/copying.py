@@ -16,7 +16,7 @@ from common.checksum import Bytes
 from common.errors import CorruptRecord, Damaged, NotFound
 from services.engine import Admin
 from services.store import Blob, Content, Event, Origin, Store
-from services.tools.storage import Held, Record, Snapshot, Storage, history_of
+from services.tools.storage import DirectorySnapshot, HeldBlob, Record, Storage, history_of
 
 # A front end's records begin with NUL; this one says of a target what it is a copy of.
 NOTE = "\0copy"
@@ -92,7 +92,7 @@ class StoreSource:
 class SnapshotSource:
     """A directory that a server holds: what it held at one moment."""
 
-    def __init__(self, taken: Snapshot) -> None:
+    def __init__(self, taken: DirectorySnapshot) -> None:
         self.problems = list(taken.left_out)
         self._taken = taken
 
@@ -269,7 +269,7 @@ def _original(blob: Blob) -> Original:
     )
 
 
-def _held(original: Original) -> tuple[Held, Record]:
+def _held(original: Original) -> tuple[HeldBlob, Record]:
     assert isinstance(original.held, tuple)
     return original.held
 

@@ -14,7 +14,7 @@ from common import durable
 from services.tools import exits, on_objects
 from services.tools.exits import CommandFailed
 from services.tools.output import Output, size
-from services.tools.storage import Exported, Snapshot, Storage, closing_note
+from services.tools.storage import DirectorySnapshot, Exported, Storage, closing_note
 
 HELP = "a consistent snapshot as a tar file"
 
@@ -92,7 +92,7 @@ def _newest_beside(path: str) -> dict[str, Exported | None]:
     return {}
 
 
-def _write_file(storage: Storage, taken: Snapshot, path: str) -> Exported:
+def _write_file(storage: Storage, taken: DirectorySnapshot, path: str) -> Exported:
     # A new name, made by us alone: in a folder of many users, one that can be guessed may be another's file.
     part = f"{path}.{secrets.token_hex(8)}.part"
     fd = durable.create_file(part)

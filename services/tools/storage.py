@@ -26,7 +26,7 @@ from services.engines.local.upkeep import widen as widening
 from services.engines.local.upkeep.backup import Exported, NotABackup, closing_note
 from services.engines.local.upkeep.backup_reader import Backup, Stored
 from services.engines.local.upkeep.check import Report, check
-from services.engines.local.upkeep.snapshot import Held, Snapshot
+from services.engines.local.upkeep.snapshot import DirectorySnapshot, HeldBlob
 from services.engines.local.upkeep.usage import Room
 from services.store import Event, Store
 from services.tools import exits
@@ -36,14 +36,14 @@ from services.tools.owner import must_be_owner
 __all__ = [
     "BENCH_NAME",
     "Backup",
+    "DirectorySnapshot",
     "Exported",
-    "Held",
+    "HeldBlob",
     "NotABackup",
     "Quarantined",
     "Record",
     "Report",
     "Room",
-    "Snapshot",
     "Storage",
     "Stored",
     "Unreadable",
@@ -160,17 +160,19 @@ class Storage:
 
     # --- backup ---
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> DirectorySnapshot:
         """Take a consistent snapshot now. Raises Busy, OSError."""
         return snapshot.take(self._data_dir)
 
     @staticmethod
-    def write_backup(taken: Snapshot, fd: int) -> Exported:
+    def write_backup(taken: DirectorySnapshot, fd: int) -> Exported:
         """The snapshot as a tar file, into an open descriptor; not synced."""
         return backup_writer.write(taken, fd)
 
     @staticmethod
-    def opened(taken: Snapshot, held: Held) -> AbstractContextManager[tuple[Record, Iterator[bytes]]]:
+    def opened(
+        taken: DirectorySnapshot, held: HeldBlob
+    ) -> AbstractContextManager[tuple[Record, Iterator[bytes]]]:
         """A blob of the snapshot: its record, and its bytes, compared. Raises Damaged, CorruptRecord."""
         return backup_writer.opened(taken, held)
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 KEPT = 300  # entries: what a dashboard that is opened now sees of the past
 
 
-class Entry(msgspec.Struct, frozen=True):
+class FeedEntry(msgspec.Struct, frozen=True):
     """One line. `number` grows by one; `state`: OK, Pending, Failure, Removed, Damaged."""
 
     number: int
@@ -40,7 +40,7 @@ class Feed:
     def __init__(self) -> None:
         self.number = 0
         self.counts: Counter[str] = Counter()  # transitions since the start, by state
-        self._kept: deque[tuple[int, Told, int] | Entry] = deque(maxlen=KEPT)
+        self._kept: deque[tuple[int, Told, int] | FeedEntry] = deque(maxlen=KEPT)
 
     def told(self, blob: Told, since: int) -> None:
         """A blob went through `blob.events[since:]`, and is now as `blob` says."""
@@ -64,16 +64,16 @@ class Feed:
         self._add(blob, "Damaged")
         self.counts["Damaged"] += 1
 
-    def after(self, number: int) -> list[Entry]:
+    def after(self, number: int) -> list[FeedEntry]:
         """What is kept of the entries after that number, oldest first."""
         missing = self.number - number
         kept = list(self._kept)[-missing:] if missing > 0 else []
-        return [one if isinstance(one, Entry) else _entry(*one) for one in kept]
+        return [one if isinstance(one, FeedEntry) else _entry(*one) for one in kept]
 
     def _add(self, blob: NamedBlob, state: str) -> None:
         self.number += 1
         now = rfc3339(time.time_ns())
-        self._kept.append(Entry(self.number, now, blob.id, blob.location, state, blob.text))
+        self._kept.append(FeedEntry(self.number, now, blob.id, blob.location, state, blob.text))
 
 
 def _log(blob: Told, at: int) -> None:
@@ -88,6 +88,6 @@ def _log(blob: Told, at: int) -> None:
     log.debug("blob %s of %r: %s - %s%s", blob.id, blob.location, word, event.message, after, extra=about)
 
 
-def _entry(number: int, blob: Told, at: int) -> Entry:
+def _entry(number: int, blob: Told, at: int) -> FeedEntry:
     event = blob.events[at]
-    return Entry(number, event.at, blob.id, blob.location, WORD_OF_CODE[event.code], event.message)
+    return FeedEntry(number, event.at, blob.id, blob.location, WORD_OF_CODE[event.code], event.message)

@@ -122,7 +122,7 @@ def for_every_order(
         between = _Between(list(due), steps_of(data_dir))
         monkeypatch.setattr(scrubber, "os", between)
         monkeypatch.setattr(blob_folder, "os", between)
-        found = scrubber.check_blob(data_dir, 7, scrubber.Tally(), lambda _: None)
+        found = scrubber.check_blob(data_dir, 7, scrubber.ScrubTally(), lambda _: None)
         monkeypatch.undo()
         assert found is None, due
 
@@ -132,6 +132,6 @@ def test_data_whose_state_is_gone_is_damaged(tmp_path: Path) -> None:
     for step in create(data_dir):
         step()
     os.unlink(data_dir.state(7))
-    found = scrubber.check_blob(data_dir, 7, scrubber.Tally(), lambda _: None)
+    found = scrubber.check_blob(data_dir, 7, scrubber.ScrubTally(), lambda _: None)
     assert found is not None
     assert (found.id, found.seq, found.reason) == (7, 0, "its state file is missing")

@@ -46,7 +46,7 @@ def test_a_lock_that_is_damaged_is_held_until_it_is_given_back(
                     await state_locks.lock(store, "state", lock_of(name))
             await state_locks.unlock(store, "state", said)
             await state_locks.lock(store, "state", lock_of("second"))
-            with pytest.raises(state_locks.Held):
+            with pytest.raises(state_locks.LockedByOther):
                 await state_locks.unlock(store, "state", lock_of("first"))
             await state_locks.unlock(store, "state", lock_of("second"))
 
@@ -71,10 +71,10 @@ def test_unlock_gives_back_no_lock_that_another_has_taken_meanwhile(
             await real(location, condition)
 
         monkeypatch.setattr(store, "delete", delete)
-        with pytest.raises(state_locks.Held) as held:
+        with pytest.raises(state_locks.LockedByOther) as held:
             await state_locks.unlock(store, "state", lock_of("first"))
         assert held.value.holder == lock_of("second")
-        with pytest.raises(state_locks.Held):  # it is still the second's
+        with pytest.raises(state_locks.LockedByOther):  # it is still the second's
             await state_locks.lock(store, "state", lock_of("third"))
 
     run(engine, go)

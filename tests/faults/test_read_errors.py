@@ -210,7 +210,7 @@ def test_a_read_that_ends_before_a_bad_sector_is_no_short_file(
         async with opened(data.root) as store:
             with pytest.raises(Unreadable):
                 await store.read("a")
-            tally = scrubber.Tally()
+            tally = scrubber.ScrubTally()
             assert scrubber.check_blob(store.data_dir, blob.id, tally, lambda n: None) is None
             assert (len(tally.unreadable), tally.damaged) == (1, [])
             bad[0] = False

@@ -176,7 +176,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def scrub_all(self) -> None:
-        tally = scrubber.Tally()
+        tally = scrubber.ScrubTally()
         for blob_id in directory.ids_in(self.store.data_dir):
             scrubber.check_blob(self.store.data_dir, blob_id, tally, lambda read_bytes: None)
         assert (tally.checked, tally.damaged) == (len(self.model), [])

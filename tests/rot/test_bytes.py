@@ -129,7 +129,7 @@ def test_no_byte_of_the_data_turns_unseen(base: Path) -> None:
     for at in [*edges, *(random.randrange(len(BODY)) for _ in range(6))]:
         bit = random.randrange(8)
         flip(data_dir.data(blob_id), at, bit)
-        tally = scrubber.Tally()
+        tally = scrubber.ScrubTally()
         found = scrubber.check_blob(data_dir, blob_id, tally, lambda read_bytes: None)
         assert found is not None, at
         assert found.location == "a"

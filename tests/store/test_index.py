@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import Damaged as DamagedError
-from common.errors import Unreadable
+from common.errors import Damaged, Unreadable
 from services.engines.local.disk import blob_folder, record
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
@@ -479,7 +478,7 @@ def test_what_was_changed_by_hand_is_noticed(
     async def value(store: Opened, location: str) -> bytes | None:
         try:
             return await store.read(location)
-        except DamagedError:
+        except Damaged:
             return DAMAGED
         except Unreadable:
             return None  # not judged yet

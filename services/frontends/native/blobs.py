@@ -241,7 +241,7 @@ class BlobHandler(BlobReader):
     ) -> None:
         try:
             await change(self.store, self.location, self._lock.content)
-        except state_locks.Held as held:
+        except state_locks.LockedByOther as held:
             self.set_status(held_status)
             self.set_header("Content-Type", "application/json")
             self.finish(held.holder)

@@ -18,7 +18,7 @@ _RECORDS = "\0lock/"  # no location begins so
 _TYPE = Content("application/json")
 
 
-class Held(Exception):
+class LockedByOther(Exception):
     """Somebody else has the lock; `holder`: what that one sent."""
 
     def __init__(self, holder: bytes) -> None:
@@ -45,7 +45,7 @@ class SmallBody:
 async def lock(store: Store, location: str, said: bytes) -> None:
     """Take it; durable once this returns. Who has it already may ask again.
 
-    Raises Held, BadRequest; Damaged where nobody can say any more who holds it.
+    Raises LockedByOther, BadRequest; Damaged where nobody can say any more who holds it.
     """
     asked = id_of(said)
     for _ in range(2):  # it may be given back meanwhile
@@ -56,12 +56,12 @@ async def lock(store: Store, location: str, said: bytes) -> None:
         if found is not None and id_of(found[1]) == asked:
             return
         if found is not None:
-            raise Held(found[1])
-    raise Held(said)
+            raise LockedByOther(found[1])
+    raise LockedByOther(said)
 
 
 async def unlock(store: Store, location: str, said: bytes) -> None:
-    """Give it back; nothing to give back is as good. An empty body breaks it. Raises Held, BadRequest.
+    """Give it back, if there is one. An empty body breaks it. Raises LockedByOther, BadRequest.
 
     One that is damaged is given back by whoever says that it is theirs: nobody else can tell.
     """
@@ -74,7 +74,7 @@ async def unlock(store: Store, location: str, said: bytes) -> None:
                 return
             blob, holder = found
             if said and asked != id_of(holder):
-                raise Held(holder)
+                raise LockedByOther(holder)
         except Damaged:
             pass
         with contextlib.suppress(NotFound, _Changed):  # another may have taken it meanwhile: not that one's

@@ -25,7 +25,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.change import restore_state
 from services.engines.local.serving.group_commit import GroupCommit
-from services.engines.local.serving.index import Damaged, Index
+from services.engines.local.serving.index import Index, KnownDamage
 from services.store import DamagedBlob
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class LocalDamage:
         about = logs.about(blob.id, blob.location)
         log.error("blob %d of %r: damaged: %s", blob.id, blob.location, reason, extra=about)
         self._index.show(blob.location, None)
-        self._index.damaged[blob.location] = Damaged(blob.id, blob.seq, reason, None, None)
+        self._index.damaged[blob.location] = KnownDamage(blob.id, blob.seq, reason, None, None)
         self._events.damaged(NamedBlob(blob.id, blob.location, reason))
         if not self._data_dir.read_only:
             self._in_background(self._quarantine_soon(blob.location))
@@ -116,17 +116,17 @@ class LocalDamage:
                 with contextlib.suppress(BlobkeepError):  # logged where it was raised
                     await self.quarantine_now(location, damaged)
 
-    async def quarantine_now(self, location: str, damaged: Damaged) -> Damaged:
+    async def quarantine_now(self, location: str, damaged: KnownDamage) -> KnownDamage:
         """Under the location's order: move the folder. Raises StorageFailed and the like, once logged."""
         blob_id = damaged.blob_id
         try:
             name, note = await self._committer.call(
                 lambda: blob_folder.quarantine(self._data_dir, blob_id, location, damaged.seq, damaged.reason)
             )
-            moved = Damaged(blob_id, damaged.seq, damaged.reason, name, note)
+            moved = KnownDamage(blob_id, damaged.seq, damaged.reason, name, note)
         except FileNotFoundError:
             # Somebody removed its folder by hand: nothing is left that could come back, or be released.
-            moved = Damaged(blob_id, damaged.seq, damaged.reason, "", None)
+            moved = KnownDamage(blob_id, damaged.seq, damaged.reason, "", None)
         except (OSError, BlobkeepError) as err:
             if isinstance(err, SyncFailed):
                 self._stop_for(err)
@@ -154,10 +154,10 @@ class LocalDamage:
             elif note.location in index.blobs or note.location in index.damaged:
                 await self._release(name, note)
             else:
-                index.damaged[note.location] = Damaged(note.id, note.seq, note.reason, name, note)
+                index.damaged[note.location] = KnownDamage(note.id, note.seq, note.reason, name, note)
         for location, (_, note) in settled.damaged.items():  # could not be moved
             if location not in index.blobs:
-                index.damaged.setdefault(location, Damaged(note.id, note.seq, note.reason, None, None))
+                index.damaged.setdefault(location, KnownDamage(note.id, note.seq, note.reason, None, None))
         for location, ids in settled.unsettled.items():
             self.unsettled.setdefault(location, []).extend(ids)
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _MAX_BODY_BYTES = 64 << 10
 
 
-class Report(msgspec.Struct, frozen=True):
+class DamageReport(msgspec.Struct, frozen=True):
     """A damaged blob: which one, and what is wrong with it. `seq` 0: its state cannot be read."""
 
     id: int
@@ -37,7 +37,7 @@ class DamagedHandler(RequestHandler):
     def post(self) -> None:
         """200 where the blob was live and is seen to; 404 where it is not live any more."""
         try:
-            report = msgspec.json.decode(self.request.body, type=Report)
+            report = msgspec.json.decode(self.request.body, type=DamageReport)
         except (msgspec.DecodeError, UnicodeError):
             self.set_status(400)
             return

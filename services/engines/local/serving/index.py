@@ -15,8 +15,7 @@ from typing import Protocol
 import msgspec
 from sortedcontainers import SortedDict
 
-from common.errors import Damaged as DamagedError
-from common.errors import Unreadable
+from common.errors import Damaged, Unreadable
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.blob_folder import Note
 from services.engines.local.index.catalogue import Catalogue
@@ -37,7 +36,7 @@ _UNPLACED_TEXT = (
 )
 
 
-class Damaged(msgspec.Struct, frozen=True):
+class KnownDamage(msgspec.Struct, frozen=True):
     """A damaged blob of a known location. `name`: its folder in quarantine, None while on its way."""
 
     blob_id: int
@@ -47,10 +46,10 @@ class Damaged(msgspec.Struct, frozen=True):
     note: Note | None
 
 
-def damaged_of(found: Reconciled) -> dict[str, Damaged]:
+def damaged_of(found: Reconciled) -> dict[str, KnownDamage]:
     """By location: the damaged blobs that a start found."""
     return {
-        at: Damaged(note.id, note.seq, note.reason, name or None, note if name else None)
+        at: KnownDamage(note.id, note.seq, note.reason, name or None, note if name else None)
         for at, (name, note) in found.damaged.items()
     }
 
@@ -108,7 +107,7 @@ class InMemory:
 class Index:
     """See the module docstring. `live`: what the start found, or the index on disk that has it."""
 
-    def __init__(self, live: Live, damaged: dict[str, Damaged]) -> None:
+    def __init__(self, live: Live, damaged: dict[str, KnownDamage]) -> None:
         self.blobs: InMemory | Catalogue = live if isinstance(live, Catalogue) else InMemory(live)
         self.get, self.get_nowait, self.by_id = self.blobs.get, self.blobs.get_nowait, self.blobs.by_id
         self.recent: Mapping[str, Blob | None] = self.blobs.recent  # some, or all, to be had at once
@@ -150,7 +149,7 @@ class Index:
         blob = self.seen(location)
         if blob is None:
             if location in self.damaged:
-                raise DamagedError(DAMAGED_TEXT)
+                raise Damaged(DAMAGED_TEXT)
             self.must_be_known(location)
         return blob
 

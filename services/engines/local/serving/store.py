@@ -19,12 +19,12 @@ from common.errors import (
     FOREIGN_ERRNOS,
     SHORTAGE_ERRNOS,
     BlobkeepError,
+    Damaged,
     NotFound,
     SyncFailed,
     Unreadable,
     from_os_error,
 )
-from common.errors import Damaged as DamagedError
 from common.keyed_lock import KeyedLock
 from common.states import MSG_DELETED, State
 from services.engine import Events
@@ -169,7 +169,7 @@ class LocalStore:
                 if self.place.is_gone:
                     self.place.check()
                 self.report_damage(blob, f"data.raw cannot be opened: {err.strerror}")
-                raise DamagedError(DAMAGED_TEXT) from err
+                raise Damaged(DAMAGED_TEXT) from err
         raise self.unreadable(blob, err) from err
 
     async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
@@ -346,7 +346,7 @@ class LocalStore:
         return self._on_fatal is None
 
     async def remove_leftovers(self) -> None:
-        """Once, after the start: see `tidying`."""
+        """Once, after the start: see `leftovers`."""
         if not self.data_dir.read_only:
             await remove_leftovers_slowly(self.data_dir, self._index, self._committer)
 

@@ -25,14 +25,14 @@ from services.engines.local.disk import directory, layout, record
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.upkeep.backup import Exported, Tar, verified
-from services.engines.local.upkeep.snapshot import Held, Snapshot
+from services.engines.local.upkeep.snapshot import DirectorySnapshot, HeldBlob
 
 _PIECE_BYTES = 1 << 20
 _LAST_NAME = "last-export.json"
 _MAX_LAST_BYTES = 4 << 20
 
 
-def write(taken: Snapshot, fd: int) -> Exported:
+def write(taken: DirectorySnapshot, fd: int) -> Exported:
     """Write the whole tar to an open descriptor; not synced. Raises OSError.
 
     Raises StorageFailed where a blob rots between its two reads: then there is no export.
@@ -85,7 +85,7 @@ def remember(data_dir: Layout, done: Exported) -> None:
 
 
 @contextlib.contextmanager
-def opened(taken: Snapshot, held: Held) -> Iterator[tuple[BlobRecord, Iterator[bytes]]]:
+def opened(taken: DirectorySnapshot, held: HeldBlob) -> Iterator[tuple[BlobRecord, Iterator[bytes]]]:
     """A blob's record, with its sums, and its bytes, each piece compared. Raises Damaged, CorruptRecord."""
     blob = taken.record_of(held)
     try:
@@ -101,7 +101,7 @@ def opened(taken: Snapshot, held: Held) -> Iterator[tuple[BlobRecord, Iterator[b
         os.close(fd)
 
 
-def _add_blob(tar: Tar, taken: Snapshot, held: Held, tell: Callable[[int], None]) -> None:
+def _add_blob(tar: Tar, taken: DirectorySnapshot, held: HeldBlob, tell: Callable[[int], None]) -> None:
     """Raises Damaged and CorruptRecord, with nothing written; StorageFailed if it rots between two reads."""
     blob = taken.record_of(held)
     try:

@@ -34,7 +34,7 @@ class Report:
 
     reconciled: Reconciled | None = None
     counted: Counted = field(default_factory=Counted)
-    tally: scrubber.Tally = field(default_factory=scrubber.Tally)
+    tally: scrubber.ScrubTally = field(default_factory=scrubber.ScrubTally)
     waiting: list[survey.Quarantined] = field(default_factory=list)  # in quarantine, and not answered for yet
     dry_run: bool = False
 

@@ -32,7 +32,7 @@ class Damage:
 
 
 @dataclass
-class Tally:
+class ScrubTally:
     """What was re-read."""
 
     checked: int = 0
@@ -40,7 +40,7 @@ class Tally:
     damaged: list[Damage] = field(default_factory=list)
     unreadable: list[Damage] = field(default_factory=list)  # the disk did not give them: they may be whole
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: ScrubTally) -> None:
         """Count what `other` counts, too."""
         self.checked += other.checked
         self.checked_bytes += other.checked_bytes
@@ -55,7 +55,7 @@ class Tally:
 
 
 def check_blob(
-    data_dir: Layout, blob_id: int, tally: Tally, after_read: Callable[[int], None]
+    data_dir: Layout, blob_id: int, tally: ScrubTally, after_read: Callable[[int], None]
 ) -> Damage | None:
     """Re-read blob `blob_id` whole and add it to `tally`; its damage, None where it is good or no live blob.
 
@@ -128,12 +128,12 @@ def _is_there(name: str, folder_fd: int) -> bool:
     return True
 
 
-def _damage(tally: Tally, damage: Damage) -> Damage:
+def _damage(tally: ScrubTally, damage: Damage) -> Damage:
     tally.damaged.append(damage)
     return damage
 
 
-def _unreadable(tally: Tally, found: Damage, err: OSError) -> Damage:
+def _unreadable(tally: ScrubTally, found: Damage, err: OSError) -> Damage:
     if err.errno in SHORTAGE_ERRNOS:
         raise err
     found.reason += f": {err.strerror}"
@@ -144,7 +144,7 @@ def _unreadable(tally: Tally, found: Damage, err: OSError) -> Damage:
     return found
 
 
-def _verify(data_dir: Layout, blob: BlobRecord, tally: Tally, after_read: Callable[[int], None]) -> None:
+def _verify(data_dir: Layout, blob: BlobRecord, tally: ScrubTally, after_read: Callable[[int], None]) -> None:
     """Raises Damaged at the first byte range that is not what was written; OSError where none can be had."""
     blob_folder.check_size(data_dir, blob)
     try:

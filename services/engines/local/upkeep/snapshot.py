@@ -46,7 +46,7 @@ _LOCK_WAIT_S = 2.0  # the recovery worker reconciles for a moment; a server stay
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK})
 
 
-class Held(msgspec.Struct, frozen=True, gc=False):
+class HeldBlob(msgspec.Struct, frozen=True, gc=False):
     """One blob of the snapshot."""
 
     id: int
@@ -56,11 +56,11 @@ class Held(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass
-class Snapshot:
+class DirectorySnapshot:
     """See the module docstring. `left_out`: sentences about blobs that are damaged and so are not in it."""
 
     data_dir: Layout
-    blobs: list[Held] = field(default_factory=list)
+    blobs: list[HeldBlob] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     linked: bool = True
     seconds: float = 0.0
@@ -73,7 +73,7 @@ class Snapshot:
         """Of data, all together."""
         return sum(held.size for held in self.blobs)
 
-    def record_of(self, held: Held) -> BlobRecord:
+    def record_of(self, held: HeldBlob) -> BlobRecord:
         """Its record as it was while complete; without checksums of chunks where it is not live any more.
 
         Raises CorruptRecord, OSError.
@@ -98,14 +98,14 @@ class Snapshot:
         if self._hold is not None:
             self._hold.release()
 
-    def __enter__(self) -> Snapshot:
+    def __enter__(self) -> DirectorySnapshot:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def take(data_dir: Layout) -> Snapshot:
+def take(data_dir: Layout) -> DirectorySnapshot:
     """Take one. Raises Busy where a recovery or a long gc pass must end first, OSError."""
     held = locks.StateLock(data_dir.root, "export")
     hold = locks.FileLock(data_dir.ours(layout.GC_HOLD_NAME), "export")
@@ -124,7 +124,7 @@ def take(data_dir: Layout) -> Snapshot:
                 hold.acquire(_GC_WAIT_S)
         except LockHeld as err:
             raise Busy("The gc removes large blobs, or another export is beginning: try again.") from err
-        snapshot = Snapshot(data_dir, _hold=hold)
+        snapshot = DirectorySnapshot(data_dir, _hold=hold)
         try:
             _Taking(snapshot).run()
         except BaseException:
@@ -138,11 +138,11 @@ def take(data_dir: Layout) -> Snapshot:
 
 
 class _Taking:
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: DirectorySnapshot) -> None:
         self.snapshot = snapshot
         self.data_dir = snapshot.data_dir
-        self.live: dict[str, Held] = {}
-        self.revived: dict[str, Held] = {}  # replaced or deleted since we began
+        self.live: dict[str, HeldBlob] = {}
+        self.revived: dict[str, HeldBlob] = {}  # replaced or deleted since we began
         self.unfinished: list[int] = []
 
     def run(self) -> None:
@@ -204,7 +204,7 @@ class _Taking:
             self.snapshot.left_out.append(f"blob {blob_id} of {blob.location!r}: data.raw is missing")
             self._drop(blob_id)
             return
-        kept[blob.location] = Held(blob_id, blob.location, blob.seq, length)
+        kept[blob.location] = HeldBlob(blob_id, blob.location, blob.seq, length)
         if rival is not None:
             self._drop(rival.id)
 

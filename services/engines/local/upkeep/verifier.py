@@ -60,7 +60,7 @@ class Verifier(Worker):
         self._round: list[int] = []
         self._round_blobs = 0
         self._next_round_at = 0.0
-        self._round_tally = scrubber.Tally()
+        self._round_tally = scrubber.ScrubTally()
         self._progress = _scrub_progress()
         self._is_reconciled = False  # since a server was last seen
         self._waits = False  # for a directory that can be written
@@ -103,7 +103,7 @@ class Verifier(Worker):
         finally:
             self._lock.release()
 
-    def _scrub(self, seconds: float) -> scrubber.Tally:
+    def _scrub(self, seconds: float) -> scrubber.ScrubTally:
         """Re-read blobs for about `seconds`, no faster than the rate; a round over all begins once a day."""
         began = time.monotonic()
         if not self._round and began >= self._next_round_at:
@@ -111,9 +111,9 @@ class Verifier(Worker):
             self._round_blobs = len(self._round)
             random.shuffle(self._round)  # so that restarts do not starve the tail
             self._next_round_at = began + ROUND_PAUSE_S
-            self._round_tally = scrubber.Tally()
+            self._round_tally = scrubber.ScrubTally()
             self._progress = _scrub_progress()
-        tally = scrubber.Tally()
+        tally = scrubber.ScrubTally()
         was_under_way = bool(self._round)
         while self._round and time.monotonic() - began < seconds and not self.should_stop():
             self._progress(self._round_blobs - len(self._round), self._round_blobs)
@@ -127,7 +127,7 @@ class Verifier(Worker):
         self._keep(tally)
         return tally
 
-    def _keep(self, tally: scrubber.Tally) -> None:
+    def _keep(self, tally: scrubber.ScrubTally) -> None:
         """For the self report: the sums, how far the round is, what was found damaged."""
         sums = self._sums
         self._sums = Scrub(
