@@ -10,8 +10,10 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from common.config import Config
@@ -21,6 +23,7 @@ from tests.support.processes import Server, wait_for
 
 HTTP = ["blobkeep", "tornado"]
 BODY = os.urandom(3 << 20) + b"end"
+_SILENT_READERS = 25
 
 
 def make_certificate(folder: Path, name: str = "tls") -> tuple[Path, Path]:
@@ -93,6 +96,32 @@ def test_one_who_never_ends_the_handshake_is_cut_off(start_server: StartServer, 
     server = start_server(*tls, "--http", "blobkeep", "--header-timeout", "0.3")
     with socket.create_connection(("127.0.0.1", server.port), timeout=120) as sock:
         assert sock.recv(1) == b""
+
+
+def test_readers_that_take_nothing_hold_little_memory(start_server: StartServer, tmp_path: Path) -> None:
+    """Fifty may hold 32 MiB; they hold 17 to 28."""
+    cert, key = make_certificate(tmp_path)
+    server = start_server("--tls-cert", str(cert), "--tls-key", str(key))
+    (tmp_path / "up").write_bytes(bytes(16 << 20))
+    url = f"https://127.0.0.1:{server.port}/store/a"
+    assert curl("--cacert", cert, "-X", "POST", "-T", tmp_path / "up", "-w", "%{http_code}", url) == "201"
+    context = ssl.create_default_context(cafile=str(cert))
+    process = psutil.Process(server.pid)
+    before = process.memory_info().rss
+    grown = [0]
+
+    def stays() -> bool:
+        grown.append(process.memory_info().rss - before)
+        time.sleep(0.1)
+        return len(grown) > 10 and grown[-10] == grown[-1] > _SILENT_READERS << 16
+
+    with contextlib.ExitStack() as readers:
+        for _ in range(_SILENT_READERS):
+            plain = readers.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=120))
+            secure = readers.enter_context(context.wrap_socket(plain, server_hostname="127.0.0.1"))
+            secure.sendall(b"GET /store/a HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        wait_for(stays, what="that all hold what they will")
+    assert grown[-1] <= (28 << 20) * _SILENT_READERS // 50  # 15.6 MiB with buffers of 256 KiB
 
 
 def test_a_renewed_certificate_is_served_on_sighup_and_a_wrong_one_is_not(
