@@ -13,7 +13,7 @@ ROWS = [
         "readers-are-not-told-before-a-change",
         "services/engines/local/serving/index.py",
         "            self.on_show(location)\n        self.blobs.show(location, blob)\n",
-        "            asyncio.get_running_loop().call_later(0.001, self.on_show, location)\n"
+        "            asyncio.get_running_loop().call_later(0.5, self.on_show, location)\n"
         "        self.blobs.show(location, blob)\n",
         (f"{PROCESSES}::test_what_was_deleted_is_gone_at_once",),
     ),
