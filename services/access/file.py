@@ -12,8 +12,9 @@ import re
 import secrets
 import stat
 import tomllib
-from dataclasses import replace
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from common.errors import ConfigError
 from services.access.decisions import Client, Role
@@ -217,7 +218,7 @@ def with_secret(text: str, name: str, secret: SecretHash | str) -> str:
     kept = [line for line in lines[first:after] if not re.match(rf"\s*{key}\s*=", line)]
     lines[first:after] = [*kept, f"{key} = {json.dumps(str(secret))}\n"]
     change = {"s3_secret" if isinstance(secret, str) else "hash": secret}
-    expected = [replace(c, **change) if c.name == name else c for c in parse(text)]  # type: ignore[arg-type]
+    expected = [replace(c, **change) if c.name == name else c for c in parse(text)]
     return _checked("".join(lines), expected)
 
 

@@ -87,3 +87,12 @@ def test_each_is_understood_as_it_would_be_alone(heads: list[list[bytes]]) -> No
     for lines in heads:
         data = b"".join(lines)
         assert outcome(fields.block, data) == outcome(_parse_fields, data)
+
+
+def test_a_line_without_its_end_is_parsed_as_if_nothing_were_known() -> None:
+    """The connection never hands one over; the fuzzer does."""
+    known = similar()
+    known.block(FIRST)
+    for end in range(len(FIRST)):
+        assert outcome(known.block, FIRST[:end]) == outcome(_parse_fields, FIRST[:end])
+        assert outcome(known.block, FIRST) == outcome(_parse_fields, FIRST)

@@ -29,7 +29,7 @@ from tests.support.work import calls_of
 CALLS_OF_A_HOT_GET = 23
 # Neither its head, nor its fields, nor its bytes are known: 64 KiB from the page cache. It was 125 when all
 # its fields were joined anew.
-CALLS_OF_A_COLD_GET = 102
+CALLS_OF_A_COLD_GET = 105
 # Before its body, and after it; a handler took one more for each piece.
 TASKS_OF_1_MIB = 2
 
