@@ -129,9 +129,9 @@ class Connection(asyncio.Protocol):
         if self._phase is HEAD:
             self._loop.call_soon(self.advance)
 
-    def close_if_idle(self) -> None:
-        """Close between requests. Otherwise the answer in progress is the last, as the server is draining."""
-        if self._phase is IDLE:  # a request that comes before the last answer was taken would reset it
+    def close_if_idle(self, since: float) -> None:
+        """Close where no request came since then. An answer in progress is the last, as the server drains."""
+        if self._phase is IDLE and self._since <= since:  # one that comes before all was taken would reset it
             (self._linger if self.transport.untaken_bytes else self._close)()
 
     def abort(self) -> None:

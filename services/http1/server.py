@@ -30,6 +30,7 @@ from services.http1.parser import RequestHead
 from services.http1.server_interface import Answer, KnownHeads
 
 # What OpenSSL says of a first record that is none of TLS, but the beginning of an HTTP request.
+_ON_ITS_WAY_S = 0.1  # between a connection, or an answer, and the request that follows
 _NOT_TLS = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER"})
 
 
@@ -122,6 +123,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     async def drain(self, timeout_s: float) -> bool:
         """Stop accepting, close idle connections, and let requests in progress finish, the last of their
         connections, for at most so long. True when all are finished; `close_all_connections` cuts the rest.
+        Who has just connected, or got an answer, may have sent a request that is on its way: it is answered.
 
         A client that has its last answer and does not close its side is waited for `limits.drain_linger_s`.
         It has it once its system took all: what waits in ours is lost where it is reset, or where the network
@@ -129,12 +131,12 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         """
         self.stop()
         self.draining = True
-        for connection in list(self._open):
-            connection.close_if_idle()
         end = self._the_loop().time() + timeout_s
         served_at = None  # since when all requests have been answered, and the answers taken
         while self._open or self._connecting or self._relays():
             now = self._the_loop().time()
+            for connection in list(self._open):
+                connection.close_if_idle(self._running_time() - _ON_ITS_WAY_S)
             if (
                 self._connecting
                 or self._relays()

@@ -198,6 +198,23 @@ def test_drain_finishes_what_is_under_way_and_closes_the_rest() -> None:
         assert drained == [True]
 
 
+def test_drain_answers_who_has_just_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its request was on its way, and was reset."""
+    monkeypatch.setattr("services.http1.server._ON_ITS_WAY_S", 60.0)
+    with running(ordinary_app()) as server, server.connect() as client:
+        wait_until(lambda: len(server.server._open) == 1, "the connection")
+        drained: list[bool] = []
+        thread = threading.Thread(target=lambda: drained.append(server.run(server.server.drain(20))))
+        thread.start()
+        wait_until(lambda: server.server.draining, "the drain's begin")
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        _, fields, _ = client.answer()
+        assert fields["connection"] == "close"
+        assert client.is_closed()
+        thread.join(20)
+        assert drained == [True]
+
+
 class Halves(RequestHandler):
     """An answer in two halves: the second when the test says so."""
 

@@ -186,6 +186,13 @@ ROWS = [
         ("tests/http/test_turns.py",),
     ),
     Mutation(
+        "drain-closes-on-a-request-that-is-on-its-way",
+        "services/http1/server.py",
+        "connection.close_if_idle(self._running_time() - _ON_ITS_WAY_S)",
+        "connection.close_if_idle(self._running_time())",
+        ("tests/http1/test_closing.py::test_drain_answers_who_has_just_connected",),
+    ),
+    Mutation(
         "drain-ends-while-an-answer-is-being-taken",
         "services/http1/server.py",
         "one.transport.untaken_bytes for",
