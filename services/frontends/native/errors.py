@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 
 from common import errors
 from services.frontends.native.headers import Fields
 from services.frontends.statuses import UNEXPECTED, retry_after_s, status_of
+from services.http1 import RequestHead
 from services.rules.answers import error_body
 from services.rules.ranges import unsatisfied_range
+
+log = logging.getLogger("http")
 
 # RFC 9110, section 11.6.1: a line each, since few clients find the second challenge of one line.
 CHALLENGES = [
@@ -36,6 +41,13 @@ def answer_to(err: Exception, *, by_script: bool = False) -> tuple[int, Fields, 
     if isinstance(err, errors.BlobkeepError):
         status, text, fields = status_of(err), str(err), headers_of(err, by_script=by_script)
     return status, [*fields, ("Content-Type", "application/json")], error_body(status, text)
+
+
+def failed(head: RequestHead, err: Exception) -> tuple[int, Fields, bytes]:
+    """The same for a request that needs no handler; logged where it is none of ours."""
+    if not isinstance(err, errors.BlobkeepError):
+        log.error("%s %s failed", *head.start_line[:2], exc_info=err)
+    return answer_to(err)
 
 
 def to_json(value: object) -> bytes:

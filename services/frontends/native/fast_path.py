@@ -15,6 +15,7 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
 from common.options import Config
 from services.access.decisions import Access, Action
+from services.frontends.native.errors import failed
 from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, Fields, outcome
 from services.frontends.native.opening import Opening
 from services.frontends.native.quick_reads import (
@@ -27,7 +28,7 @@ from services.frontends.native.quick_reads import (
     whole_answer,
 )
 from services.frontends.native.sending import Answered, Sending
-from services.frontends.native.uploading import Uploading, failed
+from services.frontends.native.uploading import Uploading
 from services.frontends.native.write_conditions import write_condition
 from services.frontends.shortcut import Shortcut
 from services.http1 import CHUNKED, Exchange
@@ -207,6 +208,6 @@ class _Writing(HTTPMessageDelegate):
                 prefix = first_of(head, FORWARDED_PREFIX)
                 status, fields = outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
         except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
-            status, fields, body = failed(self._exchange, err)
+            status, fields, body = failed(head, err)
         self._exchange.respond(*whole_answer(status, fields, body))
         self._answered(self._exchange, status, self._began)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from time import perf_counter
 
 from tornado.httputil import HTTPMessageDelegate
 
-from common.errors import BlobkeepError
-from services.frontends.native.errors import answer_to
+from services.frontends.native.errors import failed
 from services.frontends.native.quick_reads import ok_lines, whole_answer
 from services.frontends.native.sending import Answered, Sending
 from services.http1 import Exchange
 from services.store import Blob, Store
-
-log = logging.getLogger("http")
 
 
 class Opening(HTTPMessageDelegate):
@@ -49,10 +45,8 @@ class Opening(HTTPMessageDelegate):
         try:
             reading = await self._store.open(self._location)
             head = ok_lines() + self._fields_of(reading.blob)
-        except Exception as err:
-            if not isinstance(err, BlobkeepError):
-                log.exception("%s %s failed", *exchange.head.start_line[:2])
-            answer = answer_to(err)
+        except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
+            answer = failed(exchange.head, err)
             exchange.respond(*whole_answer(*answer))
             self._answered(exchange, answer[0], self._began)
             return

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from time import perf_counter
 
 from tornado.httputil import HTTPMessageDelegate
 from tornado.iostream import StreamClosedError
 
-from common.errors import BlobkeepError
-from services.frontends.native.errors import answer_to
+from services.frontends.native.errors import failed
 from services.frontends.native.quick_reads import whole_answer
 from services.http1 import Exchange
 from services.store import Reading
-
-log = logging.getLogger("http")
 
 Answered = Callable[[Exchange, int, float], None]
 """Counts an answer: its exchange, its status, when its request began (perf_counter)."""
@@ -65,13 +61,11 @@ class Sending(HTTPMessageDelegate):
             exchange.finish()
         except StreamClosedError:
             pass  # the client has left; nothing is owed
-        except Exception as err:
-            if not isinstance(err, BlobkeepError):
-                log.exception("%s %s failed", *exchange.head.start_line[:2])
+        except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
+            answer = failed(exchange.head, err)
             if exchange.started:
                 exchange.stream.close()  # the client must see that what it has is not the whole
             else:
-                answer = answer_to(err)
                 status = answer[0]
                 exchange.respond(*whole_answer(*answer))
         finally:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable
 from time import perf_counter
 
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 
-from common.errors import BlobkeepError
 from services.frontends.handler import CLIENT_LEFT
-from services.frontends.native.errors import answer_to
+from services.frontends.native.errors import failed
 from services.frontends.native.headers import FORWARDED_PREFIX, Fields, outcome
 from services.frontends.native.quick_reads import first_of, whole_answer
 from services.frontends.native.sending import Answered
 from services.http1 import Exchange
 from services.store import Condition, Content, Store, Upload
-
-log = logging.getLogger("http")
 
 
 class Uploading(HTTPMessageDelegate):
@@ -85,7 +81,7 @@ class Uploading(HTTPMessageDelegate):
     def _refuse(self, err: Exception) -> None:
         """Answer at once: the rest of the body may be without end."""
         if not self._exchange.finished:
-            self._tell(*failed(self._exchange, err))
+            self._tell(*failed(self._exchange.head, err))
 
     def finish(self) -> None:
         """See HTTPMessageDelegate."""
@@ -101,7 +97,7 @@ class Uploading(HTTPMessageDelegate):
             status, fields = outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
             self._tell(status, fields, b"")
         except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
-            self._tell(*failed(self._exchange, err))
+            self._tell(*failed(self._exchange.head, err))
 
     def _tell(self, status: int, fields: Fields, body: bytes) -> None:
         self._exchange.respond(*whole_answer(status, fields, body))
@@ -114,10 +110,3 @@ class Uploading(HTTPMessageDelegate):
             self._task = asyncio.ensure_future(upload.abort("connection lost"))
         if not exchange.finished and exchange.stream.closed():  # else the connection has told why it ends
             self._answered(exchange, CLIENT_LEFT, self._began)
-
-
-def failed(exchange: Exchange, err: Exception) -> tuple[int, Fields, bytes]:
-    """Status, fields and body that answer `err`; logged where it is none of ours."""
-    if not isinstance(err, BlobkeepError):
-        log.error("%s %s failed", *exchange.head.start_line[:2], exc_info=err)
-    return answer_to(err)
