@@ -122,7 +122,7 @@ def test_the_installed_wheel_serves_in_any_folder(installed: Path, tmp_path: Pat
             ["curl", "-s", f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=True
         ).stdout
         assert "<title>" in page
-        assert "RUNNING" in run("ctl", "status")
+        wait_for(lambda: run("ctl", "status").count("RUNNING") == 3, what="three that run")
         run("check")
         run("rm", "photos/cat.txt")
     assert {path.name for path in folder.iterdir()} == {"data", "services", "cat.txt"}

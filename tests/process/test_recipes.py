@@ -158,7 +158,8 @@ def test_the_recipes_of_the_page_work_as_they_stand_there(operator: Operator) ->
         for location, body in (("photos/cat.jpg", CAT), ("photos/dog.jpg", DOG), ("other", b"x")):
             assert operator.ask("POST", f"/store/{location}", body)[0] == 201
         # Start, stop, look.
-        assert types("blobkeep ctl status").count("RUNNING") == 3
+        # Each is STARTING for a second first, also when the server answers already.
+        wait_for(lambda: types("blobkeep ctl status").count("RUNNING") == 3, what="three that run")
         assert "server: started" in types("blobkeep ctl restart server")
         wait_for(operator.is_well, what="the restarted server")
         types("blobkeep ctl signal HUP server")
@@ -202,7 +203,7 @@ def test_the_recipes_of_the_page_work_as_they_stand_there(operator: Operator) ->
         # Upgrade, and what the alarms say.
         types("blobkeep ctl restart all")
         wait_for(operator.is_well, what="the restarted system")
-        assert "RUNNING" in types("blobkeep ctl status gc")
+        wait_for(lambda: "RUNNING" in types("blobkeep ctl status gc"), what="gc")
         types("blobkeep ctl restart gc")
         types("cat DIR/.gc.hold")
         wait_for(operator.is_well, what="the system")
