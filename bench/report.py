@@ -1,9 +1,10 @@
-"""docs/performance.md and its plots from the figures of one run. What is written by hand below stays."""
+"""Makes docs/performance.md and its plots from the figures of one run. Keeps the part written by hand."""
 
 from __future__ import annotations
 
 import os
 import platform
+import textwrap
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,19 +36,24 @@ def machine() -> dict[str, str]:
 
 
 def page(about: dict[str, str], figures: list[Figure]) -> str:
-    """The whole page, without what is written by hand."""
+    """The page, without the part that is written by hand."""
     names = [*dict.fromkeys(f.peer for f in figures if f.peer != "limit")]
     parts = [
         "# Performance",
-        "Made by `make bench` from real servers, one after the other, in alternation; medians of the rounds. "
-        "The server has one core, the load (wrk, or our own for large bodies, deletes) the other; "
-        "at a restart, all cores. "
-        "On a shared machine read the CPU a request and the ratios before the rates.",
-        "- " + "\n- ".join(f"{key}: {value}" for key, value in about.items()),
-        "Peers: nginx with its DAV module and one worker; the object server of OpenStack Swift, which syncs; "
-        "wsgidav and copyparty, which do not; the original Go server, which never does. "
-        "`blobkeep, stock Tornado` is the same program on Tornado's own HTTP connection. Of all these only "
-        "Swift and Blobkeep have a write on disk when they acknowledge it.",
+        _wrapped(
+            "Measured by `make bench` on real servers: each case runs on one server after the other, in "
+            "rounds, and the tables show the medians. The server has one core and the load has the other; "
+            "at a restart the server has all cores. The load is wrk, or a program of ours for large "
+            "bodies and deletes. On a shared machine the CPU a request and the ratios say more than the "
+            "rates."
+        ),
+        "\n".join(_wrapped(f"- {key}: {value}", "  ") for key, value in about.items()),
+        _wrapped(
+            "The peers are nginx with its DAV module and one worker; the object server of OpenStack "
+            "Swift; wsgidav; copyparty; and the original Go server. `blobkeep, stock Tornado` is the same "
+            "program on Tornado's own HTTP connection. Only Swift and Blobkeep sync: the others do not "
+            "have a write on disk when they acknowledge it."
+        ),
         "## Against the targets\n\n" + verdicts(figures),
         "## Small requests\n\nRequests a second, CPU of the server a request, and the 99th percentile.\n\n"
         + _table(cases.CASES, names, figures, _rate),
@@ -59,6 +65,11 @@ def page(about: dict[str, str], figures: list[Figure]) -> str:
         "## What the machine can do\n\n" + _table(limits.CASES, ["limit"], figures, _limit),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    """`text` in lines that a diff shows well; all but the first begin with `indent`."""
+    return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def write(about: dict[str, str], figures: list[Figure], folder: Path) -> None:
