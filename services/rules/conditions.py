@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
+import time
 from collections.abc import Mapping
 
 from common.errors import BadRequest
@@ -24,6 +25,16 @@ class Verdict(enum.Enum):
 
 
 PROCEED, NOT_MODIFIED, PRECONDITION_FAILED = Verdict
+
+
+def last_modified_s(modified_ns: int) -> int:
+    """Last-Modified of what was written at `modified_ns`, as Unix time in whole seconds.
+
+    A clock that was ahead when it was written must not make it later than the answer's Date (RFC 9110,
+    section 8.8.2.1).
+    """
+    return min(modified_ns // 1_000_000_000, int(time.time()))
+
 
 # One element of 1#entity-tag with what follows it (section 8.8.3), spaces in a tag included: they are not in
 # the grammar, but a list with such a tag of another server may have ours, too. Possessive: linear.

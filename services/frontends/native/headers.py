@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-import time
 
 from services.rules.answers import STORED_CSP, sent, spelled
-from services.rules.conditions import etag
+from services.rules.conditions import etag, last_modified_s
 from services.rules.dates import format_http_date
 from services.rules.locations import quote_location
 from services.rules.metadata import metadata_fields
@@ -117,9 +116,5 @@ def _given_back(blob: Blob) -> Fields:
 
 
 def modified_s(blob: Blob) -> int:
-    """The blob's Last-Modified as Unix time in whole seconds.
-
-    A clock that was ahead when it was written must not make it later than the answer's Date (RFC 9110,
-    section 8.8.2.1).
-    """
-    return min(blob.modified_ns // 1_000_000_000, int(time.time()))
+    """The blob's Last-Modified as Unix time in whole seconds."""
+    return last_modified_s(blob.modified_ns)

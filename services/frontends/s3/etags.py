@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from common.errors import PreconditionFailed
 from services.frontends.s3.errors import S3Error
-from services.rules.conditions import PRECONDITION_FAILED, evaluate
+from services.rules.conditions import PRECONDITION_FAILED, evaluate, last_modified_s
 from services.store import Blob, Condition
 
 ETAG = ".s3-etag"
@@ -46,7 +46,7 @@ def multipart_tag(tags: Iterable[str]) -> str:
 
 def modified_s(blob: Blob) -> int:
     """Last-Modified as Unix time in whole seconds."""
-    return blob.modified_ns // 1_000_000_000
+    return last_modified_s(blob.modified_ns)
 
 
 def conditions(fields: Mapping[str, str], before: str = "") -> dict[str, str]:
