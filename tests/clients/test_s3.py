@@ -22,6 +22,7 @@ from tests.support.tools import tool
 
 MIB = 1 << 20
 LARGE = os.urandom(12 * MIB)
+NAME = "s3.test"  # the endpoint's, for buckets in host names
 
 
 class Door:
@@ -49,7 +50,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     said = tool("access", "add", "alice", "--s3", "--file", keys).out
     secret = said.split("secret access key:")[1].split()[0]
     data = DataDirectory(folder / "data")
-    server = Server(data.path, "--auth-file", str(keys), "--s3-hosts", "127.0.0.1", "--id-bits", "32")
+    server = Server(data.path, "--auth-file", str(keys), "--s3-hosts", f"127.0.0.1,{NAME}", "--id-bits", "32")
     try:
         made = Door(server, "alice", secret)
         bucket(made)
@@ -97,6 +98,27 @@ def test_aws_cli(door: Door, tmp_path: Path) -> None:
     aws("s3", "mv", "s3://aws-bucket/large", "s3://aws-bucket/moved")
     assert aws("s3", "cp", "s3://aws-bucket/d/x/a b+c", "-") == "small"
     aws("s3", "rb", "--force", "s3://aws-bucket")  # with all that is in it
+
+
+def test_aws_cli_with_buckets_in_host_names(door: Door, tmp_path: Path) -> None:
+    """The server is its proxy, so that no name has to be resolved: what is signed and sent is the same."""
+    (tmp_path / "large").write_bytes(LARGE)
+    (tmp_path / "config").write_text(
+        "[default]\ns3 =\n    addressing_style = virtual\n    signature_version = s3v4\n"
+    )
+    env = {**door.env, "AWS_CONFIG_FILE": "config", "HTTP_PROXY": door.url}
+
+    def aws(*args: str) -> str:
+        return run("aws", "--endpoint-url", f"http://{NAME}", *args, cwd=tmp_path, env=env)[0]
+
+    aws("s3", "cp", "large", "s3://bkt/in host/a+b")
+    assert " a+b\n" in aws("s3", "ls", "s3://bkt/in host/")
+    url = aws("s3", "presign", "s3://bkt/in host/a+b").strip()
+    assert url.startswith(f"http://bkt.{NAME}/in%20host/a%2Bb?")
+    run("curl", "-sSfo", "back", "--proxy", door.url, url, cwd=tmp_path, env=env)
+    assert (tmp_path / "back").read_bytes() == LARGE
+    aws("s3", "rm", "s3://bkt/in host/a+b")
+    run("curl", "-sfo", "back", "--proxy", door.url, url, cwd=tmp_path, env=env, expect=22)  # 404
 
 
 def test_rclone(door: Door, tmp_path: Path) -> None:

@@ -334,5 +334,5 @@ def _version_2() -> S3Error:
     return S3Error(
         "AccessDenied",
         "This is signature version 2, which is not served: sign with version 4. In boto3: "
-        'Config(signature_version="s3v4").',
+        'Config(signature_version="s3v4"); aws-cli: aws configure set default.s3.signature_version s3v4.',
     )
