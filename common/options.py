@@ -98,122 +98,122 @@ class Config:
     engine: str = _option(
         "local",
         "Every engine",
-        '"local": blobs in `dir`, on this machine. "objects": in an object store (docs/objects.md); `dir` '
-        "then holds only what the processes say of themselves.",
+        '"local": blobs are in `dir`, on this machine. "objects": they are in an object store '
+        "(docs/objects.md), and `dir` holds only what the processes report about themselves.",
         ALL,
         choices=("local", "objects"),
     )
     dir: str = _option("./data", "Every engine", "The data directory.", ALL, positive=True, flags=("--dir",))
     max_blob_size_bytes: int = _option(
-        0, "Every engine", "A larger body is refused with 413. 0: only the disk is the limit."
+        0, "Every engine", "A larger body is refused with 413. 0: no limit but the disk."
     )
     small_body_bytes: int = _option(
         64 * KIB,
         "Every engine",
-        "A body up to this size is kept in memory until it is whole, and takes no id before.",
+        "A body up to this size is kept in memory until it is whole. Only then it takes an id.",
     )
     drain_timeout_s: float = _option(
         8.0,
         "Every engine",
-        "After SIGTERM, requests under way may finish within this. stopwaitsecs in supervisord.conf is more.",
+        "After SIGTERM, requests get this long to finish. stopwaitsecs in supervisord.conf must be longer.",
     )
     gc_interval_s: float = _option(
-        5.0, "Every engine", "From the begin of one pass of the gc to that of the next.", GC, positive=True
+        5.0, "Every engine", "From the start of one pass of the gc to the next.", GC, positive=True
     )
     recovery_interval_s: float = _option(
         5.0,
         "Every engine",
-        "From the begin of one pass of the recovery worker to that of the next.",
+        "From the start of one pass of the recovery worker to the start of the next.",
         RECOVERY,
         positive=True,
     )
     scrub_rate_mb_per_s: float = _option(
         20.0,
         "Every engine",
-        "How fast the recovery worker re-reads blobs to compare their checksums.",
+        "How fast the recovery worker re-reads blobs to verify their checksums.",
         RECOVERY,
         positive=True,
+    )
+    expire_s: tuple[tuple[str, float], ...] = _option(
+        (),
+        "Every engine",
+        "How long a blob lives, by prefix of its location; the longest prefix wins: "
+        '{"ccache/" = "30d"}; in a flag or variable: "ccache/=30d, tmp/=1d". A Blob-Expires of the blob '
+        "wins over it. An expired blob is 404 at once and is then deleted, also with keep_deleted.",
     )
 
     create: bool = _option(
         True,
         "Engine local",
-        "A directory that holds no store becomes a new one. Once there is one, false: the start then fails, "
-        "so that a disk that is not mounted is not taken for a new store.",
+        "Make a new store in a directory that holds none. Set it to false after the first start: a start "
+        "without the mounted disk then fails, instead of making a new store.",
         ALL,
     )
     id_bits: int = _option(
         16,
         "Engine local",
-        "Width of ids: 16 (65,536 blobs) or 32. A directory remembers the one that it was made with.",
+        "Width of ids: 16 (65,536 blobs) or 32. A directory keeps its width (but: `blobkeep widen`).",
         ALL,
         choices=(16, 32),
     )
     sync: str = _option(
         "journal",
         "Engine local",
-        '"journal": acknowledged means durable, at one sync a batch. "folder": the same by syncing folders. '
-        '"none": a power cut may lose what is acknowledged from then on.',
+        '"journal": acknowledged means durable, with one sync for a batch of writes. "folder": the same, '
+        'with syncs of each folder, which is slower. "none": a power cut may lose acknowledged writes.',
         choices=("journal", "folder", "none"),
     )
     index: bool = _option(False, "Engine local", "Keep an index of the blobs on disk (docs/scaling.md).")
     readers: int = _option(
         0,
         "Engine local",
-        "Reader processes beside the server (docs/scaling.md). None without fast_path, or with "
-        'http = "tornado".',
+        "How many reader processes run beside the server (docs/scaling.md). None do without fast_path, or "
+        'with http = "tornado".',
         choices=tuple(range(9)),
     )
     keep_deleted_s: float = _option(
         0.0,
         "Engine local",
-        "For how long a blob that was deleted or replaced is kept: it can be read by id and undeleted "
-        "(docs/operating.md). What is kept holds ids and room: it is given up, the oldest first, where an "
-        "eighth of the ids or a 32nd of the disk is left. 0: the gc removes it in its next pass.",
+        "How long a deleted or replaced blob is kept. Until then it can be read by id and undeleted "
+        "(docs/operating.md). It takes an id and room, so the gc removes the oldest sooner when only an "
+        "eighth of the ids or a 32nd of the disk is free. 0: the gc removes it in its next pass.",
         SERVER | GC,
-    )
-    expire_s: tuple[tuple[str, float], ...] = _option(
-        (),
-        "Engine local",
-        "How long a blob lives, by the beginning of its location, the longest that fits: "
-        '{"ccache/" = "30d"}; in a flag or variable: "ccache/=30d, tmp/=1d". A Blob-Expires of its own '
-        "wins. What has expired is 404 at once, and is deleted for good, here or on an object store.",
     )
     max_bytes: tuple[tuple[str, float], ...] = _option(
         (),
         "Engine local",
-        "How much may be under a prefix: "
-        '{"ccache/" = "20GiB"}; in a flag or variable: "ccache/=20GiB, tmp/=1GB". What was read least '
-        "recently is deleted until it fits, for good (docs/operating.md).",
+        "How many bytes may be under a prefix: "
+        '{"ccache/" = "20GiB"}; in a flag or variable: "ccache/=20GiB, tmp/=1GB". Above it, the least '
+        "recently read blobs are deleted, also with keep_deleted (docs/operating.md).",
     )
     hot_bytes: int = _option(
-        64 * MIB, "Engine local", "Memory for what is read often (docs/operating.md). 0: none."
+        64 * MIB, "Engine local", "Memory for blobs that are read often (docs/operating.md). 0: none."
     )
     min_free_space_bytes: int = _option(
         MIB,
         "Engine local",
         "An upload that would leave less than this free on the disk is refused with 507. So is one that "
-        "would leave fewer than 1,024 inodes, or an eighth of them.",
+        "would leave fewer than 1,024 inodes (on a disk with few inodes: an eighth of them).",
         SERVER | GC,
     )
     lock_wait_s: float = _option(
         10.0,
         "Engine local",
-        "How long a starting server waits for one that is stopping to free the directory.",
+        "How long a starting server waits until one that is stopping has released the directory.",
     )
 
     objects_endpoint: str = _option(
         "", "Engine objects", "URL of the S3-compatible store: http://127.0.0.1:8333. Empty: AWS.", ALL
     )
-    objects_bucket: str = _option("", "Engine objects", "The bucket, which exists.", ALL)
+    objects_bucket: str = _option("", "Engine objects", "The bucket. It must exist.", ALL)
     objects_prefix: str = _option(
-        "", "Engine objects", "What all keys begin with, ending in a slash: for several in one bucket.", ALL
+        "", "Engine objects", "All keys begin with it. It ends in one slash: blobs/.", ALL
     )
-    objects_region: str = _option("us-east-1", "Engine objects", "The region that requests are for.", ALL)
+    objects_region: str = _option("us-east-1", "Engine objects", "Requests are signed for it.", ALL)
     objects_credentials_file: str = _option(
         "",
         "Engine objects",
-        "File like ~/.aws/credentials, section [default], readable by its owner alone. Empty: "
+        "A file like ~/.aws/credentials, section [default], that only its owner may read. Empty: "
         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment, else the role of the machine.",
         ALL,
     )
@@ -223,7 +223,7 @@ class Config:
     objects_virtual_hosts: bool = _option(
         False,
         "Engine objects",
-        "The bucket's name is part of the endpoint's host name, not the path.",
+        "The bucket's name is in the host name of each request, not in its path.",
         ALL,
     )
     objects_timeout_s: float = _option(
@@ -232,45 +232,45 @@ class Config:
     objects_patience_s: float = _option(
         20.0,
         "Engine objects",
-        "For how long a request that may be repeated is, before the client is answered 503.",
+        "How long a request that may be repeated is repeated, before the client gets 503.",
         ALL,
         positive=True,
     )
     objects_inline_bytes: int = _option(
         MIB,
         "Engine objects",
-        "A blob up to this size stands in its pointer: one request to create it, one to read it.",
+        "A blob up to this size is stored in its pointer: one request creates it, one reads it.",
         positive=True,
     )
     objects_part_bytes: int = _option(
         4 * MIB,
         "Engine objects",
-        "A larger one goes into the store in parts of this size, whole MiB. An upload holds three in memory.",
+        "A larger blob is stored in parts of this size (whole MiB). An upload holds three in memory.",
         positive=True,
     )
     objects_reading_s: float = _option(
         900.0,
         "Engine objects",
-        "How long the data of a replaced or deleted blob is kept for those who still read it.",
+        "How long the data of a replaced or deleted blob is kept for readers that have begun.",
         GC | RECOVERY,
     )
 
     listen: str = _option(
         ":7777",
         "Front ends",
-        "HOST:PORT to listen on. An IPv6 host stands in brackets. No host is every address of IPv4 and IPv6.",
+        "HOST:PORT to listen on. An IPv6 host needs brackets. No host: every address of IPv4 and IPv6.",
         flags=("-s", "--listen"),
     )
     put_creates: bool = _option(
         False,
         "Front ends",
-        "PUT of a location that is not there creates it (201), as caches and `curl -T` expect.",
+        "PUT creates a blob where there is none (201), as caches and `curl -T` expect. false: 404.",
     )
     guess_type: bool = _option(
         True,
         "Front ends",
-        "An upload without a media type gets one by the ending of its name (docs/http.md). false: it gets "
-        "application/octet-stream, which browsers download instead of showing.",
+        "Guess the media type of an upload without one from the ending of its name (docs/http.md). false: it "
+        "is application/octet-stream, which browsers download instead of showing.",
     )
     restic: bool = _option(
         False, "Front ends", "Serve restic's REST protocol under /restic/<repository>/ (docs/restic.md)."
@@ -278,46 +278,46 @@ class Config:
     s3_hosts: str = _option(
         "",
         "Front ends",
-        "Host names, with commas between them, under which the listening port speaks S3: the endpoint "
-        "http://NAME:PORT, and a bucket also as http://BUCKET.NAME:PORT.",
+        "Host names, separated by commas, under which the listening port speaks S3. The endpoint is "
+        "http://NAME:PORT; a bucket is also http://BUCKET.NAME:PORT.",
     )
     s3_path: str = _option(
         "",
         "Front ends",
-        "A path, such as /s3, under which the listening port speaks S3: the endpoint http://HOST:PORT/s3.",
+        "A path, such as /s3, under which the listening port speaks S3. The endpoint is http://HOST:PORT/s3.",
     )
-    s3_listen: str = _option("", "Front ends", "HOST:PORT of a port that speaks S3 alone.")
+    s3_listen: str = _option("", "Front ends", "HOST:PORT of a port that speaks only S3.")
     s3_region: str = _option(
-        "us-east-1", "Front ends", "The region that clients of S3 sign for: any name will do.", positive=True
+        "us-east-1", "Front ends", "The region that S3 clients sign for. Any name will do.", positive=True
     )
     multipart_expiry_s: float = _option(
         7 * 86400.0,
         "Front ends",
-        "An upload in parts of which nothing was heard for this long is dropped with its parts.",
+        "An upload in parts that gets no request for this long is dropped, with its parts.",
         positive=True,
     )
     http: str = _option(
         "blobkeep",
         "Front ends",
-        'Whose HTTP/1.1 connection serves: "blobkeep" (strict) or "tornado" (the stock one).',
+        'Which HTTP/1.1 connection serves: "blobkeep" (our own, strict) or "tornado" (Tornado\'s).',
         choices=("blobkeep", "tornado"),
     )
     fast_path: bool = _option(
         True,
         "Front ends",
-        "Answer plain requests for small blobs without a Tornado handler: the same answers, several times as "
-        'fast. Has no effect with http = "tornado".',
+        "Answer plain requests without a Tornado handler: the same answers, several times as fast. "
+        'Has no effect with http = "tornado".',
         old_name="lean",
     )
 
     max_connections: int = _option(
-        4096, "Limits on clients", "Connections at once. One more is answered with 503.", positive=True
+        4096, "Limits on clients", "Open connections. One more is answered with 503.", positive=True
     )
     max_uploads: int = _option(
         256,
         "Limits on clients",
-        "Uploads at once. One more takes the place of one that is slower than the minimum rate, if there is "
-        "any, or is answered with 503.",
+        "How many uploads may run at once. One more takes the place of an upload below the minimum rate, if "
+        "there is one; else it is answered with 503.",
         positive=True,
     )
     max_target_bytes: int = _option(
@@ -330,24 +330,24 @@ class Config:
         10.0, "Limits on clients", "A request head that takes longer is answered with 408.", positive=True
     )
     idle_timeout_s: float = _option(
-        75.0, "Limits on clients", "A connection without a request is closed after this.", positive=True
+        75.0, "Limits on clients", "A connection without a request is closed after this time.", positive=True
     )
     body_timeout_s: float = _option(
         60.0,
         "Limits on clients",
-        "An upload of which nothing comes for this long is answered with 408.",
+        "An upload that sends nothing for this long is answered with 408.",
         positive=True,
     )
     send_timeout_s: float = _option(
         60.0,
         "Limits on clients",
-        "A connection whose client takes nothing of an answer for this long is cut off.",
+        "A client that takes nothing of an answer for this long is cut off.",
         positive=True,
     )
     min_upload_rate_bytes_per_s: int = _option(
         1024,
         "Limits on clients",
-        "An upload slower than this, after the grace, is answered with 408. 0: none is.",
+        "An upload that is slower than this after min_upload_grace_s is answered with 408. 0: no limit.",
     )
     min_upload_grace_s: float = _option(
         30.0, "Limits on clients", "How long an upload may be slower than the minimum rate."
@@ -356,31 +356,31 @@ class Config:
     auth_file: str = _option(
         "",
         "Access",
-        "File of hashed tokens and users (docs/access.md), readable by its owner alone. "
+        "The file with hashed tokens and users (docs/access.md). Only its owner may read it. "
         "Empty: everyone may do everything.",
     )
     hosts: str = _option(
         "",
         "Access",
         "Host names that the server answers to, separated by commas: blobs.example.org, *.example.org; * is "
-        "any. localhost and addresses always do. Empty: any name, but for an open server on the loopback "
-        "address none, since a page in a browser here could give itself such a name (DNS rebinding).",
+        "any. localhost and addresses are always allowed. Empty: any name; but an open server on the "
+        "loopback address allows no other name, as a defence against DNS rebinding (docs/access.md).",
     )
-    public: str = _option("", "Access", 'What everybody may read: prefixes, with commas, such as "site/".')
+    public: str = _option("", "Access", 'Prefixes that everybody may read, with commas: "site/, docs/".')
     cors_origins: str = _option(
         "", "Access", "Origins whose pages may use it, with commas: https://app.example.org; * is any."
     )
     tls_cert: str = _option("", "Access", "Certificate chain (PEM). With tls_key, the server speaks TLS.")
     tls_key: str = _option("", "Access", "Private key (PEM) of tls_cert.")
 
-    debug: bool = _option(False, "Logs", "Log what is done in detail.", ALL, flags=("-D", "--debug"))
+    debug: bool = _option(False, "Logs", "Log every step in detail.", ALL, flags=("-D", "--debug"))
     log_format: str = _option(
         "text", "Logs", 'How a line is written to stderr: "text" or "json".', ALL, choices=("text", "json")
     )
     access_log: bool = _option(
         False,
         "Logs",
-        "A line a request on stdout: the combined format, then the seconds that it took.",
+        "Write a line to stdout for each request: the combined format, then the seconds that it took.",
     )
 
     # Flags of the workers alone: in no file, in no environment.

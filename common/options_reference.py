@@ -1,4 +1,4 @@
-"""Makes docs/options.md of the options: `python -m common.options_reference > docs/options.md`."""
+"""Makes docs/options.md from the options: `python -m common.options_reference > docs/options.md`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ from common.options_file import size_text, toml_value
 
 _TOP = """# Every option
 
-Made of `common/options.py` by `python -m common.options_reference > docs/options.md`; a test keeps it so.
+Made from `common/options.py` by `python -m common.options_reference > docs/options.md`. A test compares
+them.
 
-An option is given by a flag (`--max-uploads 9`), else by the environment (`BLOBKEEP_MAX_UPLOADS=9`), else in
-the configuration file (`max_uploads = 9`), else it has its default. The file is `conf/blobkeep.toml`, or the
-one that `-c FILE` or `BLOBKEEP_CONFIG` names; all processes read it, and so do the tools. What is
-unknown, ill-typed or given twice is refused by name at start. The unit may be left out of a name
-(`gc_interval`); a size may be written as `"64 KiB"` or `"1.5 GB"`, a time as `"7d"`, `"12h"`, `"30m"` or
-`"10s"`.
+The value of an option comes from the first of these that gives it:
 
-A change takes effect when the process is started anew (`blobkeep ctl restart server`); the files that
+1. a flag: `--max-uploads 9`
+2. the environment: `BLOBKEEP_MAX_UPLOADS=9`
+3. the configuration file: `max_uploads = 9`
+4. the default
+
+The file is `conf/blobkeep.toml`, or the one that `-c FILE` or `BLOBKEEP_CONFIG` names. All processes and
+tools read it. An option that is unknown, has a wrong type or is given twice stops the start, with its name.
+The unit may be left out of a name (`gc_interval`). A size may be written as `"64 KiB"` or `"1.5 GB"`, a time
+as `"7d"`, `"12h"`, `"30m"` or `"10s"`.
+
+A change takes effect when the process is restarted (`blobkeep ctl restart server`). The files that
 `auth_file`, `tls_cert` and `tls_key` name are read again on SIGHUP.
 
-Options stand in groups: those of every engine, those of each engine alone, then those of the front ends and
-what stands before them. An option of an engine that is not chosen has no effect.
+The options of an engine have no effect while another engine is chosen.
 
-The workers also take `--once`: one pass, then exit; with `--dry-run` recovery changes nothing.
+The workers also take two flags: `--once` makes one pass and exits; `--dry-run` (recovery) changes nothing.
 """
 
 
