@@ -1,7 +1,7 @@
 """An HTTP/1.1 server behind Tornado's interfaces: strict on the wire, bounded, fast. Knows no blobs."""
 
 from services.http1.context import RequestContext
-from services.http1.exchange import Exchange
+from services.http1.exchange import COPY_BYTES, Exchange
 from services.http1.limits import Limits
 from services.http1.parser import CHUNKED, RequestHead
 from services.http1.server import HTTPServer
@@ -9,6 +9,7 @@ from services.http1.similar_fields import FieldBlock, Shape
 
 __all__ = [
     "CHUNKED",
+    "COPY_BYTES",
     "Exchange",
     "FieldBlock",
     "HTTPServer",

@@ -24,7 +24,7 @@ CALLED_FROM_OUTSIDE = {
         "Tornado: a connection has these",
     ),
     **dict.fromkeys(
-        ["connection_lost", "connection_made", "eof_received"],
+        ["buffer_updated", "connection_lost", "connection_made", "eof_received", "get_buffer"],
         "asyncio: a protocol has these",
     ),
     **dict.fromkeys(["check_trusted_origin", "mkcol", "propfind"], "Tornado: a handler has these"),

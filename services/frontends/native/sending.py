@@ -11,7 +11,7 @@ from tornado.iostream import StreamClosedError
 
 from services.frontends.native.errors import failed
 from services.frontends.native.quick_reads import whole_answer
-from services.http1 import Exchange
+from services.http1 import COPY_BYTES, Exchange
 from services.store import Reading
 
 Answered = Callable[[Exchange, int, float], None]
@@ -57,8 +57,9 @@ class Sending(HTTPMessageDelegate):
         status = 200
         try:
             await reading.pour(0, reading.blob.size - 1, self)
-            self._begin()  # where there are no bytes
-            exchange.finish()
+            if not exchange.finished:
+                self._begin()  # where there are no bytes
+                exchange.finish()
         except StreamClosedError:
             pass  # the client has left; nothing is owed
         except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
@@ -74,8 +75,12 @@ class Sending(HTTPMessageDelegate):
 
     def take(self, data: memoryview) -> int:
         """See store.Sink."""
+        exchange = self._exchange
+        if len(data) <= COPY_BYTES and len(data) == self._reading.blob.size and not exchange.started:
+            exchange.respond(self._head, bytes(data))  # one write, not two
+            return len(data)
         self._begin()
-        return self._exchange.take(data)
+        return exchange.take(data)
 
     def take_file(self, fd: int, at: int, count: int) -> int:
         """See store.Sink."""

@@ -1,0 +1,217 @@
+"""HTTP/1.1 connections to the store, on the event loop itself: one request at a time on each.
+
+An answer is told apart by its declared length alone. Where it has none, or anything else is unusual, the
+connection is not used again; so the bytes of one answer never come to be taken for those of another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import NamedTuple, cast
+
+from common.checksum import Bytes
+
+# With this and its socket's buffers, what an idle connection costs.
+HEAD_BYTES = 16 << 10
+# An idle connection may be closed by the store just when a request is sent: it is not used after this.
+IDLE_S = 4.0
+_JOINED_BYTES = 64 << 10  # a longer body is sent as it is, without a copy
+
+
+class NoAnswer(OSError):
+    """The connection was lost, or took too long, or what came is no answer. What was asked may be done."""
+
+
+class Answer(NamedTuple):
+    """`head`: from the status line to the line end before the empty line. `body` None: of unknown length."""
+
+    status: int
+    head: bytes
+    body: Bytes | None
+
+    def field(self, name: bytes) -> str:
+        """The value of the first field of this name, given in lower case; empty where there is none."""
+        return _field(self.head, self.head.lower(), name)
+
+
+class Connections:
+    """Connections to `host`:`port`. Used from one event loop at a time."""
+
+    def __init__(self, host: str, port: int, connect_timeout_s: float, timeout_s: float) -> None:
+        self._host = host
+        self._port = port
+        self._connect_timeout_s = connect_timeout_s
+        self._timeout_s = timeout_s
+        self._idle: list[_Connection] = []  # the last one used is used first
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: AsyncIterator[None]
+
+    async def ask(self, head: bytes, body: Bytes) -> Answer:
+        """Send a request, once. Raises OSError: NoAnswer where it was sent."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            await self._begin(loop)
+        connection = self._take_idle(loop) or await self._connect(loop)
+        timer = loop.call_later(self._timeout_s, connection.give_up, "the store took too long")
+        try:
+            answer = await connection.ask(loop, head, body)
+        except BaseException:
+            connection.give_up("given up")  # an answer may be on its way
+            raise
+        finally:
+            timer.cancel()
+        if connection.is_reusable:
+            connection.idle_since = loop.time()
+            self._idle.append(connection)
+        return answer
+
+    async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._idle.clear()  # those of a loop that has ended
+        self._loop = loop
+        self._end = self._until_the_loop_ends()
+        await anext(self._end)
+
+    async def _until_the_loop_ends(self) -> AsyncIterator[None]:
+        """Closes what is idle when asyncio.run ends: it ends what was begun here and is not through."""
+        try:
+            yield
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        for connection in self._idle:
+            connection.give_up("closed")
+        self._idle.clear()
+
+    def _take_idle(self, loop: asyncio.AbstractEventLoop) -> _Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_reusable:
+                continue
+            if loop.time() - connection.idle_since < IDLE_S:
+                return connection
+            connection.give_up("idle")
+            self._close()  # all others were idle for longer
+        return None
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> _Connection:
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                return (await loop.create_connection(_Connection, self._host, self._port))[1]
+        except TimeoutError as err:
+            raise TimeoutError("no connection to the store within the time for it") from err
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """Reads into a buffer of its own as long as the head is not whole; then the rest into the body itself."""
+
+    def __init__(self) -> None:
+        self.idle_since = 0.0
+        self.is_reusable = False
+        self._transport: asyncio.Transport | None = None
+        self._read = bytearray(HEAD_BYTES)
+        self._view = memoryview(self._read)
+        self._filled = 0  # bytes of the buffer, then of the body
+        self._asked: asyncio.Future[Answer] | None = None
+        self._begun: tuple[int, bytes, memoryview] | None = None  # an answer whose body is not whole
+
+    def ask(self, loop: asyncio.AbstractEventLoop, head: bytes, body: Bytes) -> asyncio.Future[Answer]:
+        """The answer. Raises NoAnswer."""
+        transport = self._transport
+        if transport is None:
+            raise NoAnswer("the store closed the connection at once")
+        self.is_reusable = False
+        self._filled = 0
+        self._asked = loop.create_future()
+        if len(body) <= _JOINED_BYTES:
+            transport.write(head + body if body else head)
+        else:
+            transport.write(head)
+            transport.write(body)
+        return self._asked
+
+    def give_up(self, reason: str) -> None:
+        """Cut the connection; who waits for an answer gets none."""
+        self.is_reusable = False
+        if self._transport is not None:
+            self._transport.abort()
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_exception(NoAnswer(reason))
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See BaseProtocol."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See BaseProtocol."""
+        self._transport = None
+        self.give_up(f"the store closed the connection{f': {exc}' if exc else ''}")
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See BufferedProtocol."""
+        return (self._view if self._begun is None else self._begun[2])[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See BufferedProtocol."""
+        self._filled += nbytes
+        if self._asked is None or self._asked.done():
+            self.give_up("the store says what nobody has asked")
+        elif self._begun is None:
+            self._read_head(self._asked)
+        elif self._filled == len(self._begun[2]):
+            status, head, body = self._begun
+            self._begun = None
+            self._answer(self._asked, Answer(status, head, body), ends_here=True)
+
+    def _read_head(self, asked: asyncio.Future[Answer]) -> None:
+        end = self._read.find(b"\r\n\r\n", 0, self._filled)
+        if end < 0:
+            if self._filled == HEAD_BYTES:
+                self.give_up("the head of the store's answer is too long")
+            return
+        head = bytes(self._view[: end + 2])
+        version, status = head[:9], head[9:12]
+        if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not status.isdigit() or status < b"200":
+            self.give_up("the store's answer is not of HTTP/1.1")
+            return
+        lower = head.lower()
+        declared = _field(head, lower, b"content-length")
+        if not (declared.isascii() and declared.isdigit()) or b"\r\ntransfer-encoding:" in lower:
+            self._answer(asked, Answer(int(status), head, None), ends_here=False)
+            return
+        begin, length = end + 4, int(declared)
+        here = self._filled - begin
+        if here < length:
+            body = memoryview(bytearray(length))
+            body[:here] = self._view[begin : self._filled]
+            self._filled = here
+            self._begun = int(status), head, body
+            return
+        answer = Answer(int(status), head, bytes(self._view[begin : begin + length]))
+        self._answer(asked, answer, ends_here=here == length)
+
+    def _answer(self, asked: asyncio.Future[Answer], answer: Answer, *, ends_here: bool) -> None:
+        transport = self._transport
+        self.is_reusable = (
+            ends_here
+            and transport is not None
+            and not transport.get_write_buffer_size()  # it answered before it had read the whole request
+            and answer.head.startswith(b"HTTP/1.1 ")
+            and "close" not in answer.field(b"connection").lower()
+        )
+        self._filled = 0
+        asked.set_result(answer)
+        if not self.is_reusable:
+            self.give_up("used up")
+
+
+def _field(head: bytes, lower: bytes, name: bytes) -> str:
+    """`lower`: `head` in lower case."""
+    at = lower.find(b"\r\n" + name + b":")
+    if at < 0:
+        return ""
+    begin = at + len(name) + 3
+    return head[begin : head.index(b"\r\n", begin)].strip().decode("latin1")

@@ -1,0 +1,110 @@
+"""The requests that nearly all of the engine's are, on connections of its own: GETs, small conditional PUTs.
+
+obstore has threads of its own, and each request is handed to them and back: that takes three times the
+processor time of the request itself. The rest is left to it: large bodies, TLS (its threads sign and encrypt
+beside the loop), roles of machines, proxies, and answers without a declared length.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies_environment
+
+from common.checksum import Bytes
+from services.engines.objects.bucket import Got, Refused
+from services.engines.objects.connections import Answer, Connections
+from services.engines.objects.settings import Settings
+from services.engines.objects.signing import Signer
+
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_SHOWN_BYTES = 500  # of an error's body
+# To sign a body takes 800 µs a MiB: a longer one is signed in obstore's threads, beside the loop.
+MAX_PUT_BYTES = 64 << 10
+
+
+class Unusual(Exception):
+    """An answer that is not for us to read: ask by obstore."""
+
+
+class WrongStatus(OSError):
+    """The store answered with an error. Its text says which, as that of obstore's errors does."""
+
+
+def direct_to(settings: Settings) -> Direct | None:
+    """None where obstore must do it all."""
+    url = urlsplit(settings.endpoint)
+    plain = url.scheme == "http" and url.hostname and not settings.virtual_hosts
+    if not plain or settings.credentials is None or getproxies_environment().keys() - {"no"}:
+        return None
+    return Direct(settings)
+
+
+class Direct:
+    """Paths are whole keys, with the prefix. Raises OSError of what is on the way, or WrongStatus."""
+
+    def __init__(self, settings: Settings) -> None:
+        url = urlsplit(settings.endpoint)
+        assert settings.credentials is not None
+        self._signer = Signer(url.netloc, settings.region, settings.credentials)
+        self._bucket = f"/{quote(settings.bucket, safe='-._~')}/"
+        self._connections = Connections(
+            url.hostname or "", url.port or 80, settings.connect_timeout_s, settings.request_timeout_s
+        )
+
+    async def get(self, path: str, first: int = 0, limit: int | None = None) -> Got | None:
+        """See bucket.Bucket. Raises Unusual, too."""
+        asked = ""
+        if limit is not None:
+            asked = f"range:bytes={first}-{first + limit - 1}"
+        elif first:
+            asked = f"range:bytes={first}-"
+        head = self._signer.head("GET", self._target(path), b"", asked, int(time.time()))
+        answer = await self._connections.ask(head, b"")
+        if answer.body is None and answer.status < 500:
+            raise Unusual
+        if answer.status == 404 and b"<Code>NoSuchKey</Code>" in bytes(answer.body or b""):
+            return None
+        if answer.status != (206 if asked else 200) or answer.body is None:
+            raise _wrong(answer, "GET")
+        size = len(answer.body)
+        if asked:
+            size = _whole_size(answer, first, len(answer.body))
+        return Got(answer.body, _etag(answer), size)
+
+    async def swap(self, path: str, data: Bytes, etag: str | None) -> str:
+        """Write what has this ETag, or with None what is not there; the new ETag. Raises Refused."""
+        condition = "if-none-match:*" if etag is None else f"if-match:{etag}"
+        head = self._signer.head("PUT", self._target(path), data, condition, int(time.time()))
+        answer = await self._connections.ask(head, data)
+        # 404: there is nothing whose ETag could match.
+        if answer.status in (409, 412) or (answer.status == 404 and etag is not None):
+            raise Refused
+        made = _etag(answer)
+        if answer.status != 200 or not made:
+            raise _wrong(answer, "PUT")
+        return made
+
+    def _target(self, path: str) -> str:
+        # quote() is quick where nothing is to be done, and every name has an exclamation mark.
+        return self._bucket + "%21".join([quote(part, safe="/-._~") for part in path.split("!")])
+
+
+def _etag(answer: Answer) -> str:
+    etag = answer.field(b"etag")
+    return etag if etag.isascii() and etag.isprintable() else ""
+
+
+def _whole_size(answer: Answer, first: int, length: int) -> int:
+    """The size of the object of which the answer has `length` bytes from `first` on. Raises WrongStatus."""
+    found = _RANGE.fullmatch(answer.field(b"content-range"))
+    if found is None or int(found[1]) != first or int(found[2]) != first + length - 1:
+        raise WrongStatus("the store answers with another range than was asked for")
+    return int(found[3])
+
+
+def _wrong(answer: Answer, what: str) -> WrongStatus:
+    said = bytes(answer.body[:_SHOWN_BYTES]) if answer.body is not None else b""
+    kind = "a non-partial answer to a range, " if answer.status == 200 and what == "GET" else ""
+    return WrongStatus(f"{what}: {kind}status code: {answer.status}: {said.decode(errors='replace')}")

@@ -1,0 +1,219 @@
+"""The engine's own connections to the store: requests are signed, no answer is taken for another's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as BotoCredentials
+
+from services.engines.objects.bucket import ABSENT, Got, Refused, Unclear
+from services.engines.objects.client import Client
+from services.engines.objects.connections import HEAD_BYTES, Answer, Connections, NoAnswer
+from services.engines.objects.meter import Meter
+from services.engines.objects.settings import Credentials, Settings
+from services.engines.objects.signing import Signer
+from services.frontends.s3 import sigv4
+
+NOW_S = 1_700_000_000
+OK = b'HTTP/1.1 200 OK\r\nETag: "e"\r\n'
+
+
+class Scripted:
+    """A store that answers each request with the next of `answers`, as so many pieces; it counts connections.
+
+    None: it closes the connection in place of an answer.
+    """
+
+    def __init__(self, answers: Sequence[Sequence[bytes] | None]) -> None:
+        self._answers = list(answers)
+        self.connections = 0
+        self.heads: list[bytes] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while self._answers:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.heads.append(head)
+                _, _, length = head.lower().partition(b"content-length:")
+                await reader.readexactly(int(length.split(b"\r\n")[0] or b"0"))
+                pieces = self._answers.pop(0)
+                if pieces is None:
+                    break
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+            else:
+                await reader.read()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+def run(
+    answers: Sequence[Sequence[bytes] | None],
+    test: Callable[[Connections, Settings, Scripted], Awaitable[None]],
+) -> Scripted:
+    """Run `test` with connections to a store that answers so; the store, afterwards."""
+    store = Scripted(answers)
+
+    async def go() -> None:
+        async with await asyncio.start_server(store, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            settings = Settings(
+                "b", f"http://127.0.0.1:{port}", credentials=Credentials("a", "s"), patience_s=3
+            )
+            await test(Connections("127.0.0.1", port, 3.0, 3.0), settings, store)
+
+    asyncio.run(go())
+    return store
+
+
+def whole(body: bytes, *, more: bytes = b"", also: bytes = b"") -> bytes:
+    return OK + also + b"Content-Length: %d\r\n\r\n" % len(body) + body + more
+
+
+async def ask(connections: Connections) -> Answer:
+    return await connections.ask(b"GET / HTTP/1.1\r\n\r\n", b"")
+
+
+@pytest.mark.parametrize("length", [0, 1, HEAD_BYTES - 65, HEAD_BYTES - 64, HEAD_BYTES, 300_000])
+def test_a_body_of_any_length_comes_whole_in_any_pieces(length: int) -> None:
+    body = bytes(range(256)) * (length // 256) + b"x" * (length % 256)
+    wire = whole(body)
+    cuts = [[wire], [wire[:5], wire[5:]], [wire[:-1], wire[-1:]] if length else [wire]]
+
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        for _ in cuts:
+            answer = await ask(connections)
+            assert answer.status == 200
+            assert answer.body == body
+            assert answer.field(b"etag") == '"e"'
+
+    assert run(cuts, test).connections == 1
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        whole(b"a", more=b"HTTP/1.1 404 stray\r\n\r\n"),
+        whole(b"a", also=b"Connection: close\r\n"),
+        whole(b"a").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        OK + b"Content-Length: +1\r\n\r\na",
+    ],
+)
+def test_a_connection_is_not_used_again_where_an_end_is_not_plain(first: bytes) -> None:
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        await ask(connections)
+        assert (await ask(connections)).body == b"second"
+
+    assert run([[first], [whole(b"second")]], test).connections == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        [whole(b"abc")[:-1], b""],
+        [b"\x00" * HEAD_BYTES],
+        [b"HTTP/1.1 100 Continue\r\n\r\n"],
+        [b"a\r\n\r\n"],
+    ],
+)
+def test_what_is_no_answer_is_an_error_and_the_next_one_is_not_its(wrong: Sequence[bytes] | None) -> None:
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        if wrong is not None and wrong[-1] == b"":  # its end never comes: whoever asked leaves
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await ask(connections)
+        else:
+            with pytest.raises(NoAnswer):
+                await ask(connections)
+        assert (await ask(connections)).body == b"second"
+
+    assert run([wrong, [whole(b"second")]], test).connections == 2
+
+
+def test_a_write_that_got_no_answer_is_not_sent_again() -> None:
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        client = Client(settings, Meter())
+        assert await client.put("k", b"x", ABSENT) == '"e"'
+        with pytest.raises(Unclear):
+            await client.put("k", b"y", '"e"')
+        with pytest.raises(Refused):
+            await client.put("k", b"y", '"e"')
+        with pytest.raises(Unclear):  # done, it says, and not with which ETag
+            await client.put("k", b"y", '"e"')
+
+    refused = b"HTTP/1.1 412 No\r\nContent-Length: 0\r\n\r\n"
+    store = run([[whole(b"")], None, [refused], [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]], test)
+    assert [b"if-none-match:*" in head for head in store.heads] == [True, False, False, False]
+    assert [b'if-match:"e"' in head for head in store.heads] == [False, True, True, True]
+
+
+def test_an_answer_of_unknown_length_is_asked_for_by_the_library() -> None:
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        got = await Client(settings, Meter()).get("k")
+        assert got == Got(b"a", '"e"', 1)
+
+    chunked = OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"
+    plain = whole(b"a", also=b"Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n")
+    store = run([[chunked], [plain]], test)
+    assert len(store.heads) == 2
+
+
+def test_another_range_than_was_asked_for_is_an_error() -> None:
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        client = Client(settings._replace(patience_s=0.01), Meter())
+        assert await client.get("k", 2, 3) == Got(b"abc", '"e"', 9)
+        with pytest.raises(Exception, match="cannot be reached"):
+            await client.get("k", 2, 3)
+
+    def part(said: bytes) -> list[bytes]:
+        return [
+            b'HTTP/1.1 206 P\r\nETag: "e"\r\nContent-Length: 3\r\nContent-Range: bytes '
+            + said
+            + b"\r\n\r\nabc"
+        ]
+
+    store = run([part(b"2-4/9"), part(b"0-2/9")], test)
+    assert b"range:bytes=2-4\r\n" in store.heads[0]
+
+
+@pytest.mark.parametrize("token", ["", "t/+="])
+@pytest.mark.parametrize(
+    ("method", "body", "condition"),
+    [
+        ("GET", b"", ""),
+        ("GET", b"", "range:bytes=0-9"),
+        ("PUT", b"body", "if-none-match:*"),
+        ("PUT", b"", 'if-match:"e"'),
+    ],
+)
+def test_a_signature_is_that_of_others(method: str, body: bytes, condition: str, token: str) -> None:
+    path = "/b/p/loc/a%20%C3%BC%21-/x%24a"
+    signer = Signer("127.0.0.1:8333", "us-east-1", Credentials("access", "secret", token))
+    head = signer.head(method, path, body, condition, NOW_S)
+    first, *lines = head.decode().removesuffix("\r\n\r\n").split("\r\n")
+    assert first == f"{method} {path} HTTP/1.1"
+    fields = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    assert fields.get("content-length") == (str(len(body)) if method == "PUT" else None)
+    # The verifier of our own S3 front end; it knows no tokens.
+    request = sigv4.Request(method, path, "", {name: [value] for name, value in fields.items()})
+    claim = sigv4.parse(request)
+    assert claim is not None
+    sigv4.check(claim, request, "secret", "us-east-1", NOW_S)
+    # The signer of boto3.
+    signed = {name: value for name, value in fields.items() if name in claim.signed}
+    theirs = AWSRequest(method, f"http://127.0.0.1:8333{path}", headers=signed, data=body)
+    theirs.context["timestamp"] = fields["x-amz-date"]
+    auth = S3SigV4Auth(BotoCredentials("access", "secret", token or None), "s3", "us-east-1")
+    canonical = auth.canonical_request(theirs)
+    assert fields["authorization"].endswith(auth.signature(auth.string_to_sign(theirs, canonical), theirs))

@@ -1,0 +1,46 @@
+"""System calls a request of a server on an object store, as tests/perf/test_system_calls.py counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.objects.test_system import System
+from tests.perf.test_system_calls import BODY, REQUESTS, SLACK, Client, can_trace, check, counted
+from tests.support.processes import Server
+from tests.support.programs import needs
+from tests.support.seaweed import Seaweed
+
+pytestmark = [needs("strace"), pytest.mark.skipif(not can_trace(), reason="strace is not allowed")]
+
+# The request is read, the store is asked, its answer is read, the client is answered. The loop turns once
+# more, where something is written at the end of a turn. `getpid` is asyncio's way of finding its loop.
+# Through obstore a create took 27 calls: its threads woke each other and the loop.
+GET = {"epoll_pwait": 3, "read": 2, "write": 2, "getpid": 2}
+CREATE = GET | {"getrandom": 1}  # its txn
+
+
+@pytest.fixture
+def server(store_process: Seaweed, tmp_path: Path) -> Iterator[Server]:
+    system = System(store_process, tmp_path)
+    yield system.server()
+    system.end()
+
+
+def test_a_request_takes_no_threads_and_no_more_calls_than_recorded(server: Server, tmp_path: Path) -> None:
+    with closing(Client(server.port)) as client:
+        for number in range(20):
+            assert client.ask("POST", f"warm-{number}", BODY) == 201
+            assert client.ask("GET", f"warm-{number}") == 200
+        for what, method, status, body, recorded in (
+            ("a create of 1 KiB", "POST", 201, BODY, CREATE),
+            ("a GET of it", "GET", 200, b"", GET),
+        ):
+            with counted(server, tmp_path) as seen:
+                answers = {client.ask(method, f"blob-{number}", body) for number in range(REQUESTS)}
+            assert answers == {status}
+            check(seen, recorded, what)
+            assert seen.counts.get("futex", 0) < SLACK + seen.idle, f"{what} hands something to a thread"
