@@ -1,8 +1,8 @@
-"""What operators ask: blobs by id, in any state. See engine.Admin.
+"""For operators: blobs by id, in any state. See engine.Admin.
 
-An id is a txn and a location, so a blob is found by its pointer; what is not complete, by its state object.
-Pages are in the order of locations. One that is to hold what is Pending or in Failure reads every state
-object: the backlog of the gc, which is short.
+An id contains a txn and a location, so a complete blob is found by its pointer, and any other by its state
+object. Pages are in the order of locations. A page with blobs in Pending or Failure reads every state object.
+Those are the backlog of the gc, which is short.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class ObjectsAdmin:
         return found
 
     async def open(self, blob_id: str) -> Reading:
-        """See engine.Admin. Nothing is kept here once it was deleted or replaced, but for its readers."""
+        """See engine.Admin. A deleted or replaced blob is kept only for those who still read it."""
         parsed = txn.parse_blob_id(blob_id)
         if parsed is None:
             raise NotFound("No blob has such an id.")
@@ -114,7 +114,7 @@ class ObjectsAdmin:
         return history.description(about, pointer=blob.pointer, expires_s=self._store.expiry.at_s(blob))
 
     async def _unfinished(self) -> list[tuple[tuple[str, str], Description]]:
-        """What is Pending, and what waits for the gc, with its place in the order."""
+        """The blobs that are Pending or wait for the gc, each with its place in the order of locations."""
         found: list[tuple[tuple[str, str], Description]] = []
         async for page in pages(self._tools.bucket, keys.GC):
             names = [one.key.removeprefix(keys.GC) for one in page]

@@ -1,6 +1,7 @@
-"""What the engine needs of an object store, and no more: an interface, and the errors of its requests.
+"""The interface to an object store: only what the engine needs, with the errors of its requests.
 
-`client.py` is the real one. The model test has one that is explored step by step (tests/objects/).
+`client.py` implements it for a real store. The model test has an implementation that it explores step by step
+(tests/objects/).
 """
 
 from __future__ import annotations
@@ -53,17 +54,17 @@ When = Absent | str | None
 
 
 class Bucket(Protocol):
-    """One prefix of one bucket. All methods raise Unavailable where the store gives no answer to use.
+    """One prefix of one bucket. All methods raise Unavailable if the store gives no usable answer.
 
-    Requests that may be repeated are, until the time for it is over; a conditional write never is.
+    Requests that may be repeated are repeated until their time is over. A conditional write is sent once.
     """
 
     async def get(self, key: str, first: int = 0, limit: int | None = None) -> Got | None:
-        """Bytes from `first` on, at most `limit` of them; None where there is no such object."""
+        """Bytes from `first` on, at most `limit` of them; None if there is no such object."""
         ...
 
     async def put(self, key: str, data: Bytes, when: When) -> str:
-        """Write the whole object; its ETag. Raises Refused or Unclear where `when` is a condition."""
+        """Write the whole object and return its ETag. Raises Refused or Unclear if `when` is a condition."""
         ...
 
     async def delete(self, keys: Sequence[str]) -> None:
@@ -109,5 +110,5 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
     def new_txn(self) -> str:
-        """A txn that nobody has had."""
+        """A txn that was never used."""
         ...

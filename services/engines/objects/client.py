@@ -1,7 +1,7 @@
 """The bucket of an S3-compatible store: see bucket.Bucket. Through obstore, but for what `direct.py` does.
 
-A request that may be repeated is, after a pause that grows, until `patience_s` is over. A conditional write
-is sent once: a second try, hidden here, would make the answer to the first ambiguous.
+A request that may be repeated is repeated, after a growing pause, until `patience_s` is over. A conditional
+write is sent once: a second try, hidden here, would make the answer to the first ambiguous.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _DETAIL_CHARS = 300
 
 
 class Denied(Unavailable):
-    """The store does not take our credentials, or they may not do this: repeating it does not help."""
+    """The store refuses our credentials, or they lack this right. Repeating the request does not help."""
 
 
 class Client:
@@ -222,7 +222,7 @@ def _open(settings: Settings) -> S3Store:
 
 
 def _must_say(err: FileNotFoundError, code: str) -> None:
-    """A 404 of the store itself, for this key: no proxy's, and not for want of the whole bucket."""
+    """Raise unless this 404 is the store's own answer for this key, not a proxy's or a missing bucket's."""
     if _code(err) != code:
         raise Unavailable("The object store says that the bucket is not there, or a proxy says so.") from err
 

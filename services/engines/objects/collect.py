@@ -1,17 +1,18 @@
-"""How the gc removes what nobody will read again: claim, fence, then delete.
+"""How the gc removes data that nobody will read again: claim, fence, then delete.
 
-For one state object at a time, in an order that lets any number of collectors and writers run, and any of
-them die, between any two requests. They run on any Bucket: the model test explores the very same code.
+It handles one state object at a time. The order of the steps allows any number of collectors and writers, and
+any of them may die between two requests. The steps run on any Bucket: the model test explores this code.
 
-- claim: a Pending state object without a sign of life is swapped to Failure: people see it, and its write,
-  should it still live, stops;
+- claim: a Pending state object without a sign of life is swapped to Failure. People see that, and its write
+  stops if it still runs.
 - fence: the pointer gets the next generation, and says that the write was killed. From then on no swap of
-  that write can succeed: one of the old pointer is refused, and who reads the new one sees that it is dead.
-  Everything hangs on this, and nothing on the state object: that is removed in the end, and a request that
-  was long under way may bring it back;
-- delete: first the data, then the state object, so that what is interrupted is found again.
+  that write can succeed: the store refuses a swap of the old pointer, and a writer that reads the new one
+  sees that its write was killed. Safety depends on this step, and not on the state object: that is removed
+  in the end, and a delayed request may create it again.
+- delete: first the data, then the state object, so that an interrupted delete is found again.
 
-A write that took effect needs neither: what it replaced is garbage, as soon as nobody reads it any more.
+A write that took effect needs neither claim nor fence: what it replaced is garbage as soon as no reader is
+left.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class Collecting:
     async def settle(self, txn: str, *, silent: bool) -> Result:
         """Do what can be done for the state object of the write `txn`.
 
-        `silent`: it gave no sign of life for so long that a Pending write may be given up. Safety does not
-        hang on that. Raises Unavailable.
+        `silent`: there was no sign of life for so long that a Pending write may be given up. Safety does not
+        depend on that. Raises Unavailable.
         """
         key = keys.gc_key(txn)
         got = await self._bucket.get(key)
@@ -83,7 +84,7 @@ class Collecting:
         return await self._delete(entry, now)
 
     async def _kill(self, entry: Entry) -> Known:
-        """Fence its write off; the pointer afterwards, whoever changed it."""
+        """Fence its write. Returns the pointer as it is then, whoever changed it."""
         known, whole = await self._pointers.read_whole(entry.location)
         if finding(entry, known) is not Finding.OPEN:
             return known
@@ -121,7 +122,7 @@ class Collecting:
         return Result.COLLECTED
 
     async def _is_kept(self, write: str, end: Ended) -> bool:
-        """Whether this data is damaged: what cannot be judged is never thrown away."""
+        """Whether this data is damaged, and so kept: what cannot be judged is never thrown away."""
         if end.damaged is not None:
             return end.damaged
         return await self._bucket.get(keys.damaged_key(write)) is not None

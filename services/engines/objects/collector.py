@@ -1,7 +1,8 @@
-"""The gc process: pass after pass over the state objects. Any number of it may run, and die at any request.
+"""The gc process: pass after pass over the state objects. Any number may run, and die at any request.
 
-A pass costs one LIST for each thousand state objects, and some four requests for each that it collects. What
-it left is looked at again when it changed, or 20 s later: the LIST tells ETag, age and state.
+A pass costs one LIST for each thousand state objects, and some four requests for each one that it collects. A
+state object that a pass left is read again when it changed, or 20 s later: the LIST shows ETag, age and
+state.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from services.engines.objects.commit import Tools
 
 log = logging.getLogger("gc")
 
-# An upload gives a sign of life every 20 s. One that gave none for so long may be killed: that is safe in any
-# case, but unkind where its server was only slow.
+# An upload gives a sign of life every 20 s. Without one for so long it may be killed. That is always safe,
+# but the upload is lost if its server was only slow.
 SILENT_S = 60.0
 # A Pending one that is younger is not looked at: most writes are over by then.
 LOOK_AFTER_S = 3.0

@@ -1,6 +1,6 @@
 """How a change of a location takes effect: one conditional write of its pointer, and what goes before it.
 
-The steps of every write and delete. They run on any Bucket, so the model test explores the very same code.
+The steps of every write and delete. They run on any Bucket, so the model test explores this code.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Tools(NamedTuple):
 
 
 class Claimed(BlobkeepError):
-    """The gc took this write for dead, and it can only begin again. Never shown to a client."""
+    """The gc took this write for dead, so the write must begin again. Never shown to a client."""
 
 
 class StateObject:
-    """The state object of one write, as the write keeps it: made before it is needed, swapped, given up."""
+    """The state object of one write, for the write: made before it is needed, swapped, given up."""
 
     def __init__(self, tools: Tools, first: Entry) -> None:
         self._bucket = tools.bucket
@@ -59,9 +59,9 @@ class StateObject:
         return self._etag is not None
 
     async def cover(self, known: Known) -> None:
-        """Make it name what the write is going to replace, before the write may do so.
+        """Make it name what the write is going to replace. The write must wait for that.
 
-        Raises Claimed where the gc has it, Unavailable.
+        Raises Claimed if the gc has claimed it; Unavailable.
         """
         replaced = known.pointer
         old = replaced.data_txn if replaced is not None and replaced.state == pointer.OK else ""
@@ -83,7 +83,7 @@ class StateObject:
         await self._write(msgspec.structs.replace(self._entry, beats=self._entry.beats + 1))
 
     async def give_up(self, reason: str) -> None:
-        """Hand what the write has brought to the gc. Raises Unavailable: the gc then finds it by its age."""
+        """Leave the data of the write to the gc. Raises Unavailable: the gc then finds it by its age."""
         if not self.is_made:
             return
         try:
@@ -134,10 +134,10 @@ class Change:
         return self._write
 
     async def first_look(self) -> Known:
-        """What to replace, judged. Reads the pointer only where what is remembered does not do.
+        """The state to replace, after the condition was judged on it. Reads the pointer only if it must.
 
-        A location of which nothing is known is taken for absent where the judge lets a create pass: the
-        conditional write finds out. Raises what the judge raises, of what is really there; Unavailable.
+        A location of which nothing is remembered is taken for absent if the condition allows a create: the
+        conditional write finds out. Raises what the condition raises for the real state; Unavailable.
         """
         guess = self._pointers.recent(self._location) or pointer.ABSENT
         try:
@@ -147,10 +147,10 @@ class Change:
             return await self.look()
 
     async def second_look(self, known: Known) -> Known:
-        """What to replace, judged, where `known` was seen before a body came.
+        """The state to replace, after the condition was judged again. `known` was read before the body came.
 
-        Not `known` itself, which may be old: should the swap be refused, too much may have happened since to
-        tell what became of it. Raises what the judge raises; Claimed; Unavailable.
+        `known` itself is not used, since it may be old: if the swap were refused, too much could have
+        happened since to tell what became of it. Raises what the condition raises; Claimed; Unavailable.
         """
         recent = self._pointers.recent(self._location)
         if recent is not None:
@@ -166,7 +166,7 @@ class Change:
         return now
 
     def _must_live(self, known: Known, now: Known) -> None:
-        """Raise where the gc killed this write since `known`, or may have: no swap of `now` would notice."""
+        """Raise if the gc killed this write since `known`, or may have: a swap of `now` would not notice."""
         match outcome(self._write, known.generation, now, mortal=self.state_object.is_made):
             case Outcome.KILLED:
                 raise Claimed("The gc has taken this write for dead.")
@@ -174,10 +174,10 @@ class Change:
                 raise Unavailable("Too much has happened to this blob meanwhile: try again.")
 
     async def take_effect(self, known: Known, facts: Facts | None, body: bytes = b"") -> tuple[Known, Known]:
-        """Swap the pointer; (what was replaced, what is there now), once that is durable in the store.
+        """Swap the pointer. Returns (what was replaced, what is there now) when that is durable.
 
-        `known` was judged. Raises what the judge raises of what took its place meanwhile; Claimed;
-        Unavailable where the outcome could not be found out, or nothing was done.
+        The condition was judged on `known`. Raises what it raises for a state that took its place meanwhile;
+        Claimed; Unavailable if nothing was done, or the outcome could not be found out.
         """
         try:
             return await self._swap(known, facts, body)
@@ -250,7 +250,7 @@ async def change_at_once(
     facts: Facts | None,
     body: bytes = b"",
 ) -> tuple[Known, Known]:
-    """Write a blob that stands in its pointer, or with `facts` None delete; (what was there, what is now).
+    """Write a blob that is stored in its pointer, or delete if `facts` is None. Returns (before, after).
 
     Raises what the judge raises, Unavailable.
     """
@@ -264,7 +264,7 @@ async def change_at_once(
 
 
 class StagedWrite:
-    """A write whose bytes stand in objects of their own: begun, brought part by part, made to take effect."""
+    """A write whose bytes are in objects of their own: begun, sent part by part, then made to take effect."""
 
     def __init__(self, tools: Tools, location: str, judge: Judge) -> None:
         self.location = location
@@ -277,7 +277,7 @@ class StagedWrite:
         return self._change.state_object.entry
 
     async def begin(self, known: Known) -> None:
-        """Make the state object: before any data, or a sweep could not tell it from garbage."""
+        """Make the state object. It must come before any data, which a sweep would else take for garbage."""
         self._known = known
         try:
             await self._change.state_object.cover(known)
@@ -305,5 +305,5 @@ class StagedWrite:
             raise Unavailable(TAKEN_FOR_DEAD) from err
 
     async def give_up(self, reason: str) -> None:
-        """Hand what was brought to the gc."""
+        """Leave what was stored to the gc."""
         await self._change.state_object.give_up(reason)

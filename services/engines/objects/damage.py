@@ -1,4 +1,4 @@
-"""What is done about a blob whose bytes are not what was written: kept for people, and not served."""
+"""Damaged blobs: their data is kept for people, and not served."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ UNREADABLE = "its pointer is not readable"
 
 
 async def condemn(tools: Tools, location: str, txn: str, reason: str) -> bool:
-    """Stop serving the blob of the write `txn`, if it is still its location's; whether this call did it.
+    """Stop serving the blob of the write `txn`, if its location still has it. Returns whether this call did.
 
-    A copy of the pointer, with the bytes where they stand in it, goes to `damaged/<txn>` first: the sweep and
-    the gc leave alone what a note names, also when the location is written anew. Raises Unavailable.
+    First a copy of the pointer, with the bytes of a small blob, goes to `damaged/<txn>`. The sweep and the gc
+    do not touch data that such a note names, also after the location is written again. Raises Unavailable.
     """
     known, whole = await tools.pointers.read_whole(location)
     found = known.pointer

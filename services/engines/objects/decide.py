@@ -1,8 +1,8 @@
-"""What follows from what was seen: whether a write took effect, and what is garbage. Pure.
+"""Decides from the pointer whether a write took effect, and what is garbage. Pure.
 
-A conditional write that was refused or got no answer says nothing by itself: a store may answer 412 to a
-write that it did apply (it tried twice), and what timed out may arrive later. The pointer, read afterwards,
-decides.
+A conditional write that was refused or got no answer may have been applied: a store may answer 412 to a write
+that it did apply (it tried twice), and a request that timed out may arrive later. The pointer, read
+afterwards, decides.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from services.engines.objects.pointer import DAMAGED, KILLED, Known
 
 
 class Outcome(enum.Enum):
-    """Of a swap of the pointer at generation `base`, by the pointer as it was read afterwards."""
+    """What became of a swap of the pointer at generation `base`, by the pointer as it was read afterwards."""
 
     APPLIED = "it took effect"
     OPEN = "the pointer is still what it was: the swap may yet take effect, and may be tried again"
@@ -25,7 +25,7 @@ class Outcome(enum.Enum):
 
 
 def outcome(write: str, base: int, now: Known, *, mortal: bool) -> Outcome:
-    """What became of the swap of the write `write`. `now` was read after the swap was answered or given up.
+    """What became of the swap of `write`. `now` was read after the swap was answered or given up.
 
     `mortal`: whether the write has a state object, so that the gc could have killed it since `base`.
     """
@@ -68,9 +68,9 @@ def finding(entry: Entry, now: Known) -> Finding:
 
 
 def garbage(entry: Entry, now: Known) -> list[str]:
-    """The txns whose data nobody will read again, of those that the entry names.
+    """Those txns that the entry names whose data nobody will read again.
 
-    Only where the finding is COMMITTED or KILLED.
+    Only for the findings COMMITTED and KILLED.
     """
     current = now.pointer.data_txn if now.pointer is not None else ""
     named = ([entry.txn] if entry.brings else []) + ([entry.old] if entry.old else [])
@@ -78,8 +78,10 @@ def garbage(entry: Entry, now: Known) -> list[str]:
 
 
 class Ended(NamedTuple):
-    """What is known of a write that is not the pointer's state. `at_ns`: when it was replaced, at the latest,
-    as Unix time; 0 where it never was the state. `damaged`: whether it was; None where that is not known.
+    """What is known of a write that is not the pointer's state.
+
+    `at_ns`: the latest time at which it was replaced, as Unix time; 0 if it never was the state. `damaged`:
+    whether it was damaged; None if that is not known.
     """
 
     at_ns: int

@@ -1,7 +1,7 @@
 """An object store of one process for development and tests: SeaweedFS, on loopback, reporting to nobody.
 
-What `make run ENGINE=objects` runs, and the tests. Not for anything that matters: it does not sync, and one
-process is one machine. docs/objects.md says how to run a real one.
+`make run ENGINE=objects` and the tests run it. It is not for real data: it does not sync, and it is one
+process on one machine. docs/objects.md says how to run a real store.
 """
 
 from __future__ import annotations
@@ -109,10 +109,10 @@ def is_ready(ports: Ports) -> bool:
 
 
 def start(folder: str) -> tuple[Ports, int]:
-    """Start it with its data in `folder`, which exists; its ports and its pid, once it answers.
+    """Start it with its data in `folder`, which exists. Returns its ports and its pid when it answers.
 
-    It is killed with the process that calls this, whatever program that then runs. Raises OSError, and
-    RuntimeError where it ends at once.
+    It is killed when the calling process ends, also if that runs another program by then. Raises OSError, and
+    RuntimeError if it ends at once.
     """
     ports = Ports(*free_ports())
     mine = [sys.executable, "-m", __name__, folder, ",".join(map(str, ports)), "--with-parent"]

@@ -1,7 +1,7 @@
 """The engine `objects`: any number of servers, gcs and recovery processes on one bucket of an object store.
 
-See services/engine.Engine. It owns nothing: what the processes share is the bucket. The folder `dir` holds
-their self reports alone.
+See services/engine.Engine. It takes no lock: the processes share only the bucket. The folder `dir` holds only
+their self reports.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from services.engines.objects.settings import Settings, check, find_credentials
 from services.engines.objects.store import ObjectsStore
 from services.engines.objects.verifier import Verifier, check_once
 
-# Says of a prefix that it is a Blobkeep's, and how its objects look.
+# Marks a prefix as Blobkeep's, with the format of its objects.
 FORMAT_KEY = "blobkeep.json"
 FORMAT = b'{"format": 2}\n'  # 1 had a folder for the data of each write
-# One object in each folder that may empty: SeaweedFS removes such folders, and what gets into one just then
-# is read, but not listed until something else gets into it.
+# One object stays in each folder that could become empty. SeaweedFS removes empty folders, and an object that
+# is created at that moment can be read, but is not listed until another one is created there.
 _KEEPERS = (f"{keys.DATA}keep", f"{keys.GC}keep", f"{keys.DAMAGED}keep")
 
 _HEALTH_WAIT_S = 2.0
@@ -150,7 +150,7 @@ class ObjectsEngine:
 
     @property
     def serves(self) -> str:
-        """See Engine: how many blobs there are, nobody knows without looking at everything."""
+        """See Engine: the number of blobs is not known without reading everything."""
         config = self._config
         where = config.objects_endpoint.rstrip("/") or "s3:/"
         return f"the blobs of {where}/{config.objects_bucket}/{config.objects_prefix}"
@@ -164,13 +164,13 @@ class ObjectsEngine:
         """See Engine: nothing that the processes do changes what a server knows."""
 
     async def health(self) -> Sequence[Check]:
-        """See Engine: whether the store answers, and how fast it did so far."""
+        """See Engine: whether the store answers, and how fast it has been."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(_HEALTH_WAIT_S):
                 await self.client.get(FORMAT_KEY)
         except (BlobkeepError, TimeoutError):
-            # Not its words: they name a blob, and health is for everyone.
+            # The text of the error is left out: it names a blob, and health is public.
             return [Check("store", False, True, 0.0, "The object store gives no answer: the log says more.")]
         took_ms = (time.monotonic() - began) * 1e3
         parts = [

@@ -1,8 +1,8 @@
 """The state object of a write, `gc/<txn>`: what the gc may have to remove. Pure.
 
-A write makes one before it brings data of its own, or takes the place of a blob that has data; it names both.
-Two states. Pending: the write may go on. Failure: final; set by the write itself when it is given up, or by
-the gc, which so claims it. Nothing is safe because of a state object: it says where to look (`collect.py`).
+A write makes one before it stores data of its own, or replaces a blob that has data; it names both. It has
+two states. Pending: the write may go on. Failure is final: the write sets it when it is given up, or the gc
+sets it as a claim. Safety does not depend on state objects: they only say where to look (`collect.py`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `base`: the generation of the pointer that the write is going to replace.
     `brings`: the write has data of its own, under its txn. `old`: the txn of the data that it replaces, empty
-    where there is none; `old_parts`: how many parts that has, 0 where it is not known; `old_sums`: whether
-    its checksums stand in an object of their own. `beats`: counts the signs of life of a long upload.
-    `reason`: of the failure.
+    if there is none; `old_parts`: the number of its parts, 0 if it is not known; `old_sums`: whether its
+    checksums are in an object of their own. `beats`: counts the signs of life of a long upload. `reason`: of
+    the failure.
     """
 
     txn: str
@@ -67,7 +67,7 @@ def is_failure(data: Bytes) -> bool:
 
 
 def old_keys(entry: Entry) -> list[str]:
-    """The keys of the data that the write replaces, where it knows its parts."""
+    """The keys of the data that the write replaces, if it knows the parts."""
     found = [keys.part_key(entry.location, entry.old, part) for part in range(entry.old_parts)]
     return [*found, keys.sums_key(entry.location, entry.old)] if entry.old_sums else found
 

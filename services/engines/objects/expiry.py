@@ -1,4 +1,4 @@
-"""What has expired is not there for clients, by the clock of each server. The recovery worker deletes it."""
+"""Each server hides expired blobs from clients, by its own clock. The recovery worker deletes them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Expiry:
         return at_s is not None and at_s <= time.time()
 
     def live(self, known: Known) -> ObjectBlob | None:
-        """The blob that is there for clients; None where none is, or where it has expired."""
+        """The blob that clients see; None if there is none, or it has expired."""
         blob = known.blob
         return None if blob is None or self.is_over(blob) else blob
 
     async def end(self, tools: Tools, blob: ObjectBlob) -> bool:
-        """Delete `blob`, which has expired; False where its location was written or deleted meanwhile.
+        """Delete `blob`, which has expired; False if its location was written or deleted meanwhile.
 
         Raises Unavailable.
         """

@@ -4,9 +4,9 @@
     {"location": ...}                             the JSON, and one or two line ends
     <the bytes of a small blob, where there are any>
 
-The JSON can be read without the bytes behind it. One line end or two make the length of the whole object odd
-or even: so a LIST, which gives lengths, tells what is marked (a deleted location, a write in Failure) from
-what is not, without a request for each.
+The JSON can be read without the bytes behind it. One or two line ends make the length of the whole object odd
+or even. So the lengths in a LIST show which objects are marked (a deleted location, a write in Failure),
+without a request for each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The history of a blob, as pointers and state objects tell it: for the feed and the view by id. Pure."""
+"""The history of a blob, from pointers and state objects: for the feed and the view by id. Pure."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def of_pointer(pointer: Pointer, facts: Facts) -> Happened:
 
 
 def of_replaced(pointer: Pointer, facts: Facts, ended_ns: int) -> Happened:
-    """The blob that a pointer held, once it is replaced or deleted."""
+    """The blob that a pointer held until it was replaced or deleted."""
     happened = of_pointer(pointer, facts)
     end = Step(CODE[State.FAILURE], MSG_DELETED, rfc3339(ended_ns))
     return msgspec.structs.replace(happened, events=(*happened.events, end))
@@ -86,7 +86,7 @@ def of_entry(entry: Entry) -> Happened:
 
 
 def of_past(pointer: Pointer, past: Past) -> Happened:
-    """A blob that a pointer remembers to have held, or to have killed."""
+    """A past state in a pointer's history: a blob that it held, or a write that was killed."""
     message = MSG_DELETED if past.state != KILLED else "Given up by the gc - Deleting!"
     end = Step(CODE[State.FAILURE], message, rfc3339(past.ended_ns))
     return Happened(txn.blob_id(pointer.location, past.txn), pointer.location, (end,))

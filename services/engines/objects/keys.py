@@ -5,20 +5,20 @@
     <prefix>gc/<txn>              the state object of an unfinished or superseded write
     <prefix>damaged/<txn>         a note of the verifier: this data is kept for people
 
-A write has no folder of its own: SeaweedFS makes and removes folders as they fill and empty, and what gets
-into one just then is read, but never listed.
+A write has no folder of its own: SeaweedFS removes folders when they become empty, and an object that is
+created at that moment can be read, but is never listed.
 
-Listing pointers by key must list locations in the order of their code points, so a name is an escaped
-location. Three facts about real stores shape it:
+A LIST of pointers by key must give locations in the order of their code points, so a name is an escaped
+location. Three properties of real stores determine the escape:
 
-- Some treat "/" as folders, and cannot hold both `a` and `a/b`. So a location has no "/" in its name, and
-  where a long name must be cut into folders, no folder has the name of an object.
+- Some treat "/" as folders, and cannot hold both `a` and `a/b`. So names have no "/". A long name is cut into
+  folders, and then no folder has the name of an object.
 - SeaweedFS refuses segments over 255 bytes, and S3 keys over 1,024 bytes.
 - Control characters, backslashes and U+FFFE, U+FFFF do not survive in XML listings or in paths.
 
 Each escaped character keeps its place in the order: it becomes its lower neighbour and a second character.
-No escape is the beginning of another, so names compare as locations do. "!" ends a name and sorts before
-everything in one, so `a` comes before `ab`.
+No escape is the beginning of another, so names compare as locations do. "!" ends a name and sorts before all
+characters in names, so `a` comes before `ab`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DATA = "data/"
 GC = "gc/"
 DAMAGED = "damaged/"
 
-# What a prefix of the operator may have at most, so that no key is over 1,024 bytes.
+# The longest prefix that an operator may set, so that no key is over 1,024 bytes.
 MAX_PREFIX_BYTES = 100
 
 _END = "!"  # ends a name; lower than all that stands in one
@@ -61,7 +61,7 @@ _ESCAPE = re.compile("|".join(re.escape(escape) for escape in _UNESCAPES))
 
 
 def escape(location: str) -> str:
-    """`location`, or the beginning of one, without what a key cannot hold; sorts as it does."""
+    """`location`, or the beginning of one, with all that a key cannot hold escaped. Keeps the order."""
     return location.translate(_TABLE)
 
 
@@ -71,7 +71,7 @@ def unescape(stem: str) -> str:
 
 
 def name_of(location: str) -> str:
-    """The name of a location. Two locations have two names; names sort as locations, but for `is_grouped`."""
+    """The name of a location. It is unique, and names sort as locations do, except if `is_grouped`."""
     segments, rest = _segments(location)
     if rest:
         digest = hashlib.sha256(location.encode()).hexdigest()[:_DIGEST_CHARS]
@@ -80,12 +80,12 @@ def name_of(location: str) -> str:
 
 
 def is_grouped(location: str) -> bool:
-    """Whether its name ends in a digest: such names sort rightly only up to their first 830 bytes."""
+    """Whether its name ends in a digest: such names sort as locations only up to their first 830 bytes."""
     return bool(_segments(location)[1])
 
 
 def location_of(name: str) -> str | None:
-    """The location of a name; None where it ends in a digest, and the pointer alone knows it."""
+    """The location of a name; None if it ends in a digest: then only the pointer has the location."""
     stem = name.removesuffix(_END).replace(_FOLDER, "")
     location = unescape(stem)
     return location if len(stem) < _MAX_STEM_BYTES // 4 or name_of(location) == name else None
@@ -97,14 +97,14 @@ def before_group(location: str) -> str:
 
 
 def start_of(prefix: str) -> str:
-    """What the name of every location that begins with `prefix` is greater than. Itself no name."""
+    """A string below the names of all locations that begin with `prefix`. It is not a name itself."""
     return _FOLDER.join(_segments(prefix)[0])
 
 
 def end_of(prefix: str) -> str:
-    """What is greater than the names of all locations that begin with `prefix`, and no name lies between.
+    """A string above the names of all locations that begin with `prefix`, and below all higher names.
 
-    Empty where there is nothing greater.
+    Empty if there are no higher names.
     """
     start = start_of(prefix)
     while start and ord(start[-1]) == sys.maxunicode:
@@ -138,7 +138,7 @@ def data_stem(location: str, txn: str) -> str:
 
 
 def owner_of(data_key: str) -> tuple[str, str] | None:
-    """(name, txn) of a key under data/; None where it is none of ours."""
+    """(name, txn) of a key under data/; None if it is not ours."""
     head, dash, _ = data_key.removeprefix(DATA).rpartition("-")
     name, end, txn = head.rpartition(_END)
     return (name + end, txn) if dash and end and txn else None
@@ -157,8 +157,8 @@ def damaged_key(txn: str) -> str:
 def _segments(text: str) -> tuple[list[str], bool]:
     """The segments of the name of `text`, and whether it was cut at 830 bytes.
 
-    Where a segment ends depends on what precedes its end alone, never on what follows: else two names with a
-    common beginning would not compare as their locations do.
+    The end of a segment depends only on what precedes it, never on what follows: else two names with a common
+    beginning would not compare as their locations do.
     """
     stem = escape(text)
     if len(stem) * 4 < _SEGMENT_BYTES:

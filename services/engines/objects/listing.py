@@ -1,8 +1,8 @@
-"""Pages of locations: what a LIST of pointers gives in order, with what the pointers say.
+"""Pages of locations: a LIST gives the pointers in order, and the pointers have the rest.
 
-A page costs one LIST for each thousand pointers that it passes, and one GET for each pointer whose ETag is
-not the one that was last seen. Deleted locations are passed without a GET: the length of a tombstone tells
-it. A folder that is folded is passed by one more LIST, unless its end is in the page that is there.
+A page costs one LIST for each thousand pointers that it passes, and one GET for each pointer whose ETag
+changed since it was last seen. Deleted locations cost no GET: the length of a tombstone shows them. To skip a
+folded folder costs one more LIST, unless its end is in the LIST that was already read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Live = Listed | Known
 
 
 class Listing:
-    """Lists one bucket. `expiry`: what it says to be over is on no page."""
+    """Lists one bucket. Blobs that have expired by `expiry` are on no page."""
 
     def __init__(self, tools: Tools, expiry: Expiry | None = None) -> None:
         self.tools = tools
@@ -56,13 +56,13 @@ class Listing:
     async def pointers(self, after: str) -> AsyncIterator[tuple[str, Known]]:
         """Every pointer of a location greater than `after` that is no tombstone, with its location, in order.
 
-        Records of front ends too, and what is damaged. Costs one GET for each that was not seen before.
+        Includes records of front ends and damaged blobs. Costs one GET for each pointer not seen before.
         """
         async for location, live in _Walk(self, "", "", after, records=True).live():
             yield location, await self.read(live)
 
     async def read(self, live: Live) -> Known:
-        """The pointer of a LIST's object, from memory where that is the same."""
+        """The pointer that a LIST found, from memory if the ETag is the same."""
         if isinstance(live, Known):
             return live
         name = live.key.removeprefix(keys.LOC)
@@ -74,13 +74,13 @@ class Listing:
             return await self.tools.pointers.read_listed(name)
 
     async def _blobs(self, found: Sequence[tuple[str, Live]]) -> Sequence[ObjectBlob]:
-        """What the pointers hold; those that were deleted meanwhile, or have expired, are left out."""
+        """The blobs of the pointers, without those that were deleted meanwhile or have expired."""
         known = await asyncio.gather(*(self.read(live) for _, live in found))
         return [blob for one in known if (blob := self._expiry.live(one)) is not None]
 
 
 class _Walk:
-    """Through the live pointers of a prefix, in order; may skip what begins with a string."""
+    """Goes through the live pointers of a prefix, in order; can skip all that begin with a string."""
 
     def __init__(
         self, listing: Listing, prefix: str, delimiter: str, after: str, *, records: bool = False
@@ -137,7 +137,7 @@ class _Walk:
             yield one
 
     async def _of_group(self, group: Sequence[Listed]) -> AsyncIterator[tuple[str, Live]]:
-        """In the right order of their locations: each pointer must be read for that."""
+        """In the order of their locations, for which each pointer must be read."""
         known = await asyncio.gather(*(self._listing.read(listed) for listed in group))
         found = [(one.pointer.location, one) for one in known if one.pointer is not None]
         for location, one in sorted(found, key=lambda pair: pair[0]):

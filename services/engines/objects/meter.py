@@ -12,7 +12,7 @@ BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class Meter:
-    """Used from the event loop alone. `swap`: a conditional write; a refused one is no error."""
+    """Used only from the event loop. The kind `swap` is a conditional write; a refused one is no error."""
 
     def __init__(self) -> None:
         self.by_kind = {kind: StoreRequests(Histogram(BOUNDS_S)) for kind in KINDS}
@@ -23,7 +23,7 @@ class Meter:
         return sum(one.seconds.count for one in self.by_kind.values())
 
     def count(self, kind: str, began: float, *, failed: bool = False) -> None:
-        """One request that began at `began`, of time.monotonic(). `failed`: it got no answer to use."""
+        """Count a request that began at `began` (time.monotonic()). `failed`: it got no usable answer."""
         one = self.by_kind[kind]
         one.seconds.add(time.monotonic() - began)
         one.errors += failed

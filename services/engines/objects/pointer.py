@@ -1,9 +1,9 @@
-"""The pointer of a location: what it holds, and the only thing whose change changes that. Pure.
+"""The pointer of a location says what the location holds. Only a change of the pointer changes that. Pure.
 
 A pointer is never deleted: a deleted location keeps a small one, a tombstone. So "create if absent" can
-succeed once in the life of a location, and a request that was delayed on its way cannot bring back what was
-deleted. Every change of a pointer raises its generation; each state of it has the txn of the write that made
-it, which no other state ever has.
+succeed only once in the life of a location, and a delayed request cannot bring back what was deleted. Every
+change of a pointer raises its generation. Each state has the txn of the write that made it, which no other
+state ever has.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ DAMAGED = "Damaged"
 KILLED = "Killed"  # of a Past alone
 
 KIND = "pointer"
-# How many earlier states a pointer remembers: so many in any case, and up to so many that ended of late. Who
-# got no answer finds its own write among them.
+# How many earlier states a pointer remembers: at least so many, and up to so many that ended recently. A
+# writer that got no answer finds its own write among them.
 KEPT_PAST = 8
 MAX_PAST = 96
 KEPT_PAST_NS = 120 * 1_000_000_000
-# Chunks whose checksums stand in the pointer; those of a larger blob have an object of their own.
+# The pointer has the checksums of up to so many chunks; those of a larger blob have an object of their own.
 MAX_SUMS_CHUNKS = 1024
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a blob's bytes. Times are Unix times in nanoseconds.
 
-    `crcs`: of each chunk, packed (common/checksum.py); of a blob over MAX_SUMS_CHUNKS chunks they stand in
-    an object of their own, and `sums_crc` is that object's. `part_bytes`: the size of every part but the
-    last; 0 where the bytes stand in the pointer itself. `history`: of a blob that came from another engine,
-    what happened to it there, oldest first.
+    `crcs`: of each chunk, packed (common/checksum.py). A blob over MAX_SUMS_CHUNKS chunks has them in an
+    object of their own, whose checksum is `sums_crc`. `part_bytes`: the size of every part but the last; 0 if
+    the bytes are in the pointer itself. `history`: of a blob that was copied from another engine, oldest
+    first.
     """
 
     size: int
@@ -56,15 +56,15 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def parts(self) -> int:
-        """How many objects its bytes stand in; 0 where they stand in the pointer."""
+        """How many objects have its bytes; 0 if the pointer has them."""
         return -(-self.size // self.part_bytes) if self.part_bytes else 0
 
 
 class Past(msgspec.Struct, frozen=True, array_like=True):
-    """A write that is not the pointer's state any more, or never became it.
+    """A write that is no longer the pointer's state, or never became it.
 
-    `since`: the generation that it began with; `ended_ns`: when it was replaced; `state`: what it was. With
-    KILLED: the gc took the write for dead, at the generation `since`, and it can never become the state.
+    `since`: the generation that it began with; `ended_ns`: when it was replaced; `state`: what it was.
+    KILLED: the gc took the write for dead at the generation `since`, and it can never become the state.
     """
 
     txn: str
@@ -77,9 +77,8 @@ class Pointer(msgspec.Struct, frozen=True, omit_defaults=True):
     """One state of a location.
 
     `generation` grows with every change, from 1; `since`: the generation that this txn began with. `past`: by
-    `since`, the newest first; all later than generation `forgot` are in it. `first`: the txn of the first
-    state, empty where that is not known. `facts`: of the blob; None in a tombstone. `reason`: why it is
-    damaged.
+    `since`, the newest first, complete after generation `forgot`. `first`: the txn of the first state, empty
+    if it is not known. `facts`: of the blob; None in a tombstone. `reason`: why it is damaged.
     """
 
     location: str
@@ -96,7 +95,7 @@ class Pointer(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def data_txn(self) -> str:
-        """The txn under which the blob's bytes stand outside of the pointer; empty where they do not."""
+        """The txn of the objects with the blob's bytes; empty if the pointer has the bytes."""
         return self.txn if self.facts is not None and self.facts.part_bytes else ""
 
     def find(self, write: str) -> Past | None:
@@ -105,7 +104,7 @@ class Pointer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Known(NamedTuple):
-    """A pointer as it was seen in the bucket. `etag` None: there is none; `pointer` None: it is not readable.
+    """A pointer as it was seen in the bucket. `etag` None: there is none; `pointer` None: it is unreadable.
 
     `body_at`: where a small blob's bytes begin in the object.
     """
@@ -120,14 +119,14 @@ class Known(NamedTuple):
 
     @property
     def is_damaged(self) -> bool:
-        """Whether reading it is an error until it is written or deleted anew."""
+        """Whether a read is an error until the location is written or deleted."""
         if self.pointer is None:
             return self.etag is not None
         return self.pointer.state == DAMAGED
 
     @property
     def blob(self) -> ObjectBlob | None:
-        """What is served; None where nothing is, also where it is damaged."""
+        """The blob that is served; None if there is none, or it is damaged."""
         if self.pointer is None or self.pointer.state != OK or self.pointer.facts is None:
             return None
         return ObjectBlob(self.pointer, self.pointer.facts)
@@ -200,9 +199,10 @@ def decode(begin: checksum.Bytes) -> Pointer:
 
 
 def seen(etag: str, begin: checksum.Bytes, length: int, location: str | None) -> Known:
-    """What an object of `length` bytes that begins with `begin` is, when it is looked at as a pointer.
+    """The pointer in an object of `length` bytes that begins with `begin`.
 
-    `location`: whose it should be; None where that is not known. One of another location is not readable.
+    `location`: the location it should have, None if that is not known. A pointer of another location counts
+    as unreadable.
     """
     try:
         pointer = decode(begin)
@@ -229,7 +229,7 @@ def next_state(
     """The pointer after the write with the txn `write`, on top of what is known."""
     old = known.pointer
     if old is None:
-        # Where it is not readable, its generation is not known: one that is above any that was counted.
+        # The generation of an unreadable pointer is not known: take one that is above any that was counted.
         first, generation = (write, 1) if known.etag is None else ("", now_ns)
         return Pointer(
             location, state, generation, write, generation, now_ns, first, [], generation - 1, facts
@@ -240,10 +240,10 @@ def next_state(
 
 
 def fenced(known: Known, *, location: str, killed: str, write: str, now_ns: int) -> Pointer:
-    """The same state with the next generation, which says that the write `killed` can never become it.
+    """The same state with the next generation, which says that `killed` can never become the state.
 
-    Who swaps what was known before, fails; who reads the pointer again, sees that it was killed. Where there
-    is none, a tombstone, so that nobody can create any more; `write`: a txn of its own.
+    A swap of the earlier pointer then fails, and a writer that reads the new one sees that it was killed. If
+    there is no pointer, this is a tombstone, so that no create can succeed; `write` is the txn of the fence.
     """
     old = known.pointer
     if old is None:
@@ -264,5 +264,5 @@ def _remember(old: Pointer, new: Past, now_ns: int) -> tuple[list[Past], int]:
 
 
 def damaged(pointer: Pointer, reason: str) -> Pointer:
-    """The same state, not served any more: `reason` for people."""
+    """The same state, no longer served. `reason` is for people."""
     return msgspec.structs.replace(pointer, state=DAMAGED, generation=pointer.generation + 1, reason=reason)

@@ -1,7 +1,7 @@
-"""Reading pointers from the bucket, and remembering them: what a server knows of them in memory.
+"""Reads pointers from the bucket, and remembers them in memory.
 
-What is remembered is never the reason of a refusal, and never served: it only says what to try first. A swap
-that succeeds proves that it was right.
+A remembered pointer is never served, and no request is refused because of it: it only says what to try first.
+A swap that succeeds proves that it was right.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from services.engines.objects import framing, keys, pointer
 from services.engines.objects.bucket import Bucket, Clock, Got
 from services.engines.objects.pointer import Known
 
-# How long what is remembered is good enough to be tried first. Not longer: a pointer remembers only its last
-# states, and should still know what was there then (decide.Outcome.UNKNOWN).
+# How long a remembered pointer is tried first. Not longer: a pointer's history has only its last states, and
+# must still contain the remembered one (decide.Outcome.UNKNOWN).
 REMEMBERED_NS = 2_000_000_000
 # Holds nearly every pointer, without the bytes of a blob behind it.
 HEAD_BYTES = 8 << 10
@@ -57,12 +57,12 @@ class Pointers:
         return known
 
     def recent(self, location: str) -> Known | None:
-        """What was seen there a moment ago; None where that is not known."""
+        """The pointer that was seen there a moment ago; None if none was."""
         known, seen_ns = self._by_location.get(location, (None, 0))
         return known if abs(self._clock.now_ns() - seen_ns) < REMEMBERED_NS else None
 
     def with_etag(self, location: str, etag: str) -> Known | None:
-        """What was seen there with this ETag, however long ago; None where that is not known."""
+        """The pointer that was seen there with this ETag, however long ago; None if none was."""
         known, _ = self._by_location.get(location, (None, 0))
         return known if known is not None and known.etag == etag else None
 
@@ -74,7 +74,7 @@ class Pointers:
             self._by_location.popitem(last=False)
 
     def forget(self, location: str) -> None:
-        """What is there is not known any more."""
+        """Forget what was seen there."""
         self._by_location.pop(location, None)
 
     def _remember(self, location: str, got: Got | None) -> Known:
@@ -87,7 +87,7 @@ class Pointers:
 
 
 def _missing(got: Got) -> int:
-    """How many bytes of the object must be read to hold its JSON; 0 where they were, or there are no more."""
+    """How many bytes must be read to have the JSON; 0 if they were read, or the object has no more."""
     try:
         needed = framing.needed(got.data)
     except CorruptRecord:

@@ -22,7 +22,7 @@ Report = Callable[[ObjectBlob, str], object]
 
 
 class InlineReading:
-    """A blob that stood in its pointer, and was verified: its bytes are here."""
+    """A blob that was read with its pointer and verified: its bytes are in memory."""
 
     def __init__(self, blob: ObjectBlob, body: memoryview, ended: Callable[[], object]) -> None:
         self.blob = blob
@@ -48,9 +48,9 @@ class InlineReading:
 
 
 class StagedReading:
-    """A blob whose bytes stand in objects of their own, which never change.
+    """A blob whose bytes are in objects of their own, which never change.
 
-    A chunk is one GET. While its client takes one chunk, the next is asked for, if few others do the same.
+    A chunk is one GET. While the client takes one chunk, the next one is read, if few others do the same.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class StagedReading:
         self._next: tuple[int, asyncio.Task[Bytes]] | None = None  # asked for ahead: holds a place of `ahead`
 
     async def prepare(self) -> None:
-        """Read the checksums, where they stand in an object of their own. Raises Damaged, Unavailable."""
+        """Read the checksums, if they are in an object of their own. Raises Damaged, Unavailable."""
         if self.blob.facts.sums_crc is None:
             return
         got = await self._tools.bucket.get(keys.sums_key(self.blob.location, self.blob.version))
@@ -127,7 +127,7 @@ class StagedReading:
         buffer[: len(data)] = data
 
     async def _fetch(self, chunk: int) -> Bytes:
-        """One chunk, verified. What is wrong is asked for once more: it may have changed on its way."""
+        """One chunk, verified. A wrong one is read once more: it may have changed on its way."""
         facts = self.blob.facts
         part, first = divmod(chunk * CHUNK_BYTES, facts.part_bytes)
         key = keys.part_key(self.blob.location, self.blob.version, part)

@@ -1,7 +1,8 @@
-"""Before a server trusts a bucket: does the store keep the conditions that everything hangs on?
+"""Tests, before a server trusts a bucket, whether the store obeys conditions.
 
-A store that ignores them answers 200 to both of two creates, and loses one. So a server starts only on one
-that passes; else it says which condition was ignored. It costs some seventy requests, under `selftest/`.
+A store that ignores them answers 200 to both of two creates, and loses one. So a server starts only on a
+store that passes; else it says which condition was ignored. It costs some seventy requests, under
+`selftest/`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from services.engines.objects.client import Client
 
 FOLDER = "selftest/"
 RACERS = 4
-# So many states follow one another at once, each looked at: an old one may come back for a moment.
+# So many states follow one another, and each is checked: an old one may come back for a moment.
 STATES = 16
 # A busy store may give no clear answer to one request; it is then sent with another key.
 TRIES = 5
@@ -53,9 +54,9 @@ class Unfit(ConfigError):
 
 
 async def check(client: Client) -> None:
-    """Return where the store is fit; sets whether it compares ETags with their quotes.
+    """Return if the store is fit. Also finds out whether it compares ETags with their quotes.
 
-    Raises Unfit, or Unavailable where it does not answer.
+    Raises Unfit; Unavailable if the store does not answer.
     """
     async with _folder(client) as folder:
         # At the same time: a store of many processes may take a second for each write that others race with.
@@ -111,10 +112,10 @@ async def _swaps(client: Client, folder: str) -> None:
 
 
 async def _stands(client: Client, key: str) -> None:
-    """What was swapped in stays, and what it replaced does not come back: each swap is seen to be the last.
+    """Each swapped-in object stays, and the replaced one does not come back.
 
-    Two filers of a SeaweedFS that share one database, each of which takes it for its own, put back what the
-    other one told them, a moment later.
+    Two filers of a SeaweedFS that share one database, but took different ids for it, bring old objects back a
+    moment later.
     """
     states = [b"state %d" % number for number in range(STATES)]
     etag = await client.put(key, states[0], ABSENT)
@@ -132,7 +133,7 @@ async def _stands(client: Client, key: str) -> None:
 
 
 async def _right_swap(client: Client, key: str, etag: str) -> str:
-    """Swap what has this ETag; finds out whether the store compares it with its quotes."""
+    """Swap the object with this ETag. Finds out whether the store compares it with its quotes."""
     for quoted in (True, False):
         client.quoted_etags = quoted
         try:
@@ -187,9 +188,9 @@ async def _names(client: Client, folder: str) -> None:
 
 
 async def _until_clear(attempt: Callable[[str], Awaitable[None]], stem: str) -> None:
-    """Run it with another key until no conditional write of it is without a clear answer.
+    """Run it, each time with another key, until all its conditional writes get a clear answer.
 
-    What was answered unclearly may be applied later: then nothing that is seen of that key says anything.
+    A write with an unclear answer may be applied later, so nothing can be concluded from that key.
     """
     for number in range(TRIES):
         try:

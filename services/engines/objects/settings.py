@@ -30,7 +30,7 @@ class Settings(NamedTuple):
 
     `endpoint`: the URL of the store; empty for AWS. `prefix`: of all keys, empty or ending in "/".
     `credentials` None: those of the machine's role. `request_timeout_s`: for one request; `patience_s`: for
-    all tries of one that may be repeated. `ca_file`: certificates (PEM) to trust besides the usual ones.
+    all tries of a request that may be repeated. `ca_file`: certificates (PEM) to trust in addition.
     """
 
     bucket: str
@@ -66,10 +66,10 @@ def check(settings: Settings) -> Settings:
 
 
 def find_credentials(file: str, environment: Mapping[str, str] = os.environ) -> Credentials | None:
-    """The credentials of `file`, else of the environment (AWS_ACCESS_KEY_ID, ...); None where there are none.
+    """The credentials of `file`, else of the environment (AWS_ACCESS_KEY_ID, ...); None if there are none.
 
-    The file is like ~/.aws/credentials, with its section [default], and readable by its owner alone. Raises
-    ConfigError, which says nothing of what is in the file.
+    The file is like ~/.aws/credentials, with a section [default]; only its owner may read it. Raises
+    ConfigError, whose text contains nothing of the file.
     """
     if file:
         return _from_file(Path(file))

@@ -1,7 +1,7 @@
-"""The store of the engine `objects`: see services/store.py. Holds no state but what makes it faster.
+"""The store of the engine `objects`: see services/store.py. Its memory only makes it faster.
 
-Any number of them may run on one bucket. What one acknowledges, all see at once: nothing is served from
-memory, and nothing refused because of it.
+Any number of servers may run on one bucket. All see at once what one acknowledges: nothing is served from
+memory, and nothing is refused because of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from services.store import Blob, Condition, Content, DamagedBlob, Multiparts, Pa
 
 log = logging.getLogger("objects")
 
-# A small blob is at hand whole while it is read: so many bytes of them at once, others wait.
+# A small blob is in memory while it is read. All together may take so many bytes; further ones wait.
 _INLINE_READING_BYTES = 256 << 20
 _BUFFERS = 64  # of 1 MiB, for chunks of larger blobs
 _AHEAD = 32  # chunks that are asked for before their turn
@@ -72,11 +72,11 @@ class ObjectsStore:
     # --- reading ---
 
     def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
-        """See store.Store: nothing is at hand, since another server may have changed it."""
+        """See store.Store: always None, since another server may have changed the blob."""
         return None
 
     def open_nowait(self, location: str) -> None:
-        """See store.Store: nothing, as above."""
+        """See store.Store: always None, as above."""
 
     async def stat(self, location: str) -> Blob | None:
         """See store.Store. One GET of the beginning of the pointer."""
@@ -104,7 +104,7 @@ class ObjectsStore:
         return await self.listing.page(prefix, delimiter, after, limit)
 
     async def usage(self) -> Usage:
-        """See store.Store: what is not in this server's memory, nobody counts."""
+        """See store.Store: only what this server has in memory is counted."""
         sizes = [upload.size for upload in self._uploads if upload.is_staged]
         under_way = len(self._uploads) + self._whole
         return Usage(
@@ -112,10 +112,10 @@ class ObjectsStore:
         )
 
     async def check_writable(self) -> None:
-        """See store.Store: the store has no end that is known here."""
+        """See store.Store: the room of the object store is not known here."""
 
     def damaged_blobs(self, limit: int) -> abc.Sequence[DamagedBlob]:
-        """See engine.Admin.damaged: those that this server met."""
+        """See engine.Admin.damaged: those that this server found."""
         return list(self._damaged.values())[:limit]
 
     # --- writing ---
@@ -123,9 +123,9 @@ class ObjectsStore:
     async def begin(
         self, location: str, condition: Condition, content: Content, size: int | None, *, waits: bool = True
     ) -> ObjectUpload:
-        """See store.Store. One GET: what cannot succeed is refused before its body.
+        """See store.Store. One GET, so that a write that cannot succeed is refused before its body.
 
-        None where the body comes anyhow and will stand in its pointer: the commit finds out.
+        No GET if the body comes anyhow and will be stored in its pointer: the commit finds out.
         """
         self._admit(size)
         judge = self._judge(condition)
@@ -140,7 +140,7 @@ class ObjectsStore:
     async def write_whole(
         self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:
-        """See store.Store. One conditional write, where what is there was seen of late, or nothing is."""
+        """See store.Store. One conditional write, if there is no blob or the pointer was seen recently."""
         self._admit(len(body))
         self._whole += 1
         try:
@@ -174,7 +174,7 @@ class ObjectsStore:
         return self._changed(before, after, since=0)
 
     async def commit_staged(self, write: StagedWrite, facts: Facts) -> tuple[ObjectBlob, bool]:
-        """For ObjectUpload: make what was brought its location's blob."""
+        """For ObjectUpload: make the stored parts its location's blob."""
         async with self._locks.of(write.location):
             before, after = await write.take_effect(facts)
         return self._changed(before, after, since=2)
@@ -195,7 +195,7 @@ class ObjectsStore:
     # --- damage ---
 
     def report_damage(self, blob: ObjectBlob, reason: str) -> None:
-        """Stop serving `blob`, in the background: its bytes are not what was written."""
+        """Stop serving `blob`, whose bytes are damaged, in the background."""
         log.error("the blob of %r is damaged: %s", blob.location, reason)
         task = asyncio.ensure_future(self._condemn(blob, reason))
         self._behind.add(task)
@@ -260,14 +260,14 @@ class ObjectsStore:
 
 
 class _Budget:
-    """So many bytes may be held at once; who wants more waits, first come, first served."""
+    """A limit on bytes in memory. A request for more waits, first come, first served."""
 
     def __init__(self, size: int) -> None:
         self._free = size
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, size: int) -> Callable[[], None]:
-        """Returns what gives them back."""
+        """Returns a function that gives them back."""
         if self._free >= size and not self._waiting:
             self._free -= size
         else:

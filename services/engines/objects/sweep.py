@@ -1,8 +1,8 @@
-"""Finding data that nobody will read and no state object names: what a write brought after the gc was done.
+"""Finds data that neither a pointer nor a state object has: a killed write stored it after its collection.
 
-A write makes its state object before it brings data, and the gc removes that only when the write has taken
-effect or was killed. So data without a state object, looked for first, that the pointer, read afterwards,
-does not hold, is garbage for ever. That needs no waiting.
+A write makes its state object before its data, and the gc removes the state object only when the write has
+taken effect or was killed. So first look for the state object, then read the pointer. If neither has the
+data, it is garbage for ever, and can be removed at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Sweeping:
         self._reading_ns = int(reading_s * 1e9)
 
     async def sweep(self, name: str, txn: str, data_keys: Sequence[str]) -> Fate:
-        """Decide on the data of the write `txn` at the location of that name; remove it where it is garbage.
+        """Decide on the data of the write `txn` at the location of that name; remove it if it is garbage.
 
         `data_keys`: its objects that a LIST gave. Raises Unavailable.
         """

@@ -1,8 +1,8 @@
-"""The id of one write: 26 characters that sort by time. Every write has its own, to be recognised by.
+"""The id of one write: 26 characters that sort by time. A writer recognises its write by it.
 
-48 bits of Unix time in ms and 80 random bits, in base 32 without i, l, o and u. Nothing depends on the time
-but the order in which the gc looks at entries. A blob's id is the txn that made it and its location, so that
-the pointer can be found from the id alone.
+48 bits of Unix time in ms and 80 random bits, in base 32 without i, l, o and u. Only the order in which the
+gc reads state objects depends on the time. A blob's id is the txn that made it and its location, so that the
+pointer can be found from the id.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CHARS = _TIME_CHARS + _RANDOM_CHARS
 
 
 def new_txn(now_ns: int) -> str:
-    """A txn that nobody has had. `now_ns`: Unix time in nanoseconds."""
+    """A txn that was never used. `now_ns`: Unix time in nanoseconds."""
     return _base32(now_ns // 1_000_000, _TIME_CHARS) + _base32(secrets.randbits(80), _RANDOM_CHARS)
 
 

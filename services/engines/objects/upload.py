@@ -1,8 +1,9 @@
-"""One upload into the bucket: a small body stays in memory until it is whole, a larger one goes in parts.
+"""One upload into the bucket: a small body stays in memory until it is complete, a larger one goes in parts.
 
-A body up to `inline_bytes` will stand in its pointer, so its commit is one conditional write. From the first
+A body up to `inline_bytes` is stored in its pointer, so its commit is one conditional write. From the first
 byte beyond that it is staged: its state object is made, then it goes into the bucket in parts of
-`part_bytes`, each an object of its own. An upload holds one part that is filling, and two on their way.
+`part_bytes`, each an object of its own. An upload holds one part that is filling, and two that are being
+sent.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Owner(Protocol):
 
 
 class ObjectUpload:
-    """See store.Upload. Used from the event loop alone; sums are computed in threads."""
+    """See store.Upload. Used only from the event loop; sums are computed in threads."""
 
     def __init__(
         self, owner: Owner, location: str, judge: Judge, content: Content, known: Known | None
@@ -77,7 +78,7 @@ class ObjectUpload:
 
     @property
     def size(self) -> int:
-        """Bytes that came so far."""
+        """Bytes received so far."""
         return self._size
 
     @property
@@ -86,7 +87,7 @@ class ObjectUpload:
         return self._write is not None
 
     def takes(self, data: Bytes) -> bool:
-        """See store.Upload: what comes may have to be sent."""
+        """See store.Upload: always False, since a part may have to be sent."""
         return False
 
     async def write(self, data: Bytes) -> None:
@@ -195,7 +196,7 @@ class ObjectUpload:
         self._beating = asyncio.ensure_future(self._beat(write))
 
     async def _send(self, length: int) -> None:
-        """Put the next `length` bytes on their way, as one part; waits while enough are."""
+        """Begin to send the next `length` bytes as one part; waits while two parts are being sent."""
         assert self._write is not None
         while len(self._sending) >= PARTS_ON_THEIR_WAY:
             await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
@@ -219,7 +220,7 @@ class ObjectUpload:
             self._broken = err  # the next write, or the commit, raises it
 
     async def _sent(self) -> None:
-        """Wait until every part is in the bucket. Raises what kept one from it."""
+        """Wait until every part is in the bucket. Raises the error of one that could not be sent."""
         if self._sending:
             await asyncio.wait(self._sending)
         if self._broken is not None:
@@ -249,7 +250,7 @@ class ObjectUpload:
                 self._beating.cancel()
 
     async def _give_up(self, reason: str) -> None:
-        """Leave what was brought to the gc."""
+        """Leave what was stored to the gc."""
         self._pieces = []
         for task in list(self._sending):
             task.cancel()

@@ -1,8 +1,8 @@
 """The recovery process: re-reads every blob against its checksums at a bounded rate, and sweeps leaked data.
 
-A round costs one GET for each blob that stands in its pointer, one for each MiB of the others, and one LIST
-for each thousand objects. It may die at any request: what it does is done by conditional writes, or by the
-sweep, whose order makes it safe (`sweep.py`). A new process begins its round anew.
+A round costs one GET for each blob that is stored in its pointer, one for each MiB of the others, and one
+LIST for each thousand objects. The process may die at any request: it only makes conditional writes, and
+deletes in the safe order of the sweep (`sweep.py`). A new process starts the round again.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Verifier(Worker):
         self._sums = Scrub()
 
     def run_once(self) -> str | None:
-        """See Worker. Raises Unavailable: the round is then begun anew."""
+        """See Worker. Raises Unavailable: the round then starts again."""
         return self._loop.run_until_complete(self.verify())
 
     async def verify(self) -> str | None:
