@@ -1,4 +1,4 @@
-"""The S3 front end as applications, in which every path is its own, each with its fast path."""
+"""The S3 front end as Tornado applications to which every path belongs, each with its fast path."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ from services.watch.request_log import RequestLog
 class S3FrontEnd:
     """What serves `store` as S3.
 
-    `app` and `fast_path` are for a port that speaks S3 alone, and for the host names of S3. On a port that
-    it shares, `app_for` and `fast_path_for` say what is for S3: what comes under those names, or under
-    `s3_path`.
+    `app` and `fast_path` are for a port that speaks only S3, and for the host names of S3. On a shared port
+    `app_for` and `fast_path_for` decide whether a request is for S3: under those names, or under `s3_path`.
     """
 
     def __init__(self, store: Store, config: Config, access: Access, requests: RequestLog) -> None:
@@ -48,7 +47,7 @@ class S3FrontEnd:
         return self._fast_under_path if self._is_under_path(path) else None
 
     def is_host(self, host: str | None) -> bool:
-        """Whether a request under this host name is for S3, whatever its path is."""
+        """Whether every request under this host name is for S3, whatever its path."""
         return is_host_of_s3(host, self._hosts)
 
     def _is_under_path(self, path: str) -> bool:
@@ -70,5 +69,5 @@ def _make_app(
     return Application(
         [(r".*", S3Handler, shared)],
         log_function=requests.handled,
-        cross_origin_protection=True,  # no page of another site makes a browser write where nobody signs
+        cross_origin_protection=True,  # no page of another site may make a browser write without a signature
     )

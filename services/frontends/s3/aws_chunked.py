@@ -1,9 +1,9 @@
-"""The framing `aws-chunked` of a body: bytes in as they come, the content out; signatures checked. Pure.
+"""Decodes the framing `aws-chunked` of a body, as the bytes come, and checks the signatures. Pure.
 
     <hex size>[;chunk-signature=<64 hex>] CRLF <bytes> CRLF ... 0[;chunk-signature=...] CRLF [trailers] CRLF
 
-It lies inside the transfer coding of HTTP, and nothing of it is stored. A chunk's bytes are given out before
-its signature is known: who takes them must commit nothing before `finish`.
+It is inside the transfer coding of HTTP, and is not stored. A chunk's bytes are returned before its signature
+is known, so the caller must not commit before `finish`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class ChunkSigning:
         self._last = seed
 
     def check_chunk(self, sha256_hex: str, signature: str) -> None:
-        """That a chunk with this hash is the next. Raises S3Error."""
+        """Check that the next chunk has this hash. Raises S3Error."""
         self._check("AWS4-HMAC-SHA256-PAYLOAD", f"{_EMPTY_SHA256}\n{sha256_hex}", signature)
 
     def check_trailer(self, trailer: str, signature: str) -> None:
-        """That `trailer`, its lines `name:value\\n`, is what follows. Raises S3Error."""
+        """Check that `trailer` (lines `name:value\\n`) was signed. Raises S3Error."""
         self._check("AWS4-HMAC-SHA256-TRAILER", hashlib.sha256(trailer.encode()).hexdigest(), signature)
 
     def _check(self, kind: str, what: str, signature: str) -> None:
@@ -84,7 +84,7 @@ class Decoder:
         return content
 
     def finish(self) -> None:
-        """The body is over: that it is whole, and its trailer. Raises S3Error."""
+        """Check at the end of the body that it and its trailer are complete. Raises S3Error."""
         if self._state != self._read_trailer:
             raise S3Error("IncompleteBody", "The body ends before its last chunk.")
         if self._left:

@@ -1,6 +1,7 @@
-"""The body of a request: its framing taken off, its digests computed and compared with what was promised.
+"""The body of a request: removes its framing, computes its digests and compares them with the declared ones.
 
-Hashing takes longer than everything else, so it is done in threads, a part of the body behind its writing.
+Hashing takes longer than everything else. So it is done in threads, for one piece while the next one comes
+in.
 """
 
 from __future__ import annotations
@@ -30,17 +31,18 @@ _MODES = {
     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER": (True, True),
 }
 _LENGTH = re.compile(r"[0-9]{1,18}")
-# Up to here the MD5 of a body is its ETag, as clients expect of what came in one piece. It takes longer than
-# all else that is done with the bytes, so larger ones get a tag of another form (see etags).
+# Up to this size the MD5 of a body is its ETag, as clients expect for an object in one piece. MD5 takes
+# longer than everything else that is done with the bytes, so larger ones get a tag of another form (see
+# etags).
 MD5_UP_TO_BYTES = 16 << 20
 _PARSE_INLINE_BYTES = 32 << 10
 
 
 class Body:
-    """See the module docstring. Made when the head is known; raises S3Error for what it cannot be.
+    """See the module docstring. Made when the head is known; raises S3Error if the fields are not valid.
 
-    `declared_bytes`: the length of the content, None if it is not known. `with_md5`: to compute it even where
-    the client did not send one; None: that depends on the length. `also`: a checksum to compute in any case.
+    `declared_bytes`: the length of the content, None if it is not known. `with_md5`: compute it even if the
+    client did not send one; None: that depends on the length. `also`: a checksum to compute in any case.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Body:
 
     @property
     def needs_sha256(self) -> bool:
-        """Whether `finish` has to be told the SHA-256 of the content."""
+        """Whether `finish` needs the SHA-256 of the content."""
         return self._sha256 is not None or (self._algorithm is not None and self._algorithm.name == "SHA256")
 
     def _declared(self, request: Request, claimed: str, *, length_needed: bool) -> int | None:
@@ -118,9 +120,9 @@ class Body:
         return pieces
 
     async def finish(self, sha256: bytes | None) -> None:
-        """The body is whole: that it is what was promised. `sha256`: of the content, where needed.
+        """Check the complete body against the declared digests. `sha256`: of the content, if needed.
 
-        Raises S3Error. Afterwards `md5_hex` and `checksum` are set, where they were computed.
+        Raises S3Error. Afterwards `md5_hex` and `checksum` are set, if they were computed.
         """
         wanted = self._wanted
         if self._decoder is not None:
@@ -151,7 +153,7 @@ class Body:
         self.checksum = (self._algorithm, computed)
 
     def kept(self) -> dict[str, str]:
-        """What is kept with the content, now that it is whole."""
+        """The attributes to store with the complete content."""
         kept = {} if self.md5_hex is None else {ETAG: self.md5_hex}
         if self.checksum is not None:
             one, value = self.checksum
@@ -181,14 +183,14 @@ class Receiving(Operation):
             await self.upload.write(piece)
 
     async def received(self) -> dict[str, str]:
-        """The body is whole: what is kept with it, once it is what was promised. Raises S3Error."""
+        """Check the complete body; the attributes to store with it. Raises S3Error."""
         body = self.body
         assert self.upload is not None
         await body.finish(await self.upload.sha256() if body.needs_sha256 else None)
         return body.kept()
 
     def checksum_shown(self) -> list[tuple[str, str]]:
-        """The field that gives back the checksum that was computed, if one was."""
+        """The header field with the computed checksum, if there is one."""
         if self.body.checksum is None:
             return []
         one, value = self.body.checksum
@@ -201,7 +203,7 @@ class Receiving(Operation):
 
 
 class XmlOperation(Operation):
-    """An operation whose body is a small document. `MAX_BYTES`: of it."""
+    """An operation whose body is a small document, of at most `MAX_BYTES`."""
 
     MAX_BYTES = 64 << 10
     NEEDS_DIGEST = False
@@ -221,7 +223,7 @@ class XmlOperation(Operation):
             raise S3Error("EntityTooLarge", f"This request may have a body of {self.MAX_BYTES:,} bytes.")
 
     async def document(self, root: str) -> Element | None:
-        """The body, checked, as an element `root`; None where there is none. Raises S3Error."""
+        """The body, checked, as an element `root`; None if there is no body. Raises S3Error."""
         content = bytes(self._content)
         await self._body.finish(hashlib.sha256(content).digest() if self._body.needs_sha256 else None)
         if not content:

@@ -1,7 +1,7 @@
 """Buckets: the first segments of locations, and records that they exist.
 
-A bucket is there if its record is, or if anything lies under its name: what was written natively is in one,
-too. Its record is a blob of its own, so CreateBucket is as exclusive and as durable as any write.
+A bucket exists if it has a record, or if anything is under its name, natively written blobs included. A
+record is a blob of its own, so CreateBucket is as exclusive and as durable as any write.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from services.store import Blob, Content
 _RECORD = Content("application/json")
 _RECORD_BODY = b"{}\n"
 _STEP = 1000
-# So many entries of the top level are looked at for one page of ListBuckets: among millions of blobs that lie
-# in no bucket, the rest of the buckets follows on the next page.
+# So many entries of the top level are read for one page of ListBuckets. Among millions of blobs without a
+# bucket, the other buckets follow on the next page.
 _MAX_LOOKED_AT = 10_000
 
 
 async def bucket_exists(request: Request, bucket: str) -> bool:
-    """Whether it is there."""
+    """Whether the bucket exists."""
     store = request.store
     if store.peek(BUCKET_RECORD + bucket, body=False) is not None:
         return True
@@ -38,20 +38,20 @@ async def bucket_exists(request: Request, bucket: str) -> bool:
 
 
 async def require_bucket(request: Request, bucket: str | None = None) -> None:
-    """Raise S3Error where it is not there."""
+    """Raise S3Error if the bucket does not exist."""
     name = request.target.bucket if bucket is None else bucket
     if not await bucket_exists(request, name):
         raise S3Error("NoSuchBucket", "The specified bucket does not exist.", BucketName=name)
 
 
 async def missing_object(request: Request) -> S3Error:
-    """What to raise where there is no object: its bucket may be missing, too."""
+    """The error for a missing object, which depends on whether its bucket exists."""
     await require_bucket(request)
     return S3Error("NoSuchKey", "The specified key does not exist.", Key=request.target.key)
 
 
 class ListBuckets(Operation):
-    """The buckets that the client may see, in pages where it asks for them."""
+    """The buckets that the client may see, in pages if it asks for pages."""
 
     async def answer(self) -> None:
         """See Operation."""
@@ -81,8 +81,10 @@ class ListBuckets(Operation):
 
 
 async def _buckets(request: Request, prefix: str, after: str) -> AsyncIterator[tuple[str, int | None]]:
-    """Names greater than `after`, in order, with their age (Unix time in nanoseconds); a name with None where
-    it is time to go on with another page."""
+    """Names greater than `after`, in order, with their creation (Unix time in nanoseconds).
+
+    A name with None ends the page: too many entries were read for one.
+    """
     recorded, folders = _Records(request, prefix, after), _Folders(request, prefix, after)
     record, folder = await recorded.next(), await folders.next()
     while record is not None or folder is not None:
@@ -129,7 +131,7 @@ class _Folders:
     def __init__(self, request: Request, prefix: str, after: str) -> None:
         self._store = request.store
         self._prefix = prefix
-        # Of a folder that was shown, everything in it is passed over.
+        # Skip everything in a folder that was already returned.
         self._after: str | None = f"{after}/" if after else ""
         self._held: list[str] = []
         self.looked_at = 0
@@ -145,7 +147,7 @@ class _Folders:
 
 
 class CreateBucket(XmlOperation):
-    """200, also where it is there already: all buckets have one owner."""
+    """200, also if it exists already: all buckets have one owner."""
 
     async def begin(self) -> None:
         """See Operation."""
@@ -164,7 +166,7 @@ class CreateBucket(XmlOperation):
             if blob is not None:
                 raise AlreadyExists("It is there.")
 
-        # As in us-east-1: who creates its own bucket again is told that it is there.
+        # As in us-east-1: to create one's own bucket again is no error.
         with contextlib.suppress(AlreadyExists):
             await request.store.write_whole(
                 BUCKET_RECORD + request.target.bucket, judge, _RECORD, _RECORD_BODY
@@ -200,7 +202,7 @@ class DeleteBucket(Operation):
         if (await request.store.list(f"{bucket}/", "", "", 1)).blobs:
             raise S3Error("BucketNotEmpty", "The bucket you tried to delete is not empty.")
         while uploads := await request.parts.list_multiparts(f"{bucket}/", ("", ""), _STEP):
-            for upload in uploads:  # they go with their bucket, as in S3
+            for upload in uploads:  # they are deleted with their bucket, as in S3
                 with contextlib.suppress(UnknownUpload):
                     await request.parts.abort_multipart(upload.location, upload.id)
         try:

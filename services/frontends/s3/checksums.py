@@ -1,7 +1,7 @@
-"""The checksums of S3 beside MD5: computed as the bytes come, compared, and combined from those of parts.
+"""The checksums of S3 other than MD5: computed as the bytes come, compared, and combined from those of parts.
 
-Five algorithms. Of a CRC the whole's can be had from those of its parts, without their bytes (FULL_OBJECT);
-of SHA-1 and SHA-256 it cannot, so a multipart upload has the hash of its parts' hashes (COMPOSITE).
+There are five algorithms. The CRC of an object can be computed from those of its parts, without the bytes
+(FULL_OBJECT). SHA-1 and SHA-256 cannot, so a multipart upload has the hash of its parts' hashes (COMPOSITE).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ FULL_OBJECT, COMPOSITE = "FULL_OBJECT", "COMPOSITE"
 
 
 class Hash(Protocol):
-    """What hashlib's have."""
+    """The methods of hashlib's objects."""
 
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
 
 
 class Crc:
-    """A CRC as a Hash."""
+    """A CRC with the methods of a Hash."""
 
     def __init__(self, step: Callable[[bytes, int], int], size_bytes: int) -> None:
         self._step = step
@@ -40,14 +40,14 @@ class Crc:
         self._value = self._step(data, self._value)
 
     def digest(self) -> bytes:
-        """Of all so far, big endian."""
+        """The CRC of all data so far, big endian."""
         return self._value.to_bytes(self._size_bytes, "big")
 
 
 class Algorithm(NamedTuple):
     """One of the five.
 
-    `combine`: (of A, of B, length of B) to that of A and B; None: there is no such way.
+    `combine`: from (CRC of A, CRC of B, length of B) to the CRC of A and B; None if that is not possible.
     """
 
     name: str
@@ -62,13 +62,13 @@ class Algorithm(NamedTuple):
 
     @property
     def default_type(self) -> str:
-        """What a multipart upload has where its client does not say."""
+        """The type for a multipart upload whose client does not name one."""
         return FULL_OBJECT if self.name == "CRC64NVME" else COMPOSITE
 
 
 def _crt() -> Any:
-    """The CRCs of awscrt. To load it takes 80 ms of CPU, for which no start waits: the first S3 request that
-    needs one pays it.
+    """The CRCs of awscrt. To load it takes 80 ms of CPU, so the first S3 request that needs one loads it, not
+    the start.
     """
     from awscrt import checksums
 
@@ -95,9 +95,9 @@ _BY_HEADER = {one.header: one for one in ALGORITHMS.values()}
 
 
 class Wanted(NamedTuple):
-    """The checksum that a request promises for its body.
+    """The checksum that a request declares for its body.
 
-    `value`: in base64; None where a trailer brings it.
+    `value`: in base64; None if a trailer will have it.
     """
 
     algorithm: Algorithm
@@ -105,7 +105,7 @@ class Wanted(NamedTuple):
 
 
 def wanted(headers: Mapping[str, str], trailer_names: Iterable[str]) -> Wanted | None:
-    """What the header of an upload says of a checksum.
+    """The checksum that the header of an upload declares, if any.
 
     Raises S3Error for more than one, or an unknown one.
     """
@@ -123,7 +123,7 @@ def wanted(headers: Mapping[str, str], trailer_names: Iterable[str]) -> Wanted |
 
 
 def algorithm(name: str) -> Algorithm:
-    """The one that a header names. Raises S3Error."""
+    """The algorithm that a header names. Raises S3Error."""
     found = ALGORITHMS.get(name.upper())
     if found is None:
         raise _unknown(name)
@@ -131,19 +131,19 @@ def algorithm(name: str) -> Algorithm:
 
 
 def check_form(one: Algorithm, value: str) -> bytes:
-    """The bytes of a checksum in base64. Raises S3Error where no body could have it."""
+    """The bytes of a checksum in base64. Raises S3Error if no body could have it."""
     try:
         raw = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
     if len(raw) != one.size_bytes:
-        # BadDigest: what a client of S3 is told of a value that cannot match.
+        # S3 answers BadDigest for a value that cannot match.
         raise S3Error("BadDigest", f"The value of {one.header} is not {one.size_bytes} bytes in base64.")
     return raw
 
 
 def encoded(raw: bytes) -> str:
-    """As a header carries it."""
+    """In base64, as in a header."""
     return base64.b64encode(raw).decode()
 
 
@@ -165,7 +165,7 @@ def composite(one: Algorithm, parts: Iterable[str]) -> str:
 
 
 def content_md5(header: str | None) -> bytes | None:
-    """The 16 bytes of a Content-MD5 field; None where there is none. Raises S3Error."""
+    """The 16 bytes of a Content-MD5 field; None if there is none. Raises S3Error."""
     if header is None:
         return None
     try:

@@ -17,11 +17,11 @@ from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE, MAX_PARTS, PAR
 from services.frontends.s3.writing import MAX_OBJECT_BYTES
 from services.store import UPLOAD_ID, Blob, Multipart, Part
 
-MIN_PART_BYTES = 5 << 20  # of all but the last, as in S3: so what is kept of each part stays small beside it
+MIN_PART_BYTES = 5 << 20  # of all but the last, as in S3: so the record of a part is small beside the part
 
 
 class CompleteMultipartUpload(XmlOperation):
-    """200 and the object's ETag, once the object is durable. Asked again, the same answer."""
+    """200 and the object's ETag, when the object is durable. A repeated request gets the same answer."""
 
     MAX_BYTES = 8 << 20  # 10,000 parts, each with its checksums
 
@@ -65,7 +65,7 @@ class CompleteMultipartUpload(XmlOperation):
         request.send(200, body)
 
     async def _completed(self, upload_id: str) -> Blob | None:
-        """The object that the upload has become: who asks again did not get the answer."""
+        """The object that the upload has become, for a client that did not get the answer."""
         request = self.request
         there = await request.store.stat(request.location)
         return there if there is not None and there.metadata.get(UPLOAD_ID) == upload_id else None
@@ -88,7 +88,7 @@ class CompleteMultipartUpload(XmlOperation):
         return (await store.complete_multipart(location, upload_id, parts, condition, attributes))[0]
 
     def _checksum(self, upload: Multipart, parts: Sequence[Part]) -> dict[str, str]:
-        """What is kept of checksums and lengths: `.s3-parts` is the lengths, then each part's checksum."""
+        """The checksums and lengths to store: `.s3-parts` has the lengths, then each part's checksum."""
         sizes = format_parts([part.size for part in parts])
         one = algorithm_of(upload)
         if one is None:
@@ -110,7 +110,7 @@ class CompleteMultipartUpload(XmlOperation):
 
 
 def _chosen(there: Sequence[Part], wanted: Sequence[xml.Element]) -> list[Part]:
-    """The parts that a completion names. Raises S3Error where one is not as it says."""
+    """The parts that a completion names. Raises S3Error if one differs from what it says."""
     by_number = {part.number: part for part in there}
     chosen: list[Part] = []
     for one in wanted:

@@ -1,7 +1,7 @@
 """The errors of S3: code, status and message, and which code each of common/errors.py becomes.
 
-SDKs match on the code and people read the message. An S3Error is raised where S3 has a code of its own for
-what is wrong; every other BlobkeepError is translated by `described`.
+SDKs match on the code and people read the message. An S3Error is raised if S3 has its own code for the
+problem; `described` translates every other BlobkeepError.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ STATUS = {
 
 
 class S3Error(errors.BlobkeepError):
-    """What S3 has a code for. `details`: further elements of the answer, such as the region to use."""
+    """An error with a code of S3. `details`: further elements of the answer, such as the region to use."""
 
     def __init__(self, code: str, text: str, **details: str) -> None:
         super().__init__(text)
@@ -78,7 +78,7 @@ class S3Error(errors.BlobkeepError):
 
 
 class Described(NamedTuple):
-    """An error as it is answered. `retry_after_s`: None where trying again as it is cannot help."""
+    """An error as it is answered. `retry_after_s`: None if the same request would fail again."""
 
     code: str
     status: int
@@ -119,7 +119,7 @@ def described(err: errors.BlobkeepError) -> Described:
 
 
 def fields_of(told: Described) -> list[tuple[str, str]]:
-    """The fields of an error's answer, beside those that describe its body."""
+    """The header fields of an error's answer, without those that describe its body."""
     fields = []
     if told.retry_after_s is not None:
         fields.append(("Retry-After", str(told.retry_after_s)))
@@ -129,5 +129,5 @@ def fields_of(told: Described) -> list[tuple[str, str]]:
 
 
 def not_implemented(what: str) -> S3Error:
-    """What is refused rather than ignored. `what` begins the sentence."""
+    """For a feature that is refused instead of ignored. `what` begins the sentence."""
     return S3Error("NotImplemented", f"{what} is not implemented here: leave it out.")

@@ -1,8 +1,8 @@
-"""ETags of S3, and how our conditions are judged by them. Pure.
+"""ETags of S3, and conditions on them. Pure.
 
-A client of S3 takes a tag of 32 hex digits for the MD5 of the bytes, and may compare; with a dash in it, it
-is a multipart upload's, which nobody can. So what has no MD5 gets such a tag: derived from the content as
-well.
+An S3 client takes a tag of 32 hex digits for the MD5 of the bytes, and may compare it. It does not compare a
+tag with a dash, which belongs to a multipart upload. So an object without an MD5 gets a tag with a dash, made
+from its SHA-256.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ def etag_of(blob: Blob) -> str:
 
 
 def tag_in(attributes: Mapping[str, str]) -> str | None:
-    """The tag that was kept; None where there is none. A record made by hand may hold anything."""
+    """The stored tag; None if there is none. A record that was made by hand may hold anything."""
     tag = attributes.get(ETAG)
     return tag if tag is not None and _TAG.fullmatch(tag) else None
 
 
 def tag_of_sha256(sha256: bytes) -> str:
-    """The tag of what has no MD5."""
+    """The tag of an object without an MD5."""
     return f"{sha256[:16].hex()}-1"
 
 
 def multipart_tag(tags: Iterable[str]) -> str:
-    """MD5 of the parts' MD5s, with their number after a dash; of a part without an MD5, its tag counts."""
+    """MD5 of the parts' MD5s, then a dash and their number. A part without an MD5 counts by its tag."""
     given = list(tags)
     raw = b"".join(bytes.fromhex(tag.partition("-")[0]) for tag in given)
     return f"{hashlib.md5(raw, usedforsecurity=False).hexdigest()}-{len(given)}"
@@ -50,7 +50,7 @@ def modified_s(blob: Blob) -> int:
 
 
 def conditions(fields: Mapping[str, str], before: str = "") -> dict[str, str]:
-    """The conditions in `fields` by canonical name, tags in quotes; `before`: what their names begin with."""
+    """The conditions in `fields` by canonical name, tags in quotes. `before`: a prefix of their names."""
     found = {}
     for name in ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"):
         value = fields.get(before + name.lower())
@@ -60,9 +60,9 @@ def conditions(fields: Mapping[str, str], before: str = "") -> dict[str, str]:
 
 
 def write_condition(fields: Mapping[str, str], check_update: Callable[[], None]) -> Condition:
-    """The condition of a write that creates or replaces. Raises, later, what S3 answers.
+    """The condition of a write that creates or replaces. When it is judged, it raises what S3 answers.
 
-    `check_update` raises where the client may not replace what is there.
+    `check_update` raises if the client may not replace an object.
     """
     wanted = conditions(fields)
     wanted.pop("If-Modified-Since", None)
@@ -80,7 +80,7 @@ def write_condition(fields: Mapping[str, str], check_update: Callable[[], None])
 
 
 def delete_condition(fields: Mapping[str, str]) -> Condition:
-    """The condition of a DELETE; that nothing is there is for the caller to take as done."""
+    """The condition of a DELETE. The caller treats a missing object as deleted."""
     wanted = conditions(fields)
 
     def judge(blob: Blob | None, damaged: bool) -> None:
@@ -93,7 +93,7 @@ def delete_condition(fields: Mapping[str, str]) -> Condition:
 def source_condition(fields: Mapping[str, str], version: str | None = None) -> Condition:
     """The condition of a copy's source: x-amz-copy-source-if-*, and that it is still `version`.
 
-    As S3 has it, all of them fail with 412, also what would be 304 of a GET.
+    All of them fail with 412, as in S3, also those for which a GET would get 304.
     """
     wanted = conditions(fields, "x-amz-copy-source-")
 
@@ -116,6 +116,6 @@ def _check(wanted: Mapping[str, str], blob: Blob | None, method: str) -> None:
 
 
 def _quoted(value: str) -> str:
-    """Many clients send a tag without its quotes."""
+    """The tag in quotes, which many clients leave out."""
     value = value.strip(" \t")
     return value if not value or value == "*" or value[-1] == '"' or "," in value else f'"{value}"'

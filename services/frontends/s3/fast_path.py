@@ -1,8 +1,8 @@
 """Plain requests for small objects without a RequestHandler: the same rules, the same bytes.
 
-What is plain (a whole object that is at hand, whose request asks for nothing else; a PutObject whose body has
-come with its head) is answered here; all else goes to the handler, which is the contract. The signature is
-checked whole. A test compares the two, header for header (tests/s3/test_fast_path.py).
+Plain requests are answered here: a GET or HEAD of a whole object in memory, and a PutObject whose body came
+with its head. All others go to the handler, which defines the behaviour. The whole signature is checked. A
+test compares the two, header for header (tests/s3/test_fast_path.py).
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from services.rules.cors import origins_of
 from services.store import Blob, Store
 from services.watch.request_log import RequestLog
 
-# Fields that change what a request means, or what its answer says. Who sends one gets the handler.
+# Fields that change the meaning of a request, or its answer: a request with one goes to the handler.
 _UNPLAIN = frozenset(
     (
         *("Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"),
         *("Expect", "Origin", "Sec-Fetch-Site"),
     )
 )
-# Of those that begin with X-Amz- only these are plain.
+# Of the fields that begin with X-Amz- only these are plain.
 _AMZ = "X-Amz-"
 _PLAIN_AMZ = frozenset(_AMZ + name for name in ("Date", "Content-Sha256", "Checksum-Mode", "User-Agent"))
-_PLAIN_QUERIES = frozenset(("", "x-id=GetObject", "x-id=HeadObject"))  # some SDKs name what they ask
-# Of those that ask for an object to be stored, only these are not: who waits, and pages in browsers.
+_PLAIN_QUERIES = frozenset(("", "x-id=GetObject", "x-id=HeadObject"))  # some SDKs name the operation
+# Fields that make a PutObject not plain: the client waits for 100 Continue, or is a page in a browser.
 _UNPLAIN_OF_WRITES = frozenset(("Expect", "Origin", "Sec-Fetch-Site", "Transfer-Encoding"))
 _MODE = "X-Amz-Checksum-Mode"
 _MAX_HEADS = 4096  # of objects: about 1 KiB each
@@ -52,10 +52,10 @@ _known_target = lru_cache(1024)(parse_target)
 
 
 class Kind:
-    """What the names of a request's fields say: the same of all requests of one shape.
+    """What follows from the names of a request's fields. It is the same for all requests of one shape.
 
-    `names`: each as the head has it, and in lower case. `may_read`, `may_put`: whether nothing among them
-    needs a handler. `is_judged`: the value of one says whether it is honoured.
+    `names`: each as in the head, and in lower case. `may_read`, `may_put`: whether no field needs a handler.
+    `is_judged`: a field's value decides whether it is supported.
     """
 
     __slots__ = ("alike", "is_judged", "may_put", "may_read", "names")
@@ -72,7 +72,7 @@ class Kind:
 
 
 def kind_of(block: FieldBlock) -> Kind:
-    """Found once for all blocks of a shape."""
+    """The Kind of a block, computed once for all blocks of a shape."""
     shape = block.shape
     if shape is None:
         return Kind(block.fields)
@@ -83,10 +83,7 @@ def kind_of(block: FieldBlock) -> Kind:
 
 
 class S3FastPath(Shortcut):
-    """Answers what is plain; `app` gets the rest.
-
-    `base`: what its paths begin with.
-    """
+    """Answers plain requests; `app` gets the rest. `base`: the prefix of all paths."""
 
     def __init__(
         self,
@@ -117,7 +114,7 @@ class S3FastPath(Shortcut):
         return self._small_put(exchange) if exchange.head.start_line.method == "PUT" else None
 
     def _small_put(self, exchange: Exchange) -> SmallPut | None:
-        """A PutObject whose body is here; None where the handler is to judge."""
+        """A PutObject whose body has come; None if the handler must judge."""
         head = exchange.head
         method, target, _ = head.start_line
         path, _, query = target.partition("?")
@@ -159,7 +156,7 @@ class S3FastPath(Shortcut):
     def _asked(
         self, head: RequestHead, path: str, query: str, kind: Kind, now_s: float
     ) -> tuple[Target, Identity]:
-        """What is asked for, and who asks, checked. Raises BlobkeepError; where in doubt, too."""
+        """The target and the identity, checked. Raises BlobkeepError, also in doubt."""
         host = head.host
         if host is None or host != head.block.host:
             raise Misdirected("The host is not the field's.")
@@ -167,7 +164,7 @@ class S3FastPath(Shortcut):
         if not is_named:
             self._access.hosts.check(host)
         method, given = head.start_line.method, head.block.fields
-        parse = parse_target if method == "PUT" else _known_target  # what is read is read again
+        parse = parse_target if method == "PUT" else _known_target  # targets of reads repeat
         asked = parse(path.removeprefix(self._base) or "/", bucket)
         found = kind.alike.identify(method, path, query, given, self._access, now_s)
         if found is None:
@@ -179,7 +176,7 @@ class S3FastPath(Shortcut):
         return asked, found
 
     def quick_answer(self, head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
-        """Head and body of the 200 to a GET or HEAD; None where the handler is to judge. See HTTPServer."""
+        """Head and body of the 200 to a GET or HEAD; None if the handler must judge. See HTTPServer."""
         began_s = perf_counter()
         method, target, _ = head.start_line
         if method not in ("GET", "HEAD"):
@@ -213,7 +210,7 @@ class S3FastPath(Shortcut):
         return b"%s%s\r\n%s" % (_ok(int(now_s)), new_request_id().encode(), fields), body
 
     def _fields_of(self, location: str, blob: Blob, *, with_checksum: bool) -> bytes | None:
-        """The own fields of the object and the empty line, as sent; None where the handler is to judge."""
+        """The fields of the object and the empty line, as sent; None if the handler must judge."""
         known = self._fields.get(location)
         if known is None or (known[0] is not blob and known[0].version != blob.version):
             fields = object_fields(blob)
@@ -233,11 +230,11 @@ class S3FastPath(Shortcut):
 
 @lru_cache(2)
 def _ok(now_s: int) -> bytes:
-    """How every 200 of a second begins, up to its id."""
+    """The beginning of every 200 within one second, up to the request id."""
     return b"HTTP/1.1 200 OK\r\n" + sent_common(now_s) + b"x-amz-request-id: "
 
 
 def _is_plain_mode(fields: dict[str, list[str]]) -> bool:
-    """Whether what is said of checksums, if anything, is that they are to be sent."""
+    """Whether the checksum mode, if there is one, asks to send checksums."""
     mode = fields.get(_MODE)
     return mode is None or (len(mode) == 1 and mode[0].upper() == "ENABLED")

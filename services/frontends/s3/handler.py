@@ -58,7 +58,7 @@ OPERATIONS: dict[str, type[Operation]] = {
 
 
 class S3Handler(Handler):
-    """Every request of the front end. `base`: what paths begin with, where they begin with anything."""
+    """Every request of the front end. `base`: the prefix of all paths, may be empty."""
 
     LOG = logging.getLogger("s3")
     _request_id = ""
@@ -79,7 +79,7 @@ class S3Handler(Handler):
         self._hosts = hosts
 
     async def prepare(self) -> None:
-        """Who asks, for what, and whether that may be: before the body, 100 Continue included."""
+        """Check identity, operation and rights before the body, and before a 100 Continue."""
         if self.answers_preflight():
             return
         self.take_expect()
@@ -105,7 +105,7 @@ class S3Handler(Handler):
         query: dict[str, str] = {}
         for name, value in sigv4.split_query(asked.query):
             if name.lower().startswith("x-amz-"):
-                # A presigned request has in its query what another has in its fields.
+                # A presigned request has in its query what others have in fields.
                 if claim is not None and claim.is_presigned:
                     fields.setdefault(name.lower(), value)
             else:
@@ -168,7 +168,7 @@ class S3Handler(Handler):
         self.set_header("x-amz-request-id", self._request_id)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer an exception that was let go; Tornado calls this."""
+        """Answer an exception that was not caught; Tornado calls this."""
         err = kwargs["exc_info"][1] if "exc_info" in kwargs else None
         if isinstance(err, BlobkeepError):
             told = described(err)
@@ -193,7 +193,7 @@ class S3Handler(Handler):
 
 
 class _Fields(HTTPHeaders):
-    """The fields of an answer. Clients take the names of metadata as they are spelled: in lower case."""
+    """The fields of an answer. Names of metadata stay in lower case, since clients keep their spelling."""
 
     def get_all(self) -> Iterator[tuple[str, str]]:
         """See HTTPHeaders."""

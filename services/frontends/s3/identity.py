@@ -1,4 +1,4 @@
-"""Who asks, by what signed the request: one place for the handler and the fast path."""
+"""Which client signed a request: shared by the handler and the fast path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.frontends.s3.errors import S3Error
 
 
 class Identity(NamedTuple):
-    """`client`: None where everyone may do everything. `secret`: what it signs with, for signed chunks."""
+    """`client`: None if everyone may do everything. `secret`: its key, to check signed chunks."""
 
     client: Client | None
     secret: str
@@ -18,7 +18,7 @@ class Identity(NamedTuple):
 
 
 def identify(signing: sigv4.Request, access: Access, region: str, now_s: float) -> Identity:
-    """Who signed the request, its signature checked. Raises S3Error."""
+    """Check the signature; the identity that signed the request. Raises S3Error."""
     claim = _claim(signing, access)
     if access.is_open:
         return Identity(None, "", claim)

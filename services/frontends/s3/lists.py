@@ -1,7 +1,7 @@
 """ListObjects, ListObjectsV2, ListObjectVersions: pages of a bucket's keys.
 
-The store folds at slashes by itself, at the cost of what a page holds. At any other delimiter the keys are
-folded here, and each folded group is passed over by asking for what follows it.
+The store folds at slashes, at the cost of what a page holds. At any other delimiter the keys are folded here:
+each folded group is skipped by asking the store for what follows it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OWNER = xml.block("Owner", xml.tag("ID", OWNER_ID), xml.tag("DisplayName", OWNE
 
 
 class Listed(NamedTuple):
-    """One page. Keys and prefixes are without the bucket. `next`: the last entry, where more follow."""
+    """One page. Keys and prefixes are without the bucket. `next`: the last entry, if more follow."""
 
     blobs: list[Blob]
     prefixes: list[str]
@@ -74,7 +74,7 @@ async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: s
 
 
 class ListObjects(Operation):
-    """Both versions: they differ in how they name where a page begins."""
+    """Both versions. They differ in how a request says where its page begins."""
 
     async def begin(self) -> None:
         """See Operation."""
@@ -97,7 +97,7 @@ class ListObjects(Operation):
         page = await page_of(request.store, bucket, self._prefix, self._delimiter, after, self._limit)
         head = [
             xml.tag("Name", bucket),
-            # Clients decode this one only where it answers version 2.
+            # Clients decode this field only in answers of version 2.
             xml.tag("Prefix", request.key_shown(self._prefix) if self._is_v2 else self._prefix),
             xml.tag("MaxKeys", self._limit),
             xml.tag("Delimiter", request.key_shown(self._delimiter) if self._delimiter else None),
@@ -168,7 +168,7 @@ def _contents(request: Request, bucket: str, blob: Blob, *, with_owner: bool) ->
 
 
 class ListObjectVersions(Operation):
-    """Each key once, as its only version, `null`: for programs that delete by version."""
+    """Each key once, with its only version, `null`: for programs that delete by version."""
 
     async def begin(self) -> None:
         """See Operation."""

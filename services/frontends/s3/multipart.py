@@ -1,4 +1,4 @@
-"""Uploads in parts: begun, their parts sent or copied in any order, aborted."""
+"""Uploads in parts: to begin one, send or copy its parts in any order, and abort it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from services.frontends.s3.writing import find_source, source_of
 from services.rules.ranges import parse_ranges
 from services.store import Blob, Content, Multipart, Part, PartUpload
 
-ALGORITHM = ".s3-algorithm"  # what the parts are to have a checksum of
+ALGORITHM = ".s3-algorithm"  # the checksum algorithm of the parts
 
 
 def algorithm_of(upload: Multipart) -> Algorithm | None:
-    """The checksum that its parts have; None where nobody asked for one."""
+    """The checksum algorithm of its parts; None if the client asked for none."""
     name = upload.content.metadata.get(ALGORITHM)
     return None if name is None else checksums.algorithm(name)
 
@@ -41,7 +41,7 @@ def part_tag(part: Part) -> str:
 
 
 def part_number(request: Request) -> int:
-    """Of the query. Raises S3Error."""
+    """The part number in the query. Raises S3Error."""
     number = request.number("partNumber", 0, 1 << 31)
     if not 1 <= number <= MAX_PARTS:
         raise S3Error(
@@ -51,7 +51,7 @@ def part_number(request: Request) -> int:
 
 
 class CreateMultipartUpload(Operation):
-    """200 and an id, once it is durable that it was begun."""
+    """200 and an id, when the begun upload is durable."""
 
     async def begin(self) -> None:
         """See Operation."""
@@ -101,7 +101,7 @@ class CreateMultipartUpload(Operation):
 
 
 class UploadPart(Receiving):
-    """200 and the part's ETag, once the part is durable."""
+    """200 and the part's ETag, when the part is durable."""
 
     upload: PartUpload
 
@@ -123,7 +123,7 @@ class UploadPart(Receiving):
 
 
 class UploadPartCopy(Operation):
-    """A part whose bytes are those of an object, or of a range of it: read here, verified, and written."""
+    """A part with the bytes of an object or of a range of it, which are read here, verified, and written."""
 
     async def begin(self) -> None:
         """See Operation."""
@@ -197,7 +197,7 @@ def _source_range(request: Request, source: Blob) -> tuple[int, int]:
 
 
 class AbortMultipartUpload(Operation):
-    """204, once nothing is left of it."""
+    """204, when nothing is left of the upload."""
 
     async def begin(self) -> None:
         """See Operation."""

@@ -1,4 +1,4 @@
-"""Buckets and keys in request targets, and the locations that they are. Pure.
+"""Buckets and keys in request targets, and their locations. Pure.
 
 A bucket is the first segment of a location, a key the rest, unchanged: empty segments, `.`, `..`, leading and
 trailing slashes are part of a name here, and no location is ever part of a file name.
@@ -15,7 +15,7 @@ from services.frontends.s3.errors import S3Error
 from services.rules.text import CONTROL, BadEscape, decode_percent
 
 MAX_KEY_BYTES = 1024
-# What a front end keeps for itself begins with NUL, which no native location does.
+# Records of a front end begin with NUL, as no native location does.
 RECORD = "\0s3/"
 BUCKET_RECORD = RECORD + "bucket/"
 
@@ -24,19 +24,19 @@ _IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
 
 
 class Target(NamedTuple):
-    """What a request is about: the service (both empty), a bucket (no key), or an object."""
+    """The target of a request: the service (both empty), a bucket (no key), or an object."""
 
     bucket: str = ""
     key: str = ""
 
     @property
     def location(self) -> str:
-        """Where the object is."""
+        """The location of the object."""
         return f"{self.bucket}/{self.key}"
 
 
 def parse_target(path: str, bucket: str | None = None) -> Target:
-    """What `path`, as it stands in a request target, names. `bucket`: the one that the host names, if any.
+    """The target that `path`, as in a request target, names. `bucket`: the one in the host name, if any.
 
     Percent-decoded once. Raises S3Error: InvalidURI, KeyTooLongError.
     """
@@ -54,7 +54,7 @@ def parse_target(path: str, bucket: str | None = None) -> Target:
 
 
 def check_key(key: str) -> None:
-    """Raise S3Error for what cannot be a key. Control characters would forge lines in logs and terminals."""
+    """Raise S3Error if it cannot be a key. Control characters could forge lines in logs and terminals."""
     if len(key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
         raise S3Error("KeyTooLongError", f"Your key is too long: {MAX_KEY_BYTES:,} bytes of UTF-8 at most.")
     if CONTROL.search(key):
@@ -74,7 +74,7 @@ def _unparsable() -> S3Error:
 
 
 def text_of(value: str) -> str:
-    """The text of a decoded query value, one character a byte. Raises S3Error where it is not UTF-8."""
+    """The text of a decoded query value, one character a byte. Raises S3Error if it is not UTF-8."""
     try:
         return value.encode("latin-1").decode()
     except UnicodeError:
@@ -82,7 +82,7 @@ def text_of(value: str) -> str:
 
 
 def is_bucket_name(name: str) -> bool:
-    """Whether a bucket of this name may be created: 3 to 63 of a-z 0-9 . - as a host name has them."""
+    """Whether a bucket of this name may be created: 3 to 63 of a-z 0-9 . - in the form of a host name."""
     return bool(_BUCKET.fullmatch(name)) and ".." not in name and not _IP_ADDRESS.fullmatch(name)
 
 
@@ -92,17 +92,17 @@ def s3_hosts(config: Config) -> tuple[str, ...]:
 
 
 def is_host_of_s3(host: str | None, hosts: tuple[str, ...]) -> bool:
-    """Whether a request under this name is for S3, whatever its path is. `hosts`: see `s3_hosts`."""
+    """Whether every request under this name is for S3, whatever its path. `hosts`: see `s3_hosts`."""
     return bool(hosts) and bucket_of_host(host or "", hosts)[0]
 
 
 def bucket_of_host(host: str, hosts: tuple[str, ...]) -> tuple[bool, str | None]:
-    """See `_bucket_of_host`; of names as long as real ones it is remembered."""
+    """See `_bucket_of_host`; remembered for names that are not longer than real ones."""
     return (_known if len(host) <= _NAME_CHARS else _bucket_of_host)(host, hosts)
 
 
 def _bucket_of_host(host: str, hosts: tuple[str, ...]) -> tuple[bool, str | None]:
-    """Whether `host` (a Host field) is ours by `hosts`, and the bucket that it names before one of them."""
+    """Whether `host` (a Host field) is one of `hosts`, and the bucket in front of it, if any."""
     name = host.lower()
     if not name.endswith("]"):
         head, colon, port = name.rpartition(":")
@@ -122,7 +122,7 @@ _NAME_CHARS = 260  # a name of DNS, and a port
 def parse_copy_source(header: str) -> Target:
     """The object that x-amz-copy-source names: `bucket/key` or `/bucket/key`, percent-encoded.
 
-    Raises S3Error; of a version that cannot be, too.
+    Raises S3Error, also for a version that cannot exist.
     """
     path, _, query = header.partition("?")
     if query and query != "versionId=null":

@@ -1,11 +1,11 @@
 r"""Uploads in parts over any store: each part is a blob of its own until the upload is complete.
 
-    "\0s3/upload/<location>\0<upload id>"     that it was begun, and what was said of the object
-    "\0s3/part/<upload id>/<number>"          a part; sent again, it is replaced
+    "\0s3/upload/<location>\0<upload id>"     the record of the upload, with the attributes of the object
+    "\0s3/part/<upload id>/<number>"          a part; a part that is sent again replaces it
 
-So parts are as durable as every blob, survive a kill at any moment, and need nothing of an engine. Completing
-reads the parts, verified, and writes the object: it costs a copy. The order of the deletes after that makes
-it safe to be killed in between: the record goes first, and parts without a record are swept.
+So parts are as durable as every blob, survive a kill at any moment, and need no support by an engine.
+Completing reads the parts, verified, and writes the object, which costs a copy. After that the record is
+deleted first. So a kill in between is safe: parts without a record are swept.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from services.store import (
 _UPLOADS = RECORD + "upload/"
 _PARTS = RECORD + "part/"
 _STEP = 1000
-_ORPHAN_AFTER_S = 3600.0  # a part whose upload is gone may still be on its way out
+_ORPHAN_AFTER_S = 3600.0  # until then a part without an upload may be one that is just being deleted
 _TYPE = "application/json"
 
 
@@ -52,7 +52,7 @@ class _Begun(msgspec.Struct, frozen=True):
 
 
 def parts_of(store: Store) -> Multiparts:
-    """The uploads in parts of a store: its own where it has any."""
+    """The uploads in parts of a store: the store's own implementation, if it has one."""
     return store.multiparts or PartsInBlobs(store)
 
 
@@ -92,7 +92,7 @@ class PartsInBlobs:
         return _PartInBlob(self, upload, location, upload_id)
 
     async def check_begun(self, location: str, upload_id: str) -> None:
-        """Raise UnknownUpload where it is over."""
+        """Raise UnknownUpload if the upload is over."""
         await self._check(location, upload_id)
 
     async def list_parts(self, location: str, upload_id: str) -> Sequence[Part]:
@@ -133,7 +133,7 @@ class PartsInBlobs:
         await self._remove(location, upload_id)
 
     async def sweep(self, older_than_s: float) -> int:
-        """Remove uploads of which nothing was heard for so long, and parts that have none; how many."""
+        """Remove uploads without a request for so long, and parts without an upload; how many."""
         swept, living = 0, set()
         now_ns = time.time_ns()
         async for blob in self._blobs(_UPLOADS):
@@ -260,7 +260,7 @@ def _part_of(blob: Blob) -> Part:
 
 
 def _whatever(blob: Blob | None, damaged: bool) -> None:
-    """The condition of a write that is always right."""
+    """A condition that is always true."""
 
 
 def _unknown() -> UnknownUpload:

@@ -38,7 +38,7 @@ _ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
 
 
 def check_version(request: Request) -> None:
-    """Raise S3Error where a version is asked for that cannot be: every object has one, `null`."""
+    """Raise S3Error for a version that cannot exist: every object has only the version `null`."""
     version = request.query.get("versionId")
     if version not in (None, "null", ""):
         raise S3Error("NoSuchVersion", "The specified version does not exist: there are no versions here.")
@@ -64,7 +64,7 @@ class GetObject(Operation):
                 raise await missing_object(request)
             self._begin(blob)
             return
-        try:  # without a look first, which may be a request over a network
+        try:  # without a stat first, which may be a request over a network
             reading = await request.store.open(request.location)
         except NotFound:
             raise await missing_object(request) from None
@@ -73,12 +73,12 @@ class GetObject(Operation):
             if part is not None:
                 await request.answering.send_range(reading, *part)
         except StreamClosedError:
-            pass  # the client has left; nothing is owed
+            pass  # the client has left
         finally:
             reading.close()
 
     def _begin(self, blob: Blob) -> Range | None:
-        """Judge the conditions and begin the answer; the bytes to send, None for none."""
+        """Judge the conditions and begin the answer. Returns the bytes to send; None for none."""
         request = self.request
         tag = f'"{etag_of(blob)}"'
         verdict = evaluate(conditions(request.fields), tag, modified_s(blob), "GET")
@@ -104,7 +104,7 @@ class GetObject(Operation):
         return part if request.method == "GET" and part[0] <= part[1] else None
 
     def _checksums(self, blob: Blob, *, whole: bool) -> list[tuple[str, str]]:
-        """Those of the bytes that are sent, which clients compare; of no other range than a part."""
+        """The checksums of the bytes that are sent, for the client to compare: of the whole or of a part."""
         if whole:
             return checksum_fields(blob)
         found, sums = checksum_of(blob), part_checksums(blob)
@@ -114,7 +114,7 @@ class GetObject(Operation):
         return [(HEADER + found[0], sums[number - 1]), (HEADER + "type", found[2])]
 
     def _part(self, blob: Blob) -> Range | None:
-        """The bytes that are asked for, None for all of them."""
+        """The requested bytes, None for all of them."""
         fields = self.request.fields
         if "partNumber" in self.request.query:
             if "range" in fields:
@@ -148,7 +148,7 @@ def _bytes_of_part(blob: Blob, number: int) -> Range:
 
 
 def _overridden(fields: list[tuple[str, str]], request: Request) -> list[tuple[str, str]]:
-    """`fields` with what a signed link says in their place."""
+    """`fields`, with values from a signed link in place of the stored ones."""
     said = {
         field: request.query[name].encode("latin-1").decode("latin-1")
         for name, field in _OVERRIDES.items()
@@ -195,7 +195,7 @@ class GetObjectAttributes(Operation):
 
 
 def checksum_tag(name: str, value: str) -> str:
-    """`<ChecksumCRC32>...</ChecksumCRC32>`; `name` as it stands in a header."""
+    """`<ChecksumCRC32>...</ChecksumCRC32>`; `name` as in a header."""
     return xml.tag(f"Checksum{name.upper()}", value)
 
 

@@ -1,4 +1,4 @@
-"""One request of S3: what it asks, who asks, and how it is answered. The operations see nothing else."""
+"""One S3 request: its operation, its client, and its answer. The operations see nothing else."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Answering(Protocol):
     """Where an answer goes: the HTTP side."""
 
     def begin(self, status: int, fields: list[tuple[str, str]]) -> None:
-        """Status and fields, some of which may stand more than once."""
+        """Status and fields; a field may occur more than once."""
         ...
 
     def write_piece(self, data: bytes) -> Awaitable[None]:
-        """A piece of the body; done when the client takes more."""
+        """Send a piece of the body; done when the client can take more."""
         ...
 
     async def send_range(self, reading: Reading, first: int, last: int) -> None:
-        """These bytes of a blob as the body; see handler.Handler."""
+        """Send these bytes of a blob as the body; see handler.Handler."""
         ...
 
 
@@ -58,17 +58,17 @@ class Request:
 
     @property
     def location(self) -> str:
-        """Of the object."""
+        """The location of the object."""
         return self.target.location
 
     @property
     def user(self) -> str:
-        """Who asks, for texts."""
+        """The client's name, for texts."""
         return "-" if self.client is None else self.client.name
 
     @property
     def may_update(self) -> bool:
-        """False for those who may only create."""
+        """False for a client that may only create."""
         return self.client is None or self.client.may(Action.UPDATE, self.location)
 
     def text(self, name: str, default: str = "") -> str:
@@ -76,7 +76,7 @@ class Request:
         return text_of(self.query.get(name, default))
 
     def number(self, name: str, default: int, most: int) -> int:
-        """A parameter of the query, cut to `most`. Raises S3Error where it is no number from 0 up."""
+        """A number of the query, at most `most`. Raises S3Error if it is not a number from 0 up."""
         text = self.query.get(name)
         if text is None:
             return default
@@ -85,34 +85,34 @@ class Request:
         return min(int(text), most)
 
     def check(self, action: Action, location: str) -> None:
-        """Raise Forbidden where the client's role or prefix denies it."""
+        """Raise Forbidden if the client's role or prefix denies it."""
         if self.client is not None:
             self.client.check(action, location)
 
     def check_update(self) -> None:
-        """Raise Forbidden where the client may not replace what is there."""
+        """Raise Forbidden if the client may not replace an object."""
         self.check(Action.UPDATE, self.location)
 
     def check_bucket(self) -> None:
-        """Raise Forbidden where nothing in the bucket is the client's to read."""
+        """Raise Forbidden if the client may read nothing in the bucket."""
         if not self.sees(self.target.bucket):
             raise Forbidden(f"{self.user} may not use this bucket.")
 
     def sees(self, bucket: str) -> bool:
-        """Whether something in `bucket` may be the client's to read."""
+        """Whether the client may read something in `bucket`."""
         return self.client is None or self.client.sees(f"{bucket}/")
 
     def is_public(self, location: str) -> bool:
-        """Whether everybody may read what lies there."""
+        """Whether everybody may read this location."""
         everybody = self.access.everybody
         return self.access.is_open or (everybody is not None and everybody.may(Action.READ, location))
 
     def key_shown(self, key: str) -> str:
-        """`key` as an answer in XML has it: percent-encoded where the client asked for that."""
+        """`key` for an answer in XML: percent-encoded if the client asked for that."""
         return quote(key, safe="/-_.~*") if self.query.get("encoding-type") == "url" else key
 
     def send(self, status: int, body: bytes = b"", fields: list[tuple[str, str]] | None = None) -> None:
-        """A whole answer; a body is XML."""
+        """Send a whole answer; a body is XML."""
         given = list(fields or ())
         if body:
             given.append(("Content-Type", "application/xml"))
@@ -124,12 +124,12 @@ class Request:
 
 
 def new_request_id() -> str:
-    """Names one answer, in logs of clients; nobody's secret."""
+    """A name for one answer, for clients' logs; not a secret."""
     return f"{getrandbits(64):016X}"
 
 
 def http_date(time_s: int) -> str:
-    """For a header field."""
+    """A time as in a header field."""
     return format_http_date(time_s)
 
 
@@ -143,14 +143,14 @@ class Operation:
         self.request = request
 
     async def begin(self) -> None:
-        """Before the body, 100 Continue included: raise what refuses the request."""
+        """Called before the body, and before a 100 Continue: raise what refuses the request."""
 
     async def write(self, data: bytes) -> None:
-        """A piece of the body. One that nobody wants is dropped as it comes."""
+        """Take a piece of the body. An operation that needs no body drops it."""
 
     async def answer(self) -> None:
-        """The body is whole: do it, and answer."""
+        """Called when the body is complete: do the operation, and answer."""
         raise NotImplementedError
 
     async def abort(self, reason: str) -> None:
-        """It ends here: give back what is held. May be called at any time, also after an error."""
+        """End the operation and release what it holds. May be called at any time, also after an error."""

@@ -1,7 +1,7 @@
-"""Which operation a request is: decided here, from its method, its target, its query and its fields. Pure.
+"""Decides from method, target, query and fields which operation a request is. Pure.
 
-What is not in these tables is answered with 501, so that no client believes in what was ignored: an unknown
-sub-resource, or a field that would change what a write means.
+A request that is not in these tables gets 501: one with an unknown sub-resource, or with a field that would
+change what a write means. If it were ignored, the client would believe that it took effect.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _ROUTES: dict[tuple[str, str], list[tuple[str, str, frozenset[str]]]] = {
 # With a copy source these two take their bytes from another object.
 _COPYING = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
 
-# Fields that change what a write means, and that nothing here honours. By their beginning.
+# Prefixes of fields that change what a write means, and are not supported.
 _REFUSED_FIELDS = (
     "x-amz-object-lock-",
     "x-amz-bucket-object-lock-",
@@ -127,7 +127,7 @@ def decide(method: str, target: Target, names: Collection[str], fields: Mapping[
 
 
 def is_judged(name: str) -> bool:
-    """Whether a PutObject with this field is perhaps another operation, or none that is honoured."""
+    """Whether this field may make a PutObject another operation, or an unsupported one."""
     return name == "x-amz-copy-source" or name in _JUDGED or name.startswith(_REFUSED_FIELDS)
 
 

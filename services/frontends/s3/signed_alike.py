@@ -1,10 +1,9 @@
-"""Signatures of requests that are like an earlier one but for what each signs anew.
+"""Checks signatures of requests that have the form of an earlier one.
 
-A client signs one request as the other: the same fields, by the same key, for the same day and region. What
-sigv4 found of one of these, that every x-amz- field is signed, and the host, and that the region is ours, is
-true of all. What each says itself (method, target, the values of its fields, when it was signed) is looked
-at, and the signature computed from it, for every request. Nothing is refused here: sigv4 judges what is not
-found right.
+A client signs all its requests in the same way: the same fields, with the same key, for the same day and
+region. So some findings of sigv4 on one of them hold for all: every x-amz- field and the host are signed, and
+the region is ours. The signature itself is computed for every request from its method, target, values and
+time. Nothing is refused here: sigv4 judges every request that does not pass.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from services.frontends.s3.identity import Identity
 
 _SIGNATURE_CHARS = 64
 _DATE, _PAYLOAD = "X-Amz-Date", "X-Amz-Content-Sha256"
-_MAX_WAYS = 64  # to sign one shape: as many as there are keys that ask in a moment
+_MAX_WAYS = 64  # to sign one shape: as many as there are keys in use at a time
 
 Fields = dict[str, list[str]]
 
 
 class _Way(NamedTuple):
-    """How a client signs. `lines`: of each signed field its key in a head, and how its line begins."""
+    """How a client signs. `lines`: for each signed field its key in a head, and the beginning of its line."""
 
     access_key: str
     scope: str
@@ -39,13 +38,13 @@ class _Way(NamedTuple):
 
 
 class SignedAlike:
-    """Of one shape (see http1.Shape): how it was signed, by what stands before the signature."""
+    """For one shape (see http1.Shape): the ways in which it was signed, by the text before the signature."""
 
     def __init__(self) -> None:
         self._ways: dict[str, _Way] = {}
 
     def remember(self, fields: Fields, identity: Identity) -> None:
-        """A request with these fields was found right by sigv4. Each stands there once."""
+        """Remember a request with these fields, each once, whose signature sigv4 found right."""
         claim = identity.claim
         said = fields.get("Authorization")
         if claim is None or identity.client is None or claim.is_presigned or said is None:
@@ -72,9 +71,9 @@ class SignedAlike:
     def identify(
         self, method: str, path: str, query: str, fields: Fields, access: Access, now_s: float
     ) -> Identity | None:
-        """Who signed the request; None where sigv4 is to judge.
+        """The identity that signed the request; None if sigv4 must judge.
 
-        `query`: one that reads in a canonical request as it stands.
+        `query`: one that is the same in a canonical request.
         """
         said = fields.get("Authorization")
         way = self._ways.get(said[0][:-_SIGNATURE_CHARS]) if said is not None else None

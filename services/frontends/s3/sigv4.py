@@ -1,9 +1,8 @@
 """AWS Signature Version 4: who signed a request, in its header or its query. Pure.
 
-The signature is computed anew from the request as it was sent and compared in constant time. What is not
-covered by the signature cannot be trusted, so a request that leaves out what matters is refused: the host,
-and every `x-amz-` field that it carries. Chunks of a body that are signed, too, chain to the request's
-signature (see aws_chunked).
+The signature is computed from the request as it was sent, and compared in constant time. What the signature
+does not cover cannot be trusted. So a request is refused unless it signs the host and every `x-amz-` field
+that it has. Signatures of chunks of a body chain to the request's signature (see aws_chunked).
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _BY_QUERY = ("X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHea
 
 
 class Sha256(Protocol):
-    """What hashlib's have."""
+    """The methods of hashlib's objects."""
 
     def copy(self) -> Sha256: ...
     def update(self, data: bytes, /) -> None: ...
@@ -49,7 +48,7 @@ class Sha256(Protocol):
 
 
 class Request(NamedTuple):
-    """What is signed of a request: `path` and `query` exactly as they stand in its target.
+    """The signed parts of a request: `path` and `query` exactly as in its target.
 
     `headers`: all values of each field, by lower-case name, in their order.
     """
@@ -61,10 +60,10 @@ class Request(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What a request says of its signature; nothing of it is true before `check`.
+    """What a request says about its signature. It must not be trusted before `check`.
 
-    `scope`: date/region/service/aws4_request. `payload`: what was signed in place of the body's hash.
-    `expires_s`: of a presigned request, counted from `amz_date`; None for one signed in its header.
+    `scope`: date/region/service/aws4_request. `payload`: what was signed as the body's hash. `expires_s`: of
+    a presigned request, counted from `amz_date`; None for one that is signed in its header.
     """
 
     access_key: str
@@ -77,12 +76,12 @@ class Claim(NamedTuple):
 
     @property
     def is_presigned(self) -> bool:
-        """Whether the signature stands in the query."""
+        """Whether the signature is in the query."""
         return self.expires_s is not None
 
 
 def parse(request: Request) -> Claim | None:
-    """What the request claims; None where nobody signed it. Raises S3Error where the claim has no form."""
+    """What the request claims; None if it is not signed. Raises S3Error if the claim is malformed."""
     header = request.headers.get("authorization", [""])[0]
     if "X-Amz-Signature=" in request.query or "X-Amz-Algorithm=" in request.query:
         if header:
@@ -129,7 +128,7 @@ def _from_query(request: Request) -> Claim:
     if "X-Amz-Security-Token" in given:
         raise S3Error("InvalidToken", "There are no temporary credentials here.")
     expires, signed = given["X-Amz-Expires"], given["X-Amz-SignedHeaders"]
-    # 403 as for one that is over: a link that says so never was of use.
+    # 403 as for an expired link: this one was never valid.
     if not (expires.isascii() and expires.isdigit() and len(expires) < 9):
         raise S3Error("AccessDenied", "X-Amz-Expires must be a number of seconds.")
     if not 1 <= int(expires) <= MAX_EXPIRES_S:
@@ -146,7 +145,7 @@ def _from_query(request: Request) -> Claim:
 
 
 def check(claim: Claim, request: Request, secret: str, region: str, now_s: float) -> None:
-    """That whoever knows `secret` signed this request for this server, not long ago. Raises S3Error."""
+    """Check that `secret` signed this request for this server, not long ago. Raises S3Error."""
     _check_scope(claim, region)
     _check_time(claim, now_s)
     _check_signed(claim, request)
@@ -164,8 +163,8 @@ def check(claim: Claim, request: Request, secret: str, region: str, now_s: float
 
 
 def _paths(path: str) -> Iterator[str]:
-    """What may have been signed: signers take the path as they send it; some send characters bare that they
-    sign as encoded."""
+    """The paths that may have been signed: as it was sent, or with characters encoded that some clients sign
+    encoded but send bare."""
     yield path
     again = encoded_once(path)
     if again != path:
@@ -206,7 +205,7 @@ def _check_time(claim: Claim, now_s: float) -> None:
 
 @lru_cache(64)
 def seconds_of(amz_date: str) -> int:
-    """Unix time. Clients that are busy sign many requests in a second. Raises ValueError."""
+    """`amz_date` as Unix time. Raises ValueError. Cached, since busy clients sign many requests a second."""
     if not _AMZ_DATE.fullmatch(amz_date):
         raise ValueError(amz_date)
     return calendar.timegm(time.strptime(amz_date, "%Y%m%dT%H%M%SZ"))
@@ -247,7 +246,7 @@ def canonical_request(claim: Claim, request: Request, path: str) -> str:
 def split_query(query: str) -> list[tuple[str, str]]:
     """Names and values of a query, percent-decoded once, in order, duplicates too; `+` is a space.
 
-    A byte is a character (latin-1): whoever wants text decodes it. Raises S3Error for too many.
+    A byte is a character (latin-1); the caller decodes text. Raises S3Error for too many parameters.
     """
     if not query:
         return []
@@ -278,16 +277,16 @@ def sign(key: bytes, text: str) -> str:
 
 @lru_cache(1024)
 def padded(key: bytes) -> tuple[Sha256, Sha256]:
-    """The hashes that an HMAC by `key`, of 32 bytes, begins with, the inner and the outer one: to be copied.
+    """The inner and the outer hash with which an HMAC by `key` (32 bytes) begins, to be copied.
 
-    Unlike hmac.digest, which takes as long, they let no other thread go first.
+    They take as long as hmac.digest, but do not release Python's lock.
     """
     block = key.ljust(64, b"\0")
     return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
 
 
 def signature(inner: Sha256, outer: Sha256, text: str) -> str:
-    """The HMAC of `text` in hex; for the two see `padded`."""
+    """The HMAC of `text` in hex; see `padded` for `inner` and `outer`."""
     first, second = inner.copy(), outer.copy()
     first.update(text.encode("utf-8", "surrogateescape"))
     second.update(first.digest())
@@ -295,7 +294,7 @@ def signature(inner: Sha256, outer: Sha256, text: str) -> str:
 
 
 def _sha256_hex(text: str) -> str:
-    # Heads are one character a byte: what was sent is what is hashed.
+    # Heads have one character a byte, so the bytes that were sent are hashed.
     return hashlib.sha256(text.encode("latin-1")).hexdigest()
 
 
@@ -312,7 +311,7 @@ def _one(request: Request, name: str) -> str | None:
 
 
 def _iso_of_http_date(text: str | None) -> str | None:
-    """As X-Amz-Date has it; of a Date that says "-0000" in place of GMT, too, as Python's clients send."""
+    """The time in the form of X-Amz-Date; also of a Date with "-0000" in place of GMT, as Python sends."""
     when = parsedate(text) if text else None
     return None if when is None else time.strftime("%Y%m%dT%H%M%SZ", when)
 

@@ -1,6 +1,6 @@
 """A PutObject whose body came with its head, without a RequestHandler: the same operation, another HTTP side.
 
-A handler takes longer than all else of such a request. See fast_path for which they are.
+A handler would take longer than everything else. See fast_path for the requests that come here.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ Fields = list[tuple[str, str]]
 
 
 class SmallPut(HTTPMessageDelegate):
-    """One of them, and where its answer goes (see request.Answering). Once it is whole, the client's leaving
-    stops nothing. `cors`: what every answer says of other origins."""
+    """One such request, and where its answer goes (see request.Answering).
+
+    When its body is complete, it goes on even if the client leaves. `cors`: the CORS fields of every answer.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What an object is stored with, and how it is given back: from the fields of a request, to an answer's."""
+"""The attributes of an object: from the fields of a request, and back into the fields of an answer."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CHECKSUM_TYPE = ".s3-checksum-type"
 PARTS = ".s3-parts"
 MAX_PARTS = 10_000
 
-# What is kept so was checked when it came; a record made by hand may hold anything.
+# These were checked when they were stored; a record that was made by hand may hold anything.
 _SUM = re.compile(r"[A-Za-z0-9+/]{2,90}={0,2}(?:-[0-9]{1,5})?")
 _PART_SIZES = re.compile(r"[0-9]{1,13}(?:x[0-9]{1,5})?(?:,[0-9]{1,13}(?:x[0-9]{1,5})?)*")
 _MAX_PARTS_CHARS = 20 * MAX_PARTS
 
 
 def content_of(fields: Mapping[str, str]) -> Content:
-    """What the fields of a request say of an object. Raises S3Error."""
+    """The attributes that the fields of a request give an object. Raises S3Error."""
     metadata = {name: fields[name].strip(" \t") for name in STANDARD if name in fields}
     for name, value in fields.items():
         if name.startswith(META) and name != META:
@@ -47,7 +47,7 @@ def content_of(fields: Mapping[str, str]) -> Content:
 
 
 def _without_framing(encoding: str | None) -> str | None:
-    """A Content-Encoding without aws-chunked, which is of the request and not of the object."""
+    """A Content-Encoding without aws-chunked, which belongs to the request and not to the object."""
     if encoding is None or "aws-chunked" not in encoding.lower():
         return encoding
     codings = [coding.strip(" \t") for coding in encoding.split(",")]
@@ -55,7 +55,7 @@ def _without_framing(encoding: str | None) -> str | None:
 
 
 def object_fields(blob: Blob) -> Fields:
-    """The fields of a GET or HEAD of an object, but for its length and checksums."""
+    """The fields of a GET or HEAD of an object, without length and checksums."""
     fields = [
         ("ETag", f'"{etag_of(blob)}"'),
         ("Last-Modified", http_date(modified_s(blob))),
@@ -71,7 +71,7 @@ def object_fields(blob: Blob) -> Fields:
 
 
 def metadata_fields(blob: Blob) -> Fields:
-    """The fields that give metadata back. What no header can carry is left out: it could begin another."""
+    """The fields with the metadata. A value that cannot be in a header is left out: it could add a field."""
     fields = []
     for name, value in blob.metadata.items():
         given = META + name.removeprefix(PREFIX) if name.startswith(PREFIX) else name
@@ -83,7 +83,7 @@ def metadata_fields(blob: Blob) -> Fields:
 
 
 def checksum_of(blob: Blob) -> tuple[str, str, str] | None:
-    """(algorithm in lower case, value, type) of the checksum that came with an object; None without one."""
+    """(algorithm in lower case, value, type) of the checksum that an object came with; None without one."""
     for name, value in blob.metadata.items():
         algorithm = name.removeprefix(CHECKSUM)
         if name.startswith(CHECKSUM) and algorithm.upper() in ALGORITHMS and _SUM.fullmatch(value):
@@ -93,7 +93,7 @@ def checksum_of(blob: Blob) -> tuple[str, str, str] | None:
 
 
 def checksum_fields(blob: Blob) -> Fields:
-    """The fields that give the checksum back, to who asks for it."""
+    """The fields with the checksum, for a client that asks for it."""
     found = checksum_of(blob)
     if found is None:
         return []
@@ -113,7 +113,7 @@ def format_parts(sizes: list[int]) -> str:
 
 
 def parse_parts(text: str) -> list[int] | None:
-    """The lengths that `format_parts` wrote; None for what it would not have written."""
+    """The inverse of `format_parts`; None for a text that it would not have written."""
     if len(text) > _MAX_PARTS_CHARS or not _PART_SIZES.fullmatch(text):
         return None
     runs = [run.partition("x") for run in text.split(",")]
@@ -123,14 +123,14 @@ def parse_parts(text: str) -> list[int] | None:
 
 
 def part_sizes(blob: Blob) -> list[int] | None:
-    """The lengths of the parts that an object came in; None where it came in one piece, or where a record
-    made by hand says what cannot be."""
+    """The lengths of the parts of an object; None if it came in one piece, or if a record that was made by
+    hand has impossible lengths."""
     text = blob.metadata.get(PARTS)
     sizes = parse_parts(text.partition(";")[0]) if text else None
     return sizes if sizes is not None and sum(sizes) == blob.size else None
 
 
 def part_checksums(blob: Blob) -> list[str]:
-    """The checksums of the parts, where each has one."""
+    """The checksums of the parts, if each has one."""
     sums = blob.metadata.get(PARTS, "").partition(";")[2].split(" ")
     return sums if all(map(_SUM.fullmatch, sums)) else []

@@ -1,4 +1,4 @@
-"""What is asked of every bucket and object, and has one answer here: no versions, one owner, no policies."""
+"""Requests that always have the same answer here: no versions, one owner, no policies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.frontends.s3.request import OWNER_ID, Operation, Request
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 
-# The sub-resource to what S3 answers where nothing was configured.
+# From the sub-resource to the answer of S3 if nothing was configured.
 _NOTHING = {
     "policy": ("NoSuchBucketPolicy", "The bucket policy does not exist"),
     "cors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"),
@@ -41,9 +41,9 @@ _PRIVATE = frozenset({"private", "bucket-owner-full-control", "bucket-owner-read
 
 
 def check_acl(request: Request) -> None:
-    """Raise S3Error for an ACL that does not say what is true already: there are no others here.
+    """Raise S3Error for an ACL that would change anything: there are no ACLs here.
 
-    Everything is private, but for what the configuration makes public: that is `public-read`.
+    Everything is private, except what the configuration makes public: that is `public-read`.
     """
     acl = request.fields.get("x-amz-acl")
     if acl is None or acl in _PRIVATE or (acl == "public-read" and request.is_public(request.location)):
@@ -61,7 +61,7 @@ class _OfBucket(Operation):
             request.check_bucket()
 
     async def check_there(self) -> None:
-        """Raise S3Error where what is asked about is not there."""
+        """Raise S3Error if the bucket or object does not exist."""
         request = self.request
         if request.target.key:
             if await request.store.stat(request.location) is None:
@@ -71,7 +71,7 @@ class _OfBucket(Operation):
 
 
 class NoConfiguration(_OfBucket):
-    """404, with the code of S3 for what was never configured."""
+    """404, with the code of S3 for a configuration that does not exist."""
 
     async def answer(self) -> None:
         """See Operation."""
@@ -84,7 +84,7 @@ class NoConfiguration(_OfBucket):
 
 
 class GetBucketVersioning(_OfBucket):
-    """Never was on."""
+    """Versioning was never turned on."""
 
     async def answer(self) -> None:
         """See Operation."""
@@ -108,13 +108,13 @@ class GetAcl(_OfBucket):
 
 
 class PutAcl(XmlOperation):
-    """Only what is true already is taken: see check_acl."""
+    """Accepts only an ACL that changes nothing: see check_acl."""
 
     async def begin(self) -> None:
         """See Operation."""
         await super().begin()
         request = self.request
-        request.check(Action.DELETE, request.location)  # as who may replace it
+        request.check(Action.DELETE, request.location)  # the right to replace it
 
     async def answer(self) -> None:
         """See Operation."""

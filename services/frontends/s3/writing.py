@@ -31,7 +31,7 @@ _AT_ONCE = 32  # of the keys of one DeleteObjects: they share the syncs
 
 
 class PutObject(Receiving):
-    """200 and the ETag, once the object is durable."""
+    """200 and the ETag, when the object is durable."""
 
     upload: Upload
 
@@ -45,13 +45,13 @@ class PutObject(Receiving):
         self._answer(blob)
 
     async def put(self, body: bytes) -> None:
-        """All of it at once, for a body that is small and here: one step of the store, the same answers."""
+        """The whole operation for a small body that has come: one step of the store, the same answers."""
         content, condition = await self._judged()
         try:
             whole = b"".join(await self.body.feed(body))
             await self.body.finish(sha256(whole).digest() if self.body.needs_sha256 else None)
         except S3Error:
-            await self._begin(content, condition)  # what refuses the object is told before
+            await self._begin(content, condition)  # a refusal is answered first
             raise
         said = Content(content.type, content.encoding, {**content.metadata, **self.body.kept()})
         request = self.request
@@ -59,7 +59,7 @@ class PutObject(Receiving):
         self._answer(blob)
 
     async def _judged(self) -> tuple[Content, Condition]:
-        """What is to be stored, on which condition, if the request may store it at all."""
+        """The attributes and the condition of the write, after the rights were checked."""
         request = self.request
         request.check(Action.CREATE, request.location)
         content = content_of(request.fields)
@@ -81,7 +81,7 @@ class PutObject(Receiving):
 
 
 class DeleteObject(Operation):
-    """204, also where nothing is."""
+    """204, also if there is no object."""
 
     async def begin(self) -> None:
         """See Operation."""
@@ -97,13 +97,13 @@ class DeleteObject(Operation):
 
 
 async def delete_quietly(request: Request, location: str, condition: Condition) -> None:
-    """Delete an object; that there is none is as good."""
+    """Delete an object; a missing one is no error."""
     with contextlib.suppress(NotFound):
         await request.store.delete(location, condition)
 
 
 class DeleteObjects(XmlOperation):
-    """Up to 1,000 keys; the answer names what became of each."""
+    """Up to 1,000 keys; the answer has the result for each."""
 
     MAX_BYTES = 4 << 20  # 1,000 keys of 1,024 bytes, with their XML
 
@@ -152,7 +152,7 @@ class DeleteObjects(XmlOperation):
 
 
 class CopyObject(Operation):
-    """The bytes of another object, in one commit, without the client sending them."""
+    """Copies another object on the server, in one commit."""
 
     async def begin(self) -> None:
         """See Operation."""
@@ -199,7 +199,7 @@ def source_of(request: Request) -> Target:
 
 
 async def find_source(request: Request, source: Target) -> Blob:
-    """The source of a copy, its conditions judged. Raises S3Error, Damaged."""
+    """The source of a copy, after its conditions were judged. Raises S3Error, Damaged."""
     blob = await request.store.stat(source.location)
     if blob is None:
         await require_bucket(request, source.bucket)

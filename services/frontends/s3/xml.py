@@ -1,4 +1,4 @@
-"""XML in and out: requests parsed within bounds and without document types, answers built by hand. Pure."""
+"""XML: parses requests, within limits and without document types, and builds answers. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 
 class Element(NamedTuple):
-    """One element of a request: its name without a namespace, its text, and what is in it."""
+    """One element of a request: its name without a namespace, its text, and its children."""
 
     name: str
     text: list[str]
@@ -28,15 +28,15 @@ class Element(NamedTuple):
 
     @property
     def value(self) -> str:
-        """Its text, as it stands."""
+        """Its text, unchanged."""
         return "".join(self.text)
 
     def all(self, name: str) -> list[Element]:
-        """Those of its children that have this name."""
+        """Its children with this name."""
         return [child for child in self.children if child.name == name]
 
     def get(self, name: str) -> str | None:
-        """The text of its only child of this name; None where there is none. Raises S3Error for two."""
+        """The text of its only child of this name; None if there is none. Raises S3Error for two."""
         found = self.all(name)
         if len(found) > 1:
             raise malformed()
@@ -70,7 +70,7 @@ class _Builder:
 
 
 def parse(body: bytes, root: str) -> Element:
-    """The element `root` that `body` is. A document type, and so every entity of its own, is refused.
+    """Parse `body`, whose element must be `root`. A document type, and so any entity of its own, is refused.
 
     Raises S3Error: MalformedXML.
     """
@@ -93,12 +93,12 @@ def parse(body: bytes, root: str) -> Element:
 
 
 def malformed() -> S3Error:
-    """What cannot be understood, whatever it is."""
+    """The error for any document that is not understood."""
     return S3Error("MalformedXML", "The XML you provided was not well-formed or did not validate.")
 
 
 def escape(text: str) -> str:
-    """`text` between tags. What XML 1.0 has no way to write becomes a character reference, as in S3."""
+    """`text` between tags. A character that XML 1.0 forbids becomes a character reference, as in S3."""
     return _ESCAPED.sub(lambda found: _ENTITIES.get(found[0]) or f"&#x{ord(found[0]):X};", text)
 
 
@@ -108,7 +108,7 @@ def time_of(at_ns: int) -> str:
 
 
 def tag(name: str, value: object) -> str:
-    """`<name>value</name>`, the value escaped; nothing where it is None."""
+    """`<name>value</name>`, the value escaped; empty if it is None."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -117,7 +117,7 @@ def tag(name: str, value: object) -> str:
 
 
 def block(name: str, *inner: str | Iterable[str]) -> str:
-    """An element that holds elements, which are XML already."""
+    """An element with inner elements, which are XML already."""
     text = "".join(part if isinstance(part, str) else "".join(part) for part in inner)
     return f"<{name}>{text}</{name}>"
 
