@@ -38,21 +38,19 @@ def unpack_crc(packed: Bytes, chunk: int) -> int:
     return value
 
 
-class Hasher:
-    """Takes the bytes of one blob in order, in pieces of any length; gives size and checksums."""
+class Crcs:
+    """Takes bytes in order, in pieces of any length; gives their size, and the CRC of every chunk."""
 
-    __slots__ = ("_crc", "_crcs", "_filled", "_sha256", "size")
+    __slots__ = ("_crc", "_crcs", "_filled", "size")
 
     def __init__(self) -> None:
         self.size = 0
-        self._sha256 = hashlib.sha256()
         self._crcs: list[int] = []
         self._crc = 0
         self._filled = 0  # bytes in the chunk that is not complete yet
 
     def update(self, data: Bytes) -> None:
         """Add `data` to the end."""
-        self._sha256.update(data)
         self.size += len(data)
         view = memoryview(data)
         while len(view):
@@ -63,6 +61,25 @@ class Hasher:
                 self._crcs.append(self._crc)
                 self._crc = self._filled = 0
             view = view[len(part) :]
+
+    def crcs(self) -> bytes:
+        """CRC-32C of every chunk so far, the last one perhaps short, packed by `pack_crcs`."""
+        return pack_crcs([*self._crcs, self._crc] if self._filled else self._crcs)
+
+
+class Hasher(Crcs):
+    """The same of one blob, with the SHA-256 of all its bytes."""
+
+    __slots__ = ("_sha256",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sha256 = hashlib.sha256()
+
+    def update(self, data: Bytes) -> None:
+        """Add `data` to the end."""
+        self._sha256.update(data)
+        super().update(data)
 
     def copy(self) -> Hasher:
         """Another one that has taken the same bytes."""
@@ -76,10 +93,6 @@ class Hasher:
     def sha256(self) -> bytes:
         """SHA-256 of all so far, 32 bytes."""
         return self._sha256.digest()
-
-    def crcs(self) -> bytes:
-        """CRC-32C of every chunk so far, the last one perhaps short, packed by `pack_crcs`."""
-        return pack_crcs([*self._crcs, self._crc] if self._filled else self._crcs)
 
 
 def sums_of(data: Bytes) -> tuple[bytes, bytes]:

@@ -233,7 +233,8 @@ class Upload(Protocol):
 class Part(msgspec.Struct, frozen=True):
     """One part of an upload in parts, durable. A number that is sent again is another part with a new `id`.
 
-    `number`: 1 to 10,000; `size` in bytes; `sha256`: 32 bytes; `attributes`: what a front end keeps with it.
+    `number`: 1 to 10,000; `size` in bytes; `sha256`: 32 bytes, or none where nobody was to ask for it (see
+    `Multiparts.begin_part`); `attributes`: what a front end keeps with it.
     """
 
     number: int
@@ -279,23 +280,24 @@ class Multiparts(Protocol):
 
     async def create_multipart(self, location: str, content: Content) -> Multipart:
         """Begin one; durable. Raises NoSpace, NoIdLeft, Busy."""
-        ...
 
     async def find_multipart(self, location: str, upload_id: str) -> Multipart:
         """What was begun."""
-        ...
 
-    async def begin_part(self, location: str, upload_id: str, number: int, size: int | None) -> PartUpload:
-        """Begin part `number`, of `size` bytes if that is known. Raises as `Store.begin`."""
-        ...
+    async def begin_part(
+        self, location: str, upload_id: str, number: int, size: int | None, *, with_sha256: bool = True
+    ) -> PartUpload:
+        """Begin part `number`, of `size` bytes if that is known. Raises as `Store.begin`.
+
+        `with_sha256`: whether `PartUpload.sha256` may be called, and the part is to have one. The bytes are
+        hashed once more for that, as the whole has a SHA-256 of its own.
+        """
 
     async def list_parts(self, location: str, upload_id: str) -> Sequence[Part]:
         """All that are there, by number."""
-        ...
 
     async def list_multiparts(self, prefix: str, after: tuple[str, str], limit: int) -> Sequence[Multipart]:
         """The open uploads whose location starts with `prefix`, by (location, id), greater than `after`."""
-        ...
 
     async def complete_multipart(
         self,
@@ -310,15 +312,12 @@ class Multiparts(Protocol):
         Raises PartsChanged where one of them is not there any more. Whatever it raises but SyncFailed, the
         upload is as it was. Parts that are not named are dropped. UPLOAD_ID joins the attributes.
         """
-        ...
 
     async def abort_multipart(self, location: str, upload_id: str) -> None:
         """Drop it, and all its parts; durable."""
-        ...
 
     async def sweep(self, older_than_s: float) -> int:
         """Drop the uploads of which nothing was heard for so long; returns their number."""
-        ...
 
 
 class Store(Protocol):

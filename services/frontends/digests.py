@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from common.errors import BadRequest
@@ -30,16 +30,22 @@ class Hash(Protocol):
 
 
 class Digests:
-    """Hashes of one body, computed in a thread, at most two batches behind."""
+    """Hashes of one body, computed in a thread, at most two batches behind.
 
-    def __init__(self, hashes: list[Hash]) -> None:
+    `quick` ones are computed as the bytes come: CRCs, which take 2 to 17 µs for 64 KiB.
+    """
+
+    def __init__(self, hashes: Sequence[Hash], quick: Sequence[Hash] = ()) -> None:
         self._hashes = hashes
+        self._quick = quick
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._running: asyncio.Future[None] | None = None
 
     async def add(self, data: bytes) -> None:
         """The next bytes."""
+        for one in self._quick:
+            one.update(data)
         if not self._hashes:
             return
         self._held.append(data)

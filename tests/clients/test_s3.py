@@ -5,12 +5,18 @@ They are looked for on PATH, libraries by an interpreter there. The table in REA
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import sqlite3
 import subprocess
 import textwrap
+import urllib.request
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,12 +51,19 @@ class Door:
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    folder = tmp_path_factory.mktemp("s3")
+    with opened(tmp_path_factory.mktemp("s3")) as made:
+        yield made
+
+
+@contextmanager
+def opened(folder: Path, *flags: str) -> Iterator[Door]:
     keys = folder / "keys"
     said = tool("access", "add", "alice", "--s3", "--file", keys).out
     secret = said.split("secret access key:")[1].split()[0]
     data = DataDirectory(folder / "data")
-    server = Server(data.path, "--auth-file", str(keys), "--s3-hosts", f"127.0.0.1,{NAME}", "--id-bits", "32")
+    server = Server(
+        data.path, "--auth-file", str(keys), "--s3-hosts", f"127.0.0.1,{NAME}", "--id-bits", "32", *flags
+    )
     try:
         made = Door(server, "alice", secret)
         bucket(made)
@@ -62,16 +75,21 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
 
 
 def bucket(door: Door) -> None:
-    import boto3
+    boto3_client(door).create_bucket(Bucket="bkt")
 
-    s3 = boto3.client(
+
+def boto3_client(door: Door) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
         "s3",
         endpoint_url=door.url,
         region_name="us-east-1",
         aws_access_key_id=door.key,
         aws_secret_access_key=door.secret,
+        config=Config(signature_version="s3v4"),
     )
-    s3.create_bucket(Bucket="bkt")
 
 
 def python(door: Door, module: str, code: str, folder: Path) -> None:
@@ -125,7 +143,21 @@ def test_rclone(door: Door, tmp_path: Path) -> None:
     (tmp_path / "d/x").mkdir(parents=True)
     (tmp_path / "d/x/large").write_bytes(LARGE)
     (tmp_path / "d/sm all").write_bytes(b"small")
-    remote = {
+
+    def rclone(*args: str) -> str:
+        return run("rclone", *args, cwd=tmp_path, env=rclone_env(door))[0]
+
+    rclone("copy", "d", "b:bkt/rc")
+    rclone("check", "--download", "d", "b:bkt/rc")
+    rclone("move", "b:bkt/rc", "b:bkt/rc2")
+    assert sorted(rclone("lsf", "-R", "--files-only", "b:bkt/rc2").split("\n")) == ["", "sm all", "x/large"]
+    rclone("purge", "b:bkt/rc2")
+
+
+def rclone_env(door: Door) -> dict[str, str]:
+    """What tells rclone of it, as b:."""
+    return {
+        **door.env,
         "RCLONE_CONFIG_B_TYPE": "s3",
         "RCLONE_CONFIG_B_PROVIDER": "Other",
         "RCLONE_CONFIG_B_ENDPOINT": door.url,
@@ -136,14 +168,71 @@ def test_rclone(door: Door, tmp_path: Path) -> None:
         "RCLONE_S3_UPLOAD_CUTOFF": "5Mi",
     }
 
-    def rclone(*args: str) -> str:
-        return run("rclone", *args, cwd=tmp_path, env={**door.env, **remote})[0]
 
-    rclone("copy", "d", "b:bkt/rc")
-    rclone("check", "--download", "d", "b:bkt/rc")
-    rclone("move", "b:bkt/rc", "b:bkt/rc2")
-    assert sorted(rclone("lsf", "-R", "--files-only", "b:bkt/rc2").split("\n")) == ["", "sm all", "x/large"]
-    rclone("purge", "b:bkt/rc2")
+def put_presigned(s3: Any, upload: dict[str, str], number: int, body: bytes) -> str:
+    """The ETag of a part whose bytes are not signed, so that its CRC is all that is known of it."""
+    crc = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+    params = {**upload, "PartNumber": number, "ChecksumCRC32": crc}
+    url = s3.generate_presigned_url("upload_part", params)
+    request = urllib.request.Request(url, body, {"x-amz-checksum-crc32": crc}, method="PUT")
+    with urllib.request.urlopen(request) as answer:
+        return str(answer.headers["ETag"])
+
+
+def test_etags_that_are_no_md5(tmp_path: Path) -> None:
+    """s3_etag = "fast": nobody takes one for an MD5, or for another object's."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/large").write_bytes(LARGE)
+    (tmp_path / "d/small").write_bytes(b"small")
+    with opened(tmp_path, "--s3-etag", "fast") as door:
+        s3 = boto3_client(door)
+        where = {"Bucket": "bkt", "Key": "key"}
+        upload = {**where, "UploadId": s3.create_multipart_upload(**where)["UploadId"]}
+        bodies = [LARGE[: 6 * MIB], LARGE[6 * MIB :]]
+        tags = [put_presigned(s3, upload, n, body) for n, body in enumerate(bodies, 1)]
+        assert all(re.fullmatch(r'"[0-9a-f]{32}-1"', tag) for tag in tags)
+        assert tags[0] != tags[1]
+        assert [part["ETag"] for part in s3.list_parts(**upload)["Parts"]] == tags
+        right, wrong = (
+            {"Parts": [{"PartNumber": n, "ETag": tag} for n, tag in enumerate(named, 1)]}
+            for named in (tags, tags[::-1])
+        )
+        with pytest.raises(s3.exceptions.ClientError, match="InvalidPart"):
+            s3.complete_multipart_upload(**upload, MultipartUpload=wrong)
+        done = s3.complete_multipart_upload(**upload, MultipartUpload=right)["ETag"]
+        assert re.fullmatch(r'"[0-9a-f]{32}-2"', done)
+        listed = s3.list_objects_v2(Bucket="bkt")["Contents"][0]["ETag"]
+        got = s3.get_object(**where, IfMatch=done)
+        assert (listed, s3.head_object(**where)["ETag"], got["ETag"]) == (done, done, done)
+        assert got["Body"].read() == LARGE
+
+        for command in ("copy", "check", "copy"):
+            run("rclone", command, "d", "b:bkt/rc", cwd=tmp_path, env=rclone_env(door))
+        run("rclone", "check", "--download", "d", "b:bkt/rc", cwd=tmp_path, env=rclone_env(door))
+        aws = ("aws", "--endpoint-url", door.url, "s3", "sync", "--quiet")
+        run(*aws, "d", "s3://bkt/aws", cwd=tmp_path, env=door.env)
+        run(*aws, "s3://bkt/aws", "back", cwd=tmp_path, env=door.env)
+        assert (tmp_path / "back/large").read_bytes() == LARGE
+        python(
+            door,
+            "obstore",
+            """
+            import obstore
+            from obstore.store import S3Store
+            store = S3Store("bkt", endpoint=url, access_key_id=key, secret_access_key=secret,
+                            region="us-east-1", client_options={"allow_http": True})
+            large = obstore.put(store, "o/large", b"y" * 12_000_000)["e_tag"]
+            assert obstore.head(store, "o/large")["e_tag"] == large
+            made = obstore.put(store, "o/a", b"1")
+            obstore.put(store, "o/a", b"2", mode={"e_tag": made["e_tag"]})
+            try:
+                obstore.put(store, "o/a", b"3", mode={"e_tag": made["e_tag"]})
+                raise SystemExit("updated what had changed")
+            except obstore.exceptions.PreconditionError:
+                pass
+            """,
+            tmp_path,
+        )
 
 
 def test_s3cmd(door: Door, tmp_path: Path) -> None:

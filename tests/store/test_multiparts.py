@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -53,6 +54,27 @@ def test_completing_equal_parts_copies_no_byte(tmp_path: Path) -> None:
             assert (found.st_ino, found.st_nlink, found.st_size) == (inode, 1, len(A + B + C))
             assert folders(tmp_path) == []
             assert await store.read("a") == A + B + C
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))
+
+
+def test_a_part_is_hashed_once_where_nobody_asks_for_its_sha256(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            for n, body in ((1, A), (2, B)):
+                one = await parts.begin_part("a", upload.id, n, len(body), with_sha256=False)
+                await one.write(body)
+                assert (await one.commit()).sha256 == b""
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            done = await parts.list_parts("a", upload.id)
+            assert [part.sha256 for part in done] == [b"", b""]
+            blob, _ = await parts.complete_multipart("a", upload.id, done, anything)
+            assert blob.sha256 == hashlib.sha256(A + B).digest()
+            assert await store.read("a") == A + B
 
     asyncio.run(go())
     assert not rules.broken_rules(str(tmp_path))

@@ -11,10 +11,10 @@ import hashlib
 import hmac
 import re
 
-from services.frontends.digests import Digests
+from services.frontends.digests import Digests, Hash
 from services.frontends.s3 import checksums, sigv4
 from services.frontends.s3.aws_chunked import ChunkSigning, Decoder
-from services.frontends.s3.checksums import Algorithm, Hash
+from services.frontends.s3.checksums import Algorithm
 from services.frontends.s3.errors import S3Error, not_implemented
 from services.frontends.s3.etags import ETAG
 from services.frontends.s3.request import Operation, Request
@@ -42,7 +42,8 @@ class Body:
     """See the module docstring. Made when the head is known; raises S3Error if the fields are not valid.
 
     `declared_bytes`: the length of the content, None if it is not known. `with_md5`: compute it even if the
-    client did not send one; None: that depends on the length. `also`: a checksum to compute in any case.
+    client did not send one; None: that depends on the length. With `s3_etag = "fast"` it is only computed if
+    the client sent one. `also`: a checksum to compute in any case.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Body:
         self._content_md5 = checksums.content_md5(fields.get("content-md5"))
         if with_md5 is None:
             with_md5 = self.declared_bytes is not None and self.declared_bytes <= MD5_UP_TO_BYTES
+        with_md5 = with_md5 and computes_md5(request)
         self._md5: Hash | None = None
         if with_md5 or self._content_md5 is not None:
             self._md5 = hashlib.md5(usedforsecurity=False)
@@ -76,9 +78,14 @@ class Body:
         self._algorithm = one
         # The store computes SHA-256 anyway.
         self._checksum = one.make() if one is not None and one.name != "SHA256" else None
-        self._digests = Digests([each for each in (self._md5, self._checksum) if each is not None])
+        self._digests = digests_of(self._md5, self._algorithm, self._checksum)
         self.md5_hex: str | None = None
         self.checksum: tuple[Algorithm, str] | None = None
+
+    @property
+    def has_other_sums(self) -> bool:
+        """Whether an MD5 or a checksum other than SHA-256 is computed, so that the content has a tag."""
+        return self._md5 is not None or self._checksum is not None
 
     @property
     def needs_sha256(self) -> bool:
@@ -168,6 +175,19 @@ class Body:
             raise S3Error("InvalidRequest", "The trailer that x-amz-trailer names did not come.")
         checksums.check_form(wanted.algorithm, value)
         return value
+
+
+def computes_md5(request: Request) -> bool:
+    """Whether to compute an MD5 that nobody sent, for the ETag."""
+    return request.config.s3_etag == "md5"
+
+
+def digests_of(md5: Hash | None, algorithm: Algorithm | None, checksum: Hash | None) -> Digests:
+    """What computes the two, of which each may be missing; `checksum` is one by `algorithm`."""
+    slow = [] if md5 is None else [md5]
+    if checksum is None or algorithm is None:
+        return Digests(slow)
+    return Digests(slow, [checksum]) if algorithm.is_quick else Digests([*slow, checksum])
 
 
 class Receiving(Operation):

@@ -9,22 +9,17 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import zlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from crc32c import crc32c
 
+from services.frontends.digests import Hash
 from services.frontends.s3.errors import S3Error
 
 HEADER = "x-amz-checksum-"
 FULL_OBJECT, COMPOSITE = "FULL_OBJECT", "COMPOSITE"
-
-
-class Hash(Protocol):
-    """The methods of hashlib's objects."""
-
-    def update(self, data: bytes, /) -> None: ...
-    def digest(self) -> bytes: ...
 
 
 class Crc:
@@ -56,6 +51,11 @@ class Algorithm(NamedTuple):
     combine: Callable[[int, int, int], int] | None
 
     @property
+    def is_quick(self) -> bool:
+        """Whether it is computed in next to no time: the CRCs."""
+        return self.combine is not None
+
+    @property
     def header(self) -> str:
         """The field that carries it, in lower case."""
         return HEADER + self.name.lower()
@@ -82,7 +82,7 @@ def _crc32c(data: bytes, before: int) -> int:
 ALGORITHMS: dict[str, Algorithm] = {
     one.name: one
     for one in (
-        Algorithm("CRC32", 4, lambda: Crc(_crt().crc32, 4), lambda *of: _crt().combine_crc32(*of)),
+        Algorithm("CRC32", 4, lambda: Crc(zlib.crc32, 4), lambda *of: _crt().combine_crc32(*of)),
         Algorithm("CRC32C", 4, lambda: Crc(_crc32c, 4), lambda *of: _crt().combine_crc32c(*of)),
         Algorithm(
             "CRC64NVME", 8, lambda: Crc(_crt().crc64nvme, 8), lambda *of: _crt().combine_crc64nvme(*of)

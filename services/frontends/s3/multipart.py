@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 
 from common.checksum import Bytes
 from services.access.decisions import Action
-from services.frontends.digests import Digests
 from services.frontends.s3 import checksums, xml
-from services.frontends.s3.body import Body, Receiving
+from services.frontends.s3.body import Body, Receiving, computes_md5, digests_of
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.checksums import COMPOSITE, FULL_OBJECT, Algorithm
 from services.frontends.s3.errors import S3Error
@@ -36,8 +35,13 @@ def algorithm_of(upload: Multipart) -> Algorithm | None:
 
 
 def part_tag(part: Part) -> str:
-    """The ETag of a part, without quotes."""
-    return tag_in(part.attributes) or tag_of_sha256(part.sha256)
+    """The ETag of a part, without quotes: of its MD5, else its SHA-256, else its checksum."""
+    if (known := tag_in(part.attributes)) is not None:
+        return known
+    if part.sha256:
+        return tag_of_sha256(part.sha256)
+    values = (f"{name}={value}" for name, value in part.attributes.items() if name.startswith(CHECKSUM))
+    return tag_of_sha256(hashlib.sha256("".join(values).encode()).digest())
 
 
 def part_number(request: Request) -> int:
@@ -113,7 +117,11 @@ class UploadPart(Receiving):
         begun = await request.parts.find_multipart(request.location, upload_id)
         self.body = Body(request, with_md5=True, also=algorithm_of(begun))
         self.upload = await request.parts.begin_part(
-            request.location, upload_id, number, self.body.declared_bytes
+            request.location,
+            upload_id,
+            number,
+            self.body.declared_bytes,
+            with_sha256=self.body.needs_sha256 or not self.body.has_other_sums,
         )
 
     async def answer(self) -> None:
@@ -146,7 +154,11 @@ class UploadPartCopy(Operation):
                 )
             first, last = _source_range(request, source)
             upload = await request.parts.begin_part(
-                request.location, request.query["uploadId"], self._number, last + 1 - first
+                request.location,
+                request.query["uploadId"],
+                self._number,
+                last + 1 - first,
+                with_sha256=self._needs_sha256(),
             )
             try:
                 part = await self._copy(reading.chunks(first, last), upload)
@@ -164,17 +176,21 @@ class UploadPartCopy(Operation):
         )
         request.send(200, body)
 
+    def _needs_sha256(self) -> bool:
+        one = self._algorithm
+        return not computes_md5(self.request) if one is None else one.name == "SHA256"
+
     async def _copy(self, chunks: AsyncIterator[Bytes], upload: PartUpload) -> Part:
         one = self._algorithm
-        md5 = hashlib.md5(usedforsecurity=False)
+        md5 = hashlib.md5(usedforsecurity=False) if computes_md5(self.request) else None
         checksum = one.make() if one is not None and one.name != "SHA256" else None
-        digests = Digests([md5] if checksum is None else [md5, checksum])
+        digests = digests_of(md5, one, checksum)
         async for data in chunks:
             piece = bytes(data)
             await digests.add(piece)
             await upload.write(piece)
         await digests.finish()
-        attributes = {ETAG: md5.hexdigest()}
+        attributes = {} if md5 is None else {ETAG: md5.digest().hex()}
         if one is not None:
             raw = await upload.sha256() if checksum is None else checksum.digest()
             attributes[CHECKSUM + one.name.lower()] = checksums.encoded(raw)

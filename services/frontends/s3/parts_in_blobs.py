@@ -85,8 +85,10 @@ class PartsInBlobs:
         said = msgspec.json.decode(body, type=_Begun)
         return Multipart(location, upload_id, Content(said.type, said.encoding, said.metadata), said.begun_ns)
 
-    async def begin_part(self, location: str, upload_id: str, number: int, size: int | None) -> PartUpload:
-        """See Multiparts."""
+    async def begin_part(
+        self, location: str, upload_id: str, number: int, size: int | None, *, with_sha256: bool = True
+    ) -> PartUpload:
+        """See Multiparts. A part has its SHA-256 in any case, as every blob."""
         await self._check(location, upload_id)
         upload = await self._store.begin(_part(upload_id, number), _whatever, Content(), size)
         return _PartInBlob(self, upload, location, upload_id)

@@ -38,7 +38,7 @@ _SEAL_BYTES = 9  # eight hex digits and a space
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """A part, and where its bytes are. `crcs`: of each MiB of it, packed, in hex.
+    """A part, and where its bytes are. `crcs`: of each MiB of it, packed, in hex; `sha256` may be empty.
 
     `file` is a name in the folder; the part begins there at byte `offset`. `slot_bytes`: how far apart parts
     stand in data.raw; 0 for a file of its own.

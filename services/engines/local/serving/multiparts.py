@@ -138,7 +138,9 @@ class LocalMultiparts:
         """See store.Multiparts."""
         return self._find(location, upload_id).upload
 
-    async def begin_part(self, location: str, upload_id: str, number: int, size: int | None) -> LocalPart:
+    async def begin_part(
+        self, location: str, upload_id: str, number: int, size: int | None, *, with_sha256: bool = True
+    ) -> LocalPart:
         """See store.Multiparts."""
         one = self._find(location, upload_id)
         if one.is_ending:
@@ -149,6 +151,7 @@ class LocalMultiparts:
             self._place(one, number, size),
             lambda placed: self._remember(one, placed),
             lambda part: self._part_ended(one, part),
+            with_sha256=with_sha256,
         )
         one.writers.add(part)
         return part

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from common import durable
-from common.checksum import Bytes, Hasher
+from common.checksum import Bytes, Crcs, Hasher
 from common.errors import BlobkeepError, TooLarge, UnknownUpload
 from services.engines.local.disk import multipart_folder
 from services.engines.local.disk.layout import Layout
@@ -58,6 +58,8 @@ class LocalPart:
         place: Place,
         remember: Callable[[Placed], Awaitable[None]],
         ended: Callable[[LocalPart], None],
+        *,
+        with_sha256: bool,
     ) -> None:
         self.place = place
         self._owner = owner
@@ -67,7 +69,7 @@ class LocalPart:
         self._pieces: list[bytes] = []
         self._held_bytes = 0
         self._size = 0
-        self._hasher = Hasher()
+        self._sums = Hasher() if with_sha256 else Crcs()
         self._fd = -1
         self._ended = False
         self._committing = False
@@ -88,7 +90,8 @@ class LocalPart:
     async def sha256(self) -> bytes:
         """See store.PartUpload."""
         await self._flush()
-        return self._hasher.sha256()
+        assert isinstance(self._sums, Hasher)  # it was to be asked for
+        return self._sums.sha256()
 
     async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> Part:
         """See store.PartUpload."""
@@ -104,8 +107,8 @@ class LocalPart:
                 number=place.number,
                 id=place.part_id,
                 size=self._size,
-                sha256=self._hasher.sha256().hex(),
-                crcs=self._hasher.crcs().hex(),
+                sha256=self._sums.sha256().hex() if isinstance(self._sums, Hasher) else "",
+                crcs=self._sums.crcs().hex(),
                 modified_ns=time.time_ns(),
                 attributes=dict(attributes),
                 file=place.file,
@@ -169,8 +172,8 @@ class LocalPart:
     def _append(self, pieces: list[bytes]) -> None:
         self._open()
         for piece in pieces:
-            durable.write_at(self._fd, piece, self.place.offset + self._hasher.size)
-            self._hasher.update(piece)
+            durable.write_at(self._fd, piece, self.place.offset + self._sums.size)
+            self._sums.update(piece)
         pieces.clear()  # before the caller wakes: more come in then
 
     def _sync(self) -> None:

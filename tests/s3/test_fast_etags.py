@@ -1,0 +1,67 @@
+"""`s3_etag = "fast"`: tags without an MD5, and one tag of each object wherever it is shown."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from services.frontends.s3.multipart import part_tag
+from services.store import Part
+from tests.s3.serving import served
+from tests.s3.test_objects import error_of
+from tests.support.memory_store import MemoryStore
+
+BODY = b"fast" * 1000
+WHERE = {"Bucket": "fast", "Key": "key"}
+MD5 = hashlib.md5(BODY).digest()
+SHA256_TAG = f'"{hashlib.sha256(BODY).hexdigest()[:32]}-1"'
+
+
+def tags(s3: Any) -> set[str]:
+    """Where the object's tag is shown, and which one is taken."""
+    listed = s3.list_objects_v2(Bucket="fast")["Contents"][0]["ETag"]
+    shown = {listed, s3.head_object(**WHERE)["ETag"], s3.list_objects(Bucket="fast")["Contents"][0]["ETag"]}
+    s3.put_object(**WHERE, Body=BODY + b"2", IfMatch=listed)
+    with pytest.raises(ClientError) as raised:
+        s3.get_object(**WHERE, IfMatch=listed)
+    assert error_of(raised) == (412, "PreconditionFailed")
+    return shown
+
+
+def test_one_tag_with_a_dash() -> None:
+    with served(s3_etag="fast") as front:
+        s3 = front.client()
+        s3.create_bucket(Bucket="fast")
+        assert s3.put_object(**WHERE, Body=BODY)["ETag"] == SHA256_TAG
+        assert tags(s3) == {SHA256_TAG}
+        sent = s3.put_object(**WHERE, Body=BODY, ContentMD5=base64.b64encode(MD5).decode())
+        assert sent["ETag"] == f'"{MD5.hex()}"'  # it was computed, to be compared
+        with pytest.raises(ClientError) as raised:
+            s3.put_object(**WHERE, Body=BODY + b"x", ContentMD5=base64.b64encode(MD5).decode())
+        assert error_of(raised) == (400, "BadDigest")
+
+
+def test_objects_keep_the_tags_that_they_have() -> None:
+    store = MemoryStore()
+    for how, tag in (("md5", f'"{MD5.hex()}"'), ("fast", SHA256_TAG)):
+        store.blobs.clear()
+        with served(s3_etag=how, make_store=lambda: store) as front:
+            front.client().create_bucket(Bucket="fast")
+            assert front.client().put_object(**WHERE, Body=BODY)["ETag"] == tag
+        with served(s3_etag="fast" if how == "md5" else "md5", make_store=lambda: store) as front:
+            assert tags(front.client()) == {tag}
+
+
+def test_a_part_without_sha256_has_a_tag_of_its_checksum() -> None:
+    def tag(**attributes: str) -> str:
+        named = {name.replace("_", "-"): value for name, value in attributes.items()}
+        return part_tag(Part(1, "id", 5, b"", 0, {f".s3-{name}": value for name, value in named.items()}))
+
+    one = tag(checksum_crc32="AAAAAA==")
+    assert one == tag(checksum_crc32="AAAAAA==")
+    assert len({one, tag(checksum_crc32="AAAAAQ=="), tag(checksum_crc32c="AAAAAA==")}) == 3
+    assert tag(etag=MD5.hex(), checksum_crc32="AAAAAA==") == MD5.hex()
