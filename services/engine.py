@@ -173,7 +173,31 @@ OnFatal = Callable[[BlobkeepError], None]
 """Called once, when a sync failed or the engine lost what it owns: the process must stop (design rule 5)."""
 
 
-class Sharing(Protocol):
+Mark = tuple[int, int, int]
+"""Of what a location has now: two numbers for `Marks.stands`, and the blob's size."""
+
+
+class Marks(Protocol):
+    """Whether an answer that was made a moment ago still holds, asked as cheaply as can be."""
+
+    @property
+    def rights(self) -> int:
+        """A number that changes with `Sharing.new_rights`."""
+        ...
+
+    def mark(self, location: str) -> Mark | None:
+        """The mark of the blob at `location`. None where it is not shown or not at hand, and where its answer
+        does not hold for ever: it will expire, or its reads are counted."""
+        ...
+
+    def stands(self, at: int, word: int, rights: int) -> bool:
+        """Whether the location of this mark has had its blob without a break since then, and `rights` are
+        what they were. Never True after a write of that location was acknowledged.
+        """
+        ...
+
+
+class Sharing(Marks, Protocol):
     """What a server shares with its reader processes (services/reader.py). On the event loop alone."""
 
     epoch: int  # a number of this server's alone, for `Engine.shared`
@@ -184,11 +208,6 @@ class Sharing(Protocol):
 
     def descriptors(self) -> Sequence[int]:
         """What a reader gets of us, with the epoch; the caller closes them. Raises OSError."""
-        ...
-
-    @property
-    def rights(self) -> int:
-        """A number that changes with `new_rights`."""
         ...
 
     def new_rights(self) -> None:
@@ -205,13 +224,8 @@ class Sharing(Protocol):
         ...
 
 
-class Shared(Protocol):
+class Shared(Marks, Protocol):
     """What a reader process knows of blobs: what its server shows it. On the event loop alone."""
-
-    @property
-    def rights(self) -> int:
-        """See Sharing."""
-        ...
 
     def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """As Store.peek. A blob that was replaced or deleted by a write that was acknowledged before the call

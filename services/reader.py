@@ -26,6 +26,7 @@ from services.access.credentials import allow_many_descriptors
 from services.engine import Engine
 from services.engines.choose import choose
 from services.frontends.native.quick_reads import QuickReads
+from services.frontends.native.ready_answers import ReadyAnswers
 from services.frontends.s3.names import is_host_of_s3, s3_hosts
 from services.listening import make_reading_server
 from services.readers.front import Front
@@ -71,6 +72,9 @@ async def _run(engine: Engine, options: config.Config, tls: ssl.SSLContext | Non
     server = guest.server = make_reading_server(
         Front(guest, quick, requests), options, requests, tls, quick.quick_answer
     )
+    if requests.access is None:
+        guest.ready = ReadyAnswers(quick, requests, server.known_heads)
+        server.answer_from(guest.ready)
     running = loop.create_task(guest.run())
     reporting = loop.create_task(me.keep())
     gc.freeze()

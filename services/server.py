@@ -123,7 +123,7 @@ async def _serve(engine: Engine, options: config.Config) -> int:
         servers.append((*made, s3_sockets))
     for one, _, its_sockets in servers:
         one.add_sockets(its_sockets)
-    readers = _let_readers_in(engine, options, credentials.access, requests, server, sockets)
+    readers = _let_readers_in(engine, options, credentials.access, requests, server, sockets, fast_path)
     if readers is not None:
         credentials.on_certificate = readers.renew_certificates
     sweeping = loop.create_task(door.keep_swept())
@@ -164,13 +164,14 @@ def _let_readers_in(
     requests: RequestLog,
     server: object,
     sockets: Sequence[socket.socket],
+    quick: FastPath | None,
 ) -> Host | None:
     """See readers.host.begin. Without the option `readers` its code is not loaded: a start is shorter."""
     if not options.readers:
         return None
     from services.readers import host
 
-    return host.begin(engine, options, access, requests, server, sockets)
+    return host.begin(engine, options, access, requests, server, sockets, quick)
 
 
 def _page(sockets: Sequence[socket.socket], *, secure: bool) -> str:

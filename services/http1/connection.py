@@ -17,16 +17,17 @@ from services.http1.errors import Refusal, refusal_bytes
 from services.http1.exchange import COPY_BYTES, Exchange, failed_write
 from services.http1.parser import RequestHead, check_partial_head, parse_head, skip_empty_lines
 from services.http1.phases import ANSWER, ENDED, HEAD, IDLE, OVER, STEPS, IllegalStep, Phase
+from services.http1.plain_transport import Answering
 from services.http1.request_cycle import RequestCycle
 from services.http1.server_interface import KNOWN_BYTES, Server
 from services.http1.transport import ClientTransport
 
 _CR = 13
 _TOO_MANY = "Come back later: all connections are in use."
-_CUT_SHORT = "Send the whole request before closing."
+_TOO_SLOW = "Send the body faster: so many others are sending that yours was too slow to wait for."
 
 
-class Connection(asyncio.Protocol):
+class Connection(Answering):
     """What delegates know as `server_conn`.
 
     `refused`: one too many. It says 503 to its first request, unless the server spares that.
@@ -72,15 +73,18 @@ class Connection(asyncio.Protocol):
             self.phase, self.resting = HEAD, True  # until the next turn, whatever comes before it
             self._loop.call_soon(self._next_turn)
 
+    def hears(self) -> bool:
+        self._answered_quickly = True  # or in a moment: the time of idleness begins anew
+        return self._phase is IDLE and not self.transport.writing_paused and not self.server.draining
+
     def data_received(self, data: bytes) -> None:
         phase = self._phase
         if phase is IDLE:
-            # The path of a hot request, 4 µs with what the application does: the bytes are those of one
-            # that was answered so before.
+            # The path of a hot request, 4 µs in all: the bytes are those of one that was answered so before.
             head = self.server.known_heads.get(data) if len(data) <= KNOWN_BYTES else None
             if head is not None and self._answer_quickly(head):
                 return
-            self._since = self.clock()  # the time of a head runs from its first byte
+            self._since, self._answered_quickly = self.clock(), False  # a head's time: from its first byte
             self.phase = HEAD
         elif phase in ENDED:
             self._drop(data)
@@ -96,8 +100,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more. It may still read: over TCP what is being answered is sent (True)."""
         self._eof = True
-        phase = self._phase
-        if phase is IDLE or phase in ENDED:
+        if self._phase is IDLE or self._phase in ENDED:
             self._close()
             return False
         if self.transport.extra_info("ssl_object") is not None:
@@ -108,8 +111,7 @@ class Connection(asyncio.Protocol):
             cycle.client_ended()
         elif not (self.resting or self.transport.writing_paused or (cycle and cycle.waiting)):
             self.advance()  # whole requests may be here; what is none is refused
-        # Else the rest of the request may be there, to be read later.
-        return True
+        return True  # the rest of the request may be there, to be read later
 
     def refuse_plain_text(self) -> None:
         """Its client speaks plain HTTP where TLS is spoken: say so, in plain HTTP."""
@@ -182,8 +184,7 @@ class Connection(asyncio.Protocol):
 
     def give_way(self) -> None:
         """Refuse the body that is being read: its client is slow, and others want to send theirs."""
-        text = "Send the body faster: so many others are sending that yours was too slow to wait for."
-        self.refuse_input(Refusal(503, text, "body gives way to others"))
+        self.refuse_input(Refusal(503, _TOO_SLOW, "body gives way to others"))
 
     # From the exchange.
 
@@ -253,7 +254,7 @@ class Connection(asyncio.Protocol):
     def refuse_if_cut_short(self) -> None:
         """More of the request is needed, and the client sends no more."""
         if self._eof:
-            self._refuse(400, _CUT_SHORT)
+            self._refuse(400, "Send the whole request before closing.")
 
     def rest(self) -> None:
         """Leave the rest of this turn of the event loop to others; libuv would read up to 8 MiB in one."""
@@ -342,17 +343,16 @@ class Connection(asyncio.Protocol):
     def _refuse(self, code: int, text: str) -> None:
         """Answer for the application, if it has not begun to, and end the connection."""
         exchange = self._abandon()
-        if self._phase in ENDED:  # the application cut the connection
-            return
+        if self._phase in ENDED:
+            return  # the application cut the connection
         if exchange is not None and exchange.started and not exchange.finished:
             self._cut()  # the answer cannot be ended in a way that tells that it is not whole
             return
         if exchange is None or not exchange.started:
             method, target = ("", "") if exchange is None else exchange.head.start_line[:2]
             self.server.tell_refused(method, target, code, self.context)
-            retry_after_s = self.limits.retry_after_s if code == 503 else None
-            answer = refusal_bytes(code, text, with_body=method != "HEAD", retry_after_s=retry_after_s)
-            self.transport.write(answer)
+            later_s = self.limits.retry_after_s if code == 503 else None
+            self.transport.write(refusal_bytes(code, text, with_body=method != "HEAD", retry_after_s=later_s))
         self._linger()
 
     # The end of the connection.

@@ -28,6 +28,7 @@ from services.http1.context import RequestContext
 from services.http1.limits import Limits
 from services.http1.parser import RequestHead
 from services.http1.server_interface import Answer, KnownHeads
+from services.http1.turns import ReadyAnswers, Turns
 
 # What OpenSSL says of a first record that is none of TLS, but the beginning of an HTTP request.
 _ON_ITS_WAY_S = 0.1  # between a connection, or an answer, and the request that follows
@@ -103,6 +104,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._receiving: set[Connection] = set()  # bodies that did not come with their heads
         self._relayed: set[asyncio.Transport] = set()  # clients of others, with whom we speak TLS
         self.known_heads = KnownHeads()
+        self._turns: Turns | None = None
         self._swept_at = 0.0
         self._stopped_s = 0.0  # in which this process did not run
         self._sweep_handle: asyncio.TimerHandle | None = None
@@ -150,6 +152,13 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             await asyncio.sleep(0.01)
         return True
 
+    def answer_from(self, answers: ReadyAnswers) -> None:
+        """Plain connections that come from now on get what is ready there, before anything else is asked.
+
+        Raises OSError where no descriptor is left.
+        """
+        self._turns = Turns(self._the_loop(), answers)
+
     async def close_all_connections(self) -> None:
         """Cut all connections; done when they are closed and the application has been told."""
         for task in self._connecting:
@@ -158,6 +167,9 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             for connection in list(self._open):
                 connection.abort()
             await asyncio.sleep(0)
+        if self._turns is not None:
+            self._turns.close()
+            self._turns = None
 
     # For connections.
 
@@ -282,7 +294,10 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         )
         connection = Connection(self, context, refused=refused)
         connection.pending = early
-        self._connect(sock, connection, tls)
+        if self._turns is not None and tls is None and not refused:
+            self._turns.serve(sock, connection)
+        else:
+            self._connect(sock, connection, tls)
 
     def _refuse_no_more(self) -> bool:
         """Close the oldest of those that are one too many; False where there is none.

@@ -17,6 +17,7 @@ from common.errors import BlobkeepError, Busy, ConfigError, Unavailable
 from services.access.certificate import renew
 from services.access.hosts import HostNames
 from services.engine import Engine, Shared
+from services.frontends.native.ready_answers import ReadyAnswers
 from services.http1 import Exchange, HTTPServer
 from services.readers.channel import Channel
 from services.readers.messages import (
@@ -63,6 +64,7 @@ class Guest:
     ) -> None:
         self.peek: Callable[..., tuple[Blob, bytes] | None] = nothing  # of `Shared`, of the last server
         self.server: HTTPServer | None = None  # which accepts while there is a server
+        self.ready: ReadyAnswers | None = None
         self.number: int | None = None
         self._engine = engine
         self._access = access
@@ -167,6 +169,8 @@ class Guest:
         self._gone.set()
         if self._shared is not None:
             self.peek = self._shared.peek_alone
+        if self.ready is not None:
+            self.ready.use(None)  # alone, more is to be looked at for each answer
         if self.server is not None:
             self.server.stop()
         for answer in self._asked.values():
@@ -222,6 +226,8 @@ class Guest:
         assert self.server is not None
         self._renew()  # it may have changed while there was no server
         self.server.known_heads.clear()  # each has what was judged by the host names of before
+        if self.ready is not None:
+            self.ready.use(shared)
         self.server.add_sockets(sockets)
         self._present.set()
         log.info("reader %d: answers for the server from now on", hello.number)

@@ -15,6 +15,8 @@ from common.config import Config, reader_count
 from common.errors import BlobkeepError
 from services.access.decisions import Access
 from services.engine import Engine, Sharing
+from services.frontends.native.quick_reads import QuickReads
+from services.frontends.native.ready_answers import ReadyAnswers
 from services.http1 import HTTPServer
 from services.readers.channel import Channel
 from services.readers.messages import (
@@ -191,8 +193,13 @@ def begin(
     requests: RequestLog,
     server: object,
     listening: Sequence[socket.socket],
+    quick: QuickReads | None = None,
 ) -> Host | None:
-    """Let the reader processes in that the configuration wants; None where there can be none."""
+    """Let the reader processes in that the configuration wants; None where there can be none.
+
+    `quick`: what answers plain reads here. From then on it does so as quickly as readers do, on connections
+    that come from now on.
+    """
     if config.readers and not reader_count(config):
         log.warning("there are no reader processes: docs/scaling.md says with which options there are none")
     if not isinstance(server, HTTPServer):
@@ -203,6 +210,10 @@ def begin(
             return None
         host = Host(sharing, config, access, requests, server.adopt, listening)
         host.start()
+        if quick is not None and requests.access is None:
+            ready = ReadyAnswers(quick, requests, server.known_heads)
+            ready.use(sharing)
+            server.answer_from(ready)
     except OSError as err:
         log.warning("there are no reader processes, since nothing can be shared with them: %s", err)
         return None

@@ -17,8 +17,22 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from services.http1 import HTTPServer, Limits
+from services.http1.turns import ReadyAnswers
 
 T = TypeVar("T")
+
+
+class NothingIsReady:
+    """Ready answers of a server that has none."""
+
+    def begin_turn(self) -> None:
+        """See ReadyAnswers."""
+
+    def answer_to(self, data: bytes) -> bytes | None:
+        return None
+
+    def end_turn(self, seconds: float) -> None:
+        """See ReadyAnswers."""
 
 
 class Running:
@@ -99,9 +113,13 @@ def running(
     with_uvloop: bool = True,
     ssl_options: Any = None,
     server_options: dict[str, Any] | None = None,
+    answers: ReadyAnswers | None = None,
     **limits: Any,
 ) -> Iterator[Running]:
-    """Serve `app`, or `ordinary_app()`, until the block ends; `limits` are fields of Limits."""
+    """Serve `app`, or `ordinary_app()`, until the block ends; `limits` are fields of Limits.
+
+    `answers`: what HTTPServer.answer_from gets, so connections have a PlainTransport.
+    """
     ready = threading.Event()
     made: list[Running] = []
     failures: list[BaseException] = []
@@ -115,6 +133,8 @@ def running(
             ssl_options=ssl_options,
             **(server_options or {}),
         )
+        if answers is not None:
+            server.answer_from(answers)
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         server.add_sockets([listener])
         made.append(Running(server, loop, listener.getsockname()[1]))

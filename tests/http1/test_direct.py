@@ -14,7 +14,14 @@ from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
 from services.http1 import Exchange
-from tests.http1.serving import Running, ordinary_app, running, take_a_little_for_ten_minutes, wait_until
+from tests.http1.serving import (
+    NothingIsReady,
+    Running,
+    ordinary_app,
+    running,
+    take_a_little_for_ten_minutes,
+    wait_until,
+)
 
 MIB = 1 << 20
 BLOCKS = [os.urandom(MIB) for _ in range(8)]
@@ -60,10 +67,13 @@ class TooMuch(RequestHandler):
         exchange.take(memoryview(b"four"))
 
 
-@pytest.fixture(params=[True, False], ids=["uvloop", "asyncio"])
+@pytest.fixture(params=["uvloop", "asyncio", "turns"])
 def server(request: pytest.FixtureRequest) -> Iterator[Running]:
     app = ordinary_app((r"/direct", Direct), (r"/much", TooMuch))
-    with running(app, with_uvloop=request.param, write_idle_timeout_s=60) as made:
+    answers = NothingIsReady() if request.param == "turns" else None
+    with running(
+        app, with_uvloop=request.param != "asyncio", answers=answers, write_idle_timeout_s=60
+    ) as made:
         Direct.left = Direct.waiting = 0
         yield made
 

@@ -10,7 +10,7 @@ import pytest
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler, stream_request_body
 
-from tests.http1.serving import Running, ordinary_app, running, wait_until
+from tests.http1.serving import NothingIsReady, Running, ordinary_app, running, wait_until
 
 MIB = 1 << 20
 
@@ -58,11 +58,12 @@ class Holding(RequestHandler):
         self.write(str(self.taken))
 
 
-@pytest.fixture(params=[True, False], ids=["uvloop", "asyncio"])
+@pytest.fixture(params=["uvloop", "asyncio", "turns"])
 def server(request: pytest.FixtureRequest) -> Iterator[Running]:
     Holding.prepared = False
     app = ordinary_app((r"/pour", Pouring), (r"/hold", Holding))
-    with running(app, with_uvloop=request.param) as made:
+    answers = NothingIsReady() if request.param == "turns" else None
+    with running(app, with_uvloop=request.param != "asyncio", answers=answers) as made:
         yield made
 
 

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.http1.serving import Running, running
+from tests.http1.serving import NothingIsReady, Running, running
 
 
-@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
+@pytest.fixture(scope="module", params=["uvloop", "asyncio", "turns"])
 def server(request: pytest.FixtureRequest) -> Iterator[Running]:
-    with running(with_uvloop=request.param == "uvloop") as made:
+    answers = NothingIsReady() if request.param == "turns" else None
+    with running(with_uvloop=request.param != "asyncio", answers=answers) as made:
         yield made
 
 

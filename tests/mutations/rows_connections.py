@@ -12,7 +12,7 @@ ROWS = [
         "the-end-of-sending-refuses-whole-requests",
         "services/http1/connection.py",
         "            self.advance()  # whole requests may be here; what is none is refused\n",
-        "            self._refuse(400, _CUT_SHORT)\n",
+        '            self._refuse(400, "Send the whole request before closing.")\n',
         ("tests/http/test_half_closed.py",),
     ),
     Mutation(

@@ -6,6 +6,7 @@ from tests.mutations.table import Mutation
 
 SHARING = "services/engines/local/serving/sharing.py"
 IN_MEMORY = ("tests/store/test_sharing.py",)
+READY = ("tests/store/test_ready_answers.py",)
 PROCESSES = "tests/process/test_readers.py"
 
 ROWS = [
@@ -23,6 +24,62 @@ ROWS = [
         "data is None or self._words[at] != word or",
         "data is None or",
         IN_MEMORY,
+    ),
+    Mutation(
+        "what-is-ready-is-sent-without-a-look-at-the-word",
+        "services/frontends/native/ready_answers.py",
+        "if not self._stands(at, word, self._rights):",
+        "if False:",
+        READY,
+    ),
+    Mutation(
+        "a-reader-sends-what-is-ready-after-its-location-changed",
+        SHARING,
+        "return words[at] == word and words[0] == rights and self._epochs",
+        "return words[0] == rights and self._epochs",
+        READY,
+    ),
+    Mutation(
+        "a-server-sends-what-is-ready-after-its-location-changed",
+        SHARING,
+        "return self._words[at] == word and self._words[0] == rights",
+        "return self._words[0] == rights",
+        READY,
+    ),
+    Mutation(
+        "what-is-ready-outlives-the-rights-of-who-asks",
+        SHARING,
+        "words[0] == rights and self._epochs",
+        "self._epochs",
+        READY,
+    ),
+    Mutation(
+        "what-is-ready-outlives-the-server",
+        SHARING,
+        " and words[0] == rights and self._epochs[0] == self._epoch",
+        " and words[0] == rights",
+        READY,
+    ),
+    Mutation(
+        "what-will-expire-is-ready-for-ever",
+        SHARING,
+        "if entry is None or self._expiry.at_s(entry[2]) is not None:",
+        "if entry is None:",
+        READY,
+    ),
+    Mutation(
+        "what-is-ready-is-sent-in-the-middle-of-a-request",
+        "services/http1/connection.py",
+        "return self._phase is IDLE and not self.transport",
+        "return not self.transport",
+        ("tests/http1/test_ready_answers.py",),
+    ),
+    Mutation(
+        "what-is-ready-overtakes-what-is-unsent",
+        "services/http1/turns.py",
+        "if data and not transport.unsent and transport.hears():",
+        "if data and transport.hears():",
+        ("tests/http1/test_ready_answers.py",),
     ),
     Mutation(
         "a-reader-believes-a-dead-server-for-ever",

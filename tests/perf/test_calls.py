@@ -17,7 +17,9 @@ from tornado.web import Application
 
 from common.options import Config
 from services.access.decisions import Access
+from services.engines.local.serving.sharing import LocalSharing
 from services.frontends.native.fast_path import FastPath
+from services.frontends.native.ready_answers import ReadyAnswers
 from services.http1 import HTTPServer, RequestContext
 from services.http1.connection import Connection
 from services.watch.request_log import RequestLog
@@ -27,6 +29,10 @@ from tests.support.work import calls_of
 # Commit d5b4d03 made 26, and took 8.4 us of the server's processor time with wrk. One is the length of what
 # came: where it is long it is no head that is known, and hashing a body of 1 MiB to see that takes longer.
 CALLS_OF_A_HOT_GET = 23
+# One that is ready (http1/turns.py), where there are readers: the turn's own calls are in it, too.
+CALLS_OF_A_READY_GET = 21
+# Each of those that are answered in the same turn.
+CALLS_OF_ONE_MORE = 7
 # Neither its head, nor its fields, nor its bytes are known: 64 KiB from the page cache. It was 125 when all
 # its fields were joined anew.
 CALLS_OF_A_COLD_GET = 105
@@ -95,6 +101,41 @@ def test_a_hot_get_makes_no_more_calls_than_recorded(tmp_path: Path) -> None:
             assert wire.written.startswith(b"HTTP/1.1 200 OK\r\n")
             assert wire.written.endswith(b"\r\n\r\n" + b"x" * 1024)
             assert calls <= CALLS_OF_A_HOT_GET
+
+    asyncio.run(test())
+
+
+def test_a_get_that_is_ready_makes_no_more_calls_than_recorded(tmp_path: Path) -> None:
+    async def test() -> None:
+        access, requests, config = Access(), RequestLog(), Config()
+        async with opened(str(tmp_path)) as store:
+            await store.put("a", b"x" * 1024)
+            fast_path = FastPath(Application(), store.store, access, requests, config)
+            server = HTTPServer(fast_path)
+            server.quick_answer = fast_path.quick_answer
+            ready = ReadyAnswers(fast_path, requests, server.known_heads)
+            of = store.store
+            ready.use(LocalSharing(of.data_dir, of.index, of.limits, of.expiry))
+            server.answer_from(ready)
+            clients = [socket.socketpair() for _ in range(3)]
+            for ours, theirs in clients:
+                ours.settimeout(120)
+                theirs.setblocking(False)
+                server.adopt(theirs, b"", "127.0.0.1")
+            turns, many = server._turns, []
+            assert turns is not None
+            for count in (1, 1, 1, 2, 3):  # parsed, then known, then ready
+                for ours, _ in clients[:count]:
+                    ours.send(b"GET /store/a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                many.append(calls_of(turns._ready) - 1)  # the end of the count
+                answers = [ours.recv(65536) for ours, _ in clients[:count]]
+                assert {answer[-1024:] for answer in answers} == {b"x" * 1024}
+            assert requests.tallies["GET"].requests == 8
+            assert many[2] <= CALLS_OF_A_READY_GET, many
+            assert many[4] - many[3] == many[3] - many[2] <= CALLS_OF_ONE_MORE, many
+            for ours, _ in clients:
+                ours.close()
+            await server.close_all_connections()
 
     asyncio.run(test())
 

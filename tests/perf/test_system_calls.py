@@ -192,6 +192,24 @@ def test_the_count_of_one_call_too_many_fails() -> None:
         check(Seen({"read": 2}), {"read": 1}, "a GET")
 
 
+# Where there are readers: our epoll in the loop's is asked which connections have something.
+READY_GET = {"epoll_pwait": 1, "epoll_wait": 1, "recvfrom": 1, "sendto": 1}
+
+
+def test_a_get_that_is_ready_makes_no_more_system_calls_than_recorded(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server(env={"BLOBKEEP_READERS": "1"})
+    client = Client(server.port)
+    assert client.ask("POST", "a", BODY) == 201
+    assert {client.ask("GET", "a") for _ in range(3)} == {200}
+    with counted(server, tmp_path) as seen:
+        assert {client.ask("GET", "a") for _ in range(REQUESTS)} == {200}
+    assert seen.counts["recvfrom"] >= 1
+    check(seen, READY_GET, "a GET that is ready")
+    client.close()
+
+
 # Verified when they were kept: no file is opened, nothing is read or checked, and the body is not copied.
 # `getpid` is asyncio's way of finding its loop; `sendto` is the head's.
 HOT_LARGE_GET = {"epoll_pwait": 1, "read": 1, "sendto": 1, "sendfile": 1, "getpid": 1}

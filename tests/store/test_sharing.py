@@ -17,6 +17,7 @@ from services.engines.local.disk import readers_epoch
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.locks import StateLock
+from services.engines.local.serving.expiry import Expiry
 from services.engines.local.serving.index import Index
 from services.engines.local.serving.limits import Limits
 from services.engines.local.serving.shared_table import ENTRY_BYTES, SharedTable, TableView
@@ -45,7 +46,7 @@ class Both:
     def __init__(self, root: Path) -> None:
         self.data_dir = Layout(str(root), 16)
         self.index = Index({}, {})
-        self.sharing = LocalSharing(self.data_dir, self.index, Limits(self.data_dir, ()))
+        self.sharing = LocalSharing(self.data_dir, self.index, Limits(self.data_dir, ()), Expiry(()))
         self.reader = LocalShared(self.data_dir, Config(), self.sharing.epoch, self.sharing.descriptors())
 
     def show(self, location: str) -> None:

@@ -200,7 +200,7 @@ class LocalEngine:
         """See Engine."""
         if not reader_count(self._config) or self.data_dir.read_only:
             return None
-        return LocalSharing(self.data_dir, self.store.index, self.store.limits)
+        return LocalSharing(self.data_dir, self.store.index, self.store.limits, self.store.expiry)
 
     def reach_server(self) -> socket.socket:
         """See Engine."""

@@ -108,6 +108,19 @@ class QuickReads:
             requests.answered_quickly(head, context, 200, len(body), began_s, self._user(head))
         return _ok(int(time())) + fields, body
 
+    def lasting(self, head: RequestHead, location: str) -> tuple[bytes, int] | None:
+        """What follows `ok_lines` in the answer to a plain GET of `location`, and how much of it is body.
+
+        It holds while the blob is the location's and nobody's rights change. None: a handler is to judge.
+        """
+        if location != self.read_location(head):
+            return None
+        access = self._access
+        if not (access.is_open or access.permits(_READ, location, authorization_of(head))):
+            return None
+        found = self._blobs.peek(location)
+        return None if found is None else (self.fields_of(found[0]) + found[1], len(found[1]))
+
     def read_location(self, head: RequestHead) -> str:
         """The location that a plain GET or HEAD names under a host name of this front end's; else empty.
 

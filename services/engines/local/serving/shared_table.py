@@ -49,7 +49,7 @@ class SharedTable:
         size_bytes = (1 + buckets) * _PAGE_BYTES
         self._fd = durable.shared_memory(size_bytes)
         self._memory = mmap.mmap(self._fd, size_bytes)
-        self._words = memoryview(self._memory).cast("Q")
+        self.words = memoryview(self._memory).cast("Q")
         self._memory[_KEY] = secrets.token_bytes(16)
         self._place = _Places(self._memory[_KEY], buckets)
         self._slot_of: dict[str, int] = {}
@@ -63,11 +63,11 @@ class SharedTable:
     @property
     def rights(self) -> int:
         """Changes with what clients may do: see `new_rights`."""
-        return self._words[0]
+        return self.words[0]
 
     def new_rights(self) -> None:
         """What readers know of who may do what holds no more, from now on."""
-        self._words[0] = _new_word()
+        self.words[0] = _new_word()
 
     def show(self, blob: Blob) -> bool:
         """Let readers answer for the blob that its location has now; False where it does not fit."""
@@ -86,16 +86,21 @@ class SharedTable:
         at = _PAGE_BYTES + slot * _SLOT_BYTES
         end = at + _HEAD.size + len(entry)
         self._memory[at + 8 : end] = _HEAD.pack(0, tag, len(entry), _digest(word, entry))[8:] + entry
-        self._words[at // 8] = word
+        self.words[at // 8] = word
         self._slot_of[blob.location] = slot
         self._shown[slot] = blob.location
         return True
+
+    def mark(self, location: str) -> tuple[int, int]:
+        """Where the word of a location that is shown stands, and the word."""
+        at = (_PAGE_BYTES + self._slot_of[location] * _SLOT_BYTES) // 8
+        return at, self.words[at]
 
     def hide(self, location: str) -> None:
         """From now on no reader answers for `location`. Costs 0.1 µs where none did."""
         slot = self._slot_of.pop(location, None)
         if slot is not None:
-            self._words[(_PAGE_BYTES + slot * _SLOT_BYTES) // 8] = 0
+            self.words[(_PAGE_BYTES + slot * _SLOT_BYTES) // 8] = 0
             del self._shown[slot]
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from common.bounded import make_room
 from common.config import Config
 from common.ours import open_ours
+from services.engine import Mark
 from services.engines.local.disk import layout, readers_epoch
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
@@ -37,11 +38,13 @@ _MOST_KNOWN = 16_384  # entries that a reader has at hand: some 10 MiB
 class LocalSharing:
     """See services.engine.Sharing. Made after recovery, with the state lock held. Raises OSError."""
 
-    def __init__(self, data_dir: Layout, index: Index, limits: Limits) -> None:
+    def __init__(self, data_dir: Layout, index: Index, limits: Limits, expiry: Expiry) -> None:
         self._data_dir = data_dir
         self._index = index
         self._limits = limits
+        self._expiry = expiry
         self._table = SharedTable()
+        self._words = self._table.words
         self.epoch, self._epoch_fd = readers_epoch.begin(data_dir.root)
         index.on_show = self._table.hide
 
@@ -79,6 +82,17 @@ class LocalSharing:
         await self._index.fetch(location)
         blob = self._index.peek(location)  # and shown in the same turn of the loop: it cannot change between
         return blob is not None and not self._limits.counts(location) and self._table.show(blob)
+
+    def mark(self, location: str) -> Mark | None:
+        """See Marks."""
+        blob = self._index.recent.get(location)
+        if blob is None or self._limits.counts(location) or self._expiry.at_s(blob) is not None:
+            return None
+        return (*self._table.mark(location), blob.size) if self._table.show(blob) else None
+
+    def stands(self, at: int, word: int, rights: int) -> bool:
+        """See Marks."""
+        return self._words[at] == word and self._words[0] == rights
 
 
 class LocalShared:
@@ -125,6 +139,20 @@ class LocalShared:
         if data is None or self._words[at] != word or self._epochs[0] != self._epoch:
             return None
         return blob, data
+
+    def mark(self, location: str) -> Mark | None:
+        """See Marks."""
+        entry = self._known.get(location)
+        if entry is None or self._words[entry[0]] != entry[1]:
+            entry = self._look(location)
+        if entry is None or self._expiry.at_s(entry[2]) is not None:
+            return None
+        return entry[0], entry[1], entry[2].size
+
+    def stands(self, at: int, word: int, rights: int) -> bool:
+        """See Marks. Looked at last, as in `peek`."""
+        words = self._words
+        return words[at] == word and words[0] == rights and self._epochs[0] == self._epoch
 
     def peek_alone(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """See Shared. Costs a system call more: a file that was replaced is not the one that is made 0."""

@@ -1,0 +1,199 @@
+"""Answers that are ready, of a reader and of its server: none is given once a write was acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common.options import Config
+from services.access.decisions import Action
+from services.engine import Marks
+from services.engines.local.disk import readers_epoch
+from services.engines.local.serving.cache import HotCache
+from services.engines.local.serving.limits import Limits
+from services.engines.local.serving.sharing import LocalSharing
+from services.frontends.native import ready_answers
+from services.frontends.native.quick_reads import Peeks, QuickReads
+from services.frontends.native.ready_answers import ReadyAnswers
+from services.http1 import Limits as OfClients
+from services.http1 import RequestHead
+from services.http1.parser import parse_head
+from services.http1.server_interface import KnownHeads
+from services.readers.messages import KnownClient
+from services.readers.rights import ToldAccess
+from services.store import Blob
+from services.watch.request_log import RequestLog
+from tests.store.test_sharing import Both
+
+
+class OfTheServer:
+    """What the server itself peeks at."""
+
+    def __init__(self, both: Both) -> None:
+        self._index = both.index
+        self._bodies = HotCache(both.data_dir, 1 << 20)
+
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+        blob = self._index.get(location)
+        data = None if blob is None else self._bodies.bytes_of(blob)
+        return None if blob is None or data is None else (blob, data)
+
+
+class Asked:
+    """Ready answers of a reader or its server, and all that they are made of."""
+
+    def __init__(self, root: Path, *, by_reader: bool) -> None:
+        self.both = both = Both(root)
+        self.access = ToldAccess(["open/"])
+        self.access.begin(both.reader, is_open=True)
+        self.requests = RequestLog()
+        self.heads = KnownHeads()
+        blobs: Peeks = both.reader if by_reader else OfTheServer(both)
+        self.marks: Marks = both.reader if by_reader else both.sharing
+        self.quick = QuickReads(blobs, self.access, self.requests, Config(), lambda host: False)
+        self.ready = ReadyAnswers(self.quick, self.requests, self.heads)
+        self.ready.use(self.marks)
+
+    def put(self, location: str, number: int, body: bytes = b"body") -> None:
+        self.both.put(location, number, body)
+        self.both.show(location)
+
+    def get(self, location: str, fields: str = "", method: str = "GET") -> bytes | None:
+        """What is ready for this request, one that was answered before: its body, or all where it is odd."""
+        lines = f"{method} /store/{location} HTTP/1.1\r\nHost: localhost\r\n{fields}"
+        data = lines.encode() + b"\r\n"
+        if data not in self.heads:
+            head = parse_head(lines.encode(), OfClients())
+            head.memo = self.quick.read_location(head)
+            self.heads.add(data, head)
+        self.ready.begin_turn()
+        answer = self.ready.answer_to(data)
+        self.ready.end_turn(0.001)
+        if answer is None:
+            return None
+        head_bytes, _, body = answer.partition(b"\r\n\r\n")
+        assert head_bytes.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"Content-Length: %d" % len(body) in head_bytes
+        return body
+
+
+@pytest.fixture(params=["reader", "server"])
+def asked(request: pytest.FixtureRequest, tmp_path: Path) -> Asked:
+    return Asked(tmp_path, by_reader=request.param == "reader")
+
+
+def test_an_answer_holds_until_its_location_changes(asked: Asked) -> None:
+    asked.put("a", 1, b"old")
+    assert [asked.get("a") for _ in range(3)] == [b"old"] * 3
+    asked.both.put("a", 2, b"new")  # acknowledged, and shown to nobody yet
+    assert asked.get("a") is None
+    asked.both.show("a")
+    assert asked.get("a") == b"new"
+    asked.both.index.show("a", None)
+    assert [asked.get("a") for _ in range(2)] == [None] * 2
+    assert (asked.requests.tallies["GET"].requests, asked.requests.tallies["GET"].bytes_out) == (4, 12)
+
+
+def test_what_changes_while_an_answer_is_made_is_not_given(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its bytes were read, and before it is sent."""
+    asked.put("a", 1, b"old")
+    lasting = asked.quick.lasting
+
+    def slowly(head: RequestHead, location: str) -> tuple[bytes, int] | None:
+        made = lasting(head, location)
+        asked.both.index.show("a", None)
+        return made
+
+    monkeypatch.setattr(asked.quick, "lasting", slowly)
+    assert asked.get("a") is None
+
+
+def test_rights_are_judged_anew_when_they_change(asked: Asked) -> None:
+    asked.put("a", 1)
+    asked.put("open/a", 2)
+    assert asked.get("a") == b"body"
+    asked.access.begin(asked.both.reader, is_open=False)
+    asked.both.sharing.new_rights()
+    assert asked.get("a") is None
+    assert asked.get("open/a") == b"body"
+    known = "Authorization: Bearer x\r\n"
+    assert asked.get("a", known) is None
+    asked.access.permits(Action.READ, "a", None)  # forgets what was known before
+    asked.access.learn("Bearer x", KnownClient("ann", "read-only", ""), asked.both.sharing.rights)
+    assert [asked.get("a", known) for _ in range(2)] == [b"body"] * 2
+    assert asked.get("a", "Authorization: Bearer y\r\n") is None
+    asked.both.sharing.new_rights()
+    assert asked.get("a", known) is None
+
+
+def test_a_reader_whose_server_is_gone_has_nothing_ready(tmp_path: Path) -> None:
+    asked = Asked(tmp_path, by_reader=True)
+    asked.put("a", 1)
+    assert asked.get("a") == b"body"
+    readers_epoch.end(asked.both.data_dir.root)  # by who takes the lock
+    assert asked.get("a") is None
+
+
+def test_what_is_forgotten_is_not_given(asked: Asked) -> None:
+    asked.put("a", 1)
+    assert asked.get("a") == b"body"
+    asked.ready.use(None)
+    assert asked.get("a") is None
+    asked.ready.use(asked.marks)
+    assert asked.get("a") == b"body"
+
+
+def _expires(asked: Asked) -> None:
+    for one in (asked.both.reader._expiry, asked.both.sharing._expiry):
+        one.at_s = lambda blob: 1e12  # type: ignore[method-assign]
+
+
+def _is_counted(asked: Asked) -> None:
+    asked.both.sharing._limits = Limits(asked.both.data_dir, [("a", 1e9)])
+
+
+@pytest.mark.parametrize("makes", [_expires, _is_counted])
+def test_what_does_not_hold_for_ever_is_not_kept(asked: Asked, makes: Callable[[Asked], None]) -> None:
+    makes(asked)
+    asked.put("a", 1)
+    assert asked.get("a") is None
+
+
+def test_other_requests_and_large_blobs_are_for_others(asked: Asked) -> None:
+    asked.put("a", 1)
+    asked.put("large", 2, bytes((16 << 10) + 1))
+    assert asked.get("large") is None
+    assert asked.get("a", method="HEAD") is None
+    assert asked.get("a", "Range: bytes=0-1\r\n") is None
+    assert asked.get("a") == b"body"
+    assert asked.ready.answer_to(b"GET /store/b HTTP/1.1\r\nHost: localhost\r\n\r\n") is None  # not known
+
+
+def test_what_is_kept_has_a_bound(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready_answers, "_MAX_BYTES", 20_000)
+    asked.ready.use(asked.marks)
+    most = 0
+    for number in range(1, 60):
+        asked.put(str(number), number, bytes(1000))
+        assert asked.get(str(number)) == bytes(1000)
+        kept_bytes = sum(len(data) + len(one[2]) for data, one in asked.ready._ready.items())
+        assert kept_bytes < 20_000
+        most = max(most, len(asked.ready._ready))
+    assert most > 5
+
+
+def test_a_table_that_is_full_gives_up_what_is_ready(tmp_path: Path) -> None:
+    """Entries of a bucket give way to others at random; what was made of them does not stand any more."""
+    asked = Asked(tmp_path, by_reader=False)
+    asked.put("a", 1)
+    assert asked.get("a") == b"body"
+    sharing = asked.both.sharing
+    assert isinstance(sharing, LocalSharing)
+    sharing._table.hide("a")
+    at, word, *_ = next(iter(asked.ready._ready.values()))
+    assert not sharing.stands(at, word, sharing.rights)
+    assert [asked.get("a") for _ in range(2)] == [None, b"body"]
