@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import Iterator
 
 import pytest
 
+from services.http1.plain_transport import PlainTransport
 from tests.http1.serving import Running, ordinary_app, running, wait_until
 
 MIB = 1 << 20
@@ -106,22 +108,21 @@ def test_what_a_slow_client_does_not_take_is_sent_later_and_in_order(ready: Read
 
 
 def test_nothing_overtakes_what_is_unsent(ready: Ready, server: Running) -> None:
-    """Also where that is too little to stop the application's writing."""
-    ready.answers[get("/medium")] = whole(b"y" * 100_000)
-    with server.connect(SO_RCVBUF=4096) as client:
+    """Also where the system has room for a small answer, and has not told us so."""
+    with server.connect() as client:
         wait_until(server.open_connections, "the connection")
         (connection,) = server.server._open
-        server.call(
-            lambda: connection.transport.extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_SNDBUF, 4096
-            )
-        )
-        client.send(get("/medium"))
-        wait_until(lambda: connection.transport.unsent_bytes, "a part that is unsent")
-        assert not connection.transport.writing_paused
-        client.send(get("/small"))
-        assert client.answer()[2] == b"y" * 100_000
-        assert client.answer()[2] == b"GET /small "
+        turns, raw = server.server._turns, connection.transport.raw
+        assert turns is not None
+        assert isinstance(raw, PlainTransport)
+
+        def in_one_turn() -> None:
+            raw.keep(whole(b"first"))
+            client.send(get("/small"))
+            turns._turn([(raw.fd, select.EPOLLIN)])
+
+        server.call(in_one_turn)
+        assert [client.answer()[2] for _ in range(2)] == [b"first", b"GET /small "]
         client.send(get("/small"))
         assert client.answer()[2] == b"ready"
 
