@@ -1,4 +1,4 @@
-"""A complete blob as it is served, in as little memory as can be: what a server keeps of each. Pure."""
+"""A complete blob as the server keeps it, in as little memory as possible. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from services.engines.local.disk.record import NO_METADATA, BlobRecord
 class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One complete blob, as it is served. Holds no references to containers: the garbage collector skips it.
 
-    There are many, so what is rarely asked for is packed: some 300 bytes a blob, its location among them,
-    instead of 500; to unpack costs 0.1 µs. `type` and `encoding` are interned where blobs are made in
-    numbers: a store has few of them, and many blobs of each.
+    There are many, so fields that are rarely used are packed: a blob takes some 300 bytes with its location,
+    instead of 500. To unpack costs 0.1 µs. `type` and `encoding` are interned where many blobs are made,
+    since a store has few different ones.
     """
 
     location: str
@@ -60,21 +60,21 @@ class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     @property
     def sha256(self) -> bytes:
-        """Of its bytes: 32 bytes."""
+        """The SHA-256 of its data: 32 bytes."""
         return self.packed[16:48]
 
     @property
     def crcs(self) -> bytes:
-        """Of each of its chunks: see checksum.pack_crcs."""
+        """The CRC of each of its chunks: see checksum.pack_crcs."""
         return self.packed[48 : 48 + 4 * chunk_count(self.size)]
 
     def crc(self, chunk: int) -> int:
-        """Of chunk number `chunk`, counted from 0: one of `crcs`."""
+        """The CRC of chunk number `chunk`, counted from 0: one of `crcs`."""
         return checksum.unpack_crc(self.packed, _SUMS_BEFORE + chunk)
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What its upload brought along: see services.store.Content."""
+        """The metadata of its upload: see services.store.Content."""
         at = 48 + 4 * chunk_count(self.size)
         return _to_metadata(self.packed[at:]) if len(self.packed) > at else NO_METADATA
 

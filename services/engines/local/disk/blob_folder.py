@@ -1,6 +1,6 @@
-"""One blob on disk: each operation an ordered list of steps, so that a crash after any of them leaves
-something that `reconcile` can name. No index, no threads, no network. Called by whoever holds the state lock
-(design rule 1). What the gc does is in `services/engines/local/upkeep/trash.py`.
+"""One blob on disk. Each operation is an ordered list of steps: a crash after any of them leaves a state
+that `reconcile` knows. No index, no threads, no network. Called by the holder of the state lock (design rule
+1). The operations of the gc are in `services/engines/local/upkeep/trash.py`.
 
     stage:      mkdir DIR/<id> > state Pending, synced > folder synced > data.raw created
     whole:      mkdir DIR/<id> > data.raw's temporary file, synced > folder synced > DIR synced
@@ -39,7 +39,7 @@ _MAX_KEPT_CRCS = 4 * 2048  # of 2 GiB: a state of so much fits into a spare file
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What `quarantine.json` says of a damaged blob. `released`: its location was written or deleted anew."""
+    """What `quarantine.json` has on a damaged blob. `released`: its location was written or deleted since."""
 
     id: Id
     location: Location | None
@@ -50,7 +50,7 @@ class Note(msgspec.Struct, frozen=True):
 
 
 def take(data_dir: Layout, blob_id: int) -> bool:
-    """Take `blob_id` by an exclusive mkdir (design rule 3). False where it has a folder already."""
+    """Take `blob_id` by an exclusive mkdir (design rule 3). False if it has a folder already."""
     try:
         durable.make_folder(data_dir.folder(blob_id))
     except FileExistsError:
@@ -82,9 +82,9 @@ def read_record_in(folder: str, blob_id: int | None) -> BlobRecord:
 
 
 def read_file(path: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-    """All of a small file. CorruptRecord where a longer one, a symlink, a device or a folder is in its place.
+    """All of a small file. Raises CorruptRecord if it is longer, or a symlink, a device or a folder.
 
-    Raises OSError for what says nothing about the bytes: an I/O error, no descriptors left, not there.
+    Raises OSError for errors that say nothing about the bytes: an I/O error, no descriptors left, not there.
     """
     try:
         return read_ours(path, max_bytes)
@@ -117,17 +117,17 @@ def write_record(data_dir: Layout, new: BlobRecord) -> None:
 
 
 def replace_state(data_dir: Layout, blob_id: int, content: bytes) -> None:
-    """Replace the state file's content as it stands in the journal. Its folder is not synced yet."""
+    """Replace the state file by the content from the journal. Its folder is not synced yet."""
     durable.replace(data_dir.state(blob_id), content, synced=True)
 
 
 def replace_data(data_dir: Layout, blob_id: int, body: bytes) -> None:
-    """Write data.raw anew from the journal. Its folder is not synced yet."""
+    """Write data.raw again from the journal. Its folder is not synced yet."""
     durable.replace(data_dir.data(blob_id), body, synced=True)
 
 
 def publish(data_dir: Layout, blob_id: int, *, has_data: bool = False) -> None:
-    """Give data.raw and the complete state, prepared under temporary names, their own: the commit on disk.
+    """Rename data.raw and the complete state from their temporary names: the commit on disk.
 
     `has_data`: data.raw has its name already.
     """
@@ -138,9 +138,9 @@ def publish(data_dir: Layout, blob_id: int, *, has_data: bool = False) -> None:
 
 
 def finish_publish(data_dir: Layout, blob_id: int, size: int) -> bool:
-    """After a power cut that kept one rename of `publish` and lost the other: do the other. True if so.
+    """After a power cut that kept one rename of `publish` and lost the other: do the other. True if done.
 
-    Only for data of `size` bytes: what stands under the name may be damaged, but all that is left.
+    Only for data of `size` bytes: a file that has the name may be damaged, but it may be all that is left.
     """
     folder = data_dir.folder(blob_id)
     try:
@@ -174,8 +174,9 @@ def begin_data(data_dir: Layout, blob_id: int) -> int:
 def failed(old: BlobRecord, message: str, now_ns: int, *, keeps: bool = False) -> BlobRecord:
     """`old` in state Failure. `keeps`: with its checksums, so that it can be brought back (see `keeping`).
 
-    Else without those of its chunks: that takes little room on a disk that may be full. Its SHA-256 stays for
-    an export that began before; but that of an empty blob, which has no chunks, would make it whole.
+    Else without the checksums of its chunks, so that it needs little room on a disk that may be full. Its
+    SHA-256 stays for an export that began before. An empty blob, which has no chunks, loses its SHA-256 as
+    well: with it the record would count as whole.
     """
     failure = old.advanced(State.FAILURE, message, now_ns)
     if keeps:
@@ -205,9 +206,9 @@ def fail(data_dir: Layout, old: BlobRecord, message: str, now_ns: int, *, keeps:
 
 
 def hint(data_dir: Layout, ids: list[int]) -> None:
-    """Tell the gc which ids came to Failure. A lost hint costs only time, so no error matters here.
+    """Tell the gc which blobs became Failure. A lost hint costs only time, so errors are ignored.
 
-    On a full disk that time counts: then the file gets its inode from the reserve.
+    On a full disk that time matters, so the file then gets its inode from the reserve.
     """
     lines = "".join(f"{i}\n" for i in ids)
     with contextlib.suppress(OSError):
@@ -215,10 +216,10 @@ def hint(data_dir: Layout, ids: list[int]) -> None:
 
 
 def discard(data_dir: Layout, blob_id: int) -> None:
-    """Remove a folder in which nothing was ever acknowledged: the lock holder's right (design rule 3).
+    """Remove a folder in which nothing was ever acknowledged. Only the lock holder may (design rule 3).
 
-    Its data goes first, durably: data without any state file would look like damage. The rest goes even where
-    no descriptor is left: else every refused write would take an id until the next start.
+    Its data is removed first, durably: data without a state file would look like damage. The rest is removed
+    even if no descriptor is left: else every refused write would take an id until the next start.
     """
     folder = data_dir.folder(blob_id)
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
@@ -236,9 +237,9 @@ def discard(data_dir: Layout, blob_id: int) -> None:
 
 
 def note_failed_sync(data_dir: Layout) -> None:
-    """Leave word for the restart: what it reads of the last commits may stand in memory alone.
+    """Tell the restart that what it reads of the last commits may be in the page cache only.
 
-    Not synced, and it need not be: after a system crash the journal is compared with the disk anyway.
+    The file need not be synced: after a system crash the journal is compared with the disk anyway.
     """
     with contextlib.suppress(OSError):  # the disk is failing; this is the best that can be done
         mark = data_dir.ours(layout.SYNC_FAILED_NAME)
@@ -248,10 +249,10 @@ def note_failed_sync(data_dir: Layout) -> None:
 def quarantine(
     data_dir: Layout, blob_id: int, location: str | None, seq: int, reason: str
 ) -> tuple[str, Note]:
-    """Move a damaged blob's folder, whole, out of the way; durable. Returns its new name, and its note.
+    """Move a damaged blob's whole folder to quarantine, durably. Returns its new name, and its note.
 
-    The note goes in first, so that what died half-way is finished by the next `reconcile`; on a disk that
-    refuses the note the folder moves without it.
+    The note is written first, so that the next `reconcile` finishes an interrupted move. If the disk refuses
+    the note, the folder moves without it.
     """
     folder = data_dir.folder(blob_id)
     if not is_folder(folder):
@@ -281,7 +282,7 @@ def quarantine(
 
 
 def read_note(folder: str) -> Note | None:
-    """The note in a quarantined folder; None where there is none that can be read."""
+    """The note in a quarantined folder; None if there is none, or it cannot be read."""
     try:
         return msgspec.json.decode(read_file(f"{folder}/{layout.NOTE_NAME}"), type=Note)
     except (OSError, CorruptRecord, msgspec.DecodeError, UnicodeError, RecursionError):
@@ -289,7 +290,7 @@ def read_note(folder: str) -> Note | None:
 
 
 def release(data_dir: Layout, name: str, note: Note) -> None:
-    """Remember, durably, that the damaged blob `name` was written or deleted anew: it answers 500 no more."""
+    """Remember, durably, that the location of the damaged blob `name` was written or deleted."""
     folder_fd = durable.open_folder(quarantined_folder(data_dir, name))
     try:
         prepare_release(data_dir, name, note)
@@ -326,10 +327,10 @@ def _note_in_quarantine(data_dir: Layout, name: str) -> str:
 
 
 def drop_quarantined(data_dir: Layout, name: str) -> int:
-    """Remove a folder in quarantine, on the operator's order alone; returns the bytes freed.
+    """Remove a folder in quarantine, only on the operator's order; returns the bytes freed.
 
-    It leaves by one rename, as in `collect`: a gc finishes what dies half-way. Raises FileNotFoundError, and
-    NotADirectoryError where a link, say, stands in the place of a folder: then nothing is removed.
+    One rename takes it away, as in `collect`, and a gc finishes an interrupted removal. Raises
+    FileNotFoundError, and NotADirectoryError if it is a link, say: then nothing is removed.
     """
     gone, quarantine = data_dir.ours(layout.GONE_NAME), data_dir.ours(layout.QUARANTINE_NAME)
     target = f"{gone}/quarantine-{name}"
@@ -345,9 +346,9 @@ def drop_quarantined(data_dir: Layout, name: str) -> int:
 
 
 def check_size(data_dir: Layout, blob: BlobRecord) -> int:
-    """The size of data.raw, which is a plain file of the recorded one (the original records none).
+    """The size of data.raw, checked to be a plain file of the recorded size (the original records none).
 
-    Raises Damaged, naming what is wrong; OSError where the disk does not tell.
+    Raises Damaged, naming what is wrong; OSError if the disk gives an error.
     """
     try:
         found = os.stat(data_dir.data(blob.id), follow_symlinks=False)

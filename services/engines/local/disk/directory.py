@@ -1,4 +1,4 @@
-"""Opening a data directory: it exists, it is of the asked width, its own names are known.
+"""Opens a data directory: checks its format and the width of its ids, and lists its names.
 
 A directory remembers its format and the width of its ids in `.blobkeep.json`. One without it is new, or
 the original server's, whose ids have 16 bits.
@@ -30,9 +30,9 @@ _to_numbers = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, lt=1 <
 
 
 class Format(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What `.blobkeep.json` says. `check`: CRC-32C of both numbers in hex; empty where nobody gave it.
+    """What `.blobkeep.json` says. `check`: CRC-32C of both numbers in hex; may be empty.
 
-    `journal`: a server keeps a journal here, so one that is missing was lost.
+    `journal`: a server keeps a journal here, so a missing one was lost.
     """
 
     format: int
@@ -42,7 +42,7 @@ class Format(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def right_check(self) -> str:
-        """What `check` must be."""
+        """The right value of `check`."""
         return f"{checksum.crc(f'{self.format} {self.id_bits}'.encode()):08x}"
 
 
@@ -85,7 +85,7 @@ def open_directory(root: str, id_bits: int, *, owner: bool) -> Layout:
 
 
 def is_read_only(root: str) -> bool:
-    """True where nothing can be made in the folder `root`: it is mounted so, or its mode says so. 1 µs."""
+    """True if nothing can be written in the folder `root`, because of its mount or its mode. 1 µs."""
     return not os.access(root, os.W_OK)
 
 
@@ -101,9 +101,9 @@ def _must_be_known(root: str, found: Format) -> None:
 def is_blobkeep(root: str) -> bool:
     """True where `root` is a data directory: it has our format file, our journal, or a blob. Changes nothing.
 
-    A folder that is missing or empty is none: its disk may not be mounted. (So is one that the original
-    server made and wrote no blob into: nothing in it says whose it is.) Stops at the first proof: where
-    there is a format file, one system call. Raises OSError where it is there and cannot be looked at.
+    A missing or empty folder is none: its disk may not be mounted. A folder that the original server made but
+    wrote no blob into counts as none, too, since nothing in it shows whose it is. Stops at the first proof; a
+    format file costs one system call. Raises OSError if the folder exists and cannot be read.
     """
     proofs = (layout.FORMAT_NAME, *(f"{layout.JOURNAL_NAME}.{number}" for number in (0, 1)))
     if any(os.path.lexists(os.path.join(root, name)) for name in proofs):
@@ -115,9 +115,9 @@ def is_blobkeep(root: str) -> bool:
 
 
 def _make_fixed_names(data_dir: Layout) -> None:
-    """Make the folders and files that deletes and the gc will need, durably, where they are missing.
+    """Make the missing folders and files that deletes and the gc will need, durably.
 
-    On a disk that has no room even for them, the last of the reserve goes; what is missing then is told.
+    If the disk has no room even for them, the reserve is used up; what is still missing is logged.
     """
     made = False
     try:
@@ -145,7 +145,7 @@ def format_file(id_bits: int) -> bytes:
 
 
 def existing(root: str) -> Layout:
-    """The layout of a directory that is there, whatever its width; changes nothing. Raises ConfigError."""
+    """The layout of an existing directory, whatever its width; changes nothing. Raises ConfigError."""
     root = os.path.abspath(root)
     try:
         if not is_blobkeep(root):
@@ -183,9 +183,9 @@ def make_root(root: str) -> str:
 
 
 def read_format(root: str) -> Format | None:
-    """What `.blobkeep.json` says; None where there is none, or it is damaged and the blobs tell as much.
+    """What `.blobkeep.json` says; None if there is none, or it is damaged and the blobs show the width.
 
-    Raises ConfigError where nothing tells, OSError.
+    Raises ConfigError if nothing shows the width, OSError.
     """
     path = f"{root}/{layout.FORMAT_NAME}"
     try:
@@ -220,7 +220,7 @@ def write_format(root: str, found: Format) -> None:
 
 
 def _width_of_blobs(root: str) -> int | None:
-    """The width with which blobs are laid out in `root`; None where there is none, or of both widths."""
+    """The width with which blobs are laid out in `root`; None if there are no blobs, or both widths."""
     widths = set(_widths_in(root))
     return widths.pop() if len(widths) == 1 else None
 
@@ -256,8 +256,8 @@ def ids_in(data_dir: Layout) -> list[int]:
 def ids_after(data_dir: Layout, after: int) -> Iterator[int]:
     """The ids greater than `after` that have a folder, in their order.
 
-    A directory is not sorted, so the first one costs a pass over the names of DIR (40 ms for 65,536 of
-    them), and with 32 bits over those of one first-level folder at a time. Nothing but names is read.
+    A directory is not sorted, so the first id costs a pass over the names of DIR (40 ms for 65,536 of them).
+    With 32 bits one first-level folder is read at a time. Only names are read.
     """
     if data_dir.id_bits == 16:
         yield from sorted(blob_id for blob_id in ids_in(data_dir) if blob_id > after)
@@ -273,7 +273,7 @@ def ids_after(data_dir: Layout, after: int) -> Iterator[int]:
 
 
 def rows_in(data_dir: Layout) -> Iterator[tuple[int, list[int], list[str]]]:
-    """For each 65,536 ids: (which, those that have a folder, foreign names); at last, foreign names of DIR.
+    """For each row of 65,536 ids: (row, ids with a folder, foreign names); last the foreign names of DIR.
 
     Never more than one such row is in memory.
     """
@@ -296,10 +296,10 @@ def rows_in(data_dir: Layout) -> Iterator[tuple[int, list[int], list[str]]]:
 
 
 def _only_folders(path: str, base: int) -> list[int] | None:
-    """The ids that have a folder in a first-level folder, where it holds nothing else; None: look at each.
+    """The ids with a folder in a first-level folder, if it has nothing else; None: look at each name.
 
-    Most file systems count the folders in one as its links, and JSON has no number that is not written as an
-    id is: so it costs a third of looking at each name.
+    It costs a third of looking at each name. Most file systems count the subfolders of a folder as its links,
+    and JSON parses only those numbers that are written like ids.
     """
     try:
         names = os.listdir(path)

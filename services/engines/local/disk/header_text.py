@@ -1,4 +1,4 @@
-"""What a record puts into a header field must be one line, whoever wrote the record. Pure.
+"""Makes sure that a value of a record can be in a header field, whoever wrote the record. Pure.
 
 A directory may come from a backup that somebody made by hand. The bytes of such a blob are as good as their
 checksums, so it is served; but a type with a line break in it would begin a header field of its own.
@@ -18,9 +18,9 @@ _NAME = re.compile(r"[!-~]+")
 
 
 class _Clean(dict[str, str]):
-    """Types or encodings that were looked at; one that could not stand in a header becomes `default`.
+    """Types or encodings that were checked; one that cannot be in a header becomes `default`.
 
-    A store has few of them, and many blobs of each: so each is held once.
+    Each is held once, since a store has few different ones.
     """
 
     def __init__(self, default: str) -> None:
@@ -39,7 +39,7 @@ clean_encoding = _Clean("").__getitem__
 
 
 def clean_metadata(found: dict[str, str]) -> dict[str, str]:
-    """Without what could not stand in a header. A name that begins with a dot never comes into one."""
+    """The metadata without values that cannot be in a header. Names that begin with a dot never are."""
     return {
         name: value
         for name, value in found.items()

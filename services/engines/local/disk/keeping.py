@@ -1,6 +1,6 @@
-"""How long the gc leaves a blob alone: one question, "not before when?", answered from its record. Pure.
+"""The time before which the gc must not remove a blob, from its record. Pure.
 
-Whatever keeps a blob on disk is an answer to it, so the collector has one rule and no cases of its own
+Every reason to keep a blob is in this function, so the collector has one rule and no special cases
 (docs/decisions/not-before.md).
 """
 
@@ -17,15 +17,15 @@ AT_ONCE = 0
 
 
 class Keeping(msgspec.Struct, frozen=True):
-    """The options that say so. `deleted_s`: seconds for which what was deleted or replaced is kept."""
+    """The options for it. `deleted_s`: how long a deleted or replaced blob is kept."""
 
     deleted_s: float = 0.0
 
     def keeps(self, location: str) -> bool:
         """Whether a blob of `location` is kept when it is deleted or replaced.
 
-        Records of front ends (their locations begin with NUL) are not: the parts of an upload, say, are
-        bytes that the blob made of them has, too.
+        Records of front ends (their locations begin with NUL) are not kept: the bytes of an upload's parts,
+        say, are also in the blob that was made of them.
         """
         return self.deleted_s > 0 and not location.startswith("\0")
 
@@ -33,10 +33,10 @@ class Keeping(msgspec.Struct, frozen=True):
 def not_before(record: BlobRecord, options: Keeping, now_ns: int) -> int:
     """The time before which the gc must not remove the blob: Unix time in nanoseconds.
 
-    NEVER for all that is not in Failure (design rule 3). AT_ONCE for what never was acknowledged as whole,
-    and for what was retired without its checksums: nobody could bring it back verified. Else the time of the
-    Failure, and what the options add. A time of Failure that is still to come (the clock went back) counts
-    as now: else a clock that was ahead would keep a blob for ever.
+    NEVER for a blob that is not in Failure (design rule 3). AT_ONCE for one that was never acknowledged, or
+    was retired without its checksums, since it could not be brought back verified. Else the time of its
+    Failure plus `keep_deleted`. A time of Failure in the future (the clock went back) counts as now: else a
+    clock that was ahead would keep a blob for ever.
     """
     if record.state is not State.FAILURE:
         return NEVER
@@ -46,7 +46,7 @@ def not_before(record: BlobRecord, options: Keeping, now_ns: int) -> int:
 
 
 def failed_ns(record: BlobRecord) -> int:
-    """When a blob in Failure came to it, by its history: Unix time in nanoseconds."""
+    """When a blob became Failure, by its history: Unix time in nanoseconds."""
     try:
         return unix_ns(record.events[-1].at)
     except (ValueError, OverflowError):

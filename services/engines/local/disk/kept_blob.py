@@ -1,4 +1,4 @@
-"""A blob by its id, live or kept after its end: its state and its data, which belong together."""
+"""A blob by its id, live or kept: its state and its data, which belong together."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class OpenBlob:
 def open_blob(data_dir: Layout, blob_id: int) -> OpenBlob:
     """Open the blob, whatever its state. Raises FileNotFoundError, CorruptRecord, other OSError.
 
-    The gc may remove it meanwhile, and its id may come back: the folder is held open, and must still have
-    its name in the end.
+    The gc may remove it meanwhile, and its id may be used again. So the folder is held open, and must still
+    have its name in the end.
     """
     folder = data_dir.folder(blob_id)
     folder_fd = durable.open_folder(folder)

@@ -27,14 +27,14 @@ EXPORTS_NAME = ".export"  # the hard links of snapshots that are being written o
 EXPORTED_NAME = ".exported.json"  # the last member of an export, so also in a directory unpacked from one
 GC_HOLD_NAME = ".gc.hold"  # a lock: while an export takes its snapshot, the gc removes nothing
 GC_WANTED_NAME = ".gc.wanted"  # a lock: an export waits for the one above, so the gc gives way
-ROOM_WANTED_NAME = ".room-wanted"  # a hint: for so many bytes the server had no room
+ROOM_WANTED_NAME = ".room-wanted"  # a hint: the server had no room for so many bytes
 BENCH_NAME = ".bench"
 MULTIPART_NAME = ".multipart"  # uploads in parts that are neither complete nor aborted
 READ_TIMES_NAME = ".read-times"  # of blobs under a prefix with a limit: when they were read last
 WIDENING_NAME = ".widening"  # what `blobkeep widen` has moved so far
-INDEX_NAME = ".index"  # what a server keeps of its blobs, so as to start without reading them all
+INDEX_NAME = ".index"  # the index of the blobs, so that a start need not read them all
 SYNC_FAILED_NAME = ".sync-failed"
-READERS_NAME = ".readers"  # which table reader processes may believe; see disk/readers_epoch.py
+READERS_NAME = ".readers"  # which table reader processes may use; see disk/readers_epoch.py
 READERS_SOCKET_NAME = ".readers.sock"
 RUN_NAME = ".run"  # supervisord's configuration, control socket and pid file
 
@@ -51,7 +51,7 @@ OUR_NAMES = frozenset(
     }
 )
 
-# Made at the start: on a disk without inodes they cannot be made any more, and deletes and the gc need them.
+# Made at the start, since deletes and the gc need them, and a full disk may have no inode for them later.
 FIXED_FOLDERS = (GONE_NAME, QUARANTINE_NAME, STATUS_NAME)
 FIXED_FILES = (GC_LOCK_NAME, GC_HOLD_NAME, GC_WANTED_NAME)
 

@@ -1,7 +1,7 @@
-"""Removing what a dead process left in the folders of live blobs: files under temporary names.
+"""Removes files under temporary names that a dead process left in the folders of live blobs.
 
-Such a file is never taken for another one, so the start need not wait for this: to look into a folder costs
-10 µs. Call it with the state lock held, while nothing is being prepared in those folders.
+Such files are harmless, so the start does not wait for this: to look into a folder costs 10 µs. Call it with
+the state lock held, while nothing is being prepared in those folders.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from common import durable
 from services.engines.local.disk import layout
 from services.engines.local.disk.layout import Layout
 
-# The note is that of a quarantine that died half-way: who reads the blob finds the damage again.
+# The note is from an interrupted quarantine: the next read of the blob finds the damage again.
 _LEFTOVERS = frozenset(
     {layout.STATE_TEMP_NAME, layout.DATA_TEMP_NAME, layout.NOTE_NAME, layout.NOTE_NAME + ".tmp"}
 )

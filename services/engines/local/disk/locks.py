@@ -18,12 +18,12 @@ _POLL_S = 0.05  # how late a waiting server may notice that its predecessor is g
 
 
 class FileLock:
-    """An exclusive lock on the file at `path`, which says for people who holds it: "PID NAME".
+    """An exclusive lock on the file at `path`, whose text names its holder, for people: "PID NAME".
 
-    `says`: False for a lock that is taken so often that the text would keep an idle disk awake.
+    `says`: False for a lock that is taken so often that writing the text would keep an idle disk awake.
 
-    Two objects exclude each other, in one process too. Not for use by several threads at once. In a `with`
-    statement it is released at the end; it must have been acquired before, or inside.
+    Two objects exclude each other, also in one process. Not for several threads at once. A `with` statement
+    releases it at the end; it must have been acquired before, or inside.
     """
 
     def __init__(self, path: str, name: str, *, says: bool = True) -> None:
@@ -34,7 +34,7 @@ class FileLock:
         self.found: os.stat_result | None = None  # the file as the last holder left it
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free, or ours already. Raises OSError where the file cannot be opened."""
+        """Take the lock if it is free, or ours already. Raises OSError if the file cannot be opened."""
         if self._fd >= 0:
             return True
         fd = durable.open_lock_file(self._path)
@@ -53,7 +53,7 @@ class FileLock:
         return True
 
     def say(self) -> None:
-        """Write into the file who holds it: so an index knows that somebody else did (see `restart`)."""
+        """Write our name into the file. Its change time tells an index of a later holder (see `restart`)."""
         with contextlib.suppress(OSError):  # a full disk must not stop a start; the text is for people
             durable.write_holder(self._fd, f"{os.getpid()} {self._name}\n")
 
@@ -73,11 +73,11 @@ class FileLock:
         return os.fstat(self._fd)
 
     def make_durable(self) -> None:
-        """Sync the file that says since when we hold the lock. Raises SyncFailed."""
+        """Sync the file, whose change time shows since when we hold the lock. Raises SyncFailed."""
         durable.sync_open_folder(self._fd)
 
     def holder(self) -> str:
-        """What the file says of who holds, or last held, the lock: "PID NAME"; "unknown" where nothing."""
+        """The holder, or last holder, of the lock by the file: "PID NAME"; "unknown" if the file is empty."""
         try:
             text = read_ours(self._path, _HOLDER_BYTES).decode(errors="replace")
             return text.partition("\n")[0][:100].strip() or "unknown"
@@ -112,12 +112,12 @@ def is_free(root: str) -> bool:
 
 
 class StateLock(FileLock):
-    """The lock that lets its holder write state in the directory `root`, which must be there.
+    """The lock that lets its holder write state in the existing directory `root`.
 
-    Who takes it ends what reader processes believe of an earlier holder (see `readers_epoch`).
+    To take it voids the table of an earlier holder's reader processes (see `readers_epoch`).
 
-    The directory itself is locked as well: who removes the file, or replaces it, lets nobody in. Where the
-    directory cannot be written, the file need not be there, nor be opened: then that lock is all there is.
+    The directory itself is locked as well, so that to remove or replace the file lets nobody in. If the
+    directory cannot be written, the file may be missing or unopened; then only the directory is locked.
     """
 
     def __init__(self, root: str, name: str, *, says: bool = True) -> None:

@@ -1,6 +1,6 @@
 """One upload in parts on disk, from its beginning until it is complete or given up. For the lock holder.
 
-    DIR/.multipart/<upload id>/upload.json   that it was begun, and what was said of the object
+    DIR/.multipart/<upload id>/upload.json   its record, with the attributes of the object
                                parts.log     a line for each part: its checksums, and where its bytes are
                                data.raw      parts of one size, each at its place in the object
                                <number>-<n>  a part that could not go there: of another size, or sent again
@@ -9,8 +9,8 @@
     part:   its bytes synced > its line appended and synced > answered
     end:    upload.json removed > the folder synced > answered; then the rest
 
-So a folder without upload.json is none, and a line in parts.log is of bytes that are durable. Bytes without a
-line are nobody's. A line counts if its checksum is right: a torn one was not answered for.
+So a folder without upload.json is not an upload. The bytes of a line in parts.log are durable; bytes without
+a line belong to no part. A line counts if its checksum is right: a torn line was never acknowledged.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _SEAL_BYTES = 9  # eight hex digits and a space
 class Placed(msgspec.Struct, frozen=True):
     """A part, and where its bytes are. `crcs`: of each MiB of it, packed, in hex; `sha256` may be empty.
 
-    `file` is a name in the folder; the part begins there at byte `offset`. `slot_bytes`: how far apart parts
-    stand in data.raw; 0 for a file of its own.
+    `file` is a name in the folder; the part begins there at byte `offset`. `slot_bytes`: the distance between
+    parts in data.raw; 0 for a file of its own.
     """
 
     number: int
@@ -57,13 +57,13 @@ class Placed(msgspec.Struct, frozen=True):
 
     @property
     def part(self) -> Part:
-        """As front ends see it."""
+        """The part as front ends see it."""
         sha256 = bytes.fromhex(self.sha256)
         return Part(self.number, self.id, self.size, sha256, self.modified_ns, self.attributes)
 
     @property
     def is_in_place(self) -> bool:
-        """Whether it stands in data.raw."""
+        """Whether it is in data.raw."""
         return self.slot_bytes > 0
 
 
@@ -108,9 +108,9 @@ def begin(data_dir: Layout, upload: Multipart) -> None:
 
 
 def append(data_dir: Layout, upload_id: str, placed: Placed) -> None:
-    """Remember a part, whose bytes are durable; so is this once it returns. One call at a time.
+    """Remember a part, durably; its bytes are durable already. One call at a time.
 
-    The line begins on a new one: what a failed write has left of an earlier line then spoils that alone.
+    A line break comes before the line, so that the rest of a failed write spoils only its own line.
     """
     fd = durable.append_file(f"{folder(data_dir, upload_id)}/{_LOG}")
     try:
@@ -121,9 +121,10 @@ def append(data_dir: Layout, upload_id: str, placed: Placed) -> None:
 
 
 def end(data_dir: Layout, upload_id: str) -> None:
-    """It is over, durably; what is left of it goes next, and at the next start if not now.
+    """End the upload, durably. Its files are removed after that, or at the next start.
 
-    After an OSError it goes on: its folder is opened before anything in it is removed. Raises SyncFailed.
+    After an OSError the upload still exists, since its folder is opened before anything is removed. Raises
+    SyncFailed.
     """
     path = folder(data_dir, upload_id)
     with contextlib.suppress(FileNotFoundError):
@@ -137,7 +138,7 @@ def end(data_dir: Layout, upload_id: str) -> None:
 
 
 def clear(data_dir: Layout, upload_id: str) -> None:
-    """Remove what is left of one that is over. An error costs room until the next start, and is logged."""
+    """Remove what is left of an ended upload. An error is logged, and costs room until the next start."""
     try:
         durable.remove_tree(folder(data_dir, upload_id), under=data_dir.root)
     except OSError as err:
@@ -145,10 +146,10 @@ def clear(data_dir: Layout, upload_id: str) -> None:
 
 
 def may_be_a_blob(data_dir: Layout, upload_id: str) -> bool:
-    """Whether data.raw may be that of a blob by now: asked at a start, as a completion may have ended there.
+    """Whether data.raw may belong to a blob by now. Asked at a start, since a completion may have been cut.
 
-    Its blob may have been copied or replaced since, so only the file itself tells, by its second name. Nobody
-    may write to it any more (design rule 4).
+    That blob may have been copied or replaced since, so only the file itself shows it, by its second name.
+    Then nobody may write to it (design rule 4).
     """
     try:
         return os.stat(f"{folder(data_dir, upload_id)}/{layout.DATA_NAME}").st_nlink > 1
@@ -157,7 +158,7 @@ def may_be_a_blob(data_dir: Layout, upload_id: str) -> bool:
 
 
 def load(data_dir: Layout) -> Iterator[tuple[Multipart, Mapping[int, Placed]]]:
-    """Those that are under way. Removes what is left of others; leaves, and reports, what cannot be read."""
+    """The uploads under way. Removes the rest of ended ones; leaves, and reports, what cannot be read."""
     try:
         names = os.listdir(home(data_dir))
     except FileNotFoundError:
@@ -190,7 +191,7 @@ def _load_parts(path: str) -> dict[int, Placed]:
 
 
 def parse_line(line: bytes) -> Placed:
-    """A line of parts.log. Raises CorruptRecord where it is not all of one of ours."""
+    """A line of parts.log. Raises CorruptRecord if it is not complete and ours."""
     try:
         return msgspec.json.decode(_unsealed(line), type=Placed)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as err:

@@ -1,7 +1,7 @@
-"""Whether the path of a data directory still leads to what was opened, and it can be written.
+"""Checks that the path of a data directory still leads to the opened one, and that it can be written.
 
-Where its disk is unmounted an empty folder is left. What is written there would be lost once the disk is
-mounted again, and every blob would look damaged. A disk that fails is often mounted read-only by the kernel.
+When its disk is unmounted an empty folder is left. What is written there would be lost when the disk is
+mounted again, and every blob would look damaged. The kernel often remounts a failing disk read-only.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ _BACK_TEXT = "The data directory can be used again: the server starts anew, to k
 
 class Place:
     """The directory that `root` leads to now. It must stay open elsewhere (the state lock has it), so that
-    no other one gets its number. Raises OSError.
+    no other one gets its inode number. Raises OSError.
 
-    `read_only`: it was opened so, and the server knows too little of it to write, even once that can be done.
+    `read_only`: it was opened read-only. The server then knows too little to write, even when that is
+    possible.
     """
 
     def __init__(self, root: str, *, read_only: bool = False) -> None:
@@ -30,7 +31,7 @@ class Place:
         self.was_lost = read_only  # in any look, or never had: a start is needed
 
     def look(self) -> str:
-        """What is wrong with it, empty for nothing; kept as `fault`. Two system calls, which may wait."""
+        """What is wrong with it, empty for nothing; kept as `fault`. Two system calls, which may block."""
         try:
             is_gone = _identity(self._root) != self._was
         except OSError as err:
@@ -43,7 +44,7 @@ class Place:
         return fault
 
     def check(self) -> None:
-        """Raise Unavailable where the last look found a fault, or any has: only a start then knows enough."""
+        """Raise Unavailable if any look found a fault: after that only a start knows enough to write."""
         if self.fault or self.was_lost:
             raise Unavailable(self.fault or _BACK_TEXT)
 

@@ -1,7 +1,7 @@
-"""Reading a small file only if that needs no waiting for the disk, so that an event loop may do it.
+"""Reads a small file only if that need not wait for the disk, so that an event loop may do it.
 
-A thread would cost ten times the read. The flags that say so are Linux's: RESOLVE_CACHED (5.12) for the name
-and the inode, RWF_NOWAIT for the bytes.
+A thread would cost ten times the read. Linux has flags for that: RESOLVE_CACHED (5.12) for the name and the
+inode, RWF_NOWAIT for the bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _buffer = memoryview(bytearray((64 << 10) + 1))  # for the event loop alone
 
 
 def _open_cached(path: str) -> int:
-    """A descriptor, or -1 where the disk is needed, or the file is not there."""
+    """A descriptor; -1 if the disk is needed, or the file does not exist."""
     return _syscall(_openat2, _at_fdcwd, os.fsencode(path), _how_ref, _how_bytes)  # type: ignore[no-any-return]
 
 
@@ -56,9 +56,9 @@ _open = _choose()
 
 
 def open_nowait(path: str) -> int:
-    """A descriptor of the plain file `path`; -1 where the disk is needed, or no plain file is there.
+    """A descriptor of the plain file `path`; -1 if the disk is needed, or there is no plain file.
 
-    -1 says nothing about the file: to find out, open it in a thread.
+    After -1, open it in a thread to find out.
     """
     fd = _open(path)
     if fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -68,9 +68,9 @@ def open_nowait(path: str) -> int:
 
 
 def read_file_nowait(path: str, size: int) -> bytes | None:
-    """The `size` bytes of the file `path`; None where that would wait, or the file has another size.
+    """The `size` bytes of the file `path`; None if that would wait, or the file has another size.
 
-    None says nothing about the file: to find out, read it in a thread.
+    After None, read it in a thread to find out.
     """
     fd = _open(path)
     if fd < 0:

@@ -1,9 +1,9 @@
-"""`.readers`: eight bytes, in which reader processes see whether what a server shared with them still holds.
+"""`.readers`: eight bytes that tell reader processes whether the table which a server shared is still valid.
 
-A server shares a table of its blobs with its readers, under a random number, the epoch. The file holds it,
-and each reader maps the file. Readers outlive the server, and go on to answer from its table: nobody can
-write meanwhile. So whoever takes the state lock (design rule 1) makes the epoch 0 before it may write, and
-from that moment no reader answers from the old table, whatever it was doing.
+A server shares a table of its blobs with its readers, under a random number, the epoch. The file has the
+epoch, and each reader maps the file. Readers outlive the server and go on to answer from its table, since
+nobody can write meanwhile. The next holder of the state lock (design rule 1) sets the epoch to 0 before it
+may write. From that moment no reader answers from the old table.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ SIZE_BYTES = 8
 
 
 def end(root: str) -> None:
-    """No table of the directory `root` holds any more. Call it with the state lock held. Raises OSError.
+    """Make every table of the directory `root` void. Call it with the state lock held. Raises OSError.
 
-    Changes nothing where there is none, so that an idle disk sleeps on.
+    Changes nothing if there is none, so that an idle disk may sleep.
     """
     path = f"{root}/{layout.READERS_NAME}"
     try:
@@ -38,12 +38,12 @@ def end(root: str) -> None:
 
 
 def end_in(fd: int) -> None:
-    """The same of the open file `fd`, wherever it stands. Raises OSError."""
+    """Make the table void through the open file `fd`, wherever it is now. Raises OSError."""
     durable.write_at(fd, bytes(SIZE_BYTES), 0)
 
 
 def is_in_place(root: str, file: os.stat_result) -> bool:
-    """Whether `file` is still the one that the next holder of the state lock of `root` makes 0."""
+    """Whether `file` is still the one that the next holder of the state lock of `root` sets to 0."""
     try:
         return os.path.samestat(os.lstat(f"{root}/{layout.READERS_NAME}"), file)
     except OSError:
@@ -53,7 +53,7 @@ def is_in_place(root: str, file: os.stat_result) -> bool:
 def begin(root: str) -> tuple[int, int]:
     """A new epoch: the number, and the file, open for writing. Call it with the state lock held.
 
-    The file is made where there is none, and never replaced: readers have it mapped. Raises OSError.
+    The file is made if there is none, and never replaced, since readers have it mapped. Raises OSError.
     """
     path = f"{root}/{layout.READERS_NAME}"
     epoch = secrets.randbits(63) + 1

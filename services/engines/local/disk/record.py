@@ -12,12 +12,11 @@ The file, line by line (design: 'A blob'; the first three parts are the original
     chunks: <CRC-32C of every MiB of the data, 8 hex digits each>          only where there is data
     state: crc32c <8 hex digits>                                           of every byte before this line
 
-The original reads the first line that holds `BLOB_BASE64_` and ignores every other one, so what we add
-after it does not disturb it. The JSON is the original's object with one more member, `blobkeep`:
-{"seq", "size", "sha256", "type", "encoding", "modified_ns"} and, where there is any, "meta", the blob's
-metadata. A record with that member must carry the last line, and that line must be right; a record without
-it is the original's, which has no checksum. The location is read from the JSON alone: a file from before
-there was a line for it is as good.
+The original reads the first line that contains `BLOB_BASE64_` and ignores all others, so our additions do not
+disturb it. The JSON is the original's object with one more member, `blobkeep`: {"seq", "size", "sha256",
+"type", "encoding", "modified_ns"} and, if there is any, "meta", the blob's metadata. A record with that
+member must have a right last line. A record without it is the original's, which has no checksum. The location
+is read from the JSON, since older files have no line for it.
 """
 
 from __future__ import annotations
@@ -69,11 +68,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 class BlobRecord(msgspec.Struct, frozen=True, gc=False):
     """What the state file says of one blob. Immutable: a transition gives a new record.
 
-    It cannot be part of a cycle, so the garbage collector need not look at it.
+    It cannot be part of a cycle, so the garbage collector skips it.
 
     `seq` only grows over the life of a directory, and is unique in it. `sha256` (32 bytes) and `crcs`
-    (checksum.pack_crcs) are set once the blob is complete; a record of the original server never has them.
-    One in Failure has them only while the blob could be brought back.
+    (checksum.pack_crcs) are set when the blob is complete; a record of the original server never has them. A
+    record in Failure has them only while the blob can be brought back.
     """
 
     id: int
@@ -96,7 +95,7 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_whole(self) -> bool:
-        """True if its checksums are there, for as many bytes as it has: they can be verified."""
+        """True if it has the checksums of all its bytes, so that they can be verified."""
         return len(self.sha256) == 32 and len(self.crcs) == 4 * checksum.chunk_count(self.size)
 
     def advanced(self, state: State, message: str, now_ns: int) -> BlobRecord:
@@ -108,7 +107,7 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
     def completed(
         self, size: int, sha256: bytes, crcs: bytes, now_ns: int, attributes: Mapping[str, str] = NO_METADATA
     ) -> BlobRecord:
-        """The record once all bytes are there, with what is known of them; `attributes` join the metadata."""
+        """The record when all bytes are there, with their checksums; `attributes` join the metadata."""
         done = self.advanced(State.COMPLETE, MSG_COMPLETE, now_ns)
         metadata = {**done.metadata, **attributes}
         return msgspec.structs.replace(
@@ -116,7 +115,7 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
         )
 
     def moved(self, modified_ns: int, history: Sequence[Event]) -> BlobRecord:
-        """The record, complete, of a blob that was in another engine: with its time and history there."""
+        """The complete record of a blob from another engine, with its time and history there."""
         said = (Event(e.code, _printable(e.message), _printable(e.at)) for e in history)
         events = (*said,) if _ends_complete(history) else (*said, self.events[-1])
         return msgspec.structs.replace(self, modified_ns=modified_ns, events=events[-LOG_SLOTS:])
@@ -161,7 +160,8 @@ def whole(
 ) -> BlobRecord:
     """The record of a blob that came whole: created, written and complete in one moment.
 
-    What `created`, `advanced` and `completed` come to, at a quarter of their 4 µs: each small create pays it.
+    The same as `created`, `advanced` and `completed`, at a quarter of their 4 µs, which each small create
+    pays.
     """
     at = rfc3339(now_ns)
     events = (Event(_OK, message, at), Event(_PENDING, MSG_WRITING, at), Event(_OK, MSG_COMPLETE, at))
@@ -182,9 +182,9 @@ class Ranked(Protocol):
 
 
 def rank(blob: Ranked) -> tuple[int, int]:
-    """Of two complete blobs of one location the higher is served, whoever decides it.
+    """The rank of a complete blob: of two blobs of one location the higher is served, in all of the code.
 
-    The original server's records have no number, and may be equal but for the id.
+    The original server's records have no number, and may differ only in the id.
     """
     return blob.seq, blob.id
 
@@ -217,8 +217,9 @@ def dump(record: BlobRecord) -> bytes:
 
 
 def quoted(location: str) -> str:
-    """`location` between quotes, on one line, as JSON has strings: quotes, backslashes and whatever does not
-    print are escaped. So no location can look like another line, nor turn the order of what a terminal shows.
+    """`location` as a JSON string on one line: quotes, backslashes and unprintable characters are escaped.
+
+    So no location can look like another line, or change the order of characters on a terminal.
     """
     if location.isprintable() and '"' not in location and "\\" not in location:
         return f'"{location}"'
@@ -237,8 +238,9 @@ def _escaped(char: str) -> str:
 def load(content: bytes) -> BlobRecord:
     """The record that `content` holds, ours or the original server's. Raises CorruptRecord, MemoryError.
 
-    A record of ours is taken only if its checksum is right: no byte of the file can change unseen. Costs
-    8 µs; for serving alone there is `scan.parse`. Whatever stands in the file, nothing else is raised.
+    A record of ours is accepted only if its checksum is right, so no byte of the file can change unseen.
+    Costs 8 µs; `scan.parse` is quicker, but gives only what serving needs. Raises nothing else, whatever the
+    file has.
     """
     try:
         return _load(content)
@@ -292,7 +294,7 @@ def _check_seal(content: bytes) -> bool:
 
 
 def _events(found: json.ReadLog | None) -> tuple[Event, ...]:
-    """The history, oldest first. Raises ValueError where it is no ring, or its newest time is none."""
+    """The history, oldest first. Raises ValueError if it is no ring, or its newest time is invalid."""
     ring = (found.log if found is not None else None) or []
     if not 0 < len(ring) <= LOG_SLOTS:
         raise ValueError(f"{len(ring)} log entries")
@@ -329,8 +331,8 @@ def _of_ours(
 
 
 def _state_of_original(events: tuple[Event, ...]) -> State:
-    """What the order of its entries says, whatever their messages. Raises ValueError where that says nothing:
-    what cannot be judged is quarantined, never taken for what never was complete.
+    """The state by the order of the entries; messages do not matter. Raises ValueError if that is unclear:
+    what cannot be judged is quarantined, and not taken for a blob that was never complete.
     """
     newest = events[-1]
     state = _STATE_OF_CODE[newest.code]
@@ -344,9 +346,9 @@ def _state_of_original(events: tuple[Event, ...]) -> State:
 
 
 def _must_agree(events: tuple[Event, ...], lines: bytes) -> None:
-    """The original says its state twice, without a checksum: in the JSON, and in the history's first line.
+    """Compare the two states in an original's file: in the JSON, and in the first line of the history.
 
-    Raises ValueError where the two differ, or a full ring is out of order: a byte turned.
+    Raises ValueError if they differ, or a full ring is out of order: a byte has changed.
     """
     told = _HISTORY_LINE.search(lines)
     word = WORD_OF_CODE[events[-1].code]

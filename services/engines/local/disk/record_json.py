@@ -24,7 +24,7 @@ class Log(msgspec.Struct, gc=False):
     index: int
 
 
-# A number outside of these was written by nobody, and could be written by nobody again.
+# No version writes a number outside of these.
 Seq = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 TimeNs = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
@@ -32,8 +32,8 @@ Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 
 Location = Annotated[str, msgspec.Meta(min_length=1)]
 
-# Real numbers are times in microseconds (2^53 in the year 2255), or follow such. A higher one is served, but
-# no number is given after it: so what was written by hand, or rotted, cannot use up the numbers.
+# Real numbers are times in microseconds (2^53 in the year 2255), or follow such. A blob with a higher one is
+# served, but no later number follows from it. So a number that was written by hand cannot use up all numbers.
 MAX_PLAUSIBLE_SEQ = 1 << 62
 
 

@@ -1,8 +1,8 @@
-"""Room that is kept for the state writes of deletes: spare files in DIR/.reserve, given up one by one.
+"""Room for the state writes of deletes: spare files in DIR/.reserve, given up one by one.
 
-Each holds an inode and 32 KiB, more than a Failure state takes. On a disk that others have filled to the
-last byte or the last inode, a delete frees one and writes into its room; one at a time, so that whoever
-fills the disk cannot take them all at once. While the server runs, what was given up is made again.
+Each holds an inode and 32 KiB, more than a Failure state takes. On a disk that other programs have filled to
+the last byte or inode, a delete frees one file and writes into its room. It frees only one at a time, so that
+another program cannot take them all. While the server runs, the missing files are made again.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 def keep(data_dir: Layout) -> bool:
-    """Make what is missing of the reserve, as far as the disk has room. Nothing is synced.
+    """Make the missing files of the reserve, as far as the disk has room. Nothing is synced.
 
-    False where something that is not ours has its name: then there is none. Raises OSError for what is no
-    lack of room.
+    False if something foreign has its name: then there is no reserve. Raises OSError for all but a lack of
+    room.
     """
     home = data_dir.ours(layout.RESERVE_NAME)
     try:
@@ -43,9 +43,9 @@ def keep(data_dir: Layout) -> bool:
 
 
 def finding_room(data_dir: Layout, write: Callable[[], T]) -> T:
-    """`write`; where the disk has no room for it, again, with one spare file less each time.
+    """Call `write`; if the disk has no room, again, with one spare file less each time.
 
-    Raises OSError: what `write` raises, once nothing is left to give up.
+    Raises what `write` raises, OSError when nothing is left to give up.
     """
     while True:
         try:
@@ -56,14 +56,14 @@ def finding_room(data_dir: Layout, write: Callable[[], T]) -> T:
 
 
 def want_room(data_dir: Layout, size_bytes: int) -> None:
-    """Tell the gc that so much room was wanted and not there: it may give up what it keeps. A hint; may be
-    lost. Raises OSError."""
+    """Tell the gc that so much room was missing, so that it may remove kept blobs. A hint, which may be lost.
+    Raises OSError."""
     path = data_dir.ours(layout.ROOM_WANTED_NAME)
     finding_room(data_dir, lambda: durable.replace(path, b"%d" % size_bytes, synced=False))
 
 
 def _give_one_up(data_dir: Layout) -> bool:
-    """Free one spare file; False where none is left."""
+    """Free one spare file; False if none is left."""
     home = data_dir.ours(layout.RESERVE_NAME)
     try:
         kind = os.lstat(home).st_mode

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-# So many deletes can be under way at once, with what the gc and our own files take. Of a file system that
-# has few inodes, an eighth.
+# Enough for so many deletes at once, and for the gc and our own files. On a file system with few inodes: an
+# eighth of them.
 MIN_FREE_INODES = 1024
 _SHARE = 8
 
 
 class Room(NamedTuple):
-    """One look. `inodes`: how many there are in all, 0 where the file system makes them as it needs them
-    (btrfs) or does not say; `free_inodes` then says nothing.
+    """The room at one moment. `inodes`: how many there are in all; 0 if the file system makes them as needed
+    (btrfs) or does not say, and then `free_inodes` means nothing.
     """
 
     size_bytes: int
