@@ -28,17 +28,17 @@ class HostNames:
         self._names = frozenset(name for name in names if name and not name.startswith("*."))
         self._endings = (".localhost", *(name[1:] for name in names if name.startswith("*.")))
         self.guards = guards and ANY not in self._names
-        self._known: dict[str, bool] = {}
+        self.known: dict[str, bool] = {}  # what was asked for before
 
     def allows(self, host: str | None) -> bool:
         """Whether a request with this Host field is answered."""
         if not self.guards or not host:
             return True
-        known = self._known.get(host)
+        known = self.known.get(host)
         if known is None:
-            if len(self._known) >= _MAX_REMEMBERED:
-                self._known.clear()
-            known = self._known[host] = self._judge(host)
+            if len(self.known) >= _MAX_REMEMBERED:
+                self.known.clear()
+            known = self.known[host] = self._judge(host)
         return known
 
     def check(self, host: str | None) -> None:

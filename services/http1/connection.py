@@ -42,7 +42,7 @@ class Connection(Answering):
         self.server = server
         self.limits = server.limits
         self._loop = asyncio.get_running_loop()
-        self._phase: Phase = IDLE
+        self.phase: Phase = IDLE  # what it is doing; set by `step` alone
         self._since = self.clock()  # when the wait began: for a head, the rest of it, after an EOF, to close
         self._cycle: RequestCycle | None = None  # while a request is under way
         self.pending = b""  # received and not used; set before it is connected, by another process
@@ -52,17 +52,12 @@ class Connection(Answering):
         self.resting = False  # it has done enough for one turn of the event loop
         self._linger_left_bytes = self.limits.linger_bytes
 
-    @property
-    def phase(self) -> Phase:
-        """What it is doing. To set it is a step: one not in the table cuts the connection, and raises."""
-        return self._phase
-
-    @phase.setter
-    def phase(self, to: Phase) -> None:
-        if to not in STEPS[self._phase]:
+    def step(self, to: Phase) -> None:
+        """Do something else. A step that is not in the table cuts the connection, and raises."""
+        if to not in STEPS[self.phase]:
             self.transport.raw.abort()
-            raise IllegalStep(f"from {self._phase.name} to {to.name}")
-        self._phase = to
+            raise IllegalStep(f"from {self.phase.name} to {to.name}")
+        self.phase = to
 
     # From the transport and the server.
 
@@ -70,22 +65,23 @@ class Connection(Answering):
         self.transport = ClientTransport(transport, self.limits, self.clock())
         self.server.opened(self)
         if self.pending:
-            self.phase, self.resting = HEAD, True  # until the next turn, whatever comes before it
+            self.step(HEAD)
+            self.resting = True  # until the next turn, whatever comes before it
             self._loop.call_soon(self._next_turn)
 
     def hears(self) -> bool:
         self._answered_quickly = True  # or in a moment: the time of idleness begins anew
-        return self._phase is IDLE and not self.transport.writing_paused and not self.server.draining
+        return self.phase is IDLE and not self.transport.writing_paused and not self.server.draining
 
     def data_received(self, data: bytes) -> None:
-        phase = self._phase
+        phase = self.phase
         if phase is IDLE:
             # The path of a hot request, 4 µs in all: the bytes are those of one that was answered so before.
             head = self.server.known_heads.get(data) if len(data) <= KNOWN_BYTES else None
             if head is not None and self._answer_quickly(head):
                 return
             self._since, self._answered_quickly = self.clock(), False  # a head's time: from its first byte
-            self.phase = HEAD
+            self.step(HEAD)
         elif phase in ENDED:
             self._drop(data)
             return
@@ -100,7 +96,7 @@ class Connection(Answering):
     def eof_received(self) -> bool:
         """The client sends no more. It may still read: over TCP what is being answered is sent (True)."""
         self._eof = True
-        if self._phase is IDLE or self._phase in ENDED:
+        if self.phase is IDLE or self.phase in ENDED:
             self._close()
             return False
         if self.transport.extra_info("ssl_object") is not None:
@@ -118,7 +114,7 @@ class Connection(Answering):
         self._refuse(400, "This port speaks HTTPS: use https:// in the address.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.phase = Phase.CLOSED
+        self.step(Phase.CLOSED)
         self.transport.lost(exc)
         self._abandon()
         self.server.on_close(self)
@@ -128,12 +124,12 @@ class Connection(Answering):
 
     def resume_writing(self) -> None:
         self.transport.resume_writing()
-        if self._phase is HEAD:
+        if self.phase is HEAD:
             self._loop.call_soon(self.advance)
 
     def close_if_idle(self, since: float) -> None:
         """Close where no request came since then. An answer in progress is the last, as the server drains."""
-        if self._phase is IDLE and self._since <= since:  # one that comes before all was taken would reset it
+        if self.phase is IDLE and self._since <= since:  # one that comes before all was taken would reset it
             (self._linger if self.transport.untaken_bytes else self._close)()
 
     def abort(self) -> None:
@@ -143,12 +139,12 @@ class Connection(Answering):
 
     def closed(self) -> bool:
         """True when nothing can be written any more."""
-        return self._phase in ENDED or self.transport.is_closing()
+        return self.phase in ENDED or self.transport.is_closing()
 
     def check_time(self, now: float) -> None:
         """Called every `limits.tick_s()`: refuse or cut off what takes too long."""
         self.transport.check_taken(now)
-        phase = self._phase
+        phase = self.phase
         limits = self.limits
         waited_s = now - self._since
         if phase in ENDED:
@@ -190,7 +186,8 @@ class Connection(Answering):
 
     def send(self, exchange: Exchange, data: bytes) -> asyncio.Future[None]:
         """Write for `exchange`, if it is still the one in progress."""
-        if not self.serves(exchange):
+        cycle = self._cycle  # as `serves`, one call less
+        if cycle is None or cycle.exchange is not exchange or self.transport.is_closing():
             return failed_write()  # also between a failed send and the `connection_lost` that tells of it
         return self.transport.write(data) or self.server.done
 
@@ -204,13 +201,13 @@ class Connection(Answering):
         cycle = self._cycle
         if cycle is None or not cycle.exchange.head.keep_alive or self.refused or self.server.draining:
             return False
-        return not (self._eof and not self.pending) and cycle.reads_to_its_end
+        return not (self._eof and not self.pending) and (cycle.body is None or cycle.reads_to_its_end)
 
     def leave(self, exchange: Exchange) -> tuple[asyncio.Transport, bytes]:
         """Give up the connection: its transport, and what came and was not used. Raises StreamClosedError."""
         if (cycle := self._cycle) is None or cycle.exchange is not exchange or self.closed():
             raise StreamClosedError
-        self.phase = Phase.DETACHED
+        self.step(Phase.DETACHED)
         self._cycle = None
         cycle.forget()
         self.server.on_close(self)
@@ -237,7 +234,7 @@ class Connection(Answering):
     def advance(self) -> None:
         """Use what was received, as far as it goes now."""
         try:
-            if self._phase is HEAD and not self.transport.writing_paused:
+            if self.phase is HEAD and not self.transport.writing_paused:
                 self._read_head()
             if self._cycle is not None:
                 self._cycle.read_body()
@@ -274,10 +271,10 @@ class Connection(Answering):
             return
         self._since = self.clock()
         if self.pending:
-            self.phase = HEAD
+            self.step(HEAD)
             self.advance_later()
             return
-        self.phase = IDLE
+        self.step(IDLE)
         if self._eof or self.server.draining:  # since the answer began, which promised to stay
             self._close()
 
@@ -286,9 +283,9 @@ class Connection(Answering):
     def _regulate_reading(self) -> None:
         """Stop reading ahead of what is being answered; a head, which has its own bound, is read on."""
         # Nothing of it looked at yet: whole requests, perhaps, whose turn comes later in the loop.
-        waits = self._phase is not HEAD or self.transport.writing_paused or not self._scanned
+        waits = self.phase is not HEAD or self.transport.writing_paused or not self._scanned
         too_much = self.resting or (waits and len(self.pending) > self.limits.pipeline_bytes)
-        self.transport.pause_reading(too_much and self._phase not in ENDED)
+        self.transport.pause_reading(too_much and self.phase not in ENDED)
 
     def _read_head(self) -> None:
         data = self.pending
@@ -299,7 +296,7 @@ class Connection(Answering):
             check_partial_head(data, self._scanned, self.limits)
             self._scanned = max(0, len(data) - 3)
             if not data and not self._eof:
-                self.phase = IDLE
+                self.step(IDLE)
             self.refuse_if_cut_short()
             return
         self.pending = data[end + 4 :]
@@ -312,7 +309,7 @@ class Connection(Answering):
                 self._since = self.clock()
                 self.advance_later()
             else:
-                self.phase = IDLE
+                self.step(IDLE)
                 if not head.is_once:
                     self.server.known_heads.add(data, head)
             return
@@ -343,7 +340,7 @@ class Connection(Answering):
     def _refuse(self, code: int, text: str) -> None:
         """Answer for the application, if it has not begun to, and end the connection."""
         exchange = self._abandon()
-        if self._phase in ENDED:
+        if self.phase in ENDED:
             return  # the application cut the connection
         if exchange is not None and exchange.started and not exchange.finished:
             self._cut()  # the answer cannot be ended in a way that tells that it is not whole
@@ -374,7 +371,7 @@ class Connection(Answering):
         if self._eof:
             self._close()
             return
-        self.phase = Phase.LINGER
+        self.step(Phase.LINGER)
         self._since = self.clock()
         self.transport.end_writing()
 
@@ -388,13 +385,13 @@ class Connection(Answering):
 
     def _close(self) -> None:
         """Send what is unsent, then close. For when nothing more can come."""
-        if self._phase not in OVER:
-            self.phase = Phase.CLOSING
+        if self.phase not in OVER:
+            self.step(Phase.CLOSING)
             self._since = self.clock()
         self.transport.raw.close()
 
     def _cut(self) -> None:
         """Close at once, without what is unsent."""
-        if self._phase not in OVER:
-            self.phase = Phase.CLOSING
+        if self.phase not in OVER:
+            self.step(Phase.CLOSING)
         self.transport.raw.abort()

@@ -50,6 +50,8 @@ class Exchange(HTTPConnection):
         self.context = connection.context
         self.head = head
         self._head_bytes = head_bytes  # as it came, without the empty line
+        # Whether the whole body came with the head; also where there is none.
+        self.body_is_here = 0 <= head.body_bytes <= len(connection.pending)
 
     # What applications call.
 
@@ -200,11 +202,6 @@ class Exchange(HTTPConnection):
     def remote_ip(self) -> str:
         """Of the client, or of the proxy before it."""
         return str(getattr(self.context, "remote_ip", "-"))
-
-    @property
-    def body_is_here(self) -> bool:
-        """Whether the whole body has come already: there is none, or it came with the head."""
-        return 0 <= self.head.body_bytes <= len(self._connection.pending)
 
     @property
     def body_bytes_in(self) -> int:

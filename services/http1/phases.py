@@ -1,6 +1,6 @@
 """The phases of a connection, and the one table of the steps between them.
 
-`Connection.phase` takes no other step. docs/connection.md shows the table as a diagram, made by `diagram`.
+`Connection.step` takes no other one. docs/connection.md shows the table as a diagram, made by `diagram`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ WHY: dict[tuple[Phase, Phase], str] = {
 """Every legal step, from and to, and when it is taken."""
 
 STEPS = {phase: frozenset(to for (come_from, to) in WHY if come_from is phase) for phase in Phase}
-"""The phases that may follow each phase: what the setter asks."""
+"""The phases that may follow each phase: what `Connection.step` asks."""
 
 
 class IllegalStep(RuntimeError):

@@ -39,6 +39,7 @@ class RequestCycle:
     _in_delegate = False
     _waiting_since = 0.0
     _continue_sent = False
+    _comes = False  # the body did not come with its head
 
     def __init__(self, connection: Connection, head: RequestHead, head_bytes: bytes) -> None:
         self._connection = connection
@@ -50,14 +51,15 @@ class RequestCycle:
         exchange = self.exchange
         head = exchange.head
         if not head.body_bytes:
-            connection.phase = ANSWER
+            connection.step(ANSWER)
         else:
-            connection.phase = BODY
+            connection.step(BODY)
             limits = connection.limits
             body = self.body = exchange.body = Body(head.body_bytes, limits, connection.clock())
             if head.start_line.method in _NEEDS_NO_BODY:
                 body.max_bytes = min(body.max_bytes, limits.unneeded_body_bytes)
             if not exchange.body_is_here:
+                self._comes = True
                 connection.server.body_began(connection)
         self._call(self._after_headers, self._start, exchange)
 
@@ -73,9 +75,10 @@ class RequestCycle:
             assert body is not None
             if body.whole:
                 self.body = None
-                connection.server.body_ended(connection)
+                if self._comes:
+                    connection.server.body_ended(connection)
                 if self._delegate is not None:
-                    connection.phase = ANSWER
+                    connection.step(ANSWER)
                     self._finish_request()
                 else:  # answered before, and the rest was dropped
                     connection.next_request()
@@ -102,7 +105,7 @@ class RequestCycle:
 
     def answered(self) -> None:
         """The answer was written. Within a call of the delegate, the caller of that goes on."""
-        if not self._busy and self._connection.phase is not DISCARD:
+        if not (self._in_delegate or self.waiting is not None) and self._connection.phase is not DISCARD:
             self._after_answer()
 
     # The end, where it is not that of an answer.
@@ -231,7 +234,7 @@ class RequestCycle:
         if self.body is None or not self.exchange.keep_alive:
             connection.next_request()
         else:
-            connection.phase = DISCARD
+            connection.step(DISCARD)
             connection.advance_later()
 
 

@@ -27,7 +27,7 @@ def sent(fields: list[tuple[str, str]]) -> bytes:
 
     Raises ValueError for a line break or NUL in one: what follows it would be another field, or the body.
     """
-    text = "".join(f"{spelled(name)}: {value}\r\n" for name, value in fields)
+    text = "".join([f"{spelled(name)}: {value}\r\n" for name, value in fields])
     if text.count("\n") != len(fields) or text.count("\r") != len(fields) or "\0" in text:
         raise ValueError(f"a line break in a header field: {fields!r}")
     return text.encode("latin-1")

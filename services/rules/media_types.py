@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import mimetypes
 
-from services.rules.uploads import DEFAULT_MEDIA_TYPE, stored_media_type
+from services.rules.uploads import DEFAULT_MEDIA_TYPE, MAX_FIELD_CHARS, stored_media_type
 
 # What Python's table lacks, or calls otherwise from version to version.
 _MORE = {
@@ -37,9 +37,19 @@ def upload_media_type(header: str | None, location: str, *, guesses: bool) -> st
     """The type to store: what the Content-Type `header` says, else what the name at `location` ends in."""
     if header is None:
         return guess_media_type(location) if guesses else DEFAULT_MEDIA_TYPE
+    said = (_said if len(header) <= MAX_FIELD_CHARS else _judged)(header)
+    if said is None:
+        return guess_media_type(location) if guesses else DEFAULT_MEDIA_TYPE
+    return said
+
+
+def _judged(header: str) -> str | None:
+    """The type that a Content-Type says; None where that says nothing."""
     said = stored_media_type(header)
-    is_said = said != DEFAULT_MEDIA_TYPE or header.strip(" \t").lower() == DEFAULT_MEDIA_TYPE
-    return said if is_said or not guesses else guess_media_type(location)
+    return said if said != DEFAULT_MEDIA_TYPE or header.strip(" \t").lower() == DEFAULT_MEDIA_TYPE else None
+
+
+_said = functools.lru_cache(256)(_judged)  # clients send few types
 
 
 def guess_media_type(location: str) -> str:

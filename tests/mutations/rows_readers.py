@@ -70,7 +70,7 @@ ROWS = [
     Mutation(
         "what-is-ready-is-sent-in-the-middle-of-a-request",
         "services/http1/connection.py",
-        "return self._phase is IDLE and not self.transport",
+        "return self.phase is IDLE and not self.transport",
         "return not self.transport",
         ("tests/http1/test_ready_answers.py",),
     ),

@@ -48,4 +48,4 @@ def test_what_is_remembered_is_bounded() -> None:
     names = HostNames(guards=True)
     for number in range(5000):
         names.allows(f"evil{number}")
-    assert len(names._known) <= 1000
+    assert len(names.known) <= 1000

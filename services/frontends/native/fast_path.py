@@ -200,12 +200,14 @@ class _Writing(HTTPMessageDelegate):
             if method == "DELETE":
                 await self._store.delete(self._location, self._condition)
             else:
-                said = first_of(head, "Content-Type")
-                kind = upload_media_type(said, self._location, guesses=self._guesses)
+                fields_in = head.block.fields
+                said = fields_in.get("Content-Type")
+                kind = upload_media_type(said[0] if said else None, self._location, guesses=self._guesses)
                 blob, replaced = await self._store.write_whole(
                     self._location, self._condition, Content(kind), self._body
                 )
-                prefix = first_of(head, FORWARDED_PREFIX)
+                shown = fields_in.get(FORWARDED_PREFIX)
+                prefix = shown[0] if shown else None
                 status, fields = outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
         except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
             status, fields, body = failed(head, err)

@@ -162,7 +162,7 @@ class QuickReads:
         if self._is_anothers is not None and self._is_anothers(host):
             return False
         hosts = self._access.hosts
-        return not hosts.guards or hosts.allows(host)
+        return not hosts.guards or hosts.known.get(host or "") or hosts.allows(host)
 
     def _user(self, head: RequestHead) -> str:
         """Who asks, where that is written down anywhere."""
