@@ -19,7 +19,6 @@ from common.progress import nothing
 from services.engines.local.disk import blob_folder, directory, layout, locks, record
 from services.engines.local.engine import LocalEngine
 from services.engines.local.journal import format as journal
-from services.engines.local.serving.ids import Ids
 from services.engines.local.upkeep.widen import widen
 from services.store import Content
 from tests.crashes.test_ladder import dies
@@ -211,7 +210,7 @@ def test_at_half_of_the_ids_the_log_and_the_health_say_so(
         told = []
         for number in range(3):
             with monkeypatch.context() as few:
-                few.setattr(Ids, "capacity", 4)
+                few.setattr(store.ids, "capacity", 4)
                 engine.hear({})
                 told.append("blobkeep widen" in caplog.text)
                 names = {check.name for check in await engine.health() if not check.ok}

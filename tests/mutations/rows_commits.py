@@ -55,7 +55,7 @@ ROWS = [
     Mutation(
         "refused-checkpoint-not-tried-again",
         "services/engines/local/journal/writer.py",
-        "        if self._idle.phase is not Phase.CLEAN:\n            self._make_durable(self._idle)\n",
+        "        if self._idle.phase is not CLEAN:\n            self._make_durable(self._idle)\n",
         "",
         ("tests/store/test_checkpoints.py",),
     ),

@@ -233,8 +233,8 @@ ROWS = [
     Mutation(
         "what-is-not-shown-stays-kept",
         "services/engines/local/serving/hot_reads.py",
-        "        self.chunks.drop(location)\n",
-        "",
+        "            self.chunks.drop(location)\n",
+        "            pass\n",
         (SEALED,),
     ),
 ]

@@ -34,7 +34,7 @@ from tests.unit.test_fast_path import Handlers
 
 CREATES = 40
 # Of ours, in both threads together.
-RECORDED = 191  # 190 and a part: how the writes share batches differs
+RECORDED = 168  # 167 and a part: how the writes share batches differs
 OURS = (f"{ROOT}/services/", f"{ROOT}/common/")
 
 
@@ -104,7 +104,7 @@ async def calls_of_a_create(root: str) -> float:
 def test_a_small_create_calls_no_more_functions_than_recorded(data: DataDirectory) -> None:
     found = asyncio.run(calls_of_a_create(data.root))
     assert found <= RECORDED, f"{found} calls a create"
-    assert found > RECORDED - 12, f"{found} calls a create: lower the record"
+    assert found > RECORDED - 5, f"{found} calls a create: lower the record"
 
 
 # A body of 1 MiB is held until it is whole. Then one step makes its folder, writes its data, and syncs the

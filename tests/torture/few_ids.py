@@ -17,8 +17,8 @@ COUNT = 64
 
 
 class _LowFirst(random.Random):
-    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
-        return super().randrange(min(start, COUNT))
+    def random(self) -> float:
+        return super().random() * COUNT / (1 << 16)
 
     def shuffle(self, x: MutableSequence[Any]) -> None:
         """Of what is free beyond those, the lowest first."""

@@ -94,15 +94,7 @@ unpack = struct.Struct("<Qq").unpack_from
 
 def served(record: BlobRecord) -> Blob:
     """The blob of a complete record."""
-    return Blob.make(
-        location=record.location,
-        id=record.id,
-        seq=record.seq,
-        size=record.size,
-        sha256=record.sha256,
-        crcs=record.crcs,
-        type=record.type,
-        encoding=record.encoding,
-        modified_ns=record.modified_ns,
-        metadata=record.metadata,
-    )
+    packed = pack(record.seq, record.modified_ns) + record.sha256 + record.crcs
+    if record.metadata:
+        packed += msgspec.json.encode(record.metadata)
+    return Blob(record.location, record.id, record.size, record.type, record.encoding, packed)

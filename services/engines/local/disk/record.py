@@ -52,6 +52,7 @@ DEFAULT_TYPE = json.DEFAULT_TYPE
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 _SEAL = b"state: crc32c "
 _OK = CODE[State.COMPLETE]
+_COMPLETE = State.COMPLETE  # as a name of this module: to ask an enum costs 90 ns in Python 3.11
 _PENDING = CODE[State.PENDING]
 _STATE_OF_CODE = {CODE[state]: state for state in (State.COMPLETE, State.PENDING, State.FAILURE)}
 _HISTORY_LINE = re.compile(rb"^\S+ - (OK|Pending|Failure) - ", re.MULTILINE)
@@ -165,9 +166,9 @@ def whole(
     """
     at = rfc3339(now_ns)
     events = (Event(_OK, message, at), Event(_PENDING, MSG_WRITING, at), Event(_OK, MSG_COMPLETE, at))
+    kept = dict(metadata)
     return BlobRecord(
-        *(blob_id, location, seq, State.COMPLETE, events, size, sha256, crcs),
-        *(media_type, encoding, now_ns, dict(metadata)),
+        blob_id, location, seq, _COMPLETE, events, size, sha256, crcs, media_type, encoding, now_ns, kept
     )
 
 
@@ -192,6 +193,7 @@ def rank(blob: Ranked) -> tuple[int, int]:
 def dump(record: BlobRecord) -> bytes:
     """The whole content of the state file for `record`."""
     events = record.events
+    sha256 = record.sha256.hex()
     entries = [json.Entry(json.Status(e.code, e.message), e.at) for e in events]
     document = json.Document(
         id=record.id,
@@ -200,7 +202,12 @@ def dump(record: BlobRecord) -> bytes:
         status=json.Log(entries, len(entries) % LOG_SLOTS),
         UpdateMU=json.Leftover(),
         blobkeep=json.Ours(
-            *(record.seq, record.size, record.sha256.hex(), record.type, record.encoding, record.modified_ns),
+            record.seq,
+            record.size,
+            sha256,
+            record.type,
+            record.encoding,
+            record.modified_ns,
             record.metadata or msgspec.UNSET,
         ),
     )
@@ -208,8 +215,8 @@ def dump(record: BlobRecord) -> bytes:
     lines = [f"BLOB_BASE64_{VERSION}:{packed}", ""]
     lines += [f"{to_the_second(e.at)} - {WORD_OF_CODE[e.code]} - {e.message}" for e in reversed(events)]
     lines += ["", f"location: {quoted(record.location)}"]
-    if record.state is State.COMPLETE or (record.state is State.FAILURE and record.is_whole):
-        lines.append(f"data: {record.size} bytes, sha256 {record.sha256.hex()}")
+    if record.state is _COMPLETE or (record.state is State.FAILURE and record.is_whole):
+        lines.append(f"data: {record.size} bytes, sha256 {sha256}")
         if record.crcs:
             lines.append("chunks: " + record.crcs.hex(" ", 4))
     body = "\n".join(lines).encode() + b"\n"

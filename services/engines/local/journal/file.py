@@ -38,6 +38,10 @@ STEPS = {
 }
 
 
+# As names of this module: to ask an enum for a member costs 90 ns in Python 3.11.
+CLEAN, ACTIVE = Phase.CLEAN, Phase.ACTIVE
+
+
 class JournalFile:
     """See the module docstring. Not thread-safe: its owner sees to it that one thread at a time uses it."""
 
@@ -53,6 +57,7 @@ class JournalFile:
         opened = os.fstat(self._fd)
         self._size = opened.st_size
         self._identity = opened.st_dev, opened.st_ino
+        self._name = os.path.basename(path)
         found = journal.scan(path)
         self.epoch = found.epoch
         self._phase = Phase.CLEAN if found.clean else Phase.FULL
@@ -86,7 +91,7 @@ class JournalFile:
         Removed, moved away, or another file put in its place. 2 µs.
         """
         try:
-            found = os.stat(os.path.basename(self.path), dir_fd=folder_fd, follow_symlinks=False)
+            found = os.stat(self._name, dir_fd=folder_fd, follow_symlinks=False)
         except FileNotFoundError:
             return True
         return (found.st_dev, found.st_ino) != self._identity
@@ -109,7 +114,7 @@ class JournalFile:
 
     def append(self, batch: Batch) -> None:
         """Make one batch durable. Raises SyncFailed, and OSError if it could not be written."""
-        if self._phase is not Phase.ACTIVE:
+        if self._phase is not ACTIVE:
             raise RuntimeError(f"{self.path} is {self._phase.value}: nothing may be appended to it")
         self._batch += 1
         records = b"".join(

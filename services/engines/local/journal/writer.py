@@ -29,7 +29,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import leads_to
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.early_sync import EarlySync
-from services.engines.local.journal.file import JournalFile, Phase, size_for
+from services.engines.local.journal.file import ACTIVE, CLEAN, JournalFile, size_for
 from services.engines.local.journal.format import Batch
 
 log = logging.getLogger(__name__)
@@ -92,8 +92,8 @@ class JournalWriter:
 
     def lacks_file(self) -> bool:
         """True if somebody has removed or moved a file of it under us. Any thread may ask. 4 µs."""
-        files = (self._idle, self._active)
-        return not self.problem and any(file.is_lost(self._root_fd) for file in files)
+        root_fd = self._root_fd
+        return not self.problem and (self._idle.is_lost(root_fd) or self._active.is_lost(root_fd))
 
     def replace_lost(self) -> None:
         """Before each batch, and where it `lacks_file`: make files anew that were removed or moved under us.
@@ -142,15 +142,15 @@ class JournalWriter:
             self._early = self._checkpointer.submit(self._sync_early)
 
     def _make_room(self, batch: Batch) -> None:
-        if self._active.phase is Phase.CLEAN:
+        if self._active.phase is CLEAN:
             self._begin()
-        elif self._active.phase is not Phase.ACTIVE or batch.room_bytes > self._active.room():
+        elif self._active.phase is not ACTIVE or batch.room_bytes > self._active.room():
             self._turn()
 
     def _turn(self) -> None:
         """Go on in the other file, once its own checkpoint is done; checkpoint this one."""
         self._clear_idle()
-        if self._active.phase is Phase.ACTIVE:
+        if self._active.phase is ACTIVE:
             self._active.seal()
         self._active, self._idle = self._idle, self._active
         self._begin()
@@ -169,7 +169,7 @@ class JournalWriter:
         if checkpoint is not None:
             with contextlib.suppress(OSError):  # logged where it was raised; still to do, so done below
                 checkpoint.result()
-        if self._idle.phase is not Phase.CLEAN:
+        if self._idle.phase is not CLEAN:
             self._make_durable(self._idle)
 
     def _make_durable(self, file: JournalFile) -> None:
@@ -224,9 +224,9 @@ class JournalWriter:
         Raises SyncFailed; OSError where a checkpoint was refused otherwise: it is still to do, then.
         """
         self._clear_idle()  # the older first: a replay must never meet it alone
-        if self._active.phase is Phase.ACTIVE:
+        if self._active.phase is ACTIVE:
             self._active.seal()
-        if self._active.phase is not Phase.CLEAN:
+        if self._active.phase is not CLEAN:
             self._make_durable(self._active)
 
     def close(self, *, clean: bool) -> None:

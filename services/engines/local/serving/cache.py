@@ -46,7 +46,7 @@ class HotCache:
         self._left_bytes = max_bytes
         self._expires_at_s = expires_at_s
         self._second_reads = SecondReads()
-        self._kept: OrderedDict[str, tuple[Blob, bytes, float | None]] = OrderedDict()
+        self.kept: OrderedDict[str, tuple[Blob, bytes, float | None]] = OrderedDict()
 
     def bytes_of(self, blob: Blob) -> bytes | None:
         """All bytes of `blob`, which the index shows now; None where they are to be read the long way, and
@@ -54,9 +54,9 @@ class HotCache:
 
         That way tells, too, what is wrong where these bytes are not what they should be.
         """
-        kept = self._kept.get(blob.location)
+        kept = self.kept.get(blob.location)
         if kept is not None and (kept[0] is blob or is_same(kept[0], blob)):
-            self._kept.move_to_end(blob.location)
+            self.kept.move_to_end(blob.location)
         else:
             kept = self._read(blob)
             if kept is None:
@@ -77,14 +77,14 @@ class HotCache:
         if size <= _CHEAP_BYTES or self._second_reads.lets_in(
             (blob.id, blob.seq), is_full=self._left_bytes < size + _ENTRY_BYTES
         ):
-            self._kept[blob.location] = made
+            self.kept[blob.location] = made
             self._left_bytes -= size + _ENTRY_BYTES
             while self._left_bytes < 0:
-                self.drop(next(iter(self._kept)))
+                self.drop(next(iter(self.kept)))
         return made
 
     def drop(self, location: str) -> None:
         """The index shows something else there from now on; or room is needed."""
-        kept = self._kept.pop(location, None)
+        kept = self.kept.pop(location, None)
         if kept is not None:
             self._left_bytes += len(kept[1]) + _ENTRY_BYTES

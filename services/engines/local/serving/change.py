@@ -29,7 +29,7 @@ from common.states import (
 )
 from services.engines.local.disk import blob_folder, record, reserve
 from services.engines.local.disk.blob import Blob
-from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.layout import DATA_TEMP_NAME, STATE_TEMP_NAME, Layout
 from services.engines.local.disk.record import BlobRecord, Event
 from services.engines.local.journal.format import Entry
 from services.engines.local.serving.ids import Ids, Sequence
@@ -301,16 +301,26 @@ class Change:
                 [Event(CODE_OF_WORD[e.state], e.message, e.time) for e in draft.content.origin.history],
             )
         self._new_state = record.dump(self.new)
-        self._write(self.data_dir.state(self.new.id) + ".tmp", self._new_state)
+        folder = self.data_dir.folder(self.new.id)
+        self._write(f"{folder}/{STATE_TEMP_NAME}", self._new_state)
 
     def _prepare_whole(self, draft: Draft, now_ns: int) -> BlobRecord:
         blob_id = self.ids.take()
         self._undo.append(lambda: blob_folder.discard(self.data_dir, blob_id))
         body, said = draft.body, draft.content
-        self._write(self.data_dir.data(blob_id) + ".tmp", body)
+        self._write(f"{self.data_dir.folder(blob_id)}/{DATA_TEMP_NAME}", body)
+        sha256, crcs = checksum.sums_of(body)
         return record.whole(
-            *(blob_id, draft.location, self.sequence.next(), _first_message(self.old is not None), now_ns),
-            *(said.type, said.encoding, len(body), *checksum.sums_of(body)),
+            blob_id,
+            draft.location,
+            self.sequence.next(),
+            _first_message(self.old is not None),
+            now_ns,
+            said.type,
+            said.encoding,
+            len(body),
+            sha256,
+            crcs,
             {**said.metadata, **draft.attributes},
         )
 

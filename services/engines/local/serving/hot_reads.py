@@ -85,5 +85,8 @@ class HotReads:
             return False
 
     def _changed(self, location: str) -> None:
-        self.bodies.drop(location)
-        self.chunks.drop(location)
+        # Most writes are of what nobody reads.
+        if location in self.bodies.kept:
+            self.bodies.drop(location)
+        if location in self.chunks.kept:
+            self.chunks.drop(location)

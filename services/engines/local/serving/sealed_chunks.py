@@ -33,7 +33,7 @@ class SealedChunks:
         self._max_bytes = max_bytes
         self._max_files = _file_limit() if max_files is None else max_files
         self.bytes = 0
-        self._by_location: dict[str, tuple[Blob, dict[int, Sealed]]] = {}
+        self.kept: dict[str, tuple[Blob, dict[int, Sealed]]] = {}
         self._last_read: OrderedDict[tuple[str, int], None] = OrderedDict()  # longest ago first
         self._second_reads = SecondReads()
 
@@ -44,7 +44,7 @@ class SealedChunks:
 
     def find(self, blob: Blob, chunk: int) -> Sealed | None:
         """Chunk number `chunk` of `blob`, if it is kept."""
-        found = self._by_location.get(blob.location)
+        found = self.kept.get(blob.location)
         if found is None or not is_same(found[0], blob):
             return None
         sealed = found[1].get(chunk)
@@ -62,7 +62,7 @@ class SealedChunks:
             return
         if not self._is_shown(blob):
             return
-        known = self._by_location.get(blob.location)
+        known = self.kept.get(blob.location)
         if known is not None and not is_same(known[0], blob):
             self.drop(blob.location)
         elif known is not None and chunk in known[1]:
@@ -71,7 +71,7 @@ class SealedChunks:
             sealed = Sealed(data)
         except OSError:  # no descriptor or memory is left: then nothing is kept
             return
-        self._by_location.setdefault(blob.location, (blob, {}))[1][chunk] = sealed
+        self.kept.setdefault(blob.location, (blob, {}))[1][chunk] = sealed
         self._last_read[blob.location, chunk] = None
         self.bytes += memory_bytes(sealed.size)
         while self.bytes > self._max_bytes or self.files > self._max_files:
@@ -79,17 +79,17 @@ class SealedChunks:
 
     def drop(self, location: str) -> None:
         """The index shows something else there from now on."""
-        found = self._by_location.get(location)
+        found = self.kept.get(location)
         if found is not None:
             for chunk in list(found[1]):
                 self._drop(location, chunk)
 
     def _drop(self, location: str, chunk: int) -> None:
         del self._last_read[location, chunk]
-        chunks = self._by_location[location][1]
+        chunks = self.kept[location][1]
         self.bytes -= memory_bytes(chunks.pop(chunk).size)
         if not chunks:
-            del self._by_location[location]
+            del self.kept[location]
 
 
 def _file_limit() -> int:

@@ -292,7 +292,15 @@ class LocalStore:
             is_short = draft is None and self.space.is_short_after_delete()
             keeps = seen is not None and ends is None and self.keeping.keeps(location)
             change = Change(
-                *(self.data_dir, self.ids, self.sequence, draft, old, released, is_short, keeps), why=why
+                self.data_dir,
+                self.ids,
+                self.sequence,
+                draft,
+                old,
+                released,
+                leaves_nothing=is_short,
+                keeps=keeps,
+                why=why,
             )
             if source is not None:  # its bytes live on under another name
                 change.then = Change(self.data_dir, self.ids, self.sequence, old=source, after=change)
@@ -301,7 +309,7 @@ class LocalStore:
             index.show(location, blob)
             if draft is not None and record is not None:
                 was_told = draft.staged is not None and not draft.is_unnamed
-                self.told(record, len(draft.staged.events) if was_told and draft.staged else 0)
+                self._events.told(record, len(draft.staged.events) if was_told and draft.staged else 0)
             if source is not None and change.then is not None:
                 if change.then.error is not None:
                     raise change.then.error
