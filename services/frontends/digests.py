@@ -58,7 +58,8 @@ class Digests:
 
     async def finish(self) -> None:
         """All bytes came."""
-        await self._wait()
+        if self._running is not None:
+            await self._wait()
         if self._held_bytes > _INLINE_BYTES:
             await asyncio.to_thread(self._update, self._held)
         elif self._held:

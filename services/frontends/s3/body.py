@@ -60,10 +60,9 @@ class Body:
         self._decoder: Decoder | None = None
         self.declared_bytes = self._declared(request, claimed, length_needed=length_needed)
         self._size = 0
-        trailer = [
-            name.strip().lower() for name in fields.get("x-amz-trailer", "").split(",") if name.strip()
-        ]
-        self._wanted = checksums.wanted(fields, trailer)
+        trailer = fields.get("x-amz-trailer")
+        names = [name.strip().lower() for name in trailer.split(",") if name.strip()] if trailer else []
+        self._wanted = checksums.wanted(fields, names)
         self._content_md5 = checksums.content_md5(fields.get("content-md5"))
         if with_md5 is None:
             with_md5 = self.declared_bytes is not None and self.declared_bytes <= MD5_UP_TO_BYTES

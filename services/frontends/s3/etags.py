@@ -18,6 +18,9 @@ from services.store import Blob, Condition
 
 ETAG = ".s3-etag"
 _TAG = re.compile(r"[0-9a-f]{32}(?:-[0-9]{1,5})?")
+_CONDITIONS = [
+    (name, name.lower()) for name in ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
+]
 _CHANGED = "At least one of the preconditions you specified did not hold."
 
 
@@ -52,8 +55,8 @@ def modified_s(blob: Blob) -> int:
 def conditions(fields: Mapping[str, str], before: str = "") -> dict[str, str]:
     """The conditions in `fields` by canonical name, tags in quotes. `before`: a prefix of their names."""
     found = {}
-    for name in ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"):
-        value = fields.get(before + name.lower())
+    for name, lower in _CONDITIONS:
+        value = fields.get(before + lower)
         if value is not None:
             found[name] = _quoted(value) if name.endswith("Match") else value
     return found

@@ -36,8 +36,10 @@ def content_of(fields: Mapping[str, str]) -> Content:
         if name.startswith(META) and name != META:
             metadata[PREFIX + name.removeprefix(META)] = value.strip(" \t")
     try:
-        check_metadata(metadata)
-        encoding = stored_encoding(_without_framing(fields.get("content-encoding")))
+        if metadata:
+            check_metadata(metadata)
+        given = fields.get("content-encoding")
+        encoding = stored_encoding(_without_framing(given)) if given else ""
     except BadRequest as err:
         if "2048" in str(err):
             text = f"Your metadata headers exceed the maximum allowed metadata size of {MAX_BYTES} bytes."
@@ -46,9 +48,9 @@ def content_of(fields: Mapping[str, str]) -> Content:
     return Content(stored_media_type(fields.get("content-type")), encoding, metadata)
 
 
-def _without_framing(encoding: str | None) -> str | None:
+def _without_framing(encoding: str) -> str:
     """A Content-Encoding without aws-chunked, which belongs to the request and not to the object."""
-    if encoding is None or "aws-chunked" not in encoding.lower():
+    if "aws-chunked" not in encoding.lower():
         return encoding
     codings = [coding.strip(" \t") for coding in encoding.split(",")]
     return ", ".join(coding for coding in codings if coding and coding.lower() != "aws-chunked")

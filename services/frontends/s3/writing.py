@@ -77,7 +77,8 @@ class PutObject(Receiving):
         shown = self.checksum_shown()
         if shown:
             shown.append((HEADER + "type", FULL_OBJECT))
-        self.request.send(200, fields=[("ETag", f'"{etag_of(blob)}"'), *shown])
+        tag = self.body.md5_hex or etag_of(blob)
+        self.request.send(200, fields=[("ETag", f'"{tag}"'), *shown])
 
 
 class DeleteObject(Operation):
