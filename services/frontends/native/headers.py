@@ -46,7 +46,7 @@ def sent_blob_fields(blob: Blob) -> bytes:
     """`blob_fields` as they are sent. Of the blobs of one media type, only what differs is put in."""
     if blob.encoding or blob.metadata:
         return sent(blob_fields(blob))
-    date = format_http_date(modified_s(blob)).encode()
+    date = format_http_date(last_modified_s(blob.modified_ns)).encode()
     sha256 = blob.sha256
     digest = format_digest(sha256).encode()
     return _template(blob.type) % (blob.size, sha256.hex().encode(), date, digest, str(blob.id).encode())
