@@ -13,7 +13,7 @@ from tests.conftest import StartServer
 
 PIECE = bytes(range(256)) * 4096  # 1 MiB
 MIB = 1 << 20
-MAX_RSS_BYTES = 100 * MIB
+MAX_RSS_BYTES = 90 * MIB
 
 
 def pieces(count: int) -> Iterator[bytes]:
@@ -34,7 +34,7 @@ class Watch:
 
 @pytest.mark.parametrize("http_option", ["blobkeep", "tornado"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-@pytest.mark.parametrize("mib", [150, pytest.param(2048, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("mib", [110, pytest.param(2048, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_a_body_goes_up_and_down_in_bounded_memory(
     start_server: StartServer, http_option: str, chunked: bool, mib: int
 ) -> None:

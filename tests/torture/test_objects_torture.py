@@ -12,7 +12,7 @@ import pytest
 from tests.torture import objects_campaign
 
 SEED = int(os.environ.get("CAMPAIGN_SEED") or 1)
-SECONDS = 5.0
+SECONDS = 3.0
 
 
 @pytest.mark.timeout(900)
