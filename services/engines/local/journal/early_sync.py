@@ -1,12 +1,13 @@
-"""When to sync early: before there is so much unwritten data that the next checkpoint stalls commits.
+"""Decides when to sync early: before the unwritten data grows so much that the next checkpoint stalls
+commits.
 
-A checkpoint syncs the file system, so it writes what all programs have dirtied there. Beside a neighbour who
-dirties 400 MB/s it finds 2 GB at the journal's turn. They fill the disk's queue for half a second, and the
-commits' own small syncs wait at its end, 100 to 200 ms each. Written in portions of 64 MB, as they come, the
-same bytes delay hardly a commit by more than 40 ms.
+A checkpoint syncs the file system, so it writes what all programs have dirtied there. If another program
+dirties 400 MB/s, a checkpoint at the journal's turn finds 2 GB. They fill the disk's queue for half a second,
+and the commits' small syncs wait behind them, 100 to 200 ms each. If the same bytes are written in portions
+of 64 MB, as they come, hardly any commit waits more than 40 ms.
 
-This is done only while writes come quickly. Where the journal turns once in an hour, the kernel has nearly
-always written the data back before, and one long sync at its turn costs less.
+This is done only while writes come quickly. If the journal turns once in an hour, the kernel has nearly
+always written the data back before, and one long sync costs less.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def dirty_bytes(counts: str = "/proc/vmstat") -> int:
-    """What the kernel has yet to begin to write, for all programs and disks; 0 where it is silent. 30 µs."""
+    """The dirty bytes that the kernel has not begun to write, of all disks; 0 if it does not say. 30 µs."""
     try:
         with open(counts, "rb") as file:
             _, found, rest = file.read().partition(b"\nnr_dirty ")
@@ -32,7 +33,7 @@ def dirty_bytes(counts: str = "/proc/vmstat") -> int:
 
 
 class EarlySync:
-    """`grew` is asked by who appends to the journal, all else by who syncs early."""
+    """`grew` is for the thread that appends to the journal, all else for the one that syncs early."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class EarlySync:
         self._rest_until_s = 0.0
 
     def grew(self, appended_bytes: int) -> bool:
-        """True where it is time to look whether a sync `is_due`."""
+        """True if it is time to ask whether a sync `is_due`."""
         self._appended_bytes += appended_bytes
         if self._appended_bytes < _PORTION_BYTES:
             return False
@@ -57,7 +58,7 @@ class EarlySync:
         return quickly
 
     def is_due(self) -> bool:
-        """True where there is much to write."""
+        """True if there is enough to write."""
         if self._clock() < self._rest_until_s:
             return False
         dirty = self._dirty()
@@ -65,6 +66,6 @@ class EarlySync:
         return dirty - self._other_bytes >= _DIRTY_BYTES
 
     def synced(self, took_s: float) -> None:
-        """A sync is over. The next is not before as much time has passed: half of it is for others."""
+        """A sync is over. The next one waits as long as this one took, so that others get half the time."""
         self._rest_until_s = self._clock() + took_s
         self._other_bytes = self._dirty()

@@ -1,7 +1,7 @@
-"""One of the journal's two files, open for appending: its format is that of `journal`.
+"""One of the journal's two files, open for appending. `format` has its format.
 
-What is still to do for a file is its phase. `STEPS` has every legal step, and one setter checks them: a file
-that is not clean can never be begun anew, and only a checkpoint that succeeded makes it clean.
+The phase of a file says what is still to do for it. `STEPS` has every legal step, and one setter checks them:
+a file that is not clean is never started over, and only a successful checkpoint makes it clean.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ CLEAN, ACTIVE = Phase.CLEAN, Phase.ACTIVE
 
 
 class JournalFile:
-    """See the module docstring. Not thread-safe: its owner sees to it that one thread at a time uses it."""
+    """See the module docstring. Not thread-safe: its owner lets one thread at a time use it."""
 
     def __init__(self, path: str, size_bytes: int) -> None:
-        """Open the file at `path`, made where it is missing. Raises OSError, SyncFailed.
+        """Open the file at `path`; make it if it is missing. Raises OSError, SyncFailed.
 
-        One that an earlier process left in use is FULL: nothing is appended behind what that process wrote.
+        A file that an earlier process left in use is FULL: nothing is appended behind its records.
         """
         self.path = path
         journal.boot_id()  # read, and kept, while there are descriptors: a write must not fail for it
@@ -77,7 +77,7 @@ class JournalFile:
 
     def _make(self, size_bytes: int) -> None:
         with contextlib.suppress(FileNotFoundError):
-            # One that was cut is made anew, unless it is in use: then what is left of it still counts.
+            # A file that was cut is made again, unless it is in use: then what is left of it still counts.
             if os.stat(self.path).st_size >= min(size_bytes, _MIN_BYTES) or not journal.scan(self.path).clean:
                 return
         temp = self.path + ".tmp"
@@ -86,9 +86,9 @@ class JournalFile:
         durable.sync_folder(os.path.dirname(self.path))
 
     def is_lost(self, folder_fd: int) -> bool:
-        """True if its name in its open folder does not lead to it any more: no start will find what is in it.
+        """True if its name no longer leads to it, so that no start would find its content.
 
-        Removed, moved away, or another file put in its place. 2 µs.
+        It was removed, moved away, or replaced. 2 µs.
         """
         try:
             found = os.stat(self._name, dir_fd=folder_fd, follow_symlinks=False)
@@ -102,7 +102,7 @@ class JournalFile:
         return self._size - DATA_START
 
     def room(self) -> int:
-        """How many bytes of records it takes yet."""
+        """How many more bytes of records it takes."""
         return self._size - self._end
 
     def begin(self, epoch: int) -> None:
@@ -125,21 +125,21 @@ class JournalFile:
             durable.write_at(self._fd, records, self._end)
             durable.sync_file(self._fd)
         except BaseException:
-            # It will be answered with an error: the next start must not find it whole in the page cache.
+            # The batch gets an error, so the next start must not find it complete in the page cache.
             with contextlib.suppress(OSError):
                 durable.write_at(self._fd, bytes(len(records)), self._end)
             raise
         self._end += len(records)
 
     def seal(self) -> None:
-        """Append no more: ACTIVE -> FULL. What it covers is to be made durable in place."""
+        """Append no more: ACTIVE -> FULL. What it covers must now be made durable in the folders."""
         self._go(Phase.FULL)
 
     def checkpoint(self, make_durable: Callable[[], None]) -> None:
-        """Call `make_durable`, which makes all that it covers durable in place; then mark it clean.
+        """Call `make_durable`, which makes all that it covers durable in the folders; then mark it clean.
 
-        Raises what `make_durable` raises, SyncFailed and OSError: it is FULL then, so still to do. Else it is
-        CLEAN, on disk, too.
+        Raises what `make_durable` raises, SyncFailed and OSError: then it is FULL, so still to do. Else it is
+        CLEAN, also on disk.
         """
         self._go(Phase.CHECKPOINTING)
         try:
@@ -160,7 +160,7 @@ class JournalFile:
 
 
 def size_for(data_dir: Layout) -> int:
-    """How large each file is to be: small on a small disk."""
+    """The size of each file: smaller on a small disk."""
     disk = os.statvfs(data_dir.root)
     total = disk.f_blocks * disk.f_frsize
     return max(_MIN_BYTES, min(_MAX_BYTES, total // _DISK_SHARE >> 20 << 20))

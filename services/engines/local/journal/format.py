@@ -1,9 +1,9 @@
-"""The journal: what is acknowledged but not yet durable in the blobs' own folders. A cache, never a home.
+"""The journal: what is acknowledged but not yet durable in the blobs' own folders.
 
-A commit writes files without syncing them and appends one record a change here; one fdatasync then makes a
-whole batch durable. Two files take turns: while one is appended to, what the other covers is synced in
-place (a checkpoint), after which that one is clean. A journal that is lost therefore costs at most what was
-committed since the last checkpoint, and only if the power or the system failed as well.
+A commit writes files without syncing them, and appends one record for each change here. One fdatasync then
+makes a whole batch durable. Two files take turns: while one is appended to, what the other covers is synced
+in the folders (a checkpoint), and then that file is clean. If a journal is lost, at most the commits since
+the last checkpoint are lost, and only if the power or the system failed as well.
 
 Each file, pre-zeroed so that appending changes no metadata (93 µs a fdatasync instead of 175 to 7,955):
 
@@ -13,10 +13,10 @@ Each file, pre-zeroed so that appending changes no metadata (93 µs a fdatasync 
                         epoch u64, batch u64, index in the batch u32, payload length u32; then the payload;
                         all little endian, 8-aligned
 
-The salt is new with each epoch: nothing that an earlier life of the file left, or that a client put into a
-body, passes for a record. A payload is a msgpack list of Entry: the states that the change wrote, and small
-bodies. What is not a whole record is a gap. Batches are synced in turn: a gap in the last batch is its torn
-end, which nobody was told of; a gap before a later, complete batch is corruption.
+The salt is new with each epoch. So bytes of an earlier epoch, or bytes that a client put into a body, are not
+taken for a record. A payload is a msgpack list of Entry: the states that the change wrote, and small bodies.
+What is not a whole record is a gap. Batches are synced one after the other. So a gap in the last batch is its
+torn end, which was never acknowledged; a gap before a later, complete batch is corruption.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _HEAD = struct.Struct("<QQII")  # epoch, batch, index, payload length
 _PREFIX = 8  # magic and crc, before either
 HEADER_BYTES = _PREFIX + _HEADER.size
 _ALIGN = 8
-DISK_WAITS_S = (0.1, 0.5)  # before each further try, where the disk says no: that may pass
+DISK_WAITS_S = (0.1, 0.5)  # before each further try after an error of the disk, which may pass
 WINDOW_BYTES = 1 << 20  # a file is read, and zeroed, in parts of this size: it is never whole in memory
 
 
@@ -74,21 +74,21 @@ _decode = msgspec.msgpack.Decoder(list[Entry]).decode
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What one sync makes durable. `payloads`: one a change; `room_bytes`: what their records take."""
+    """What one sync makes durable. `payloads`: one for each change; `room_bytes`: size of their records."""
 
     payloads: list[bytes]
     room_bytes: int
 
 
 def encode(changes: Iterable[list[Entry]]) -> Batch:
-    """The batch of these changes, each of them the states that it wrote."""
+    """The batch of these changes; each change is the list of states that it wrote."""
     payloads = [_encode(change) for change in changes]
     return Batch(payloads, sum(map(record_bytes, payloads)))
 
 
 @dataclass
 class Scan:
-    """What one journal file holds."""
+    """The content of one journal file."""
 
     path: str
     epoch: int = 0
@@ -100,7 +100,7 @@ class Scan:
     end: int = DATA_START  # where the next record goes
     last_batch: int = 0
     rotten: int = 0  # gaps that cannot be torn tails
-    has_lost_header: bool = False  # it was used, and nobody can tell its records from those of earlier lives
+    has_lost_header: bool = False  # it was used, and its records cannot be told from those of earlier epochs
 
 
 def boot_id() -> bytes:
@@ -117,8 +117,8 @@ def _read_boot_id() -> bytes:
 def scan_all(data_dir: Layout) -> list[Scan]:
     """Both files, the older epoch first; only those that are there.
 
-    For the lock holder: what is no file of ours is moved aside under a foreign name. Raises StorageFailed
-    where the disk does not give a file's bytes, again and again: nothing else may hold what they say.
+    For the lock holder: something that is not our file is moved aside under a foreign name. Raises
+    StorageFailed if the disk keeps giving an error: the content may be nowhere else.
     """
     scans = []
     for name in NAMES:
@@ -157,7 +157,7 @@ def _scan_patiently(path: str) -> Scan:
 
 
 def needs_replay(data_dir: Layout) -> bool:
-    """True after a system crash until the lock holder has replayed: nobody may judge a blob before."""
+    """True after a system crash until the lock holder has replayed: until then nobody may judge a blob."""
     now = boot_id()
     for name in NAMES:
         try:
@@ -175,7 +175,7 @@ def needs_replay(data_dir: Layout) -> bool:
 
 
 def epochs(data_dir: Layout) -> list[tuple[int, bool] | None]:
-    """Of each file: (epoch, whether it covers nothing any more), None where it is lost, or cannot be read."""
+    """For each file (epoch, whether it is clean); None if it is lost, or cannot be read."""
     found: list[tuple[int, bool] | None] = []
     for name in NAMES:
         try:
@@ -191,13 +191,13 @@ def epochs(data_dir: Layout) -> list[tuple[int, bool] | None]:
 
 
 def scan(path: str) -> Scan:
-    """Read a journal file. Anything may stand in it: what is no whole record of its epoch is passed over."""
+    """Read a journal file. It may contain anything: what is no whole record of its epoch is skipped."""
     found = Scan(path)
     with _opened(path) as fd:
         content = _Window(fd)
         header = _parse_header(content.get(0, _PREFIX + _HEADER.size))
         if header is None:
-            # Zeros: never used, or nothing of its first batch came to the disk; that was not acknowledged.
+            # Zeros: never used, or nothing of its first batch reached the disk, so that was not acknowledged.
             found.has_lost_header = any(content.get(0, _PREFIX + _HEADER.size))
             return found
         found.epoch, found.boot_id, found.salt = header.epoch, header.boot_id, header.salt
@@ -311,8 +311,8 @@ class _Window:
 def write_last_again(found: Scan) -> None:
     """Make durable what `scan` found. Raises SyncFailed, OSError.
 
-    The last batch, and the header with a first one, may never have come to the disk: their process died
-    before it synced them; or that sync failed, and the kernel dropped what it could not write.
+    The last batch, and the header with a first one, may never have reached the disk: their process died
+    before it synced them, or the sync failed and the kernel dropped what it could not write.
     """
     fd = durable.open_in_place(found.path)
     try:
@@ -324,7 +324,7 @@ def write_last_again(found: Scan) -> None:
 
 
 def mark_clean(found: Scan) -> None:
-    """Say, durably, that all that a scanned file covers is synced in place. Raises SyncFailed, OSError."""
+    """Mark a scanned file clean, durably: all that it covers is synced in the folders. Raises as above."""
     fd = durable.open_in_place(found.path)
     try:
         durable.write_at(fd, header_of(found.epoch, True, found.salt), 0)

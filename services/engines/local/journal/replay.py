@@ -1,10 +1,10 @@
-"""Replaying the journal: the lock holder's first step, before anyone judges a blob.
+"""Replays the journal: the lock holder's first step, before anyone judges a blob.
 
-After a process crash the files are there, as far as they were written; what a commit had not come to is
-finished. After a system crash every file since the last checkpoint may be missing, cut or stale. Each is
-compared with the journal, byte for byte, and written anew where it differs. Then everything under DIR is
-made durable, whoever wrote it: what is then judged, retired or served must not be undone by a later power
-cut. Running it twice changes nothing more.
+After a process crash the files are as they were written, and unfinished commits are finished. After a system
+crash every file since the last checkpoint may be missing, cut or stale. Each is compared with the journal,
+byte for byte, and written again if it differs. Then everything under DIR is made durable, whoever wrote it: a
+later power cut must not undo what is judged, retired or served from now on. To run it twice changes nothing
+more.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Replayed(NamedTuple):
-    """How many blobs were written anew, the highest sequence number in the journal, all ids that it had.
+    """How many blobs were written again, the highest sequence number in the journal, all ids in it.
 
     `is_whole`: no part of it was lost.
     """
@@ -44,12 +44,12 @@ class Replayed(NamedTuple):
 
 
 def replay(data_dir: Layout) -> Replayed:
-    """Bring the blobs' folders to where the journal says they were.
+    """Make the blobs' folders agree with the journal.
 
-    Once this returns, all that is under DIR is durable, and the journal is clean: nothing done from now on
-    without it can be undone by a later replay. After a failed sync or write-back what is read may stand in
-    memory alone, where a sync finds nothing to do. So after a sync that failed all that the journal covers is
-    written anew; and each file of which the kernel says that it failed to write it back. Raises OSError and
+    Afterwards all that is under DIR is durable, and the journal is clean: a later replay cannot undo what is
+    done from now on without it. After a failed sync or write-back the bytes that are read may be only in the
+    page cache, where a sync finds nothing to do. So after a failed sync all that the journal covers is
+    written again, and else each file for which the kernel reports a failed write-back. Raises OSError and
     SyncFailed: then nothing may be judged.
     """
     mark = data_dir.ours(layout.SYNC_FAILED_NAME)
@@ -68,12 +68,12 @@ def replay(data_dir: Layout) -> Replayed:
 
 
 def unplaced(data_dir: Layout) -> frozenset[str]:
-    """Where nothing can be written: the locations whose folders are not where the journal says.
+    """For a read-only directory: the locations whose folders do not agree with the journal.
 
-    Nobody may be told that these have what stands in their folders. Raises OSError, StorageFailed.
+    The content of their folders must not be served. Raises OSError, StorageFailed.
     """
     scans = [found for found in journal.scan_all(data_dir) if not found.clean]
-    # What reads as it should is good, though the kernel may have failed to write it back.
+    # Right bytes are good for reading, even if the kernel failed to write them back.
     behind = [
         entry
         for entry in _last_entries(scans).values()
@@ -112,7 +112,7 @@ def _replay(data_dir: Layout, root_fd: int, *, rewrite: bool) -> Replayed:
 
 
 def _last_entries(scans: list[journal.Scan]) -> dict[int, Entry]:
-    """What the journal says last of each id; with the body, if an entry before had it."""
+    """The last entry of each id; with the body, if an earlier entry had it."""
     last: dict[int, Entry] = {}
     for entry in journal.entries_of(scans):
         before = last.get(entry.id)
@@ -147,7 +147,7 @@ def _apply(data_dir: Layout, entry: Entry, *, rewrite: bool) -> bool:
 
 
 def _write_patiently(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
-    """An error of the disk may pass. One that stays says nothing of the blob: it ends the start."""
+    """Try again after an error of the disk, which may pass. If it stays, it ends the start."""
     for wait_s in journal.DISK_WAITS_S:
         try:
             return _write(data_dir, entry, rewrite)
@@ -160,7 +160,7 @@ def _write_patiently(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
 
 
 class _Wanted(NamedTuple):
-    """What of an entry is not in its folder. `state` wherever anything is."""
+    """What is missing in an entry's folder. `state` is set whenever anything is missing."""
 
     body: bool
     state: bool
@@ -216,7 +216,7 @@ def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
 
 
 def _has_name(data_dir: Layout, blob_id: int) -> bool:
-    """False where data that was durable before its record has its temporary name yet."""
+    """False if data that was durable before its record still has its temporary name."""
     data = data_dir.data(blob_id)
     return os.path.lexists(data) or not os.path.lexists(data + ".tmp")
 
@@ -235,7 +235,7 @@ def _has_body(data_dir: Layout, entry: Entry, is_kept: _IsKept) -> bool:
 
 
 def _is_kept(data_dir: Layout, path: str) -> bool:
-    """False where what was read of the file may stand in memory alone: the disk refused to take it."""
+    """False if the file's bytes may be only in the page cache, since the disk refused them."""
     try:
         fd = open_ours(path)
     except FileNotFoundError:  # collected in this very moment

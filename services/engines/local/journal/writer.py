@@ -1,14 +1,14 @@
-"""The server's use of the journal: appending batches, taking turns between its two files, checkpoints.
+"""The server's use of the journal: it appends batches, switches between the two files, and makes checkpoints.
 
-A checkpoint makes what a full file covers durable in place. It runs in a thread of its own, while the other
-file is appended to. A commit waits for it only when that one is full as well. A checkpoint is always one sync
-of the whole file system, on a descriptor that is open since before the first write. Since Linux 5.8 that
-reports every write-back that failed meanwhile, also of a file that the kernel has forgotten. A sync of the
-file itself, through a new descriptor, would find nothing to do and succeed. The same thread syncs early where
-a checkpoint would have too much to write at once (see `early_sync`).
+A checkpoint makes what a full file covers durable in the folders. It runs in a thread of its own, while the
+other file is appended to. A commit waits for it only if that file is full as well. A checkpoint is one sync
+of the whole file system, on a descriptor that was opened before the first write. Since Linux 5.8 that reports
+every write-back that failed meanwhile, also of a file that the kernel has forgotten. A sync of the file
+itself, through a new descriptor, would find nothing to do and succeed. The same thread syncs early if a
+checkpoint would have too much to write at once (see `early_sync`).
 
-A checkpoint that fails is still to do: its file stays FULL (`file.Phase`), and is neither appended to
-nor begun anew before one has succeeded.
+A failed checkpoint is still to do: its file stays FULL (`file.Phase`), and is neither appended to nor started
+over before a checkpoint has succeeded.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ log = logging.getLogger(__name__)
 def open_journal(
     data_dir: Layout, sync: str, seal: Callable[[int], None] | None = None
 ) -> JournalWriter | None:
-    """The journal, where it is wanted and the disk has room for its files. Raises SyncFailed, OSError.
+    """The journal, if it is wanted and the disk has room for its files. Raises SyncFailed, OSError.
 
-    `seal` is called with the epoch of a file before what that one covers is called durable in place: for an
-    index, which the journal must cover until it has this, too. Raises SyncFailed, by which nothing is.
+    `seal` is called with the epoch of a file before that file is marked clean. It is for the index: the
+    journal must cover what the index does not have yet. It raises SyncFailed: then no file is marked clean.
 
-    What an earlier server left in it was replayed, and it is clean: what we do without it stays done.
+    The journal was replayed and is clean, so what is done without it will not be undone.
     """
     if sync != "journal":
         return None
@@ -67,7 +67,7 @@ def open_journal(
 
 
 class JournalWriter:
-    """Used by the committer's thread alone."""
+    """Used only by the committer's thread."""
 
     def __init__(self, data_dir: Layout, seal: Callable[[int], None] | None = None) -> None:
         self._data_dir = data_dir
@@ -85,22 +85,22 @@ class JournalWriter:
         self._epoch = self._active.epoch
 
     def _open_files(self) -> list[JournalFile]:
-        """Both files, the older first; made where they are missing. Raises OSError, SyncFailed."""
+        """Both files, the older first; missing ones are made. Raises OSError, SyncFailed."""
         size_bytes = size_for(self._data_dir)
         files = [JournalFile(self._data_dir.ours(name), size_bytes) for name in journal.NAMES]
         return sorted(files, key=lambda file: file.epoch)
 
     def lacks_file(self) -> bool:
-        """True if somebody has removed or moved a file of it under us. Any thread may ask. 4 µs."""
+        """True if somebody has removed or moved one of its files. Any thread may ask. 4 µs."""
         root_fd = self._root_fd
         return not self.problem and (self._idle.is_lost(root_fd) or self._active.is_lost(root_fd))
 
     def replace_lost(self) -> None:
-        """Before each batch, and where it `lacks_file`: make files anew that were removed or moved under us.
+        """Before each batch, and if it `lacks_file`: make files again that somebody removed or moved.
 
-        What they cover is made durable in place first. Where new ones cannot be made, `problem` says why, and
-        nothing `fits` until the next start: then commits sync their folders. Raises SyncFailed, OSError as
-        `empty` does.
+        First what they cover is made durable in the folders. If new ones cannot be made, `problem` says why,
+        and nothing `fits` until the next start: then commits sync their folders. Raises SyncFailed, OSError
+        as `empty` does.
         """
         if not self.lacks_file():
             return
@@ -118,15 +118,15 @@ class JournalWriter:
         log.warning("the journal was made anew: nothing is missing")
 
     def fits(self, batch: Batch) -> bool:
-        """False where `batch` must go past the journal: too long even for an empty file, or that is gone."""
+        """False if `batch` must bypass the journal: too long even for an empty file, or the file is gone."""
         return not self.problem and batch.room_bytes <= self._active.capacity
 
     def append(self, batch: Batch) -> None:
         """Make `batch`, which `fits`, durable.
 
-        Raises SyncFailed: whether it is durable is unknown. Raises OSError where a checkpoint that must come
-        first was refused otherwise (no room for its mark, say): then nothing of the batch is written, the
-        checkpoint is still to do, and the next batch tries it again.
+        Raises SyncFailed: it is unknown whether the batch is durable. Raises OSError if a checkpoint that
+        must come first failed otherwise (no room for its mark, say): then nothing of the batch is written,
+        the checkpoint is still to do, and the next batch tries it again.
         """
         if self._failed is not None:
             raise self._failed
@@ -148,7 +148,7 @@ class JournalWriter:
             self._turn()
 
     def _turn(self) -> None:
-        """Go on in the other file, once its own checkpoint is done; checkpoint this one."""
+        """Go on in the other file, when its own checkpoint is done; checkpoint this one."""
         self._clear_idle()
         if self._active.phase is ACTIVE:
             self._active.seal()
@@ -164,7 +164,7 @@ class JournalWriter:
             raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
 
     def _clear_idle(self) -> None:
-        """Once this returns, the file that is not appended to is clean. Raises SyncFailed, OSError."""
+        """Wait until the file that is not appended to is clean. Raises SyncFailed, OSError."""
         checkpoint, self._checkpoint = self._checkpoint, None
         if checkpoint is not None:
             with contextlib.suppress(OSError):  # logged where it was raised; still to do, so done below
@@ -188,8 +188,8 @@ class JournalWriter:
             self._is_refused = False
 
     def _sync_all(self, epoch: int) -> None:
-        """What was published since the directory was unmounted or replaced is not where a start looks for it:
-        the journal must keep it.
+        """Refuse a checkpoint after the directory was unmounted or replaced: what was published since is not
+        where a start looks for it, so the journal must keep it.
         """
         if not leads_to(self._data_dir.root, self._root_fd):
             raise OSError(errno.ESTALE, "the data directory was unmounted or replaced")
@@ -198,7 +198,7 @@ class JournalWriter:
         durable.sync_file_system(self._root_fd)
 
     def _sync_early(self) -> None:
-        """Leave the next checkpoint less to do. It says nothing of the journal, which covers what it did."""
+        """Leave the next checkpoint less to do. It does not make the journal clean."""
         if self._early_sync.is_due():
             began_s = time.monotonic()
             with self._one_sync():
@@ -207,7 +207,7 @@ class JournalWriter:
 
     @contextlib.contextmanager
     def _one_sync(self) -> Iterator[None]:
-        """One at a time, and none after one that failed: what the kernel dropped, no later one would miss."""
+        """One sync at a time, and none after a failed one: it would not report what the kernel dropped."""
         with self._syncing:
             if self._failed is not None:
                 raise self._failed
@@ -219,9 +219,9 @@ class JournalWriter:
                 raise
 
     def empty(self) -> None:
-        """Make everything durable in place now, so that the journal covers nothing.
+        """Make everything durable in the folders now, so that the journal covers nothing.
 
-        Raises SyncFailed; OSError where a checkpoint was refused otherwise: it is still to do, then.
+        Raises SyncFailed; OSError if a checkpoint failed otherwise: then it is still to do.
         """
         self._clear_idle()  # the older first: a replay must never meet it alone
         if self._active.phase is ACTIVE:
@@ -230,7 +230,7 @@ class JournalWriter:
             self._make_durable(self._active)
 
     def close(self, *, clean: bool) -> None:
-        """End; with `clean`, the journal is empty. Else the next start finds what is left in it."""
+        """End. With `clean` the journal is empty; else the next start finds what is left in it."""
         try:
             if clean:
                 self.empty()

@@ -1,4 +1,4 @@
-"""Which locations are damaged, as the folders in quarantine tell: recovery's last question."""
+"""Finds the damaged locations from the folders in quarantine: the last step of recovery."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def damaged_locations(
 ) -> tuple[dict[str, tuple[str, Note]], list[str], int]:
     """By location: (folder in quarantine, its note), the newest that was not written or deleted since.
 
-    Then the paths of folders whose location nobody knows, and the highest sequence number in quarantine. A
-    note without a location is not the last word: the state may be readable now. `release` is called for those
-    that a newer blob answers for: one that is live, where a process died before it could say so, or one in
+    Then the paths of folders whose location is unknown, and the highest sequence number in quarantine. If a
+    note has no location, the state is read, which may be readable now. `release` is called for folders whose
+    location has a newer blob: a live one, if a process died before it released the folder, or one in
     quarantine.
     """
     home = data_dir.ours(layout.QUARANTINE_NAME)
@@ -61,9 +61,9 @@ def damaged_locations(
 
 
 def _note_from_state(folder: str, blob_id: int, note: Note | None) -> tuple[Note | None, bool]:
-    """Where there is no note, or one that does not know the location: what the state says.
+    """For a folder without a note, or whose note has no location: the location by its state.
 
-    And whether that is that nothing is missing: it never was complete, or its life had ended.
+    And whether no blob is missing because of it: it was never complete, or was already in Failure.
     """
     try:
         found = blob_folder.read_record_in(folder, blob_id)

@@ -1,7 +1,7 @@
-"""Reading ahead on a cold start: after a power cut nothing is in the page cache, and each state is a wait.
+"""Reads ahead on a cold start: after a power cut the page cache is empty, and each state waits for the disk.
 
-The reader goes on as before. A few threads touch what it is about to read, so that many waits pass at once.
-They do so only while something has to be read from the disk: in a warm cache, threads only slow each other.
+The scan goes on as before. A few threads read what it will need next, so that many waits overlap. They do so
+only while the disk is really read: in a warm cache the threads would only slow each other down.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COLD_SHARE = 4  # a slice was cold if one blob in so many had to be read from t
 
 
 class Readahead:
-    """Beside who reads the blobs of one slice after the other. Changes nothing on disk."""
+    """Used by the scan, which reads the blobs of one slice after the other. Changes nothing on disk."""
 
     def __init__(self, data_dir: Layout) -> None:
         self._data_dir = data_dir
@@ -36,7 +36,7 @@ class Readahead:
         self.slices = 0  # read ahead so far
 
     def before(self, ids: Sequence[int]) -> None:
-        """To be called before each slice; where the last one was cold, warms this one, and waits for it."""
+        """Call it before each slice. If the last slice was cold, read this one ahead, and wait for that."""
         read = _sectors_read()
         is_cold = read - self._read_before > self._blobs_before * _SECTORS // _COLD_SHARE
         self._read_before, self._blobs_before = read, len(ids)
@@ -46,7 +46,7 @@ class Readahead:
             list(self._threads.map(self._touch, ids))
 
     def _touch(self, blob_id: int) -> None:
-        """What goes wrong here goes wrong for the reader, too, who tells."""
+        """Errors are ignored here: the scan meets them again, and reports them."""
         with contextlib.suppress(OSError):
             os.stat(self._data_dir.data(blob_id), follow_symlinks=False)
             fd = os.open(self._data_dir.state(blob_id), OPEN_FLAGS)
@@ -72,5 +72,5 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _sectors_read() -> int:
-    """What this process, with all its threads, had to read from disks so far, in units of 512 bytes."""
+    """How much this process, with all its threads, has read from disks, in units of 512 bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_inblock

@@ -1,9 +1,9 @@
-"""What a found folder becomes: the decisions of recovery, made by whoever holds the state lock.
+"""Decides what each folder becomes at recovery. Only the holder of the state lock runs it.
 
-The server runs it at start, the recovery worker while no server does; both get the same result, and
-running it twice, or again after it was killed half-way, changes nothing more (design: 'What recovery
-does with what it finds'). It reads one state file a blob and looks at the size of its data; the bytes
-themselves are the recovery worker's to re-read.
+The server runs it at start, and the recovery worker while no server runs. Both get the same result. To run it
+twice, or again after it was killed half-way, changes nothing more (design: 'What recovery does with what it
+finds'). It reads one state file for each blob and the size of its data; the recovery worker re-reads the data
+itself.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ def reconcile(
     """Decide what every folder under DIR is, and make it so. Needs the state lock, unless `dry_run`.
 
     `progress` is called with (done, all) before every slice of folders. With `dry_run` nothing on disk
-    changes and the result says what would. Raises OSError where DIR cannot be listed or descriptors lack,
-    SyncFailed where a sync fails; what cannot be changed for another reason (a full disk, say) is logged, not
-    served, and left as it is. So is what the disk does not give, after some tries: an I/O error is not rot.
-    In a directory that is read-only nothing is changed, and what the journal alone knows is not served.
+    changes and the result says what would. Raises OSError if DIR cannot be listed or descriptors lack, and
+    SyncFailed. A folder that cannot be changed for another reason (a full disk, say) is logged, not served,
+    and left as it is. So is one that the disk does not give, after some tries: an I/O error is not
+    corruption. In a read-only directory nothing is changed, and what only the journal has is not served.
     """
     run = Run(data_dir, dry_run)
     if data_dir.read_only:
         run.result.unplaced = unplaced(data_dir)
     elif not dry_run:
-        # Numbers of blobs that the gc has removed since count, too: theirs are not to be given again.
+        # Numbers of blobs that the gc has removed since count, too: they must not be used again.
         run.saw(replay(data_dir).max_seq)
     ids, run.result.foreign = directory.names_in(data_dir)
     run.look_at_all(ids, progress)
@@ -100,7 +100,7 @@ class Run:
                         self.plain(blob)
 
     def end(self) -> Reconciled:
-        """Once every folder was looked at: what follows from all of them together."""
+        """When every folder was read: what follows from all of them together."""
         self.read_again()
         self.know_the_quarantined()
         self.withhold_unplaced()
@@ -118,7 +118,7 @@ class Run:
         return self.result
 
     def plain(self, blob: Blob) -> None:
-        """Complete, and whole as far as its size says."""
+        """A complete blob whose data has the right size."""
         result = self.result
         result.seen += 1
         seq = blob.seq
@@ -131,12 +131,12 @@ class Run:
             self.settle_rivals(blob, rival)
 
     def saw(self, seq: int) -> None:
-        """A number that is in use: the next to be given is higher, if it can be real."""
+        """Note a number in use: later ones will be higher, if it is a possible one."""
         if self.result.max_seq < seq <= MAX_PLAUSIBLE_SEQ:
             self.result.max_seq = seq
 
     def look_at(self, blob_id: int) -> None:
-        """Whatever else stands in a folder. Nothing about one blob ends the run."""
+        """Judge a folder that is not plain. Nothing about one blob ends the run."""
         self.result.seen += 1
         try:
             self.judge(blob_id)
@@ -170,7 +170,7 @@ class Run:
             log.error("blob %d: cannot be read (%s): left where it is", blob_id, reason, extra=about(blob_id))
 
     def judge(self, blob_id: int) -> None:
-        """Decide what a folder is. Raises OSError where the disk does not tell."""
+        """Decide what a folder is. Raises OSError if the disk gives an error."""
         try:
             found = blob_folder.read_record(self.data_dir, blob_id)
         except FileNotFoundError:
@@ -213,7 +213,7 @@ class Run:
             self.result.unsettled.setdefault(older.location, []).append(older.id)
 
     def size_of(self, found: BlobRecord) -> int:
-        """The bytes of its data, which are as many as its record says. Raises Damaged."""
+        """The size of its data, checked against its record. Raises Damaged."""
         try:
             return blob_folder.check_size(self.data_dir, found)
         except Damaged:
@@ -224,12 +224,12 @@ class Run:
         except OSError as err:
             if err.errno in SHORTAGE_ERRNOS:
                 raise
-            # Its state is whole: it is served, and who reads it will tell.
+            # Its state is whole: it is served, and a read will find the fault.
             log.error("blob %d of %r: data.raw: %s", found.id, found.location, err.strerror)
             return found.size
 
     def adopt(self, found: BlobRecord, size: int) -> BlobRecord:
-        """With its checksums, on disk too; without where that takes long, or the disk does not let us."""
+        """The blob with its checksums, also on disk; without if that takes long, or the disk refuses."""
         if size > self.adopt_bytes:
             return self.adopt_later(found, size)
         self.adopt_bytes -= size
@@ -252,7 +252,7 @@ class Run:
         return msgspec.structs.replace(found, size=size, sha256=bytes(32))
 
     def set_aside_unadopted(self) -> None:
-        """What was taken for live so far, to be ranked with the others of its location, is not served yet."""
+        """Take a blob back that counted as live, to rank it with the others of its location."""
         result = self.result
         if not self.unadopted:
             return
@@ -281,9 +281,9 @@ class Run:
             names = set(os.listdir(self.data_dir.folder(blob_id)))
         except FileNotFoundError:
             return  # the gc took it meanwhile
-        # A create writes both files under temporary names, and renames the state's last: while that name is
-        # there, the blob was never acknowledged. Data with no trace of a state is damage; so is a state that
-        # was only prepared to end the blob's life, which therefore had begun.
+        # A create writes both files under temporary names, and renames the state last: while the state has
+        # its temporary name, the blob was never acknowledged. Data without any state is damage. So is a
+        # temporary state that was to end the blob's life, since that life had begun.
         if layout.DATA_NAME in names and not self.has_unborn_state(blob_id):
             self.quarantine(blob_id, None, 0, "its state file is missing")
         elif names <= _NEVER_COMPLETE:
@@ -294,7 +294,7 @@ class Run:
             self.quarantine(blob_id, None, 0, "its state file is missing and foreign files are in its folder")
 
     def has_unborn_state(self, blob_id: int) -> bool:
-        """True where the state's temporary file is that of a blob that was to be, or a torn one."""
+        """True if the temporary state file is that of a new blob, or a torn one."""
         try:
             content = blob_folder.read_file(f"{self.data_dir.folder(blob_id)}/{layout.STATE_TEMP_NAME}")
             return record.load(content).state is not State.FAILURE
@@ -304,7 +304,7 @@ class Run:
             return True
 
     def quarantine(self, blob_id: int, location: str | None, seq: int, reason: str) -> None:
-        # A note left by a quarantine that died half-way knows more than a state that does not parse.
+        # The note of an interrupted quarantine knows more than a state that does not parse.
         note = blob_folder.read_note(self.data_dir.folder(blob_id))
         if note is not None and location is None:
             location, seq = note.location, note.seq
@@ -326,7 +326,7 @@ class Run:
     def attempt(
         self, blob: tuple[int, str | None], what: str, change: Callable[[], object], level: int = logging.INFO
     ) -> bool:
-        """Do `change` and say so; False where the disk did not let us."""
+        """Do `change` and log it; False if the disk refused."""
         if self.data_dir.read_only:
             log.log(level, "%s: left as it is: the directory is read-only", what, extra=about(*blob))
             return False
@@ -343,7 +343,7 @@ class Run:
         return True
 
     def withhold_unplaced(self) -> None:
-        """Nobody may be told that the folders of these locations say what they have."""
+        """Do not serve these locations: their folders do not agree with the journal."""
         result = self.result
         for location in result.unplaced:
             if location in result.live:
@@ -367,10 +367,10 @@ class Run:
 
 
 def look_again(data_dir: Layout, blob_id: int, current: Blob | None) -> Reconciled:
-    """Judge one blob that the start left where it is; `current`: what its location has now, if it is known.
+    """Judge one blob that the start left as it was. `current`: what its location has now, if it is known.
 
-    For the holder of the lock, with nothing left in the journal. The result's `live` holds what the location
-    is to have. Raises SyncFailed, OSError.
+    For the holder of the lock, with nothing left in the journal. The result's `live` has what the location
+    shall have. Raises SyncFailed, OSError.
     """
     run = Run(data_dir, dry_run=False)
     run.adopt_bytes = 0
@@ -387,8 +387,8 @@ def with_sums(
 ) -> BlobRecord:
     """The record of an original's blob, with the checksums of its data as it is now.
 
-    `go_on` is asked after each MiB; InterruptedError where it says no. Raises OSError; Damaged, CorruptRecord
-    where its files are no longer what they were.
+    `go_on` is asked after each MiB; InterruptedError if it says no. Raises OSError; Damaged, CorruptRecord if
+    its files have changed.
     """
     try:
         size, sha256, crcs = blob_folder.sums(data_dir, found.id, go_on)

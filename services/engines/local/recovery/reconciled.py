@@ -1,4 +1,4 @@
-"""What a run of the recovery found in a directory, and what became of it."""
+"""The result of a recovery: what it found in a directory, and what it did."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class Live(Protocol):
 
 @dataclass
 class Reconciled:
-    """What was found, and what became of it. Counts are blobs."""
+    """What was found, and what was done. Counts are blobs."""
 
     live: Live = field(default_factory=dict[str, Blob])  # by location: what is served
-    # By location: quarantined, under this name; an empty one for what the disk did not let us move.
+    # By location: quarantined, under this name; empty if the disk refused the move.
     damaged: dict[str, tuple[str, blob_folder.Note]] = field(default_factory=dict)
     quarantined: list[tuple[int, str]] = field(default_factory=list)  # (id, reason), of this run
-    # By location: ids of superseded blobs that the disk did not let us mark. They must be, before their
-    # location is written or deleted: else a delete would bring them back at the next start.
+    # By location: ids of superseded blobs that could not be marked. They must be marked before their location
+    # is written or deleted: else a delete would bring them back at the next start.
     unsettled: dict[str, list[int]] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
     failures: list[int] = field(default_factory=list)  # ids in Failure, for the gc
-    # By id, why: the disk did not give their state, so nobody knows their location. Left where they are.
+    # By id, why: their state could not be read, so their location is unknown. Left where they are.
     unreadable: dict[int, str] = field(default_factory=dict)
     # By location: blobs of the original server that cannot be served before their checksums are computed.
     unadopted: dict[str, Blob] = field(default_factory=dict)
-    # Locations of which the journal knows more than their folders, where nothing can be written: not served.
+    # In a read-only directory: locations whose folders do not agree with the journal. Not served.
     unplaced: frozenset[str] = frozenset()
-    # Paths of damaged folders whose location nobody knows. And what this run moved to quarantine.
+    # Paths of damaged folders whose location is unknown, with those that this run moved to quarantine.
     nameless: list[str] = field(default_factory=list)
     moved: list[tuple[str, blob_folder.Note]] = field(default_factory=list)
     by_index: bool = False  # what the index knew was not read

@@ -1,13 +1,13 @@
-"""A start with the index: it is compared with the names of the folders, and only what it lacks is read.
+"""A start with the index: the index is compared with the names of the folders, and only the rest is read.
 
-The result is that of a full start (`reconcile`), since whatever it does not say is looked at in the same way:
-- ids that the journal covers: the index forgets them, and their folders are looked at once they are replayed;
-- folders of ids that it does not know: uploads that died, Failures, what somebody put there by hand;
+The result is that of a full start (`reconcile`), since the rest is read in the same way:
+- ids that the journal covers: the index forgets them, and their folders are read after the replay;
+- folders with ids that the index does not have: interrupted uploads, Failures, folders put there by hand;
 - ids whose folder is gone are not served.
-So an index that lacks a blob costs time alone. One that shows a blob which is no more would be wrong: it is
-believed only where it is of this directory, where nobody else has held the lock since, and where the journal
-has all that was written after it. Of what it knows it does not look at each state and size again: the server
-does, behind the requests (`serving/comparison.py`), and no byte is sent without its checksum anyway.
+An index that lacks a blob only costs time. One with a blob too many would be wrong. So the index is used only
+if it is of this directory, nobody else has held the lock since, and the journal has all later writes. The
+start does not read the states and sizes of the blobs in the index. The server compares them in the background
+(`serving/comparison.py`), and no byte is sent without its checksum anyway.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ Progress = Callable[[int, int], None]
 def restart(
     data_dir: Layout, lock: FileLock, progress: Progress | None = None
 ) -> tuple[Reconciled, IndexWriter | None]:
-    """As `reconcile`, with the index, which is made where there is none to be believed; its writer.
+    """As `reconcile`, with the index, which is made if there is no valid one. Returns its writer, too.
 
-    The result's `live` is a Catalogue, and the index on disk says what it says; where it could not be written
-    there is no writer, and `live` is in memory. `lock`: held. Raises as `reconcile` does.
+    The result's `live` is a Catalogue, and the index on disk agrees with it. If the index could not be
+    written there is no writer, and `live` is in memory. `lock`: held. Raises as `reconcile` does.
     """
     files = IndexFiles(data_dir)
     lock.make_durable()  # a manifest may not survive a power cut that the stamp in it does not
@@ -65,20 +65,20 @@ def restart(
 
 
 def without_index(data_dir: Layout, progress: Progress | None = None) -> Reconciled:
-    """A start that keeps no index: one that is there would not be what it says any more, so it goes."""
+    """For a start without an index: remove an existing one, which would become stale."""
     IndexFiles(data_dir).forget()
     return reconcile(data_dir, progress=progress)
 
 
 def stamp_of(data_dir: Layout, lock_file: os.stat_result | None) -> Stamp:
-    """Of this directory, whose lock's file is, or was, as `lock_file` says."""
+    """The stamp of this directory, with the lock file as in `lock_file`."""
     if lock_file is None:
         return Stamp(0, 0, 0)
     return Stamp(os.stat(data_dir.root).st_ino, lock_file.st_ino, lock_file.st_ctime_ns)
 
 
 def why_not(data_dir: Layout, manifest: Manifest | None, stamp: Stamp) -> str:
-    """Why the index is not to be believed; empty where it is. To be asked before the journal is replayed."""
+    """Why the index must not be used; empty if it may. Call it before the journal is replayed."""
     if manifest is None:
         return "there is none"
     if manifest.stamp != stamp:
@@ -122,7 +122,7 @@ def _with_index(
 
 
 def _compare(catalogue: Catalogue, row: int, ids: list[int]) -> list[int]:
-    """Which of the folders `ids`, all of a row, the index does not know; what has no folder it forgets."""
+    """Those of the folders `ids`, all of a row, that the index lacks; it forgets ids without a folder."""
     unknown, gone = catalogue.ids.differences(row, ids)
     for blob_id in gone:
         if (blob := catalogue.by_id(blob_id)) is not None:
@@ -132,7 +132,7 @@ def _compare(catalogue: Catalogue, row: int, ids: list[int]) -> list[int]:
 
 
 def _sealed(data_dir: Layout, writer: IndexWriter, catalogue: Catalogue, max_seq: int) -> None:
-    """Have the index on disk say what the catalogue says, and be of this start."""
+    """Make the index on disk agree with the catalogue, with the stamp of this start."""
     changes = catalogue.freeze()
     what = (changes.items(), len(changes), catalogue.ids.rows(), catalogue.bytes)
     try:
@@ -146,7 +146,7 @@ def _sealed(data_dir: Layout, writer: IndexWriter, catalogue: Catalogue, max_seq
 
 
 def _made_anew(data_dir: Layout, files: IndexFiles, found: Reconciled, lock: FileLock) -> IndexWriter | None:
-    """Write the index of what was found, and let it take the place of what is in memory."""
+    """Write the index of what was found, and use it in place of the maps in memory."""
     live = found.live
     ids = IdSet()
     for blob in live.values():
@@ -170,5 +170,5 @@ def _made_anew(data_dir: Layout, files: IndexFiles, found: Reconciled, lock: Fil
 
 
 def _epoch(data_dir: Layout) -> int:
-    """The journal's newest; it covers nothing any more."""
+    """The newest epoch of the journal, which is clean."""
     return max((found[0] for found in journal.epochs(data_dir) if found is not None), default=0)

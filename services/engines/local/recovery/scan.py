@@ -1,7 +1,7 @@
-"""The plain case of a state file: a complete record of ours, parsed into the blob that is served. Pure.
+"""Parses plain state files: a complete record of ours becomes the blob that is served. Pure.
 
-A restart reads one of these for each blob, and hardly anything else. So this takes as few steps as possible,
-and leaves whatever is not plain to `record.load`. Where both take a record, they say the same of it.
+A restart mostly does this, once for each blob. So it takes as few steps as possible, and leaves all other
+files to `record.load`. If both accept a record, they give the same result.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Ours(msgspec.Struct, gc=False):
 
 
 class _Document(msgspec.Struct, gc=False):
-    """What serving needs of the JSON in a state file; the history is looked at, not decoded."""
+    """The fields of the JSON that serving needs; the history is checked, not decoded."""
 
     id: Id
     location: Location
@@ -56,7 +56,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse(content: bytes, blob_id: int) -> Blob | None:
-    """The blob whose state file holds `content`; None for all but a complete record of ours with this id.
+    """The blob with the state file `content`; None for all but a complete record of ours with this id.
 
     As in `record.load`, no byte of the file can change unseen. Costs 3 µs, of which base64 and JSON are 1.6;
     `load` and `served` take 7.

@@ -1,9 +1,8 @@
-"""Reading the blobs of a directory together with other processes, where there are many, and more cores.
+"""Reads many blobs of a directory with the help of other processes, if there are more cores.
 
-The processes (`scan_worker`) only read. They are asked for slices of ids, and give back what is plain. All
-decisions are made here, in the order of the ids. Nothing waits for them: what one of them does not answer in
-time, or answers wrongly, is read here. They hold no lock: they are new programs, which inherit nothing but
-two pipes.
+The helpers (`scan_worker`) only read. They get slices of ids, and return the plain blobs. All decisions are
+made here, in the order of the ids. Nothing waits for a helper: what it does not answer in time, or answers
+wrongly, is read here. Helpers hold no lock: they are new programs, which inherit only two pipes.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from services.engines.local.recovery.scan_worker import ID_TYPE, LENGTH, decode
 
 log = logging.getLogger(__name__)
 
-# A process is there 65 ms after it was started, in which time 5,000 are read here.
+# A helper is ready 65 ms after its start; this process reads 5,000 blobs meanwhile.
 WORTH_FROM_BLOBS = 10_000
 _MOST = 3
 _ASKED_AHEAD = 2  # slices: one that is being read, and the next
-# So far is read ahead of what was given out, in slices: it bounds what is held beside the index.
+# At most so many slices are read ahead, which limits the blobs that are held beside the index.
 _AHEAD = 32
 _LONGEST_ANSWER_BYTES = 4 << 20  # a slice of states that are read in one go
 _PIPE_BYTES = 64 << 10  # what a pipe holds
@@ -42,7 +41,7 @@ _END_S = 1.0
 
 
 def how_many(blobs: int) -> int:
-    """How many processes are to help with so many blobs."""
+    """How many helpers to start for so many blobs."""
     return min(_MOST, usable_cpus() - 1) if blobs >= WORTH_FROM_BLOBS else 0
 
 
@@ -65,12 +64,12 @@ class ScanPool:
                 self._readers.append(_Reader(data_dir))
 
     def slices(self) -> Iterator[tuple[Sequence[int], list[Blob | None]]]:
-        """Each slice of the ids in turn, and of each id its blob if it is plain: see Slices.read."""
+        """Each slice of the ids in turn, with the blob of each id if it is plain: see SliceScan.read."""
         for number, ids in enumerate(self._slices):
             self._given = number
             self._listen()
             while number not in self._ready:
-                # If it is another's, and late: meanwhile the next one; where there is none, this one, too.
+                # If a helper has this slice and is late, read the next one, or if there is none, this one.
                 mine = self._begun if self._begun == number or self._may_begin() else number
                 self._begun = max(self._begun, mine + 1)
                 self._ready[mine] = self.own.read(self._slices[mine])
@@ -81,7 +80,7 @@ class ScanPool:
         return self._begun < min(len(self._slices), self._given + _AHEAD)
 
     def _listen(self) -> None:
-        """Take what the others have answered, and ask them for more."""
+        """Take what the helpers have answered, and ask them for more."""
         for reader in list(self._readers):
             try:
                 for number, payload in reader.answers():
@@ -108,7 +107,7 @@ class ScanPool:
 
 
 def _unpacked(payload: bytes, ids: Sequence[int]) -> list[Blob | None]:
-    """The blobs of an answer. Costs 1 µs a blob. Raises ValueError, MsgspecError for what cannot be one."""
+    """The blobs of an answer. Costs 1 µs a blob. Raises ValueError, MsgspecError for a wrong answer."""
     blobs = decode(payload)
     if len(blobs) != len(ids):
         raise ValueError(f"it answered {len(blobs)} blobs instead of {len(ids)}")
@@ -137,7 +136,7 @@ def _command(data_dir: Layout) -> list[str]:
 
 
 class _Reader:
-    """One process. Methods raise OSError, ValueError where it is of no use, or not any more."""
+    """One helper. Methods raise OSError, ValueError if it cannot be used, or no longer."""
 
     def __init__(self, data_dir: Layout) -> None:
         here = str(Path(__file__).resolve().parents[4])
@@ -159,7 +158,7 @@ class _Reader:
         self.asked: deque[int] = deque()  # slices that it has not answered yet, in turn
 
     def ask(self, number: int, ids: Sequence[int]) -> None:
-        """Have it read slice `number`. Never waits: all that it is asked for at a time fits into the pipe."""
+        """Ask it for slice `number`. Never waits: what it is asked for at a time fits into the pipe."""
         packed = array(ID_TYPE, ids).tobytes()
         self._to.write(LENGTH.pack(len(packed)) + packed)
         self.asked.append(number)

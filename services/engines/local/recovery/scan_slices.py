@@ -1,7 +1,7 @@
-"""Reading many blobs, slice by slice: the plain ones, in as few system calls as can be.
+"""Reads many blobs, slice by slice: the plain ones, in as few system calls as possible.
 
-The reconciliation reads so, and so do the processes that help it (`scan_pool`). Nothing on disk changes, and
-nothing is decided: what is not plain is for `reconcile` to look at.
+`reconcile` uses it, and so do its helpers (`scan_pool`). Nothing on disk changes, and nothing is decided:
+what is not plain is left to `reconcile`.
 """
 
 from __future__ import annotations

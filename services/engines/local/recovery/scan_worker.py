@@ -1,13 +1,13 @@
-"""A process that reads blobs for another one, which reconciles.
+"""A helper process that reads blobs for the process that reconciles.
 
 It is started by `scan_pool` as `python -m services.engines.local.recovery.scan_worker ROOT ID_BITS`.
 
 On stdin come slices of ids, to stdout go their blobs: frames of a length (4 bytes, little endian) and so
-many bytes; ids as 4 bytes each, blobs as a msgpack list with nil for what is not plain. A first frame of no
-blobs says that we are there.
+many bytes; ids as 4 bytes each, blobs as a msgpack list with nil for what is not plain. A first frame without
+blobs says that the helper is ready.
 
 It only reads: it holds no lock, decides nothing, and changes nothing on disk. It ends with its parent, whose
-death ends stdin.
+death closes stdin.
 """
 
 from __future__ import annotations
