@@ -1,7 +1,7 @@
 """The engine `local`: blobs in one directory on one machine.
 
-It takes the state lock (design rule 1), recovers what it finds, and serves it; the gc and the recovery worker
-are processes of their own, which share nothing with it but the directory.
+It takes the state lock (design rule 1), recovers what it finds, and serves it. The gc and the recovery worker
+are separate processes, which share only the directory with it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class LocalEngine:
         return self.data_dir.reports_dir
 
     async def own(self) -> None:
-        """See Engine: the state lock, and the directory, which is made where there is none."""
+        """See Engine: take the state lock; make the directory if there is none."""
         config = self._config
         self._must_be_there()
         self._lock = locks.StateLock(directory.make_root(config.dir), "server")
@@ -132,7 +132,7 @@ class LocalEngine:
         return self._store
 
     def _recover(self, progress: Progress) -> tuple[Reconciled, IndexWriter | None]:
-        """What is found, with the index where it is wanted. It needs the journal: that is its log."""
+        """Recover, with the index if it is wanted. The index needs the journal, which is its log."""
         assert self._lock is not None
         if self.data_dir.read_only:
             return reconcile(self.data_dir, progress=progress), None
@@ -180,19 +180,20 @@ class LocalEngine:
         )
 
     def check(self, *, dry_run: bool) -> int:
-        """See Engine. Raises ConfigError where there is no data directory: a check makes none."""
+        """See Engine. Raises ConfigError if there is no data directory: a check makes none."""
         from services.engines.local.upkeep.verifier import check_once
 
         return check_once(directory.existing(self._config.dir), dry_run=dry_run)
 
     def _shared(self) -> Layout:
-        """The directory, for a process that does not own it. These always sync: what they handle may be
-        durable, whatever `sync` says now."""
+        """The directory, for a process that does not own it. Such processes always sync, whatever `sync` is
+        now:
+        what they handle may be durable."""
         self._must_be_there()
         return directory.open_directory(self._config.dir, self._config.id_bits, owner=False)
 
     def _must_be_there(self) -> None:
-        """With `create = false`: raise ConfigError where there is no store yet. Nothing was made then."""
+        """With `create = false`: raise ConfigError if there is no store yet. Nothing is made then."""
         if not self._config.create:
             directory.existing(self._config.dir)
 
@@ -227,7 +228,7 @@ class LocalEngine:
         return LocalAdmin(self.data_dir, self.store)
 
     def hear(self, reports: Mapping[str, SelfReport | None]) -> None:
-        """See Engine: what the gc removed waits for it no more."""
+        """See Engine: blobs that the gc has removed no longer count as waiting for it."""
         gc = reports.get("gc")
         if gc is not None and gc.last is not None and not gc.last.error:
             garbage = self.store.garbage
@@ -238,7 +239,7 @@ class LocalEngine:
             log.warning("%s", text)
 
     def _half_of_ids(self) -> str:
-        """What to do where half of the ids of 16 bits are taken; empty where they are not."""
+        """A hint what to do if half of the ids of 16 bits are taken; else empty."""
         taken = len(self.store.index.blobs.ids) + self.store.garbage.kept
         if self.data_dir.id_bits != 16 or taken * 2 < self.store.ids.capacity:
             return ""

@@ -1,10 +1,10 @@
-"""The blobs of a directory by location, in order, and by id, out of an index on disk and a little memory.
+"""The blobs of a directory by location, in order, and by id, from an index on disk and a little memory.
 
-What changed since the newest run was written is in memory (`changed`, None where it was deleted); the rest
-is in the runs. Memory does not grow with the blobs: what was looked up last is kept, up to a number, and one
-bit for each id.
+What changed since the newest run was written is in memory (`changed`; None for a deleted blob); the rest is
+in the runs. Memory does not grow with the blobs, except one bit for each id: it keeps a limited number of the
+last lookups.
 
-Used from the event loop alone; before that, from the thread that opens the engine. It never changes the disk.
+Used only from the event loop; before that, from the thread that opens the engine. It never changes the disk.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _UNKNOWN = _Unknown()
 
 
 class Catalogue:
-    """See the module docstring. `runs`: the newest first. Raises IndexDamaged where a run is."""
+    """See the module docstring. `runs`: the newest first. Raises IndexDamaged if a run is damaged."""
 
     def __init__(self, runs: list[Run], salt: bytes, ids: IdSet, size_bytes: int) -> None:
         self.runs = runs
@@ -45,8 +45,8 @@ class Catalogue:
         self.changed: SortedDict[str, Blob | None] = SortedDict()
         self.frozen: SortedDict[str, Blob | None] | None = None  # on its way into a run
         self._by_id: dict[int, str] = {}  # of those in `changed` and `frozen`: where it is
-        # What was looked up last (None: nothing is there), and what was before that. The first is always the
-        # same object, so that who asks for what is asked often need not go through us.
+        # The last lookups (None: no blob), and the ones before. `recent` is always the same object, so that
+        # callers may look into it directly.
         self.recent: dict[str, Blob | None] = {}
         self._old: dict[str, Blob | None] = {}
         self.on_damage: Callable[[IndexDamaged], None] = lambda err: None
@@ -55,12 +55,12 @@ class Catalogue:
     # --- one ---
 
     def get(self, location: str) -> Blob | None:
-        """The blob of a location. May wait for a disk."""
+        """The blob of a location. May wait for the disk."""
         found = self.recent.get(location, _UNKNOWN)
         return self._look_up(location, True) if found is _UNKNOWN else cast(Blob | None, found)
 
     def get_nowait(self, location: str) -> Blob | None:
-        """The same. Raises NotCached rather than waiting."""
+        """The same. Raises NotCached instead of waiting."""
         found = self.recent.get(location, _UNKNOWN)
         return self._look_up(location, False) if found is _UNKNOWN else cast(Blob | None, found)
 
@@ -101,7 +101,7 @@ class Catalogue:
         return len(self.ids)
 
     def by_id(self, blob_id: int) -> Blob | None:
-        """The blob with this id that its location shows. May wait for a disk."""
+        """The blob with this id that is served at its location. May wait for the disk."""
         if blob_id not in self.ids:
             return None
         location = self._by_id.get(blob_id)
@@ -151,7 +151,7 @@ class Catalogue:
         return blob
 
     def freeze(self) -> SortedDict[str, Blob | None]:
-        """What is to become the newest run: all that changed. It must not be changed any more."""
+        """All changes, which are to become the newest run. They must not be modified afterwards."""
         if self.frozen is None:
             self.frozen = self.changed
         else:  # the last one could not be written: both
@@ -160,7 +160,7 @@ class Catalogue:
         return self.frozen
 
     def thaw(self, run: Run | None) -> None:
-        """What was frozen is in `run` now (None: there was nothing)."""
+        """The frozen changes are now in `run` (None: there were none)."""
         if run is not None:
             self.runs = [run, *self.runs]
         self.frozen = None
@@ -170,16 +170,17 @@ class Catalogue:
             self._by_id = {blob.id: at for at, blob in self.changed.items() if blob is not None}
 
     def replace(self, merged: list[Run], by: Run) -> None:
-        """`by` says what these runs, neighbours in age, said."""
+        """Replace these runs, neighbours in age, by `by`, which has the same content."""
         first = self.runs.index(merged[0])
         self.runs = [*self.runs[:first], by, *self.runs[first + len(merged) :]]
 
     # --- many, in order ---
 
     def irange(self, start: str, inclusive: tuple[bool, bool] = (True, True)) -> Iterator[str]:
-        """Locations from `start` on. The blob of the one that was given last is to be had by `[location]`.
+        """Locations from `start` on. `[location]` then gives the blob of the last one without a lookup.
 
-        Raises NotCached rather than waiting for a disk: fetch, then begin again. Nothing changes meanwhile.
+        Raises NotCached instead of waiting for the disk: fetch, then begin again. Nothing may change
+        meanwhile.
         """
         for location, value in self._from(start, inclusive[0], False):
             self._at = (location, value)
@@ -192,7 +193,7 @@ class Catalogue:
         return blob
 
     def after(self, location: str, most: int) -> list[Blob]:
-        """The next `most` blobs after `location`. Raises NotCached rather than waiting for a disk."""
+        """The next `most` blobs after `location`. Raises NotCached instead of waiting for the disk."""
         found = []
         for _, value in self._from(location, False, False):
             blob = _blob(value)
@@ -203,7 +204,7 @@ class Catalogue:
         return found
 
     def values(self) -> Iterator[Blob]:
-        """All blobs, in order. May wait for a disk. Nothing may change meanwhile."""
+        """All blobs, in order. May wait for the disk. Nothing may change meanwhile."""
         for _, value in self._from("", True, True):
             blob = _blob(value)
             assert blob is not None
@@ -247,7 +248,7 @@ def _changes(changes: SortedDict[str, Blob | None], start: str, inclusive: bool)
 
 
 def newest(streams: Iterable[_Stream]) -> _Stream:
-    """All locations in order, each once, with what the first stream that has it says."""
+    """All locations in order, each once, with the value of the first stream that has it."""
     heap: list[tuple[str, int, msgspec.Raw | Blob | None, _Stream]] = []
     for age, stream in enumerate(streams):
         for location, value in stream:

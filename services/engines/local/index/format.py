@@ -1,8 +1,8 @@
-"""What a run of the index looks like in its file. Pure.
+"""The file format of a run of the index. Pure.
 
-A run holds locations in order, each with its blob, or with nothing: it was deleted. It is written once, and
-never changed. Nothing in it is believed without its checksum, which depends on the run and on the place, too:
-so neither a bit that turned, nor a block that stands where another should, is taken for what was written.
+A run has locations in order, each with its blob, or with nothing if it was deleted. It is written once, and
+never changed. Every part has a checksum that is checked before use. It also depends on the run and on the
+place in it, so that neither a flipped bit nor a block in a wrong place is taken for right.
 
     data blocks    length u32, CRC-32C u32, then a msgpack list of locations and one of their blobs
     fence blocks   the same frame: the first location of each data block, and where it begins
@@ -10,10 +10,10 @@ so neither a bit that turned, nor a block that stands where another should, is t
     footer         the same frame: see Footer
     tail           16 bytes: magic "BKIX", CRC-32C u32 of the rest, where the footer begins u64
 
-All numbers are little endian. The table answers for one location or one id: a hash that is not on its page
-is not in the run. That answer is as good as the page's checksum, which is why the index is no LMDB or SQLite:
-a bit that turned in one of their inner pages makes a lookup miss, and a blob that is there would be called
-missing (docs/decisions/index-of-runs.md).
+All numbers are little endian. The table finds one location or one id: a hash that is not on its page is not
+in the run. The checksum of the page protects that answer, too. LMDB and SQLite cannot do this: a flipped bit
+in one of their inner pages makes a lookup miss, and a blob that is there would be called missing
+(docs/decisions/index-of-runs.md).
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ SALT_BYTES = 16
 
 
 class IndexDamaged(Unavailable):
-    """The index does not say what was written to it. Nothing is lost: the next start reads the folders."""
+    """The index is damaged. Nothing is lost: the next start reads the folders."""
 
 
 class Footer(msgspec.Struct, array_like=True, frozen=True):
-    """What is read of a run when it is opened."""
+    """The part of a run that is read when it is opened."""
 
     salt: bytes
     count: int  # locations
@@ -62,14 +62,14 @@ class Fence(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Block(msgspec.Struct, array_like=True, frozen=True):
-    """One data block. Its blobs are decoded when somebody asks for one."""
+    """One data block. A blob is decoded when it is asked for."""
 
     locations: list[str]
     blobs: list[msgspec.Raw]
 
 
 class RunInfo(msgspec.Struct, array_like=True, frozen=True):
-    """What is known of a run outside its file. `nonce`: random; its checksums begin with it."""
+    """What the manifest says of a run. `nonce`: random; the run's checksums begin with it."""
 
     name: str
     count: int
@@ -85,17 +85,17 @@ decode_blob = msgspec.msgpack.Decoder(Blob | None).decode
 
 
 def checksum(payload: bytes | memoryview, nonce: int, at: int) -> int:
-    """Of what stands `at` a place of the run with this nonce."""
+    """The checksum of a part at place `at` of the run with this nonce."""
     return crc32c(payload, (nonce + at) & 0xFFFFFFFF)
 
 
 def framed(payload: bytes, nonce: int, at: int) -> bytes:
-    """A block that is to stand at `at`."""
+    """A block for the place `at`."""
     return FRAME.pack(len(payload), checksum(payload, nonce, at)) + payload
 
 
 def location_key(salt: bytes, location: str) -> bytes:
-    """12 bytes: 4 choose the page, 8 stand in the entry. Salted: nobody can choose locations that collide."""
+    """12 bytes: 4 choose the page, 8 are in the entry. Salted, so that nobody can make locations collide."""
     return hashlib.blake2b(b"l" + location.encode(), digest_size=12, salt=salt).digest()
 
 

@@ -12,7 +12,7 @@ _FLAGS = [bytes(bits[::-1]) for bits in itertools.product((0, 1), repeat=8)]
 
 
 class IdSet:
-    """See the module docstring. A row is 65,536 ids: what one first-level folder holds with 32 bits."""
+    """See the module docstring. A row is 65,536 ids: those of one first-level folder with 32 bits."""
 
     def __init__(self, rows: Mapping[int, bytes] | None = None) -> None:
         self._rows = {number: bytearray(row) for number, row in (rows or {}).items()}
@@ -52,7 +52,7 @@ class IdSet:
             self._count -= 1
 
     def differences(self, row: int, ids: Iterable[int]) -> tuple[list[int], list[int]]:
-        """How the set differs in one row from `ids`, which are all of that row: (only in `ids`, only here).
+        """The difference between one row of the set and `ids`, all of that row: (only in `ids`, only here).
 
         Costs 0.1 µs an id.
         """

@@ -1,10 +1,10 @@
-"""What the index is: its runs, what they are as of, and which directory they are of. One file, or no index.
+"""The manifest of the index: its runs, up to which epoch they are complete, and the directory they belong to.
 
     DIR/.index/manifest       CRC-32C u32 of the rest, then a msgpack Manifest; replaced as a whole
     DIR/.index/<random>.run   see `format`
 
-Without a manifest, or with one that is damaged or of another directory, there is no index: whoever starts
-reads the folders. So to remove it, durably, is how the index is given up.
+Without a valid manifest of this directory there is no index, and a start reads the folders. So to give the
+index up, the manifest is removed durably.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _MAX_BYTES = 1 << 30  # a bit for each of 32 bits' ids is half of that
 
 
 class Stamp(msgspec.Struct, array_like=True, frozen=True):
-    """Which directory, and who held its lock last: nobody but the server that kept this index.
+    """Identifies the directory, and shows whether another process held its lock since.
 
-    A copy or a restored backup has other inodes. Whoever takes the state lock, in whatever version of the
-    program, writes into its file, whose change time no program can choose.
+    A copy or a restored backup has other inodes. Every version writes into the lock's file when it takes the
+    state lock, and no program can choose the file's change time.
     """
 
     root_inode: int
@@ -39,9 +39,9 @@ class Stamp(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Manifest(msgspec.Struct, array_like=True, frozen=True):
-    """See the module docstring. `epoch`: of the journal; all that it and earlier ones covered is in the runs.
+    """See the module docstring. `epoch`: of the journal; the runs have all that it and earlier ones covered.
 
-    `runs`: the newest first. `ids`: of the blobs that they show, see IdSet; `size_bytes`: of their data.
+    `runs`: the newest first. `ids`: those of the blobs, see IdSet; `size_bytes`: of their data.
     """
 
     format: int
@@ -56,7 +56,7 @@ class Manifest(msgspec.Struct, array_like=True, frozen=True):
 
 
 class IndexFiles:
-    """The files of the index of one directory. For whoever holds the state lock."""
+    """The files of the index of one directory. For the holder of the state lock."""
 
     def __init__(self, data_dir: Layout) -> None:
         self._data_dir = data_dir
@@ -64,11 +64,11 @@ class IndexFiles:
         self._manifest = f"{self._home}/{_NAME}"
 
     def path(self, name: str) -> str:
-        """Of a run."""
+        """The path of a run."""
         return f"{self._home}/{name}"
 
     def load(self) -> Manifest | None:
-        """The manifest; None where there is none to be believed. Raises OSError where descriptors lack."""
+        """The manifest; None if there is no valid one. Raises OSError if descriptors lack."""
         if not blob_folder.is_folder(self._home):
             return None
         try:
@@ -85,19 +85,19 @@ class IndexFiles:
         return found if is_whole and is_ours else None
 
     def save(self, manifest: Manifest) -> None:
-        """Make this what the index is, durably; the bytes of its runs are. Raises OSError, SyncFailed."""
+        """Write the manifest, durably; the bytes of its runs are durable. Raises OSError, SyncFailed."""
         payload = msgspec.msgpack.encode(manifest)
         durable.sync_folder(self._home)
         durable.replace_durably(self._manifest, checksum.crc(payload).to_bytes(4, "little") + payload)
 
     def make_home(self) -> bool:
-        """The folder of the index. False where something else stands there. Raises OSError, SyncFailed."""
+        """Make the folder of the index. False if something foreign is there. Raises OSError, SyncFailed."""
         if not os.path.lexists(self._home):
             durable.make_folder_durably(self._home)
         return blob_folder.is_folder(self._home)
 
     def forget(self) -> None:
-        """Give the index up, durably. Raises OSError, SyncFailed: the next start may believe it, then."""
+        """Give the index up, durably. Raises OSError, SyncFailed: then the next start may still use it."""
         if not blob_folder.is_folder(self._home):
             return
         try:
@@ -107,7 +107,7 @@ class IndexFiles:
         durable.sync_folder(self._home)
 
     def sweep(self, keep: set[str]) -> None:
-        """Remove the runs that no manifest names, and what a process that died was writing."""
+        """Remove runs that the manifest does not name, and unfinished files of dead processes."""
         for name in os.listdir(self._home):
             if name.endswith((".run", ".tmp")) and name not in keep:
                 with contextlib.suppress(OSError):  # litter; the next start tries again

@@ -1,8 +1,8 @@
-"""A process that writes one run of the index for the server: in its own time, on whatever core is free.
+"""A process that merges runs of the index for the server, on any free core.
 
-`python -m services.engines.local.index.merge_worker`. On stdin comes a Task, to stdout goes the RunInfo of
-what was written, both in msgpack; the exit status is DAMAGED where a run is not what it should be. It holds
-no lock, and changes nothing but its own new file, which nobody reads before the server names it.
+`python -m services.engines.local.index.merge_worker`. It reads a Task from stdin and writes the RunInfo of
+the new run to stdout, both in msgpack. The exit status is DAMAGED if a run is damaged. It holds no lock, and
+only writes its own new file, which nobody reads before the manifest names it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def have_done(task: Task) -> RunInfo:
     here = str(Path(__file__).resolve().parents[4])
     path = os.pathsep.join([here, *(os.path.abspath(entry) for entry in sys.path)])
     done = subprocess.run(
-        # -S, -P: what is to be imported is where we have it from, and need not be looked for again.
+        # -S, -P: modules are imported from the same places as here, so they need not be searched again.
         [sys.executable, "-S", "-P", "-m", "services.engines.local.index.merge_worker"],
         input=msgspec.msgpack.encode(task),
         capture_output=True,

@@ -1,7 +1,7 @@
 """Which runs are merged, and how. Pure.
 
-A lookup asks one run after the other, so there may not be many; and a blob should not be written anew often.
-So neighbours in age are merged once there are several of about one size: a million blobs then are in some
+A lookup asks one run after the other, so there should be few; but a blob should not be written often. So runs
+that are neighbours in age are merged when there are several of similar size. A million blobs are then in some
 eight runs, and each was written three times.
 """
 
@@ -19,7 +19,7 @@ _MOST = 12  # more are too many, whatever their sizes
 
 
 def to_merge(runs: Sequence[RunInfo]) -> Sequence[RunInfo]:
-    """Those of `runs` (the newest first) that are to become one; none where all is well."""
+    """Those of `runs` (the newest first) to merge into one; may be none."""
     total = 0
     for number, run in enumerate(runs):
         if number and run.count > total:
@@ -33,7 +33,7 @@ def to_merge(runs: Sequence[RunInfo]) -> Sequence[RunInfo]:
 
 
 def merged(runs: Sequence[Run], *, are_all: bool) -> Iterator[tuple[str, Blob | None]]:
-    """What `runs` (the newest first) say together. `are_all`: no older one needs to hear of what is gone."""
+    """The merged content of `runs` (the newest first). `are_all`: no older run needs the deletions."""
     for location, raw in newest([run.from_("", True, True) for run in runs]):
         blob = decode_blob(raw)  # type: ignore[arg-type]
         if blob is not None or not are_all:

@@ -1,4 +1,4 @@
-"""Reading one run of the index. Every byte is compared with its checksum before it is believed."""
+"""Reads one run of the index. Every byte is compared with its checksum before it is used."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _KEPT_TABLE_PAGES = 512  # a table of up to 1 MiB, of 18,000 blobs, stays in mem
 
 
 class NotCached(Exception):
-    """The answer needs the disk, and whoever asked may not wait: `fetch` in a thread, then ask again."""
+    """The answer needs the disk, and the caller may not wait: `fetch` in a thread, then ask again."""
 
     def __init__(self, fd: int, owner: object, at: int) -> None:
         super().__init__()
         self._fd, self._owner, self._at = fd, owner, at  # the owner closes the descriptor when it is gone
 
     def fetch(self) -> None:
-        """Have the kernel keep these bytes. An error is met again, and told, by who asks again."""
+        """Read these bytes into the page cache. Errors are ignored: the caller meets them again."""
         try:
             os.pread(self._fd, _AHEAD_BYTES, self._at)
         except OSError:
@@ -49,9 +49,9 @@ class NotCached(Exception):
 
 
 class Run:
-    """One open run. Raises IndexDamaged wherever it does not say what was written; OSError never.
+    """One open run. Raises IndexDamaged for anything that is damaged or unreadable; never OSError.
 
-    `waits`: False raises NotCached rather than waiting for a disk.
+    `waits`: False raises NotCached instead of waiting for the disk.
     """
 
     def __init__(self, path: str, info: RunInfo) -> None:
@@ -90,7 +90,7 @@ class Run:
     # --- one location, one id ---
 
     def find(self, location: str, key: bytes, waits: bool) -> tuple[Blob | None] | None:
-        """(its blob,), (None,) where it was deleted, None where the run says nothing of it."""
+        """(its blob,); (None,) if it was deleted; None if the run does not have the location."""
         for at in self._places(key, waits):
             block = self.block(at, waits)
             number = bisect_left(block.locations, location)
@@ -99,7 +99,7 @@ class Run:
         return None
 
     def with_id(self, blob_id: int, key: bytes, waits: bool) -> list[Blob]:
-        """Blobs with this id, of whatever location."""
+        """Blobs with this id, at any location."""
         found = []
         for at in self._places(key, waits):
             for raw in self.block(at, waits).blobs:
@@ -187,7 +187,7 @@ class Run:
         return payload
 
     def _bytes(self, at: int, least: int, most: int, waits: bool) -> bytes:
-        """The bytes from a place on, so many as there are: at least and at most so many."""
+        """The bytes from a place on: at least `least`, at most `most`."""
         if not 0 <= at <= self.info.size_bytes - least:
             raise self._damaged(at)
         try:

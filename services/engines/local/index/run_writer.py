@@ -1,4 +1,4 @@
-"""Writing one run of the index."""
+"""Writes one run of the index."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _WRITE_BYTES = 1 << 20
 
 
 def write_run(path: str, items: Iterable[tuple[str, Blob | None]], most: int, salt: bytes) -> RunInfo:
-    """Write a run to `path`; its bytes are durable once this returns, its name is not.
+    """Write a run to `path`; its bytes are durable when this returns, its name is not.
 
     `items`: locations in order, each once; at most `most` of them. It takes 60 bytes of memory for each.
-    Raises OSError, SyncFailed, OverflowError where more hashes meet on a page than it holds: hardly ever.
+    Raises OSError, SyncFailed; OverflowError if more hashes fall on a page than it holds, which is very rare.
     """
     writer = _Writer(path, most, salt)
     try:

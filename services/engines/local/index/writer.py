@@ -1,7 +1,7 @@
-"""Writing the index: what changed becomes its newest run, and a manifest says so. For whoever holds the lock.
+"""Writes the index: changes become its newest run, which the manifest then names. For the holder of the lock.
 
-The order is what makes a crash harmless: a run is durable before a manifest names it, a manifest is durable
-before the journal forgets what it covers, and a run is removed only after no manifest names it any more.
+The order makes a crash harmless: a run is durable before a manifest names it, a manifest is durable before
+the journal forgets what it covers, and a run is removed only when no manifest names it any more.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from services.engines.local.index.run_writer import write_run
 
 
 class IndexWriter:
-    """Any thread may call it; one at a time gets through.
+    """Any thread may call it; calls run one at a time.
 
-    `manifest`: what the index is now; None where there is none, which begins a new one.
+    `manifest`: the current one; None begins a new index.
     """
 
     def __init__(self, files: IndexFiles, id_bits: int, stamp: Stamp, manifest: Manifest | None) -> None:
@@ -39,11 +39,11 @@ class IndexWriter:
 
     @property
     def manifest(self) -> Manifest:
-        """The last one."""
+        """The current manifest."""
         return self._last
 
     def open(self) -> Catalogue:
-        """What the manifest names. Raises IndexDamaged."""
+        """The runs that the manifest names. Raises IndexDamaged."""
         last = self._last
         runs = [Run(self.files.path(info.name), info) for info in last.runs]
         return Catalogue(runs, last.salt, IdSet(last.ids), last.size_bytes)
@@ -57,10 +57,11 @@ class IndexWriter:
         epoch: int,
         max_seq: int,
     ) -> Run | None:
-        """Make `count` changed items, in order, the newest run: the index is as of `epoch` then, durably.
+        """Make `count` changed items, in order, the newest run. Then the index is complete up to `epoch`,
+        durably.
 
-        Returns the run, None where nothing changed. Raises OSError, SyncFailed, OverflowError, and
-        IndexDamaged where what was just written cannot be opened: the index is what it was, then.
+        Returns the run, None if nothing changed. Raises OSError, SyncFailed, OverflowError, and IndexDamaged
+        if the new run cannot be opened: then the index is unchanged.
         """
         with self._lock:
             last = self._last
@@ -80,14 +81,14 @@ class IndexWriter:
             return run
 
     def give_up(self) -> None:
-        """Until the next `seal` there is no index, durably. Idempotent. Raises OSError, SyncFailed."""
+        """Give the index up, durably, until the next `seal`. Idempotent. Raises OSError, SyncFailed."""
         with self._lock:
             if not self._is_given_up:
                 self.files.forget()
                 self._is_given_up = True
 
     def merged(self, inputs: Sequence[RunInfo], info: RunInfo) -> None:
-        """The run `info`, durable, says what `inputs` said; they are removed. Raises OSError, SyncFailed."""
+        """Replace `inputs` by the durable run `info` with the same content. Raises OSError, SyncFailed."""
         with self._lock:
             runs = list(self._last.runs)
             first = runs.index(inputs[0])

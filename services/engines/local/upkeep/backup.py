@@ -1,8 +1,9 @@
-"""The format of a backup: a tar file which, unpacked, is a data directory. What writing and reading share.
+"""The format of a backup: a tar file which, unpacked, is a data directory. Shared by writer and reader.
 
-Members, in this order: `.blobkeep.json`; of each blob `<folder>/blob_state.base64.json`, then
-`<folder>/data.raw`; at the end `.exported.json`, whose absence tells a file that was cut short. A tar that
-somebody made of a data directory at rest is read, too: its members come in any order, it has no closing note.
+Members, in this order: `.blobkeep.json`; for each blob `<folder>/blob_state.base64.json`, then
+`<folder>/data.raw`; at the end `.exported.json`, without which the file was cut short. A tar of a data
+directory without a running server can be read, too: its members come in any order, and it has no closing
+note.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class NotABackup(ConfigError):
 
 
 class Exported(msgspec.Struct, frozen=True):
-    """What `.exported.json` says: the end of a whole export. `left_out`: damaged blobs, a sentence each."""
+    """The content of `.exported.json`, which ends an export. `left_out`: damaged blobs, a sentence each."""
 
     blobs: int
     bytes: int
@@ -36,7 +37,7 @@ class Exported(msgspec.Struct, frozen=True):
 
 
 class Tar(tarfile.TarFile):
-    """A tar file that need not remember every member it has written or read."""
+    """A tar file that can forget the members that it has written or read."""
 
     members: list[tarfile.TarInfo]
 
@@ -75,7 +76,7 @@ def _read_exactly(read: Callable[[int], bytes], count: int) -> bytes:
 
 
 def closing_note(path: str) -> Exported | None:
-    """What the backup at `path` says of itself at its end; None for anything that is no whole backup.
+    """The closing note of the backup at `path`; None for anything that is no complete backup.
 
     Reads the last MiB of the file at the most. Raises OSError.
     """

@@ -1,4 +1,4 @@
-"""Reads a backup (`backup` has the format): its blobs one by one, each whole or named as a problem."""
+"""Reads a backup (`backup` has the format): its blobs one by one, each verified or named as a problem."""
 
 from __future__ import annotations
 
@@ -34,17 +34,16 @@ class Stored:
 
 
 class Backup:
-    """An open backup. `problems`: sentences on what is not whole. `is_whole`: its closing note was met.
+    """An open backup. `problems`: sentences on damaged blobs. `is_whole`: its closing note was found.
 
-    Both are complete once `blobs` has come to its end.
+    Both are complete when `blobs` has ended.
     """
 
     def __init__(self, path: str) -> None:
-        """Open the file, and read its states once: for each location the blob is chosen that a start would
-        serve. Some 100 bytes of memory a blob.
+        """Open the file and read its states once, to choose for each location the blob to give.
 
-        Raises OSError; NotABackup for what is no tar, and for a journal that was not replayed: its folders
-        may lack what was acknowledged.
+        Takes some 100 bytes of memory a blob. Raises OSError; NotABackup for a file that is no tar, or that
+        has a journal which was not replayed: its folders may lack acknowledged writes.
         """
         try:
             self._tar = Tar.open(path, "r:")
@@ -121,7 +120,7 @@ class Backup:
         return file.read()
 
     def _record(self, folder: str, state: tarfile.TarInfo) -> BlobRecord | None:
-        """What the state says of a blob that is served; None where it is none, or cannot be read."""
+        """The record of a blob that a start would serve; None if it is none, or cannot be read."""
         try:
             blob = record.load(self._content(state))
         except (CorruptRecord, tarfile.TarError) as err:
@@ -156,9 +155,9 @@ class Backup:
 
 
 def _outdone(path: str) -> set[int]:
-    """Where the states stand in the file whose blob another one of the same location outdoes, as at a start.
+    """The places of states in the file whose blob is superseded by another one, as at a start.
 
-    Raises NotABackup where the file holds a journal that was not replayed.
+    Raises NotABackup if the file has a journal that was not replayed.
     """
     best: dict[bytes, tuple[tuple[int, int], int]] = {}
     outdone: set[int] = set()

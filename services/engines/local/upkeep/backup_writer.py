@@ -68,7 +68,7 @@ def write(taken: DirectorySnapshot, fd: int) -> Exported:
 
 
 def last(data_dir: Layout) -> Exported | None:
-    """What the last export of this directory held; None where none is known of."""
+    """What the last export of this directory had; None if none is known."""
     try:
         content = read_ours(f"{data_dir.reports_dir}/{_LAST_NAME}", _MAX_LAST_BYTES)
         return msgspec.json.decode(content, type=Exported)
@@ -86,7 +86,7 @@ def remember(data_dir: Layout, done: Exported) -> None:
 
 @contextlib.contextmanager
 def opened(taken: DirectorySnapshot, held: HeldBlob) -> Iterator[tuple[BlobRecord, Iterator[bytes]]]:
-    """A blob's record, with its sums, and its bytes, each piece compared. Raises Damaged, CorruptRecord."""
+    """A blob's record, with its checksums, and its bytes, verified. Raises Damaged, CorruptRecord."""
     blob = taken.record_of(held)
     try:
         fd = open_ours(taken.data_path(held.id))
@@ -174,7 +174,7 @@ def _member(name: str, size_bytes: int, modified: float) -> tarfile.TarInfo:
 class _Descriptor:
     """An open descriptor as the stream that a tar is written to, in large pieces; `flush` ends it.
 
-    (The stream that tarfile has of its own writes when it is given up, too: into a pipe, for ever.)
+    (tarfile's own stream also writes when it is given up, and may then block on a pipe for ever.)
     """
 
     def __init__(self, fd: int) -> None:
@@ -183,7 +183,7 @@ class _Descriptor:
         self._waiting = bytearray()
 
     def write(self, data: bytes) -> int:
-        """All of it, sooner or later."""
+        """Write all of it, now or with a later piece."""
         self._waiting += data
         self._at += len(data)
         if len(self._waiting) >= _PIECE_BYTES:

@@ -1,7 +1,7 @@
 """The operator's check of a whole directory: reconcile unless a server serves, then re-read everything.
 
-What `python -m services.recovery --once` and `blobkeep check` do. With a server running
-nothing is reconciled, since the state is the server's: what is damaged is reported to it, and it acts.
+`python -m services.recovery --once` and `blobkeep check` do this. While a server runs nothing is reconciled,
+since the state is the server's: damage is reported to the server, which acts on it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Counted:
 
 @dataclass
 class Report:
-    """What a check found. `reconciled` is None where a server serves: then `counted` says what is there."""
+    """What a check found. `reconciled` is None if a server serves; then `counted` has the counts."""
 
     reconciled: Reconciled | None = None
     counted: Counted = field(default_factory=Counted)
@@ -40,8 +40,8 @@ class Report:
 
     @property
     def is_well(self) -> bool:
-        """False if anything is damaged, in place or in quarantine, and was not written or deleted since; or
-        cannot be read.
+        """False if any blob cannot be read, or is damaged, in place or in quarantine, and was not written or
+        deleted since.
         """
         found = self.reconciled
         is_well = found is None or not (found.quarantined or found.unreadable)
@@ -81,12 +81,12 @@ class Report:
 
     @property
     def unreadable(self) -> dict[int, str]:
-        """By id, why: what the disk did not give."""
+        """By id, why: blobs that could not be read."""
         found = dict(self.reconciled.unreadable) if self.reconciled is not None else {}
         return found | {one.id: one.reason for one in self.tally.unreadable}
 
     def damage(self) -> list[str]:
-        """One sentence a damaged blob, and one that cannot be read."""
+        """One sentence for each blob that is damaged or cannot be read."""
         told = [f"cannot be read: blob {n}: {reason}" for n, reason in self.unreadable.items()]
         told += [f"damaged: blob {d.id} of {d.location!r}: {d.reason}" for d in self.tally.damaged]
         if self.reconciled is not None:
@@ -103,7 +103,7 @@ class Report:
 def check(data_dir: Layout, *, dry_run: bool) -> Report:
     """Reconcile unless a server serves, then re-read everything. With `dry_run` nothing changes on disk.
 
-    Raises OSError and SyncFailed where the disk does not let us reconcile.
+    Raises OSError and SyncFailed if the disk does not allow to reconcile.
     """
     report = Report(dry_run=dry_run)
     held = locks.StateLock(data_dir.root, "check")

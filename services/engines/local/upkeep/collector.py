@@ -1,13 +1,13 @@
 """The gc's passes: they remove the folders of blobs in state Failure, each not before its time (`keeping`).
 
-They look at the disk alone and work whether a server runs or not. Failure is final (design rule 2), so they
-need no state lock. A lock of their own keeps a second gc, started by mistake, from renaming a folder that the
-first has judged and whose id has come back.
+They only use the disk, and work whether a server runs or not. Failure is final (design rule 2), so they need
+no state lock. The gc has a lock of its own. It keeps a second gc, started by mistake, from renaming a folder
+that the first has judged, and whose id is used again.
 
 A pass reads only what may have changed since the last one:
-- the ids in the hint file, which the lock holder appends to: what came to Failure is gone within a pass;
-- a slice of all folders, of which it looks at the state file's change time, and reads it only where that is
-  younger than its last look: what came to Failure without a hint is found within one round of slices.
+- the ids in the hint file, to which the lock holder appends: their folders are removed within a pass;
+- a slice of all folders. It reads a state file only if its change time is later than the last look. So a
+  Failure without a hint is found within one round of slices.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from services.engines.local.upkeep.kept import Kept
 
 log = logging.getLogger("gc")
 
-# Looking at one state file costs 5 µs, reading it (in the first round) 15: 1,024 in 5 s are 0.1 to 0.3 % of a
-# core. A store of up to that many blobs is looked at whole in every pass; 60,000 take 5 minutes, unless a
-# Failure without a hint is found: there may be more, so the rest of the round is then done at once.
+# To look at a state file costs 5 µs, to read it (in the first round) 15: 1,024 in 5 s are 0.1 to 0.3 % of a
+# core. A store of up to that many blobs is checked in every pass; 60,000 take 5 minutes. If a Failure without
+# a hint is found there may be more, so the rest of the round is then done at once.
 SLICE_FOLDERS = 1024
 # Change times have the granularity of the kernel's clock tick; a look must overlap the one before.
 OVERLAP_NS = 1_000_000_000
@@ -77,7 +77,7 @@ class Collector(Worker):
         self.total_removed = 0
 
     def run_once(self) -> str | None:
-        """One pass. Returns its log line, None where there was nothing to do."""
+        """One pass. Returns its log line, None if there was nothing to do."""
         if directory.is_read_only(self._data_dir.root):
             text = "the data directory is read-only: nothing is removed until it can be written"
             self._say_once(text, logging.WARNING)
@@ -143,7 +143,7 @@ class Collector(Worker):
         return f"removed={removed} freed_bytes={freed_bytes} errors={errors} in {seconds:.2f} s"
 
     def close(self) -> None:
-        """Give the gc's lock back, so that another may take over. Its process's end does the same."""
+        """Release the gc's lock, so that another may take over. The end of the process does the same."""
         self._lock.release()
 
     def _is_wanted(self) -> bool:
@@ -210,7 +210,7 @@ class Collector(Worker):
         return max(found.st_ctime_ns, found.st_mtime_ns) >= self._last_round_ns - OVERLAP_NS
 
     def _if_due(self, blob_id: int) -> BlobRecord | None:
-        """The blob's record if it is to be removed now; what is to be later is remembered."""
+        """The blob's record if it is to be removed now; one to be removed later is remembered."""
         try:
             found = blob_folder.read_record(self._data_dir, blob_id)
         except (FileNotFoundError, CorruptRecord):
@@ -229,7 +229,7 @@ class Collector(Worker):
         return found
 
     def _take_out(self, blob: BlobRecord) -> str | None:
-        """Its name in DIR/.gone; None where the file system does not rename folders there."""
+        """Its name in DIR/.gone; None if the file system cannot rename folders there."""
         try:
             return trash.take_out(self._data_dir, blob.id, blob.seq)
         except OSError as err:

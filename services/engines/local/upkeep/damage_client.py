@@ -1,4 +1,4 @@
-"""Telling the server of a damaged blob, over its unix socket (see damage_socket)."""
+"""Reports a damaged blob to the server, over its unix socket (see damage_socket)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def report_damage(data_dir: Layout, blob_id: int, seq: int, reason: str) -> bool:
-    """True once the server has stopped serving that blob, False where it is not live. Raises OSError."""
+    """True when the server has stopped serving that blob, False if it is not live. Raises OSError."""
     connection = _UnixConnection(data_dir.ours(layout.SOCKET_NAME))
     try:
         body = msgspec.json.encode({"id": blob_id, "seq": seq, "reason": reason})
@@ -51,7 +51,7 @@ def report_damage(data_dir: Layout, blob_id: int, seq: int, reason: str) -> bool
 
 
 def tell_server(data_dir: Layout, blob_id: int, location: str | None, seq: int, reason: str) -> None:
-    """`report_damage`, with the damage logged, and that nobody could be told."""
+    """`report_damage`; logs the damage, and a report that failed."""
     log.error("blob %d of %r: damaged: %s", blob_id, location, reason, extra=logs.about(blob_id, location))
     try:
         report_damage(data_dir, blob_id, seq, reason)

@@ -1,6 +1,6 @@
-"""What the gc keeps for a while: which blobs in Failure, until when, and which it gives up for lack of room.
+"""The kept blobs: which blobs in Failure the gc keeps, until when, and which it removes early for room.
 
-In memory alone, learnt from the disk: a gc that starts reads every state file in its first round.
+Only in memory: a gc that starts learns them by reading every state file in its first round.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from common.ours import read_ours
 from services.engines.local.disk import layout, room
 from services.engines.local.disk.layout import Layout
 
-# Kept blobs are given up, the oldest first, until so much is left: an upload that the server refuses for lack
-# of ids or room is one too many, and a pass must find enough for what is written until the next.
+# Kept blobs are removed early, the oldest first, until so much is free: enough for what is written until the
+# next pass, so that no upload is refused because of kept blobs.
 IDS_SHARE = 8
 ROOM_SHARE = 32
 # What a kept blob takes beside its data: a folder and two states.
@@ -24,7 +24,7 @@ _BLOB_INODES = 4
 
 
 class Kept:
-    """Blobs that stay until their time. `min_free_bytes`: what uploads must leave free."""
+    """The kept blobs. `min_free_bytes`: what uploads must leave free."""
 
     def __init__(self, data_dir: Layout, min_free_bytes: int) -> None:
         self._data_dir = data_dir
@@ -42,7 +42,7 @@ class Kept:
         return blob_id in self._of
 
     def keep(self, blob_id: int, until_ns: int, size_bytes: int) -> None:
-        """It stays until then."""
+        """Keep it until then."""
         if self._of.get(blob_id) != (until_ns, size_bytes):
             self.forget(blob_id)
             self._of[blob_id] = (until_ns, size_bytes)
@@ -50,12 +50,12 @@ class Kept:
             heapq.heappush(self._queue, (until_ns, blob_id))
 
     def forget(self, blob_id: int) -> None:
-        """It is gone, or what has its id now is another's business."""
+        """Forget it: it was removed, or its id has another blob."""
         _, size_bytes = self._of.pop(blob_id, (0, 0))
         self.bytes -= size_bytes
 
     def due(self, now_ns: int) -> list[int]:
-        """The ids whose time has come; each is told once."""
+        """The ids whose time has come; each is returned once."""
         ids = []
         while self._queue and self._queue[0][0] <= now_ns:
             until_ns, blob_id = heapq.heappop(self._queue)
@@ -65,7 +65,7 @@ class Kept:
         return ids
 
     def given_up(self) -> set[int]:
-        """The oldest ids, as many as make enough room: none where there is enough. Raises OSError."""
+        """The oldest ids, as many as make enough room; none if there is enough. Raises OSError."""
         if not self._of:
             return set()
         ids, size_bytes, inodes = self._missing()
@@ -83,7 +83,7 @@ class Kept:
         return given
 
     def _missing(self) -> tuple[int, int, int]:
-        """How many ids, bytes and inodes are to be freed."""
+        """How many ids, bytes and inodes to free."""
         ids = 0
         if self._data_dir.id_bits == 16:  # 32 bits do not run out; to list 65,536 names costs 10 ms
             capacity = _capacity(self._data_dir)

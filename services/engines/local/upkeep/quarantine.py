@@ -1,4 +1,4 @@
-"""What is in quarantine, looked at from outside: which bytes are still good, and removing it for good."""
+"""For operators: which bytes of a blob in quarantine are still good, and removing it for good."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from services.engines.local.upkeep.survey import Quarantined
 
 
 def location_of(entry: Quarantined) -> str | None:
-    """Whose blob it was; None where neither its note nor its state tells."""
+    """The location of the blob; None if neither its note nor its state has it."""
     if entry.note is not None and entry.note.location is not None:
         return entry.note.location
     return entry.record.location if entry.record is not None else None
 
 
 def bad_chunks(entry: Quarantined) -> list[int] | None:
-    """Which MiB of the data fail their checksum; None where that cannot be told."""
+    """Which MiB of the data fail their checksum; None if that cannot be decided."""
     record = entry.record
     if record is None or record.state is not State.COMPLETE or record.is_original:
         return None
@@ -48,7 +48,7 @@ def bad_chunks(entry: Quarantined) -> list[int] | None:
 
 
 def damage(entry: Quarantined) -> str | None:
-    """What is wrong with it now; None where every checksum is right."""
+    """What is wrong with it now; None if every checksum is right."""
     record = entry.record
     if record is None:
         return "its state cannot be read"

@@ -1,4 +1,4 @@
-"""Re-reading one blob and comparing every checksum. Reads only; what to do with damage is the caller's."""
+"""Re-reads one blob and compares every checksum. It only reads; the caller handles damage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Damage:
-    """One damaged blob; `location` is None and `seq` 0 where the state itself cannot be read."""
+    """One damaged blob; `location` is None and `seq` 0 if the state itself cannot be read."""
 
     id: int
     location: str | None
@@ -57,10 +57,10 @@ class ScrubTally:
 def check_blob(
     data_dir: Layout, blob_id: int, tally: ScrubTally, after_read: Callable[[int], None]
 ) -> Damage | None:
-    """Re-read blob `blob_id` whole and add it to `tally`; its damage, None where it is good or no live blob.
+    """Re-read the whole blob `blob_id` and add it to `tally`. Returns its damage, None if good or not live.
 
-    An I/O error is no damage: only `tally` and the log tell of it. But a state that cannot be read is
-    returned, too: the server can write it anew from memory. Raises OSError where descriptors or memory lack.
+    An I/O error is no damage: it is only in `tally` and the log. But a state that cannot be read is returned,
+    too, since the server can write it again from memory. Raises OSError if descriptors or memory lack.
 
     `after_read` is called with the bytes of each read, to slow it down. A blob that is replaced, deleted or
     collected meanwhile is not damaged: its state is read again before anything is said.
@@ -100,9 +100,9 @@ def check_blob(
 def _lost_state(data_dir: Layout, blob_id: int) -> bool:
     """True for data without a state.
 
-    A create gives the data its name while the state still has its temporary one, so that is looked for in
-    between. The gc moves the folder away, or removes the data before the state, and the id may come back:
-    hence all through one descriptor, the data twice, and at the end whether this is still the id's folder.
+    A create renames the data before the state, so the state's temporary name is looked for, too. The gc moves
+    the folder away, or removes the data before the state, and the id may be used again. So everything is
+    looked up through one descriptor, the data twice, and in the end whether this is still the id's folder.
     """
     folder = data_dir.folder(blob_id)
     try:
@@ -145,7 +145,7 @@ def _unreadable(tally: ScrubTally, found: Damage, err: OSError) -> Damage:
 
 
 def _verify(data_dir: Layout, blob: BlobRecord, tally: ScrubTally, after_read: Callable[[int], None]) -> None:
-    """Raises Damaged at the first byte range that is not what was written; OSError where none can be had."""
+    """Raises Damaged at the first chunk with a wrong checksum; OSError if the disk gives an error."""
     blob_folder.check_size(data_dir, blob)
     try:
         fd = blob_folder.open_data(data_dir, blob.id)
@@ -169,7 +169,7 @@ def _verify(data_dir: Layout, blob: BlobRecord, tally: ScrubTally, after_read: C
         _raise_if_foreign(err)
         raise
     finally:
-        # What was re-read is not what is asked for next: leave the page cache to the readers.
+        # Clients do not ask for re-read bytes more than for others: leave the page cache to them.
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(fd)
     if whole.digest() != blob.sha256:

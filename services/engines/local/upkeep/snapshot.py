@@ -1,19 +1,19 @@
-"""A consistent snapshot of a data directory, taken in a moment, while a server may write.
+"""A consistent snapshot of a data directory, taken quickly, while a server may write.
 
-What is in it: of every location that had an acknowledged blob when it began, one value that the location had
-then or since, whole. (One that is deleted meanwhile may be in it as it was.) How:
+For every location that had an acknowledged blob at its beginning, the snapshot has one whole value that the
+location had then or later. (A blob that is deleted meanwhile may be in it.) How:
 
-- data never changes once complete (design rule 4) and state files are only ever replaced, so a hard link
-  keeps both as they are; the links are made in DIR/.export/, and the tar is written from them at leisure;
-- while the links are made the gc removes nothing (it yields to the lock `.gc.hold`, and to the lock
-  `.gc.wanted` of an export that waits for that one), so a blob that was
-  replaced or deleted before we came to it still has its folder and its data, and its state says when;
-- what was not complete or not there at the first look is looked at again: an update completes the new blob
-  before it marks the old one, so where the old one was met marked, the new one is met complete at the latest
-  the second time;
-- with no server running, the tool takes the state lock for that moment, and reconciles first.
+- Data never changes once complete (design rule 4), and state files are only replaced. So a hard link keeps
+  both as they are. The links are made in DIR/.export/, and the tar is written from them afterwards.
+- While the links are made the gc removes nothing: it yields to the lock `.gc.hold`, and to the lock
+  `.gc.wanted` of an export that waits for the first one. So a blob that is replaced or deleted meanwhile
+  still has its folder and its data, and its state says when it ended.
+- Folders that were missing or not complete at the first look are looked at again. An update completes the new
+  blob before it marks the old one. So if the old one was found marked, the new one is found complete at the
+  second look.
+- If no server runs, the tool takes the state lock for that time, and reconciles first.
 
-Where the file system has no hard links, the gc is held until the tar is written.
+If the file system has no hard links, the gc is held until the tar is written.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class DirectorySnapshot:
 
     @property
     def bytes(self) -> int:
-        """Of data, all together."""
+        """The bytes of data, all together."""
         return sum(held.size for held in self.blobs)
 
     def record_of(self, held: HeldBlob) -> BlobRecord:
-        """Its record as it was while complete; without checksums of chunks where it is not live any more.
+        """Its record as it was while complete; without checksums of chunks if it is no longer live.
 
         Raises CorruptRecord, OSError.
         """
@@ -90,7 +90,7 @@ class DirectorySnapshot:
         return f"{self._home}/{blob_id}.data" if self.linked else self.data_dir.data(blob_id)
 
     def close(self) -> None:
-        """Give the links, or the gc, free. Idempotent."""
+        """Remove the links, or release the gc. Idempotent."""
         if self._home:
             durable.remove_tree(self._home, under=self.data_dir.root)
             os.close(self._home_fd)
@@ -106,7 +106,7 @@ class DirectorySnapshot:
 
 
 def take(data_dir: Layout) -> DirectorySnapshot:
-    """Take one. Raises Busy where a recovery or a long gc pass must end first, OSError."""
+    """Take a snapshot. Raises Busy if a recovery or a long gc pass must end first, OSError."""
     held = locks.StateLock(data_dir.root, "export")
     hold = locks.FileLock(data_dir.ours(layout.GC_HOLD_NAME), "export")
     wanted = locks.FileLock(data_dir.ours(layout.GC_WANTED_NAME), "export", says=False)
@@ -152,8 +152,8 @@ class _Taking:
         snapshot._home, snapshot._home_fd = _make_home(self.data_dir)
         ids = directory.ids_in(self.data_dir)
         self._look_at_all(ids, began_at)
-        # A change notes its time before its folder is there: one that was being prepared as we began may have
-        # marked the old blob with an earlier time, and have made the new one's folder behind our back.
+        # A change takes its time before its folder exists. So a change under way at our beginning may mark
+        # the old blob with an earlier time, and make the new one's folder after we listed the folders.
         since = set(directory.ids_in(self.data_dir)).difference(ids)
         again, self.unfinished = self.unfinished, []
         self._look_at_all([*again, *sorted(since)], began_at)
@@ -228,7 +228,7 @@ class _Taking:
 def _make_home(data_dir: Layout) -> tuple[str, int]:
     """(a folder of our own for the links, its descriptor); what a killed export left is removed.
 
-    It is locked for as long as we live: so the next export knows that it is in use.
+    It is locked while this process lives, so that the next export knows that it is in use.
     """
     exports = data_dir.ours(layout.EXPORTS_NAME)
     with contextlib.suppress(FileExistsError):
@@ -255,7 +255,7 @@ def _make_home(data_dir: Layout) -> tuple[str, int]:
 
 
 def _was_live_at(blob: BlobRecord, began_at: str) -> bool:
-    """True of one that was replaced or deleted since, and not for what was never acknowledged."""
+    """True if it was replaced or deleted since; False if it was never acknowledged."""
     if blob.state is not State.FAILURE or len(blob.events) < 2:
         return False
     newest, before = blob.events[-1], blob.events[-2]

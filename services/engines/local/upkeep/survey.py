@@ -1,7 +1,7 @@
-"""What is on disk, read without changing or judging anything: for the tools and the operator's check.
+"""Reads what is on disk without changing or judging anything: for the tools and the operator's check.
 
-Needs no lock, so a server may write meanwhile: each record is whole (states are replaced atomically), the
-sum of them is not of one instant.
+Needs no lock, so a server may write meanwhile. Each record is whole, since states are replaced atomically,
+but all records together are not of one moment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.engines.local.disk.record import BlobRecord, rank
 
 @dataclass
 class Unreadable:
-    """A folder whose state file does not tell what it holds."""
+    """A folder whose state file cannot be read."""
 
     id: int
     reason: str
@@ -29,7 +29,7 @@ class Unreadable:
 
 @dataclass
 class Quarantined:
-    """A folder in quarantine. `note` and `record` are None where they cannot be read."""
+    """A folder in quarantine. `note` and `record` are None if they cannot be read."""
 
     name: str
     path: str
@@ -40,7 +40,7 @@ class Quarantined:
 def records(
     data_dir: Layout, progress: Callable[[int, int], None] = nothing
 ) -> Iterator[BlobRecord | Unreadable]:
-    """The record of every folder, in the order of the directory. What vanishes meanwhile is passed over."""
+    """The record of every folder, in the order of the directory. Folders that vanish are skipped."""
     ids = directory.ids_in(data_dir)
     for done, blob_id in enumerate(ids):
         progress(done, len(ids))

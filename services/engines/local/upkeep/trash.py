@@ -1,4 +1,4 @@
-"""Removing a blob's folder, in steps: a crash between two does no harm. Only the gc may (design rule 3)."""
+"""Removes a blob's folder, in steps: a crash between two does no harm. Only the gc may (design rule 3)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from services.engines.local.disk.layout import Layout
 
 
 def take_out(data_dir: Layout, blob_id: int, seq: int) -> str:
-    """Move the folder of a blob that is in Failure into DIR/.gone (the gc's right alone); its name there.
+    """Move the folder of a blob in Failure into DIR/.gone; its name there.
 
-    One rename moves it there, so no reader can see a half-deleted blob, and its id is free. Raises OSError:
-    with EXDEV where the file system renames no folder, as overlayfs does those of a lower layer.
+    One rename moves it, so no reader can see a half-deleted blob, and its id is free. Raises OSError: EXDEV
+    if the file system cannot rename the folder, such as overlayfs one of a lower layer.
     """
     gone = data_dir.ours(layout.GONE_NAME)
     name = f"{blob_id}-{seq}"
@@ -37,10 +37,10 @@ def take_out(data_dir: Layout, blob_id: int, seq: int) -> str:
 
 
 def remove_in_place(data_dir: Layout, blob_id: int) -> int:
-    """Remove the folder of a blob that is in Failure where it is, for lack of a rename; the bytes freed.
+    """Remove the folder of a blob in Failure in place, if it cannot be renamed; the bytes freed.
 
-    The state goes last, and only once it is durable that all else is gone: so a restart, or another pass,
-    finds Failure as long as there is anything, and no power cut leaves data without a state.
+    The state is removed last, when the removal of all else is durable. So a restart or another pass finds
+    Failure as long as anything is left, and no power cut leaves data without a state.
     """
     folder = data_dir.folder(blob_id)
     freed_bytes = 0
@@ -62,7 +62,8 @@ def remove_in_place(data_dir: Layout, blob_id: int) -> int:
 def remove_gone(data_dir: Layout, names: Iterable[str]) -> Iterator[tuple[str, int]]:
     """Remove folders in DIR/.gone; yields each name with the bytes freed. Raises SyncFailed, OSError.
 
-    That they left DIR is durable first: or a power cut could bring a folder back with only some of its files.
+    Their move out of DIR is made durable first: else a power cut could bring a folder back with missing
+    files.
     """
     ids = {name: name.partition("-")[0] for name in names}
     for parent in {data_dir.parent(int(number)) for number in ids.values() if number.isdecimal()}:

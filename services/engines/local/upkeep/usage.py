@@ -23,7 +23,7 @@ _OURS = {
 
 @dataclass
 class Room:
-    """`count`: blobs, or files; `data_bytes`: lengths of files; `disk_bytes`: what the disk gave for them."""
+    """`count`: blobs, or files; `data_bytes`: lengths of files; `disk_bytes`: their room on the disk."""
 
     count: int = 0
     data_bytes: int = 0

@@ -1,8 +1,8 @@
 """The recovery worker's passes: they check that what is on disk is still what was written.
 
-They re-read blobs at a bounded rate and compare every checksum; what is damaged is reported to the server,
-who owns the state. While no server holds the lock, they reconcile what a dead one left (design rule 1: the
-lock is taken only when it is free, and given back at once).
+They re-read blobs at a bounded rate and compare every checksum. Damage is reported to the server, which owns
+the state. While no server holds the lock, they reconcile what a dead one left (design rule 1: the lock is
+taken only when it is free, and released at once).
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from services.engines.local.upkeep.damage_client import tell_server
 
 log = logging.getLogger("recovery")
 
-# Between two rounds over everything: what rots is found within this and the round's own time.
+# The time between two rounds over everything. Rot is found within this and the round's own time.
 ROUND_PAUSE_S = 24 * 3600.0
 # How long one pass re-reads at the most, so that a server's death is noticed soon.
 PASS_S = 5.0
-# A small blob costs 60 µs whatever its size. Each counts as so many bytes, which keeps a round over small
-# ones at 0.3 % of a core (30 a second at the default rate: 60,000 in half an hour).
+# A small blob costs 60 µs whatever its size. It counts as so many bytes, which keeps a round over small
+# blobs at 0.3 % of a core (30 a second at the default rate: 60,000 in half an hour).
 BLOB_COUNTS_AS_BYTES = 640 << 10
-# Waiting for less than this is put off: each wait costs as much as a blob.
+# Shorter waits are put off: each wait costs as much as a blob.
 WAIT_FROM_S = 0.25
-# How often a round says how far it is: it takes hours.
+# How often a round logs its progress: it may take hours.
 SCRUB_LINE_EVERY_S = 300.0
 
 
 class Verifier(Worker):
     """One recovery worker. `run_once` is one pass: reconcile if nobody serves, then re-read for a while.
 
-    `patience_s`: so long nobody must have served. A server that keeps an index is back sooner than we could
-    read every folder, and would have to read them all itself after we did.
+    `patience_s`: it reconciles only after so long without a server. A server with an index is back sooner
+    than we could read every folder; and after that it would have to read them all itself.
     """
 
     def __init__(

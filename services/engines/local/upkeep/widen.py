@@ -1,8 +1,7 @@
 """`widen`: a directory of 16-bit ids becomes one of 32 bits, in place: `DIR/<id>` moves to `DIR/0/<id>`.
 
-Renames alone: no byte is copied, and 65,536 blobs take seconds. It may die at any instruction, or the power
-fail, and be run again; until it is done no server starts on the directory. The steps, each durable before the
-next:
+It only renames: no byte is copied, and 65,536 blobs take seconds. If it is killed, or the power fails, it can
+be run again; until it is done no server starts on the directory. The steps, each durable before the next:
 
     the journal replayed, the index removed > DIR/.widening made > the format says "being widened"
     > every id folder renamed into DIR/.widening > that renamed to DIR/0 > the format says 32 bits
@@ -26,7 +25,7 @@ _FIRST_ROW = "0"  # ids below 65,536 are in it: see Layout
 def widen(root: str, wait_s: float, progress: Callable[[int, int], None]) -> int:
     """Widen the directory, or finish what an earlier run began; returns how many blobs moved now.
 
-    Raises ConfigError where it is none, or has 32 bits; LockHeld where a process uses it; OSError,
+    Raises ConfigError if it is no data directory, or has 32 bits; LockHeld if a process uses it; OSError,
     SyncFailed.
     """
     root = os.path.abspath(root)
@@ -45,7 +44,7 @@ def widen(root: str, wait_s: float, progress: Callable[[int, int], None]) -> int
 
 
 def _lock(data_dir: Layout, name: str) -> locks.FileLock:
-    """The gc, or an export: they must not meet half a move."""
+    """Keep the gc and exports away: they must not see half a move."""
     lock = locks.FileLock(data_dir.ours(name), "widen")
     if not lock.try_acquire():
         raise LockHeld(f"{data_dir.root} is in use by process {lock.holder()}: stop that one first.")
