@@ -1,4 +1,4 @@
-"""What refuses an upload: bounds of its size and number, no room on the disk, no id left."""
+"""Refuses an upload: limits of its size and of their number, no room on the disk, no id left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.store import Condition
 
 
 class Admission:
-    """Used from the event loop alone."""
+    """Used only from the event loop."""
 
     def __init__(self, config: Config, index: Index, place: Place, space: FreeSpace, ids: Ids) -> None:
         self._max_blob_bytes = config.max_blob_size_bytes
@@ -25,10 +25,10 @@ class Admission:
     def admit(
         self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
     ) -> None:
-        """Raise what refuses an upload, before a byte of it is taken.
+        """Raise the reason to refuse an upload, before a byte of it is taken.
 
-        `under_way`: how many there are of its kind. One whose body is here does not wait for a client, so
-        those that do cannot keep it out.
+        `under_way`: the number of uploads of its kind. Uploads whose body has come are counted separately,
+        since they do not wait for a client.
         """
         self._place.check()
         self._index.must_be_known(location)
@@ -37,7 +37,7 @@ class Admission:
         self.take_room(room_bytes)
 
     def check_limits(self, size: int | None, under_way: int) -> None:
-        """Raise TooLarge, or Busy where as many are `under_way` as may be."""
+        """Raise TooLarge, or Busy if too many are `under_way`."""
         if size is not None and self._max_blob_bytes and size > self._max_blob_bytes:
             raise TooLarge(f"The body is over the limit of {self._max_blob_bytes} bytes (max_blob_size).")
         if under_way >= self._max_uploads:

@@ -1,4 +1,4 @@
-"""What the store looks at now and then while the server runs: its reserve on the disk, and its directory."""
+"""The store's regular checks while the server runs: the reserve, the journal's files and the directory."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class Owner(Protocol):
 
 
 async def keep_reserve(store: Owner) -> None:
-    """For ever: make again what deletes on a full disk used up of the reserve, and tell the gc, which may
-    keep blobs for a while, for how much there was no room."""
+    """For ever: make the used-up files of the reserve again, and tell the gc how much room was missing, so
+    that
+    it may remove kept blobs."""
     while True:
         await asyncio.sleep(_LOOK_AT_RESERVE_S)
         if store.place.fault:
@@ -51,9 +52,9 @@ async def keep_reserve(store: Owner) -> None:
 
 
 async def keep_journal(store: Owner) -> None:
-    """For ever: make the journal anew where somebody has removed it, or moved it away.
+    """For ever: make a file of the journal again that somebody has removed or moved.
 
-    A write that comes before does it first; but what was acknowledged must not wait for one.
+    The next write would do it, too, but what is already acknowledged must not wait for a write.
     """
     while True:
         await asyncio.sleep(_LOOK_AT_PLACE_S)
@@ -69,8 +70,8 @@ async def watch_place(store: Owner) -> None:
     """Until the server stops: notice within a second where the directory was unmounted, replaced, or made
     read-only.
 
-    Writes are then refused, and no blob is called damaged. Once it is back the server must stop: what was
-    acknowledged in the moment before is in the journal, for the next start to put in place.
+    Writes are then refused, and no blob is called damaged. When it is back the server must stop: the last
+    acknowledged writes are in the journal, and the next start puts them in place.
     """
     told = ""
     while not store.is_stopping:

@@ -1,4 +1,4 @@
-"""Bringing a blob back: a new one on the data of a kept one, committed like every other write.
+"""Undelete: makes a new blob on the data of a kept one, committed like every other write.
 
 Nothing of the kept blob changes: it stays in Failure until its time comes (design rule 2). Its data.raw gets
 a second name in the folder of the new one, which has another id. So the gc, which needs no lock to remove the
@@ -29,7 +29,7 @@ async def bring_back(
 ) -> tuple[Blob, bool]:
     """Make the bytes of `kept` its location's blob; returns and raises as store.Upload.commit.
 
-    `message` begins its history. Raises NotFound where the gc was quicker; Damaged.
+    `message` begins its history. Raises NotFound if the gc was quicker; Damaged.
     """
     old = served(kept.record)
     metadata = dict(old.metadata)
@@ -48,7 +48,7 @@ async def bring_back(
 async def _copied(
     store: LocalStore, kept: OpenBlob, old: Blob, draft: Draft, condition: Condition, reports: Reports
 ) -> LocalUpload:
-    """The same where the file system has no second names: its bytes, verified and written again."""
+    """The same without hard links: its bytes are verified and written again."""
     upload = await store.begin_draft(draft, condition, old.size)
     reading = store.reading(old, kept.take_fd(), reports)
     try:

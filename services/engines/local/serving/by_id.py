@@ -97,7 +97,7 @@ class LocalAdmin:
 
 
 class _ReportsOfKept:
-    """What a reading of a kept blob meets: nobody is served it by its location, so nothing follows."""
+    """For readings of kept blobs: damage has no consequence, since no location serves them."""
 
     def report_damage(self, blob: LocalBlob, reason: str) -> None:
         log.error("blob %d of %r, kept after its end: %s", blob.id, blob.location, reason)
@@ -162,7 +162,7 @@ def describe(
 
 @contextlib.contextmanager
 def _told(blob_id: int) -> Iterator[None]:
-    """Why a blob's files cannot be read, as an error for who asks."""
+    """The error for a client when a blob's files cannot be read."""
     try:
         yield
     except FileNotFoundError as err:
@@ -176,7 +176,7 @@ def _told(blob_id: int) -> Iterator[None]:
 
 
 def description(record: BlobRecord, options: Keeping, expiry: Expiry) -> Description:
-    """All that the record of a blob in any state says; by the options, until when it is kept or served."""
+    """All that the record of a blob in any state says, and by the options how long it is kept or served."""
     until_ns = keeping.not_before(record, options, time.time_ns())
     kept_until = rfc3339(until_ns) if keeping.AT_ONCE < until_ns < keeping.NEVER else None
     expires_s = expiry.at_s(served(record)) if record.state is State.COMPLETE else None

@@ -1,7 +1,7 @@
-"""Small blobs that can be answered at once: from memory, or by a read that does not wait for the disk.
+"""The cache of small blobs, and reads of small blobs that do not wait for the disk.
 
-What is kept in memory was verified when it was read. It is sent only while the index shows
-the same blob at its location, so one that was replaced or deleted is never sent.
+What is in memory was verified when it was read. It is sent only while the index shows the same blob at its
+location, so a replaced or deleted blob is never sent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.engines.local.disk.read_nowait import read_file_nowait
 from services.engines.local.serving.index import is_same
 from services.engines.local.serving.second_reads import SecondReads
 
-# Of these many fit: they are kept when they are read for the first time. Larger ones when it is the second.
+# Blobs up to this size are kept at the first read, since many fit. Larger ones are kept at the second.
 _CHEAP_BYTES = 16 << 10
 # Up to here a read on the event loop costs less than handing it to a thread (49 µs): 64 KiB take 12.
 MAX_BYTES = 64 << 10
@@ -26,14 +26,14 @@ _ENTRY_BYTES = 200  # what an entry costs beside its body
 
 
 def share_of(hot_bytes: int) -> int:
-    """How much of the option `hot_bytes` is for small bodies, whatever is read of larger ones: a quarter."""
+    """The part of the option `hot_bytes` that is for small bodies: a quarter."""
     return hot_bytes // _SHARE
 
 
 class HotCache:
     """At most `max_bytes` of bodies, the most recently used ones.
 
-    `expires_at_s`: the Unix time at which a blob is over, which never changes, so it is asked once for each.
+    `expires_at_s`: the Unix time at which a blob expires. It never changes, so it is computed once for each.
     """
 
     def __init__(
@@ -49,10 +49,9 @@ class HotCache:
         self.kept: OrderedDict[str, tuple[Blob, bytes, float | None]] = OrderedDict()
 
     def bytes_of(self, blob: Blob) -> bytes | None:
-        """All bytes of `blob`, which the index shows now; None where they are to be read the long way, and
-        where it has expired.
+        """All bytes of `blob`, which the index shows now; None if the caller must open it, or it has expired.
 
-        That way tells, too, what is wrong where these bytes are not what they should be.
+        Wrong bytes also give None: whoever opens the blob then finds the damage.
         """
         kept = self.kept.get(blob.location)
         if kept is not None and (kept[0] is blob or is_same(kept[0], blob)):
@@ -65,7 +64,7 @@ class HotCache:
         return None if over_at_s is not None and over_at_s <= time.time() else data
 
     def _read(self, blob: Blob) -> tuple[Blob, bytes, float | None] | None:
-        """What is kept of `blob` from now on, or would be if it were smaller."""
+        """Keep `body` of `blob` from now on, if it is small enough."""
         self.drop(blob.location)
         size = blob.size
         if size > MAX_BYTES:
@@ -84,7 +83,7 @@ class HotCache:
         return made
 
     def drop(self, location: str) -> None:
-        """The index shows something else there from now on; or room is needed."""
+        """Drop the blob, since the index shows another one, or room is needed."""
         kept = self.kept.pop(location, None)
         if kept is not None:
             self._left_bytes += len(kept[1]) + _ENTRY_BYTES

@@ -1,7 +1,7 @@
-"""One change of one location on its way to disk: the steps that the committer runs for it, and their undoing.
+"""One change of one location on its way to disk: the steps that the committer runs for it, and their undo.
 
-A change brings a new blob, retires an old one, or both. Used by the committer's thread alone, after it
-was submitted. The order between the steps, and the syncs between them, are the committer's.
+A change makes a new blob, retires an old one, or both. After it was submitted only the committer's thread
+uses it. The committer decides the order of the steps and the syncs between them.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from services.store import Content
 class Draft:
     """The new blob of a change: whole in memory (`body`), or staged on disk with its bytes synced.
 
-    `staged` is the Pending record; its folder is there and data.raw is complete. `is_unnamed`: no state file
-    says so yet, and data.raw has its temporary name. `message`: what its history begins with, where that is
+    `staged` is the Pending record; its folder is there and data.raw is complete. `is_unnamed`: there is no
+    state file yet, and data.raw has its temporary name. `message`: the beginning of its history, if that is
     neither created nor updated.
     """
 
@@ -65,12 +65,13 @@ class Draft:
 class Change:
     """See the module docstring. `old`: the blob to retire; `released`: a damaged one to forget.
 
-    `leaves_nothing`: the disk is short of room, so what is of no use any more goes at once. `keeps`: the old
-    blob may be wanted again (see `keeping`). `why`: what its history says of its end,
-    where nothing replaces it.
+    `leaves_nothing`: the disk is short of room, so what is no longer needed is removed at once. `keeps`: the
+    old blob may be wanted again (see `keeping`). `why`: the reason of its end for the history, if nothing
+    replaces it.
 
-    `then`: of a move, the deletion of its source, whose `after` is this one. Both are in one batch and one
-    record of the journal. The deletion never goes on without this; nor this without it, until it is decided.
+    `then`: for a move, the deletion of its source, whose `after` is this change. Both are in one batch and
+    one record of the journal. Until they are decided neither goes on without the other; the deletion never
+    does.
     """
 
     # As above.
@@ -120,7 +121,7 @@ class Change:
 
     @property
     def result(self) -> BlobRecord | None:
-        """What the waiter gets: the new blob's record, or that of the blob that was deleted."""
+        """The result for the waiter: the new blob's record, or that of the deleted blob."""
         return self.new or self.failure
 
     def prepare(self) -> None:
@@ -147,7 +148,7 @@ class Change:
         return entries
 
     def publish(self) -> None:
-        """Rename the new blob's files into place. It is there; whether durably is the committer's."""
+        """Rename the new blob's files into place. The committer makes that durable, if it is not yet."""
         self._close_files()
         if self.new is not None and self.draft is not None:
             has_name = self.draft.staged is not None and not self.draft.is_unnamed
@@ -156,10 +157,10 @@ class Change:
                 self._undo = [self._unpublish]  # the folder is a blob's now: not to be discarded any more
 
     def hold(self) -> None:
-        """Without a journal: open the folders that are yet to be synced, while all can still be undone.
+        """Without a journal: open the folders that are to be synced later, while all can still be undone.
 
-        An open that is refused later (no descriptors left) would leave what is visible and not durable. And
-        once the old blob is retired, the gc may take its folder, and another have its id. Raises OSError.
+        If an open failed later (no descriptors left), something would be visible and not durable. And after
+        the old blob is retired, the gc may remove its folder, and another blob have its id. Raises OSError.
         """
         self._close_files()
         if self.new is not None:
@@ -180,9 +181,9 @@ class Change:
                 os.close(held.pop())
 
     def retire(self) -> None:
-        """Give the old blob's Failure state its name; what it said before stays behind for the gc.
+        """Give the old blob's Failure state its name. Its earlier state stays under the temporary name.
 
-        Where room is short it does not: a delete then takes an inode for a moment only, not until a pass.
+        If room is short that is removed at once, so that a delete takes an inode only for a moment.
         """
         if self.failure is not None:
             state = self.data_dir.state(self.failure.id)
@@ -197,20 +198,20 @@ class Change:
 
     @property
     def other_error(self) -> BlobkeepError | None:
-        """Of the other half of a move, where this half may not go on without it."""
+        """The error of the other half of a move, if this half may not go on without it."""
         if self.after is not None:
             return self.after.error
         return None if self.then is None or self._decided else self.then.error
 
     def decide(self) -> None:
-        """From here on nothing of it is undone: the old blob is, or will be, dead. To undo the new one as
-        well would lose an acknowledged value. Whoever is told of an error finds the new one after a restart.
+        """From here on nothing is undone: the old blob is, or will be, dead. To undo the new one as well
+        would lose an acknowledged value. After an error the restart serves the new one.
         """
         self._decided = True
         self._undo = []
 
     def undo(self, error: BlobkeepError) -> None:
-        """Leave nothing visible of it, as well as a failing disk allows; `error` goes to the waiter."""
+        """Undo it as far as a failing disk allows, so that nothing is visible; `error` goes to the waiter."""
         self.error = error
         self.close()
         for step in reversed(self._undo):
@@ -273,7 +274,7 @@ class Change:
             self.released = None  # an operator dropped it meanwhile
 
     def _finding_room(self, write: Callable[[], None]) -> None:
-        """A delete must find room on a full disk; an update may not use up what deletes will need."""
+        """A delete may use the reserve on a full disk; an update may not, since deletes will need it."""
         if self.draft is None:
             reserve.finding_room(self.data_dir, write)
         else:
@@ -364,7 +365,7 @@ def _first_message(is_update: bool) -> str:
 
 
 def restore_state(data_dir: Layout, blob: Blob) -> bool:
-    """Write the state of a live blob anew, durably, where it says nothing any more. False where it does."""
+    """Write the damaged or lost state of a live blob again, durably. False if the state is right."""
     try:
         blob_folder.read_record(data_dir, blob.id)
     except (FileNotFoundError, CorruptRecord, OSError) as err:
@@ -376,7 +377,7 @@ def restore_state(data_dir: Layout, blob: Blob) -> bool:
 
 
 def _from_memory(blob: Blob, now_ns: int) -> BlobRecord:
-    """The record of a blob whose state file no longer says anything; its history begins anew."""
+    """The record of a blob whose state file is damaged or lost; its history begins again."""
     first = record.created(
         *(blob.id, blob.location, blob.seq, MSG_CREATED, blob.modified_ns),
         *(blob.type, blob.encoding, blob.metadata),

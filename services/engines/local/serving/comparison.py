@@ -1,8 +1,9 @@
-"""After a start with the index, behind the requests: is each blob on disk what the index says it is?
+"""After a start with the index: compares each blob on disk with the index, in the background.
 
-The start compared the names of the folders alone. What somebody changed inside one while the server was down
-(a state or data put back from a backup, a file that is gone) is found here, at a bounded rate, or when the
-blob is read, whichever comes first; the index then follows the folder, by the rules of a start.
+The start compared only the names of the folders. Somebody may have changed the content of a folder while the
+server was down (a state or data put back from a backup, a removed file). That is found here, at a bounded
+rate, or when the blob is read, whichever comes first. The index then follows the folder, by the rules of a
+start.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Comparison:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """All blobs, once, where the start did not look at them."""
+        """Compare all blobs once, if the start did not read them."""
         if self.is_over:
             return
         scan = await asyncio.to_thread(SliceScan, self._data_dir)
@@ -81,7 +82,7 @@ class Comparison:
         log.info("every blob is what the index said at the start, or was settled")
 
     def doubt(self, blob: Blob, reason: str) -> None:
-        """Reading `blob` met damage: unless its folder was changed, it is damaged."""
+        """Called when a read of `blob` finds damage: unless its folder was changed, it is damaged."""
         task = asyncio.get_running_loop().create_task(self._settle(blob, reason))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

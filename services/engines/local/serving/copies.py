@@ -1,7 +1,7 @@
-"""Copies and moves of the local engine: the same file under another name, or small bytes written again.
+"""Copies and moves of the local engine: a hard link to the same file, or small bytes written again.
 
-Data never changes once complete (design rule 4), so two blobs may have one file: a hard link. The gc removes
-names. What rots, rots for both, as it does where a file system shares blocks.
+Data never changes once complete (design rule 4), so two blobs may share one file. The gc removes only names.
+If the file rots, both blobs are damaged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WRITTEN = "The source is written all the time: try again in a moment."
 
 
 class SourceChanged(Busy):
-    """The source of a move is not what was to be moved any more. Nothing was changed."""
+    """The source of a move changed meanwhile. Nothing was done."""
 
     def __init__(self) -> None:
         super().__init__(_WRITTEN)
@@ -91,7 +91,7 @@ async def copy(
 
 
 async def _upload(store: Owner, blob: Blob, draft: Draft, condition: Condition) -> LocalUpload | None:
-    """All bytes of `blob` on their way to be `draft`; None where the source was written meanwhile."""
+    """An upload with all bytes of `blob`; None if the source was written meanwhile."""
     if blob.size > store.small_body_bytes:
         store.admit(draft.location, condition, blob.size, 0, 0)
         path = store.data_dir.data(blob.id)
@@ -119,7 +119,7 @@ async def _upload(store: Owner, blob: Blob, draft: Draft, condition: Condition) 
 
 
 async def _checked(store: Owner, upload: LocalUpload, blob: Blob) -> LocalUpload | None:
-    """`upload`, which has the file of `blob`; None where that is not what is there any more (rule 3)."""
+    """`upload`, which has the file of `blob`; None if its location has another blob by now (rule 3)."""
     try:
         if is_same(await store.stat(blob.location), blob):
             return upload

@@ -1,6 +1,6 @@
-"""What the store does with damage: it stops serving, quarantines, writes a lost state anew.
+"""Handles damage: stops serving a blob, quarantines it, or writes a lost state again.
 
-On the event loop, in each location's one order of writes; the disk is the committer's.
+Runs on the event loop, under the lock of each location; the committer does the disk work.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class LocalDamage:
             self._in_background(self._quarantine_soon(blob.location))
 
     def report_state(self, blob: Blob, reason: str) -> None:
-        """Write the state file of a live blob anew, in the background: all that it said is in memory."""
+        """Write the state file of a live blob again from memory, in the background."""
         about = logs.about(blob.id, blob.location)
         log.error(
             "blob %d of %r: its state is damaged on disk: %s", blob.id, blob.location, reason, extra=about
@@ -117,7 +117,7 @@ class LocalDamage:
                     await self.quarantine_now(location, damaged)
 
     async def quarantine_now(self, location: str, damaged: KnownDamage) -> KnownDamage:
-        """Under the location's order: move the folder. Raises StorageFailed and the like, once logged."""
+        """Under the location's lock: move the folder. Raises StorageFailed and others, after logging them."""
         blob_id = damaged.blob_id
         try:
             name, note = await self._committer.call(
@@ -139,13 +139,13 @@ class LocalDamage:
         return moved
 
     async def forget(self, location: str) -> None:
-        """Under the location's order: a blob is about to be served there. Raises OSError, SyncFailed."""
+        """Under the location's lock: a blob is about to be served there. Raises OSError, SyncFailed."""
         damaged = self._index.damaged.get(location)
         if damaged is not None and damaged.name and damaged.note is not None:
             await self._release(damaged.name, damaged.note)
 
     async def learn(self, settled: Reconciled) -> None:
-        """Under the location's order: what the judgement of one blob found, or left to be done."""
+        """Under the location's lock: take over what the judgement of one blob found, or left to do."""
         index = self._index
         for name, note in settled.moved:
             self._events.damaged(NamedBlob(note.id, note.location, note.reason))

@@ -1,7 +1,7 @@
 """The server's unix socket in the data directory, where the recovery worker reports damage.
 
-POST /damaged {"id": 1, "seq": 2, "reason": "..."}: the server, who owns the state, stops serving that blob
-and quarantines it. Only who may open files of the directory can connect (mode 0600).
+POST /damaged {"id": 1, "seq": 2, "reason": "..."}: the server, which owns the state, stops serving that blob
+and quarantines it. Only the owner of the directory's files can connect (mode 0600).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class DamagedHandler(RequestHandler):
         self.store = store
 
     def post(self) -> None:
-        """200 where the blob was live and is seen to; 404 where it is not live any more."""
+        """200 if the blob was live, and is now handled; 404 if it is no longer live."""
         try:
             report = msgspec.json.decode(self.request.body, type=DamageReport)
         except (msgspec.DecodeError, UnicodeError):
@@ -53,8 +53,8 @@ class DamagedHandler(RequestHandler):
 def serve_reports(path: str, store: LocalStore) -> HTTPServer:
     """Listen on the socket at `path`; a stale one is replaced, since we hold the lock.
 
-    Where the directory cannot hold a socket (SMB, exFAT, folders of a virtual machine's host) nobody listens:
-    what the recovery worker finds damaged stands in its log, and is met when it is read.
+    If the directory cannot hold a socket (SMB, exFAT, folders of a virtual machine's host) nobody listens.
+    The recovery worker then only logs damage, and the server finds it when the blob is read.
     """
     server = HTTPServer(
         Application([("/damaged", DamagedHandler, {"store": store})]), max_body_size=_MAX_BODY_BYTES

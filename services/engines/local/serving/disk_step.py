@@ -1,4 +1,4 @@
-"""One step on disk of an upload: in a thread, from the event loop, and what its errors mean there."""
+"""Runs one step on disk of an upload in a thread, and translates its errors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """When blobs expire: by a time of their own (`Blob-Expires`), else by the option `expire` for their prefix.
 
-From that second on nobody can read an expired blob. The server deletes it a little later: it walks over its
-blobs all the time, at a bounded rate, so that it needs no list of times in memory.
+From that second on nobody can read an expired blob. The server deletes it a little later: it goes through its
+blobs all the time, at a bounded rate, so it needs no list of times in memory.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from services.rules.metadata import EXPIRES
 log = logging.getLogger(__name__)
 
 _MARK = b'"' + EXPIRES.encode() + b'"'  # in the metadata of a blob with a time of its own
-# 250 blobs in half a second: 100 µs of work, and 65,536 blobs are seen in two minutes. Each that is ended
-# costs a commit, and no more than these are ended in that time.
+# 250 blobs in half a second: 100 µs of work, and 65,536 blobs take two minutes. Each deletion costs a commit,
+# and there are no more deletions than that.
 PAGE = 250
 PAUSE_S = 0.5
 
 
 class Expiry:
-    """`by_prefix`: (prefix, seconds from when it was written). Of several the longest prefix counts."""
+    """`by_prefix`: (prefix, seconds from when it was written). The longest prefix wins."""
 
     def __init__(self, by_prefix: tuple[tuple[str, float], ...]) -> None:
         self._by_prefix = ByPrefix(by_prefix)
@@ -43,7 +43,7 @@ class Expiry:
         return self._by_prefix.time_s(blob.location, blob.modified_ns)
 
     def is_over(self, blob: Blob) -> bool:
-        """Whether `blob` has expired. Costs 0.1 µs where no option says anything; each read pays it."""
+        """Whether `blob` has expired. Costs 0.1 µs without the option; each read pays it."""
         # `in` would first try it as a number, and make an exception of that: 0.3 µs.
         if not self._has_rules and blob.packed.find(_MARK) < 0:
             return False
@@ -64,7 +64,7 @@ class Owner(Protocol):
 
 
 async def end_expired(store: Owner, *, pause_s: float = PAUSE_S) -> None:
-    """Until the server stops: end what has expired, in the usual way, so it is told of like a delete."""
+    """Until the server stops: delete expired blobs, in the usual way, so the feed shows them as deletes."""
     after = ""
     while not store.is_stopping:
         await asyncio.sleep(pause_s)

@@ -1,4 +1,4 @@
-"""Whether the disk has room for one more body: a look at the file system now and then, sums in between."""
+"""Whether the disk has room for one more body: asks the file system now and then, and counts in between."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 from common.errors import BlobkeepError, NoSpace, from_os_error
 from services.engines.local.disk import room
 
-# So long one look is believed. A look on the event loop costs 3 µs, and waits for the interpreter's lock
-# after it: a third of what the loop has to do for a small create.
+# The file system is asked again after this time. That costs 3 µs on the event loop, which then waits for the
+# interpreter's lock: a third of the loop's work for a small create.
 _BELIEVED_S = 0.1
 # What one upload takes besides its body: a folder and a state file, and the rest of the body's last block.
 _BLOB_BYTES = 12 << 10
-# A folder, a state and data; where it replaces a blob, the Failure state of that one.
+# A folder, a state and data; and the Failure state of a blob that it replaces.
 _BLOB_INODES = 4
 _FAILURE_BYTES, _FAILURE_INODES = 4 << 10, 1  # what a delete takes until the gc has been there
 
@@ -21,7 +21,7 @@ _FAILURE_BYTES, _FAILURE_INODES = 4 << 10, 1  # what a delete takes until the gc
 class FreeSpace:
     """Room on the file system of `path`, of which `min_free_bytes` must stay free, and some inodes.
 
-    A hint: other programs fill the disk, too; what it let pass may meet a full disk and then fails there.
+    A hint: other programs fill the disk, too, so an accepted upload may still fail on a full disk.
     """
 
     def __init__(self, path: str, min_free_bytes: int) -> None:
@@ -33,14 +33,14 @@ class FreeSpace:
         self._wanted_bytes = 0  # of the largest that was refused
 
     def take_wanted(self) -> int:
-        """The largest size that was refused for lack of room since this was last asked; 0: none was."""
+        """The largest size that was refused for lack of room since the last call; 0: none was."""
         wanted, self._wanted_bytes = self._wanted_bytes, 0
         return wanted
 
     def check(self, size_bytes: int) -> None:
         """Count an upload of `size_bytes` in.
 
-        Raises NoSpace, after a fresh look, where it does not fit; StorageFailed where the disk is gone.
+        Raises NoSpace, after a fresh look, if it does not fit; StorageFailed if the disk is gone.
         """
         self._take(size_bytes + _BLOB_BYTES, _BLOB_INODES)
 

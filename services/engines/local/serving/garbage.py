@@ -1,4 +1,4 @@
-"""How much waits for the gc: blobs in Failure, and the bytes of their data. In memory; exact to a second."""
+"""Counts what waits for the gc: blobs in Failure, and the bytes of their data. Exact to a second."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Garbage:
             self._failed.append(Waiting(second, blobs, size_bytes))
 
     def collected(self, pass_began_s: float, left: int) -> None:
-        """A pass of the gc that began then is over: what was in Failure by then is gone, but for `left`."""
+        """A pass of the gc that began then is over: what was in Failure by then is gone, except `left`."""
         self._left = left
         while self._failed and self._failed[0].second + 1 <= pass_began_s:
             self._failed.popleft()

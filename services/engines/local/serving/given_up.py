@@ -1,7 +1,7 @@
-"""Ending on disk what was given up: a staged upload becomes Failure, and its id is free again after the gc.
+"""Ends abandoned uploads on disk: a staged one becomes Failure, and its id is free again after the gc.
 
-The disk may refuse even that: no descriptor is left, or it does not answer. What could not be ended is tried
-again until it is; else it would hold its id, and the room of its bytes, until the next start.
+The disk may refuse even that, if no descriptor is left, or it does not answer. Then it is tried again until
+it succeeds; else the upload would hold its id and its room until the next start.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Owner(Protocol):
 
 
 class GivenUp:
-    """What was given up and is not ended on disk yet."""
+    """The uploads that were given up and are not ended on disk yet."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -50,8 +50,9 @@ class GivenUp:
         ] = {}  # by id; only success takes one out. Threads add, the loop takes out
 
     async def end(self, pending: BlobRecord, reason: str, fd: int, *, is_unnamed: bool) -> None:
-        """On the loop: end a staged upload, now or as soon as the disk lets us. `fd`, of its data.raw, or -1,
-        is closed in any case. `is_unnamed`: no state file says yet what `pending` says."""
+        """On the loop: end a staged upload, now or as soon as the disk allows. `fd`, of its data.raw, or -1,
+        is
+        always closed. `is_unnamed`: there is no state file yet."""
         data_dir = self._owner.data_dir
         step = partial(_remove_unnamed if is_unnamed else _fail, data_dir, pending, reason)
 
@@ -105,8 +106,8 @@ class GivenUp:
 
 
 def _fail(data_dir: Layout, pending: BlobRecord, reason: str) -> BlobRecord | None:
-    """Mark it Failure; the record of that, None where there is none of ours. Its name is unsynced: Pending is
-    as dead. Raises OSError, CorruptRecord, SyncFailed."""
+    """Mark it Failure; the new record, None if there is no record of ours. The rename is not synced, since a
+    restart treats Pending like Failure. Raises OSError, CorruptRecord, SyncFailed."""
     try:
         found = blob_folder.read_record(data_dir, pending.id)
     except FileNotFoundError:
@@ -131,7 +132,7 @@ def _discard_the_same(data_dir: Layout, blob_id: int, inode: int) -> None:
 
 
 def _inode(data_dir: Layout, blob_id: int) -> int:
-    """Of its folder; 0 where there is none."""
+    """The inode of its folder; 0 if there is none."""
     try:
         return os.stat(data_dir.folder(blob_id), follow_symlinks=False).st_ino
     except FileNotFoundError:
@@ -139,7 +140,7 @@ def _inode(data_dir: Layout, blob_id: int) -> int:
 
 
 def _write_failure(data_dir: Layout, failure: BlobRecord) -> None:
-    """On a full disk in the room of its own data: the reserve is for deletes."""
+    """Write the Failure state, on a full disk in the room of its own data: the reserve is for deletes."""
     try:
         blob_folder.write_failure(data_dir, failure)  # synced: half a state would look like damage
     except OSError as err:

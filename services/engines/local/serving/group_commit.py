@@ -1,8 +1,8 @@
-"""Group commit: one thread makes state changes durable, many at once, in the order of design's 'Ordering'.
+"""Group commit: one thread makes state changes durable, many together, in the order of design's 'Ordering'.
 
-Whoever acknowledges waits for a future; the thread takes whatever has arrived, so that concurrent writers
-share their syncs, and no durable step runs on the event loop. One batch goes through these steps together;
-each is finished for all before the next begins:
+Each write waits for a future. The thread takes all changes that have arrived, so concurrent writers share
+their syncs, and no durable step runs on the event loop. One batch goes through these steps together; each is
+finished for all before the next begins:
 
     1. bodies and new states into temporary files, the old blobs' Failure states too: what does not fit on
        the disk is refused here, before anything is visible
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 SYNC_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 GROUP_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-_MAX_BATCH = 256  # bounds how long the first of a batch waits for the last
+_MAX_BATCH = 256  # limits how long the first of a batch waits for the last
 _SYNC_THREADS = 8  # the kernel merges the syncs that wait for one another into one journal commit
 
 
@@ -58,7 +58,7 @@ class GroupCommit:
     """The thread. Create it on the event loop that its futures belong to; `stop` ends it.
 
     `on_fatal` is called on that loop, once, with the first failed sync. `before_bypass` is called, in the
-    thread, before a batch that goes past the journal; it raises OSError, SyncFailed.
+    thread, before a batch that bypasses the journal; it raises OSError, SyncFailed.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class GroupCommit:
         self.group_sizes = Histogram(GROUP_BOUNDS)  # changes of each batch
 
     def submit(self, change: Change) -> asyncio.Future[BlobRecord | None]:
-        """Make `change` durable; the future gives the record written, or the error, with nothing visible."""
+        """Make `change` durable. The future gives the new record, or the error; then nothing is visible."""
         change.future = self._loop.create_future()
         self._queue.put(change)
         return change.future
 
     def call(self, step: Callable[[], T]) -> asyncio.Future[T]:
-        """Run `step` between two batches, with nothing left in the journal: what it moves stays moved."""
+        """Run `step` between two batches, with an empty journal, so that no replay undoes what it moves."""
         return self._submit_call(step, empties=True)
 
     def between(self, step: Callable[[], T]) -> asyncio.Future[T]:
@@ -106,12 +106,12 @@ class GroupCommit:
 
     @property
     def journal_problem(self) -> str:
-        """Why commits go without a journal that they should have; empty where they do not."""
+        """Why commits go without the journal that they should have; empty if they do not."""
         return "" if self._journaling is None else self._journaling.problem
 
     async def keep_journal(self) -> None:
-        """Notice, without waiting for the next write, where a file of the journal was removed or moved away,
-        and make it anew. What it had is durable in place then. Raises SyncFailed, OSError.
+        """Make a file of the journal again that was removed or moved away, without waiting for the next
+        write. What it covered is then durable in the folders. Raises SyncFailed, OSError.
         """
         if self._journaling is not None and await asyncio.to_thread(self._journaling.lacks_file):
             await self.between(self._journaling.replace_lost)

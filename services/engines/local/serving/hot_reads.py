@@ -1,8 +1,8 @@
 """Reads that need not wait for the disk: from memory, or from the page cache. A part of a store, on its loop.
 
-Nothing is served that was not verified: small bodies (`HotCache`) and chunks of larger ones (`SealedChunks`)
-were when they were kept, and all else is when it is read. What is kept counts only while the index shows its
-blob; what is dropped when it does not is memory.
+All bytes are verified: small bodies (`HotCache`) and chunks of larger ones (`SealedChunks`) before they are
+kept, all others when they are read. A kept blob is used only while the index shows it, and dropped after that
+to free the memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from services.store import Reading
 
 
 class HotReads:
-    """`hot_bytes`: the option. `reports`: who is told of what a reading meets."""
+    """`hot_bytes`: the option. `reports`: receives what a reading finds."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class HotReads:
         return self.reading(blob, fd, self._reports) if sealed is None else SealedReading(blob, sealed)
 
     def reading(self, blob: Blob, fd: int, reports: Reports) -> LocalReading:
-        """A reading of `blob`, whose data.raw is open; the descriptor is its own from now on."""
+        """A reading of `blob`, whose data.raw is open; the reading owns the descriptor from now on."""
         return LocalReading(blob, fd, self._threads, self._buffers, reports, self.chunks)
 
     def _shows(self, blob: Blob) -> bool:

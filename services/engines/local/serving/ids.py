@@ -16,18 +16,18 @@ from services.engines.local.disk import blob_folder
 from services.engines.local.disk.layout import Layout, parse_id
 
 _ROW_IDS = 1 << 16
-# With 32 bits, a further first-level folder comes into use when the others are half full on average: few
-# folders to list, and a random id in them is free at the first or second try.
+# With 32 bits, another first-level folder is used when the others are half full on average. So there are few
+# folders to list, and a random id is free at the first or second try.
 _ROW_FILL = _ROW_IDS // 2
-_REST = 10  # between two listings, so many times as long as the last one took
+_REST = 10  # the time between two listings is so many times that of the last one
 _TRIES = 24  # with half of all ids taken, 24 tries in vain happen once in 16 million
 
 
 class Sequence:
     """The sequence numbers of a directory: they only grow, over restarts and when the clock goes back.
 
-    A number is the time in microseconds where that is greater than the last: so it is comparable with the
-    log times that stand in for the numbers of the original server's blobs.
+    A number is the time in microseconds if that is greater than the last number. So it can be compared with
+    the log times that are used as numbers for the original server's blobs.
     """
 
     def __init__(self, last: int) -> None:
@@ -42,11 +42,11 @@ class Sequence:
 
     @property
     def last(self) -> int:
-        """The number that was given last, or seen."""
+        """The last number that was given or seen."""
         return self._last
 
     def saw(self, number: int) -> None:
-        """A number that is in use: the next ones are higher."""
+        """Note a number in use: the next ones will be higher."""
         with self._lock:
             self._last = max(self._last, number)
 
@@ -72,7 +72,7 @@ class Ids:
         self._no_look_before = 0.0  # time.monotonic(); 0: none was needed yet
 
     def check(self) -> None:
-        """Raise NoIdLeft where every id has a live blob, or the last listing, just now, found no free one."""
+        """Raise NoIdLeft if every id has a live blob, or a listing a moment ago found no free one."""
         full = len(self._used) >= self.capacity
         if full or (self._no_look_before and not self._seen_free and time.monotonic() < self._no_look_before):
             raise self._none_left()
@@ -93,10 +93,10 @@ class Ids:
             return self._take_by_looking(random.randrange(rows), all_rows)
 
     def _take_by_looking(self, first_row: int, all_rows: int) -> int:
-        """Nearly all ids are taken: list which are free, rather than guess on; row by row, all around.
+        """Nearly all ids are taken: list the free ones instead of guessing, row by row.
 
-        To list 65,536 names takes 40 ms, for which other writes wait. So what one listing shows as free is
-        given out before the next, and at most a tenth of the time is spent on them: only the gc frees ids.
+        To list 65,536 names takes 40 ms, for which other writes wait. So all free ids of one listing are used
+        before the next, and listings take at most a tenth of the time.
         """
         if (taken := self._take_seen()) is not None:
             return taken
@@ -127,7 +127,7 @@ class Ids:
     def _has_row(self, blob_id: int) -> bool:
         """Make sure that the first-level folder of an id of 32 bits is there, and durable in DIR.
 
-        False where it is no folder: recovery would not follow a symlink, so what is written there is lost.
+        False if it is no folder: recovery would not follow a symlink, so blobs in there would be lost.
         """
         row = blob_id // _ROW_IDS
         if self._data_dir.id_bits == 16 or row in self._rows:

@@ -1,7 +1,7 @@
-"""Keeping the index on disk while the server runs: what changed becomes a run of it, and runs are merged.
+"""Keeps the index on disk up to date while the server runs: changes become a run, and runs are merged.
 
-The journal is the index's log, too: what it covers need not be in the index. So before a checkpoint calls a
-journal file clean, all that changed goes into the index (`seal`). That costs a write nothing but memory.
+The journal is the index's log, too: what it covers need not be in the index. So before a checkpoint marks a
+journal file clean, all changes go into the index (`seal`). A write costs only memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOOP_S = 60.0  # an event loop that is silent for so long has ended
 class IndexKeeper:
     """See the module docstring. Create it on the event loop that uses `catalogue`.
 
-    `stop` (see LocalStore.stop) is called where the index is damaged: nobody may go on with it.
+    `stop` (see LocalStore.stop) is called if the index is damaged, since it must not be used any more.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class IndexKeeper:
         self._merge_soon()
 
     def seal(self, epoch: int) -> None:
-        """Have the index say all that changed until now, durably. In the journal's threads.
+        """Write all changes so far into the index, durably. In the journal's threads.
 
-        Raises SyncFailed. Where it could not be written otherwise the journal tells: it is clean of an epoch
-        that the index does not have, so the next start reads the folders.
+        Raises SyncFailed. After another error the journal has a clean epoch that the index does not have, so
+        the next start reads the folders.
         """
         try:
             self._seal(epoch)
@@ -77,14 +77,14 @@ class IndexKeeper:
         self._on_loop(lambda: self._catalogue.thaw(run))
 
     def give_up(self) -> None:
-        """Before a write that the journal does not cover: until the next `seal` there is no index.
+        """Before a write that bypasses the journal: give the index up until the next `seal`.
 
-        Raises OSError, SyncFailed: then there may be one, and nothing may be written so.
+        Raises OSError, SyncFailed: then the index may still exist, and the write must not go on.
         """
         self._writer.give_up()
 
     def stop(self, *, seals: bool) -> None:
-        """End the thread; waits for a merge. `seals`: with all that changed, also past the journal."""
+        """End the thread; waits for a merge. `seals`: write all changes into the index first."""
         self._stopping.set()
         self._merger.shutdown()
         if seals and self._on_loop(lambda: bool(self._catalogue.freeze())):
@@ -113,7 +113,7 @@ class IndexKeeper:
     # --- in threads ---
 
     def _on_loop(self, step: Callable[[], T]) -> T:
-        """Do `step` on the loop, once those who were told of their commits have shown them. Waits for it."""
+        """Run `step` on the loop, after all finished commits are in the index; waits for it."""
         done: Future[T] = Future()
 
         def do() -> None:
@@ -122,7 +122,7 @@ class IndexKeeper:
             except Exception as err:  # noqa: BLE001 - it goes to the thread
                 done.set_exception(err)
 
-        # Twice: who waits for a commit is woken by a callback, and goes on in the one after it.
+        # Twice: a callback wakes the waiter of a commit, which goes on in the callback after that.
         self._loop.call_soon_threadsafe(lambda: self._loop.call_soon(do))
         return done.result(_LOOP_S)
 
@@ -158,7 +158,7 @@ class IndexKeeper:
 def keeper_for(
     blobs: object, writer: IndexWriter | None, sequence: Sequence, stop: Callable[..., None]
 ) -> IndexKeeper | None:
-    """Who keeps the index on disk, where `blobs` are in one."""
+    """The keeper of the index on disk, if `blobs` are in one."""
     if writer is None or not isinstance(blobs, Catalogue):
         return None
     return IndexKeeper(blobs, writer, sequence, stop)
@@ -167,7 +167,7 @@ def keeper_for(
 def committer_for(
     data_dir: Layout, sync: str, on_fatal: Callable[[SyncFailed], None], keeper: IndexKeeper | None
 ) -> GroupCommit:
-    """The committer, and the journal where it is wanted. Raises OSError, SyncFailed."""
+    """The committer, and the journal if it is wanted. Raises OSError, SyncFailed."""
     if keeper is None:
         kept = None if data_dir.read_only else open_journal(data_dir, sync)
         return GroupCommit(data_dir, kept, on_fatal)

@@ -1,7 +1,7 @@
-"""The checksums of an upload in parts, computed while it goes on: completing it then finds them done.
+"""Computes the checksums of an upload in parts while it goes on, so that they are ready for its completion.
 
-Parts come in any order, and SHA-256 takes bytes in one. So the bytes are read again behind the uploads, part
-after part, mostly from the page cache: 0.6 ms a MiB. Each MiB is verified on the way.
+Parts come in any order, but SHA-256 needs the bytes in order. So the bytes are read again in the background,
+part after part, mostly from the page cache: 0.6 ms a MiB. Each MiB is verified on the way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.engines.local.disk.multipart_folder import Placed
 
 
 class RottenPart(PartsChanged):
-    """What is on disk of part `number` is not what came."""
+    """The bytes of part `number` on disk are not those that came."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"Part {number} is damaged on disk: send it again.")
@@ -25,7 +25,7 @@ class RottenPart(PartsChanged):
 
 
 class JoinedHash:
-    """Of the parts in the file `path`, from the first on. Used by one thread at a time."""
+    """The hash of the parts in the file `path`, from the first on. Used by one thread at a time."""
 
     def __init__(self, path: str) -> None:
         self.ids: list[str] = []  # of the parts that it has taken

@@ -1,4 +1,4 @@
-"""The parts of an upload as one: their file under another name, or their bytes written anew."""
+"""Joins the parts of an upload: a hard link to their file, or their bytes written again."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from services.engines.local.serving.upload import LocalUpload, Sums
 from services.engines.local.serving.upload import Owner as UploadOwner
 from services.store import Condition, Content
 
-# EACCES, EPERM: a file of another user's, which we may read. It can have no second name of ours, or none that
-# we may sync.
+# EACCES, EPERM: another user's file, which we may read, but not link, or not sync afterwards.
 _NO_LINKS = frozenset({errno.EACCES, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
 
 
@@ -38,9 +37,9 @@ class Owner(UploadOwner, Protocol):
 
 
 def stand_in_order(named: Sequence[Placed], parts: Iterable[Placed]) -> bool:
-    """Whether `named`, of all `parts`, are the beginning of data.raw, and no other stands behind them.
+    """Whether `named`, of all `parts`, are the beginning of data.raw, with no other part behind them.
 
-    What stands behind is cut off: it may be no part that somebody will name where this completion fails.
+    What is behind them is cut off. It must not be a part that is still needed if this completion fails.
     """
     at = 0
     for number, part in enumerate(named, 1):
@@ -62,10 +61,9 @@ async def linked(
 ) -> LocalUpload | None:
     """A staged upload whose data.raw is the file `path`, with these `sums`; only to be committed.
 
-    Nobody may write to that file any more (design rule 4). None where it can have no other name that is ours,
-    so that its bytes are to be copied. `cuts`: what stands behind the end is cut off; None where the file has
-    another name already. Raises NotFound where another file has come to stand there, another than `only` for
-    one.
+    Nobody may write to that file any more (design rule 4). None if it cannot be linked, so that its bytes
+    must be copied. `cuts`: cut off what is behind the end; None if the file has another name already. Raises
+    NotFound if another file has taken its place, such as one other than `only`.
     """
     staged = await disk_step(owner, lambda: _stage(owner, path, draft, sums.size, cuts=cuts, only=only))
     if staged is None:
@@ -79,7 +77,7 @@ async def linked(
 def _stage(
     owner: Owner, path: str, draft: Draft, size: int, *, cuts: bool, only: os.stat_result | None
 ) -> tuple[BlobRecord, int] | None:
-    """In a thread: the Pending blob, and its data.raw, open for the sync that its commit begins with."""
+    """In a thread: make the Pending blob, and open its data.raw for the sync that begins its commit."""
     data_dir = owner.data_dir
     blob_id = owner.ids.take()
     fd = -1

@@ -1,4 +1,4 @@
-"""Removing, after a start and behind the requests, what a dead predecessor left in folders of live blobs."""
+"""Removes, in the background after a start, what a dead process left in the folders of live blobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.engines.local.serving.index import Index
 
 log = logging.getLogger(__name__)
 
-# Looking into 64 folders takes 0.6 ms, which the next commit waits for at the most: 60,000 blobs in 20 s.
+# To look into 64 folders takes 0.6 ms, for which the next commit may wait: 60,000 blobs in 20 s.
 _AT_ONCE = 64
 _PAUSE_S = 0.02
 

@@ -1,7 +1,8 @@
-"""Keeps prefixes within the option `max_bytes`, for caches: what was read least recently is deleted first.
+"""Keeps prefixes within the option `max_bytes`, for caches: deletes the least recently read blobs first.
 
-A read notes the minute in memory, as one number for each blob under such a prefix. The server walks over the
-prefix all the time, at a bounded rate. Where a prefix holds too much, it deletes the oldest blobs.
+A read notes the minute in memory, as one number for each blob under such a prefix. The server goes through
+the prefix all the time, at a bounded rate. If a prefix has too much, it deletes the least recently read
+blobs.
 """
 
 from __future__ import annotations
@@ -47,19 +48,19 @@ class Limits:
             self._read_at[blob.id] = _minute()
 
     def counts(self, location: str) -> bool:
-        """Whether reads of a blob there count, so that nobody may answer them without telling."""
+        """Whether reads of a blob there count, so that only the server may answer them."""
         return bool(self._prefixes) and location.startswith(self._prefixes)
 
     def last_used(self, blob: Blob) -> int:
-        """The minute in which it was read, or written, last. An id that came back has no earlier life."""
+        """The minute in which it was last read or written. Reads of earlier blobs with its id are ignored."""
         return max(self._read_at.get(blob.id, 0), blob.modified_ns // 60_000_000_000)
 
     def forget_all_but(self, ids: set[int]) -> None:
-        """The others are gone."""
+        """Forget all other blobs, which are gone."""
         self._read_at = {blob_id: at for blob_id, at in self._read_at.items() if blob_id in ids}
 
     def save(self) -> None:
-        """Write the reads down, unsynced: who loses them takes blobs for less used than they are."""
+        """Save the reads, unsynced: if they are lost, blobs only seem to be read less recently."""
         try:
             durable.replace(self._path, msgspec.msgpack.encode(self._read_at), synced=False)
         except OSError as err:
@@ -93,7 +94,7 @@ class Owner(Protocol):
 
 
 async def keep_within_limits(store: Owner, *, pause_s: float = PAUSE_S) -> None:
-    """Until it is cancelled: walk over each prefix with a limit, and end what is too much."""
+    """Until it is cancelled: go through each prefix with a limit, and delete what is too much."""
     limits = store.limits
     if not limits.max_bytes:
         return
@@ -112,7 +113,7 @@ async def keep_within_limits(store: Owner, *, pause_s: float = PAUSE_S) -> None:
 
 
 async def _walk(store: Owner, prefix: str, max_bytes: float, pause_s: float) -> set[int]:
-    """One walk over `prefix`, and the end of what is too much; the ids that were met."""
+    """Go through `prefix` once, and delete what is too much; the ids that were found."""
     limits = store.limits
     ids: set[int] = set()
     oldest: list[tuple[int, int, Blob]] = []  # a heap, the youngest of these first

@@ -1,13 +1,13 @@
-"""Uploads in parts of the local engine: completing parts of one size gives their file another name.
+"""Uploads in parts of the local engine: parts of one size become a blob by a hard link, without a copy.
 
-The first part that is begun decides how far apart parts stand in the upload's data.raw. A part that fits is
+The first part that is begun sets the distance between parts in the upload's data.raw. A part that fits is
 written at its place there; others go to files of their own. A place is used once. A part that is sent again
-goes elsewhere, so what was acknowledged stays whole until the new part is durable.
+goes elsewhere, so that the acknowledged one stays intact until the new part is durable.
 
-Complete, the parts are the blob's data.raw if all of them, from the first on, stand in their places: then the
-file gets a second name, in the folder of a new blob in state Pending, and that is committed as every staged
-upload is. Until the commit is durable the upload is as it was. Afterwards the blob's attribute UPLOAD_ID
-says that it is complete. Else the parts are read, verified, and written as the blob, which costs a copy.
+If all named parts, from the first on, are in their places, data.raw becomes the blob's: the file gets a
+second name, in the folder of a new blob in state Pending, which is committed like every staged upload. Until
+the commit is durable the upload stays as it was. Afterwards the blob's attribute UPLOAD_ID says that it is
+complete. Otherwise the parts are read, verified, and written as the blob, which costs a copy.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Owner(JoiningOwner, Protocol):
 
 
 def load(data_dir: Layout, live: Live) -> Loaded:
-    """The uploads that are under way, at a start. One whose completion was not told of any more is ended.
+    """The uploads that are under way at a start. Those that were completed just before are ended.
 
-    None in a directory that is read-only: nobody can go on with them there.
+    None in a read-only directory, where nobody can go on with them.
     """
     if data_dir.read_only:
         return []
@@ -72,7 +72,7 @@ def load(data_dir: Layout, live: Live) -> Loaded:
 
 
 class _Open:
-    """One upload under way. `lock`: its parts are remembered, and it ends, one at a time."""
+    """One upload under way. `lock`: held to remember a part, or to end the upload."""
 
     def __init__(self, upload: Multipart, path: str, parts: Mapping[int, Placed]) -> None:
         self.upload = upload
@@ -91,7 +91,7 @@ class _Open:
         self.following: asyncio.Task[None] | None = None
 
     def newest_ns(self) -> int:
-        """When it was heard of last."""
+        """The time of its last request."""
         if self.writers:
             return time.time_ns()
         return max([self.upload.begun_ns, *(part.modified_ns for part in self.parts.values())])
@@ -116,7 +116,7 @@ class LocalMultiparts:
         return sum(len(one.writers) for one in self._open.values())
 
     async def close(self) -> None:
-        """End what is under way: what was remembered stays."""
+        """End the parts under way; remembered parts stay."""
         for one in list(self._open.values()):
             one.is_ending = True
             if one.following is not None:
@@ -239,7 +239,7 @@ class LocalMultiparts:
         return _Ending(one)
 
     async def _end(self, one: _Open) -> None:
-        """It is no more: durably, once this returns. After an error other than SyncFailed it goes on."""
+        """End the upload, durably. After an error other than SyncFailed it still exists."""
         if one.following is not None:
             one.following.cancel()
             await asyncio.wait([one.following])
@@ -284,7 +284,7 @@ class LocalMultiparts:
         self._follow(one)
 
     async def _upload_of(self, one: _Open, named: Sequence[Placed], condition: Condition) -> LocalUpload:
-        """The upload that the parts are, whole. Raises RottenPart."""
+        """The whole upload made of the parts. Raises RottenPart."""
         draft = Draft(one.upload.location, one.upload.content)
         if stand_in_order(named, one.parts.values()) and not _is_behind(named, one.writers):
             while await self._advance(one):
@@ -326,7 +326,7 @@ class LocalMultiparts:
 
 
 class _Ending:
-    """While inside, no part is written or remembered. Where the upload does not end, it goes on after it."""
+    """While inside, no part is written or remembered. If the upload does not end, parts go on afterwards."""
 
     def __init__(self, one: _Open) -> None:
         self._one = one
@@ -364,7 +364,7 @@ def _named(one: _Open, parts: Sequence[Part]) -> list[Placed]:
 
 
 def _is_behind(named: Sequence[Placed], writers: Iterable[LocalPart]) -> bool:
-    """Whether a part behind `named` waits to be remembered: it is, where the completion fails."""
+    """Whether a part behind `named` waits to be remembered, which happens if the completion fails."""
     return any(part.place.slot_bytes and part.place.number > len(named) for part in writers)
 
 
@@ -376,4 +376,4 @@ def _remove(path: str) -> None:
 
 
 def _whatever(blob: object, damaged: bool) -> None:
-    """The condition of what writes no blob."""
+    """A condition for a write of no blob."""

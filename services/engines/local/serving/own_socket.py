@@ -1,4 +1,4 @@
-"""Unix sockets of the server in its data directory: only who may open files there can connect (mode 0600)."""
+"""Unix sockets of the server in its data directory. Only the owner of its files can connect (mode 0600)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def listen(path: str) -> socket.socket:
 
 
 def connect(path: str) -> socket.socket:
-    """A connection to who listens at `path`. Raises OSError where nobody does."""
+    """A connection to the process that listens at `path`. Raises OSError if none does."""
     sock = socket.socket(socket.AF_UNIX)
     try:
         with _short(path) as short:

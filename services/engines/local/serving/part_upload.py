@@ -1,4 +1,4 @@
-"""One part of an upload in parts on its way to disk: into its place in data.raw, or a file of its own."""
+"""One part of an upload in parts on its way to disk: to its place in data.raw, or into a file of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Owner(Stepping, Protocol):
 class Place:
     """Where the bytes of a part go: from `offset` in `file`, a name in the upload's folder.
 
-    `slot_bytes`: see multipart_folder.Placed; no more bytes may come, if it is not 0.
+    `slot_bytes`: see multipart_folder.Placed; if it is not 0, no more bytes may come.
     """
 
     def __init__(self, upload_id: str, number: int, part_id: str, file: str, slot_bytes: int) -> None:
@@ -48,8 +48,8 @@ class Place:
 
 
 class LocalPart:
-    """See store.PartUpload. `remember` makes a part whose bytes are durable one of the upload's; `ended` is
-    called once, when nothing is written any more. Bytes that are not remembered are nobody's.
+    """See store.PartUpload. `remember` adds a part whose bytes are durable to the upload. `ended` is called
+    once, when nothing is written any more. Bytes that are not remembered belong to no part.
     """
 
     def __init__(

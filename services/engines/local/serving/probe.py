@@ -1,6 +1,6 @@
-"""The probe behind /healthz: writes a small file, syncs it, reads it back. So "ready" means that it worked.
+"""The probe behind /healthz: writes a small file, syncs it and reads it back. "Ready" means that this worked.
 
-It runs at most every few seconds, in a thread. Many may ask, and the answer must come even if the disk hangs.
+It runs at most every few seconds, in a thread, whoever asks. The answer comes even if the disk hangs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.engines.local.disk import layout
 from services.engines.local.disk.layout import Layout
 
 MAX_AGE_S = 3.0  # an answer may rest on a probe that old
-PATIENCE_S = 2.0  # for one under way; a disk that takes longer is told as such, and waited for no more
+PATIENCE_S = 2.0  # how long to wait for a probe; a slower disk is reported as such
 _NAME = "probe"
 
 

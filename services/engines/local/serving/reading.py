@@ -20,23 +20,24 @@ from services.store import Sink
 
 # Up to here a read from the page cache costs less than handing it to a thread (49 µs): 64 KiB take 12.
 INLINE_BYTES = 64 << 10
-# What a client is given at once, over TLS for one. One that takes nothing holds some three times as much: the
-# piece, and what it became encrypted. 64 KiB hold less, but cost half as much processor time again.
+# The most that a client gets at a time, over TLS for one. A client that takes nothing costs some three times
+# as much: the piece, and its encrypted form. 64 KiB would cost less memory, but half as much processor time
+# again.
 PIECE_BYTES = 128 << 10
 
 
 class Reports(Protocol):
-    """Who is told of what a reading meets."""
+    """Receives what a reading finds."""
 
     def report_damage(self, blob: Blob, reason: str) -> None: ...
 
     def unreadable(self, blob: Blob, err: OSError) -> BlobkeepError:
-        """The disk did not give the bytes: what to raise. It says nothing of the bytes themselves."""
+        """The error to raise if the disk did not give the bytes, which may still be right."""
         ...
 
 
 class SealedReading:
-    """A blob of one chunk that is kept: it needs no file, and nothing of it is read anew."""
+    """A blob of one chunk that is kept: it needs no file and no read."""
 
     def __init__(self, blob: Blob, sealed: Sealed) -> None:
         self.blob = blob
@@ -105,9 +106,9 @@ class LocalReading:
     async def pour(self, first: int, last: int, sink: Sink) -> None:
         """See store.Reading.
 
-        A chunk costs a copy out of the page cache, its CRC, and a copy into the socket, from memory that
-        stays in the processor's cache; to send the file itself could send what rotted meanwhile. One that is
-        kept costs neither a copy nor a CRC.
+        A chunk costs a copy from the page cache, its CRC, and a copy into the socket, from memory that stays
+        in the processor's cache. To send the file itself could send bytes that rotted after the check. A kept
+        chunk costs neither a copy nor a CRC.
         """
         at = first
         while at <= last:

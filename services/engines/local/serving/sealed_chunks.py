@@ -1,7 +1,7 @@
-"""Chunks of blobs that are read often, verified once: in sealed memory, from where they are sent uncopied.
+"""Chunks of blobs that are read often: verified once, kept in sealed memory, and sent from there uncopied.
 
-What is kept was verified, and cannot change since (`Sealed`). It counts only for the blob of which it is, and
-is dropped when the index shows another one at its location, or none: after a write, a delete, damage, expiry.
+A kept chunk was verified, and cannot change after that (`Sealed`). It belongs to one blob, and is dropped
+when the index shows another one at the location, or none: after a write, a delete, damage, expiry.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _SHARE = 8  # of the descriptors that this process may have
 
 
 class SealedChunks:
-    """At most `max_bytes` of memory and `max_files` descriptors: what was read last. On the event loop.
+    """The chunks that were read last, in at most `max_bytes` of memory and `max_files` descriptors.
 
-    A chunk is kept when it is read for the second time, see `SecondReads`. `is_shown`: whether a blob is its
-    location's now, told without waiting.
+    On the event loop. A chunk is kept at its second read, see `SecondReads`. `is_shown`: whether a blob is
+    its location's now, without waiting.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class SealedChunks:
         return sealed
 
     def offer(self, blob: Blob, chunk: int, data: memoryview) -> None:
-        """`data`, which was verified, is this chunk: keep it, if it is read often enough."""
+        """Keep `data`, this chunk, which was verified, if it is read often enough."""
         if 2 * blob.size > self._max_bytes:
             return  # one blob must not take the place of all others
         over_bytes = self.bytes + memory_bytes(len(data)) - self._max_bytes

@@ -1,4 +1,4 @@
-"""What is worth its place in a cache: some of what is read again soon."""
+"""Decides what a cache keeps: some of what is read again soon."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _ONE_IN = 16
 
 
 class SecondReads:
-    """What was read once, the last of it. A walk through all blobs reads each once, and displaces nothing.
+    """Remembers the last keys that were read once. So to read every blob once displaces nothing.
 
-    Where the cache is full, one in 16 second reads is let in: so of more than fits, read again and again,
-    most of what is kept stays until it is read, instead of each displacing the next.
+    If the cache is full, one in 16 second reads is let in. Else a set larger than the cache, read again and
+    again, would displace itself before it is read again.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class SecondReads:
         self._refused = 0
 
     def lets_in(self, key: Hashable, *, is_full: bool) -> bool:
-        """`key` is read, and is not in the cache: whether it is to be from now on."""
+        """Whether to cache `key`, which is read and is not in the cache."""
         if key not in self._once:
             make_room(self._once, _MAX_REMEMBERED)
             self._once[key] = None

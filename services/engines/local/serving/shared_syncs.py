@@ -1,4 +1,4 @@
-"""Syncs of one folder that many threads want at once: those that come during one share the next one."""
+"""Syncs of a folder that many threads want at the same time: those that come during one share the next."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class SharedSyncs:
         self._folders: dict[str, _Folder] = {}  # one, or with 32 bits those of the ids in use
 
     def sync(self, path: str) -> None:
-        """Once this returns, what was done in the folder before is durable.
+        """Make durable what was done in the folder before the call.
 
-        Raises SyncFailed, also where another thread's sync of it failed: nobody tries again. Raises OSError
-        where it cannot be opened.
+        Raises SyncFailed, also if another thread's sync of it failed: it is not tried again. Raises OSError
+        if the folder cannot be opened.
         """
         with self._changed:
             folder = self._folders.setdefault(path, _Folder())

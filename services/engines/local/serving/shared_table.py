@@ -1,11 +1,10 @@
-"""Blobs that the server shows to reader processes: a table in memory that all of them map.
+"""The blobs that the server shares with reader processes: a table in memory that all of them map.
 
-One writes, the server's event loop; all others only read, and there are no locks. Each slot begins with a
-word: 0, or a random number that no other entry ever had. So an entry that was taken back is not taken
-for another one, and a reader that remembers an entry with its word asks one question: does the word stand
-there still? The word is cleared before an entry is written over, and written after it; the entry's digest
-covers its word, so whatever a reader sees of a write in between is no entry (docs/decisions/readers.md has
-the proof).
+Only the server's event loop writes; readers only read, and there are no locks. Each slot begins with a word:
+0, or a random number that no other entry ever had. So a removed entry cannot be taken for another one: a
+reader remembers an entry with its word, and checks that the word is still there. The word is cleared before
+an entry is overwritten, and written after it. The entry's digest covers its word, so a half-written entry is
+never valid (docs/decisions/readers.md has the proof).
 
     0      the word of the rights (see `new_rights`), the key of the hash (16 bytes)
     4,096  buckets of 8 slots; a location is in the bucket that its hash names
@@ -66,11 +65,11 @@ class SharedTable:
         return self.words[0]
 
     def new_rights(self) -> None:
-        """What readers know of who may do what holds no more, from now on."""
+        """From now on what readers remember about rights is void."""
         self.words[0] = _new_word()
 
     def show(self, blob: Blob) -> bool:
-        """Let readers answer for the blob that its location has now; False where it does not fit."""
+        """Let readers answer for the blob that its location has now; False if it does not fit."""
         if blob.location in self._slot_of:
             return True  # this very one: `hide` was called when it became its location's
         entry = _encode(blob)
@@ -97,7 +96,7 @@ class SharedTable:
         return at, self.words[at]
 
     def hide(self, location: str) -> None:
-        """From now on no reader answers for `location`. Costs 0.1 µs where none did."""
+        """From now on no reader answers for `location`. Costs 0.1 µs if it is not in the table."""
         slot = self._slot_of.pop(location, None)
         if slot is not None:
             self.words[(_PAGE_BYTES + slot * _SLOT_BYTES) // 8] = 0
@@ -105,7 +104,7 @@ class SharedTable:
 
 
 def for_reading(fd: int) -> int:
-    """Another descriptor of an open file, which nobody can write with. Raises OSError."""
+    """Another descriptor of an open file, only for reading. Raises OSError."""
     return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -143,14 +142,14 @@ class TableView:
 
 
 class _Places:
-    """Where entries stand. No client knows the key, so none can choose names that meet in one bucket."""
+    """The places of entries. No client knows the key, so none can choose names that collide in one bucket."""
 
     def __init__(self, key: bytes, buckets: int) -> None:
         self._key = key
         self._buckets = buckets
 
     def of(self, location: str) -> tuple[int, int]:
-        """The bucket of a location, and what tells it from others in there."""
+        """The bucket of a location, and its tag in there."""
         hashed = blake2b(location.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
         number = int.from_bytes(hashed, "little")
         return (number >> 32) % self._buckets, number & 0xFFFFFFFF

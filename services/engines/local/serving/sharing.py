@@ -1,8 +1,8 @@
-"""What a server shares with its reader processes, and what they make of it.
+"""What a server shares with its reader processes, and how they use it.
 
 The server shows a blob when a reader asks for its location, and hides it before anything of that location
 changes (`Index.on_show`), so before a write is acknowledged. A reader answers from its own copy of the entry
-while its word stands in the table, and while the epoch is that of the server (disk/readers_epoch.py).
+while the entry's word is in the table, and while the epoch is that of the server (disk/readers_epoch.py).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LocalSharing:
         self._table.new_rights()
 
     async def watch(self) -> None:
-        """See Sharing: where `.readers` was replaced, the next holder of the lock could not end our epoch."""
+        """See Sharing: if `.readers` was replaced, the next holder of the lock could not end our epoch."""
         file = os.fstat(self._epoch_fd)
         while await asyncio.to_thread(readers_epoch.is_in_place, self._data_dir.root, file):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -78,7 +78,7 @@ class LocalSharing:
         )
 
     async def show(self, location: str) -> bool:
-        """See Sharing. Reads of what is held to a size are counted, so the server answers them itself."""
+        """See Sharing. Reads under a prefix with a limit are counted, so the server answers them itself."""
         await self._index.fetch(location)
         blob = self._index.peek(location)  # and shown in the same turn of the loop: it cannot change between
         return blob is not None and not self._limits.counts(location) and self._table.show(blob)
@@ -98,7 +98,7 @@ class LocalSharing:
 class LocalShared:
     """See services.engine.Shared: a reader's side. Raises OSError.
 
-    The descriptors are closed; what they stand for stays mapped.
+    The descriptors are closed; their memory stays mapped.
     """
 
     def __init__(self, data_dir: Layout, config: Config, epoch: int, descriptors: Sequence[int]) -> None:
@@ -126,8 +126,8 @@ class LocalShared:
     def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
         """See store.Store. The blob was its location's at a moment within the call.
 
-        Whether the entry holds is asked last, when the bytes are read: ids come back (design rule 3), and a
-        location that changes meanwhile is the server's.
+        The entry is checked last, after the bytes are read: ids are used again (design rule 3), and if the
+        location changed meanwhile the server must answer.
         """
         entry = self._known.get(location)
         if entry is None or self._words[entry[0]] != entry[1]:
@@ -155,7 +155,7 @@ class LocalShared:
         return words[at] == word and words[0] == rights and self._epochs[0] == self._epoch
 
     def peek_alone(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
-        """See Shared. Costs a system call more: a file that was replaced is not the one that is made 0."""
+        """See Shared. Costs one more system call: a file that was replaced would not be set to 0."""
         found = self.peek(location, body=body)
         return found if readers_epoch.is_in_place(self._data_dir.root, self._epoch_file) else None
 

@@ -1,7 +1,7 @@
-"""The store on one local directory: its index, and the one order of each location's writes.
+"""The store on one local directory: its index, and the order of writes of each location.
 
-Owned by the server alone, which holds the state lock (design rule 1). Everything here runs on the event
-loop; what touches the disk is handed to the committer (durable steps) or to a few threads (the rest).
+Only the server has it, which holds the state lock (design rule 1). Everything here runs on the event loop;
+disk work is handed to the committer (durable steps) or to a few threads (the rest).
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class LocalStore:
         return self._index.find(location)
 
     async def open(self, location: str) -> LocalReading:
-        """See store.Store. Never another blob's bytes: ids come back, hence the second look at the index."""
+        """See store.Store. Ids are used again, so a second look at the index makes sure of the right blob."""
         while True:
             await self._index.fetch(location)
             blob = self._index.find(location)
@@ -153,11 +153,11 @@ class LocalStore:
             os.close(fd)
 
     async def _judge_unopened(self, blob: Blob, err: OSError) -> None:
-        """Why the data of `blob` could not be opened. Returns where the index has moved on: look again.
+        """Raise why the data of `blob` could not be opened. Returns if the index has changed: look again.
 
-        A write retires the old blob on disk before the index hears of it, and the gc may be quicker. So a
-        missing file says nothing while a write of its location is under way. Raises Damaged, once reported,
-        and other errors.
+        A write retires the old blob on disk before the index shows it, and the gc may be quicker. So a
+        missing file means nothing while a write of its location is under way. Raises Damaged, after it is
+        reported, and other errors.
         """
         async with self._locks.of(blob.location):
             if not self._index.shows(blob):
@@ -215,7 +215,7 @@ class LocalStore:
     async def write_whole(
         self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:
-        """See store.Store. Its body is here: what `admit` asks of others is asked once, in its turn."""
+        """See store.Store. Its body has come, so it is admitted under the location's lock, once."""
         size = len(body)
         self._admission.check_limits(size, self._whole)
         self._whole += 1
@@ -228,7 +228,7 @@ class LocalStore:
         return blob, was_there
 
     async def commit_draft(self, draft: Draft, condition: Condition) -> tuple[Blob, bool]:
-        """For LocalUpload: make `draft` its location's blob, in the location's one order of writes."""
+        """For LocalUpload: make `draft` its location's blob, under the location's lock."""
         blob, was_there = await self._change(draft.location, condition, draft)
         assert blob is not None
         return blob, was_there
@@ -246,7 +246,7 @@ class LocalStore:
         await self._change(location, is_there, None)
 
     async def end(self, blob: Blob, why: str) -> None:
-        """For `expiry`: end it as a delete does, if it is its location's yet; nothing is kept."""
+        """For `expiry`: delete it if it is still its location's; nothing is kept."""
         await self._change(blob.location, lambda *_: None, None, ends=blob, why=why)
 
     async def _change(
@@ -259,9 +259,9 @@ class LocalStore:
         why: str = MSG_DELETED,
         room_bytes: int | None = None,
     ) -> tuple[Blob | None, bool]:
-        """One write: judged, made durable, shown, in its location's turn, and in that of a move's source.
+        """One write: judged, made durable and shown, under the locks of its location and of a move's source.
 
-        `room_bytes`: of one that was not admitted before.
+        `room_bytes`: the size of one that was not admitted before.
         """
         source = draft.source if draft is not None else None
         index, locks = self._index, self._locks
@@ -337,7 +337,7 @@ class LocalStore:
             self._on_fatal = None
 
     def uploads(self) -> int:
-        """How many are under way, parts of others among them."""
+        """How many uploads are under way, single parts included."""
         return len(self._uploads) + self.multiparts.writing()
 
     def upload_ended(self, upload: LocalUpload) -> None:
@@ -365,7 +365,7 @@ class LocalStore:
         (self.damage.report if self.comparison.is_over else self.comparison.doubt)(blob, reason)
 
     def unreadable(self, blob: Blob, err: OSError) -> BlobkeepError:
-        """What to raise where the disk did not give the bytes of `blob`. They may be whole: it stays."""
+        """The error to raise if the disk did not give the bytes of `blob`. They may be right, so it stays."""
         if err.errno in SHORTAGE_ERRNOS:
             return from_os_error(err, "read the blob")
         self.read_errors += 1
@@ -374,7 +374,7 @@ class LocalStore:
         return Unreadable("The disk does not give the bytes of this blob: ask again in a moment.")
 
     def find_by_id(self, blob_id: int, seq: int) -> Blob | None:
-        """The live blob with this id and number, 0 for a state that cannot be read: what reports name."""
+        """The live blob with this id and sequence number, as a damage report names it; 0: any number."""
         blob = self._index.by_id(blob_id)
         return blob if blob is not None and seq in (blob.seq, 0) else None
 
@@ -382,7 +382,7 @@ class LocalStore:
         return await asyncio.get_running_loop().run_in_executor(self.threads, step, *args)
 
     async def close(self) -> None:
-        """End every upload, finish what was submitted, give back threads."""
+        """End every upload, finish what was submitted, end the threads."""
         await self.multiparts.close()
         for upload in list(self._uploads):
             await upload.abort("the server stops")

@@ -1,8 +1,8 @@
-"""Blobs that the start left where they are: read again, in the background, until it is clear what they are.
+"""Blobs that the start could not judge: they are read again in the background until they can be.
 
-An I/O error does not mean that the bytes rotted. Where a state cannot be read, its location is unknown, and
-may be any that the index does not have. Until it can be read, all such locations answer 503, not 404. A blob
-of the original server waits here for its checksums where computing them would have held up the start.
+An I/O error does not mean that the bytes rotted. While a state cannot be read, its location is unknown, and
+may be any that the index does not have. Until then all such locations answer 503, not 404. A blob of the
+original server waits here for its checksums if computing them would have delayed the start.
 
 On the event loop. The decisions are those of the start (reconcile.look_again); the committer's thread makes
 them.
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# From one try to the next: doubled while nothing comes of it.
+# The time between two tries, doubled while they fail.
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 
@@ -86,7 +86,7 @@ class Unread:
                 pause_s = FIRST_PAUSE_S
 
     def read_again(self, blob_id: int, reason: str) -> None:
-        """A blob that is not what was thought: judge it as at a start. Until then none knows where it is."""
+        """Judge a blob again as at a start. Until then its location is unknown."""
         self._index.unreadable[blob_id] = reason
         if self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -99,7 +99,7 @@ class Unread:
         await asyncio.wait([self._task])
 
     async def _guarded(self, work: Awaitable[None]) -> None:
-        """What goes wrong with one must not keep the others waiting."""
+        """Errors of one blob must not keep the others waiting."""
         try:
             await work
         except (OSError, BlobkeepError) as err:
@@ -123,7 +123,7 @@ class Unread:
                 await self._show(blob_id, location, reconciled)
 
     def _location_of(self, blob_id: int) -> str | None:
-        """Where the state of a blob can be read: the location that it says, or "". None where it cannot."""
+        """The location in the state of a blob, or "" if it has none. None if it cannot be read."""
         try:
             return blob_folder.read_record(self._data_dir, blob_id).location
         except (FileNotFoundError, CorruptRecord):
@@ -133,7 +133,7 @@ class Unread:
             return None
 
     async def _show(self, blob_id: int, location: str, reconciled: Reconciled) -> None:
-        """Have the index say what was decided. Under the lock of the location."""
+        """Put the decision into the index. Under the lock of the location."""
         index = self._index
         del index.unreadable[blob_id]
         log.warning("blob %d of %r: could be read again", blob_id, location, extra=about(blob_id, location))

@@ -1,9 +1,9 @@
 """One upload into the local directory: small bodies stay in memory, others go to disk under state Pending.
 
-A body that arrives at once and is small needs no Pending on disk: its commit writes everything together. Nor
-does one of up to 1 MiB that comes quickly, where memory allows: once it is whole, one step writes and syncs
-its data under a temporary name. A body that is larger, or still arriving after 50 ms, is staged: its folder
-shows Pending while the bytes come in, and Failure if they stop.
+A small body that comes quickly needs no Pending on disk: its commit writes everything together. A body of up
+to 1 MiB that comes quickly needs none either, if memory allows: when it is complete, one step writes and
+syncs its data under a temporary name. A body that is larger, or still arriving after 50 ms, is staged: its
+folder shows Pending while the bytes come in, and Failure if they stop.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ from services.store import Condition
 
 log = logging.getLogger(__name__)
 
-# So much may wait in memory for the disk, of all uploads together; of one at least and at most that. Large
-# pieces, because to hand one to a thread costs 49 µs; few bytes, so that 32 uploads stay under 32 MiB with
-# what their connections hold.
+# All uploads together may have so much in memory that waits for the disk; one upload at least and at most
+# that. Large pieces, since to hand one to a thread costs 49 µs; few bytes, so that 32 uploads stay under 32
+# MiB with what their connections hold.
 _HELD_BYTES = 8 << 20
 _LEAST_PIECE_BYTES = 64 << 10
 _MOST_PIECE_BYTES = 1 << 20
-# A body of so many declared bytes is held until it is whole, if all that are held so take no more than this.
+# A body of up to so many declared bytes is held until it is complete, if all held ones take no more than
+# this.
 _WHOLE_BYTES = 1 << 20
 ALL_WHOLE_BYTES = 12 << 20
-# While so few upload, the next piece comes in while the last is written: two are held, then.
+# While so few upload, the next piece comes in while the last one is written, so two are in memory.
 _FEW_UPLOADS = 4
-# So much is written before the disk is told to begin: the sync at the end has little left to wait for.
+# After so many bytes the disk is told to begin, so that the sync at the end has little left to wait for.
 _WRITE_BACK_BYTES = 8 << 20
 _MOST_PIECES = 64  # a body that comes byte by byte is copied together: else each byte would take 40
-# Later than this an upload that is not whole becomes visible on disk as Pending.
+# An upload that is not complete after this time becomes visible on disk as Pending.
 STAGE_AFTER_S = 0.05
 
 
@@ -78,7 +79,7 @@ class Owner(Protocol):
 
 
 class Sums(Protocol):
-    """What is known of bytes: a Hasher that has taken them, say. See there."""
+    """The checksums of bytes, such as a Hasher that has taken them. See there."""
 
     size: int
 
@@ -88,7 +89,7 @@ class Sums(Protocol):
 
 
 def piece_bytes(uploads: int) -> int:
-    """How many bytes each of so many uploads may hold for the disk."""
+    """How many bytes each of so many uploads may keep in memory for the disk."""
     return min(_MOST_PIECE_BYTES, max(_LEAST_PIECE_BYTES, _HELD_BYTES // max(1, uploads)))
 
 
@@ -128,8 +129,8 @@ class LocalUpload:
     def of_staged(
         cls, owner: Owner, draft: Draft, condition: Condition, pending: BlobRecord, fd: int, sums: Sums
     ) -> LocalUpload:
-        """One whose bytes are all on disk: `pending` and data.raw (`fd`) stand in the folder, `sums` are
-        theirs. Only `commit` or `abort` are left."""
+        """An upload whose bytes are all on disk: `pending` and data.raw (`fd`) are in the folder, with their
+        `sums`. Only `commit` or `abort` may follow."""
         upload = cls(owner, draft, condition, is_update=False)
         upload._timer.cancel()
         upload._pending, upload._fd, upload._sums, upload._size = pending, fd, sums, sums.size
@@ -142,7 +143,7 @@ class LocalUpload:
 
     @property
     def size(self) -> int:
-        """Bytes that came so far."""
+        """Bytes received so far."""
         return self._size
 
     def takes(self, data: Bytes) -> bool:
@@ -219,7 +220,7 @@ class LocalUpload:
         return committed
 
     async def abort(self, reason: str) -> None:
-        """See store.Upload. A staged one goes to Failure on disk; its name unsynced: Pending is as dead."""
+        """See store.Upload. A staged one becomes Failure on disk, unsynced: a restart ends Pending, too."""
         if not self._committing:
             await self._give_up(reason)
 
@@ -235,7 +236,7 @@ class LocalUpload:
                 await self._owner.given_up.end(self._pending, reason, fd, is_unnamed=is_unnamed)
 
     def _must_go_on(self) -> None:
-        """Its folder may be another's once it was given up, and its bytes were never synced."""
+        """Raise if it was given up: its folder may be another's now, and its bytes were never synced."""
         if self._ended:
             raise Busy(GIVEN_UP)
 
@@ -260,7 +261,7 @@ class LocalUpload:
             await self._flush()
 
     async def _flush_behind(self, *, waits: bool) -> None:
-        """Give what came to the disk once the piece before is there; `waits`: and wait until it is, too."""
+        """Write what has come after the piece before. `waits`: wait until it is written."""
         behind, self._behind = self._behind, None
         if behind is not None:
             await behind
@@ -272,16 +273,17 @@ class LocalUpload:
             self._behind.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _flush(self, *, sync: bool = False, whole: bool = False) -> None:
-        """Give what came to the disk, into a folder that is made if there is none; all in one step of a
-        thread, since to hand one over costs 50 to 100 µs. `sync`: it is the last, and made durable. `whole`:
-        no more comes, so a folder that is made now need not show Pending."""
+        """Write what has come, into a folder that is made if there is none; all in one step of a thread,
+        since to hand one over costs 50 to 100 µs. `sync`: it is the last piece, and is made durable. `whole`:
+        no more
+        comes, so a folder that is made now need not show Pending."""
         async with self._turn:
             if self._broken is not None:
                 raise self._broken
             was_staged = self.is_staged
             if self._ended or (was_staged and not self._pieces and not sync):
                 return
-            # What was declared fitted when it began; others came since, and some declare nothing.
+            # The declared length fitted when it began; others came since, and some declare none.
             self._owner.space.check_more(self._held_bytes)
             pieces, self._pieces, self._held_bytes = self._pieces, [], 0
             try:
@@ -339,7 +341,7 @@ class LocalUpload:
             self._begun_bytes = written
 
     def _sync_data(self) -> None:
-        """The bytes, and the names that lead to them: from here on only the state is missing."""
+        """Sync the bytes and the names that lead to them: after that only the state is missing."""
         assert self._pending is not None
         data_dir, blob_id = self._owner.data_dir, self._pending.id
         fd, self._fd = self._fd, -1

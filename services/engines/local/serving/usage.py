@@ -1,4 +1,4 @@
-"""How much is there, as the store knows it in memory."""
+"""The usage of the store, from what it has in memory."""
 
 from __future__ import annotations
 
