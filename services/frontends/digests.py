@@ -10,6 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
+from weakref import WeakSet
 
 from common.errors import BadRequest
 from services.rules.text import list_members
@@ -18,7 +19,11 @@ from services.store import Upload
 
 # Handing bytes to a thread costs 49 µs; so much takes the slowest hash 90 µs.
 _INLINE_BYTES = 64 << 10
-_BATCH_BYTES = 256 << 10
+_LEAST_BATCH_BYTES = 256 << 10
+_MOST_BATCH_BYTES = 1 << 20
+_BATCHES_BYTES = 8 << 20  # of all bodies together, while they are few
+# Tiny pieces take more memory than their bytes do: a body of these is hashed as it comes.
+_MOST_PIECES = 64
 _OF_STORE = "sha-256"  # the store computes it anyway
 
 
@@ -50,16 +55,27 @@ class Digests:
             return
         self._held.append(data)
         self._held_bytes += len(data)
-        if self._held_bytes >= _BATCH_BYTES:
-            await self._wait()
-            pieces, self._held, self._held_bytes = self._held, [], 0
-            loop = asyncio.get_running_loop()
-            self._running = loop.run_in_executor(None, self._update, pieces)
+        if len(self._held) >= _MOST_PIECES or (
+            self._held_bytes >= _LEAST_BATCH_BYTES and self._held_bytes >= _batch_bytes()
+        ):
+            await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        await self._wait()
+        pieces, size_bytes = self._held, self._held_bytes
+        self._held, self._held_bytes = [], 0
+        if size_bytes <= _INLINE_BYTES:
+            self._update(pieces)
+            return
+        _in_threads.add(self)
+        loop = asyncio.get_running_loop()
+        self._running = loop.run_in_executor(None, self._update, pieces)
 
     async def finish(self) -> None:
         """All bytes came."""
         if self._running is not None:
             await self._wait()
+            _in_threads.discard(self)
         if self._held_bytes > _INLINE_BYTES:
             await asyncio.to_thread(self._update, self._held)
         elif self._held:
@@ -75,6 +91,13 @@ class Digests:
         for piece in pieces:
             for one in self._hashes:
                 one.update(piece)
+
+
+_in_threads: WeakSet[Digests] = WeakSet()  # those that threads work for
+
+
+def _batch_bytes() -> int:
+    return min(_MOST_BATCH_BYTES, max(_LEAST_BATCH_BYTES, _BATCHES_BYTES // (len(_in_threads) + 1)))
 
 
 class PromisedDigests:

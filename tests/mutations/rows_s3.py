@@ -15,6 +15,20 @@ ALIKE_TESTS = ("tests/s3/test_signed_alike.py",)
 
 ROWS = [
     Mutation(
+        "tiny-pieces-of-a-hashed-body-pile-up",
+        "services/frontends/digests.py",
+        "_MOST_PIECES = 64",
+        "_MOST_PIECES = 1 << 30",
+        ("tests/unit/test_digests.py::test_tiny_pieces_do_not_pile_up",),
+    ),
+    Mutation(
+        "all-parts-have-one-tag",
+        "services/frontends/s3/multipart.py",
+        "if name.startswith(CHECKSUM))",
+        "if name.startswith(ETAG))",
+        ("tests/s3/test_fast_etags.py",),
+    ),
+    Mutation(
         "parts-of-an-object-as-a-record-says",
         "services/frontends/s3/stored.py",
         "return sizes if sizes is not None and sum(sizes) == blob.size else None",
