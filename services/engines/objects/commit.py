@@ -5,7 +5,7 @@ The steps of every write and delete. They run on any Bucket, so the model test e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -173,7 +173,7 @@ class Change:
             case Outcome.UNKNOWN:
                 raise Unavailable("Too much has happened to this blob meanwhile: try again.")
 
-    async def take_effect(self, known: Known, facts: Facts | None, body: bytes = b"") -> tuple[Known, Known]:
+    async def take_effect(self, known: Known, facts: Facts | None, *body: Bytes) -> tuple[Known, Known]:
         """Swap the pointer. Returns (what was replaced, what is there now) when that is durable.
 
         The condition was judged on `known`. Raises what it raises for a state that took its place meanwhile;
@@ -186,7 +186,7 @@ class Change:
                 self._pointers.forget(self._location)  # a request may still be under way
             raise
 
-    async def _swap(self, known: Known, facts: Facts | None, body: bytes) -> tuple[Known, Known]:
+    async def _swap(self, known: Known, facts: Facts | None, body: Sequence[Bytes]) -> tuple[Known, Known]:
         key = keys.pointer_key(self._location)
         state = pointer.OK if facts is not None else pointer.DELETED
         while True:
@@ -200,11 +200,11 @@ class Change:
                 now_ns=self._clock.now_ns(),
                 facts=facts,
             )
-            data = pointer.encode(after, body)
+            data = pointer.encode(after, *body)
             for attempt in range(MAX_TRIES):
                 try:
                     etag = await self._bucket.put(key, data, known.etag if known.etag is not None else ABSENT)
-                    made = Known(etag, after, len(data) - len(body))
+                    made = Known(etag, after, len(data) - sum(map(len, body)))
                     self._pointers.note(self._location, made)
                     return known, made
                 except (Refused, Unclear):
@@ -248,16 +248,18 @@ async def change_at_once(
     location: str,
     judge: Judge,
     facts: Facts | None,
-    body: bytes = b"",
+    *body: Bytes,
 ) -> tuple[Known, Known]:
     """Write a blob that is stored in its pointer, or delete if `facts` is None. Returns (before, after).
+
+    `body`: its bytes, in pieces.
 
     Raises what the judge raises, Unavailable.
     """
     for _ in range(MAX_TRIES):
         change = Change(tools, location, judge)
         try:
-            return await change.take_effect(await change.first_look(), facts, body)
+            return await change.take_effect(await change.first_look(), facts, *body)
         except Claimed:
             continue
     raise Unavailable("The gc took this write for dead again and again: try again.")

@@ -22,11 +22,11 @@ _FORMAT = b"1"
 MAX_HEAD_BYTES = 64
 
 
-def frame(kind: str, json: bytes, body: Bytes = b"", *, marked: bool = False) -> bytes:
-    """The whole object. Its length is even where it is `marked`, else odd."""
+def frame(kind: str, json: bytes, *body: Bytes, marked: bool = False) -> bytes:
+    """The whole object, with `body` in pieces. Its length is even where it is `marked`, else odd."""
     head = b"blobkeep %b %b crc32c %08x json %d\n" % (kind.encode(), _FORMAT, checksum.crc(json), len(json))
-    length = len(head) + len(json) + 1 + len(body)
-    return b"".join((head, json, b"\n" if is_marked(length) == marked else b"\n\n", body))
+    length = len(head) + len(json) + 1 + sum(map(len, body))
+    return b"".join((head, json, b"\n" if is_marked(length) == marked else b"\n\n", *body))
 
 
 def is_marked(length: int) -> bool:

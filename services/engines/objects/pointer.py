@@ -185,9 +185,9 @@ _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Pointer)
 
 
-def encode(pointer: Pointer, body: checksum.Bytes = b"") -> bytes:
-    """The whole object. `body`: the bytes of a blob that stands in its pointer."""
-    return framing.frame(KIND, _encode(pointer), body, marked=pointer.state == DELETED)
+def encode(pointer: Pointer, *body: checksum.Bytes) -> bytes:
+    """The whole object. `body`: the bytes of a blob that stands in its pointer, in pieces."""
+    return framing.frame(KIND, _encode(pointer), *body, marked=pointer.state == DELETED)
 
 
 def decode(begin: checksum.Bytes) -> Pointer:

@@ -166,11 +166,11 @@ class ObjectsStore:
         self._told_replaced(before, after)
 
     async def commit_inline(
-        self, location: str, judge: Judge, facts: Facts, body: bytes
+        self, location: str, judge: Judge, facts: Facts, body: abc.Sequence[bytes]
     ) -> tuple[ObjectBlob, bool]:
         """For ObjectUpload: make a small body its location's blob."""
         async with self._locks.of(location):
-            before, after = await change_at_once(self.tools, location, judge, facts, body)
+            before, after = await change_at_once(self.tools, location, judge, facts, *body)
         return self._changed(before, after, since=0)
 
     async def commit_staged(self, write: StagedWrite, facts: Facts) -> tuple[ObjectBlob, bool]:

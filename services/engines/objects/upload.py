@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from common import checksum
@@ -41,7 +41,7 @@ class Owner(Protocol):
     max_blob_bytes: int
 
     async def commit_inline(
-        self, location: str, judge: Judge, facts: Facts, body: bytes
+        self, location: str, judge: Judge, facts: Facts, body: Sequence[bytes]
     ) -> tuple[ObjectBlob, bool]: ...
 
     async def commit_staged(self, write: StagedWrite, facts: Facts) -> tuple[ObjectBlob, bool]: ...
@@ -87,24 +87,33 @@ class ObjectUpload:
         return self._write is not None
 
     def takes(self, data: Bytes) -> bool:
-        """See store.Upload: always False, since a part may have to be sent."""
-        return False
+        """See store.Upload: True for what may stay in memory."""
+        owner = self._owner
+        if self._write is not None or self._held_bytes + len(data) > owner.inline_bytes:
+            return False
+        if owner.max_blob_bytes and self._size + len(data) > owner.max_blob_bytes:
+            return False
+        self._hold(data)
+        return True
 
     async def write(self, data: Bytes) -> None:
         """See store.Upload."""
         owner = self._owner
-        self._size += len(data)
         limit = owner.max_blob_bytes
-        if limit and self._size > limit:
+        if limit and self._size + len(data) > limit:
             raise TooLarge(f"The body is over the limit of {limit} bytes (max_blob_size).")
-        self._pieces.append(bytes(data))  # of bytes no copy
-        self._held_bytes += len(data)
-        if len(self._pieces) == _MOST_PIECES:
-            self._pieces = [b"".join(self._pieces)]
+        self._hold(data)
         if self._write is None and self._held_bytes > owner.inline_bytes:
             await self._stage()
         while self._write is not None and self._held_bytes >= owner.part_bytes:
             await self._send(owner.part_bytes)
+
+    def _hold(self, data: Bytes) -> None:
+        self._pieces.append(bytes(data))  # of bytes no copy
+        self._size += len(data)
+        self._held_bytes += len(data)
+        if len(self._pieces) == _MOST_PIECES:
+            self._pieces = [b"".join(self._pieces)]
 
     async def sha256(self) -> bytes:
         """See store.Upload."""
@@ -115,7 +124,7 @@ class ObjectUpload:
             return copy.sha256()
         if self._write is not None:
             return self._hasher.sha256()
-        return (await _sums_of(b"".join(self._pieces)))[0]
+        return (await _sums_of(self._pieces, self._size))[0]
 
     async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> tuple[ObjectBlob, bool]:
         """See store.Upload."""
@@ -136,8 +145,8 @@ class ObjectUpload:
             await self._give_up(f"{MSG_ABORTED}: {' '.join(reason.split())[:200]}")
 
     async def _commit_inline(self, attributes: Mapping[str, str]) -> tuple[ObjectBlob, bool]:
-        body = b"".join(self._pieces)
-        sha256, crcs = await _sums_of(body)
+        body = self._pieces
+        sha256, crcs = await _sums_of(body, self._size)
         facts = self._facts(sha256, attributes, crcs=crcs)
         return await self._owner.commit_inline(self._location, self._judge, facts, body)
 
@@ -260,8 +269,15 @@ class ObjectUpload:
             self._owner.given_up(self._write)
 
 
-async def _sums_of(body: bytes) -> tuple[bytes, bytes]:
+async def _sums_of(pieces: Sequence[bytes], size: int) -> tuple[bytes, bytes]:
     """checksum.sums_of, in a thread where it takes long."""
-    if len(body) <= _HASHED_AT_ONCE_BYTES:
-        return checksum.sums_of(body)
-    return await asyncio.to_thread(checksum.sums_of, body)
+    if size <= _HASHED_AT_ONCE_BYTES:
+        return checksum.sums_of(b"".join(pieces))
+    return await asyncio.to_thread(_sums_of_pieces, pieces)
+
+
+def _sums_of_pieces(pieces: Sequence[bytes]) -> tuple[bytes, bytes]:
+    hasher = Hasher()
+    for piece in pieces:
+        hasher.update(piece)
+    return hasher.sha256(), hasher.crcs()
