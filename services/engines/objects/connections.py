@@ -24,15 +24,19 @@ class NoAnswer(OSError):
 
 
 class Answer(NamedTuple):
-    """`head`: from the status line to the line end before the empty line. `body` None: of unknown length."""
+    """`head`: from the status line to the line end before the empty line; `lower`: it in lower case.
+
+    `body` None: of unknown length.
+    """
 
     status: int
     head: bytes
+    lower: bytes
     body: Bytes | None
 
     def field(self, name: bytes) -> str:
         """The value of the first field of this name, given in lower case; empty where there is none."""
-        return _field(self.head, self.head.lower(), name)
+        return _field(self.head, self.lower, name)
 
 
 class Connections:
@@ -114,7 +118,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._view = memoryview(self._read)
         self._filled = 0  # bytes of the buffer, then of the body
         self._asked: asyncio.Future[Answer] | None = None
-        self._begun: tuple[int, bytes, memoryview] | None = None  # an answer whose body is not whole
+        self._begun: tuple[Answer, memoryview] | None = None  # an answer whose body is not whole
 
     def ask(self, loop: asyncio.AbstractEventLoop, head: bytes, body: Bytes) -> asyncio.Future[Answer]:
         """The answer. Raises NoAnswer."""
@@ -152,7 +156,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See BufferedProtocol."""
-        return (self._view if self._begun is None else self._begun[2])[self._filled :]
+        return (self._view if self._begun is None else self._begun[1])[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """See BufferedProtocol."""
@@ -161,10 +165,10 @@ class _Connection(asyncio.BufferedProtocol):
             self.give_up("the store says what nobody has asked")
         elif self._begun is None:
             self._read_head(self._asked)
-        elif self._filled == len(self._begun[2]):
-            status, head, body = self._begun
+        elif self._filled == len(self._begun[1]):
+            answer, _ = self._begun
             self._begun = None
-            self._answer(self._asked, Answer(status, head, body), ends_here=True)
+            self._answer(self._asked, answer, ends_here=True)
 
     def _read_head(self, asked: asyncio.Future[Answer]) -> None:
         end = self._read.find(b"\r\n\r\n", 0, self._filled)
@@ -180,7 +184,7 @@ class _Connection(asyncio.BufferedProtocol):
         lower = head.lower()
         declared = _field(head, lower, b"content-length")
         if not (declared.isascii() and declared.isdigit()) or b"\r\ntransfer-encoding:" in lower:
-            self._answer(asked, Answer(int(status), head, None), ends_here=False)
+            self._answer(asked, Answer(int(status), head, lower, None), ends_here=False)
             return
         begin, length = end + 4, int(declared)
         here = self._filled - begin
@@ -188,9 +192,9 @@ class _Connection(asyncio.BufferedProtocol):
             body = memoryview(bytearray(length))
             body[:here] = self._view[begin : self._filled]
             self._filled = here
-            self._begun = int(status), head, body
+            self._begun = Answer(int(status), head, lower, body), body
             return
-        answer = Answer(int(status), head, bytes(self._view[begin : begin + length]))
+        answer = Answer(int(status), head, lower, bytes(self._view[begin : begin + length]))
         self._answer(asked, answer, ends_here=here == length)
 
     def _answer(self, asked: asyncio.Future[Answer], answer: Answer, *, ends_here: bool) -> None:
@@ -200,7 +204,7 @@ class _Connection(asyncio.BufferedProtocol):
             and transport is not None
             and not transport.get_write_buffer_size()  # it answered before it had read the whole request
             and answer.head.startswith(b"HTTP/1.1 ")
-            and "close" not in answer.field(b"connection").lower()
+            and not (b"\r\nconnection:" in answer.lower and "close" in answer.field(b"connection").lower())
         )
         self._filled = 0
         asked.set_result(answer)

@@ -51,6 +51,8 @@ def wrong_body(known: Known, body: memoryview) -> str:
     facts = known.pointer.facts if known.pointer is not None else None
     if facts is None or facts.part_bytes:
         return ""
+    if 0 < len(body) <= CHUNK_BYTES and len(body) == facts.size:
+        return wrong_chunk(facts, facts.crcs, 0, body)
     chunks = (body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES))
     wrong = (wrong_chunk(facts, facts.crcs, chunk, data) for chunk, data in enumerate(chunks))
     return next(filter(None, wrong), "" if len(body) == facts.size else "it has lost bytes")

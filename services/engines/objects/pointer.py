@@ -144,6 +144,12 @@ class ObjectBlob:
         self.pointer = pointer
         self.facts = facts
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectBlob) and self.pointer == other.pointer
+
+    def __hash__(self) -> int:
+        return hash(self.pointer.txn)
+
     @property
     def location(self) -> str:
         return self.pointer.location

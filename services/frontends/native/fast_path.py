@@ -8,6 +8,7 @@ whose handlers are the contract. A test compares the two, header for header, ove
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from time import perf_counter
 
@@ -102,10 +103,10 @@ class FastPath(QuickReads, Shortcut):
             return None
         if self._store.is_remote:
             # Who would be shown a folder where there is no blob gets a handler.
-            agent, accept = (",".join(head.block.fields.get(name, ())) for name in ("User-Agent", "Accept"))
-            if wants_html(accept, otherwise=follows_links(agent)):
+            fields = head.block.fields
+            if _is_shown_folders(",".join(fields.get("User-Agent", ())), ",".join(fields.get("Accept", ()))):
                 return None
-            return Opening(exchange, self._store, location, self.fields_of, self._answered)
+            return Opening(exchange, self._store, location, self.known_fields_of, self._answered)
         reading = self._store.open_nowait(location)
         if reading is None:
             return None
@@ -132,6 +133,11 @@ class FastPath(QuickReads, Shortcut):
     def _answered(self, exchange: Exchange, status: int, began_s: float) -> None:
         user = "-" if self._requests.access is None else self._user(exchange.head)
         self._requests.answered_exchange(exchange, status, began_s, user)
+
+
+@functools.lru_cache(64)
+def _is_shown_folders(agent: str, accept: str) -> bool:
+    return wants_html(accept, otherwise=follows_links(agent))
 
 
 class _Answering(HTTPMessageDelegate):
