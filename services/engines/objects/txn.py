@@ -11,6 +11,7 @@ import base64
 import secrets
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _TIME_CHARS = 10
 _RANDOM_CHARS = 16
@@ -19,7 +20,8 @@ CHARS = _TIME_CHARS + _RANDOM_CHARS
 
 def new_txn(now_ns: int) -> str:
     """A txn that was never used. `now_ns`: Unix time in nanoseconds."""
-    return _base32(now_ns // 1_000_000, _TIME_CHARS) + _base32(secrets.randbits(80), _RANDOM_CHARS)
+    random = int.from_bytes(secrets.token_bytes(10), "big")
+    return _base32(now_ns // 1_000_000, _TIME_CHARS) + _base32(random, _RANDOM_CHARS)
 
 
 def is_txn(text: str) -> bool:
@@ -45,4 +47,5 @@ def parse_blob_id(text: str) -> tuple[str, str] | None:
 
 
 def _base32(number: int, chars: int) -> str:
-    return "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(chars)))
+    """`chars` is even: two digits at a time take half as long."""
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * chars - 10, -1, -10)])
