@@ -99,6 +99,29 @@ def test_a_body_of_any_length_comes_whole_in_any_pieces(length: int) -> None:
     assert run(cuts, test).connections == 1
 
 
+def test_memory_is_used_again_when_nobody_refers_to_it() -> None:
+    sizes = [300_000, 600_000, 1 << 20, 400_000]
+    bodies = [bytes([number]) * size for number, size in enumerate(sizes)]
+
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        first, second = (await ask(connections)).body, (await ask(connections)).body
+        assert isinstance(first, memoryview)
+        assert isinstance(second, memoryview)
+        part, kept = first[100:200], [first.obj, second.obj]
+        del first
+        third = (await ask(connections)).body
+        assert isinstance(third, memoryview)
+        assert all(third.obj is not one for one in kept)  # a part is referred to
+        assert [*map(bytes, (part, second, third))] == [bodies[0][100:200], bodies[1], bodies[2]]
+        del part
+        fourth = (await ask(connections)).body
+        assert isinstance(fourth, memoryview)
+        assert fourth.obj is kept[0]
+        assert [*map(bytes, (second, third, fourth))] == bodies[1:]
+
+    run([[whole(body)] for body in bodies], test)
+
+
 @pytest.mark.parametrize(
     "first",
     [
