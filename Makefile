@@ -19,7 +19,7 @@ help:
 	@echo 'make bench ENGINE=objects   what Blobkeep adds to the object store that it runs on'
 	@echo 'make bench-s3, make bench-restic   S3 beside SeaweedFS, restic beside nginx'
 	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
-	@echo 'make bench-readers   a server with readers beside nginx with as many workers (READERS=2)'
+	@echo 'make bench-readers   a server with readers beside nginx with as many processes (READERS=1)'
 	@echo 'make bench-many   a million blobs: starts with the index and without, memory, pages (BLOBS, FOLDER; minutes)'
 	@echo 'make pythons  a part of the tests on each Python from 3.11 to 3.14 that is here, and with python -O'
 	@echo 'make check    format, lint and type checks'
@@ -96,8 +96,8 @@ bench-restic:
 	@./bootstrap.sh bench
 	.venv/bin/python -m bench.restic --rounds $(ROUNDS)
 
-# A server with readers beside nginx with as many workers, on all cores.
-READERS ?= 2
+# A server with readers beside nginx with as many processes, on all cores.
+READERS ?= 1
 .PHONY: bench-readers
 bench-readers:
 	@./bootstrap.sh bench

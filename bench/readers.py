@@ -1,4 +1,4 @@
-"""`python -m bench.readers`: reads by a server with readers, beside nginx with as many workers.
+"""`python -m bench.readers`: reads by a server with readers, beside nginx with as many processes.
 
 No process is held to a core, the load neither. Rounds in alternation, the medians; the CPU time a request
 says more than the rate where the machine is busy.
@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +52,8 @@ def _blobkeep(base: Path, readers: int) -> Iterator[tuple[Running, list[psutil.P
 @contextlib.contextmanager
 def _nginx(base: Path, workers: int) -> Iterator[tuple[Running, list[psutil.Process]]]:
     with started("nginx", base, cores=ALL_CORES, workers=workers) as peer:
+        while len(peer.processes()) <= workers:  # the master forks them once it answers
+            time.sleep(0.01)
         yield peer, peer.processes()
 
 
@@ -68,17 +71,18 @@ def _measure(peer: Running, serving: list[psutil.Process], seconds: float) -> Fi
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.readers", description=__doc__)
-    parser.add_argument("--readers", type=int, default=2)
+    parser.add_argument("--readers", type=int, default=max(1, len(ALL_CORES) - 1))
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     count, base = options.readers, Path(tempfile.mkdtemp(prefix="blobkeep-bench-"))
-    names = ("one process", f"{count} readers", f"nginx, {count} workers")
+    readers, workers = f"server, {count} reader{'s' * (count > 1)}", f"nginx, {count + 1} workers"
+    names = ("one process", readers, workers)
     found: dict[str, list[Figure]] = {name: [] for name in names}
     with (
         _blobkeep(base, 0) as one,
         _blobkeep(base, count) as several,
-        _nginx(base, count) as nginx,
+        _nginx(base, count + 1) as nginx,
     ):
         for peer, _ in (one, several, nginx):
             fill(peer, "get-", _BLOBS, KIB)
@@ -89,7 +93,10 @@ def main() -> None:
     for name, figures in found.items():
         rate = statistics.median(figure.rate for figure in figures)
         cpu_us = statistics.median(figure.cpu_us for figure in figures)
-        lines.append(f"{name:18} {rate:10,.0f}/s {cpu_us:6.1f} µs")
+        ratio = statistics.median(
+            of_nginx.cpu_us / ours.cpu_us for ours, of_nginx in zip(figures, found[workers], strict=True)
+        )
+        lines.append(f"{name:18} {rate:10,.0f}/s {cpu_us:6.1f} µs {ratio:6.2f} x nginx by processor time")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from common.errors import ConfigError
 from common.options import OPTIONS, Config, Option
 from common.options_file import as_toml
+from common.process import SUPERVISOR_PID, usable_cpus
 
 __all__ = [
     "EXIT_USAGE",
@@ -87,10 +88,19 @@ def load(argv: Sequence[str], program: str, environment: Mapping[str, str] = os.
     return config
 
 
-def reader_count(config: Config) -> int:
-    """How many reader processes there are. None where they could not answer as the server does."""
-    can_share = config.engine == "local" and config.http == "blobkeep" and config.fast_path
-    return config.readers if can_share else 0
+def reader_count(config: Config, *, is_supervised: bool | None = None) -> int:
+    """How many reader processes there are. None where they could not answer as the server does.
+
+    `is_supervised`: whether supervisord runs the server, and can run readers, too; None: as it is with this
+    process.
+    """
+    if config.engine != "local" or config.http != "blobkeep" or not config.fast_path:
+        return 0
+    if config.readers >= 0:
+        return config.readers
+    if is_supervised is None:
+        is_supervised = SUPERVISOR_PID in os.environ
+    return min(max(OPTIONS["readers"].choices), usable_cpus() - 1) if is_supervised else 0
 
 
 def host_and_port(listen: str, name: str = "listen") -> tuple[str, int]:
@@ -264,7 +274,7 @@ def _checked(option: Option, value: Any) -> Any:
         raise ValueError
     if isinstance(value, str) and "\0" in value:
         raise ValueError
-    if isinstance(value, (int, float)) and not 0 <= value < _TOO_LARGE:  # nor may it be nan
+    if not option.choices and isinstance(value, (int, float)) and not 0 <= value < _TOO_LARGE:  # or nan
         raise ValueError
     return value
 

@@ -165,11 +165,11 @@ class Config:
     )
     index: bool = _option(False, "Engine local", "Keep an index of the blobs on disk (docs/scaling.md).")
     readers: int = _option(
-        0,
+        -1,
         "Engine local",
-        "How many reader processes run beside the server (docs/scaling.md). None do without fast_path, or "
-        'with http = "tornado".',
-        choices=tuple(range(9)),
+        "How many reader processes run beside the server (docs/scaling.md). -1: one less than the cores, but "
+        'at most 8, where supervisord runs it; else 0. None do without fast_path, or with http = "tornado".',
+        choices=tuple(range(-1, 9)),
     )
     keep_deleted_s: float = _option(
         0.0,

@@ -272,7 +272,7 @@ def _welcome_lines(options: config.Config) -> Iterator[str]:
         f"Blobkeep {VERSION} listens on {options.listen} and keeps its blobs in "
         f"{_where(options)}. Its page: {server}/"
     )
-    count = config.reader_count(options)
+    count = config.reader_count(options, is_supervised=True)
     readers = f", {count} reader{'s' * (count > 1)}" if count else ""
     yield f"supervisord runs server{readers}, gc and recovery here, until Ctrl-C. In another terminal:"
     who = " --user NAME" if options.auth_file else ""  # curl asks for the password: a token, or what it is

@@ -73,7 +73,7 @@ async def _run(engine: Engine, options: config.Config, tls: ssl.SSLContext | Non
         Front(guest, quick, requests), options, requests, tls, quick.quick_answer
     )
     if requests.access is None:
-        guest.ready = ReadyAnswers(quick, requests, server.known_heads)
+        guest.ready = ReadyAnswers(quick, requests, server.known_heads, options.hot_bytes)
         server.answer_from(guest.ready)
     running = loop.create_task(guest.run())
     reporting = loop.create_task(me.keep())

@@ -167,7 +167,7 @@ def _let_readers_in(
     quick: FastPath | None,
 ) -> Host | None:
     """See readers.host.begin. Without the option `readers` its code is not loaded: a start is shorter."""
-    if not options.readers:
+    if not config.reader_count(options) and options.readers <= 0:
         return None
     from services.readers import host
 

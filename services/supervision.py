@@ -76,7 +76,7 @@ class Plugin:
 
     def __init__(self, supervisord: Any, options: config.Config) -> None:
         self._supervisord = supervisord
-        self._readers = config.reader_count(options)
+        self._readers = config.reader_count(options, is_supervised=True)
         os.environ[SUPERVISOR_PID] = str(os.getpid())
         os.environ["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', os.defpath)}"
         _let_children_log()

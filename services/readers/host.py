@@ -200,7 +200,7 @@ def begin(
     `quick`: what answers plain reads here. From then on it does so as quickly as readers do, on connections
     that come from now on.
     """
-    if config.readers and not reader_count(config):
+    if config.readers > 0 and not reader_count(config):
         log.warning("there are no reader processes: docs/scaling.md says with which options there are none")
     if not isinstance(server, HTTPServer):
         return None
@@ -208,12 +208,12 @@ def begin(
         sharing = engine.sharing()
         if sharing is None:
             return None
-        host = Host(sharing, config, access, requests, server.adopt, listening)
-        host.start()
         if quick is not None and requests.access is None:
-            ready = ReadyAnswers(quick, requests, server.known_heads)
+            ready = ReadyAnswers(quick, requests, server.known_heads, config.hot_bytes)
             ready.use(sharing)
             server.answer_from(ready)
+        host = Host(sharing, config, access, requests, server.adopt, listening)
+        host.start()
     except OSError as err:
         log.warning("there are no reader processes, since nothing can be shared with them: %s", err)
         return None

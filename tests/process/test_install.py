@@ -19,13 +19,16 @@ from pathlib import Path
 
 import pytest
 
-from common.options import OPTIONS
+from common.config import reader_count
+from common.options import OPTIONS, Config
 from common.version import VERSION
 from tests.support.processes import ROOT, wait_for
 from tests.support.proxies import free_ports
 from tests.support.tools import environment
 
 pytestmark = pytest.mark.slow
+
+RUNNING = 3 + reader_count(Config(), is_supervised=True)
 
 
 def build(script: str, into: Path, **more: str) -> Path:
@@ -122,7 +125,7 @@ def test_the_installed_wheel_serves_in_any_folder(installed: Path, tmp_path: Pat
             ["curl", "-s", f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=True
         ).stdout
         assert "<title>" in page
-        wait_for(lambda: run("ctl", "status").count("RUNNING") == 3, what="three that run")
+        wait_for(lambda: run("ctl", "status").count("RUNNING") == RUNNING, what="all that run")
         run("check")
         run("rm", "photos/cat.txt")
     assert {path.name for path in folder.iterdir()} == {"data", "services", "cat.txt"}

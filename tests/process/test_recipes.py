@@ -19,11 +19,14 @@ from pathlib import Path
 
 import pytest
 
+from common.config import reader_count
+from common.options import Config
 from tests.support.processes import ROOT, wait_for
 from tests.support.programs import need
 from tests.support.proxies import free_ports
 from tests.support.rules import DataDirectory, live_blobs
 
+RUNNING = 3 + reader_count(Config(), is_supervised=True)
 PAGE = (ROOT / "docs" / "operating.md").read_text()
 # On the page, and not a step of the story. `serve` runs below it; the last two need a disk that fails, or
 # minutes of a quiet one.
@@ -159,7 +162,7 @@ def test_the_recipes_of_the_page_work_as_they_stand_there(operator: Operator) ->
             assert operator.ask("POST", f"/store/{location}", body)[0] == 201
         # Start, stop, look.
         # Each is STARTING for a second first, also when the server answers already.
-        wait_for(lambda: types("blobkeep ctl status").count("RUNNING") == 3, what="three that run")
+        wait_for(lambda: types("blobkeep ctl status").count("RUNNING") == RUNNING, what="all that run")
         assert "server: started" in types("blobkeep ctl restart server")
         wait_for(operator.is_well, what="the restarted server")
         types("blobkeep ctl signal HUP server")

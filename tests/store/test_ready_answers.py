@@ -14,7 +14,6 @@ from services.engines.local.disk import readers_epoch
 from services.engines.local.serving.cache import HotCache
 from services.engines.local.serving.limits import Limits
 from services.engines.local.serving.sharing import LocalSharing
-from services.frontends.native import ready_answers
 from services.frontends.native.quick_reads import Peeks, QuickReads
 from services.frontends.native.ready_answers import ReadyAnswers
 from services.http1 import Limits as OfClients
@@ -173,8 +172,8 @@ def test_other_requests_and_large_blobs_are_for_others(asked: Asked) -> None:
     assert asked.ready.answer_to(b"GET /store/b HTTP/1.1\r\nHost: localhost\r\n\r\n") is None  # not known
 
 
-def test_what_is_kept_has_a_bound(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready_answers, "_MAX_BYTES", 20_000)
+def test_what_is_kept_has_a_bound(asked: Asked) -> None:
+    asked.ready = ReadyAnswers(asked.quick, asked.requests, asked.heads, hot_bytes=160_000)
     asked.ready.use(asked.marks)
     most = 0
     for number in range(1, 60):
@@ -184,6 +183,9 @@ def test_what_is_kept_has_a_bound(asked: Asked, monkeypatch: pytest.MonkeyPatch)
         assert kept_bytes < 20_000
         most = max(most, len(asked.ready._ready))
     assert most > 5
+    asked.ready = ReadyAnswers(asked.quick, asked.requests, asked.heads, hot_bytes=0)
+    asked.ready.use(asked.marks)
+    assert asked.get("1") is None
 
 
 def test_a_table_that_is_full_gives_up_what_is_ready(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from services.watch.request_log import RequestLog
 
 _MAX_BODY_BYTES = 16 << 10  # of larger ones the copy costs more than all that is spared
 _MAX_BYTES = 8 << 20
+_SHARE = 8  # no more than this part of the option `hot_bytes`
+_MOST_FIELDS_BYTES = 4 << 10  # beside the body, with what an entry costs
 _ENTRY_BYTES = 300  # what an answer costs beside its bytes
 
 Ready = tuple[int, int, bytes, int]
@@ -24,11 +26,18 @@ Ready = tuple[int, int, bytes, int]
 
 class ReadyAnswers:
     """See http1.turns.ReadyAnswers. `heads`: what the server remembers of heads that were answered at once.
+    `hot_bytes`: the option.
 
     Without an access log alone: it has a line for each request.
     """
 
-    def __init__(self, quick: QuickReads, requests: RequestLog, heads: Mapping[bytes, RequestHead]) -> None:
+    def __init__(
+        self,
+        quick: QuickReads,
+        requests: RequestLog,
+        heads: Mapping[bytes, RequestHead],
+        hot_bytes: int = _MAX_BYTES * _SHARE,
+    ) -> None:
         self._quick = quick
         self._requests = requests
         self._heads = heads
@@ -36,7 +45,7 @@ class ReadyAnswers:
         self._stands: Callable[[int, int, int], bool] = _nothing_stands
         self._rights = 0  # under which all of these were judged
         self._ready: dict[bytes, Ready] = {}
-        self._left_bytes = _MAX_BYTES
+        self._max_bytes = self._left_bytes = min(_MAX_BYTES, hot_bytes // _SHARE)
         self._first = b""  # of an answer that is sent in this turn
         self._count = 0  # of this turn
         self._body_bytes = 0
@@ -77,7 +86,7 @@ class ReadyAnswers:
             return None
         rights = marks.rights  # before anybody is judged
         mark = marks.mark(location := str(head.memo))
-        if mark is None or mark[2] > _MAX_BODY_BYTES:
+        if mark is None or mark[2] > min(_MAX_BODY_BYTES, self._max_bytes - _MOST_FIELDS_BYTES):
             return None
         answer = self._quick.lasting(head, location)
         if answer is None:
@@ -98,7 +107,7 @@ class ReadyAnswers:
 
     def _forget_all(self) -> None:
         self._ready.clear()
-        self._left_bytes = _MAX_BYTES
+        self._left_bytes = self._max_bytes
 
 
 def _size_of(data: bytes, ready: Ready) -> int:
