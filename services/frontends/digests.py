@@ -21,7 +21,7 @@ from services.store import Upload
 _INLINE_BYTES = 64 << 10
 _LEAST_BATCH_BYTES = 256 << 10
 _MOST_BATCH_BYTES = 1 << 20
-_BATCHES_BYTES = 8 << 20  # of all bodies together, while they are few
+_BATCHES_BYTES = 4 << 20  # of all bodies together, while they are few
 # Tiny pieces take more memory than their bytes do: a body of these is hashed as it comes.
 _MOST_PIECES = 64
 _OF_STORE = "sha-256"  # the store computes it anyway
@@ -55,19 +55,21 @@ class Digests:
             return
         self._held.append(data)
         self._held_bytes += len(data)
-        if len(self._held) >= _MOST_PIECES or (
-            self._held_bytes >= _LEAST_BATCH_BYTES and self._held_bytes >= _batch_bytes()
-        ):
+        if len(self._held) >= _MOST_PIECES or self._held_bytes >= _LEAST_BATCH_BYTES:
             await self._hand_over()
 
     async def _hand_over(self) -> None:
+        """If enough has come."""
+        if self._held_bytes > _INLINE_BYTES:
+            _large.add(self)
+            if self._held_bytes < _batch_bytes() and len(self._held) < _MOST_PIECES:
+                return
         await self._wait()
         pieces, size_bytes = self._held, self._held_bytes
         self._held, self._held_bytes = [], 0
         if size_bytes <= _INLINE_BYTES:
             self._update(pieces)
             return
-        _in_threads.add(self)
         loop = asyncio.get_running_loop()
         self._running = loop.run_in_executor(None, self._update, pieces)
 
@@ -75,7 +77,7 @@ class Digests:
         """All bytes came."""
         if self._running is not None:
             await self._wait()
-            _in_threads.discard(self)
+            _large.discard(self)
         if self._held_bytes > _INLINE_BYTES:
             await asyncio.to_thread(self._update, self._held)
         elif self._held:
@@ -93,11 +95,11 @@ class Digests:
                 one.update(piece)
 
 
-_in_threads: WeakSet[Digests] = WeakSet()  # those that threads work for
+_large: WeakSet[Digests] = WeakSet()  # those of large bodies that are under way
 
 
 def _batch_bytes() -> int:
-    return min(_MOST_BATCH_BYTES, max(_LEAST_BATCH_BYTES, _BATCHES_BYTES // (len(_in_threads) + 1)))
+    return min(_MOST_BATCH_BYTES, max(_LEAST_BATCH_BYTES, _BATCHES_BYTES // len(_large)))
 
 
 class PromisedDigests:
