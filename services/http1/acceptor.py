@@ -1,4 +1,4 @@
-"""Accepting connections on listening sockets, without spinning when descriptors run out."""
+"""Accepts connections on listening sockets, without spinning when descriptors run out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class Acceptor:
     """Accepts on one listening socket and gives each connection, non-blocking, to `accepted(sock, address)`.
 
-    Descriptors used up: it waits `pause_s`, leaving clients in the system's queue, and says so once.
+    When descriptors are used up it waits `pause_s` and logs that once. Clients stay in the system's queue.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The body of one request while it is read: what is left of it, its bounds in size and time."""
+"""The body of one request while it is read: the rest to come, and its limits in size and time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Body:
         self.spent = False  # the last `take` was enough work for one turn of the event loop
 
     def check_declared(self) -> None:
-        """Raises Refusal (413) when more is declared than may come."""
+        """Raises Refusal (413) if the declared length is too large."""
         if self._left > self.max_bytes:
             self._refuse_size("Content-Length too long")
 
@@ -80,7 +80,7 @@ class Body:
         self._heard = now
 
     def waited(self, since: float, now: float) -> None:
-        """The time since then was the application's, not the client's."""
+        """Do not count the time since then: the application caused it, not the client."""
         self._began += now - since
         self._heard = now
 
@@ -101,7 +101,7 @@ class Body:
             raise Refusal(408, text, "Timeout reading body: too slow")
 
     def rate(self, now: float) -> float | None:
-        """Bytes a second so far, waiting for us not counted; None where it has just begun."""
+        """Bytes a second so far, without the time in which it waited for us; None if it has just begun."""
         elapsed_s = now - self._began
         return self.received_bytes / elapsed_s if elapsed_s > self._limits.give_way_grace_s else None
 

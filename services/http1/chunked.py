@@ -8,7 +8,7 @@ from services.http1.errors import Refusal
 from services.http1.limits import Limits
 from services.http1.parser import parse_field_lines
 
-# 15 hexadecimal digits: a size that fits 63 bits. Extensions are let pass and mean nothing to us.
+# 15 hexadecimal digits: a size that fits 63 bits. Extensions are allowed and ignored.
 _size_line = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
 
@@ -34,9 +34,8 @@ class ChunkedDecoder:
         """The content at the beginning of `data`, at most so many bytes of it, and the rest of `data`.
 
         Small chunks are joined, so that their number costs the application nothing. After `limits.turn_lines`
-        lines it is `spent`: call it again in another turn, as each line costs us 3 us, however short it is.
-        Otherwise the rest may be the beginning of a line that has not come whole: give it again, with what
-        follows. Raises Refusal (400).
+        lines it is `spent`: call it again in another turn, since each line costs 3 us, however short it is.
+        Otherwise the rest may be an incomplete line: pass it again, with what follows. Raises Refusal (400).
         """
         self.spent = False
         lines_left = self._limits.turn_lines

@@ -1,7 +1,7 @@
 """One client connection: reads requests and gives them to Tornado's delegates, one after the other.
 
-What it is doing is its phase, and what can follow is a table (phases.py). What a client sends ahead waits.
-Time is checked from outside (see server.py).
+Its phase says what it is doing, and a table has the legal steps (phases.py). Requests that a client sends
+ahead wait. The server checks the time (see server.py).
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _TOO_SLOW = "Send the body faster: so many others are sending that yours was too
 
 
 class Connection(Answering):
-    """What delegates know as `server_conn`.
+    """The `server_conn` of delegates.
 
-    `refused`: one too many. It says 503 to its first request, unless the server spares that.
+    `refused`: it is one too many, and answers its first request with 503, unless the server makes an
+    exception.
     """
 
     transport: ClientTransport
@@ -53,7 +54,7 @@ class Connection(Answering):
         self._linger_left_bytes = self.limits.linger_bytes
 
     def step(self, to: Phase) -> None:
-        """Do something else. A step that is not in the table cuts the connection, and raises."""
+        """Go to another phase. A step that is not in the table cuts the connection, and raises."""
         if to not in STEPS[self.phase]:
             self.transport.raw.abort()
             raise IllegalStep(f"from {self.phase.name} to {to.name}")
@@ -128,7 +129,7 @@ class Connection(Answering):
             self._loop.call_soon(self.advance)
 
     def close_if_idle(self, since: float) -> None:
-        """Close where no request came since then. An answer in progress is the last, as the server drains."""
+        """Close if no request came since then; an answer in progress is the last. The server drains."""
         if self.phase is IDLE and self._since <= since:  # one that comes before all was taken would reset it
             (self._linger if self.transport.untaken_bytes else self._close)()
 
@@ -232,7 +233,7 @@ class Connection(Answering):
         self._refuse(code, text)
 
     def advance(self) -> None:
-        """Use what was received, as far as it goes now."""
+        """Process what was received, as far as possible now."""
         try:
             if self.phase is HEAD and not self.transport.writing_paused:
                 self._read_head()
@@ -244,17 +245,17 @@ class Connection(Answering):
             self._regulate_reading()
 
     def advance_later(self) -> None:
-        """In the next turn, so that a client that sends many requests at once does not hold up the others."""
+        """Go on in the next turn, so that a client that sends many requests does not delay the others."""
         if self.pending:
             self._loop.call_soon(self.advance)
 
     def refuse_if_cut_short(self) -> None:
-        """More of the request is needed, and the client sends no more."""
+        """End the connection: more of the request is needed, but the client sends no more."""
         if self._eof:
             self._refuse(400, "Send the whole request before closing.")
 
     def rest(self) -> None:
-        """Leave the rest of this turn of the event loop to others; libuv would read up to 8 MiB in one."""
+        """Leave the rest of this turn of the event loop to others; libuv would read up to 8 MiB in a turn."""
         self.resting = True
         self.transport.pause_reading(True)
         self._loop.call_soon(self._next_turn)
@@ -281,7 +282,7 @@ class Connection(Answering):
     # A request.
 
     def _regulate_reading(self) -> None:
-        """Stop reading ahead of what is being answered; a head, which has its own bound, is read on."""
+        """Stop reading ahead of the current answer; a head, which has its own limit, is read to its end."""
         # Nothing of it looked at yet: whole requests, perhaps, whose turn comes later in the loop.
         waits = self.phase is not HEAD or self.transport.writing_paused or not self._scanned
         too_much = self.resting or (waits and len(self.pending) > self.limits.pipeline_bytes)
@@ -317,7 +318,7 @@ class Connection(Answering):
         self._cycle.begin()
 
     def _answer_quickly(self, head: RequestHead) -> bool:
-        """Let the server answer without an exchange, if it will, where the connection stays open after it."""
+        """Let the server answer without an exchange, if it can and the connection stays open afterwards."""
         server, transport = self.server, self.transport
         ask = server.quick_answer
         if ask is None or self.refused or not head.keep_alive or head.is_http10 or server.draining:
@@ -376,7 +377,7 @@ class Connection(Answering):
         self.transport.end_writing()
 
     def _drop(self, data: bytes) -> None:
-        """Take what comes after the last answer."""
+        """Drop what comes after the last answer."""
         self._linger_left_bytes -= len(data)
         if self._linger_left_bytes < 0:
             self._cut()

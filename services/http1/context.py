@@ -30,7 +30,7 @@ class RequestContext(_HTTPRequestContext):
 class StreamView:
     """For code that expects Tornado's stream: whether it is closed, its TLS certificate.
 
-    Made when it is asked for. Reading and writing go through the connection only.
+    Made when it is needed. Only the connection reads and writes.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -43,11 +43,11 @@ class StreamView:
         return self._connection.closed()
 
     def set_nodelay(self, value: bool) -> None:
-        """Nothing to do: asyncio and uvloop set TCP_NODELAY for good."""
+        """Nothing to do: asyncio and uvloop always set TCP_NODELAY."""
 
     @property
     def socket(self) -> Any:
-        """What `HTTPServerRequest.get_ssl_certificate` asks: an SSLObject under TLS, else the socket."""
+        """For `HTTPServerRequest.get_ssl_certificate`: an SSLObject under TLS, else the socket."""
         return self._connection.transport.extra_info("ssl_object") or self._connection.transport.extra_info(
             "socket"
         )

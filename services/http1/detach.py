@@ -1,7 +1,7 @@
-"""A connection that left HTTP: `RequestHandler.detach`, and so Tornado's websockets, get an IOStream.
+"""Connections that leave HTTP: `RequestHandler.detach`, and so Tornado's websockets, get an IOStream.
 
-The IOStream is one end of a socket pair; the bytes are carried between the other end and the client's
-transport. It costs a copy, and works the same under TLS, with uvloop, and with answers not sent yet.
+The IOStream is one end of a socket pair. The bytes are copied between the other end and the client's
+transport. That works under TLS, with uvloop, and with answers that are not sent yet.
 """
 
 from __future__ import annotations

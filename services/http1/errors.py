@@ -1,4 +1,4 @@
-"""What the connection answers by itself, without the application: small JSON, and then it closes."""
+"""Answers of the connection itself, without the application: small JSON, after which it closes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.rules.answers import common_fields, error_body, error_fields
 
 
 class Refusal(HTTPInputError):
-    """A message that is not accepted. `code` is the status to answer, `text` one sentence on what to do."""
+    """A message is refused. `code` is the status to answer, `text` one sentence on what to do."""
 
     def __init__(self, code: int, text: str, log_text: str | None = None) -> None:
         super().__init__(log_text or text)
@@ -20,7 +20,7 @@ class Refusal(HTTPInputError):
 
 
 def refusal_bytes(code: int, text: str, *, with_body: bool = True, retry_after_s: int | None = None) -> bytes:
-    """A whole answer, `{"code": N, "text": "..."}`, that says `Connection: close` (RFC 9112 section 9.6)."""
+    """A whole answer, `{"code": N, "text": "..."}`, with `Connection: close` (RFC 9112 section 9.6)."""
     body = error_body(code, text)
     fields = [*common_fields(int(time.time())), *error_fields(retry_after_s)]
     fields += [("Content-Length", str(len(body))), ("Connection", "close")]

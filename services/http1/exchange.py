@@ -32,7 +32,7 @@ COPY_BYTES = 64 * 1024  # to join head and body costs less than a second write, 
 
 
 class Exchange(HTTPConnection):
-    """What delegates know as `request_conn` and handlers as `request.connection`."""
+    """The `request_conn` of delegates and the `request.connection` of handlers."""
 
     # Class attributes are the initial values: most requests never set most of them.
     started = False  # something of the answer was written, so nothing else can be answered
@@ -130,7 +130,7 @@ class Exchange(HTTPConnection):
         return self._connection.transport.can_send_directly()
 
     def take(self, data: memoryview) -> int:
-        """As `write`, of as much from the beginning of `data` as goes now, without a copy; how many bytes.
+        """Write as much from the beginning of `data` as the system takes now, without a copy; how many bytes.
 
         Nobody refers to `data` afterwards. 0: wait for `ready`. Raises StreamClosedError, HTTPOutputError.
         """
@@ -140,7 +140,7 @@ class Exchange(HTTPConnection):
         return sent_bytes
 
     def take_file(self, fd: int, at: int, count: int) -> int:
-        """The same of `count` bytes of a file from number `at` on, which nobody may change any more."""
+        """The same for `count` bytes of a file from byte `at` on, which nobody may change any more."""
         self._check_direct(count)
         sent_bytes = self._connection.transport.send_file(fd, at, count)
         self._count(sent_bytes)
@@ -165,10 +165,10 @@ class Exchange(HTTPConnection):
         self._connection.answered(self)
 
     def respond(self, head: bytes, body: bytes = b"") -> None:
-        """A whole answer at once, for delegates that prepare theirs: no fields to join, no future.
+        """Write a whole prepared answer in one step: no fields to join, no future.
 
-        `head` goes from the status line to the empty line, and has Content-Length (but with 204 and 304) and
-        no Connection field. To a HEAD request give no body.
+        `head` goes from the status line to the empty line. It has Content-Length (except with 204 and 304)
+        and no Connection field. For a HEAD request pass no body.
         """
         connection = self._connection
         head = self._begun(head)
@@ -182,8 +182,8 @@ class Exchange(HTTPConnection):
         connection.answered(self)
 
     def begin(self, head: bytes, body_bytes: int) -> None:
-        """The head of such an answer, whose body of so many bytes follows at once, by `take` and `take_file`,
-        which may be used; then `finish`. Raises StreamClosedError."""
+        """Write the head of such an answer. Its body of so many bytes follows at once, by `take` and
+        `take_file`, which must be usable; then `finish`. Raises StreamClosedError."""
         if self.closed():
             raise StreamClosedError
         self._left = body_bytes
@@ -228,18 +228,18 @@ class Exchange(HTTPConnection):
             self.body.timeout_s = timeout
 
     def detach(self) -> IOStream:
-        """Leave HTTP: the connection belongs to whoever holds the IOStream that is returned."""
+        """Leave HTTP: the connection belongs to the holder of the returned IOStream."""
         return detach(*self._connection.leave(self))
 
     async def give_up(self) -> tuple[socket.socket, bytes]:
-        """Leave HTTP unanswered, for another process to answer: the client's socket, and all that came from
-        this request on. For who has not begun to answer, nor taken anything of the body.
+        """Leave HTTP without an answer, so that another process answers. Returns the client's socket, and all
+        bytes from this request on. Nothing may have been answered, or taken of the body.
 
-        Under TLS the socket is another one, which gives and takes what the client sends and gets, in plain;
-        this process goes on to encrypt, and the server waits for the end of it when it drains.
+        Under TLS the socket is one end of a pair, with the client's data in plain. This process goes on to
+        encrypt, and the server waits for the end of that when it drains.
 
-        Waits until earlier answers are sent. Raises StreamClosedError; OSError where no descriptor is left,
-        and the request can still be answered.
+        Waits until earlier answers are sent. Raises StreamClosedError; OSError if no descriptor is left: then
+        the request can still be answered.
         """
         assert not self.started
         while self._connection.transport.unsent_bytes:
@@ -309,7 +309,7 @@ class Exchange(HTTPConnection):
 
 
 def failed_write() -> asyncio.Future[None]:
-    """What a write to a lost connection returns, as Tornado's does; not logged when nobody looks at it."""
+    """The future of a write to a lost connection, as in Tornado; not logged if nobody uses it."""
     future: asyncio.Future[None] = asyncio.get_event_loop().create_future()
     future.set_exception(StreamClosedError())
     future.exception()

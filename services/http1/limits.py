@@ -1,4 +1,4 @@
-"""What one HTTP/1.1 server allows a client to cost: sizes, times, counts. Units are in the names."""
+"""The limits of one HTTP/1.1 server on its clients: sizes, times, counts. Units are in the names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MIB = 1024 * KIB
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of a server and of each of its connections. All may be set small in tests; times are seconds."""
+    """Limits of a server and of each of its connections. All may be small in tests; times are in seconds."""
 
     # Sizes of what a client sends.
     target_bytes: int = 8 * KIB  # request-target; more: 414
@@ -26,7 +26,7 @@ class Limits:
     pipeline_bytes: int = 64 * KIB  # read ahead while a request is being answered, then reading pauses
     write_buffer_bytes: int = 256 * KIB  # unsent data above this makes the futures of writes wait
 
-    # One turn of the event loop: what one connection may make us do before the others have their turn.
+    # The work of one connection in one turn of the event loop, before the others have their turn.
     turn_bytes: int = 128 * KIB  # of a body, taken off the wire
     turn_lines: int = 64  # chunk sizes and trailers of a body: 4 us each
 

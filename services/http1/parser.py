@@ -1,7 +1,7 @@
-"""From bytes to a request head: strict, pure, and quick for the heads that clients repeat.
+"""Parses request heads: strict, pure, and quick for the heads that clients repeat.
 
-Everything that two readers of the same bytes could understand differently is refused (RFC 9112 section 11.2,
-request smuggling). Nothing here knows of sockets, time or the event loop.
+Whatever two parsers could understand differently is refused (RFC 9112 section 11.2, request smuggling).
+Nothing here knows sockets, time or the event loop.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _field_name = re.compile(_TOKEN).fullmatch
 _field_value = re.compile(
     rb"[\t\x20-\x7e\x80-\xff]*"
 ).fullmatch  # no control characters, so no bare CR, LF, NUL
-# A block whose lines all are as they should be: to look at each of them alone takes twice as long.
+# A block whose lines are all valid: to check each line alone takes twice as long.
 _good_block = re.compile(rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*+").fullmatch
 _digits = re.compile(
     r"[0-9]{1,18}"
@@ -86,7 +86,7 @@ class RequestHeaders(HTTPHeaders):
 
 @dataclasses.dataclass(slots=True)
 class RequestHead:
-    """A request that was understood: what Tornado's delegates get, and how the message is framed."""
+    """A parsed request head: what Tornado's delegates get, and how the message is framed."""
 
     start_line: RequestStartLine
     headers: HTTPHeaders
@@ -107,9 +107,9 @@ def skip_empty_lines(data: bytes) -> bytes:
 
 
 def check_partial_head(data: bytes, checked_bytes: int, limits: Limits) -> None:
-    """Refuse at once what no further byte can make right: too long, or with a line end that is not CRLF.
+    """Refuse at once a head that cannot become valid: too long, or with a line end that is not CRLF.
 
-    `checked_bytes`: so much was found good before; to look again, for each byte that comes, costs too much.
+    `checked_bytes`: the part that was checked before; to check it again for each byte would cost too much.
     """
     line_end = data.find(b"\r\n")
     if line_end < 0 and len(data) > limits.target_bytes + 64:  # 64: method, version and spaces
@@ -264,7 +264,7 @@ def _members(fields: dict[str, list[str]], name: str) -> list[str]:
 
 
 def _body_bytes(fields: dict[str, list[str]]) -> int:
-    """RFC 9112 section 6.3, with its ambiguous cases refused."""
+    """The length of the body by RFC 9112 section 6.3; ambiguous cases are refused."""
     if "Transfer-Encoding" in fields:
         if "Content-Length" in fields:
             raise Refusal(

@@ -1,7 +1,8 @@
-"""The cycle of one request with the application: calling its delegate, and how that can end.
+"""The cycle of one request with the application: the calls of its delegate, and how they can end.
 
-Tornado's contract: a delegate that got `headers_received` gets either `finish` or `on_connection_close`,
-once; nothing while something that it returned is not done; and only HTTPInputError may come out of it.
+Tornado's contract: a delegate that got `headers_received` later gets either `finish` or
+`on_connection_close`, once. It gets no call while a future that it returned is not done. It may raise only
+HTTPInputError.
 """
 
 from __future__ import annotations
@@ -64,10 +65,10 @@ class RequestCycle:
         self._call(self._after_headers, self._start, exchange)
 
     def read_body(self) -> None:
-        """Give what came of the body to the delegate, until one has to wait for the other.
+        """Give the delegate what came of the body, until the delegate or the client must be waited for.
 
-        One turn of the event loop has a bound, so that no client makes the others wait: after it, the rest is
-        for the next turn. Raises HTTPInputError.
+        The work in one turn of the event loop is limited, so that no client makes the others wait; the rest
+        follows in the next turn. Raises HTTPInputError.
         """
         connection = self._connection
         while connection.phase in READING_BODY and self.waiting is None:
@@ -96,7 +97,7 @@ class RequestCycle:
 
     @property
     def reads_to_its_end(self) -> bool:
-        """Whether what is unread of the request is short enough to be dropped, so that another can follow."""
+        """Whether the unread rest of the request is short enough to drop, so that another can follow."""
         if self.body is None:
             return True
         if self.exchange.head.expects_continue and not self._continue_sent:
@@ -104,7 +105,7 @@ class RequestCycle:
         return self.body.ends_within(len(self._connection.pending) + self._connection.limits.discard_bytes)
 
     def answered(self) -> None:
-        """The answer was written. Within a call of the delegate, the caller of that goes on."""
+        """The answer was written. Within a call of the delegate, the code that made the call goes on."""
         if not (self._in_delegate or self.waiting is not None) and self._connection.phase is not DISCARD:
             self._after_answer()
 
@@ -122,7 +123,7 @@ class RequestCycle:
             self.client_ended()
 
     def client_ended(self) -> None:
-        """Tell who would stop an answer when the client is gone."""
+        """Call the close callback of the application: the client is gone."""
         if self._delegate is None and (callback := self.exchange.take_close_callback()):
             tell(callback)
 
@@ -239,7 +240,7 @@ class RequestCycle:
 
 
 def tell(callback: Callable[[], None]) -> None:
-    """Call what must not stop us by raising."""
+    """Call a function whose exceptions are only logged."""
     try:
         callback()
     except Exception:  # noqa: BLE001 - whatever the application raises

@@ -30,7 +30,7 @@ from services.http1.parser import RequestHead
 from services.http1.server_interface import Answer, KnownHeads
 from services.http1.turns import ReadyAnswers, Turns
 
-# What OpenSSL says of a first record that is none of TLS, but the beginning of an HTTP request.
+# The error of OpenSSL for a first record that is not TLS, but the beginning of an HTTP request.
 _ON_ITS_WAY_S = 0.1  # between a connection, or an answer, and the request that follows
 _NOT_TLS = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER"})
 
@@ -123,13 +123,12 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._acceptors.clear()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Stop accepting, close idle connections, and let requests in progress finish, the last of their
-        connections, for at most so long. True when all are finished; `close_all_connections` cuts the rest.
-        Who has just connected, or got an answer, may have sent a request that is on its way: it is answered.
+        """Stop accepting, close idle connections, and let requests in progress finish, for at most so long.
 
-        A client that has its last answer and does not close its side is waited for `limits.drain_linger_s`.
-        It has it once its system took all: what waits in ours is lost where it is reset, or where the network
-        of a container ends with us.
+        True when all are finished; `close_all_connections` cuts the rest. A client that has just connected,
+        or got an answer, may have sent a request already: it is answered. A client that has its last answer
+        and does not close its side is waited for `limits.drain_linger_s`. It has the answer when its system
+        has taken it: bytes in our system are lost after a reset, or when a container's network ends with us.
         """
         self.stop()
         self.draining = True
@@ -153,7 +152,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         return True
 
     def answer_from(self, answers: ReadyAnswers) -> None:
-        """Plain connections that come from now on get what is ready there, before anything else is asked.
+        """Answer requests on new plain connections from `ready` first, before anything else is tried.
 
         Raises OSError where no descriptor is left.
         """
@@ -199,7 +198,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self.request_callback.on_close(server_conn)
 
     def relayed(self, transport: asyncio.Transport) -> None:
-        """What this client sends and gets is carried to and from another process (Exchange.give_up)."""
+        """The data of this client is relayed to and from another process (Exchange.give_up)."""
         self._relays()
         self._relayed.add(transport)
 
@@ -212,10 +211,10 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         return self.spared is not None and self.spared(head)
 
     def body_began(self, connection: Connection) -> None:
-        """A body is to be received. Where many are already, the slowest gives way to it.
+        """A body is to be received. If many are already, the slowest is refused for it.
 
         Otherwise clients that send a head and then nothing would keep all others out until their time is up,
-        which `upload_grace_s` makes long for the sake of clients with slow beginnings.
+        which is long, since `upload_grace_s` allows a slow beginning.
         """
         if len(self._receiving) >= self.limits.many_bodies:
             now = self.clock()
@@ -226,23 +225,23 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._receiving.add(connection)
 
     def body_ended(self, connection: Connection) -> None:
-        """It came, whole."""
+        """The body came completely."""
         self._receiving.discard(connection)
 
     def tell_refused(self, method: str, target: str, code: int, context: object) -> None:
-        """A connection answered by itself."""
+        """A connection answered without the application."""
         if self.on_refused is not None:
             self.on_refused(method, target, code, getattr(context, "remote_ip", "-"))
 
     def _running_time(self) -> float:
-        """The loop's time without that in which we did not run, and which is no client's fault.
+        """The loop's time without pauses of the machine or of this process.
 
-        After a pause of the machine, or of this process, the bytes of its clients wait in their sockets.
+        In a pause the bytes of clients wait in their sockets, which is not the clients' fault.
         """
         return self._loop_time() - self._stopped_s
 
     def _sweep(self) -> None:
-        """Check the time of all connections: one timer for all of them, none to set for each request."""
+        """Check the time of all connections, with one timer for all: none has to be set for each request."""
         loop = self._the_loop()
         tick_s = self.limits.tick_s()
         self._sweep_handle = loop.call_later(tick_s, self._sweep)
@@ -300,10 +299,10 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self._connect(sock, connection, tls)
 
     def _refuse_no_more(self) -> bool:
-        """Close the oldest of those that are one too many; False where there is none.
+        """Close the oldest of the refused connections; False if there is none.
 
-        The newest stays, as its request may be one that is spared. One that has not ended its TLS handshake
-        goes like any other: else a burst of those would keep all newcomers out.
+        The newest stays, since its request may be one that is answered all the same. A connection in its TLS
+        handshake is closed like others: else many of those would keep all new ones out.
         """
         oldest = next(iter(self._refused), None)
         if oldest is None:

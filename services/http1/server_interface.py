@@ -1,4 +1,4 @@
-"""What a connection needs of its server, and what both know of requests that are answered at once."""
+"""What a connection needs of its server, and the heads of requests that were answered at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class KnownHeads(dict[bytes, RequestHead]):
     """Heads of requests that were answered at once, by their bytes: clients repeat themselves."""
 
     def add(self, data: bytes, head: RequestHead) -> None:
-        """Remember `head`; forget the older half where there are too many."""
+        """Remember `head`; forget the older half if there are too many."""
         if len(data) <= KNOWN_BYTES:
             if len(self) >= _MAX_KNOWN:
                 # Half at once: to find the oldest alone, a dict steps over the places of all before it.

@@ -1,6 +1,7 @@
-"""Heads that differ from an earlier one in a few values alone, as those of a client that signs each anew.
+"""Heads that differ from an earlier one only in a few values, such as those of a client that signs each
+request.
 
-Their lines were checked before but for a few, and what follows from the names of the fields is known. Pure.
+Most of their lines were checked before, and what follows from the names of the fields is known. Pure.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-# Of these a value says how the message is framed, or whom it is for: each is parsed anew. Content-Length is
-# looked at below.
+# Values of these fields determine the framing or the host, so they are always parsed. Content-Length is
+# checked below.
 _JUDGED = frozenset({"Host", "Connection", "Transfer-Encoding", "Expect"})
 _LENGTH = "Content-Length"
 _value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch
@@ -21,8 +22,8 @@ _KEY_BYTES = 12  # of the first line: clients differ in how they begin
 
 
 class Shape:
-    """What all heads with the same fields, in one order, have in common: the names, each of which stands
-    there once, the host, and how the connection goes on. `memo`: of whoever derives something from these."""
+    """What all heads with the same fields, in the same order, have in common: the names, each of which occurs
+    once, the host, and how the connection goes on. `memo`: for values that are derived from these."""
 
     __slots__ = ("memo",)
 
@@ -34,8 +35,8 @@ class Shape:
 class FieldBlock:
     """What the fields of a head say, whatever the request line was.
 
-    Shared by all requests with the same fields: `memo` is for whoever derives something from these and wants
-    to do that once. Nothing else of it is changed. `shape`: None where a field stands there twice.
+    Shared by all requests with the same fields. `memo` is for values that are derived from these once;
+    nothing else is changed. `shape`: None if a field occurs twice.
     """
 
     fields: dict[str, list[str]]
@@ -49,7 +50,7 @@ class FieldBlock:
 
 
 class _Known(NamedTuple):
-    """A head: its lines, and of each the field and how it begins; None where its value is to be judged."""
+    """A head: its lines, and for each the field and its beginning; None if its value must be parsed."""
 
     lines: list[bytes]
     begins: list[tuple[str, bytes] | None]
@@ -99,7 +100,7 @@ class SimilarFields:
 
 
 def _changed(known: _Known, lines: list[bytes]) -> FieldBlock | None:
-    """The block of `lines`, as many as those that are known; None where they are to be parsed."""
+    """The block of `lines`, as many as those of the known head; None if they must be parsed."""
     block = known.block
     fields = None
     body_bytes = block.body_bytes

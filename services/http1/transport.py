@@ -1,4 +1,4 @@
-"""The transport of one client: flow control both ways, and sending past asyncio's buffer."""
+"""The transport of one client: flow control in both directions, and sending without asyncio's buffer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ClientTransport:
             raw.max_size = 64 * 1024
 
     def lost(self, exc: Exception | None) -> None:
-        """The connection is lost: whoever waits to write hears of it, and nothing is kept."""
+        """The connection is lost: futures of waiting writes fail, and nothing is kept."""
         for future in self._drain_waiters:
             if not future.done():
                 future.set_exception(StreamClosedError(real_error=exc))
@@ -87,7 +87,7 @@ class ClientTransport:
         self.writing_paused = True
 
     def resume_writing(self) -> None:
-        """Less is unsent than the low-water mark: whoever waits goes on."""
+        """Less is unsent than the low-water mark: waiting writes go on."""
         self.writing_paused = False
         for future in self._drain_waiters:
             if not future.done():
@@ -124,7 +124,7 @@ class ClientTransport:
     # keeps, and what it is given it copies.
 
     def can_send_directly(self) -> bool:
-        """Whether what follows may be used: not under TLS, nor where no descriptor is left."""
+        """Whether the next methods may be used: not under TLS, or if no descriptor is left."""
         if self._direct is None:
             if self.is_closing() or self.extra_info("ssl_object") is not None:
                 return False
@@ -134,16 +134,17 @@ class ClientTransport:
         return self._direct is not None
 
     def send_directly(self, data: memoryview | bytes, *, more: bool = False) -> int:
-        """Give the system what it takes now from the beginning of `data`; how many bytes, kept by nobody.
+        """Give the system what it takes now from the beginning of `data`, without a copy; how many bytes.
 
-        0 also while the transport has something unsent. `more` follows at once: the system waits for it, to
-        send both together. Raises StreamClosedError.
+        0 also while the transport has something unsent. `more`: another piece follows at once, so the system
+        waits for it and sends both together. Raises StreamClosedError.
         """
         return self._sent(lambda direct: direct.send(data, socket.MSG_MORE if more else 0))
 
     def send_file(self, fd: int, at: int, count: int) -> int:
-        """The same of `count` bytes of a file from number `at` on, which nobody may change any more: the
-        system keeps its pages until the client has them, even of a file that is closed."""
+        """The same for `count` bytes of a file from byte `at` on, which nobody may change any more: the
+        system
+        refers to its pages until the client has them, even after the file is closed."""
         return self._sent(lambda direct: os.sendfile(direct.fileno(), fd, at, count))
 
     def _sent(self, send: Callable[[socket.socket], int]) -> int:
@@ -189,7 +190,7 @@ class ClientTransport:
     # Reading, and the end.
 
     def pause_reading(self, pause: bool) -> None:
-        """Read no more, or read on. Costs nothing where it is so already."""
+        """Pause reading, or go on. Costs nothing if nothing changes."""
         if pause is not self.reading_paused and not self.is_closing():
             self.reading_paused = pause
             if pause:
@@ -208,9 +209,8 @@ class ClientTransport:
                 self.raw.write_eof()
 
     def _in_system_bytes(self) -> int:
-        """What the system took and the client did not: up to 4 MiB, asked for again in large steps only.
-
-        Without it a steady but slow reader would seem to stand still between two steps.
+        """The bytes that the system has and the client has not: up to 4 MiB, which the system refills in
+        large steps. Without this a steady but slow reader would seem to take nothing between two steps.
         """
         sock = self.raw.get_extra_info("socket")
         try:

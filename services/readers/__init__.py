@@ -1,1 +1,1 @@
-"""Reader processes: what they and the server say to each other, and what each side does with it."""
+"""Reader processes: the messages between them and the server, and both sides."""

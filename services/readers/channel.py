@@ -21,8 +21,8 @@ _MOST_BYTES = 64 << 20
 
 
 class Channel:
-    """One side. `received` is called with each message and its descriptors, which are then the callee's;
-    `lost` once, when the other side is gone, or said what cannot be understood."""
+    """One side. `received` is called with each message and its descriptors, which it then owns; `lost` once,
+    when the other side is gone, or has sent something that is not understood."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Channel:
         self._loop.add_reader(sock.fileno(), self._read)
 
     def send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
-        """Send it, now or as soon as the other side takes it. The descriptors are ours from now on."""
+        """Send it, now or when the other side takes it. The channel owns the descriptors from now on."""
         if not self.is_open:
             _close_all(descriptors)
             return
@@ -53,7 +53,7 @@ class Channel:
             self._write()
 
     def end(self) -> None:
-        """We say no more: the other side is to say what it has under way, and close."""
+        """Send no more: the other side then sends what it has under way, and closes."""
         with contextlib.suppress(OSError):  # it is gone
             self._sock.shutdown(socket.SHUT_WR)
 
@@ -125,7 +125,7 @@ class Channel:
         return True
 
     def _deliver(self) -> bool:
-        """Hand on the messages that are whole; False where what came is none of ours."""
+        """Deliver complete messages; False if what came is not one of ours."""
         while self.is_open and len(self._in) >= _FRAME.size:
             length, count = _FRAME.unpack_from(self._in)
             if length > _MOST_BYTES:

@@ -1,4 +1,4 @@
-"""What a reader process does with what it could not answer at once: asks, tries again, hands it over."""
+"""Requests that a reader could not answer at once: it asks the server, tries again, or hands them over."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ASKS = 3  # a blob that is written often may have changed before we looked
 
 
 class Front(HTTPServerConnectionDelegate):
-    """Behind `quick_answer` of the same QuickReads. For services.http1 alone."""
+    """Gets requests that `quick_answer` of the same QuickReads did not answer. Only for services.http1."""
 
     def __init__(self, guest: Guest, quick: QuickReads, requests: RequestLog) -> None:
         self.guest = guest
@@ -43,7 +43,7 @@ class Front(HTTPServerConnectionDelegate):
 
 
 class _Request(HTTPMessageDelegate):
-    """One request, from its head on: none of its body is taken."""
+    """One request, from its head on. Nothing of its body is taken."""
 
     def __init__(self, front: Front, exchange: Exchange) -> None:
         self._front = front
@@ -96,7 +96,7 @@ class _Request(HTTPMessageDelegate):
         return answer
 
     def _judged_anew(self) -> tuple[bytes, bytes] | None:
-        """After a wait: another server, which answers to other host names, may have begun meanwhile."""
+        """Check the host name again after a wait: a server with other names may have started meanwhile."""
         head = self._exchange.head
         head.memo = None
         return self._front.quick.quick_answer(head, self._exchange.context)

@@ -1,4 +1,4 @@
-"""A reader process' side of its server: finds it, asks it, hands connections over to it, outlives it."""
+"""The reader's side: finds the server, asks it, hands connections over to it, and outlives it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ log = logging.getLogger("reader")
 
 _LOOK_EVERY_S = 0.1  # for a server, while there is none
 COUNT_EVERY_S = 1.0
-# A server that was killed is back sooner, mostly. Clients that wait longer are told.
+# A killed server is mostly back sooner. Clients that wait longer get 503.
 PATIENCE_S = 10.0
 
 
@@ -81,7 +81,7 @@ class Guest:
         self._numbers = itertools.count()
 
     async def run(self) -> None:
-        """Until it is cancelled: be connected to a server, the next one where one is gone."""
+        """Until it is cancelled: stay connected to a server, and to the next one when it is gone."""
         counting = asyncio.ensure_future(self._keep_counting())
         try:
             while True:
@@ -102,8 +102,8 @@ class Guest:
                 self._channel.close()
 
     async def ask(self, location: str, authorization: str | None) -> bool:
-        """Have the server show what is at `location`, and say whose header this is. False where it shows
-        nothing, or is not there."""
+        """Ask the server to show the blob at `location`, and whose header this is. False if it shows nothing,
+        or is not there."""
         if self._channel is None or not self._present.is_set():
             return False
         number = next(self._numbers)
@@ -124,10 +124,10 @@ class Guest:
             await self._shared.load(location)
 
     async def hand_over(self, exchange: Exchange) -> None:
-        """Have the server go on with a connection, from this request on.
+        """Hand a connection over to the server, from this request on.
 
-        Waits for a server where there is none. Raises Unavailable after some seconds, Busy where no
-        descriptor is left, StreamClosedError.
+        Waits for a server if there is none. Raises Unavailable after some seconds, Busy if no descriptor is
+        left, StreamClosedError.
         """
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -145,7 +145,7 @@ class Guest:
         self._channel.send(encode(Over(received, remote_ip)), [sock.detach()])
 
     def count(self) -> None:
-        """Tell the server what was answered since it was told last."""
+        """Tell the server what was answered since the last report."""
         if self._channel is None or not self._present.is_set():
             return
         tallies, refusals = self._requests.take()
@@ -162,7 +162,7 @@ class Guest:
             self.count()
 
     def _lost(self) -> None:
-        """The server is gone. Nobody new is accepted, as its successor says when it can serve."""
+        """The server is gone. New connections are not accepted until its successor can serve."""
         if self._present.is_set():
             log.info("the server is gone: what it showed is served until another one begins")
         self._present.clear()
@@ -206,7 +206,7 @@ class Guest:
                 log.error("the old certificate goes on, since the new one cannot be used: %s", err)
 
     def _begin(self, hello: Hello, descriptors: list[int]) -> None:
-        """A server lets us in. Raises ConfigError where it has other options than we."""
+        """A server lets us in. Raises ConfigError if its options differ from ours."""
         sockets = [socket.socket(fileno=fd) for fd in descriptors[hello.shared :]]
         try:
             if hello.answers_by != answers_by(self._config):

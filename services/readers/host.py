@@ -1,4 +1,4 @@
-"""The server's side of its reader processes: shows them blobs, goes on with connections they hand over."""
+"""The server's side of reader processes: shows them blobs, and goes on with connections they hand over."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from services.watch.request_log import RequestLog, Tally
 log = logging.getLogger("server")
 
 _ACCEPT_PAUSE_S = 0.5
-_LAST_WORDS_S = 1.0  # of readers; one that stands still has none
+_LAST_WORDS_S = 1.0  # how long a drain waits for the readers' last messages
 
 Adopt = Callable[[socket.socket, bytes, str], None]
 """See HTTPServer.adopt."""
@@ -77,7 +77,7 @@ class Host:
         self._watching = self._loop.create_task(self._watch())
 
     async def close(self) -> None:
-        """No reader hands anything over any more. What they were about to hand over came, and is served."""
+        """Stop the readers. All that they were about to hand over has come, and is served."""
         if self._pause is not None:
             self._pause.cancel()
         if self._door is not None:
@@ -120,7 +120,7 @@ class Host:
     # For the readers' connections.
 
     def admit(self, reader: _Reader, wanted: int | None) -> int | None:
-        """The number of a reader that has come; None where there are enough."""
+        """The number of a new reader; None if there are enough."""
         self._coming.discard(reader)
         free = [number for number in range(self._most) if number not in self._readers]
         if not free:
@@ -150,7 +150,7 @@ class Host:
                 del self._readers[number]
 
     async def tell(self, asked: Ask) -> Told:
-        """Answer a reader: what can be shown is in the table once this returns."""
+        """Answer a reader. When this returns, the blob is in the table, if it can be."""
         rights = (
             self._sharing.rights
         )  # before anybody is looked up: who was judged by older rules is not taken
@@ -195,10 +195,9 @@ def begin(
     listening: Sequence[socket.socket],
     quick: QuickReads | None = None,
 ) -> Host | None:
-    """Let the reader processes in that the configuration wants; None where there can be none.
+    """Let in the reader processes that the configuration wants; None if there can be none.
 
-    `quick`: what answers plain reads here. From then on it does so as quickly as readers do, on connections
-    that come from now on.
+    `quick`: answers plain reads in this process. On new connections it now does so as quickly as readers do.
     """
     if config.readers > 0 and not reader_count(config):
         log.warning("there are no reader processes: docs/scaling.md says with which options there are none")

@@ -1,4 +1,4 @@
-"""What a reader process and the server say to each other, in msgpack, over a unix socket of the server's."""
+"""The messages between a reader process and the server, in msgpack, over a unix socket of the server."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from common.config import Config
 
 
 class Here(msgspec.Struct, frozen=True, tag=True):
-    """The reader's first word. `number`: the one that it had with an earlier server; None: none yet."""
+    """The reader's first message. `number`: the one that it had with an earlier server; None: none yet."""
 
     number: int | None
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """Show me what is at `location`, and tell me who it is that sends this Authorization header."""
+    """Asks the server to show the blob at `location`, and whose Authorization header this is."""
 
     number: int
     location: str
@@ -22,10 +22,10 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 
 
 class Over(msgspec.Struct, frozen=True, tag=True):
-    """A connection for the server to go on with; its descriptor comes along. `received`: what it sent.
+    """A connection for the server to go on with, with its descriptor. `received`: what the client sent.
 
-    `remote_ip`: of the client, where the descriptor leads to the reader, which speaks TLS with it;
-    else empty.
+    `remote_ip`: that of the client, if the descriptor leads to the reader, which speaks TLS with it; else
+    empty.
     """
 
     received: bytes
@@ -43,18 +43,18 @@ class Tallied(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True, tag=True):
-    """What the reader has answered since it said so last, by method, and what its connections refused."""
+    """What the reader has answered since its last report, by method, and what its connections refused."""
 
     tallies: dict[str, Tallied]
     refusals: dict[int, int]
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """The server's first word. The descriptors that come along: what the engine shares (`shared` of them),
-    and the listening sockets.
+    """The server's first message, with the descriptors that the engine shares (`shared` of them), and the
+    listening sockets.
 
     `number`: which reader it is. `is_open`: everybody may do everything. `guards`: see HostNames.
-    `answers_by`: the options that answers depend on; a reader that has others is of no use.
+    `answers_by`: the options that answers depend on; a reader with other ones cannot be used.
     """
 
     number: int
@@ -90,7 +90,7 @@ class Renew(msgspec.Struct, frozen=True, tag=True):
 
 
 def answers_by(config: Config) -> list[str]:
-    """What of the options makes the answers that readers give. Limits on clients may differ."""
+    """The options that readers' answers depend on. Limits on clients may differ."""
     said = (
         *(config.hosts, config.public, config.cors_origins, config.s3_hosts, config.expire_s),
         *(config.tls_cert, config.tls_key),

@@ -11,9 +11,9 @@ from services.readers.messages import KnownClient
 
 
 class ToldAccess(Access):
-    """Access without an access file. Whom it does not know it does not permit: the server is to judge.
+    """Access without an access file. It permits only clients that it knows; the server judges the others.
 
-    `public`: see Access. What was told is forgotten in the moment in which the server's rules change.
+    `public`: see Access. All that it knows becomes void in the moment in which the server's rules change.
     """
 
     def __init__(self, public: Sequence[str]) -> None:
@@ -33,7 +33,7 @@ class ToldAccess(Access):
         return super().permits(action, location, authorization)
 
     def learn(self, authorization: str, client: KnownClient, rights: int) -> None:
-        """The server said whose header this is, by the rules that it had under `rights`."""
+        """Remember whose header this is, as the server said by the rules of `rights`."""
         self._forget_old()
         if rights == self._as_of:
             self.remember(authorization, Client(client.name, Role(client.role), client.prefix, NoSecret()))

@@ -1,4 +1,4 @@
-"""The table of resources: which path is whose."""
+"""The table of resources: from path to handler."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from services.watch.monitor import Monitor
 
 
 class Resources(Application):
-    """All of them, asked under a host name that `access` allows; every front end is behind this."""
+    """All requests under a host name that `access` allows; every front end is behind this."""
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """See Application."""
@@ -37,7 +37,7 @@ class Resources(Application):
 
 
 def make_app(store: Store, admin: Admin, config: Config, monitor: Monitor, access: Access) -> Application:
-    """The application that serves `store` to whom `access` admits.
+    """The application that serves `store` to the clients that `access` admits.
 
     `monitor` counts the requests and answers for the server itself. Handlers find store, configuration and
     access in their `initialize`.

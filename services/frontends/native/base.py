@@ -1,4 +1,4 @@
-"""What every native handler does alike: errors as JSON, 405 with Allow, OPTIONS, common fields."""
+"""Shared by all native handlers: errors as JSON, 405 with Allow, OPTIONS, common fields."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, Fields, 
 from services.frontends.statuses import UNEXPECTED
 from services.rules.answers import common_fields, error_body
 
-# What a method does to a blob. A PUT of what is there is an update: its condition asks again, with the blob.
+# What a method does to a blob. A PUT of an existing blob is an update: its condition checks that again.
 ACTIONS = {
     **dict.fromkeys(("GET", "HEAD", "OPTIONS", "PROPFIND"), Action.READ),
     **dict.fromkeys(("POST", "PUT", "MKCOL"), Action.CREATE),
@@ -29,12 +29,12 @@ _CROSS_ORIGIN = "A page of another origin asks in its reader's name: only our ow
 
 
 class BaseHandler(Handler):
-    """A handler of one kind of resource; `ALLOW` lists its methods. `ALSO`: those of other protocols, for
-    which OpenAPI has no words.
+    """A handler of one kind of resource; `ALLOW` lists its methods. `ALSO`: methods of other protocols, which
+    OpenAPI cannot describe.
 
-    `PUBLIC`: anyone may ask, without a token. `TAKES_LINKS`: a signed link is as good as one. `ASKS_LATER`:
-    anyone who is known may, and each method asks what the client may do once it knows the location.
-    `client`: who asks; None where everybody may do everything.
+    `PUBLIC`: no token is needed. `TAKES_LINKS`: a signed link is as good as a token. `ASKS_LATER`: any known
+    client is let in, and each method checks its rights when it knows the location. `client`: the client; None
+    if everybody may do everything.
     """
 
     ALLOW = "GET, HEAD, OPTIONS"
@@ -47,8 +47,8 @@ class BaseHandler(Handler):
 
     @final
     def prepare(self) -> Awaitable[None] | None:
-        """Before anything else, body and 100 Continue included: whether this client may do this. Handlers
-        have `before_body` in its place, so none can forget to ask."""
+        """Check the rights before anything else, before the body and a 100 Continue. Handlers override
+        `before_body`, so none can forget the check."""
         if self.answers_preflight():
             return None
         if self.PUBLIC or self.access.is_open:
@@ -70,7 +70,7 @@ class BaseHandler(Handler):
             await checking
 
     def _unnamed(self) -> Client:
-        """Who asks without saying who it is. Raises Unauthorized, also for what is no location."""
+        """The client of a request without a token. Raises Unauthorized, also for an invalid location."""
         try:
             action, location = self.asked()
         except BadRequest:
@@ -80,11 +80,11 @@ class BaseHandler(Handler):
         return self.access.unnamed(action, location)
 
     def asked(self) -> tuple[Action, str | None]:
-        """What the request would do, and where: see Client.check. Raises BadRequest for no location."""
+        """The action and the location of the request: see Client.check. Raises BadRequest for no location."""
         return self.action(), None
 
     def action(self) -> Action:
-        """What the method does. One that nobody knows is refused to all who may not do everything."""
+        """The action of the method. An unknown one needs the right to everything."""
         return ACTIONS.get(self.request.method or "", Action.UPDATE)
 
     def _check(self) -> Awaitable[None] | None:
@@ -98,11 +98,11 @@ class BaseHandler(Handler):
         raise HTTPError(405)
 
     def allowed(self) -> str:
-        """What Allow says."""
+        """The value of Allow."""
         return ", ".join((self.ALLOW, *self.ALSO))
 
     def before_body(self) -> Awaitable[None] | None:
-        """For handlers: raise what refuses the request before its body is read."""
+        """For handlers: raise the reason to refuse the request before its body is read."""
         return None
 
     def set_default_headers(self) -> None:
@@ -127,7 +127,7 @@ class BaseHandler(Handler):
 
     @property
     def prefix(self) -> str:
-        """What the paths of locations begin with, where a proxy shows us under a path of its own, too."""
+        """The beginning of the paths of locations, also behind a proxy that adds a path of its own."""
         return forwarded(self.request.headers.get(FORWARDED_PREFIX)) + PREFIX
 
     def send_multistatus(self, body: bytes) -> None:
@@ -137,13 +137,14 @@ class BaseHandler(Handler):
         self.finish(body)
 
     def send_json(self, value: object) -> Awaitable[None]:
-        """Answer with `value` as JSON. What is returned is done when the client has taken all but a little
-        of it; it raises StreamClosedError where the client leaves. It need not be awaited."""
+        """Answer with `value` as JSON. The future is done when the client has taken nearly all of it; it
+        raises
+        StreamClosedError if the client leaves. It need not be awaited."""
         self.set_header("Content-Type", "application/json")
         return self.finish(errors.to_json(value))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer an exception that a handler let go; Tornado calls this."""
+        """Answer an exception that a handler did not catch; Tornado calls this."""
         err = kwargs["exc_info"][1] if "exc_info" in kwargs else None
         if isinstance(err, BlobkeepError):
             by_script = self.request.headers.get("X-Requested-With") == "XMLHttpRequest"
@@ -167,7 +168,7 @@ class BaseHandler(Handler):
 
 
 class UnknownHandler(BaseHandler):
-    """Every path that is nobody's."""
+    """All other paths: 404."""
 
     ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
@@ -176,7 +177,7 @@ class UnknownHandler(BaseHandler):
 
 
 class MisdirectedHandler(UnknownHandler):
-    """Every path, under a host name that is not ours."""
+    """Every path, under a host name that is not allowed."""
 
     PUBLIC = True
 

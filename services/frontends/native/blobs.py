@@ -1,8 +1,8 @@
 """/store/{location}: a blob, read and written. No path, lock or sync in here.
 
-A read judges conditions and ranges from what the store says of the blob, and opens it for its bytes alone. A
-write is refused before its body where that is possible; else its body goes into an upload of the store, which
-judges again at the commit.
+A read judges conditions and ranges by the store's record of the blob, and opens the blob only for its bytes.
+A write is refused before its body if that is possible. Else its body goes into an upload of the store, which
+again at the commit.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class BlobReader(BaseHandler):
         """200 and the bytes; 206, 304, 404, 412, 416; 500 where it is damaged."""
         headers = self.request.headers
         if self.request.method == "HEAD" or "If-None-Match" in headers or "If-Modified-Since" in headers:
-            # Its bytes may not be needed. Else this look, which may be a request over a network, is spared.
+            # Look first, since its bytes may not be needed. Otherwise a look, which may be a network request,
+            # is avoided.
             blob = await self.store.stat(self.location)
             if blob is None:
                 await self.answer_missing()
@@ -75,7 +76,7 @@ class BlobReader(BaseHandler):
         raise NotFound("There is no such blob: create it with POST.")
 
     async def send_planned(self, reading: Reading, plan: ReadPlan) -> None:
-        """Answer with what `plan` says of `reading`. Raises Damaged where nothing was sent yet."""
+        """Answer by `plan` from `reading`. Raises Damaged if nothing was sent yet."""
         try:
             self._begin(plan)
             await self._send(reading, plan)
@@ -140,8 +141,9 @@ class BlobHandler(BlobReader):
         self.set_header("Content-Length", "0")
 
     async def _is_folder_to_show(self) -> bool:
-        """Whether something is under this name, and the client would follow links: a person who typed it,
-        Wget, rclone. For others a name without a blob is 404: a cache asks whether it has something."""
+        """Whether something is under this name, and the client follows links: a person, Wget, rclone. For
+        other
+        clients a name without a blob is 404, since a cache wants to know whether there is a blob."""
         headers = self.request.headers
         follows = follows_links(headers.get("User-Agent"))
         if not wants_html(headers.get("Accept"), otherwise=follows):
@@ -174,7 +176,7 @@ class BlobHandler(BlobReader):
             return judge
 
         def judge_of_client(blob: Blob | None, damaged: bool) -> None:
-            # A damaged blob may be restored yet, if nobody writes there: not even a POST may replace it.
+            # A damaged blob may still be restored if nobody writes there: not even a POST may replace it.
             if damaged or (blob is not None and self.request.method == "PUT"):
                 client.check(Action.UPDATE, self.location)
             judge(blob, damaged)
@@ -182,7 +184,7 @@ class BlobHandler(BlobReader):
         return judge_of_client
 
     async def post(self) -> None:
-        """201, `Location`, `ETag`; of a PUT 200 where it replaced a blob."""
+        """201, `Location`, `ETag`; 200 for a PUT that replaced a blob."""
         blob, replaced = await self._stored() if self._order is None else await self._copied(self._order)
         prefix = self.request.headers.get(FORWARDED_PREFIX)
         status, fields = outcome(self.request.method or "", blob, replaced=replaced, forwarded_prefix=prefix)
@@ -229,11 +231,11 @@ class BlobHandler(BlobReader):
         self.set_header("Content-Length", "0")
 
     async def lock(self) -> None:
-        """200: the lock is the client's; 423 and what its holder said. See state_locks."""
+        """200: the client has the lock; 423 with the holder's JSON. See state_locks."""
         await self._change_lock(state_locks.lock, 423)
 
     async def unlock(self) -> None:
-        """200: it is free; 409 and what its holder said, where that is another one."""
+        """200: the lock is free; 409 with the holder's JSON, if another client holds it."""
         await self._change_lock(state_locks.unlock, 409)
 
     async def _change_lock(

@@ -1,4 +1,4 @@
-"""Blobs by id, whatever their state: what the state file shows a person on disk, over HTTP."""
+"""Blobs by id, in any state: the content of the state file over HTTP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.rules.listing import parse_id_listing
 from services.store import Description
 
 PREFIX = "/blobs/"
-# Pages that are read or sent at once. A page may have 600 KB, and who reads slowly holds one for long.
+# Pages that may be read or sent at a time. A page may have 600 KB, and a slow reader holds one for long.
 MAX_PAGES = 32
 MAX_PAGES_OF_CLIENT = 8
 
@@ -43,7 +43,7 @@ class Pages:
 
 
 class ByIdHandler(BaseHandler):
-    """What asks the engine, not the store."""
+    """A handler that asks the engine, not the store."""
 
     @property
     def admin(self) -> Admin:

@@ -19,8 +19,9 @@ CONDITION = "Blob-If-Match"  # on the source; the usual ones are on the target
 
 
 class CopyOrder(NamedTuple):
-    """What a request asks for. `content`: what is said of the bytes from now on; None: as before, but for the
-    time `expires` (an HTTP date), if that is said."""
+    """A request for a copy. `content`: the new attributes; None: those of the source, except the time
+    `expires`
+    (an HTTP date), if it is given."""
 
     source: str
     move: bool
@@ -38,9 +39,9 @@ class CopyOrder(NamedTuple):
 
 
 def copy_order(headers: Mapping[str, str], target: str, *, guesses: bool) -> CopyOrder | None:
-    """What the fields of a POST or PUT ask for; None where its body is what is to be stored.
+    """The copy that the fields of a POST or PUT ask for; None if its body is to be stored.
 
-    Type, encoding and metadata are the source's, unless the request says any: then they are the request's.
+    Type, encoding and metadata are the source's, unless the request has any: then all are the request's.
     Raises BadRequest.
     """
     copied, moved = headers.get(COPY), headers.get(MOVE)

@@ -1,7 +1,7 @@
 """GET / and its files: the dashboard is one page, served from memory, that needs no other host.
 
-What it shows comes from /events, what it does goes through the blobs' own resources, with the rights of
-whoever sits before it. So the page itself is for all: it is what asks for a token.
+It shows what /events sends, and uses the blobs' own resources with the rights of its user. So the page itself
+is public: it asks for the token.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.rules.conditions import NOT_MODIFIED, evaluate
 
 FOLDER = Path(__file__).with_name("static")
 INDEX = "index.html"
-# Scripts and styles of our own alone; nobody may put the page into a frame of theirs.
+# Only our own scripts and styles; no other page may have this one in a frame.
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -57,7 +57,7 @@ class DashboardHandler(BaseHandler):
     ASSETS = load()
 
     async def get(self, name: str = INDEX) -> None:
-        """The file, or 304 to who has it already."""
+        """The file, or 304 if the client has it already."""
         asset = self.ASSETS.get(name)
         if asset is None:
             raise NotFound("There is no such file of the dashboard.")

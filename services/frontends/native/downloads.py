@@ -1,10 +1,10 @@
-"""Links to a blob for who may read it: POST /tickets/{location}. One for a download lasts a minute; with
-?for=SECONDS it is a signed link that lasts so long, as `blobkeep link` makes it.
+"""Links to a blob for clients that may read it: POST /tickets/{location}. A ticket for a download lasts a
+minute; with with ?for=SECONDS it is a signed link that lasts so long, as `blobkeep link` makes it.
 
-A browser saves a link to disk as it comes, but sends no token with it. A script could send the token, and
-would hold the whole blob in memory. So a client that may read a blob gets a link to it that does not hold the
-token: 128 random bits, for one blob, for a minute, void when the access file changes. A signed link stays
-valid then: it is made to be given to somebody else.
+A browser saves a link to disk as it comes, but sends no token with it. A script could send the token, but
+would hold the whole blob in memory. So a client that may read a blob gets a link to it without the token: 128
+random bits, for one blob, for a minute, void when the access file changes. A signed link stays valid then,
+since it is made to be given to somebody else.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Tickets:
         access.on_replaced.append(self._valid.clear)
 
     def issue(self, location: str, user: str) -> str:
-        """A new one. Where there are too many, the oldest is void."""
+        """A new ticket. If there are too many, the oldest becomes void."""
         if len(self._valid) >= _MAX_TICKETS:
             del self._valid[next(iter(self._valid))]
         name = secrets.token_urlsafe(16)
@@ -58,7 +58,7 @@ class Tickets:
         return name
 
     def find(self, name: str) -> Ticket:
-        """Raises NotFound where it is none, or not any more."""
+        """The ticket. Raises NotFound if it is not valid, or no longer."""
         ticket = self._valid.get(name)
         if ticket is None or ticket.until_s < time.monotonic():
             self._valid.pop(name, None)
@@ -77,7 +77,7 @@ class TicketHandler(BaseHandler):
         return parse_location(self.request.path.removeprefix(TICKETS))
 
     def asked(self) -> tuple[Action, str | None]:
-        """See BaseHandler: who may read the blob may have a ticket for it."""
+        """See BaseHandler: a client that may read the blob may have a ticket for it."""
         return Action.READ, self.location
 
     async def post(self) -> None:
@@ -98,7 +98,7 @@ class TicketHandler(BaseHandler):
         self.send_json({"url": url, "expires": to_the_second(rfc3339(expires_s * 10**9))})
 
     def _signed(self, location: str, expires_s: int) -> str:
-        """The query of a link. Raises Forbidden where one would not expire, or cannot be signed."""
+        """The query of a link. Raises Forbidden if the link would not expire, or cannot be signed."""
         if self.access.is_open:
             raise Forbidden("This server is open to everyone: the address of the blob is a link without end.")
         if not self.access.link_key:
@@ -107,7 +107,7 @@ class TicketHandler(BaseHandler):
 
 
 def _lasts_s(query: str) -> int | None:
-    """For how long a signed link is asked for, in seconds; None: a ticket is. Raises BadRequest."""
+    """How long the signed link shall last, in seconds; None if a ticket is wanted. Raises BadRequest."""
     if not query:
         return None
     found = _FOR.fullmatch(query)

@@ -1,4 +1,4 @@
-"""How an error looks to a client of the native front end: fields and JSON. Its status: `statuses`."""
+"""Errors as clients of the native front end see them: fields and JSON. `statuses` has the status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.rules.ranges import unsatisfied_range
 
 log = logging.getLogger("http")
 
-# RFC 9110, section 11.6.1: a line each, since few clients find the second challenge of one line.
+# RFC 9110, section 11.6.1: one line each, since few clients find a second challenge in one line.
 CHALLENGES = [
     ("WWW-Authenticate", 'Basic realm="Blobkeep", charset="UTF-8"'),
     ("WWW-Authenticate", 'Bearer realm="Blobkeep"'),
@@ -25,7 +25,7 @@ CHALLENGES = [
 def headers_of(err: errors.BlobkeepError, *, by_script: bool = False) -> list[tuple[str, str]]:
     """Header fields that the answer to `err` carries besides its type and length, some more than once.
 
-    `by_script`: the dashboard asks; for the Basic challenge its browser would open a window of its own.
+    `by_script`: the request is the dashboard's; its browser would open a window for a Basic challenge.
     """
     if isinstance(err, errors.Unauthorized):
         return CHALLENGES[1:] if by_script else CHALLENGES
@@ -36,7 +36,7 @@ def headers_of(err: errors.BlobkeepError, *, by_script: bool = False) -> list[tu
 
 
 def answer_to(err: Exception, *, by_script: bool = False) -> tuple[int, Fields, bytes]:
-    """Status, fields and body that answer `err`, of what is not one of ours included. See headers_of."""
+    """Status, fields and body that answer `err`, also for an exception that is not ours. See headers_of."""
     status, text, fields = 500, UNEXPECTED, []
     if isinstance(err, errors.BlobkeepError):
         status, text, fields = status_of(err), str(err), headers_of(err, by_script=by_script)
@@ -44,12 +44,12 @@ def answer_to(err: Exception, *, by_script: bool = False) -> tuple[int, Fields, 
 
 
 def failed(head: RequestHead, err: Exception) -> tuple[int, Fields, bytes]:
-    """The same for a request that needs no handler; logged where it is none of ours."""
+    """The same for a request without a handler; an exception that is not ours is logged."""
     if not isinstance(err, errors.BlobkeepError):
         log.error("%s %s failed", *head.start_line[:2], exc_info=err)
     return answer_to(err)
 
 
 def to_json(value: object) -> bytes:
-    """`value` as JSON, ended by a newline for whoever reads it with curl."""
+    """`value` as JSON, with a newline at the end for people who use curl."""
     return msgspec.json.encode(value) + b"\n"  # a page of 10,000 blobs in 2 ms; json takes 20

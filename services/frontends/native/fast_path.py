@@ -1,8 +1,8 @@
-"""Hot requests answered without a RequestHandler: the same rules, the same bytes, a fifth of the work.
+"""Answers plain requests without a RequestHandler: the same rules, the same bytes, a fifth of the work.
 
-What is plain (a whole blob, a body of a declared length) is answered here. All else goes to the Application,
-whose handlers are the contract. A test compares the two, header for header, over the whole request table
-(tests/http/test_fast_path.py).
+Plain requests (for a whole blob, or with a body of a declared length) are answered here. All others go to the
+Application, whose handlers define the behaviour. A test compares the two, header for header, over all
+requests (tests/http/test_fast_path.py).
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from services.rules.media_types import upload_media_type
 from services.store import Condition, Content, Store
 from services.watch.request_log import RequestLog
 
-# What access is asked for. Any write but a DELETE may replace a blob, if only a damaged one: who may not has
-# a handler look.
+# The rights to check. Any write but a DELETE may replace a blob, if only a damaged one: without that right
+# the request goes to a handler.
 _ACTIONS = {"POST": Action.UPDATE, "PUT": Action.UPDATE, "DELETE": Action.DELETE}
 
 
 class FastPath(QuickReads, Shortcut):
-    """Answers what is plain; `app` gets the rest.
+    """Answers plain requests; `app` gets the rest.
 
     `is_anothers`: whether a host name belongs to another front end, which means something else by a path.
     """
@@ -90,10 +90,10 @@ class FastPath(QuickReads, Shortcut):
         return Uploading(exchange, store, location, condition, Content(kind), self._answered)
 
     def _sending(self, exchange: Exchange) -> Sending | Opening | None:
-        """A plain GET of a larger blob that can be opened without waiting, or of any where all are waited
-        for; None where a handler is to judge.
+        """A plain GET of a larger blob that can be opened without waiting, or of any blob if the engine
+        always waits; None if a handler must judge.
 
-        For what `quick_answer` was asked, and has no answer to.
+        For requests that `quick_answer` did not answer.
         """
         head = exchange.head
         location: str = head.memo
@@ -113,7 +113,7 @@ class FastPath(QuickReads, Shortcut):
         return Sending(exchange, reading, ok_lines() + self.fields_of(reading.blob), self._answered)
 
     def _written_location(self, exchange: Exchange) -> str | None:
-        """What a plain write names; None where a handler is to judge."""
+        """The location of a plain write; None if a handler must judge."""
         head = exchange.head
         method, target, _ = head.start_line
         location = target[len(PREFIX) :]
@@ -155,7 +155,7 @@ class _Answering(HTTPMessageDelegate):
 
 
 class _Writing(HTTPMessageDelegate):
-    """One POST, PUT or DELETE of `location`. Once it is whole, the client's leaving stops nothing."""
+    """One POST, PUT or DELETE of `location`. With a complete body it goes on even if the client leaves."""
 
     __slots__ = (
         "_answered",

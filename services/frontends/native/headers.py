@@ -1,4 +1,4 @@
-"""The header fields of every answer, and of every blob: one place, as a GET has more than one path. Pure."""
+"""The header fields of every answer, and of every blob, shared by all paths that answer a GET. Pure."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PREFIX = "/store/"
 FORWARDED_PREFIX = "X-Forwarded-Prefix"
 _FORWARDED = re.compile(r"(?:/[A-Za-z0-9._~%-]+)+")
 
-# A browser opens such a link in a page of its own making, which has to load it from this origin. No scripts.
+# A browser opens such a link in a page that it makes, which has to load it from this origin. No scripts.
 PLAYED_CSP = "sandbox allow-same-origin; default-src 'none'; media-src 'self'"
-# Kept, but asked for each time: a browser that is told nothing guesses, and shows what was updated long ago.
+# Caches keep it but ask each time: without this field a browser guesses, and shows old content.
 CACHE_CONTROL = "no-cache"
 _KEPT_BUT_ASKED = ("Cache-Control", CACHE_CONTROL)
 
@@ -43,7 +43,7 @@ def blob_fields(blob: Blob) -> Fields:
 
 
 def sent_blob_fields(blob: Blob) -> bytes:
-    """`blob_fields` as they are sent. Of the blobs of one media type, only what differs is put in."""
+    """`blob_fields` as they are sent, from a template for each media type."""
     if blob.encoding or blob.metadata:
         return sent(blob_fields(blob))
     date = format_http_date(last_modified_s(blob.modified_ns)).encode()
@@ -67,16 +67,16 @@ def _shape(kind: str, size: str, validated: Fields, digest: str, blob_id: str) -
 
 @functools.lru_cache(100)
 def _template(kind: str) -> bytes:
-    """To be filled with size, SHA-256 in hex, date, digest and id."""
+    """The template; takes size, SHA-256 in hex, date, digest and id."""
     kind = (kind if fits_field(kind) else DEFAULT_MEDIA_TYPE).replace("%", "%%")
     return sent(_shape(kind, "%d", [*_validators('"%s"', "%s"), _KEPT_BUT_ASKED], "%s", "%s"))
 
 
 def outcome(method: str, blob: Blob, *, replaced: bool, forwarded_prefix: str | None) -> tuple[int, Fields]:
-    """What a POST or PUT that is durable is answered with: its status, and the fields that are its own.
+    """The answer to a durable POST or PUT: its status, and its own fields.
 
-    `forwarded_prefix`: the path under which a proxy shows us, by its X-Forwarded-Prefix field; ignored where
-    it is no path. Whoever makes it up misleads nobody but the one who gets this answer.
+    `forwarded_prefix`: the path that a proxy adds, by its X-Forwarded-Prefix field; ignored if it is no path.
+    A client that forges it only misleads itself.
     """
     fields = [("ETag", etag(blob.sha256))]
     if replaced and method == "PUT":
@@ -88,18 +88,18 @@ def outcome(method: str, blob: Blob, *, replaced: bool, forwarded_prefix: str | 
 
 
 def forwarded(prefix: str | None) -> str:
-    """The path under which a proxy shows us, by its X-Forwarded-Prefix field; empty where that is none."""
+    """The path that a proxy adds, by its X-Forwarded-Prefix field; empty if it is no path."""
     shown = (prefix or "").rstrip("/")
     return shown if _FORWARDED.fullmatch(shown) else ""
 
 
 def media_type(blob: Blob) -> str:
-    """The blob's own, or the one that says nothing where no header field could carry that."""
+    """The blob's media type, or the default if that cannot be in a header field."""
     return blob.type if fits_field(blob.type) else DEFAULT_MEDIA_TYPE
 
 
 def validators(blob: Blob) -> Fields:
-    """What a 304 says of a blob: its validators, and what caches go by (RFC 9110, section 15.4.5)."""
+    """The fields of a 304: validators, and those for caches (RFC 9110, section 15.4.5)."""
     fields = _validators(etag(blob.sha256), format_http_date(modified_s(blob)))
     said = []
     if blob.metadata:

@@ -1,7 +1,7 @@
-"""The bytes of a blob by its id, also after it was deleted or replaced, and bringing such a one back.
+"""The bytes of a blob by its id, also of a kept one, and undelete.
 
-What a client may do with a blob depends on its location, and only the id leads to that. So these handlers let
-in every client that is known, and ask what it may do once they know the location.
+Rights depend on the location, which is found only through the id. So these handlers let every known client
+in, and check its rights when they know the location.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from services.store import Blob
 
 
 class OneBlobHandler(ByIdHandler):
-    """What is under /blobs/{id}/. Each method has to call `check_location` before it shows or does it."""
+    """A resource under /blobs/{id}/. Each method must call `check_location` before it does anything."""
 
     ASKS_LATER = True
     TAKES_LINKS = False  # a link is for a location
 
     @functools.cached_property
     def blob_id(self) -> str:
-        """As it stands in the path."""
+        """The id, as in the path."""
         return self.request.path.removeprefix(PREFIX).partition("/")[0]
 
     def asked(self) -> tuple[Action, str | None]:
@@ -34,7 +34,7 @@ class OneBlobHandler(ByIdHandler):
         return self.action(), None
 
     def check_location(self, action: Action, location: str) -> None:
-        """Raise Forbidden where the client may not do this to a blob of `location`."""
+        """Raise Forbidden if the client may not do this to a blob of `location`."""
         if self.client is not None:
             self.client.check(action, location)
 

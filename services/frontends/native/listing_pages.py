@@ -1,7 +1,8 @@
 """A page of /store/ as pieces of JSON or HTML, each made when the client has taken the one before. Pure.
 
-A page takes little memory, however long it is: the store is asked for a few entries at a time. It ends after
-`limit` entries or about MAX_PAGE_BYTES, whichever comes first. Both forms say where to go on.
+A page takes little memory, however long it is, since the store is asked for a few entries at a time. It ends
+after `limit` entries or about MAX_PAGE_BYTES, whichever comes first. Both forms say where the next one
+begins.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from services.rules.locations import quote_location
 from services.store import Blob, Page, Store
 
 MAX_PAGE_BYTES = 4 << 20  # 10,000 entries with names of up to some 100 characters
-# Prefixes follow the blobs in the JSON, so they are held until then, for each client that reads slowly.
+# Prefixes follow the blobs in the JSON, so they are in memory until then, for each slow client.
 MAX_PREFIXES_BYTES = 128 << 10
 # Entries at a time. Names of 1,024 quotes take some 200 µs each to escape: 6 ms of the event loop.
 STEP_ENTRIES = 32
 
-# Our own pages hold links and text: nothing else may run, load, or frame them, whatever a name contains.
+# Our own pages have links and text: nothing may run, load, or frame them, whatever a name contains.
 PAGE_CSP = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
@@ -43,7 +44,7 @@ class Folder(NamedTuple):
 
 
 async def steps(store: Store, listing: Listing) -> AsyncIterator[Page]:
-    """The page that `listing` asks for, a few entries at a time. `next` of each is where the rest begins."""
+    """The page that `listing` asks for, a few entries at a time. `next` says where the rest begins."""
     left, after = listing.limit, listing.after
     while True:
         page = await store.list(listing.prefix, listing.delimiter, after, min(left, STEP_ENTRIES))

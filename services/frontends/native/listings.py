@@ -29,7 +29,7 @@ class ListingHandler(BaseHandler):
 
     @functools.cached_property
     def folder(self) -> str:
-        """What the path says that locations begin with. Raises BadLocation."""
+        """The prefix of locations that the path names. Raises BadLocation."""
         return split_listing(self.request.path.removeprefix(PREFIX)) or ""
 
     def asked(self) -> tuple[Action, str | None]:
@@ -41,13 +41,13 @@ class ListingHandler(BaseHandler):
         _ = self.folder
 
     def refuse_method(self) -> NoReturn:
-        """405; of a write 400, as it is one to a location that cannot be."""
+        """405; for a write 400, since a location cannot end in a slash."""
         if self.request.method in ("POST", "PUT", "DELETE"):
             raise BadLocation("The location ends in a slash, as folders do: name the blob after it.")
         super().refuse_method()
 
     async def get(self) -> None:
-        """A page of the locations: JSON, unless the client would rather have HTML or walks links."""
+        """A page of the locations: JSON, unless the client prefers HTML or follows links."""
         headers = self.request.headers
         browsed = wants_html(headers.get("Accept"), otherwise=follows_links(headers.get("User-Agent")))
         listing = parse_listing(self.request.query, self.folder, browsed=browsed)
@@ -66,7 +66,7 @@ class ListingHandler(BaseHandler):
     head = get
 
     async def propfind(self) -> None:
-        """207 about the folder; 404 where nothing lies under it, though /store/ itself is always there."""
+        """207 about the folder; 404 if nothing is under it, except for /store/ itself."""
         if self.folder and not await self.is_folder(self.folder):
             raise NotFound("There is no blob under this path.")
         self.send_multistatus(described(path_of(self.prefix, self.folder), None))
@@ -87,9 +87,9 @@ class ListingHandler(BaseHandler):
         return Folder(self.folder, base, bool(self.folder) and path.endswith("/"))
 
     async def _send(self, pieces: AsyncIterator[bytes]) -> None:
-        """Each piece when the client has taken the one before, others having their turn in between.
+        """Send each piece when the client has taken the one before; others have their turn in between.
 
-        What fits into one write goes with its length; a HEAD of more costs no more than that.
+        A page that fits into one write is sent with its length. A HEAD stops there.
         """
         held = b""
         try:

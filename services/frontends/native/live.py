@@ -1,12 +1,12 @@
-"""GET /events: server-sent events for the dashboard, from one look a second that all listeners share.
+"""GET /events: server-sent events for the dashboard, from one snapshot a second that all listeners share.
 
     event: hello  {"fields": [...], "samples": [[...], ...], "feed": [...]}   the last ten minutes
     event: tick   {"now": <monitor.Snapshot>, "sample": [...]}                every second
     event: feed   [{"number", "time", "id", "location", "state", "text"}]     as it happens
 
-At most MAX_LISTENERS listen. Where all places are taken, the client (see `client_of`) that has most of them
-gives one to a client that has fewer: no single one keeps the others out. One that takes too long to read is
-cut off: it may come back for a new hello.
+At most MAX_LISTENERS listen. When all places are taken, the client (see `client_of`) with the most of them
+loses one to a client with fewer, so that no single client keeps the others out. A listener that reads too
+slowly is cut off; it may come back for a new hello.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Listener:
 
 
 class Live:
-    """Who listens. Used from the event loop alone; without listeners it does nothing."""
+    """The listeners. Used only from the event loop; without listeners it does nothing."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor

@@ -1,7 +1,7 @@
 """GET /openapi.json: the HTTP contract as OpenAPI 3.1.
 
-Numbers and names come from the code's own tables. That the rest is true is tested: a fuzzer sends what it
-describes, and much that it does not, to a real server, and holds every answer against it.
+Numbers and names come from the code's own tables. The rest is tested: a fuzzer sends requests that it
+describes, and many that it does not, to a real server, and compares every answer with it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from services.rules.locations import MAX_LOCATION_BYTES
 
 _ID = parameter("path", "id", {"type": "integer", "minimum": 0, "maximum": MAX_ID})
 _TEXT: Json = {"type": "string", "pattern": PLAIN, "maxLength": MAX_LOCATION_BYTES}
-# A browser asks again each time, and has it mostly.
+# A browser asks each time, and mostly gets 304.
 _PAGE: Json = {
     "200": answer("The file.", ("ETag",), {"*/*": {}}),
     "304": answer("The client has it.", ("ETag",)),

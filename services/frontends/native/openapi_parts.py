@@ -1,4 +1,4 @@
-"""What the description of the HTTP contract is made of: schemas, header fields, answers. Pure."""
+"""The parts of the description of the HTTP contract: schemas, header fields, answers. Pure."""
 
 from __future__ import annotations
 

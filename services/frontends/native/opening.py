@@ -1,4 +1,4 @@
-"""A plain GET without a RequestHandler, of a blob that must be asked for elsewhere."""
+"""A plain GET without a RequestHandler, of a blob whose engine must be waited for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Plain reads answered without a RequestHandler: whole blobs whose bytes are at hand.
+"""Plain reads answered without a RequestHandler: whole blobs whose bytes are in memory or the page cache.
 
-The server answers so (fast_path.py), and so does a reader process (services/reader.py): the same bytes from
-the same code.
+The server uses it (fast_path.py), and so does a reader process (services/reader.py): the same code, the same
+bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from services.rules.framed import is_form
 from services.store import Blob
 from services.watch.request_log import RequestLog
 
-# Fields that change what a request means, or what its answer says. Who sends one gets a handler.
+# Fields that change the meaning of a request, or its answer: a request with one goes to a handler.
 _UNPLAIN = frozenset(
     (
         *("Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"),
@@ -40,11 +40,11 @@ _UNPLAIN = frozenset(
         *("Digest", "Content-Md5", "Trailer", "Blob-Copy-From", "Blob-Move-From"),
     )
 )
-# Of these, the conditions that a 304 may answer: what has changed since gets a handler, too.
+# Of these, the conditions that a 304 may answer. If the blob has changed, a handler answers.
 _CONDITIONS = frozenset(("If-None-Match", "If-Modified-Since"))
-# Fields that are looked at here: what one means that is there twice is for a handler to say.
+# Fields that are read here: if one occurs twice, a handler must judge.
 _ONCE = ("Authorization", "Content-Type", FORWARDED_PREFIX)
-# Fields that an upload's blob keeps, or that name another one, beside x-meta-*.
+# Fields that an upload's blob keeps, or that name another one, in addition to x-meta-*.
 _KEPT = frozenset(("Cache-Control", "Content-Disposition", "Content-Language", "Expires", "Blob-Expires"))
 _MAX_HEADS = 4096  # of blobs: about 600 bytes each
 _READ = Action.READ  # as a name of this module: to ask an enum for a member costs 90 ns in Python 3.11
@@ -77,9 +77,9 @@ class QuickReads:
         self._fields: dict[str, tuple[Blob, bytes]] = {}  # of blobs, by location
 
     def quick_answer(self, head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
-        """Head and body of the 200 to a GET or HEAD; None where a handler is to judge. See HTTPServer.
+        """Head and body of the 200 to a GET or HEAD; None if a handler must judge. See HTTPServer.
 
-        Costs 2 µs where the body is in memory, and less for what turns out not to be plain.
+        Costs 2 µs if the body is in memory, and less for requests that are not plain.
         """
         began_s = perf_counter()
         location: str | None = head.memo
@@ -111,7 +111,7 @@ class QuickReads:
     def lasting(self, head: RequestHead, location: str) -> tuple[bytes, int] | None:
         """What follows `ok_lines` in the answer to a plain GET of `location`, and how much of it is body.
 
-        It holds while the blob is the location's and nobody's rights change. None: a handler is to judge.
+        It is valid while the blob is the location's and no rights change. None: a handler must judge.
         """
         if location != self.read_location(head):
             return None
@@ -122,17 +122,17 @@ class QuickReads:
         return None if found is None else (self.fields_of(found[0]) + found[1], len(found[1]))
 
     def read_location(self, head: RequestHead) -> str:
-        """The location that a plain GET or HEAD names under a host name of this front end's; else empty.
+        """The location that a plain GET or HEAD names under a host name of this front end; else empty.
 
-        Depends on the head alone, and on what is given at the start, so it is found once for a head that
-        clients repeat. What the index knows is a good location; it stands in a target like this as it is.
+        It depends only on the head and on what is fixed at the start, so it is computed once for a head that
+        clients repeat. A location in the index is valid, and looks the same in a target.
         """
         method, target, _ = head.start_line
         plain = method in ("GET", "HEAD") and is_plain_target(target) and is_plain(head.block)
         return target[len(PREFIX) :] if plain and self._allows(head.host) else ""
 
     def asked_location(self, head: RequestHead) -> str:
-        """As `read_location`, of a request with the conditions that a 304 may answer, too."""
+        """As `read_location`, for a request that may also have the conditions that a 304 answers."""
         method, target, _ = head.start_line
         asks = method in ("GET", "HEAD") and is_plain_target(target)
         asks = asks and (is_plain(head.block) or has_conditions(head.block))
@@ -141,7 +141,7 @@ class QuickReads:
     def _not_modified(
         self, head: RequestHead, context: RequestContext, began_s: float
     ) -> tuple[bytes, bytes] | None:
-        """The 304 to a read with conditions; None where it is no such read, or another answer."""
+        """The 304 to a read with conditions; None if it is no such read, or has another answer."""
         location = self.asked_location(head)
         access = self._access
         if not location or not (access.is_open or access.permits(_READ, location, authorization_of(head))):
@@ -165,7 +165,7 @@ class QuickReads:
         return not hosts.guards or hosts.known.get(host or "") or hosts.allows(host)
 
     def _user(self, head: RequestHead) -> str:
-        """Who asks, where that is written down anywhere."""
+        """The client's name, for the logs, if they need it."""
         if self._access.is_open or self._requests.access is None:
             return "-"
         return self._access.name_of(authorization_of(head))
@@ -206,10 +206,10 @@ def _ok(now_s: int) -> bytes:
 
 
 def is_plain_target(target: str) -> bool:
-    """Whether what follows /store/ is, as it stands, the location of a blob or no location at all.
+    """Whether the text after /store/ is unchanged the location of a blob, or no location at all.
 
-    The store may have blobs whose names this front end cannot spell, such as `a//b` of S3: segments that are
-    dropped, or a slash at the end, are for a handler.
+    The store may have blobs whose names this front end cannot express, such as `a//b` of S3. So a target with
+    segments that are dropped, or a slash at the end, goes to a handler.
     """
     return (
         target.startswith(PREFIX)
@@ -223,7 +223,7 @@ def is_plain_target(target: str) -> bool:
 
 
 def is_plain(block: FieldBlock, *, writing: bool = False) -> bool:
-    """Whether none of the fields changes what the request means. Found once for all with the same fields."""
+    """Whether no field changes the meaning of the request. Computed once for all with the same fields."""
     if block.memo is None:
         fields = block.fields
         unplain = _UNPLAIN.intersection(fields)
@@ -236,13 +236,13 @@ def is_plain(block: FieldBlock, *, writing: bool = False) -> bool:
 
 
 def has_conditions(block: FieldBlock) -> bool:
-    """Whether the fields are plain but for conditions that a 304 may answer."""
+    """Whether the fields are plain except for conditions that a 304 may answer."""
     is_plain(block)
     return bool(block.memo[2])  # type: ignore[index]
 
 
 def authorization_of(head: RequestHead) -> str | None:
-    """Who asks, in the request's own words."""
+    """The credentials of the request, as it has them."""
     return first_of(head, "Authorization")
 
 

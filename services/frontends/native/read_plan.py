@@ -1,4 +1,4 @@
-"""What a GET or HEAD of a blob is answered with: status, header fields, and which bytes. Pure.
+"""The answer to a GET or HEAD of a blob: status, header fields, and which bytes. Pure.
 
 RFC 9110: conditions first (section 13.2.2), then Range, if If-Range lets it (section 14.2).
 """

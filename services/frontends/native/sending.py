@@ -1,4 +1,4 @@
-"""A larger blob on its way to the client, without a RequestHandler."""
+"""Sends a larger blob to the client, without a RequestHandler."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Answered = Callable[[Exchange, int, float], None]
 class Sending(HTTPMessageDelegate):
     """One GET of a blob that is open, as a store.Sink: its head goes out with the first bytes, verified.
 
-    `head`: all of the answer before them; `began`: when the request did, where that is not now. What is wrong
-    with the bytes is answered where nothing was sent yet; else the connection is cut.
+    `head`: all of the answer before the body; `began`: when the request began, if that is not now. Damage is
+    answered if nothing was sent yet; else the connection is cut.
     """
 
     __slots__ = ("_answered", "_began", "_exchange", "_head", "_reading", "_task")
@@ -52,7 +52,7 @@ class Sending(HTTPMessageDelegate):
         self._reading.close()
 
     async def send(self) -> None:
-        """All of it. What goes wrong is answered, or told to nobody: it raises nothing."""
+        """Send all of it. Errors are answered or cut the connection; it raises nothing."""
         exchange, reading = self._exchange, self._reading
         status = 200
         try:

@@ -1,9 +1,9 @@
-"""GET /session: who asks, what they may do, and which server this is. The dashboard uses it.
+"""GET /session: who the client is, what it may do, and which server this is. The dashboard uses it.
 
     {"open": false, "user": "ann", "role": "read-write", "prefix": "photos/", "links": true,
      "keep_deleted_s": 604800.0, "server": null}
 
-It tells a client no more than it may see: nothing of the server, unless it may see all of it.
+It tells a client no more than it may see: nothing about the server, unless it may see everything.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from services.frontends.native.status import StatusHandler
 
 
 class SessionHandler(StatusHandler):
-    """/session: 200 to everybody; 401 where a secret is sent, and is wrong."""
+    """/session: 200 for everybody; 401 if a wrong secret is sent."""
 
-    PUBLIC = True  # who has no token must learn that one is needed
+    PUBLIC = True  # a client without a token must learn that it needs one
 
     async def get(self) -> None:
         """See the module docstring. `role`: null for who has not said who they are. `links`: whether a signed

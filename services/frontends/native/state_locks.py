@@ -1,7 +1,7 @@
-"""LOCK and UNLOCK of a location, as terraform's HTTP backend asks for them: advice among its clients.
+"""LOCK and UNLOCK of a location for terraform's HTTP backend: advisory locks.
 
-The lock is a record of its own in the store. So it is durable, and of many clients that ask one gets it. Its
-body is what the holder sent: JSON with an "ID". Writes do not look at it: terraform itself asks first.
+A lock is a record of its own in the store. So it is durable, and only one of many clients gets it. Its body
+is the JSON that the holder sent, with an "ID". Writes ignore it: terraform asks for the lock first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TYPE = Content("application/json")
 
 
 class LockedByOther(Exception):
-    """Somebody else has the lock; `holder`: what that one sent."""
+    """Another client has the lock; `holder`: the JSON that it sent."""
 
     def __init__(self, holder: bytes) -> None:
         super().__init__("held")
@@ -43,9 +43,9 @@ class SmallBody:
 
 
 async def lock(store: Store, location: str, said: bytes) -> None:
-    """Take it; durable once this returns. Who has it already may ask again.
+    """Take the lock, durably. Its holder may ask again.
 
-    Raises LockedByOther, BadRequest; Damaged where nobody can say any more who holds it.
+    Raises LockedByOther, BadRequest; Damaged if the record is damaged, so that the holder is unknown.
     """
     asked = id_of(said)
     for _ in range(2):  # it may be given back meanwhile
@@ -61,9 +61,9 @@ async def lock(store: Store, location: str, said: bytes) -> None:
 
 
 async def unlock(store: Store, location: str, said: bytes) -> None:
-    """Give it back, if there is one. An empty body breaks it. Raises LockedByOther, BadRequest.
+    """Release the lock, if there is one. An empty body breaks it. Raises LockedByOther, BadRequest.
 
-    One that is damaged is given back by whoever says that it is theirs: nobody else can tell.
+    Any client may release a damaged one, since its holder is unknown.
     """
     asked = id_of(said) if said else ""
     while True:
@@ -99,7 +99,7 @@ class _Lock(msgspec.Struct):
 
 
 def id_of(said: bytes) -> str:
-    """Who takes or gives back a lock. Raises BadRequest."""
+    """The ID in the JSON of a client. Raises BadRequest."""
     try:
         return msgspec.json.decode(said, type=_Lock).ID
     except (msgspec.DecodeError, UnicodeError, RecursionError) as err:
@@ -117,7 +117,7 @@ def _only_new(blob: Blob | None, damaged: bool) -> None:
 
 
 def _still(found: Blob | None) -> Condition:
-    """That the lock is the one that was found; None: that it is damaged."""
+    """The condition that the lock is still the one that was found; None: that it is still damaged."""
 
     def judge(blob: Blob | None, damaged: bool) -> None:
         if damaged != (found is None) or (

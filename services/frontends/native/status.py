@@ -1,4 +1,4 @@
-"""How the server is: /healthz for load balancers and people, /metrics for Prometheus."""
+"""The state of the server: /healthz for load balancers and people, /metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.watch.monitor import Monitor
 
 
 class StatusHandler(BaseHandler):
-    """A resource that the monitor answers. Nothing of this may be kept by a cache."""
+    """A resource that the monitor answers. Caches must not keep it."""
 
     @property
     def monitor(self) -> Monitor:
@@ -30,8 +30,8 @@ class StatusHandler(BaseHandler):
 class HealthHandler(StatusHandler):
     """/healthz: 200 and "Ok!" while blobs can be written and read, 503 and why otherwise.
 
-    With ?verbose, the same status and all that is known (see monitor.Snapshot), locations of damaged blobs
-    included: only for those who may see all.
+    With ?verbose, the same status and all that is known (see monitor.Snapshot), with locations of damaged
+    blobs: only for clients that may see everything.
     """
 
     PUBLIC = True  # load balancers and supervisors have no token

@@ -1,4 +1,4 @@
-"""A body on its way in, without a RequestHandler: a plain POST or PUT whose body is larger, or comes late."""
+"""Takes the body of a plain POST or PUT without a RequestHandler: a larger one, or one that comes late."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from services.store import Condition, Content, Store, Upload
 
 
 class Uploading(HTTPMessageDelegate):
-    """One POST or PUT of `location`, of a declared length. What refuses it is answered before the body, if it
-    can be. The client's leaving ends it until it is whole; after that it stops nothing."""
+    """One POST or PUT of `location`, of a declared length. A refusal is answered before the body, if
+    possible. If
+    the client leaves before the body is complete, the upload ends; after that it goes on."""
 
     __slots__ = (
         "_answered",

@@ -1,7 +1,6 @@
-"""What caches ask of WebDAV before they write: PROPFIND of one name, MKCOL (RFC 4918). Nothing more of it.
+"""The part of WebDAV that caches use before they write: PROPFIND of one name, MKCOL (RFC 4918).
 
-Folders are not made: a folder is there while something lies under it. So MKCOL stores nothing, and is
-answered with 201.
+Folders are not made: a folder exists while something is under it. So MKCOL stores nothing, and answers 201.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from services.rules.dates import format_http_date
 from services.rules.locations import quote_location
 from services.store import Blob
 
-NO_TIME = format_http_date(0)  # of a folder: clients want one, and it has none
+NO_TIME = format_http_date(0)  # the time of a folder: clients want one, and it has none
 
 
 def described(path: str, blob: Blob | None, modified_s: int = 0) -> bytes:
-    """The body of a 207 about one resource; `blob` None: a folder. `path`: what a request for it names."""
+    """The body of a 207 about one resource; `blob` None: a folder. `path`: its path in a request."""
     if blob is None:
         what = (
             "<D:resourcetype><D:collection/></D:resourcetype>"
@@ -40,10 +39,10 @@ def described(path: str, blob: Blob | None, modified_s: int = 0) -> bytes:
 
 
 def path_of(prefix: str, location: str) -> str:
-    """What a request names a location by. `prefix`: of all paths."""
+    """The path of a location in a request. `prefix`: of all paths."""
     return prefix + quote_location(location)
 
 
 def _escaped(text: str) -> str:
-    """As text of an element. Not by xml.sax, whose import takes 8 ms of a start."""
+    """Escape as text of an element. Not by xml.sax, whose import takes 8 ms of a start."""
     return html.escape(text, quote=False)

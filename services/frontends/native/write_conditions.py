@@ -1,4 +1,4 @@
-"""Whether a write may go on, judged against the blob as it is: the rules of POST, PUT and DELETE. Pure."""
+"""Whether a write may go on, judged by the current blob: the rules of POST, PUT and DELETE. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from services.store import Blob, Condition
 
 
 def write_condition(method: str, headers: Mapping[str, str], put_creates: bool) -> Condition:
-    """What store.Store asks before and at the commit of a write of `method`, POST, PUT or DELETE.
+    """The condition that store.Store judges before and at the commit of a POST, PUT or DELETE.
 
-    A blob that is not there is 404 whatever the conditions say, where the method cannot make one (RFC 9110,
-    section 13.2.1). A condition that fails is 412, of a POST too: who sent `If-None-Match: *` asked for that
-    answer; without it a POST of what is there is 409. A damaged blob has no tag that could match, and does
-    not keep a new one out.
+    A missing blob is 404 whatever the conditions say, if the method cannot make one (RFC 9110, section
+    13.2.1). A failed condition is 412, also for a POST with `If-None-Match: *`; without that field a POST of
+    an existing blob is 409. A damaged blob has no tag that could match, and does not prevent a new one.
     """
 
     def judge(blob: Blob | None, damaged: bool) -> None:
