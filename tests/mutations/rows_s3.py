@@ -215,13 +215,6 @@ ROWS = [
         ("tests/http/test_copies.py::test_both_sides_must_be_the_clients",),
     ),
     Mutation(
-        "link-to-read-lists-as-well",
-        "services/frontends/native/base.py",
-        "        if self.TAKES_LINKS and location is not None",
-        "        if location is not None",
-        ("tests/http/test_links.py",),
-    ),
-    Mutation(
         "link-good-for-every-location",
         "services/access/links.py",
         "{kind}\\n{location}\\n{expires_s}",

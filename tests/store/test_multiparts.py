@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from common import durable
 from common.errors import PartsChanged, PreconditionFailed, SyncFailed, UnknownUpload
 from services.engines.local.disk import layout, multipart_folder
+from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content, Multipart, Part
 from tests.engines.test_multiparts import send
 from tests.support import rules
@@ -178,12 +179,22 @@ def test_who_still_writes_when_it_completes_changes_nothing_any_more(tmp_path: P
 def test_a_part_whose_last_bytes_are_on_their_way_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = durable.write_at
+    real_write, real_stop = durable.write_at, LocalPart.stop
+    called, returned = threading.Event(), threading.Event()
+    order: list[str] = []
 
-    def slow(fd: int, data: bytes, offset: int) -> None:
+    def late(fd: int, data: bytes, offset: int) -> None:
         if data == b"late":
-            time.sleep(0.3)
-        real(fd, data, offset)
+            assert called.wait(60)
+            returned.wait(0.3)  # it must not: one that does not wait returns at once
+            order.append("written")
+        real_write(fd, data, offset)
+
+    async def stop(part: LocalPart, reason: str) -> None:
+        called.set()
+        await real_stop(part, reason)
+        order.append("stopped")
+        returned.set()
 
     async def go() -> None:
         async with opened(str(tmp_path)) as store:
@@ -199,8 +210,10 @@ def test_a_part_whose_last_bytes_are_on_their_way_is_waited_for(
         async with opened(str(tmp_path)) as store:  # a start looks at the length of the file
             assert await store.values() == {"a": A + B + C}
 
-    monkeypatch.setattr(durable, "write_at", slow)
+    monkeypatch.setattr(durable, "write_at", late)
+    monkeypatch.setattr(LocalPart, "stop", stop)
     asyncio.run(go())
+    assert order == ["written", "stopped"]
     assert not rules.broken_rules(str(tmp_path))
 
 
