@@ -9,9 +9,24 @@ _ENGINE = "services/engines/objects/"
 _MODEL = "tests/objects/test_model.py"
 _REQUESTS = "tests/objects/test_requests.py::test_"
 _PROXY = "tests/objects/test_through_a_proxy.py::test_"
+_DIRECT = "tests/objects/test_direct.py::test_"
 _COPY = "tests/objects/test_copy.py::test_"
 
 ROWS = [
+    Mutation(
+        "what-follows-an-answer-is-taken-for-the-next",
+        _ENGINE + "connections.py",
+        "self._answer(asked, answer, ends_here=here == length)",
+        "self._answer(asked, answer, ends_here=True)",
+        (_DIRECT + "a_connection_is_not_used_again_where_an_end_is_not_plain",),
+    ),
+    Mutation(
+        "memory-that-is-being-sent-is-read-into",
+        _ENGINE + "connections.py",
+        "    except BufferError:\n        return False\n",
+        "    except BufferError:\n        return True\n",
+        (_DIRECT + "memory_is_used_again_when_nobody_refers_to_it",),
+    ),
     Mutation(
         "the-gc-does-not-fence",
         _ENGINE + "collect.py",

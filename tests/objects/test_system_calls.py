@@ -18,7 +18,7 @@ pytestmark = [needs("strace"), pytest.mark.skipif(not can_trace(), reason="strac
 
 # The request is read, the store is asked, its answer is read, the client is answered. The loop turns once
 # more, where something is written at the end of a turn. `getpid` is asyncio's way of finding its loop.
-# Through obstore a create took 27 calls: its threads woke each other and the loop.
+# Through obstore a create took 28 calls: its threads woke each other and the loop.
 GET = {"epoll_pwait": 3, "read": 2, "write": 2, "getpid": 2}
 CREATE = GET | {"getrandom": 1}  # its txn
 
