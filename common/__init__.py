@@ -1,1 +1,1 @@
-"""What two or more of the processes use: pure formats and states, the disk, locks, configuration."""
+"""Code that several processes use: states, checksums, the disk, locks, configuration, logs."""

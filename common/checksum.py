@@ -11,7 +11,7 @@ import struct
 
 from crc32c import crc32c as _crc32c
 
-# A part is verified in whole chunks; 1 MiB bounds what is read in vain at the ends of a range.
+# Data is verified in whole chunks. 1 MiB limits the bytes that are read for nothing at the ends of a range.
 CHUNK_BYTES = 1 << 20
 
 Bytes = bytes | bytearray | memoryview

@@ -1,6 +1,6 @@
 """Reads the options: flags over environment (`BLOBKEEP_<OPTION>`) over the configuration file over defaults.
 
-What is unknown, ill-typed or given twice is refused by name, with the flag, variable or file it came from.
+An option that is unknown, has a wrong type or is given twice is refused, with the flag, variable or file.
 The table of options is `common/options.py`; `blobkeep config` prints conf/blobkeep.toml.
 """
 
@@ -89,9 +89,9 @@ def load(argv: Sequence[str], program: str, environment: Mapping[str, str] = os.
 
 
 def reader_count(config: Config, *, is_supervised: bool | None = None) -> int:
-    """How many reader processes there are. None where they could not answer as the server does.
+    """How many reader processes there are: 0 if they could not answer as the server does.
 
-    `is_supervised`: whether supervisord runs the server, and can run readers, too; None: as it is with this
+    `is_supervised`: whether supervisord runs the server, and can run readers, too; None: find out for this
     process.
     """
     if config.engine != "local" or config.http != "blobkeep" or not config.fast_path:
@@ -112,7 +112,7 @@ def host_and_port(listen: str, name: str = "listen") -> tuple[str, int]:
 
 
 def url(host: str, port: int, *, secure: bool) -> str:
-    """Where a browser on this machine reaches what listens on `host` (empty: everywhere)."""
+    """The URL host for a browser on this machine to reach a server on `host` (empty: everywhere)."""
     reached = "localhost" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     return f"{'https' if secure else 'http'}://{reached}:{port}"
 

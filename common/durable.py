@@ -1,9 +1,9 @@
 """The only module that writes, syncs, renames or removes anything on disk.
 
-Everything else calls these by the module's name (`durable.rename(...)`), so tests can stand between the
-product and its disk: fail the Nth call, die at it, or record them all. Each function is one step. None
-retries: after a failed sync the kernel may have dropped the dirty pages, so a second sync could succeed
-without them (design rule 5). Files are created 0600 and folders 0700, whatever the umask.
+All code calls these through the module (`durable.rename(...)`), so that tests can replace them: fail the Nth
+call, die at it, or record them all. Each function is one step. None retries: after a failed sync the kernel
+may have dropped the dirty pages, so a second sync could succeed without them (design rule 5). Files are
+created 0600 and folders 0700, whatever the umask.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ _sync_file_range = getattr(_libc, "sync_file_range", _not_here)
 
 
 def trade_safety_for_speed() -> None:
-    """Make every sync of this process do nothing: `sync = "none"`. Rule 5 then ends at the page cache.
+    """Make every sync of this process do nothing: `sync = "none"`. Acknowledged then means in the page cache.
 
-    Only the server calls it, after its recovery: that makes durable what was acknowledged before, and marks
-    the journal clean. The gc and the recovery worker always sync: they handle what may be durable.
+    Only the server calls it, after its recovery, which makes durable what was acknowledged before and marks
+    the journal clean. The gc and the recovery worker always sync, since they handle what may be durable.
     """
     global _syncs
     _syncs = False
 
 
 def syncs() -> bool:
-    """False once safety was traded for speed: then nobody need gather what there is to sync."""
+    """False after safety was traded for speed: then callers need not collect what to sync."""
     return _syncs
 
 
@@ -87,7 +87,7 @@ def open_lock_file(path: str) -> int:
 
 
 def write_holder(fd: int, text: str) -> None:
-    """Make an open lock file say who holds it. For people: nothing depends on it, so nothing is synced."""
+    """Write the holder into an open lock file. For people: nothing depends on it, so it is not synced."""
     os.ftruncate(fd, 0)
     os.pwrite(fd, text.encode(), 0)
 
@@ -130,10 +130,10 @@ def sync_file_system(fd: int) -> None:
 
 
 def failed_write_back(fd: int) -> bool:
-    """True if the kernel failed to write back a part of the open file, and has told nobody of it yet.
+    """True if the kernel failed to write back a part of the open file, and has not reported that yet.
 
-    It tells once, and only while the file is in memory: what was forgotten is read anew from the disk. Waits
-    for what is being written now, writes nothing itself, 1 µs (sync_file_range). False where it cannot tell.
+    It reports once, and only while the file is in memory; later the file is read from the disk again. Waits
+    for write-back that is going on, starts none, 1 µs (sync_file_range). False if it cannot find out.
     """
     whole = (ctypes.c_int64(0), ctypes.c_int64(0))
     failed = _sync_file_range(fd, *whole, _SYNC_FILE_RANGE_WAIT_BEFORE) != 0
@@ -165,8 +165,9 @@ def sync_file(fd: int) -> None:
 def sync_folder(path: str) -> None:
     """Make the entries of a folder durable: what was created, renamed or removed in it. Raises SyncFailed.
 
-    Raises OSError where the folder cannot be opened (no descriptors left, say): that is no failed sync, but
-    what was renamed stands. Whoever must be able to refuse then opens it first, and uses `sync_open_folder`.
+    Raises OSError if the folder cannot be opened (no descriptors left, say). That is no failed sync, but
+    renames are done by then. A caller that must still be able to refuse opens it first, and uses
+    `sync_open_folder`.
     """
     if not _syncs:
         return
@@ -193,11 +194,11 @@ def rename(old: str, new: str) -> None:
 
 
 def exchange(new: str, old: str) -> None:
-    """Let two files of one folder change places, atomically: `old` then names what `new` named.
+    """Exchange two files of one folder, atomically: `old` then names what `new` named.
 
-    For where `old` is there and what it held may stay behind under `new`. To rename over a file makes ext4
-    write the new one out at once (auto_da_alloc): 90 µs, against 3. A file system that cannot exchange
-    renames; then nothing stays behind.
+    For an existing `old` whose content may stay under `new`. A rename over a file makes ext4 write the new
+    one out at once (auto_da_alloc): 90 µs, against 3. On a file system that cannot exchange it renames, and
+    nothing stays behind.
     """
     if _renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _RENAME_EXCHANGE) == 0:
         return
@@ -213,7 +214,7 @@ def link(old: str, new: str) -> None:
 
 
 def cut(fd: int, size_bytes: int) -> None:
-    """Let an open file end after `size_bytes`: what stands behind is nobody's."""
+    """Cut an open file after `size_bytes`."""
     os.ftruncate(fd, size_bytes)
 
 

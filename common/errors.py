@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import errno
 
-# What the kernel says when a disk, a quota or the inode table is full.
+# A disk, a quota or the inode table is full.
 NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-# What the kernel, or `common.ours`, says where something that we did not write stands in the place of a file
-# of ours: a symlink, a device, a folder, a longer file than any of ours.
+# Errors of the kernel, or of `common.ours`, for something foreign in the place of our file: a symlink, a
+# device, a folder, a file that is longer than any of ours.
 FOREIGN_ERRNOS = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR, errno.ESPIPE, errno.EFBIG})
-# The disk did not give a file's bytes. That says nothing about them: they may be whole, and readable later.
+# The disk gave an error. The bytes may still be right, and readable later.
 DISK_ERRNOS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})
 DAMAGE_ERRNOS = FOREIGN_ERRNOS | DISK_ERRNOS
-# The process or the machine is short of something: that says nothing about any one file.
+# The process or the machine is short of something, which says nothing about any file.
 SHORTAGE_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
@@ -44,7 +44,7 @@ class Unauthorized(BlobkeepError):
 
 
 class Forbidden(BlobkeepError):
-    """Who asks is known, and may not do this."""
+    """The client is known, and may not do this."""
 
 
 class Misdirected(BlobkeepError):
@@ -91,7 +91,7 @@ class Busy(BlobkeepError):
     """Too much at once, or stopping: the same request will succeed a little later."""
 
 
-# Said with Busy where an upload was aborted, by a server that stops, and is to go on.
+# The text of Busy if a server that stops has aborted an upload that goes on.
 GIVEN_UP = "The upload was given up, and nothing was stored: send it again."
 
 
@@ -112,7 +112,7 @@ class Unavailable(BlobkeepError):
 
 
 class Unreadable(Unavailable):
-    """The disk does not give what is asked for. It may later; nothing was changed."""
+    """The disk gave an error. It may work later; nothing was changed."""
 
 
 class Damaged(BlobkeepError):
@@ -132,7 +132,7 @@ class SyncFailed(StorageFailed):
 
 
 class Unfinished(SyncFailed):
-    """A change is durable in the journal, not in its folders: nobody undoes it, the restart finishes it."""
+    """A change is durable in the journal, but not in its folders. The restart finishes it."""
 
 
 def from_os_error(err: OSError, doing: str) -> BlobkeepError:

@@ -1,7 +1,7 @@
-"""Writes lines in a thread of its own: where their reader hangs, only that thread waits.
+"""Writes lines in a thread of its own, so that only this thread waits for a reader that hangs.
 
-What waits is bounded in bytes. Lines beyond that are dropped and counted, and the count is written before the
-next line. A program that logs must go on when nobody reads its log.
+The queue is limited in bytes. Further lines are dropped and counted, and the count is written before the next
+line. So a program goes on when nobody reads its log.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _END = b""
 class LineWriter:
     """Writes whole lines through `write`. `put` is for one thread at a time.
 
-    `write` takes bytes and may block; it raises where they are lost. `told_dropped` makes the line that tells
-    how many were dropped, from their number and what was wrong with the writing ("" for nothing).
+    `write` takes bytes and may block; it raises if they are lost. `told_dropped` makes the line about dropped
+    lines, from their number and the error of the writing ("" for none).
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class LineWriter:
         return self._refused + self._lost
 
     def put(self, line: bytes) -> None:
-        """Have `line`, which ends in a line feed, written; or drop it, where too much waits. Never blocks."""
+        """Queue `line`, which ends in a line feed; or drop it if too much waits. Never blocks."""
         if self._put_bytes - self._done_bytes + len(line) > self._max_bytes:
             self._refused += 1
             return

@@ -1,13 +1,13 @@
-"""Logging: one line an event, to stderr: time, level, process, what. No line can be forged by a value.
+"""Logging: one line for each event, to stderr: time, level, process, what. No value can forge a line.
 
-Which blob, and how long it took, is part of the text; where the line is JSON it has fields of its own, too
-(`about`). Control characters in whatever is logged are escaped, so an event is one line and moves no cursor.
+The text names the blob and how long it took; in JSON they are also separate fields (`about`). Control
+characters are escaped, so an event is one line and moves no cursor.
 
-Whoever can cause lines must not be able to fill the log, or to stop the process by way of who reads it:
-- A thread writes the lines, of which 4 MiB may wait. What is dropped is counted, and told (`LineWriter`).
+A client must not be able to fill the log, and a reader of the log must not be able to stop the process:
+- A thread writes the lines, of which 4 MiB may wait. Dropped lines are counted and reported (`LineWriter`).
 - A warning or error that repeats, word for word, is written once in ten seconds, and counted in between.
-- Of lines that differ only in their values, 100 are written in ten seconds, and the others are counted. Those
-  about one blob each (`about`) are all written, and those for debugging, which somebody asked for.
+- Of lines that differ only in their values, 100 are written in ten seconds, and the others are counted. Lines
+  about a blob (`about`) are all written, and so are those for debugging, which somebody asked for.
 - A text is cut after 16,384 characters.
 """
 
@@ -113,7 +113,7 @@ def one_line(text: str) -> str:
 
 
 class _Handler(logging.Handler):
-    """Writes to stderr; what comes too often within the window is counted instead, and told at its end."""
+    """Writes to stderr. What comes too often in the window is counted instead, and reported at its end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class _Handler(logging.Handler):
         self._writer.flush()
 
     def close(self) -> None:
-        """At exit: tell what is still untold."""
+        """At exit: report what was not reported yet."""
         self._tell_ended(float("inf"))
         self._writer.close()
         super().close()
@@ -200,7 +200,7 @@ _Tell = Callable[[_Counted], None]
 
 
 def _remember(known: dict[_Key, _Counted], key: _Key, record: logging.LogRecord, tell: _Tell) -> _Counted:
-    """Count `record` among those with the same key. Tells of, and forgets, the oldest where they are many."""
+    """Count `record` among those with the same key. If there are too many, reports and forgets the oldest."""
     counted = known.get(key)
     if counted is None:
         counted = known[key] = _Counted(record)
@@ -211,7 +211,7 @@ def _remember(known: dict[_Key, _Counted], key: _Key, record: logging.LogRecord,
 
 
 def _forget(known: dict[_Key, _Counted], before_s: float, tell: _Tell) -> None:
-    """Tell of, and forget, those whose window began before that time."""
+    """Report and forget those whose window began before that time."""
     while known:
         key, counted = next(iter(known.items()))
         if counted.first.created > before_s:
@@ -245,7 +245,7 @@ def _cut(text: str) -> str:
 
 
 def line_time(at_s: float) -> str:
-    """How a line tells a moment (Unix time in seconds): UTC, to the millisecond."""
+    """A time (Unix time in seconds) as in a log line: UTC, to the millisecond."""
     whole_s, ms = divmod(int(at_s * 1000), 1000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole_s)) + f".{ms:03d}Z"
 

@@ -1,7 +1,7 @@
 """Every option there is: one table, from which the flags, conf/blobkeep.toml and the reference are made.
 
-An option is a field of `Config`: its type, its default, and beside it what it means. The unit is part of
-the name. Reading the values from flags, environment and file is `common/config.py`.
+An option is a field of `Config`, with its type, default and meaning. The unit is part of the name.
+`common/config.py` reads the values from flags, environment and file.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Option(msgspec.Struct, frozen=True):
 
     @property
     def is_table(self) -> bool:
-        """True where values stand by the beginnings of locations."""
+        """True where the value is a table by prefixes of locations."""
         return self.type is tuple
 
     @property

@@ -1,7 +1,7 @@
-"""Opening and reading files of ours in a data directory, whatever stands in their place.
+"""Opens and reads our files in a data directory, whatever is in their place.
 
-Anybody who may write there can put a link, a pipe, a device or a sparse file of a terabyte under one of our
-names. So links are not followed, pipes are not waited for, and no more is read than a file of ours can hold.
+Somebody who may write there can put a link, a pipe, a device or a sparse file of a terabyte under one of our
+names. So links are not followed, pipes are not waited for, and no more is read than our file can have.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-# For the few places that must open in one system call; they look only at a bounded part of what they opened.
+# For the few places that must open in one system call; they read only a limited part of the file.
 OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 # One read of a small file: 4 KiB hold the state of a blob up to 100 MiB.
@@ -60,7 +60,7 @@ def read_ours(path: str, max_bytes: int) -> bytes:
 
 
 def read_at(fd: int, view: memoryview, offset: int) -> int:
-    """Fill `view` from `offset` on; returns how many bytes there were, fewer at the end of the file alone.
+    """Fill `view` from `offset` on; returns how many bytes there were, fewer only at the end of the file.
 
     One call may give less before a sector that cannot be read. Raises OSError for such a sector.
     """

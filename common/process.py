@@ -1,4 +1,4 @@
-"""What a process knows of its parent, and of the processors and the memory that it may use."""
+"""The parent of a process, and the processors and the memory that it may use."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ SUPERVISOR_PID = "SUPERVISOR_PID"
 def leave(status: int) -> NoReturn:
     """End this process with `status`, as sys.exit does, but for one library.
 
-    The threads of obstore's runtime may still hand over the end of a request while the interpreter is taken
-    down; that aborts the process. So where it was loaded, nothing is taken down: what was logged and printed
-    is flushed, and the kernel does the rest.
+    The threads of obstore's runtime may still report the end of a request while the interpreter shuts down,
+    which aborts the process. So if it was loaded, the interpreter is not shut down: output is flushed, and
+    the kernel ends the process.
     """
     if "obstore" not in sys.modules:
         sys.exit(status)
@@ -43,8 +43,8 @@ def leave(status: int) -> NoReturn:
 def die_with_parent() -> None:
     """Under supervisord: have the kernel send us SIGTERM when supervisord dies, even by `kill -9`.
 
-    Otherwise we would live on under init, holding the port and the lock against our successor. Call it
-    once, early. Does nothing where no supervisord started us, or the kernel is not Linux.
+    Otherwise we would live on under init, and keep the port and the lock from our successor. Call it once,
+    early. Does nothing if no supervisord started us, or the kernel is not Linux.
     """
     if UNDER_SUPERVISOR not in os.environ or not sys.platform.startswith("linux"):
         return
@@ -55,7 +55,7 @@ def die_with_parent() -> None:
 
 
 def is_orphan() -> bool:
-    """True where a supervisord started us that is there no more: nobody but us holds the listening socket."""
+    """True if the supervisord that started us is gone: then only we hold the listening socket."""
     pid = os.environ.get(SUPERVISOR_PID, "")
     if UNDER_SUPERVISOR not in os.environ or not pid.isdecimal() or os.getppid() == int(pid):
         return False
@@ -68,11 +68,11 @@ def is_orphan() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep some MiB that were freed, rather than give them back and get them anew.
+    """Let the C library keep some MiB of freed memory, instead of returning it and getting it again.
 
-    What clients send comes in pieces of up to 256 KiB. With glibc's own bounds they take pages from the
-    kernel again and again, which clears them first: 160 page faults a MiB where 16 upload, else half.
-    Other libraries of C have no such call, and are left as they are.
+    Data of clients comes in pieces of up to 256 KiB. With glibc's own limits these take pages from the kernel
+    again and again, which clears them first: 160 page faults a MiB with 16 uploads, otherwise half. Other C
+    libraries have no such call, and are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -81,9 +81,9 @@ def keep_freed_memory() -> None:
 
 
 def give_back_memory() -> None:
-    """Free what nobody refers to any more, and have the C library give it back to the system.
+    """Collect garbage, and let the C library return the memory to the system.
 
-    Takes 0.1 s and more where there are a million objects, in which nothing else runs.
+    Takes 0.1 s and more with a million objects, and nothing else runs meanwhile.
     """
     collect_garbage()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

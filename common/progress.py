@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, a log line now and then elsewhere.
+"""The progress of long work: a bar on a terminal, else a log line now and then.
 
     with Progress("recovery", "folders") as progress:
         reconcile(data_dir, progress=progress)
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LINE_EVERY_S = 5.0
-# What is over sooner is not worth a bar, nor the time to load the library that draws it.
+# Shorter work is not worth a bar, or the time to load the library that draws it.
 _BAR_AFTER_S = 0.5
 
 

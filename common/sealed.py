@@ -1,4 +1,4 @@
-"""Bytes that nobody can change any more: in a memfd with all its seals. `sendfile` sends them without a copy.
+"""Bytes that nobody can change any more: a memfd with all seals. `sendfile` sends them without a copy.
 
 Its pages are shared memory of the system: a container's limit counts them, this process's resident memory
 does not.
@@ -16,12 +16,12 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_bytes(size: int) -> int:
-    """What so many sealed bytes take: whole pages."""
+    """The memory of so many sealed bytes: whole pages."""
     return -(-size // PAGE_BYTES) * PAGE_BYTES
 
 
 class Sealed:
-    """A copy of `data`, which takes one descriptor, given back when nobody refers to this any more.
+    """A copy of `data`. It takes one descriptor, which is closed when nothing refers to this object.
 
     Raises OSError where no descriptor or no memory is left.
     """

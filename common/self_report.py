@@ -1,8 +1,8 @@
-"""What each process writes about itself: <name>.json in the folder of reports. A hint, never truth.
+"""What each process reports about itself: <name>.json in the folder of reports. Nothing depends on it.
 
-Replaced atomically and not synced, where it has news: nothing depends on it, a full disk only makes it old,
-and a disk on which nothing happens may sleep. Whoever reads it asks the kernel whether the process that wrote
-it still lives (`is_alive`), and wakes up from time to time.
+It is replaced atomically when it has news, and not synced: on a full disk it only becomes old, and a disk on
+which nothing happens may sleep. A reader asks the kernel whether the process that wrote it still lives
+(`is_alive`), and wakes up from time to time.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 PROCESSES = ("server", "gc", "recovery")
 _MAX_BYTES = 1 << 20
-# A file says what it likes: a number that sums could not take is none of ours.
+# A file may contain anything: a number that is too large for our sums is not ours.
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 MAX_NAMED = 20  # blobs named in one report: enough for a feed, small enough to write every few seconds
 
 
 class NamedBlob(msgspec.Struct, frozen=True):
-    """A blob that a pass removed or found damaged. `location` is None where its state cannot be read."""
+    """A blob that a pass removed or found damaged. `location` is None if its state cannot be read."""
 
     id: int | str
     location: str | None
@@ -81,9 +81,9 @@ class Totals(msgspec.Struct, frozen=True):
 class SelfReport(msgspec.Struct):
     """One file. `start_ticks`: when the kernel says that the process started; with the pid, who it is.
 
-    `starts` counts the starts in this directory, `crashes` those after which the process did not say that
-    it stops. `written_s`: Unix time of this report. `interval_s`: from one pass to the next; only
-    one that has news is told.
+    `starts` counts the starts in this directory, `crashes` those that ended without a report of the stop.
+    `written_s`: Unix time of this report. `interval_s`: from one pass to the next; only a pass with news is
+    reported.
     """
 
     name: str
@@ -122,7 +122,7 @@ def begin(folder: str, name: str, interval_s: float) -> SelfReport:
 
 
 def write(folder: str, report: SelfReport) -> None:
-    """Replace the file. What keeps it from being written is said in detail logs alone: it is only a hint."""
+    """Replace the file. An error is only logged in detail, since nothing depends on the file."""
     report.written_s = time.time()
     try:
         durable.replace(path_of(folder, report.name), msgspec.json.encode(report), synced=False)
@@ -131,14 +131,14 @@ def write(folder: str, report: SelfReport) -> None:
 
 
 def keep(folder: str, report: SelfReport) -> None:
-    """Write it where the file is not this process' own: it could not be written before, or was removed."""
+    """Write it if the file is not this process' own: it could not be written before, or was removed."""
     found = read(folder, report.name)
     if found is None or (found.pid, found.start_ticks) != (report.pid, report.start_ticks):
         write(folder, report)
 
 
 def news_of(report: SelfReport) -> bytes:
-    """What it says, but for what changes with each pass that has nothing to do."""
+    """Its content without what changes in each pass that has nothing to do."""
     last = report.last
     if last is not None:
         last = msgspec.structs.replace(last, began_s=0.0, seconds=0.0)
@@ -161,14 +161,14 @@ def read(folder: str, name: str) -> SelfReport | None:
 
 
 def is_alive(report: SelfReport) -> bool:
-    """True while the very process that wrote it runs: its pid may be another's by now."""
+    """True while the process that wrote it runs; its pid may be another process's by now."""
     return not report.stopped and start_ticks(report.pid) == report.start_ticks
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process started, in the kernel's ticks since boot; None where none of that pid runs.
+    """When a process started, in the kernel's ticks since boot; None if no process has that pid.
 
-    Not its time of day, which changes when the clock is set.
+    Not as time of day, which changes when the clock is set.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:

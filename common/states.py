@@ -60,7 +60,7 @@ MSG_SUPERSEDED = "Superseded by a newer blob of this location - Deleting!"
 
 
 def replaced_by(blob_id: int) -> str:
-    """The message of a blob that an update replaced. The original says MSG_DELETED of it, so it begins so."""
+    """The message of a blob that an update replaced. It begins with MSG_DELETED, as the original's."""
     return f"{MSG_DELETED} Replaced by blob {blob_id}"
 
 

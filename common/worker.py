@@ -26,17 +26,19 @@ log = logging.getLogger("worker")
 STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT  # as shells count
-# After errors in a row the pause doubles up to this: a sick disk is not hammered, a cured one soon noticed.
+# After errors in a row the pause doubles up to this: it spares a failing disk, and soon notices a repaired
+# one.
 MAX_BACKOFF_S = 60.0
 
-# For so long after news each pass is told: the server learns that one began after what it did, by the second.
+# For so long after news each pass is reported, so that the server learns to the second which passes have
+# begun.
 STILL_TOLD_S = 3.0
 
 W = TypeVar("W", bound="Worker")
 
 
 class Worker(ABC):
-    """One worker. `name` is for logs; `interval_s` is from the begin of a pass to that of the next."""
+    """One worker. `name` is for logs; `interval_s` is from the start of one pass to the start of the next."""
 
     def __init__(self, name: str, interval_s: float, reports_dir: str | None = None) -> None:
         self.name = name
@@ -51,7 +53,7 @@ class Worker(ABC):
 
     @abstractmethod
     def run_once(self) -> str | None:
-        """One pass, strict: errors escape. Returns its log line, None where it did nothing worth one."""
+        """One pass; errors are raised. Returns its log line, None if it did nothing worth one."""
 
     def tell(self, seconds: float, *, failed: str = "") -> None:
         """Write the self report after a pass that has news. `failed`: why, if it ended with an error."""
@@ -77,11 +79,11 @@ class Worker(ABC):
             self_report.write(self._reports_dir, report)
 
     def should_stop(self) -> bool:
-        """True once a stop signal came: a long pass looks between two blobs, and returns."""
+        """True after a stop signal: a long pass asks between two blobs, and returns."""
         return self._stopping or bool(signal.sigpending() & STOP)
 
     def pause(self, seconds: float) -> None:
-        """Sleep, but no longer than until a stop signal comes; `should_stop` then says so."""
+        """Sleep until a stop signal at most; `should_stop` is then true."""
         if not signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= STOP:
             time.sleep(seconds)  # not in the loop: a signal acts as it does on any program
         elif not self._stopping:
@@ -117,7 +119,7 @@ class Worker(ABC):
             log.info("pass: %s", line)
 
     def period_s(self) -> float:
-        """From the begin of the last pass to that of the next: doubled with each failure in a row."""
+        """From the start of the last pass to that of the next: doubled with each failure in a row."""
         doubled = self.interval_s * 2.0 ** min(self._failures, 16)
         return max(self.interval_s, min(doubled, MAX_BACKOFF_S))
 

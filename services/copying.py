@@ -1,4 +1,4 @@
-"""Copying and moving a blob by its bytes, over any store: for engines that have no shorter way."""
+"""Copies and moves a blob by its bytes, over any store: for engines without a shorter way."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from services.store import UPLOAD_ID, Blob, Condition, Content, Store
 
 
 def content_of_copy(blob: Blob, said: Content | None) -> Content:
-    """What is said of the bytes of `blob` from now on, for a copy of it: `said`, or the same as before.
+    """The attributes of a copy of `blob`: those of the request (`said`), or the blob's.
 
-    What front ends keep of the bytes (names that begin with a dot) stays true, but for UPLOAD_ID.
+    Attributes of front ends (names that begin with a dot) stay, except UPLOAD_ID.
     """
     kept = {
         name: value
@@ -35,8 +35,8 @@ async def copy_bytes(
 ) -> tuple[Blob, bool]:
     """See Store.copy: the bytes are read, verified, and written, in one commit; a move deletes in another.
 
-    A move that ends between its two commits leaves both. One whose source was deleted meanwhile is done; one
-    whose source was written meanwhile deletes nothing, and raises Busy.
+    A move that is cut between its two commits leaves both blobs. If the source was deleted meanwhile, the
+    move is done. If the source was written meanwhile, nothing is deleted, and Busy is raised.
     """
     reading = await store.open(source)
     try:

@@ -1,9 +1,9 @@
-"""Runs the whole system: checks what would keep it from starting, says what runs where, becomes supervisord.
+"""Runs the whole system: checks that it can start, prints what runs where, then becomes supervisord.
 
-`blobkeep serve`, or `make run`; `python -m services.launch`, too. Where something is wrong it says so in a
-line or two, and does not start supervisord. It runs in the folder that it is called in, installed or not:
-supervisord.conf is shipped beside this module, and what is written at the start (a configuration made of it,
-the control socket, the pid file) is kept in the data directory, in `.run/`.
+For `blobkeep serve`, `make run` and `python -m services.launch`. If something is wrong it says so in a line
+or two, and does not start supervisord. It runs in the folder in which it is called, installed or not:
+supervisord.conf is shipped beside this module. The files of a start (a configuration made from it, the
+control socket, the pid file) are in the data directory, in `.run/`.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _CODE = Path(__file__).resolve().parent.parent
 _SHIPPED_CONF = Path(__file__).with_name("supervisord.conf")
 _CONF_NAME = "supervisord.conf"
 _SOCKET_NAME = "supervisor.sock"
-# What a killed supervisord left is ending by itself: it drains, and then frees directory and port.
+# The processes of a killed supervisord end by themselves: they drain, then free the directory and the port.
 PATIENCE_S = 20.0
 _LONGEST_SOCKET_PATH = 107 - len(".4194304")  # the kernel's, less what supervisord appends for a moment
 
 
 class InTheWay(BlobkeepError):
-    """Why Blobkeep cannot start. `in_use`: by another process; `passing`: that will be over in seconds."""
+    """Why Blobkeep cannot start. `in_use`: by another process; `passing`: it will be over in seconds."""
 
     def __init__(self, text: str, *, in_use: bool = False, passing: bool = False) -> None:
         super().__init__(text)
@@ -49,7 +49,7 @@ class InTheWay(BlobkeepError):
 
 
 def main() -> None:
-    """Serve as the configuration says; exits with status 2 where that cannot be."""
+    """Serve as the configuration says; exits with status 2 if that is not possible."""
     try:
         if sys.argv[1:] == ["objects"]:
             start_object_store()
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def start_object_store() -> None:
-    """Start an object store for development beside us, and say in the environment that it is to be used.
+    """Start an object store for development, and select it in the environment.
 
     Raises InTheWay.
     """
@@ -82,7 +82,7 @@ def start_object_store() -> None:
 
 
 def serve(options: config.Config) -> None:
-    """Check, say, and become supervisord. Raises BlobkeepError for what is in the way."""
+    """Check, print, and become supervisord. Raises BlobkeepError for what prevents the start."""
     wait_until_free(options)
     try:
         conf = write_conf(options)
@@ -107,7 +107,8 @@ def write_conf(options: config.Config) -> Path:
         durable.make_folder(str(run))
     sockets = run if _takes_sockets(run) else _private_folder()
     control = _escaped(sockets / _SOCKET_NAME)
-    # Not for its secrecy, as the socket is ours alone: without one supervisord writes a critical line.
+    # The password is not for secrecy, since only we can use the socket: without one supervisord logs
+    # CRITICAL.
     password = f"username=blobkeep\npassword={secrets.token_hex(16)}"
     text = _SHIPPED_CONF.read_text(encoding="utf-8")
     for found, written in (
@@ -155,7 +156,7 @@ def _escaped(text: Path | str) -> str:
 
 
 def wait_until_free(options: config.Config) -> None:
-    """Return when nothing is in the way. Raises InTheWay for what will stay, ConfigError for a bad option."""
+    """Wait until nothing prevents the start. Raises InTheWay for what will stay; ConfigError."""
     deadline = time.monotonic() + PATIENCE_S
     told = False
     while True:
@@ -173,8 +174,8 @@ def wait_until_free(options: config.Config) -> None:
 
 
 def check(options: config.Config) -> None:
-    """Raise InTheWay for the first thing that keeps Blobkeep from running here; ConfigError where there must
-    be a store, and is none."""
+    """Raise InTheWay for the first thing that prevents the start; ConfigError if there must be a store and is
+    none."""
     _check_control_socket(_run_folder(options) / _SOCKET_NAME)
     if options.engine == "local":
         if not options.create:
@@ -283,7 +284,7 @@ def _welcome_lines(options: config.Config) -> Iterator[str]:
 
 
 def _welcome_json(options: config.Config) -> str:
-    """The first of these lines, for who reads JSON: the rest is for people."""
+    """The first of these lines, for JSON: the rest is for people."""
     at, text = logs.line_time(time.time()), next(_welcome_lines(options))
     return json.dumps({"time": at, "level": "INFO", "process": "serve", "message": text})
 
@@ -295,7 +296,7 @@ def _where(options: config.Config) -> str:
 
 
 def _command() -> str:
-    """How a person calls us from here."""
+    """The command with which a person calls this program here."""
     ours = os.path.join(sys.prefix, "bin", "blobkeep")
     folders = os.environ.get("PATH", "").split(os.pathsep)
     # pipx, and the Debian package, put a link on the path.

@@ -19,7 +19,8 @@ from services import http1
 from services.watch.request_log import RequestLog
 
 _BACKLOG = 1024
-# Before a client gets its next piece of a blob (128 KiB): less than one, so that slow ones never hold two.
+# Unsent bytes below which a client gets its next piece (128 KiB): less than a piece, so slow clients hold
+# only one.
 _UNSENT_BYTES = 64 << 10
 _NO_LIMIT = 1 << 62  # of bodies: the store has its own, per upload
 
@@ -28,7 +29,7 @@ _FIRST_OF_SYSTEMD = 3  # sd_listen_fds(3): the first descriptor that a socket un
 
 
 def listening_sockets(config: Config) -> list[socket.socket]:
-    """Those that systemd passed on, or the one that supervisord gave us as descriptor 0, or our own.
+    """The sockets that systemd passed on, or the one that supervisord gave us as descriptor 0, or our own.
 
     Raises OSError.
     """
@@ -90,7 +91,7 @@ def make_server(
     )
 
     async def drain(timeout_s: float) -> bool:
-        """Tornado's server cannot tell idle connections from busy ones: it closes those that come to rest."""
+        """Drain Tornado's server. It does not know which connections are idle: each is closed when it is."""
         stock.stop()
         end = asyncio.get_running_loop().time() + timeout_s
         while stock._connections and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - once in a life
@@ -107,7 +108,7 @@ def make_reading_server(
     tls: ssl.SSLContext | None,
     quick_answer: Callable[[http1.RequestHead, http1.RequestContext], tuple[bytes, bytes] | None],
 ) -> http1.HTTPServer:
-    """The HTTP server of a reader process: as the server's own, where there are readers at all."""
+    """The HTTP server of a reader process, like the server's own."""
     server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)
     server.on_refused = requests.refused
     server.spared = _is_vital
@@ -116,7 +117,7 @@ def make_reading_server(
 
 
 def _is_vital(head: http1.RequestHead) -> bool:
-    """Whether it is answered although all connections are in use: supervisors must not take us for dead."""
+    """Whether it is answered even if all connections are in use: a supervisor must not take us for dead."""
     return head.start_line.path == "/healthz"
 
 

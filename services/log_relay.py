@@ -1,9 +1,9 @@
-"""Between supervisord and whoever reads its output: a reader that hangs must not stop supervisord.
+"""Relays supervisord's output, so that a reader of it that hangs does not stop supervisord.
 
-`python -m services.log_relay text|json IN:OUT ...`: what comes on descriptor IN goes to OUT, by whole lines.
-It is always read at once. Up to 4 MiB wait for a slow reader; lines beyond that are dropped, and their number
-is written in that format. It ends when its inputs have ended, as after `kill -9` of supervisord. On SIGTERM
-it writes what has come, and ends.
+`python -m services.log_relay text|json IN:OUT ...`: whole lines go from descriptor IN to OUT. Input is always
+read at once. Up to 4 MiB wait for a slow reader; further lines are dropped, and their number is written in
+that format. It ends when its inputs have ended, also after `kill -9` of supervisord. On SIGTERM it writes
+what has come, and ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from common.line_writer import LineWriter, to_descriptor
 from common.logs import line_time
 
 READ_BYTES = 64 << 10
-LAST_WORDS_S = 1.0  # of each output, for what still waits at the end
+LAST_WORDS_S = 1.0  # for each output, to write what still waits at the end
 
 
 class Relay:

@@ -1,8 +1,8 @@
-"""A reader process: answers plain GET and HEAD beside the server, on the same port, on a core of its own.
+"""A reader process: answers plain GET and HEAD beside the server, on the same port, on another core.
 
-`python -m services.reader [-D] [--dir DIR]`. It knows what the server shows it, and hands a connection that
-asks for anything else to the server, with what has come of it. It writes no state and holds no lock; how a
-read sees every write that was acknowledged before it: docs/decisions/readers.md.
+`python -m services.reader [-D] [--dir DIR]`. It knows the blobs that the server shows it, and hands every
+other request to the server with its connection. It writes no state and holds no lock.
+docs/decisions/readers.md says why a read sees every write that was acknowledged before it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ EXIT_MISLED = 1  # supervisord starts us anew, and so with the options as they a
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until told to stop; returns the exit status: 0 after a drain, 1 where our options are old."""
+    """Run until told to stop; returns the exit status: 0 after a drain, 1 if our options are old."""
     os.umask(0o077)
     try:
         options = config.load(sys.argv[1:] if argv is None else argv, "reader")

@@ -1,8 +1,9 @@
 """Answers 503 with the progress while a long recovery runs at the start, so that clients know why they wait.
 
-Nearly all recoveries are too short for that: whoever connects meanwhile waits in the queue of the listening
-socket, and is served. Beyond that, a server of its own answers on duplicates of the sockets until recovery
-is done; each answer is the last of its connection, so that the client's next one meets the real server.
+Nearly all recoveries are too short for that: clients that connect meanwhile wait in the queue of the
+listening socket, and are served. In a longer one, a separate server answers on duplicates of the sockets
+until recovery is done. Each answer is the last of its connection, so that the client's next connection
+reaches the real server.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ async def open_answering(
     *,
     patience_s: float = PATIENCE_S,
 ) -> Store:
-    """Open the engine, which recovers; answer 503 where it takes long. Raises what opening raises."""
+    """Open the engine, which recovers; answer 503 if it takes long. Raises what opening raises."""
     with Progress("recovery", "folders") as shown:
         how_far = HowFar(shown)
         opening = asyncio.ensure_future(engine.open(how_far.tell, on_fatal))

@@ -66,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(options: config.Config) -> int:
-    """Serve; whatever is raised, the engine is closed and the process ends: it must not live on, holding the
-    port and the lock, without serving anybody.
+    """Serve. After any exception the engine is closed and the process ends: it must not keep the port and the
+    lock without serving.
     """
     engine = choose(options)
     status = EXIT_FAILED
@@ -166,7 +166,7 @@ def _let_readers_in(
     sockets: Sequence[socket.socket],
     quick: FastPath | None,
 ) -> Host | None:
-    """See readers.host.begin. Without the option `readers` its code is not loaded: a start is shorter."""
+    """See readers.host.begin. Without the option `readers` its code is not loaded, so a start is shorter."""
     if not config.reader_count(options) and options.readers <= 0:
         return None
     from services.readers import host
@@ -175,7 +175,7 @@ def _let_readers_in(
 
 
 def _page(sockets: Sequence[socket.socket], *, secure: bool) -> str:
-    """Where the dashboard is, as the end of a line; nothing where we listen on unix sockets alone."""
+    """The address of the dashboard, as the end of a line; empty if we listen only on unix sockets."""
     for name in (sock.getsockname() for sock in sockets):
         if isinstance(name, tuple):
             return f"; its page: {config.url(*name[:2], secure=secure)}/"

@@ -1,4 +1,4 @@
-"""A plugin inside supervisord: it holds the listening socket, and restarts what dies for ever.
+"""A plugin in supervisord: it holds the listening socket, and restarts programs without end.
 
 supervisord 4.3.0 can bind a socket for its child (an fcgi-program), but closes it while the child is dead,
 and gives a program up after some quick deaths. With this plugin, named in supervisord.conf:
@@ -8,10 +8,10 @@ and gives a program up after some quick deaths. With this plugin, named in super
 - children know the pid of supervisord, run on the Python that it runs on, and can log to its stdout and
   stderr whatever those are;
 - there are as many readers as the option `readers` says;
-- if a reader of that output hangs, this stops neither supervisord nor what it runs. A supervisord that is
-  stopped would restart nothing (services/log_relay.py).
+- a reader of that output that hangs stops neither supervisord nor its programs (services/log_relay.py). A
+  supervisord that is blocked would restart nothing.
 
-It runs in supervisord's own process: an exception here, once it is up, would end supervisord.
+It runs in supervisord's own process: after the start an exception here would end supervisord.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from services import supervisord_lines
 
 READERS = "reader"  # the program of which there are as many as the option `readers` says
 LONGEST_BACKOFF_S = 3
-# A supervisord that was killed leaves a server that drains, and then frees the port. It is waited for.
+# A killed supervisord leaves a server that drains, and then frees the port. We wait for that.
 PATIENCE_S = 20.0
 _RETRY_S = 0.1
 _BACKLOG = 65535  # the kernel's own limit, net.core.somaxconn, is less
@@ -60,9 +60,9 @@ supervisord_lines.adopt(_log_format())
 
 
 def make_plugin(supervisord: Any) -> Plugin:
-    """What supervisord calls, once it has its programs and before it starts them.
+    """supervisord calls it when it has its programs and before it starts them.
 
-    Raises ConfigError for a wrong option, OSError where the address cannot be bound: supervisord then ends.
+    Raises ConfigError for a wrong option, OSError if the address cannot be bound: supervisord then ends.
     """
     plugin = getattr(supervisord, _PLUGIN, None)  # it asks once for each of its control sockets
     if plugin is None:
@@ -164,10 +164,11 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def _let_children_log() -> None:
-    """supervisord opens /dev/stdout and /dev/stderr anew for each program, and writes there by itself.
+    """Make supervisord's output work for all kinds of stdout and stderr, without waiting for a reader.
 
-    Make that work, lose nothing, and wait for no reader: a pipe, a terminal and a socket (systemd's journal)
-    get a relay between. A file that is not open for appending would be overwritten from its beginning.
+    supervisord opens /dev/stdout and /dev/stderr again for each program, and writes there itself. A pipe, a
+    terminal and a socket (systemd's journal) get a relay. A file that is not open for appending would be
+    overwritten from its beginning.
     """
     global _relay
     if _relay is not None:
@@ -200,7 +201,7 @@ def _let_children_log() -> None:
 
 
 def _may_stall(descriptor: int) -> bool:
-    """Whether to write there may wait for a reader, or supervisord cannot open it again."""
+    """Whether a write may wait for a reader, or supervisord cannot open it again."""
     try:
         os.close(os.open(f"/dev/fd/{descriptor}", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY))
     except OSError:
@@ -210,7 +211,7 @@ def _may_stall(descriptor: int) -> bool:
 
 
 def _last_words(relay: subprocess.Popen[bytes]) -> None:
-    """At exit: wait, not long, until all is written. In a container nothing outlives its first process."""
+    """At exit: wait a little until all is written. In a container nothing outlives its first process."""
     relay.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         relay.wait(_LAST_WORDS_S)

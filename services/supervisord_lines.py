@@ -1,4 +1,4 @@
-"""supervisord's own log lines, as ours are: `2026-11-24T08:00:00.123Z INFO supervisord: message`, or JSON."""
+"""supervisord's log lines in our format: `2026-11-24T08:00:00.123Z INFO supervisord: message`, or JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from supervisor import loggers
 from common import logs
 
 _LEVELS = {"CRIT": "CRITICAL", "ERRO": "ERROR", "WARN": "WARNING", "DEBG": "DEBUG"}
-# It calls critical what is none: root may run it, and its control socket is for its owner alone.
+# These lines are not critical, though supervisord says so: root may run it, and only its owner has its
+# socket.
 _NO_FAILURES = ("Supervisor is running as root", "Server 'unix_http_server' running without any HTTP auth")
 
 

@@ -126,13 +126,13 @@ def _must_know(path: str, name: str) -> None:
 
 
 def _kind(client: Client) -> str:
-    """With what the client proves who it is."""
+    """The kind of secret that the client uses."""
     kinds = ["password" if client.hash.slow else "token"] if str(client.hash) else []
     return ", ".join([*kinds, *(["S3 key"] if client.s3_secret else [])])
 
 
 def _secret(args: argparse.Namespace) -> tuple[str, SecretHash | str]:
-    """Returns (what the client is given, what the file keeps): a hash, or the secret itself of an S3 key."""
+    """Returns (what the client gets, what the file keeps): a hash, or for an S3 key the secret itself."""
     if args.s3:
         secret = access_file.make_s3_secret()
         return secret, secret
@@ -158,7 +158,7 @@ def _show(path: str, args: argparse.Namespace, secret: str, out: Output) -> None
 
 
 def _ask_password() -> str:
-    """Ask for it twice on a terminal; else take the first line of stdin."""
+    """Ask for the password twice on a terminal; else take the first line of stdin."""
     if not sys.stdin.isatty():
         password = sys.stdin.readline().rstrip("\n")
     else:

@@ -1,7 +1,7 @@
 """`bench`: measures the user's own disk for a minute: the time of a sync, its speed, and whether it lies.
 
-An acknowledged write costs one sync, so both the speed of a store and its promise depend on the sync. A disk
-that syncs faster than its kind can does not sync: the bytes are in its cache, and a power cut loses them.
+An acknowledged write costs one sync, so both the speed of a store and its promise depend on the sync. If a
+disk syncs faster than its kind can, it does not sync: the bytes are in its cache, and a power cut loses them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _PIECE_BYTES = 1 << 20
 _MAX_WRITE_BYTES = 4 << 30
 _LEAST_SAMPLES = 5
 
-# What a sync to a medium takes at the least. Below the first no disk is known that does it: a rotation of a
-# hard disk takes milliseconds, programming flash hundreds of microseconds, and the command's way to a drive
-# with a protected cache some tens.
+# The least time of a sync to a medium. No known disk is faster than the first: a rotation of a hard disk
+# takes milliseconds, programming flash hundreds of microseconds, and the command to a drive with a protected
+# cache some tens.
 _IMPOSSIBLE_US = 15.0
 _PROTECTED_US = 150.0
 _SLOW_US = 20_000.0
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Measure and judge; 1 where the disk cannot be believed."""
+    """Measure and judge; 1 if the disk cannot be trusted."""
     folder = os.path.abspath(args.folder or args.config.dir)
     if not os.path.isdir(folder):
         raise CommandFailed(exits.NOT_THERE, f"There is no folder {folder}.")
@@ -98,10 +98,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 class Belief(enum.Enum):
-    """Whether a disk keeps what it says it keeps, as far as a clock can tell."""
+    """Whether a disk really syncs, as far as its timing shows."""
 
     YES = "yes"
-    ASK = "ask"  # only who knows the disk can tell
+    ASK = "ask"  # only somebody who knows the disk can tell
     NO = "no"
 
 

@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         make_parser().print_help()
         return exits.OK
     word = next((word for word in given if word in COMMANDS), None)
-    # A word that is the value of a flag may look like a command: then all of them are there.
+    # The value of a flag may look like a command: then the parser needs all commands.
     parser = make_parser([word]) if word is not None and _comes_first(given, word) else make_parser()
     args, unknown = parser.parse_known_args(given)
     if unknown:
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BlobkeepError as err:
         return _fail(str(err), exits.REFUSED)
     except BrokenPipeError:
-        # Whoever read our output has enough. Python must not try to flush the rest at exit.
+        # The reader of our output has left. Python must not try to flush the rest at exit.
         os.dup2(os.open(os.devnull, os.O_RDONLY), 1)
         return exits.PIPE_CLOSED
     except OSError as err:
@@ -143,7 +143,7 @@ def make_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def _comes_first(given: Sequence[str], word: str) -> bool:
-    """Whether nothing but flags, and no flag with a value of its own, stands before the command."""
+    """Whether only flags without a value come before the command."""
     return all(
         one.startswith("-") and one in ("--json", "-D", "--debug") for one in given[: given.index(word)]
     )

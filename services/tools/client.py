@@ -1,4 +1,4 @@
-"""Asks a running server: where it listens and whether it speaks TLS is read from its own configuration."""
+"""A client of a running server. Its own configuration says where it listens and whether it speaks TLS."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Client:
         tls: ssl.SSLContext | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Connects at the first request. Raises CommandFailed where `url` is none."""
+        """Connects at the first request. Raises CommandFailed if `url` is not valid."""
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -66,8 +66,8 @@ class Client:
     ) -> http.client.HTTPResponse:
         """Send a request, and return the answer, whose body is still to be read.
 
-        Where a kept connection turns out to be closed, the request is sent once more. If the first one did
-        arrive, the second finds its own bytes there. Raises CommandFailed where nobody answers.
+        If a kept connection turns out to be closed, the request is sent once more. If the first one did
+        arrive, the second finds its own bytes there. Raises CommandFailed if nobody answers.
         """
         while True:
             connection = getattr(self._of_thread, "connection", None)
@@ -171,7 +171,7 @@ def client_of(
 
 
 def default_url(config: Config) -> str:
-    """Where the server that has this configuration is reached from this machine."""
+    """The address of the server with this configuration, from this machine."""
     host, port = options.host_and_port(config.listen)
     reached = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     shown = f"[{reached}]" if ":" in reached else reached
@@ -179,7 +179,7 @@ def default_url(config: Config) -> str:
 
 
 def _own_certificate(config: Config) -> ssl.SSLContext:
-    """Trust the certificate in tls_cert alone, under any name: it is not made for "127.0.0.1"."""
+    """Trust only the certificate in tls_cert, under any name: it is not made for "127.0.0.1"."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN

@@ -85,7 +85,7 @@ def _takes(action: argparse.Action) -> str:
 
 
 def bash(parser: argparse.ArgumentParser) -> str:
-    """For bash 4 and newer: one function; what it knows stands in three tables, by level."""
+    """For bash 4 and newer: one function, with three tables by level."""
     lines = [f"# bash completion of {PROGRAM}: source <({PROGRAM} completion bash)", f"_{PROGRAM}() {{"]
     lines += ["    local word path='' cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}"]
     lines += ["    local -A next flags plain files takes among"]
@@ -123,7 +123,7 @@ def bash(parser: argparse.ArgumentParser) -> str:
 
 
 def zsh(parser: argparse.ArgumentParser) -> str:
-    """For zsh: bash's function, by way of bashcompinit, which every zsh has."""
+    """For zsh: bash's function through bashcompinit, which every zsh has."""
     head = [
         f"#compdef {PROGRAM}",
         f"# zsh completion of {PROGRAM}: source <({PROGRAM} completion zsh)",

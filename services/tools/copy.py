@@ -1,9 +1,9 @@
 """`copy FROM TO`: make one engine hold what another holds, while the first is served.
 
-A place is a directory, a configuration file (its engine), or the word `objects` (the options of this
-command). Each pass copies what is new or changed, and deletes from TO what FROM has no more; it may be
-interrupted at any time. `--final` is the last one: nobody may write to FROM any more, and TO is then free to
-be served. docs/objects.md has the switch-over.
+FROM and TO are each a directory, a configuration file (its engine), or the word `objects` (the options of
+this command). Each pass copies what is new or changed, and deletes from TO what FROM no longer has. It may be
+interrupted at any time. `--final` is the last pass: nobody may write to FROM any more, and TO may then be
+served. docs/objects.md describes the switch-over.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """One pass; 1 where something was not copied, or --final met a write."""
+    """One pass; 1 if something was not copied, or --final met a write."""
     source, target = _place(args.source, args.config), _place(args.target, args.config)
     if _identity(source) == _identity(target):
         raise CommandFailed(exits.USAGE, "FROM and TO are the same place.")
@@ -113,7 +113,7 @@ def _place(text: str, options: Config) -> Config:
 
 
 def _identity(place: Config) -> str:
-    """The same for the same place, and readable."""
+    """A name for a place: the same for the same place, and readable."""
     if place.engine == "objects":
         return f"objects:{place.objects_endpoint}/{place.objects_bucket}/{place.objects_prefix}"
     return os.path.realpath(place.dir)
@@ -129,7 +129,7 @@ async def _open_target(place: Config, failed: list[BlobkeepError]) -> AsyncItera
 
 @contextlib.asynccontextmanager
 async def _open_source(place: Config, *, final: bool) -> AsyncIterator[tuple[Source, int]]:
-    """What is there, and how many bytes, as far as that is known. With the lock, where `final`."""
+    """The source at a place, and its bytes, as far as known. With the lock, if `final`."""
 
     def fatal(err: BlobkeepError) -> None:
         raise err

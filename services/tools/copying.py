@@ -1,7 +1,7 @@
-"""Making one engine hold what another holds: what `copy` does, pass after pass, while the first is served.
+"""Makes one engine hold what another holds: the passes of `copy`, while the first engine is served.
 
 Both sides are read in the order of their locations, so nothing has to be remembered. A blob with the same
-bytes, time and metadata on both sides is passed over. A pass that was interrupted is begun anew.
+bytes, time and metadata on both sides is skipped. An interrupted pass is started again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Original:
 
 
 class Source(Protocol):
-    """Where blobs are copied from. `problems`: sentences about what it has and cannot give."""
+    """The source of the copies. `problems`: sentences about blobs that it has and cannot give."""
 
     problems: list[str]
 
@@ -90,7 +90,7 @@ class StoreSource:
 
 
 class SnapshotSource:
-    """A directory that a server holds: what it held at one moment."""
+    """A directory that a server holds, as it was at one moment."""
 
     def __init__(self, taken: DirectorySnapshot) -> None:
         self.problems = list(taken.left_out)
@@ -132,7 +132,7 @@ class Counts:
     copied: int = 0
     same: int = 0
     deleted: int = 0
-    changed: int = 0  # under our eyes: the next pass takes them
+    changed: int = 0  # during the pass: the next one copies them
     bytes: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -145,7 +145,7 @@ class Counts:
 async def copy_all(source: Source, target: Store, progress: Callable[[int], None]) -> Counts:
     """One pass: `target` then holds what `source` held, and nothing else. Raises BlobkeepError.
 
-    `progress` is told the bytes that are done with.
+    `progress` is called with the bytes that are done.
     """
     run = _Pass(source, target, progress)
     await run.all()
@@ -185,7 +185,7 @@ class _Pass:
                 raise result
 
     async def _pairs(self) -> AsyncGenerator[tuple[Original | None, Blob | None], None]:
-        """What is on either side, by location."""
+        """The blobs of both sides, by location."""
         theirs = everything(self._target)
         there = await anext(theirs, None)
         async for original in self._source.blobs():
@@ -231,7 +231,7 @@ class _Pass:
         self._tell(original.size)
 
     async def _bring(self, original: Original) -> None:
-        """Copy one, verified on both ways. Raises NotFound, Damaged of the source."""
+        """Copy one blob, verified on both sides. Raises NotFound, Damaged for the source."""
         origin = Origin(original.modified_ns, await self._source.history(original))
         content = Content(original.type, original.encoding, original.metadata, origin)
         upload = await self._target.begin(original.location, _whatever, content, original.size)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from common.errors import BlobkeepError
 
 OK = 0
-NOT_WELL = 1  # damage found, or not all was done: the text says what
+NOT_WELL = 1  # damage was found, or something was not done: the text says what
 USAGE = 2  # a wrong argument, option or directory; nothing was done
 NOT_THERE = 3  # no such blob, location or file
 IN_USE = 4  # another process must finish first; nothing was done
 REFUSED = 5  # the server, or the disk, refused; the text says why
 INTERRUPTED = 130  # Ctrl-C
-PIPE_CLOSED = 141  # who read our output has left, as `head` does
+PIPE_CLOSED = 141  # the reader of our output has left, as `head` does
 
 TEXT = """exit status:
   0   done, and all is well

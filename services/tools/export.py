@@ -1,4 +1,4 @@
-"""`export FILE.tar`: a consistent snapshot as a tar file, which unpacked is a data directory."""
+"""`export FILE.tar`: a consistent snapshot as a tar file, which is a data directory when unpacked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Write the file, durably and under its name only once it is whole; 1 where a blob was left out."""
+    """Write the file durably; it gets its name only when it is complete. 1 if a blob was left out."""
     if on_objects.is_asked(args.config):
         return on_objects.export(args, out)
     storage = Storage(args.config)
@@ -63,10 +63,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 def _refuse_if_some_before(storage: Storage, path: str) -> None:
-    """Refuse to export no blobs where there were some before: the directory, or its disk, may be a wrong one.
+    """Refuse to export no blobs if there were some before: the directory or its disk may be a wrong one.
 
-    Raises CommandFailed where the last export of this directory had blobs, or the newest backup in the folder
-    of the new one has some.
+    Raises CommandFailed if the last export of this directory had blobs, or the newest backup in the folder of
+    the new one has some.
     """
     known = {f"the last export of {storage.place}": storage.last_export()}
     if path != STDOUT:
@@ -81,7 +81,7 @@ def _refuse_if_some_before(storage: Storage, path: str) -> None:
 
 
 def _newest_beside(path: str) -> dict[str, Exported | None]:
-    """The newest backup in the folder where `path` will be: its name, and what it says of itself."""
+    """The newest backup in the folder where `path` will be: its name and its closing note."""
     folder = os.path.dirname(os.path.abspath(path))
     with os.scandir(folder) as entries:
         files = [(e.stat().st_mtime_ns, e.path) for e in entries if e.name.endswith(".tar") and e.is_file()]
@@ -93,7 +93,7 @@ def _newest_beside(path: str) -> dict[str, Exported | None]:
 
 
 def _write_file(storage: Storage, taken: DirectorySnapshot, path: str) -> Exported:
-    # A new name, made by us alone: in a folder of many users, one that can be guessed may be another's file.
+    # A random name: in a folder of many users, a name that can be guessed may be another's file.
     part = f"{path}.{secrets.token_hex(8)}.part"
     fd = durable.create_file(part)
     try:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Write the bytes; a file gets its name only once they are whole. 1: damaged, 3: none there."""
+    """Write the bytes; a file gets its name only when it is complete. 1: damaged, 3: no such blob."""
     if args.file == STDOUT:
         if out.as_json:
             raise CommandFailed(exits.USAGE, "--json goes with a FILE: stdout is for the blob's bytes.")

@@ -1,4 +1,4 @@
-"""`health`: asks the running server how it is, at the address and in the way that the configuration says."""
+"""`health`: asks the running server for its health, at the address and protocol of the configuration."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """0 while blobs can be written and read, 1 where not, 5 where nobody answers."""
-    # Nothing secret is sent, so the certificate does not matter: after its renewal the server may show the
-    # old one until it is told. With a token, who gets it does.
+    """0 while blobs can be written and read, 1 if not, 5 if nobody answers."""
+    # Without a token nothing secret is sent, so the certificate does not matter: after its renewal the server
+    # may show the old one until SIGHUP. With a token the certificate is checked.
     tls = None if args.token_file else _any_certificate()
     with contextlib.closing(client_of(args.config, args.url, args.token_file, tls, args.timeout)) as client:
         return _ask(client, args, out)

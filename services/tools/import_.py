@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Import; 1 where a blob was not whole, was not taken, or the file is cut short."""
+    """Import; 1 if a blob was damaged or not taken, or the file is cut short."""
     with open_backup(args.file) as backup:
         return asyncio.run(_run(backup, args, out))
 

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Write the list; 1 where a state file cannot be read, or a backup is not whole."""
+    """Write the list; 1 if a state file cannot be read, or a backup is not complete."""
     if args.tar is not None:
         return _of_backup(args, out)
     if on_objects.is_asked(args.config):

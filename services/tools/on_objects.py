@@ -1,4 +1,4 @@
-"""The commands that look into a store, where blobs are in an object store: `engine = "objects"`.
+"""The commands that read a store, for blobs in an object store: `engine = "objects"`.
 
 A directory is read from outside, file by file. An object store is read through the engine, as a server does.
 """
@@ -132,7 +132,7 @@ def du(args: argparse.Namespace, out: Output) -> int:
 
 
 def quarantine(args: argparse.Namespace, out: Output) -> int:
-    """`quarantine list`: what is damaged. It stays in the bucket, whatever is done to its location."""
+    """`quarantine list`: the damaged blobs. They stay in the bucket, whatever is done to their locations."""
     if args.action != "list":
         raise CommandFailed(
             exits.USAGE,
@@ -154,7 +154,7 @@ def quarantine(args: argparse.Namespace, out: Output) -> int:
 
 
 def export(args: argparse.Namespace, out: Output) -> int:
-    """`export` writes a directory; of an object store there is none."""
+    """Refuse `export`, which works on directories."""
     raise CommandFailed(
         exits.USAGE,
         "A backup is made of a directory: `blobkeep copy objects DIR`, then `blobkeep --dir DIR export`.",

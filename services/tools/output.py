@@ -1,7 +1,7 @@
-"""What the commands write to stdout: tables and coloured states for people, one JSON document for programs.
+"""The output of commands: tables and coloured states for people, one JSON document for programs.
 
-Nothing that a client chose (a location, a media type, a message) can move the cursor or forge a line: what
-is not printable is escaped, in JSON as well. There are colours on a terminal only, and none with NO_COLOR.
+Text from a client (a location, a media type, a message) cannot move the cursor or forge a line: unprintable
+characters are escaped, also in JSON. There are colours only on a terminal, and none with NO_COLOR.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Cell = str | int | Coloured
 
 
 class Output:
-    """Where one command writes to. `as_json`: it writes one JSON document, by `document`, and no text."""
+    """The output of one command. `as_json`: it is one JSON document, by `document`, and no text."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json

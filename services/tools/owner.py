@@ -1,4 +1,4 @@
-"""Only the directory's owner may write in it: the server's own user could not use what root makes there."""
+"""Checks that we own the directory: the server's user could not use files that root makes in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.tools.exits import CommandFailed
 
 
 def must_be_owner(root: str) -> None:
-    """Raises CommandFailed where the directory is there and belongs to another user than ours."""
+    """Raises CommandFailed if the directory exists and belongs to another user."""
     try:
         owner = os.stat(root).st_uid
     except FileNotFoundError:

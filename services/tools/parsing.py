@@ -1,4 +1,4 @@
-"""What the command line is made of: parsers whose common flags stand before or after a command."""
+"""The parsers of the command line. Common flags may come before or after a command."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Store it; durable once this returns. 1 where there is one already, with --new."""
+    """Store it durably. With --new: 1 if there is a blob already."""
     guessed, _ = mimetypes.guess_type(args.location)
     fd = sys.stdin.fileno() if args.file == STDIN else _open(args.file)
     found = os.fstat(fd)

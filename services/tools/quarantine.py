@@ -1,6 +1,6 @@
 """`quarantine list|show|restore|drop`: the damaged blobs that were moved out of the way.
 
-`restore` compares the checksums, and writes the blob anew at its location, through the running server or the
+`restore` compares the checksums, and writes the blob to its location again, through the running server or the
 store, with a new id. It does not replace what was written or deleted there since, unless it is told to. The
 folder in quarantine stays until the operator removes it with `drop`.
 """

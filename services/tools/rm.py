@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Delete; each is durable before the next. 3 where nothing was there to delete."""
+    """Delete; each delete is durable before the next. 3 if there was nothing to delete."""
     if args.recursive and not all(location.strip("/") for location in args.location):
         raise CommandFailed(exits.USAGE, "An empty location would mean every blob: name what to delete.")
     deleted, missing = asyncio.run(_delete(args))

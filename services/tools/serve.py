@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Become supervisord; returns only by raising BlobkeepError for what is in the way."""
+    """Become supervisord. Raises BlobkeepError for what prevents the start; else it does not return."""
     from services import launch  # with the engine: the help does without
 
     given = {option.name: getattr(args, option.name, None) for option in _OPTIONS}

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Write what is known; 1 where the blob is damaged, 3 where there is none."""
+    """Write what is known; 1 if the blob is damaged, 3 if there is none."""
     if on_objects.is_asked(args.config):
         return on_objects.show(args, out)
     storage = Storage(args.config)
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 def _by_id(storage: Storage, text: str, *, must: bool) -> list[Record]:
-    """The blob with that id, or none. Raises CommandFailed where there is none and there `must` be one."""
+    """The blob with that id, or none. Raises CommandFailed if there is none and `must` is set."""
     try:
         found = storage.by_id(text)
     except CorruptRecord as err:

@@ -1,7 +1,7 @@
-"""The one door between the commands and the engine: no other module of the tools knows how blobs are kept.
+"""The only interface between the commands and the engine: other modules of the tools know no layout.
 
-A directory is read from outside, with its server running or not. Nothing here makes a directory, or anything
-in one, except what a command was asked to write.
+A directory is read from outside, whether its server runs or not. Nothing is made here, no directory and no
+file, except what a command was asked to write.
 """
 
 from __future__ import annotations
@@ -91,13 +91,13 @@ class Storage:
         self.place = self._data_dir.root
 
     def must_be_owner(self) -> None:
-        """Raises CommandFailed where what we write here would be of no use to the server."""
+        """Raises CommandFailed if the server could not use what we write here."""
         must_be_owner(self.place)
 
     # --- looking ---
 
     def records(self, progress: Callable[[int, int], None] = nothing) -> Iterator[Record | Unreadable]:
-        """The records of all blobs, in any state. A blob that vanishes meanwhile is passed over."""
+        """The records of all blobs, in any state. A blob that vanishes meanwhile is skipped."""
         return survey.records(self._data_dir, progress)
 
     @staticmethod
@@ -115,7 +115,7 @@ class Storage:
             return None
 
     def folder(self, blob: Record) -> str:
-        """Where a person finds it."""
+        """The path of its folder, for people."""
         return self._data_dir.folder(blob.id)
 
     def expires_ns(self, blob: Record) -> int | None:
@@ -206,10 +206,10 @@ def check_engine(config: Config, *, dry_run: bool) -> int:
 async def open_store(
     config: Config, on_fatal: Callable[[BlobkeepError], None], *, create: bool
 ) -> AsyncIterator[Store | None]:
-    """The store itself, recovered, with the lock held; None where a server has it.
+    """The store itself, recovered, with the lock held; None if a server has it.
 
-    On leaving, all that was written is durable in place. `create`: make the directory where there is none.
-    Raises ConfigError; CommandFailed where another user owns the directory.
+    At the end all that was written is durable in the folders. `create`: make the directory if there is none.
+    Raises ConfigError; CommandFailed if another user owns the directory.
     """
     async with open_engine(config, on_fatal, create=create) as opened:
         yield opened[0] if opened is not None else None

@@ -18,7 +18,7 @@ _PAGE = 1000
 class StoreTarget:
     """See targets.Target. The state lock is held for as long as the store is open (design rule 1).
 
-    `failed`: where the engine says that a sync failed; then nothing more is written (design rule 5).
+    `failed`: set by the engine when a sync failed; then nothing more is written (design rule 5).
     """
 
     def __init__(self, store: Store, config: Config, failed: list[BlobkeepError]) -> None:

@@ -1,4 +1,4 @@
-"""Where commands read and write blobs: the running server, over HTTP, or the store itself while none runs.
+"""The targets of commands: the running server, over HTTP, or the store itself while none runs.
 
 Both make the same blobs by the same durable steps; a tool never writes a state file on its own.
 """
@@ -31,10 +31,10 @@ class Outcome(enum.Enum):
 
 @dataclass
 class Incoming:
-    """One blob to be stored. `chunks`: its bytes from the start, raising Damaged where they are not good.
+    """One blob to be stored. `chunks`: its bytes from the start; raises Damaged if they are damaged.
 
-    `size` is None where it is not known before the end; then the bytes can be read only once. `sha256` is
-    empty where it was never computed.
+    `size` is None if it is not known before the end; then the bytes can be read only once. `sha256` is empty
+    if it was never computed.
     """
 
     location: str
@@ -47,24 +47,24 @@ class Incoming:
 
 
 class Target(Protocol):
-    """Takes and gives blobs, several at once where the caller likes."""
+    """Stores and gives blobs, several at a time if the caller wants."""
 
     name: str
     parallel: int
 
     async def put(self, blob: Incoming, *, replace: bool) -> Outcome:
-        """Store one blob; durable once this returns. `replace`: also where there are other bytes now."""
+        """Store one blob durably. `replace`: also if there are other bytes now."""
         ...
 
     async def get(self, location: str, take: Callable[[bytes], None]) -> None:
         """Give all bytes of a blob to `take`, piece by piece. Raises NotFound, Damaged.
 
-        What was taken is whole only once this returns.
+        The bytes are complete only when this returns.
         """
         ...
 
     async def delete(self, location: str) -> None:
-        """Delete one blob; durable once this returns. Raises NotFound."""
+        """Delete one blob durably. Raises NotFound."""
         ...
 
     def locations(self, prefix: str) -> AsyncIterator[str]:

@@ -1,4 +1,5 @@
-"""`undelete LOCATION`: bring back what was deleted or replaced last, while it is kept (option keep_deleted).
+"""`undelete LOCATION`: bring back the blob that was deleted or replaced last, while it is kept
+(keep_deleted).
 
 Through the running server, which owns every state (design rule 1).
 """
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Bring it back, durably. 3 where nothing is kept of it, 5 where another blob is there."""
+    """Bring it back, durably. 3 if nothing is kept of it, 5 if another blob is there."""
     client = client_of(args.config, args.url, args.token_file)
     try:
         kept = _kept(client, args.location)
