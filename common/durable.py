@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 
 from common.errors import NO_SPACE_ERRNOS, SyncFailed
 
@@ -191,6 +192,30 @@ def sync_open_folder(fd: int) -> None:
 def rename(old: str, new: str) -> None:
     """Rename, atomically replacing a file (or an empty folder by a folder)."""
     os.rename(old, new)
+
+
+def move_folder(old: str, new: str, *, last: str = "") -> None:
+    """Rename the folder `old` to `new`, a name that nothing has.
+
+    overlayfs renames no folder of a lower layer (EXDEV). There its entries are moved into a folder that is
+    made, the one named `last` after all others are durable. A process that dies meanwhile leaves both
+    folders, each with a part; called again, it goes on. The names of both are for the caller to sync.
+    """
+    try:
+        os.rename(old, new)
+        return
+    except OSError as err:
+        if err.errno != errno.EXDEV:
+            raise
+    with contextlib.suppress(FileExistsError):
+        make_folder(new)
+    for name in sorted(os.listdir(old), key=last.__eq__):
+        if name == last:
+            sync_folder(new)
+        path = f"{old}/{name}"
+        (move_folder if stat.S_ISDIR(os.lstat(path).st_mode) else os.rename)(path, f"{new}/{name}")
+    sync_folder(new)
+    os.rmdir(old)
 
 
 def exchange(new: str, old: str) -> None:

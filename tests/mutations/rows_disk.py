@@ -6,6 +6,13 @@ from tests.mutations.table import Mutation
 
 ROWS = [
     Mutation(
+        "lower-layer-moves-the-note-last",
+        "services/engines/local/disk/blob_folder.py",
+        ", last=layout.STATE_NAME)",
+        ", last=layout.NOTE_NAME)",
+        ("tests/disk/test_lower_layer.py",),
+    ),
+    Mutation(
         "seal-not-checked",
         "services/engines/local/disk/record.py",
         'if content[at:] != _SEAL + b"%08x\\n" % checksum.crc(content[:at]):',

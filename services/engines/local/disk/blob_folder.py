@@ -275,7 +275,8 @@ def quarantine(
         ):  # before the rename: after an OSError it stays where it is
             folder_fds.append(durable.open_folder(path))
             opened.callback(os.close, folder_fds[-1])
-        durable.rename(folder, f"{home}/{name}")
+        # A part that is left with the state is judged damaged at the next start, and follows with its note.
+        durable.move_folder(folder, f"{home}/{name}", last=layout.STATE_NAME)
         for fd in folder_fds:
             durable.sync_open_folder(fd)
     return name, note
@@ -340,7 +341,7 @@ def drop_quarantined(data_dir: Layout, name: str) -> int:
         if os.path.lexists(path) and not is_folder(path):
             raise NotADirectoryError(errno.ENOTDIR, "it is no folder", path)
     durable.remove_tree(target, under=data_dir.root)
-    durable.rename(f"{quarantine}/{name}", target)
+    durable.move_folder(f"{quarantine}/{name}", target)
     durable.sync_folder(quarantine)
     return durable.remove_tree(target, under=data_dir.root)
 

@@ -1,7 +1,8 @@
 """`widen`: a directory of 16-bit ids becomes one of 32 bits, in place: `DIR/<id>` moves to `DIR/0/<id>`.
 
-It only renames: no byte is copied, and 65,536 blobs take seconds. If it is killed, or the power fails, it can
-be run again; until it is done no server starts on the directory. The steps, each durable before the next:
+It only renames, so no byte is copied (but by overlayfs, of a lower layer), and 65,536 blobs take seconds. If
+it is killed, or the power fails, it can be run again; until it is done no server starts on the directory.
+The steps, each durable before the next:
 
     the journal replayed, the index removed > DIR/.widening made > the format says "being widened"
     > every id folder renamed into DIR/.widening > that renamed to DIR/0 > the format says 32 bits
@@ -67,7 +68,7 @@ def _widen(data_dir: Layout, before: Format, progress: Callable[[int, int], None
         ids = directory.ids_in(data_dir)
         for blob_id in ids:
             progress(moved, len(ids))
-            durable.rename(data_dir.folder(blob_id), f"{staging}/{blob_id}")
+            durable.move_folder(data_dir.folder(blob_id), f"{staging}/{blob_id}")
             moved += 1
         durable.sync_folder(staging)
         durable.sync_folder(root)
