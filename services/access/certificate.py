@@ -9,10 +9,10 @@ from common.options import Config
 
 
 def renew(context: ssl.SSLContext, config: Config) -> None:
-    """Have `context` read the files again, for new connections. It is as before where this raises
-    ConfigError, OSError.
+    """Make `context` read the files again, for new connections. It is unchanged if this raises ConfigError,
+    OSError.
     """
-    tls_context(config)  # first into one that nobody uses: it must not be changed by half
+    tls_context(config)  # first into one that nobody uses: `context` must not be changed by half
     context.load_cert_chain(config.tls_cert, config.tls_key)
 
 

@@ -1,4 +1,4 @@
-"""Who gets in, and how: the access file and the certificate, read at start and again on SIGHUP."""
+"""The access file and the certificate: read at start and again on SIGHUP."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ log = logging.getLogger("server")
 
 
 class ServerCredentials:
-    """`access` decides on every request; `tls` is None for plain HTTP. Raises ConfigError where a file of
-    theirs is of no use."""
+    """`access` decides on every request; `tls` is None for plain HTTP. Raises ConfigError if one of the files
+    cannot be used."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -53,13 +53,13 @@ class ServerCredentials:
                 self.on_certificate()
 
     def guard(self, sockets: Sequence[socket.socket]) -> None:
-        """Say under which host names `access` is asked, now that it is known where the server listens."""
+        """Set the host names that `access` allows, when it is known where the server listens."""
         is_local = not any(map(is_beyond_loopback, sockets))
         given = self._config.hosts
         self.access.hosts = HostNames(given, guards=bool(given) or (self.access.is_open and is_local))
 
     def warn(self, sockets: Sequence[socket.socket]) -> None:
-        """Say, loudly, what anyone could do who reaches these listening sockets from another machine."""
+        """Warn of what anyone could do who reaches these listening sockets from another machine."""
         beyond = [sock.getsockname()[:2] for sock in sockets if is_beyond_loopback(sock)]
         text = exposure(is_open=self.access.is_open, is_plain=self.tls is None) if beyond else None
         if text:
@@ -67,7 +67,7 @@ class ServerCredentials:
 
 
 def exposure(*, is_open: bool, is_plain: bool) -> str | None:
-    """What to warn of, where other machines can reach the server. None where clients and TLS are set up."""
+    """The warning if other machines can reach the server. None if clients and TLS are set up."""
     if is_open:
         return (
             "OPEN TO EVERYONE: whoever reaches this address may read, write and delete every blob. "
@@ -90,9 +90,9 @@ def is_beyond_loopback(sock: socket.socket) -> bool:
 
 
 def allow_many_descriptors() -> None:
-    """Raise our limit on open files to the most that the system allows us: each connection needs one.
+    """Raise our limit on open files as far as the system allows: each connection needs one.
 
-    Many systems start a process with 1,024, for the sake of programs that use select(); we do not.
+    Many systems start a process with 1,024, for programs that use select(), which we do not.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:

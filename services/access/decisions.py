@@ -1,7 +1,8 @@
-"""Who may do what: the one decision that every request but /healthz passes before anything else happens.
+"""Who may do what: every request but /healthz passes this check before anything else happens.
 
-It is made from an action and a location, so it knows no front end's paths or methods: each front end says
-what its request means. Pure but for the thread that checks passwords. Clients come from the access file.
+It decides from an action and a location, so it knows no paths or methods of front ends: each front end says
+what its request means. Pure except for the thread that checks passwords. The clients are those of the access
+file.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Role(StrEnum):
 
 
 class Action(StrEnum):
-    """What a request does to a location, or to the server where it names none."""
+    """What a request does to a location, or to the server if it names none."""
 
     READ = "read"  # a blob, or a list of the blobs below a prefix
     CREATE = "create"  # a blob where none is; a front end asks for UPDATE where it finds one
@@ -67,9 +68,9 @@ class Client(msgspec.Struct, frozen=True):
     s3_secret: str = ""
 
     def check(self, action: Action, location: str | None) -> None:
-        """Raise Forbidden where the client may not do this; its text says why.
+        """Raise Forbidden if the client may not do this; its text says why.
 
-        `location`: of a blob, or where those of a list begin. None: the request concerns the whole server.
+        `location`: of a blob, or the prefix of a list. None: the request concerns the whole server.
         """
         refusal = self._refusal(action, location)
         if refusal is not None:
@@ -80,8 +81,8 @@ class Client(msgspec.Struct, frozen=True):
         return self._refusal(action, location) is None
 
     def _refusal(self, action: Action, location: str | None) -> str | None:
-        """What is not at a location shows or changes the whole server: a client with a prefix may not use it,
-        and only read-write clients may do more than read it."""
+        """Check a request without a location, which shows or changes the whole server: a client with a prefix
+        may not make it, and only read-write clients may do more than read."""
         if action not in _OF_ROLE[self.role] or (location is None and action is Action.CREATE):
             if self.role is Role.READ_ONLY:
                 return f"{self.name} may read, but not write: use the token of one who may."
@@ -97,7 +98,7 @@ class Client(msgspec.Struct, frozen=True):
 
 
 class Everybody(Client, frozen=True):
-    """A client that does not say who it is. It may read what lies under one of the prefixes `public`."""
+    """A client without credentials. It may read what is under one of the prefixes `public`."""
 
     public: tuple[str, ...] = ()
 
@@ -113,10 +114,10 @@ class Everybody(Client, frozen=True):
 
 
 class Access:
-    """Asked on the event loop alone. With `clients` None everyone may do everything.
+    """Used only on the event loop. With `clients` None everyone may do everything.
 
-    A header that was found right is remembered by a keyed digest, so that the next request costs a
-    microsecond and nobody learns from its time; so is a password that was wrong, which costs a thread.
+    A right header is remembered by a keyed digest, so that the next request costs a microsecond and its time
+    tells nothing. A wrong password is remembered as well, since to check it costs a thread.
     """
 
     def __init__(self, clients: Sequence[Client] | None = None, public: Sequence[str] = ()) -> None:
@@ -141,14 +142,14 @@ class Access:
             tell()
 
     def close(self) -> None:
-        """The server stops: passwords that wait are not looked at any more."""
+        """The server stops: passwords that wait are not checked any more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def permits(self, action: Action, location: str, authorization: str | None) -> bool:
         """Whether a request for the blob at `location` may be answered at once. Cheap and synchronous.
 
-        For whoever answers without a RequestHandler: True, then do it. False, then give the request to the
-        Application, whose handlers ask again: they check a password in a thread, and refuse with a reason.
+        For code that answers without a RequestHandler. If False, pass the request to the Application, whose
+        handlers check again: they check a password in a thread, and refuse with a reason.
         `location`: percent-decoded, as parse_location gives it.
         """
         if self.is_open:
@@ -162,19 +163,19 @@ class Access:
         return "-" if client is None else client.name
 
     def remember(self, authorization: str, client: Client) -> None:
-        """This header was found to be that client's, until `replace` is called."""
+        """Remember that this header is that client's, until `replace` is called."""
         _remember(self._right, self._digest(authorization), client)
 
     def client_of_key(self, access_key: str) -> tuple[Client, str] | None:
         """The client with this access key id of S3, and the secret that it signs with; None: there is none.
 
-        Whoever asks has to compare a signature: nothing is said of who may what.
+        The caller must compare the signature, and then check the rights.
         """
         client = self._clients.get(access_key)
         return None if client is None or not client.s3_secret else (client, client.s3_secret)
 
     def unnamed(self, action: Action, location: str | None) -> Client:
-        """The client that stands for a request without credentials. Raises Unauthorized where it may not."""
+        """The client for a request without credentials. Raises Unauthorized if it may not do this."""
         if self.everybody is None or not self.everybody.may(action, location):
             raise Unauthorized(_NOBODY)
         return self.everybody
@@ -196,7 +197,7 @@ class Access:
         return client
 
     def _by_token(self, credentials: Credentials) -> Client | None:
-        """A token is given as a bearer's, or as the password of the client's name."""
+        """The client with this token, sent as a bearer token, or as the password of the client's name."""
         found = None
         for client in self._clients.values():  # all of them, whichever matches: equal time
             named = credentials.user in (None, client.name)

@@ -1,6 +1,6 @@
-"""The access file, named by the option `auth_file`: who may do what. Its format, which HEADER describes.
+"""The access file, named by the option `auth_file`: who may do what. HEADER describes its format.
 
-Reads and checks it. What changes it is the command `blobkeep access` (services/tools/access.py).
+This module reads and checks it. The command `blobkeep access` changes it (services/tools/access.py).
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ _TABLE = re.compile(r"\s*\[\[\s*client\s*\]\]")
 
 
 class Rules(NamedTuple):
-    """What the file says. `link_key`: empty where there are no links."""
+    """The content of the file. `link_key`: empty if there are no links."""
 
     clients: list[Client]
     link_key: str
 
 
 def load(path: str) -> list[Client]:
-    """The clients alone: see load_rules."""
+    """Only the clients: see load_rules."""
     return load_rules(path).clients
 
 
 def load_rules(path: str) -> Rules:
-    """What the file at `path` says. Raises ConfigError: one sentence that names file and client."""
+    """The rules in the file at `path`. Raises ConfigError: one sentence that names file and client."""
     try:
         with open(path, "rb", opener=_open_nonblocking) as file:
             _check_owner(path, os.fstat(file.fileno()))
@@ -95,12 +95,12 @@ def _check_owner(path: str, found: os.stat_result) -> None:
 
 
 def parse(text: str) -> list[Client]:
-    """The clients alone: see parse_rules."""
+    """Only the clients: see parse_rules."""
     return parse_rules(text).clients
 
 
 def parse_rules(text: str) -> Rules:
-    """What a file's text says, clients in its order. Raises ValueError: what is wrong, with which client."""
+    """The rules in a file's text, clients in its order. Raises ValueError, which names the client."""
     table = tomllib.loads(text)
     entries, links = table.pop("client", []), table.pop("links", None)
     if table or not isinstance(entries, list):
@@ -163,7 +163,7 @@ def make_client(name: str, role: str, prefix: str, secret_hash: SecretHash, s3_s
 
 
 def entry_text(client: Client) -> str:
-    """`client` as it stands in the file."""
+    """`client` as in the file."""
     lines = ["", "[[client]]", f"name = {json.dumps(client.name)}", f'role = "{client.role}"']
     if client.prefix:
         lines.append(f"prefix = {json.dumps(client.prefix, ensure_ascii=False)}")
@@ -180,7 +180,7 @@ def make_s3_secret() -> str:
 
 
 def with_link_key(text: str, key: str) -> str:
-    """The file's text with a key for links, where it has none yet. Raises ValueError."""
+    """The file's text with a key for links, if it has none yet. Raises ValueError."""
     lines = text.splitlines(keepends=True)
     first = next((n for n, line in enumerate(lines) if _TABLE.match(line)), len(lines))
     made = "".join([*lines[:first], f"\n[links]\nkey = {json.dumps(key)}\n\n", *lines[first:]])
@@ -190,7 +190,7 @@ def with_link_key(text: str, key: str) -> str:
 
 
 def new_file() -> str:
-    """What a file begins with: the header, and a key for links, so that the dashboard can make some."""
+    """The beginning of a file: the header, and a key for links, so that the dashboard can make some."""
     return f"{HEADER}\n[links]\nkey = {json.dumps(make_link_key())}\n"
 
 
@@ -200,9 +200,9 @@ def make_link_key() -> str:
 
 
 def without(text: str, name: str) -> str:
-    """The file's text without the table of the client `name`; all else, comments too, as it was.
+    """The file's text without the table of the client `name`; all else is unchanged, also comments.
 
-    Raises ValueError where there is no such client, or the text is not laid out as we write it.
+    Raises ValueError if there is no such client, or the text does not have our layout.
     """
     lines, first, after = _table_of(text, name)
     return _checked("".join(lines[:first] + lines[after:]), [c for c in parse(text) if c.name != name])

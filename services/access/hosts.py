@@ -1,9 +1,9 @@
 """Under which host names the server answers: the defence against DNS rebinding.
 
-A hostile page can give its own name the address of this machine. It is then of the same origin as a server on
-this machine, so it may read and write what a browser here can reach. Tokens keep it out. A server without
-tokens, which therefore listens on the loopback address alone, has only the Host field to judge by: a browser
-always sends the true name in it.
+A hostile page can make its own host name point to this machine. A browser then takes a server on this machine
+for the page's origin, so the page may read and write what the browser can reach. Tokens keep it out. A server
+without tokens that listens only on the loopback address has only the Host field to judge by: a browser always
+sends the true name in it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ _MAX_REMEMBERED = 1000
 class HostNames:
     """`given`: the option `hosts`, names separated by commas: `blobs.example.org`, `*.example.org`, `*`.
 
-    With `guards` false, or `*` given, every name is allowed. Else the given ones are, and what nobody can
-    make point here: `localhost` and names under it, and addresses as such. So is no name at all (HTTP/1.0).
+    With `guards` false, or `*` given, every name is allowed. Else the given ones are, and those that nobody
+    can make point here: `localhost`, names under it, and addresses. A missing name is allowed, too
+    (HTTP/1.0).
     """
 
     def __init__(self, given: str = "", *, guards: bool = False) -> None:

@@ -1,9 +1,9 @@
-"""Signed links that expire: who has one may read one blob, or write one, without being a client. Pure.
+"""Signed links that expire: with one, anybody may read or write one blob, without being a client. Pure.
 
     /store/<location>?expires=<Unix time>&signature=<HMAC-SHA256 of kind, location and time, in base64url>
 
-The key stands in the access file; whoever can read that can make links, as `blobkeep link` does. Another key
-ends all links that were made with it.
+The key is in the access file; whoever can read that can make links, as `blobkeep link` does. A new key ends
+all links that were made with the old one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TIME = re.compile(r"[0-9]{1,12}")
 
 
 class LinkHolder(Client, frozen=True):
-    """Who has a link: it may do one thing to one location."""
+    """The holder of a link: it may do one thing to one location."""
 
     location: str = ""
     kind: str = READ
@@ -41,7 +41,7 @@ class LinkHolder(Client, frozen=True):
 
 
 def query(key: str, kind: str, location: str, expires_s: int) -> str:
-    """What follows the "?" of a link to `location` that ends at Unix time `expires_s`."""
+    """The query of a link to `location` that ends at Unix time `expires_s`."""
     return f"expires={expires_s}&signature={_signature(key, kind, location, expires_s)}"
 
 
@@ -51,7 +51,7 @@ def is_link(text: str) -> bool:
 
 
 def holder(key: str, action: Action, location: str, text: str, now_s: float) -> LinkHolder:
-    """The holder of the link whose query is `text`. Raises Forbidden where it is wrong, or over."""
+    """The holder of the link with the query `text`. Raises Forbidden if it is wrong or expired."""
     kind = READ if action is Action.READ else WRITE
     fields = parse_qs(text)
     expires, signature = fields.get("expires", [""])[0], fields.get("signature", [""])[0]

@@ -1,7 +1,7 @@
-"""Hashes of tokens and passwords: what stands in the access file in place of a secret. Pure.
+"""Hashes of tokens and passwords, which the access file has in place of secrets. Pure.
 
-A token is random and long, so one round of SHA-256 keeps it. A password is neither: scrypt makes each guess
-cost about 0.2 s and 16 MiB.
+A token is random and long, so one round of SHA-256 protects it. A password is neither: scrypt makes each
+guess cost about 0.2 s and 16 MiB.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BLOCK = 8
 ROUNDS = 5
 _SALT_BYTES = 16
 _KEY_BYTES = 32
-# What we check is what the file's owner wrote; still, a slip of the pen must not take the machine's memory.
+# The file's owner wrote these numbers, but a typing error must not take the machine's memory.
 _MAX_MEMORY_BYTES = 128 << 20
 
 _SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
@@ -78,7 +78,7 @@ class PasswordHash(msgspec.Struct, frozen=True):
 
 
 class NoSecret(msgspec.Struct, frozen=True):
-    """Of a client that has neither token nor password, but signs its requests. Text: empty."""
+    """For a client without token or password, which signs its requests. Text: empty."""
 
     slow: bool = False
 
@@ -91,7 +91,7 @@ class NoSecret(msgspec.Struct, frozen=True):
 
 
 def hash_token(token: str) -> TokenHash:
-    """The hash of a token that was generated: nothing that a person made up is safe with it."""
+    """The hash of a generated token. It does not protect a password that a person made up."""
     return TokenHash(hashlib.sha256(token.encode()).digest())
 
 

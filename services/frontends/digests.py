@@ -1,6 +1,6 @@
-"""Digests of a body, computed as it comes, and compared with what was promised of it.
+"""Digests of a body, computed as it comes, and compared with the declared ones.
 
-Hashing takes longer than everything else, so threads do it, one part of the body behind what is written.
+Hashing takes longer than everything else, so threads do it, for one piece while the next one is written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OF_STORE = "sha-256"  # the store computes it anyway
 
 
 class Hash(Protocol):
-    """What hashlib's have."""
+    """The methods of hashlib's objects."""
 
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
@@ -103,9 +103,10 @@ def _batch_bytes() -> int:
 
 
 class PromisedDigests:
-    """What the fields of an upload promise of its body, in its head or (a field Trailer says so) behind it.
+    """The digests that an upload declares for its body, in its head or (announced by Trailer) behind it.
 
-    `gives_trailers`: whether the connection keeps those. Raises BadRequest for what cannot be checked.
+    `gives_trailers`: whether the connection keeps those. Raises BadRequest for a digest that cannot be
+    checked.
     """
 
     def __init__(self, fields: Mapping[str, str], *, gives_trailers: bool) -> None:
@@ -119,11 +120,11 @@ class PromisedDigests:
         self._digests = Digests(list(self._hashes.values()))
 
     def in_front_of(self, upload: Upload) -> Upload | _Hashing:
-        """What takes the body: the upload, or what computes the digests as well."""
+        """The object that takes the body: the upload, or one that also computes the digests."""
         return _Hashing(upload, self._digests) if self._hashes else upload
 
     async def check(self, upload: Upload, trailers: Iterable[tuple[str, str]]) -> None:
-        """The body is whole. Raises BadRequest where it is not what was promised; aborts the upload then."""
+        """Check the complete body. Raises BadRequest if it does not match; aborts the upload then."""
         try:
             await self._check(upload, {name.lower(): value for name, value in trailers})
         except BaseException as err:

@@ -1,8 +1,8 @@
-"""Which front end a request is for: S3 under its host names and its path, restic under /restic/, where the
-configuration says so; the native one for everything else.
+"""Decides which front end a request is for: S3 under its host names and path, restic under /restic/, if they
+are configured; else the native one.
 
-The code of S3 and of restic is loaded only where the configuration turns them on: it would make every start
-15 ms longer. So these imports stand in the functions that make the front ends.
+The code of S3 and of restic is loaded only if the configuration turns them on, since it takes 15 ms of a
+start. So these imports are in the functions that make the front ends.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SWEEP_EVERY_S = 3600.0
 
 
 class FrontDoor(Router):
-    """What serves the listening port. `s3`: that front end, None where it is not configured."""
+    """Serves the listening port. `s3`: that front end, None if it is not configured."""
 
     def __init__(
         self, native: Application, store: Store, config: Config, access: Access, requests: RequestLog
@@ -77,11 +77,11 @@ class FrontDoor(Router):
         return self._native.find_handler(request, **kwargs)
 
     def is_s3_host(self, host: str | None) -> bool:
-        """Whether a request under this name is for S3, whatever its path is."""
+        """Whether every request under this name is for S3, whatever its path."""
         return self._s3_here is not None and self._s3_here.is_host(host)
 
     def quick_answer(self, native: QuickAnswer) -> QuickAnswer:
-        """What answers at once on the listening port (see http1.HTTPServer)."""
+        """The function that answers at once on the listening port (see http1.HTTPServer)."""
         s3 = self._s3_here
         if s3 is None:
             return native
@@ -96,7 +96,7 @@ class FrontDoor(Router):
         return answer
 
     async def keep_swept(self) -> None:
-        """Now and then, for ever: drop uploads in parts that nobody goes on with."""
+        """For ever, now and then: drop uploads in parts that nobody continues."""
         while True:
             await asyncio.sleep(min(_SWEEP_EVERY_S, self._expiry_s))
             with contextlib.suppress(BlobkeepError):  # the store has logged it; the next time will do
@@ -122,9 +122,10 @@ def _make_restic(store: Store, config: Config, access: Access, requests: Request
 
 
 def _all_parts(store: Store) -> list[Multiparts]:
-    """Every place where parts of uploads may lie, also where S3 is turned off by now.
+    """Every place that may have parts of uploads, also if S3 is turned off by now.
 
-    An engine that has a way of its own may still hold parts in blobs: an earlier version kept them there.
+    An engine with its own implementation may still have parts in blobs, since an earlier version kept them
+    there.
     """
     from services.frontends.s3.parts_in_blobs import PartsInBlobs
 

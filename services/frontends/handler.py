@@ -1,6 +1,6 @@
-"""What the handlers of every front end do alike: a body comes in, bytes go out, a client leaves.
+"""Shared by the handlers of every front end: a body comes in, bytes go out, a client leaves.
 
-Each front end adds who asks and for what, and how its answers and errors look on the wire.
+Each front end adds identity, operations, and the form of its answers and errors.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from services.rules.cors import Origins, origins_of
 from services.rules.uploads import parse_expect
 from services.store import Blob, Reading, Store, Upload
 
-CLIENT_LEFT = 499  # for logs and metrics alone, as nginx calls it: there was nobody to answer
+CLIENT_LEFT = 499  # only for logs and metrics, as in nginx: the client left before the answer
 
 
 class Incoming(Protocol):
-    """What takes the body of a request: an upload of the store, or what stands in front of one."""
+    """Takes the body of a request: an upload of the store, or something in front of one."""
 
     async def write(self, data: bytes) -> None:
         """The next bytes. Raises BlobkeepError; then only `abort` is left to do."""
@@ -38,10 +38,10 @@ class Incoming(Protocol):
 
 @stream_request_body
 class Handler(RequestHandler):
-    """A request to any front end. `user`: who asks, as the access file calls them, or "-".
+    """A request to any front end. `user`: the client's name in the access file, or "-".
 
-    `incoming`: what takes the body. Bodies are streamed to all handlers, so that no request can fill the
-    memory: without `incoming` a body is dropped as it comes.
+    `incoming`: takes the body. Bodies are streamed to all handlers, so that no request can fill the memory;
+    without `incoming` a body is dropped as it comes.
     """
 
     LOG = logging.getLogger("http")
@@ -60,8 +60,8 @@ class Handler(RequestHandler):
         self._origins = origins_of(config.cors_origins)
 
     def answers_preflight(self) -> bool:
-        """Answer the question of a browser whether a page of another origin may send a request; it carries
-        no token. False where this is no such question, or the answer is no."""
+        """Answer a CORS preflight, which has no token. False if this is none, or the page may not send the
+        request."""
         fields = self._origins.preflight_fields(self.request.method, self.request.headers)
         if fields is None:
             return False
@@ -83,7 +83,7 @@ class Handler(RequestHandler):
         return super().flush(include_footers)
 
     def take_expect(self) -> None:
-        """Let Tornado say 100 Continue to who waits for it: it compares the field letter by letter."""
+        """Make Tornado send 100 Continue to a client that waits: it compares the field letter by letter."""
         expect = self.request.headers.get("Expect")
         if expect is not None:  # an HTTP/1.0 client never waits
             waits = parse_expect(expect) and self.request.version != "HTTP/1.0"
@@ -107,7 +107,7 @@ class Handler(RequestHandler):
     async def send_range(self, reading: Reading, first: int, last: int) -> None:
         """Send the bytes first..last as the client takes them; the head goes out before the first of them.
 
-        Each piece is verified before it is sent. Raises Damaged, Unavailable, and StreamClosedError where the
+        Each piece is verified before it is sent. Raises Damaged, Unavailable, and StreamClosedError if the
         client has left.
         """
         connection = self.request.connection
@@ -124,22 +124,22 @@ class Handler(RequestHandler):
         self.request.connection.stream.close()  # type: ignore[union-attr]
 
     def close_where_unread(self) -> None:
-        """Say in an early answer that the connection closes, where Tornado's own would without saying so.
+        """Say in an early answer that the connection closes, since Tornado's connection does not say so.
 
-        Ours keeps it where nothing of a body is left to come, and says what it does.
+        Our own connection stays open if no more of a body is to come, and says itself what it does.
         """
         if self.config.http == "tornado" and not self.request._body_future.done():
             self.set_header("Connection", "close")
 
     def compute_etag(self) -> str | None:
-        """Tags are the blobs' own, which handlers set; never a hash of an answer."""
+        """No tag from a hash of the answer: handlers set the blob's own tag."""
         return None
 
     def on_connection_close(self) -> None:
-        """The client has left, or ended its sending: an upload that is not whole then never will be.
+        """The client has left, or has ended its sending: an incomplete upload is given up.
 
-        One that is whole goes on: its client may wait for the answer, as `nc -N` does. Where the request was
-        not whole, nobody else counts and logs it. Not called while `prepare` is under way, but after it.
+        A complete one goes on, since its client may wait for the answer, as `nc -N` does. An incomplete
+        request is counted and logged here. Not called while `prepare` is under way, but after it.
         """
         whole = self.request._body_future.done()
         super().on_connection_close()
@@ -185,8 +185,8 @@ class _Client:
 async def commit_verified(upload: Upload, sha256: bytes | None, refusal: str) -> tuple[Blob, bool]:
     """Commit an upload whose bytes have come, and return what that returns.
 
-    `sha256`: what they must have, None where nobody said. Raises BadRequest(refusal) where they differ; the
-    upload is then aborted, as it is after every error.
+    `sha256`: that of the bytes as declared, None if it was not. Raises BadRequest(refusal) if they differ;
+    the upload is then aborted, as after every error.
     """
     if sha256 is not None:
         try:

@@ -1,4 +1,4 @@
-"""What answers plain requests without a handler, and leaves the others to the application."""
+"""Answers plain requests without a handler, and leaves the others to the application."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from services.http1 import Exchange
 
 
 class Shortcut(HTTPServerConnectionDelegate):
-    """Stands before `app`. Only our own connection has an Exchange: from Tornado's, `app` gets all."""
+    """Placed before `app`. Only our own connection has an Exchange: from Tornado's, `app` gets all."""
 
     def __init__(self, app: HTTPServerConnectionDelegate) -> None:
         self._app = app
 
     @abstractmethod
     def take(self, exchange: Exchange) -> HTTPMessageDelegate | None:
-        """What answers this request; None where a handler is to judge."""
+        """The delegate that answers this request; None if a handler must judge."""
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         """See HTTPServerConnectionDelegate."""

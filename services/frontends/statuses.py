@@ -1,6 +1,6 @@
-"""The one table of which HTTP status each error becomes. Each front end decides how it looks on the wire.
+"""The table of HTTP statuses for errors. Each front end decides how an error looks on the wire.
 
-S3 alone has statuses of its own, since its protocol gives one to each of its codes (s3/errors.py).
+Only S3 has its own statuses, since its protocol has one for each of its codes (s3/errors.py).
 """
 
 from __future__ import annotations
@@ -34,6 +34,6 @@ def status_of(err: errors.BlobkeepError) -> int:
 
 
 def retry_after_s(err: errors.BlobkeepError) -> int | None:
-    """When the same request may succeed, in seconds; None where trying again as it is cannot help."""
+    """When the same request may succeed, in seconds; None if it would fail again."""
     reclaiming = isinstance(err, errors.NoIdLeft) and err.reclaiming
     return RETRY_AFTER_S if reclaiming or status_of(err) == 503 else None

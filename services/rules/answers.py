@@ -1,5 +1,6 @@
-"""What every answer of this server begins with, and how an error reads: one place for the connection, the
-handlers, and the server that recovers. Pure."""
+"""The fields at the beginning of every answer, and the form of errors: shared by the connection, the
+handlers, and
+the server during recovery. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ def common_fields(now_s: int) -> list[tuple[str, str]]:
 
 
 def sent(fields: list[tuple[str, str]]) -> bytes:
-    """The lines of `fields`, with names spelled as those of handlers are.
+    """The lines of `fields`, with names spelled as in answers of handlers.
 
     Raises ValueError for a line break or NUL in one: what follows it would be another field, or the body.
     """
@@ -48,7 +49,7 @@ def spelled(name: str) -> str:
 
 
 def error_fields(retry_after_s: int | None = None) -> list[tuple[str, str]]:
-    """The fields of an error beside those: what is in its body, and when to try again."""
+    """The other fields of an error: for its body, and when to try again."""
     fields = [("Content-Type", "application/json")]
     return fields if retry_after_s is None else [*fields, ("Retry-After", str(retry_after_s))]
 

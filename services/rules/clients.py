@@ -1,16 +1,16 @@
-"""Which requests come from one client, for limits that each client has for itself. Pure."""
+"""Which requests come from one client, for limits by client. Pure."""
 
 from __future__ import annotations
 
 import ipaddress
 
-_NETWORK_BITS = 64  # of IPv6: what one customer of a provider has at the least (RFC 6177)
+_NETWORK_BITS = 64  # of IPv6: what one customer of a provider has at least (RFC 6177)
 
 
 def client_of(address: str) -> str:
-    """Whom `address` stands for: an IPv4 address for itself, an IPv6 address for its network of 64 bits.
+    """The client of `address`: an IPv4 address is one client, and so is an IPv6 network of 64 bits.
 
-    Anyone with IPv6 has more addresses than a server can count. What is no IP address stands for itself.
+    A client with IPv6 has more addresses than a server can count. Any other text is a client of its own.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -17,7 +17,7 @@ from services.rules.text import MAX_MEMBERS
 
 
 class Verdict(enum.Enum):
-    """What the conditions of a request say."""
+    """The outcome of the conditions of a request."""
 
     PROCEED = "do what the request asks"
     NOT_MODIFIED = "answer 304"
@@ -47,14 +47,14 @@ def etag(sha256: bytes) -> str:
 
 
 def evaluate(headers: Mapping[str, str], etag: str | None, modified_s: int | None, method: str) -> Verdict:
-    """What the preconditions in `headers` say of the blob as it is now, in the order of section 13.2.2.
+    """The outcome of the preconditions in `headers` for the current blob, in the order of section 13.2.2.
 
     `headers`: by canonical name, repeated fields joined by commas; `etag`: the blob's tag, as sent.
     For If-Range see if_range_holds.
 
-    Raises BadRequest for an If-Match that does not parse, and on writes for such an If-None-Match: neither
-    may let a write through. On reads such an If-None-Match is ignored and the answer is whole. A date that
-    does not parse is ignored, as sections 13.1.3 and 13.1.4 demand.
+    Raises BadRequest for an If-Match that does not parse, and on writes also for such an If-None-Match:
+    neither may let a write through. On reads such an If-None-Match is ignored. A date that does not parse is
+    ignored, as sections 13.1.3 and 13.1.4 require.
     """
     is_read = method in ("GET", "HEAD")
     if (value := headers.get("If-Match")) is not None:

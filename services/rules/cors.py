@@ -1,4 +1,4 @@
-"""Which pages of other origins may use the server from a browser: CORS, of the Fetch standard. Pure.
+"""Which pages of other origins may use the server from a browser: CORS, from the Fetch standard. Pure.
 
 The browser's own credentials (cookies, passwords that it remembers) are not used: a page sends a token
 itself.
@@ -28,7 +28,7 @@ class Origins:
         return origin is not None and (self._any or origin.lower() in self._origins)
 
     def answer_fields(self, origin: str | None) -> Fields:
-        """What an answer to a request says, which may have come from a page of `origin`."""
+        """The fields of an answer to a request that may come from a page of `origin`."""
         if not self._origins:
             return []
         if self._any:
@@ -42,7 +42,7 @@ class Origins:
         ]
 
     def preflight_fields(self, method: str | None, headers: Mapping[str, str]) -> Fields | None:
-        """The answer to a preflight, besides `answer_fields`; None where the request is none that passes."""
+        """The answer to a preflight, without `answer_fields`; None if it is no preflight, or not allowed."""
         asked = headers.get("Access-Control-Request-Method")
         if method != "OPTIONS" or asked is None or not self.allows(headers.get("Origin")):
             return None

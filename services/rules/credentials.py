@@ -1,6 +1,6 @@
-"""Who a client says it is: the Authorization header, parsed (RFC 9110, section 11.6.2). Pure.
+"""Parses the Authorization header (RFC 9110, section 11.6.2). Pure.
 
-Nothing is checked here, and nothing is compared.
+Nothing is checked or compared here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Credentials:
 def parse_authorization(header: str | None) -> Credentials | None:
     """The bearer token (RFC 6750) or basic user and password (RFC 7617) in an Authorization header.
 
-    None where there is none, or anything else, or it is malformed: all of them are answered with 401.
+    None if it is missing, malformed or of another kind: all of these are answered with 401.
     """
     scheme, _, rest = (header or "").strip(" \t").partition(" ")
     token = rest.strip(" ")

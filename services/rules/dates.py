@@ -39,7 +39,7 @@ def format_http_date(time_s: int) -> str:
 
 
 def parse_http_date(text: str, near_s: int) -> int | None:
-    """The time that `text` says in any of the three formats; None where it is no HTTP date.
+    """The time of `text` in any of the three formats; None if it is no HTTP date.
 
     The old format has years of two digits: the latest such year that is at most 50 years after `near_s`
     (RFC 9110 says "after now"; the time the date is compared with serves as well, and keeps this pure).

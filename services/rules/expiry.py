@@ -10,12 +10,12 @@ from services.rules.metadata import EXPIRES
 
 
 def own_time_s(metadata: Mapping[str, str]) -> int | None:
-    """What the blob says itself, as Unix time; None: nothing."""
+    """The blob's own time, as Unix time; None if it has none."""
     return _seconds(metadata.get(EXPIRES, ""))
 
 
 class ByPrefix:
-    """`rules`: (prefix, seconds from when a blob was written). Of several the longest prefix counts."""
+    """`rules`: (prefix, seconds from when a blob was written). The longest prefix wins."""
 
     def __init__(self, rules: Sequence[tuple[str, float]]) -> None:
         self._rules = sorted(rules, key=lambda pair: -len(pair[0]))

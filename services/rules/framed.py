@@ -1,4 +1,4 @@
-"""Writes that are meant for another interface: stored as they are, they would be the wrong thing. Pure."""
+"""Refuses writes that are meant for another interface: their body is not the content to store. Pure."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from services.rules.text import CONTROL, BadEscape, decode_percent, list_members
 
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 10_000
-# By id each entry costs the reading of a file, and its page is in memory until the client has taken it.
+# By id each entry costs the read of a file, and the page is in memory until the client has taken it.
 DEFAULT_ID_LIMIT = 100
 MAX_ID_LIMIT = 250
 STATES = frozenset(WORD_OF_CODE.values())
@@ -44,10 +44,10 @@ def parse_listing(query: str | bytes, folder: str = "", *, browsed: bool = False
     """The parameters of `GET /store/` (`folder` "") or of `GET /store/{folder}`, where `folder` ends in "/".
 
     A folder is its own prefix, with the delimiter "/" unless the query says `delimiter=` (all below it).
-    `browsed`: by someone who follows links, to whom /store/ is a folder, too, and a page is as long as one
-    may be: rclone reads no second one.
-    `query`: what follows the "?", form-encoded (so "+" is a space), a str with one character a byte.
-    Raises BadRequest for an unknown, repeated or bad parameter: a misspelt `prefix` must not list everything.
+    `browsed`: by a client that follows links. For it /store/ is a folder, too, and a page is as long as
+    possible, since rclone reads no second one. `query`: what follows the "?", form-encoded (so "+" is a
+    space), a str with one character a byte. Raises BadRequest for an unknown, repeated or bad parameter: a
+    misspelt `prefix` must not list everything.
     """
     fields = _parse_query(query, ("prefix", "delimiter", "after", "limit"))
     prefix = fields.get("prefix")
@@ -61,7 +61,7 @@ def parse_listing(query: str | bytes, folder: str = "", *, browsed: bool = False
 
 
 def parse_id_listing(query: str | bytes) -> IdListing:
-    """The parameters of `GET /blobs/`; `after` is None where it is not said.
+    """The parameters of `GET /blobs/`; `after` is None if it is missing.
 
     Raises BadRequest as parse_listing does.
     """
@@ -74,18 +74,18 @@ def parse_id_listing(query: str | bytes) -> IdListing:
 
 
 def follows_links(user_agent: str | None) -> bool:
-    """Whether a client walks folders by their links: Wget, lftp, or rclone's http backend.
+    """Whether a client follows the links of folders: Wget, lftp, or rclone's http backend.
 
-    They say nothing of HTML in Accept, as curl and scripts do not, who would rather have JSON.
+    Like curl and scripts, which want JSON, they do not ask for HTML in Accept.
     """
     return (user_agent or "").lower().startswith(("wget/", "lftp/", "rclone/"))
 
 
 def wants_html(accept: str | None, otherwise: bool = False) -> bool:
-    """Whether a client would rather have text/html than application/json (RFC 9110, section 12.5.1).
+    """Whether a client prefers text/html to application/json (RFC 9110, section 12.5.1).
 
-    `otherwise`: the answer for one that has no preference, as with no Accept or `*/*`. What is malformed in
-    the header is ignored.
+    `otherwise`: the result for a client without a preference, such as one without Accept, or with `*/*`.
+    Malformed parts of the header are ignored.
     """
     html = json = (-1, 0.0)  # how specific the element was, and its quality
     for element in list_members(accept or ""):

@@ -36,7 +36,7 @@ def parse_location(raw: str | bytes) -> str:
 
 
 def _decoded(raw: str | bytes) -> str:
-    """See parse_location; "" where every segment is dropped."""
+    """See parse_location; "" if every segment is dropped."""
     if len(raw) > 3 * MAX_LOCATION_BYTES:  # no escape is longer than three bytes
         raise _too_long()
     location = raw if isinstance(raw, str) and "%" not in raw and raw.isascii() else _decode(raw)
@@ -52,15 +52,16 @@ def _decoded(raw: str | bytes) -> str:
 
 
 def check_location(location: str) -> None:
-    """Raise BadLocation for what no client could have written: for locations that come in another way."""
+    """Raise BadLocation if no client could have written this location: for locations from other sources."""
     if parse_location(quote_location(location)) != location:
         raise BadLocation(f"{location!r} is no location that can be asked for: give another one.")
 
 
 def check_kept(location: str) -> None:
-    """Raise BadLocation for what no front end could have written: an S3 key may have what no path keeps.
+    """Raise BadLocation if no front end could have written it. S3 keys such as `a//b`, `../x` and `dir/`
+    pass.
 
-    Such as `a//b`, `../x` and `dir/`. A front end's own record begins with NUL.
+    A front end's own record begins with NUL.
     """
     if location.startswith("\0"):
         return
@@ -71,12 +72,12 @@ def check_kept(location: str) -> None:
 
 
 def split_listing(raw: str | bytes) -> str | None:
-    """The prefix that a target asks a listing of; None where it names a blob.
+    """The prefix of the listing that a target asks for; None if it names a blob.
 
     "" for `/store/` itself, "a/b/" for `/store/a/b/` (an encoded slash at the end counts, as everywhere).
     Segments are dropped as parse_location does.
-    Only for GET and HEAD: a write to such a target is one to a bad location. Raises BadLocation where what
-    precedes the last slash could not be part of a location.
+    Only for GET and HEAD: a write to such a target has a bad location. Raises BadLocation if the part before
+    the last slash could not be part of a location.
     """
     if not raw:
         return ""
@@ -88,7 +89,7 @@ def split_listing(raw: str | bytes) -> str | None:
 
 
 def quote_location(location: str) -> str:
-    """`location` as it stands in a URL path: all but unreserved characters and slashes percent-encoded.
+    """`location` as in a URL path: all but unreserved characters and slashes are percent-encoded.
 
     RFC 3986, section 2.3. Safe in a header and between quotes in HTML; parse_location gives back the same.
     """

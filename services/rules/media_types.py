@@ -1,4 +1,4 @@
-"""The media type of an upload whose client gave none, guessed by the name of the blob. Pure."""
+"""Guesses the media type of an upload without one from the name of the blob. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import mimetypes
 
 from services.rules.uploads import DEFAULT_MEDIA_TYPE, MAX_FIELD_CHARS, stored_media_type
 
-# What Python's table lacks, or calls otherwise from version to version.
+# Types that Python's table lacks, or that differ between its versions.
 _MORE = {
     ".7z": "application/x-7z-compressed",
     ".avif": "image/avif",
@@ -34,7 +34,7 @@ _MAX_ENDING_CHARS = 16
 
 
 def upload_media_type(header: str | None, location: str, *, guesses: bool) -> str:
-    """The type to store: what the Content-Type `header` says, else what the name at `location` ends in."""
+    """The type to store: that of the Content-Type `header`, else that of the ending of `location`."""
     if header is None:
         return guess_media_type(location) if guesses else DEFAULT_MEDIA_TYPE
     said = (_said if len(header) <= MAX_FIELD_CHARS else _judged)(header)
@@ -44,7 +44,7 @@ def upload_media_type(header: str | None, location: str, *, guesses: bool) -> st
 
 
 def _judged(header: str) -> str | None:
-    """The type that a Content-Type says; None where that says nothing."""
+    """The type in a Content-Type; None if it says nothing."""
     said = stored_media_type(header)
     return said if said != DEFAULT_MEDIA_TYPE or header.strip(" \t").lower() == DEFAULT_MEDIA_TYPE else None
 
@@ -53,10 +53,10 @@ _said = functools.lru_cache(256)(_judged)  # clients send few types
 
 
 def guess_media_type(location: str) -> str:
-    """By the ending of the name, in any letter case; application/octet-stream where that says nothing.
+    """The type by the ending of the name, in any letter case; application/octet-stream for unknown ones.
 
-    The same on every machine: the system's own table of types is not read. `.tar.gz` is gzip, not tar: the
-    type is that of the bytes as they are, and no Content-Encoding is made up.
+    It is the same on every machine: the system's table of types is not read. `.tar.gz` is gzip, not tar: the
+    type is that of the bytes as they are, and no Content-Encoding is added.
     """
     name = location.rpartition("/")[2]
     stem, dot, ending = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""What an upload says of its blob for those who will read it: which fields are kept, and given back. Pure."""
+"""The metadata of a blob: which fields of an upload are kept and given back. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VALUE = re.compile(r"[\t \x21-\x7e\x80-\xff]*")  # a field value: no line break
 def stored_metadata(headers: Mapping[str, str]) -> dict[str, str]:
     """The metadata in the fields of an upload, names in lower case.
 
-    Raises BadRequest where they are more than MAX_BYTES together, or no field could carry one back.
+    Raises BadRequest if they are more than MAX_BYTES together, or one cannot be in a header field.
     """
     found = {}
     for name, value in headers.items():
@@ -39,9 +39,9 @@ def stored_metadata(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def stored_expires(headers: Mapping[str, str]) -> str | None:
-    """What Blob-Expires says, as an HTTP date: it may be one, or so many seconds from now. None: nothing.
+    """Blob-Expires as an HTTP date: it is one, or a number of seconds from now. None if there is none.
 
-    Raises BadRequest where it is neither.
+    Raises BadRequest if it is neither.
     """
     said = headers.get("Blob-Expires")
     if said is None:
@@ -56,7 +56,7 @@ def stored_expires(headers: Mapping[str, str]) -> str | None:
 
 
 def check_metadata(metadata: Mapping[str, str]) -> None:
-    """Raise BadRequest for metadata that is too long, or that no header field could carry."""
+    """Raise BadRequest for metadata that is too long, or cannot be in a header field."""
     shown = {name: value for name, value in metadata.items() if not name.startswith(".")}
     if sum(len(name.encode()) + len(value.encode()) for name, value in shown.items()) > MAX_BYTES:
         raise BadRequest(f"The metadata are over {MAX_BYTES} bytes, names and values together: send less.")
@@ -65,8 +65,9 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
 
 
 def metadata_fields(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The fields that give metadata back. What cannot stand in a header, as a record made by hand might
-    hold, is left out: it could begin a field of its own."""
+    """The fields with the metadata. A value that cannot be in a header, as in a record that was made by hand,
+    is
+    left out: it could add a field."""
     for name, value in metadata.items():
         if (name in STANDARD or name == EXPIRES or name.startswith(PREFIX)) and _fits(name, value):
             yield name, value

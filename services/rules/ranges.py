@@ -1,4 +1,4 @@
-"""Byte ranges: which parts of a blob a Range header asks for, and how several go into one body. Pure.
+"""Byte ranges: which parts of a blob a Range header asks for, and how several are sent in one body. Pure.
 
 RFC 9110, sections 14 (requests) and 14.6 (multipart/byteranges). Ranges are pairs (first, last), inclusive
 and counted from 0, as on the wire.
@@ -31,10 +31,10 @@ def parse_ranges(header: str, size: int) -> list[Range] | None:
     Overlapping and adjacent parts are merged, so no byte is sent twice; the rest stay in the order asked
     for (RFC 9110, section 15.3.7.2). Ignored, as section 14.2 allows: another unit than bytes, a header that
     is not as the grammar says, more than MAX_RANGES ranges or MAX_PARTS parts. Only for GET: section 14.2 has
-    any other method ignore Range, HEAD included. A suffix of an empty blob is the whole of it, as is a range
-    that begins at 0: who reads everything by ranges must not fail on an empty one.
+    any other method ignore Range, HEAD included. A suffix of an empty blob, or a range that begins at 0, is
+    the whole of it: a client that reads everything by ranges must not fail on an empty blob.
 
-    Raises RangeNotSatisfiable where no range has a byte in the blob; answer 416 with unsatisfied_range(size).
+    Raises RangeNotSatisfiable if no range has a byte in the blob; answer 416 with unsatisfied_range(size).
     """
     unit, equals, spec_list = header.partition("=")
     if not equals or unit.lower() != "bytes" or spec_list.count(",") >= MAX_RANGES:

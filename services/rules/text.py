@@ -1,11 +1,11 @@
-"""What the parsers of heads share: percent-decoding, and the characters that no name may have. Pure."""
+"""Shared by the parsers of heads: percent-decoding, and the characters that no name may have. Pure."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import unquote_to_bytes
 
-# C0, DEL and C1: they forge lines in logs and terminals, and no client means them.
+# C0, DEL and C1: they could forge lines in logs and terminals, and no client needs them.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # More members of a list than a client has reason to send. Each costs us 1 us or more.
 MAX_MEMBERS = 256

@@ -1,4 +1,4 @@
-"""What the head of an upload says of its body: digests, media type, coding, Expect. Pure."""
+"""The fields of an upload's head about its body: digests, media type, coding, Expect. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common.errors import BadRequest
 from services.rules.text import MAX_MEMBERS, list_members
 
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
-# What curl says of --data where the user says nothing: it is no one's statement about the bytes.
+# curl's default for --data: it says nothing about the bytes.
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
 # Of a stored Content-Type or Content-Encoding. RFC 6838 allows 127 for each half of a type.
 MAX_FIELD_CHARS = 255
@@ -47,7 +47,7 @@ _MEMBER = rf"(?P<key>{_KEY})(?:=(?P<value>{_INNER}|{_BARE}))?+{_PARAMS}[ \t]*+(?
 
 @functools.cache
 def _member() -> re.Pattern[str]:
-    """Compiled for the first digest that comes: it takes 3 ms, and no start waits for it."""
+    """Compiled when the first digest comes: it takes 3 ms, for which no start should wait."""
     return re.compile(_MEMBER)
 
 
@@ -135,18 +135,18 @@ def stored_encoding(header: str | None) -> str:
 
 
 def fits_field(value: str) -> bool:
-    """Whether a header field can carry `value` back: visible ASCII, spaces and tabs (RFC 9110, section 5.5).
+    """Whether `value` can be in a header field: visible ASCII, spaces and tabs (RFC 9110, section 5.5).
 
-    What was stored over HTTP does. A record that was made by hand may hold line breaks, which would begin
-    fields, or a body, of its own: then its reader leaves it out.
+    Values stored over HTTP can. A record that was made by hand may have line breaks, which would begin
+    another field or a body; such a value is left out.
     """
     return bool(_FIELD_TEXT.fullmatch(value))
 
 
 def declared_bytes(headers: Mapping[str, str]) -> int | None:
-    """The length of the body in bytes by Content-Length; None where it is not said, or is no number.
+    """The length of the body in bytes by Content-Length; None if it is missing, or no number.
 
-    A length that is said twice alike is one length (RFC 9110, section 8.6); the connection refuses the rest.
+    The same length twice is one length (RFC 9110, section 8.6); the connection refuses other cases.
     """
     lengths = {length.strip(" \t") for length in headers.get("Content-Length", "").split(",")}
     length = lengths.pop()

@@ -2,8 +2,8 @@
 
     127.0.0.1 - - [24/Nov/2026:23:00:00 +0000] "GET /store/a HTTP/1.1" 200 5 "-" "curl/8.5" 0.000312
 
-Off by default. What clients choose is escaped as nginx does it (`\\x22`), so no line and no field can be
-forged. A thread writes the lines (`LineWriter`): a reader of stdout that hangs holds up nobody.
+Off by default. Text from clients is escaped as in nginx (`\\x22`), so no line and no field can be forged. A
+thread writes the lines (`LineWriter`), so a reader of stdout that hangs delays nobody.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class AccessLog:
 
 
 def _told_dropped(count: int, error: str) -> bytes:
-    """No line of this log's format could tell it: the server's own log does."""
+    """Report dropped lines in the server's own log: a line in this format could not."""
     log.warning("access log: %d lines dropped: %s", count, error or "its reader is too slow")
     return b""
 

@@ -1,6 +1,6 @@
-"""The feed: what happens to blobs, as it happens, counted, and kept in memory for those who look.
+"""The feed: transitions of blobs, counted, and kept in memory for the dashboard.
 
-The engine tells it of each transition (about 1 µs each); the workers' self reports add what they did.
+The engine reports each transition (about 1 µs each); the workers' self reports add what they did.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.engine import Told
 
 log = logging.getLogger(__name__)
 
-KEPT = 300  # entries: what a dashboard that is opened now sees of the past
+KEPT = 300  # entries: the past that a dashboard shows when it is opened
 
 
 class FeedEntry(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class Feed:
         self.counts["Damaged"] += 1
 
     def after(self, number: int) -> list[FeedEntry]:
-        """What is kept of the entries after that number, oldest first."""
+        """The kept entries after that number, oldest first."""
         missing = self.number - number
         kept = list(self._kept)[-missing:] if missing > 0 else []
         return [one if isinstance(one, FeedEntry) else _entry(*one) for one in kept]

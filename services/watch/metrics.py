@@ -24,10 +24,10 @@ except PackageNotFoundError:  # run from its folder, with the dependencies insta
 
 
 class Exposition:
-    """The whole answer, made on the event loop in slices: each metric family is a turn of its own.
+    """The whole answer, made on the event loop in slices: one metric family in each turn.
 
-    All of it costs some 10,000 calls of functions, 5 ms and more: nobody is to wait for that at once. Those
-    who ask while one is being made share the next one, which begins after they asked: many at once cost two.
+    All of it costs some 10,000 function calls, 5 ms and more, which would delay others in one turn. Requests
+    that come while one answer is being made share the next one, so many concurrent requests cost two.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -37,7 +37,7 @@ class Exposition:
         self._made = (0, b"")  # the number of the last that was begun and made, and its text
 
     async def text(self) -> bytes:
-        """What is true now. A family is consistent in itself; two may be a few turns apart."""
+        """The metrics of now. A family is consistent; two families may be a few turns apart."""
         asked_at = self._begun
         async with self._one:
             if self._made[0] <= asked_at:
@@ -54,7 +54,7 @@ class Exposition:
 
 
 class _One(Collector):
-    """What the library asks for metrics: one family."""
+    """A collector of the library with one family."""
 
     def __init__(self, family: Metric) -> None:
         self._family = family
@@ -115,7 +115,7 @@ def _requests(log: RequestLog) -> Iterator[Metric]:
 
 
 def _known(**by_state: int | None) -> dict[tuple[str, ...], float]:
-    """Without what the engine cannot know."""
+    """The figures of usage that the engine can know."""
     return {(state,): figure for state, figure in by_state.items() if figure is not None}
 
 
@@ -188,7 +188,7 @@ def _commits(syncs: Histogram, groups: Histogram) -> Iterator[Metric]:
 
 
 def _store_requests(kinds: Mapping[str, StoreRequests]) -> Iterator[Metric]:
-    """Of an engine that keeps blobs behind a network."""
+    """For an engine that keeps blobs behind a network."""
     if not kinds:
         return
     latency = HistogramMetricFamily(

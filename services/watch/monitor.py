@@ -1,7 +1,7 @@
-"""What the server knows of itself, of the other processes and of the disk: for /healthz, /metrics, dashboard.
+"""The state of the server, of the other processes and of the disk: for /healthz, /metrics and the dashboard.
 
-A tick a second keeps the last ten minutes for the plots and listens to the workers' self reports. All that
-costs more is looked up only when somebody asks, in a thread, at most once a second.
+A tick a second keeps the last ten minutes for the plots and reads the workers' self reports. All that costs
+more is looked up only when somebody asks, in a thread, at most once a second.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DAMAGED_NAMED = 50
 
 
 class RequestFigures(msgspec.Struct, frozen=True):
-    """Requests of one kind to what keeps the blobs, since the start. `seconds`: what they took together."""
+    """Requests of one kind to the object store, since the start. `seconds`: the time of all together."""
 
     count: int
     seconds: float
@@ -88,7 +88,7 @@ class Monitor:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self, *, told: bool) -> None:
-        """Watch no more. `told`: it was told to stop, and says so; else its end counts as a crash."""
+        """Stop watching. `told`: the server was told to stop, and reports that; else its end is a crash."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -1,4 +1,4 @@
-"""The processes as the kernel and their self reports show them: who is up, since when, at what cost."""
+"""The processes as the kernel and their self reports show them: which are up, since when, at what cost."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import msgspec
 from common import self_report
 from common.self_report import LastPass, Scrub, SelfReport, Totals
 
-# A process that works, or waits for its next pass, wakes up from time to time: the kernel counts that, so
-# nothing need be written to say so. Sleeping longer than this is a fault: it hangs, on its disk for one.
+# A process that works, or waits for its next pass, wakes up from time to time. The kernel counts that, so no
+# report is needed. A process that sleeps longer than this hangs, on its disk for example.
 SILENT_AFTER_S = 120.0
 
 
@@ -60,7 +60,7 @@ class Processes:
         return {name: self_report.read(self._reports_dir, name) for name in self._names}
 
     def look(self, reports: dict[str, SelfReport | None]) -> list[ProcessFigures]:
-        """What `reports` say, and what the kernel says of who wrote them."""
+        """The processes, from `reports` and from the kernel."""
         return [self._figures(name, report) for name, report in reports.items()]
 
     def _figures(self, name: str, report: SelfReport | None) -> ProcessFigures:
@@ -116,7 +116,7 @@ class Processes:
         figures.state = "stalled" if suspended or silent else "up"
 
     def _silent_s(self, pid: int, slept: int, now: float) -> float:
-        """For how long a process has not woken up, as far as was seen. `slept`: how often it ever did."""
+        """How long a process has not woken up, as far as was seen. `slept`: how often it has slept so far."""
         before = self._woken.pop(pid, None)
         since = now if before is None or before[0] != slept else before[1]
         self._woken[pid] = (slept, since)

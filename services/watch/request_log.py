@@ -1,7 +1,7 @@
-"""Every answered request goes through here: counted for /metrics and the dashboard, told to the access log.
+"""Counts every answered request for /metrics and the dashboard, and passes it to the access log.
 
-Costs about 1 µs a request (measured by tests/unit/test_request_log.py): plain numbers only, from the event
-loop alone. What a client chooses freely (the target, an unknown method) never becomes a key.
+Costs about 1 µs a request (measured by tests/unit/test_request_log.py): plain numbers, only on the event
+loop. Text that a client chooses freely (the target, an unknown method) never becomes a key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OTHER = "other"  # any other method, and what ended before its method was known
 
 
 class Tally:
-    """What was answered to one method. `buckets`: requests by the first of BOUNDS_S that they reach."""
+    """The answers to one method. `buckets`: requests by the first of BOUNDS_S that they reach."""
 
     __slots__ = ("buckets", "bytes_in", "bytes_out", "seconds", "statuses")
 
@@ -148,7 +148,7 @@ class RequestLog:
         mine.bytes_out += tally.bytes_out
 
     def take(self) -> tuple[dict[str, Tally], dict[int, int]]:
-        """What was counted, by method, and the refusals; it is counted anew from 0."""
+        """The counts by method, and the refusals; counting starts again from 0."""
         taken = self.tallies, self.refusals
         self.tallies, self.refusals = {}, {}
         return taken

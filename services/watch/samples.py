@@ -14,7 +14,7 @@ KEPT = 600
 
 
 class Sums(msgspec.Struct, frozen=True):
-    """What only grows. A worker's sums begin anew with it."""
+    """Sums that only grow. A worker's sums start again with each of its starts."""
 
     time_s: float
     requests: int

@@ -1,7 +1,7 @@
 """Every request of restic: files of a repository, its lists, its creation.
 
-A file's name is the SHA-256 of its bytes, so the same bytes again are no change: that is answered with 200,
-also to a client that may only add. It did not get the answer to its first upload, and must be able to go on.
+A file's name is the SHA-256 of its bytes. So the same bytes again change nothing, and are answered with 200,
+also for a client that may only add: it did not get the answer to its first upload, and must be able to go on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TYPE = Content("application/octet-stream")
 
 
 class _Compared:
-    """Takes the bytes of what is there already: they are kept nowhere."""
+    """Compares the bytes of a file that is there already, and drops them."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -56,16 +56,16 @@ class ResticHandler(BlobReader):
 
     @functools.cached_property
     def named(self) -> Named:
-        """What the path names. Raises NotFound, BadLocation."""
+        """The repository, list or file that the path names. Raises NotFound, BadLocation."""
         return parse_path(self.request.path)
 
     @functools.cached_property
     def location(self) -> str:
-        """Of the file, or where those of a list or a repository begin."""
+        """The location of the file, or the prefix of a list or a repository."""
         return self.named.location
 
     def asked(self) -> tuple[Action, str | None]:
-        """See BaseHandler. Who may only add takes and gives back locks: else no backup could be made."""
+        """See BaseHandler. A client that may only add may take and release locks: backups need them."""
         action = self.action()
         gives_back = action is Action.DELETE and self.named.kind == "locks"
         return Action.CREATE if gives_back else action, self.location
@@ -86,8 +86,9 @@ class ResticHandler(BlobReader):
             self.incoming = self._upload
 
     def _judge(self, blob: Blob | None, damaged: bool) -> None:
-        """The condition of an upload. What is damaged is written anew: restic has the bytes again, by their
-        name. A config has no such name, so it is not for those who may only add to replace."""
+        """The condition of an upload. A damaged file may be replaced, since its name proves the bytes. A
+        config
+        has no such name, so a client that may only add cannot replace it."""
         if damaged and not self.named.sha256 and self.client is not None:
             self.client.check(Action.UPDATE, self.location)
         if blob is None:
@@ -97,7 +98,7 @@ class ResticHandler(BlobReader):
         raise Forbidden("It is there already, with other bytes: delete it first.")
 
     async def post(self) -> None:
-        """200: stored, or there already; 400 where the bytes are not what their name says."""
+        """200: stored, or there already; 400 if the bytes do not match the name."""
         if not self.named.is_file:
             if self.named.kind or self.get_query_argument("create", "") != "true":
                 raise BadRequest("A repository is created with POST /restic/<name>/?create=true.")
@@ -123,7 +124,7 @@ class ResticHandler(BlobReader):
         await self.get()
 
     async def _send_list(self) -> None:
-        """Names and sizes, or names alone for version 1 of the protocol; a page at a time."""
+        """Names and sizes, or only names for version 1 of the protocol; a page at a time."""
         is_v2 = self.request.headers.get("Accept") == _V2
         self.set_header("Content-Type", _V2 if is_v2 else _V1)
         after: str | None = ""
@@ -132,7 +133,7 @@ class ResticHandler(BlobReader):
             page = await self.store.list(self.location, "", after, _STEP)
             after = page.next
             names = [(blob.location.removeprefix(self.location), blob.size) for blob in page.blobs]
-            # A name of ours is hex digits; what was written natively may be anything, and is not restic's.
+            # restic's names are hex digits; blobs with other names were written natively.
             shown = [
                 f'{{"name":"{name}","size":{size}}}' if is_v2 else f'"{name}"'
                 for name, size in names
@@ -145,7 +146,7 @@ class ResticHandler(BlobReader):
         self.finish("[]" if before == "[" else "]")
 
     async def delete(self) -> None:
-        """200, also where nothing is."""
+        """200, also if there is no such file."""
         if not self.named.is_file:
             raise HTTPError(405)
         with contextlib.suppress(NotFound):

@@ -1,4 +1,4 @@
-"""What a path under /restic/ names: a repository, one of its lists, or a file of it. Pure.
+"""Paths under /restic/: a repository, one of its lists, or a file of it. Pure.
 
 A repository `alice/laptop` is the blobs under `restic/alice/laptop/`, so a client with the prefix
 `restic/alice/` has its own repositories, and no other.
@@ -19,8 +19,9 @@ _PATH = re.compile(
 
 
 class Named(NamedTuple):
-    """`location`: of the file, or where those of a list or a repository begin. `sha256`: what a file of this
-    name must have; empty for config, which has no such name."""
+    """`location`: that of the file, or the prefix of a list or repository. `sha256`: that of a file by its
+    name;
+    empty for config, whose name is not a hash."""
 
     location: str
     kind: str  # of the file or the list; empty for a repository
