@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 _HIGH_BYTES = 64 << 10  # asyncio's own high-water mark
-READ_BYTES = 16 << 10  # a request, mostly
-_READ_MORE_BYTES = 64 << 10  # while a body comes
+READ_BYTES = 64 << 10  # a request, mostly; to ask for less saves nothing
+_READ_MORE_BYTES = 256 << 10  # while a body comes
 
 Watch = Callable[["PlainTransport", int, int], None]
 """See Turns.watch."""
