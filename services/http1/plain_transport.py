@@ -1,6 +1,6 @@
 """The transport of a plain connection whose descriptor `Turns` waits for, in place of the event loop.
 
-It keeps asyncio's rules for transports. A send goes to the system at once; what the system does not take is
+It obeys asyncio's rules for transports. Data is sent to the system at once; what the system does not take is
 kept, and sent when there is room.
 """
 
@@ -37,13 +37,14 @@ class Answering(asyncio.Protocol):
     """The protocol of such a connection."""
 
     def hears(self) -> bool:
-        """Bytes have come, and nobody has looked at them. Whether nothing that came before is under way, so
-        that they may be answered as they are; else `data_received` is called with them."""
+        """Bytes have come. Returns whether nothing earlier is under way, so that a ready answer may be sent;
+        else
+        `data_received` is called with them."""
         raise NotImplementedError
 
 
 class PlainTransport(asyncio.Transport):
-    """`sock`: non-blocking, ours from now on. `watch` is called where what we wait for changes."""
+    """`sock`: non-blocking, ours from now on. `watch` is called when the awaited flags change."""
 
     __slots__ = (
         "_ended",
@@ -174,7 +175,7 @@ class PlainTransport(asyncio.Transport):
             self._flush()
 
     def fail(self, err: BaseException) -> None:
-        """The protocol did what it must not: cut the connection."""
+        """The protocol raised an exception: cut the connection."""
         about = {"message": "a connection failed", "exception": err, "transport": self}
         self._loop.call_exception_handler(about)
         self._lose(err if isinstance(err, Exception) else None)
@@ -229,7 +230,7 @@ class PlainTransport(asyncio.Transport):
             self._protocol.pause_writing()
 
     def _lose(self, err: Exception | None) -> None:
-        """The connection is over, what is unsent with it. The protocol hears of it in the next turn."""
+        """End the connection, and drop unsent data. The protocol hears of it in the next turn."""
         if self._state is not _LOST:
             self._state = _LOST
             self.unsent.clear()
@@ -244,8 +245,8 @@ class PlainTransport(asyncio.Transport):
             self._protocol, self.hears = _NOBODY, _never  # no circle of references
 
     def _wait(self) -> None:
-        """Have epoll tell what we can use now. Where that is nothing it is not asked: errors would come again
-        and again."""
+        """Wait in epoll for what we can use now. If that is nothing it must not wait, since errors would be
+        reported again and again."""
         reads = self._state is _OPEN and not (self._is_paused or self._ended)
         flags = (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if self.unsent else 0)
         if flags != self.waits_for:

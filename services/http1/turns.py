@@ -1,10 +1,10 @@
-"""Answers that are ready, sent without a transport's or a parser's work: an epoll of our own in the loop's.
+"""Sends ready answers without the work of a transport or a parser: with our own epoll inside the event loop.
 
-The event loop waits for one descriptor, that of our epoll. When it is readable, all plain connections that
-have something have one turn together: those that ask, byte for byte, what has an answer that is ready get it
-at once, and all else goes the way of every request, by `data_received`. Per request this is four calls of C
-(recv, a look into a dict, the check that the answer still holds, send), and two system calls; the clock, the
-counts and the wait are shared by all requests of a turn.
+The event loop waits for one descriptor, that of our epoll. When it is readable, all readable plain
+connections have one turn together. A request that has, byte for byte, a ready answer gets it at once; all
+others go on through `data_received`. A request costs four calls of C (recv, a look into a dict, the check
+that the answer is still valid, send), and two system calls. All requests of a turn share the clock, the
+counts and the wait.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from services.http1.plain_transport import Answering, PlainTransport
 
 _MOST = 256  # connections in one turn
 _AGAIN = 4  # turns before all else in the loop has its own
-_FEW = 4  # so few connections are ready: to look again at once would find none, mostly
+_FEW = 4  # if so few connections are ready, another look at once would mostly find none
 
 
 class ReadyAnswers(Protocol):
-    """Whole answers by the bytes of the requests. On the event loop alone."""
+    """Whole answers by the bytes of the requests. Only on the event loop."""
 
     def begin_turn(self) -> None:
         """`answer_to` is going to be called for some connections."""
         ...
 
     def answer_to(self, data: bytes) -> bytes | None:
-        """The answer to a client that has sent this, and nothing else; None: it is to be worked out.
+        """The answer to a client that has sent exactly this; None if there is no ready one.
 
-        It must hold now: what the client sent may have come a moment ago. It is sent, and counted.
+        It must be valid now, since the request may have come a moment ago. It is sent and counted.
         """
         ...
 
     def end_turn(self, seconds: float) -> None:
-        """What was answered in this turn took so long, all together."""
+        """The time of all answers in this turn together."""
         ...
 
 
 class Turns:
-    """The plain connections of one server. Raises OSError where no descriptor is left."""
+    """The plain connections of one server. Raises OSError if no descriptor is left."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, answers: ReadyAnswers) -> None:
         self._loop = loop
@@ -52,7 +52,7 @@ class Turns:
         loop.add_reader(self._epoll.fileno(), self._ready)
 
     def close(self) -> None:
-        """For when there are no connections any more."""
+        """Called when there are no connections any more."""
         if not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -85,7 +85,7 @@ class Turns:
                 return
 
     def _turn(self, events: list[tuple[int, int]]) -> None:
-        """First what is ready, so that its time is its own; then the rest."""
+        """First send the ready answers, so that their time is measured alone; then handle the rest."""
         began_s = perf_counter()
         transports, answers, reads = self._transports, self._answers, select.EPOLLIN
         answers.begin_turn()

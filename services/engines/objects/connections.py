@@ -1,7 +1,7 @@
 """HTTP/1.1 connections to the store, on the event loop itself: one request at a time on each.
 
-An answer is told apart by its declared length alone. Where it has none, or anything else is unusual, the
-connection is not used again; so the bytes of one answer never come to be taken for those of another.
+An answer ends where its declared length says. If it has none, or anything else is unusual, the connection is
+not used again. So the bytes of one answer are never taken for those of another.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import NamedTuple, cast
 
 from common.checksum import Bytes
 
-# With this and its socket's buffers, what an idle connection costs.
+# An idle connection costs this, and its socket's buffers.
 HEAD_BYTES = 16 << 10
-# An idle connection may be closed by the store just when a request is sent: it is not used after this.
+# The store may close an idle connection just when a request is sent, so it is not used after this time.
 IDLE_S = 4.0
 _JOINED_BYTES = 64 << 10  # a longer body is sent as it is, without a copy
-# Memory for bodies of so many bytes is used again: a small blob with its pointer, a chunk of a larger one.
+# Memory for bodies up to this size is used again: a small blob with its pointer, a chunk of a larger one.
 _KEPT_FROM_BYTES = 256 << 10
 KEPT_TO_BYTES = (1 << 20) + (64 << 10)
 KEPT_BUFFERS = 16
 
 
 class NoAnswer(OSError):
-    """The connection was lost, or took too long, or what came is no answer. What was asked may be done."""
+    """The connection was lost, took too long, or gave no valid answer. The request may have taken effect."""
 
 
 class Answer(NamedTuple):
@@ -58,7 +58,7 @@ class Connections:
         self._end: AsyncIterator[None]
 
     async def ask(self, head: bytes, body: Bytes) -> Answer:
-        """Send a request, once. Raises OSError: NoAnswer where it was sent."""
+        """Send a request, once. Raises OSError: NoAnswer if it was sent."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             await self._begin(loop)
@@ -83,7 +83,7 @@ class Connections:
         await anext(self._end)
 
     async def _until_the_loop_ends(self) -> AsyncIterator[None]:
-        """Closes what is idle when asyncio.run ends: it ends what was begun here and is not through."""
+        """Closes idle connections when asyncio.run ends, which ends unfinished generators."""
         try:
             yield
         finally:
@@ -120,7 +120,7 @@ class _Buffers:
         self._kept: list[bytearray] = []
 
     def take(self, length: int) -> memoryview:
-        """`length` bytes that nobody else has, for as long as anybody refers to them."""
+        """`length` bytes that nobody else uses, as long as anybody refers to them."""
         if not _KEPT_FROM_BYTES <= length <= KEPT_TO_BYTES:
             return memoryview(bytearray(length))
         found = next(filter(_is_free, self._kept), None)
@@ -132,7 +132,7 @@ class _Buffers:
 
 
 def _is_free(buffer: bytearray) -> bool:
-    """Whether no memoryview shows it: Python lets nobody change the length of one that is shown."""
+    """Whether no memoryview refers to it: while one does, Python does not allow to change its length."""
     try:
         buffer.pop()
     except BufferError:
@@ -142,7 +142,7 @@ def _is_free(buffer: bytearray) -> bool:
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """Reads into a buffer of its own as long as the head is not whole; then the rest into the body itself."""
+    """Reads the head into a buffer of its own, and then the rest directly into the body."""
 
     def __init__(self, buffers: _Buffers) -> None:
         self._buffers = buffers
@@ -171,7 +171,7 @@ class _Connection(asyncio.BufferedProtocol):
         return self._asked
 
     def give_up(self, reason: str) -> None:
-        """Cut the connection; who waits for an answer gets none."""
+        """Cut the connection; a request that waits for an answer fails."""
         self.is_reusable = False
         if self._transport is not None:
             self._transport.abort()

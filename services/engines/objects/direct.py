@@ -1,8 +1,8 @@
-"""The requests that nearly all of the engine's are, on connections of its own: GETs, small conditional PUTs.
+"""Sends the most frequent requests on our own connections: GETs and small conditional PUTs.
 
-obstore has threads of its own, and each request is handed to them and back: that takes three times the
-processor time of the request itself. The rest is left to it: large bodies, TLS (its threads sign and encrypt
-beside the loop), roles of machines, proxies, and answers without a declared length.
+obstore hands each request to its own threads and back, which takes three times the processor time of the
+request itself. It still does the rest: large bodies, TLS (its threads sign and encrypt beside the loop),
+roles of machines, proxies, and answers without a declared length.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ MAX_PUT_BYTES = 64 << 10
 
 
 class Unusual(Exception):
-    """An answer that is not for us to read: ask by obstore."""
+    """An answer that this code does not read: send the request through obstore."""
 
 
 class WrongStatus(OSError):
-    """The store answered with an error. Its text says which, as that of obstore's errors does."""
+    """The store answered with an error. Its text names it, like that of obstore's errors."""
 
 
 def direct_to(settings: Settings) -> Direct | None:
-    """None where obstore must do it all."""
+    """None if obstore must send all requests."""
     url = urlsplit(settings.endpoint)
     plain = url.scheme == "http" and url.hostname and not settings.virtual_hosts
     if not plain or settings.credentials is None or getproxies_environment().keys() - {"no"}:
@@ -43,7 +43,7 @@ def direct_to(settings: Settings) -> Direct | None:
 
 
 class Direct:
-    """Paths are whole keys, with the prefix. Raises OSError of what is on the way, or WrongStatus."""
+    """Paths are whole keys, with the prefix. Raises OSError for a lost connection, or WrongStatus."""
 
     def __init__(self, settings: Settings) -> None:
         url = urlsplit(settings.endpoint)
@@ -75,7 +75,7 @@ class Direct:
         return Got(answer.body, _etag(answer), size)
 
     async def swap(self, path: str, data: Bytes, etag: str | None) -> str:
-        """Write what has this ETag, or with None what is not there; the new ETag. Raises Refused."""
+        """Replace the object with this ETag, or with None create one; the new ETag. Raises Refused."""
         condition = "if-none-match:*" if etag is None else f"if-match:{etag}"
         head = self._signer.head("PUT", self._target(path), data, condition, int(time.time()))
         answer = await self._connections.ask(head, data)

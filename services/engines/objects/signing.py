@@ -1,6 +1,6 @@
-"""AWS Signature Version 4, of the requests that `direct.py` sends. Pure.
+"""AWS Signature Version 4 for the requests that `direct.py` sends. Pure.
 
-All fields that say what is asked are signed: the host, the condition or the range, and the hash of the body.
+All fields that matter are signed: the host, the condition or the range, and the hash of the body.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Answers to plain GETs that clients repeat byte for byte: whole, and sent while they hold (http1/turns.py).
+"""Whole answers to plain GETs that clients repeat byte for byte, sent while they are valid (http1/turns.py).
 
-Each was judged once, by the code that answers all plain reads (quick_reads.py), and has a mark of what it was
-made from. Before it is sent again the mark is looked at: it stands until the location's blob or anybody's
-rights change (docs/decisions/readers.md).
+Each was made once, by the code that answers all plain reads (quick_reads.py), and has a mark of its origin.
+Before it is sent again the mark is checked: it is valid until the location's blob or any rights change
+(docs/decisions/readers.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from services.frontends.native.quick_reads import QuickReads, ok_lines
 from services.http1 import RequestHead
 from services.watch.request_log import RequestLog
 
-_MAX_BODY_BYTES = 16 << 10  # of larger ones the copy costs more than all that is spared
+_MAX_BODY_BYTES = 16 << 10  # for larger ones the copy costs more than this saves
 _MAX_BYTES = 8 << 20
 _SHARE = 8  # no more than this part of the option `hot_bytes`
 _MOST_FIELDS_BYTES = 4 << 10  # beside the body, with what an entry costs
@@ -51,7 +51,7 @@ class ReadyAnswers:
         self._body_bytes = 0
 
     def use(self, marks: Marks | None) -> None:
-        """Believe these marks from now on, and forget what was made by others. None: nothing is ready."""
+        """Use these marks from now on, and forget answers with other ones. None: nothing is ready."""
         self._forget_all()
         self._marks = marks
         self._stands = _nothing_stands if marks is None else marks.stands
@@ -61,7 +61,7 @@ class ReadyAnswers:
         self._first = ok_lines()
 
     def answer_to(self, data: bytes) -> bytes | None:
-        """See http1.turns. The mark is looked at last of all."""
+        """See http1.turns. The check of the mark is the last step."""
         ready = self._ready.get(data) or self._make(data)
         if ready is None:
             return None
@@ -80,7 +80,7 @@ class ReadyAnswers:
             self._count = self._body_bytes = 0
 
     def _make(self, data: bytes) -> Ready | None:
-        """The answer to a request whose like was answered at once before; None where it is no such GET."""
+        """The answer to a request with a head that was answered at once before; None if it is no such GET."""
         marks, head = self._marks, self._heads.get(data)
         if marks is None or head is None or head.start_line.method != "GET" or not head.memo:
             return None
