@@ -145,8 +145,7 @@ class Connection(Answering):
     def check_time(self, now: float) -> None:
         """Called every `limits.tick_s()`: refuse or cut off what takes too long."""
         self.transport.check_taken(now)
-        phase = self.phase
-        limits = self.limits
+        phase, limits = self.phase, self.limits
         waited_s = now - self._since
         if phase in ENDED:
             if self.transport.unsent_bytes:
@@ -241,7 +240,7 @@ class Connection(Answering):
                 self._cycle.read_body()
         except HTTPInputError as err:
             self.refuse_input(err)
-        if self.transport.reading_paused:
+        if self.transport.reading_paused and not self.resting:
             self._regulate_reading()
 
     def advance_later(self) -> None:
@@ -336,7 +335,10 @@ class Connection(Answering):
 
     def _next_turn(self) -> None:
         self.resting = False
-        self.advance()
+        if self.pending or self._eof:
+            self.advance()
+        else:  # what is read next goes on by itself
+            self.transport.pause_reading(False)
 
     def _refuse(self, code: int, text: str) -> None:
         """Answer for the application, if it has not begun to, and end the connection."""

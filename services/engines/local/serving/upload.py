@@ -43,7 +43,7 @@ _MOST_PIECE_BYTES = 1 << 20
 # A body of up to so many declared bytes is held until it is complete, if all held ones take no more than
 # this.
 _WHOLE_BYTES = 1 << 20
-ALL_WHOLE_BYTES = 12 << 20
+ALL_WHOLE_BYTES = 16 << 20
 # While so few upload, the next piece comes in while the last one is written, so two are in memory.
 _FEW_UPLOADS = 4
 # After so many bytes the disk is told to begin, so that the sync at the end has little left to wait for.
