@@ -36,7 +36,6 @@ class Exchange(HTTPConnection):
 
     # Class attributes are the initial values: most requests never set most of them.
     started = False  # something of the answer was written, so nothing else can be answered
-    finished = False
     close_callback: Callable[[], None] | None = None
     body: Body | None = None  # to be read, if the request has one
     keep_alive = True  # decided when the answer starts
@@ -49,6 +48,7 @@ class Exchange(HTTPConnection):
         self._connection = connection
         self.context = connection.context
         self.head = head
+        self.finished = False
         self._head_bytes = head_bytes  # as it came, without the empty line
         # Whether the whole body came with the head; also where there is none.
         self.body_is_here = 0 <= head.body_bytes <= len(connection.pending)
@@ -171,7 +171,10 @@ class Exchange(HTTPConnection):
         and no Connection field. For a HEAD request pass no body.
         """
         connection = self._connection
-        head = self._begun(head)
+        self.started = True
+        self.keep_alive = connection.may_keep_alive()
+        if not self.keep_alive or self.head.is_http10:
+            head = self._begun(head)
         if len(body) <= COPY_BYTES:
             connection.send(self, head + body if body else head)
         else:

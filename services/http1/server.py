@@ -94,6 +94,10 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self.draining = no_keep_alive  # each answer is the last of its connection
         self._tls = None if ssl_options is None else ssl_options_to_context(ssl_options, server_side=True)
         self._decompress = decompress_request
+        # The application, where nothing stands between it and a request.
+        self._asks_directly: HTTPServerConnectionDelegate | None = None
+        if isinstance(request_callback, HTTPServerConnectionDelegate):
+            self._asks_directly = None if xheaders or decompress_request else request_callback
         self._acceptors: dict[socket.socket, Acceptor] = {}
         self._open: set[Connection] = set()
         self._connecting: set[asyncio.Task[Any]] = set()  # in the TLS handshake
@@ -173,6 +177,8 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     # For connections.
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        if self._asks_directly is not None:  # the path of each request
+            return self._asks_directly.start_request(server_conn, request_conn)
         delegate = super().start_request(server_conn, request_conn)
         if self._decompress:
             delegate = _GzipMessageDelegate(delegate, self.limits.piece_bytes, self.limits.body_bytes)

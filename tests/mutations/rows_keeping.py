@@ -64,8 +64,8 @@ ROWS = [
     Mutation(
         "expired-blob-is-listed",
         "services/engines/local/serving/index.py",
-        "                if not with_expired and any(",
-        "                if False and any(",
+        "                if any(map(self.is_over, page",
+        "                if False and any(map(self.is_over, page",
         (EXPIRY,),
     ),
     Mutation(

@@ -56,6 +56,7 @@ class JournalFile:
         self._fd = durable.open_in_place(path)
         opened = os.fstat(self._fd)
         self._size = opened.st_size
+        self.capacity = self._size - DATA_START  # how many bytes of records it takes when empty
         self._identity = opened.st_dev, opened.st_ino
         self._name = os.path.basename(path)
         found = journal.scan(path)
@@ -96,11 +97,6 @@ class JournalFile:
             return True
         return (found.st_dev, found.st_ino) != self._identity
 
-    @property
-    def capacity(self) -> int:
-        """How many bytes of records it takes when empty."""
-        return self._size - DATA_START
-
     def room(self) -> int:
         """How many more bytes of records it takes."""
         return self._size - self._end
@@ -118,8 +114,10 @@ class JournalFile:
             raise RuntimeError(f"{self.path} is {self._phase.value}: nothing may be appended to it")
         self._batch += 1
         records = b"".join(
-            journal.framed(payload, self.epoch, self._batch, index, self._salt)
-            for index, payload in enumerate(batch.payloads)
+            [
+                journal.framed(payload, self.epoch, self._batch, index, self._salt)
+                for index, payload in enumerate(batch.payloads)
+            ]
         )
         try:
             durable.write_at(self._fd, records, self._end)

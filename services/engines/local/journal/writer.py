@@ -133,18 +133,18 @@ class JournalWriter:
         if not batch.payloads:
             return
         self._make_room(batch)
-        room_before = self._active.room()
         try:
             self._active.append(batch)
         except OSError as err:
             raise SyncFailed("The disk failed to keep the journal: the server stops.") from err
-        if self._early_sync.grew(room_before - self._active.room()) and _is_over(self._early):
+        if self._early_sync.grew(batch.room_bytes) and _is_over(self._early):
             self._early = self._checkpointer.submit(self._sync_early)
 
     def _make_room(self, batch: Batch) -> None:
-        if self._active.phase is CLEAN:
+        phase = self._active.phase
+        if phase is CLEAN:
             self._begin()
-        elif self._active.phase is not ACTIVE or batch.room_bytes > self._active.room():
+        elif phase is not ACTIVE or batch.room_bytes > self._active.room():
             self._turn()
 
     def _turn(self) -> None:

@@ -23,7 +23,6 @@ from services.engines.local.recovery.scan_slices import SliceScan
 from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.index import Index
 from services.engines.local.serving.index_keeper import IndexKeeper
-from services.engines.local.serving.leftovers import after
 from services.engines.local.serving.unread import Unread
 
 log = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class Comparison:
         scan = await asyncio.to_thread(SliceScan, self._data_dir)
         with scan:
             at = ""
-            while some := await after(self._index, at, _AT_ONCE):
+            while some := await self._index.after(at, _AT_ONCE):
                 at = some[-1].location
                 on_disk = await asyncio.to_thread(scan.read, [blob.id for blob in some])
                 for blob, found in zip(some, on_disk, strict=True):

@@ -50,6 +50,12 @@ class Expiry:
         at_s = self.at_s(blob)
         return at_s is not None and at_s <= time.time()
 
+    def over(self, blobs: list[Blob]) -> list[Blob]:
+        """Those of them that have expired."""
+        if not self._has_rules:  # no call for each of what has no time
+            blobs = [blob for blob in blobs if blob.packed.find(_MARK) >= 0]
+        return [blob for blob in blobs if self.is_over(blob)]
+
 
 class Owner(Protocol):
     """What is needed of the store."""
@@ -68,10 +74,10 @@ async def end_expired(store: Owner, *, pause_s: float = PAUSE_S) -> None:
     after = ""
     while not store.is_stopping:
         await asyncio.sleep(pause_s)
-        page = await store.index.listing("", "", after, PAGE, with_expired=True)
-        after = page.next or ""
-        for blob in page.blobs:
-            if isinstance(blob, Blob) and store.expiry.is_over(blob):
+        blobs = await store.index.after(after, PAGE)
+        after = blobs[-1].location if len(blobs) == PAGE else ""
+        for blob in store.expiry.over(blobs):
+            if not blob.location.startswith("\0"):  # a record of a front end
                 try:
                     await store.end(blob, MSG_EXPIRED)
                 except BlobkeepError as err:  # a full disk, say: it stays hidden, and is tried again

@@ -258,6 +258,8 @@ class GroupCommit:
                 if type(error) is StorageFailed:
                     log.error("could not %s: %s", doing, err)
                 change.undo(error)
+        if len(done) == len(changes):
+            return done
         for change in done:
             if change.then and change.other_error is not None:  # the deletion, which came after it, failed
                 change.undo(change.other_error)

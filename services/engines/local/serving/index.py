@@ -179,14 +179,20 @@ class Index:
         self.damaged.pop(location, None)
         self.on_change(location)
 
-    async def listing(
-        self, prefix: str, delimiter: str, after: str, limit: int, *, with_expired: bool = False
-    ) -> Page:
+    async def after(self, location: str, most: int) -> list[Blob]:
+        """The next `most` blobs after `location`, records of front ends and what has expired among them."""
+        while True:
+            try:
+                return self.blobs.after(location, most)
+            except NotCached as missing:
+                await asyncio.to_thread(missing.fetch)
+
+    async def listing(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """See store.Store.list. What has expired is left out, so a page may hold fewer than `limit`."""
         while True:
             try:
                 page = self.page(prefix, delimiter, after, limit)
-                if not with_expired and any(map(self.is_over, page.blobs)):  # type: ignore[arg-type]
+                if any(map(self.is_over, page.blobs)):  # type: ignore[arg-type]
                     blobs = [blob for blob in page.blobs if not self.is_over(blob)]  # type: ignore[arg-type]
                     return Page(blobs, page.prefixes, page.next)
                 return page

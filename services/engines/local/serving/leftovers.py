@@ -10,7 +10,6 @@ from common.errors import BlobkeepError
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.leftovers import remove_leftovers
-from services.engines.local.index.run import NotCached
 from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.index import Index
 
@@ -21,20 +20,11 @@ _AT_ONCE = 64
 _PAUSE_S = 0.02
 
 
-async def after(index: Index, location: str, most: int) -> list[Blob]:
-    """The next `most` blobs after `location`."""
-    while True:
-        try:
-            return index.blobs.after(location, most)
-        except NotCached as missing:
-            await asyncio.to_thread(missing.fetch)
-
-
 async def remove_leftovers_slowly(data_dir: Layout, index: Index, committer: GroupCommit) -> None:
     """Remove them for all blobs that are live now, a few at a time, between the batches of the committer."""
     removed = 0
     at = ""
-    while some := await after(index, at, _AT_ONCE):
+    while some := await index.after(at, _AT_ONCE):
         at = some[-1].location
 
         def step(some: list[Blob] = some) -> int:
