@@ -56,7 +56,6 @@ class StoreMachine(RuleBasedStateMachine):
         self.patches = ExitStack()
         self.patches.enter_context(mock.patch("time.time_ns", self.now_ns))
         self.patches.enter_context(mock.patch.object(ids, "_ROW_IDS", FEW_IDS))
-        self.patches.enter_context(mock.patch.object(ids.Ids, "capacity", FEW_IDS))
 
     def now_ns(self) -> int:
         return _real_time_ns() - self.clock_is_behind_s * 10**9
@@ -73,6 +72,7 @@ class StoreMachine(RuleBasedStateMachine):
             return Opened(self.root, sync, self.id_bits)
 
         self.store = self.runner.run(make())
+        self.store.store.ids.capacity = FEW_IDS
         self.upload = None
         self.last_seq = 0
         self.gc = Collector(self.store.data_dir, 5.0, slice_folders=1 << 32)
