@@ -137,16 +137,16 @@ class Config:
     expire_s: tuple[tuple[str, float], ...] = _option(
         (),
         "Every engine",
-        "How long a blob lives, by prefix of its location; the longest prefix wins: "
-        '{"ccache/" = "30d"}; in a flag or variable: "ccache/=30d, tmp/=1d". A Blob-Expires of the blob '
-        "wins over it. An expired blob is 404 at once and is then deleted, also with keep_deleted.",
+        'How long a blob lives, by prefix of its location, the longest wins: {"ccache/" = "30d"}; in a flag: '
+        '"ccache/=30d, tmp/=1d". Its Blob-Expires wins over it. Then it is 404, also with keep_deleted.',
+        SERVER | RECOVERY,
     )
 
     create: bool = _option(
         True,
         "Engine local",
-        "Make a new store in a directory that holds none. Set it to false after the first start: a start "
-        "without the mounted disk then fails, instead of making a new store.",
+        "Make a new store in a directory that holds none. Set it to false after the first start: without the "
+        "mounted disk, a start then fails.",
         ALL,
     )
     id_bits: int = _option(
