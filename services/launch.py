@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
 import shlex
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -105,7 +107,7 @@ def write_conf(options: config.Config) -> Path:
     directory.make_root(options.dir)
     with contextlib.suppress(FileExistsError):
         durable.make_folder(str(run))
-    sockets = run if _takes_sockets(run) else _private_folder()
+    sockets = run if _takes_sockets(run) else _private_folder(run)
     control = _escaped(sockets / _SOCKET_NAME)
     # The password is not for secrecy, since only we can use the socket: without one supervisord logs
     # CRITICAL.
@@ -144,9 +146,19 @@ def _takes_sockets(folder: Path) -> bool:
     return True
 
 
-def _private_folder() -> Path:
-    """A new folder of ours alone, where sockets can be made."""
-    path = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"blobkeep-{secrets.token_hex(8)}"
+def _private_folder(run: Path) -> Path:
+    """A folder of ours alone, where sockets can be made: the same one for each start on this directory.
+
+    Anybody may write in /tmp. So one of this name that is not ours alone is not used, but a new one.
+    """
+    root = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")
+    path = root / f"blobkeep-{hashlib.sha256(os.fsencode(run)).hexdigest()[:16]}"
+    with contextlib.suppress(FileExistsError):
+        durable.make_folder(str(path))
+    found = path.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+        return path
+    path = root / f"blobkeep-{secrets.token_hex(8)}"
     durable.make_folder(str(path))
     return path
 
