@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common import durable
-from common.errors import SyncFailed
+from common.errors import NoSpace, SyncFailed
 from services.engines.local.disk import directory, layout
 from services.engines.local.journal import format as journal
 from services.engines.local.recovery import reconcile
@@ -96,3 +96,31 @@ def test_a_delete_after_such_a_restart_stays(data: DataDirectory, monkeypatch: p
 
     asyncio.run(main())
     assert live_blobs(data.root) == {}
+
+
+def test_what_a_failed_write_leaves_behind_is_logged_and_no_blob(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def main() -> None:
+        made = Opened(data.root)
+        with monkeypatch.context() as disk:
+            disk.setattr(durable, "rewrite_file", full)
+            disk.setattr(durable, "remove_tree", broken)
+            with pytest.raises(NoSpace):
+                await put(made.store, "a", b"new")
+        assert not made.fatal
+        await put(made.store, "b", b"another")
+        await made.store.close()
+
+    asyncio.run(main())
+    told = [line for line in caplog.messages if "what a failed write left stays" in line]
+    assert len(told) == 1
+    assert "Input/output error" in told[0]
+    reconcile.reconcile(directory.open_directory(data.root, 16, owner=True))
+    assert live_blobs(data.root) == {"b": b"another"}

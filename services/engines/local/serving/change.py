@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +35,8 @@ from services.engines.local.disk.record import BlobRecord, Event
 from services.engines.local.journal.format import Entry
 from services.engines.local.serving.ids import Ids, Sequence
 from services.store import Content
+
+log = logging.getLogger(__name__)
 
 
 class Draft:
@@ -211,12 +214,19 @@ class Change:
         self._undo = []
 
     def undo(self, error: BlobkeepError) -> None:
-        """Undo it as far as a failing disk allows, so that nothing is visible; `error` goes to the waiter."""
+        """Undo it as far as a failing disk allows, so that nothing is visible; `error` goes to the waiter.
+
+        What cannot be removed is no blob, since nothing has committed it: the next start settles it.
+        """
         self.error = error
         self.close()
         for step in reversed(self._undo):
-            with contextlib.suppress(OSError, BlobkeepError):  # `error` is the one to tell
+            try:
                 step()
+            except FileNotFoundError:  # it was not made yet
+                pass
+            except (OSError, BlobkeepError) as err:
+                log.warning("what a failed write left stays until the next start: %s", err)
         self._undo = []
 
     def leave(self, error: BlobkeepError) -> None:
