@@ -33,8 +33,8 @@ class _FewIds(random.Random):
         super().__init__()
         self._count = count
 
-    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
-        return super().randrange(min(start, self._count))
+    def random(self) -> float:
+        return super().random() * self._count / (1 << 16)
 
 
 def main() -> int:

@@ -140,13 +140,6 @@ ROWS = [
         (PLACES, "tests/disk/test_reconcile.py"),
     ),
     Mutation(
-        "links-in-gone-are-followed",
-        "services/engines/local/upkeep/collector.py",
-        "        if not blob_folder.is_folder(folder):\n            if os.path.lexists(folder):",
-        "        if not os.path.exists(folder):\n            if os.path.lexists(folder):",
-        (PLACES,),
-    ),
-    Mutation(
         "linked-first-level-folder-used",
         "services/engines/local/serving/ids.py",
         "                if blob_folder.is_folder(path):\n",
