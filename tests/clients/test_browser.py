@@ -194,7 +194,7 @@ def test_a_stored_page_can_do_nothing_and_another_origin_cannot_write(
         browser.open(f"{elsewhere.url}/{name}")
     expected = {f"/page-{way}" for way in HTML_WAYS} - {"/page-read"} | {"/page-read?secret", "/done"}
     expected |= {"/leaving-top", "/refresh-refresh", "/svg-onload", "/svg-post", "/xhtml-post", "/form"}
-    wait_for(lambda: expected <= set(elsewhere.asked), 60, f"all of {expected}")
+    wait_for(lambda: expected <= set(elsewhere.asked), 240, f"all of {expected}")
 
     asked = requests_in(server)[before:]
     ours = re.compile(

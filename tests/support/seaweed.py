@@ -37,7 +37,7 @@ class Seaweed:
             stdout=self._log,
             stderr=self._log,
         )
-        wait_for(lambda: self.popen.poll() is not None or development.is_ready(self.ports), 60, "SeaweedFS")
+        wait_for(lambda: self.popen.poll() is not None or development.is_ready(self.ports), 240, "SeaweedFS")
         assert self.popen.poll() is None, (self._folder / "log").read_text()[-2000:]
 
     def settings(self, prefix: str | None = None) -> Settings:
