@@ -101,10 +101,10 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._acceptors: dict[socket.socket, Acceptor] = {}
         self._open: set[Connection] = set()
         self._connecting: set[asyncio.Task[Any]] = set()  # in the TLS handshake
+        self._admitted: set[Connection] = set()  # open or connecting, and not one too many
         self._refusing: set[Connection] = set()  # connections too many, those in the TLS handshake included
-        self._refused: dict[
-            Connection, asyncio.Task[Any]
-        ] = {}  # that are not told to go; longest there first
+        # Those that are not told to go; longest there first.
+        self._refused: dict[Connection, asyncio.Task[Any]] = {}
         self._receiving: set[Connection] = set()  # bodies that did not come with their heads
         self._relayed: set[asyncio.Transport] = set()  # clients of others, with whom we speak TLS
         self.known_heads = KnownHeads()
@@ -196,7 +196,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         connection = cast(Connection, server_conn)
         self._open.discard(connection)
         self._receiving.discard(connection)
-        self._forget_refused(connection)
+        self._forget(connection)
         if not self._open and self._sweep_handle is not None:
             self._sweep_handle.cancel()
             self._sweep_handle = None
@@ -287,7 +287,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     ) -> None:
         """Serve a connection. `tls`: None where it speaks plain HTTP with us."""
         limits = self.limits
-        refused = len(self._open) + len(self._connecting) - len(self._refusing) >= limits.max_connections
+        refused = len(self._admitted) >= limits.max_connections
         if refused and len(self._refusing) >= limits.max_refusing and not self._refuse_no_more():
             sock.close()
             return
@@ -299,6 +299,8 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         )
         connection = Connection(self, context, refused=refused)
         connection.pending = early
+        if not refused:
+            self._admitted.add(connection)
         if self._turns is not None and tls is None and not refused:
             self._turns.serve(sock, connection)
         else:
@@ -320,7 +322,8 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             handshake.cancel()
         return True
 
-    def _forget_refused(self, connection: Connection) -> None:
+    def _forget(self, connection: Connection) -> None:
+        self._admitted.discard(connection)
         self._refusing.discard(connection)
         self._refused.pop(connection, None)
 
@@ -354,13 +357,15 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._connecting.discard(task)
         err = asyncio.CancelledError() if task.cancelled() else task.exception()
         if err is not None:
-            self._forget_refused(connection)
+            self._forget(connection)
             sock.close()
             if connection in self._open:
                 connection.abort()  # told to go in the very moment in which the handshake was done
         if isinstance(err, ssl.SSLError) and err.reason in _NOT_TLS and plain is not None:
             # OpenSSL has taken what came, and has sent nothing.
             again = Connection(self, connection.context, refused=connection.refused)
+            if not again.refused:
+                self._admitted.add(again)
             self._connect(plain, again, None).add_done_callback(lambda _: self._refuse_plain_text(again))
             return
         if plain is not None:

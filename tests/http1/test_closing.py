@@ -109,6 +109,26 @@ def test_one_connection_too_many_is_told_503_and_others_go_on(caplog: pytest.Log
             client.sock.close()
 
 
+def test_as_many_as_may_be_are_served_though_one_comes_in_each_turn_of_the_loop() -> None:
+    """A connection counted twice while it began, so the last of them were told 503."""
+    with running(max_connections=40) as server:
+
+        async def connect() -> list[Client]:
+            made = []
+            for _ in range(40):
+                made.append(server.connect())
+                await asyncio.sleep(0)
+            return made
+
+        clients = server.run(connect())
+        for client in clients:
+            client.send(b"GET /k HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.answer()[0] == 200
+        for client in clients:
+            client.sock.close()
+        wait_until(lambda: not server.server._admitted, "the end of all")
+
+
 def test_a_request_that_is_spared_is_answered_though_all_connections_are_in_use() -> None:
     with running(max_connections=1, max_refusing=2) as server, server.connect() as kept:
         server.server.spared = lambda head: head.start_line.path == "/alive"
