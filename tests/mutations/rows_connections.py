@@ -9,6 +9,13 @@ TIME = ("tests/http1/test_time.py",)
 
 ROWS = [
     Mutation(
+        "what-begins-counts-twice",
+        "services/http1/server.py",
+        "refused = len(self._admitted) >= limits",
+        "refused = len(self._open) + len(self._connecting) - len(self._refusing) >= limits",
+        ("tests/http1/test_closing.py",),
+    ),
+    Mutation(
         "the-end-of-sending-refuses-whole-requests",
         "services/http1/connection.py",
         "            self.advance()  # whole requests may be here; what is none is refused\n",
