@@ -12,7 +12,7 @@ from botocore.credentials import Credentials as BotoCredentials
 
 from services.engines.objects.bucket import ABSENT, Got, Refused, Unclear
 from services.engines.objects.client import Client
-from services.engines.objects.connections import HEAD_BYTES, Answer, Connections, NoAnswer
+from services.engines.objects.connections import HEAD_BYTES, Connections, NoAnswer, Response
 from services.engines.objects.meter import Meter
 from services.engines.objects.settings import Credentials, Settings
 from services.engines.objects.signing import Signer
@@ -79,7 +79,7 @@ def whole(body: bytes, *, more: bytes = b"", also: bytes = b"") -> bytes:
     return OK + also + b"Content-Length: %d\r\n\r\n" % len(body) + body + more
 
 
-async def ask(connections: Connections) -> Answer:
+async def ask(connections: Connections) -> Response:
     return await connections.ask(b"GET / HTTP/1.1\r\n\r\n", b"")
 
 

@@ -28,7 +28,7 @@ class NoAnswer(OSError):
     """The connection was lost, took too long, or gave no valid answer. The request may have taken effect."""
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """`head`: from the status line to the line end before the empty line; `lower`: it in lower case.
 
     `body` None: of unknown length.
@@ -57,7 +57,7 @@ class Connections:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: AsyncIterator[None]
 
-    async def ask(self, head: bytes, body: Bytes) -> Answer:
+    async def ask(self, head: bytes, body: Bytes) -> Response:
         """Send a request, once. Raises OSError: NoAnswer if it was sent."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -152,10 +152,10 @@ class _Connection(asyncio.BufferedProtocol):
         self._read = bytearray(HEAD_BYTES)
         self._view = memoryview(self._read)
         self._filled = 0  # bytes of the buffer, then of the body
-        self._asked: asyncio.Future[Answer] | None = None
-        self._begun: tuple[Answer, memoryview] | None = None  # an answer whose body is not whole
+        self._asked: asyncio.Future[Response] | None = None
+        self._begun: tuple[Response, memoryview] | None = None  # an answer whose body is not whole
 
-    def ask(self, loop: asyncio.AbstractEventLoop, head: bytes, body: Bytes) -> asyncio.Future[Answer]:
+    def ask(self, loop: asyncio.AbstractEventLoop, head: bytes, body: Bytes) -> asyncio.Future[Response]:
         """The answer. Raises NoAnswer."""
         transport = self._transport
         if transport is None:
@@ -205,7 +205,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._begun = None
             self._answer(self._asked, answer, ends_here=True)
 
-    def _read_head(self, asked: asyncio.Future[Answer]) -> None:
+    def _read_head(self, asked: asyncio.Future[Response]) -> None:
         end = self._read.find(b"\r\n\r\n", 0, self._filled)
         if end < 0:
             if self._filled == HEAD_BYTES:
@@ -219,7 +219,7 @@ class _Connection(asyncio.BufferedProtocol):
         lower = head.lower()
         declared = _field(head, lower, b"content-length")
         if not (declared.isascii() and declared.isdigit()) or b"\r\ntransfer-encoding:" in lower:
-            self._answer(asked, Answer(int(status), head, lower, None), ends_here=False)
+            self._answer(asked, Response(int(status), head, lower, None), ends_here=False)
             return
         begin, length = end + 4, int(declared)
         here = self._filled - begin
@@ -227,12 +227,12 @@ class _Connection(asyncio.BufferedProtocol):
             body = self._buffers.take(length)
             body[:here] = self._view[begin : self._filled]
             self._filled = here
-            self._begun = Answer(int(status), head, lower, body), body
+            self._begun = Response(int(status), head, lower, body), body
             return
-        answer = Answer(int(status), head, lower, bytes(self._view[begin : begin + length]))
+        answer = Response(int(status), head, lower, bytes(self._view[begin : begin + length]))
         self._answer(asked, answer, ends_here=here == length)
 
-    def _answer(self, asked: asyncio.Future[Answer], answer: Answer, *, ends_here: bool) -> None:
+    def _answer(self, asked: asyncio.Future[Response], answer: Response, *, ends_here: bool) -> None:
         transport = self._transport
         self.is_reusable = (
             ends_here

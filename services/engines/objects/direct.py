@@ -14,7 +14,7 @@ from urllib.request import getproxies_environment
 
 from common.checksum import Bytes
 from services.engines.objects.bucket import Got, Refused
-from services.engines.objects.connections import Answer, Connections
+from services.engines.objects.connections import Connections, Response
 from services.engines.objects.settings import Settings
 from services.engines.objects.signing import Signer
 
@@ -94,12 +94,12 @@ class Direct:
         return self._bucket + quote(path, safe="/-._~")
 
 
-def _etag(answer: Answer) -> str:
+def _etag(answer: Response) -> str:
     etag = answer.field(b"etag")
     return etag if etag.isascii() and etag.isprintable() else ""
 
 
-def _whole_size(answer: Answer, first: int, length: int) -> int:
+def _whole_size(answer: Response, first: int, length: int) -> int:
     """The size of the object of which the answer has `length` bytes from `first` on. Raises WrongStatus."""
     found = _RANGE.fullmatch(answer.field(b"content-range"))
     if found is None or int(found[1]) != first or int(found[2]) != first + length - 1:
@@ -107,7 +107,7 @@ def _whole_size(answer: Answer, first: int, length: int) -> int:
     return int(found[3])
 
 
-def _wrong(answer: Answer, what: str) -> WrongStatus:
+def _wrong(answer: Response, what: str) -> WrongStatus:
     said = bytes(answer.body[:_SHOWN_BYTES]) if answer.body is not None else b""
     kind = "a non-partial answer to a range, " if answer.status == 200 and what == "GET" else ""
     return WrongStatus(f"{what}: {kind}status code: {answer.status}: {said.decode(errors='replace')}")
