@@ -8,7 +8,7 @@ from services.http1.limits import Limits
 from services.http1.parser import CHUNKED
 
 
-class Body:
+class BodyDecoder:
     """Takes a body out of the bytes of a connection. Times are those of the loop's clock, in seconds.
 
     `body_bytes` is the declared length, at least 1, or CHUNKED.

@@ -17,7 +17,7 @@ from services.http1.errors import Refusal, refusal_bytes
 from services.http1.exchange import COPY_BYTES, Exchange, failed_write
 from services.http1.parser import RequestHead, check_partial_head, parse_head, skip_empty_lines
 from services.http1.phases import ANSWER, ENDED, HEAD, IDLE, OVER, STEPS, IllegalStep, Phase
-from services.http1.plain_transport import Answering
+from services.http1.plain_transport import PlainProtocol
 from services.http1.request_cycle import RequestCycle
 from services.http1.server_interface import KNOWN_BYTES, Server
 from services.http1.transport import ClientTransport
@@ -27,7 +27,7 @@ _TOO_MANY = "Come back later: all connections are in use."
 _TOO_SLOW = "Send the body faster: so many others are sending that yours was too slow to wait for."
 
 
-class Connection(Answering):
+class Connection(PlainProtocol):
     """The `server_conn` of delegates.
 
     `refused`: it is one too many, and answers its first request with 503, unless the server makes an

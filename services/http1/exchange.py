@@ -20,7 +20,7 @@ from tornado.httputil import (
 )
 from tornado.iostream import IOStream, StreamClosedError
 
-from services.http1.body import Body
+from services.http1.body import BodyDecoder
 from services.http1.context import StreamView
 from services.http1.detach import detach, relay
 from services.http1.parser import RequestHead
@@ -37,7 +37,7 @@ class Exchange(HTTPConnection):
     # Class attributes are the initial values: most requests never set most of them.
     started = False  # something of the answer was written, so nothing else can be answered
     close_callback: Callable[[], None] | None = None
-    body: Body | None = None  # to be read, if the request has one
+    body: BodyDecoder | None = None  # to be read, if the request has one
     keep_alive = True  # decided when the answer starts
     body_bytes_out = 0  # given to the transport; for whoever counts
     _chunked = False

@@ -22,7 +22,7 @@ Watch = Callable[["PlainTransport", int, int], None]
 """See Turns.watch."""
 
 
-class State(enum.Enum):
+class TransportState(enum.Enum):
     """What is still to be done."""
 
     OPEN = "reads, where it is not paused, and sends"
@@ -30,10 +30,10 @@ class State(enum.Enum):
     LOST = "neither; the protocol is told, or will be in the next turn of the loop"
 
 
-_OPEN, _CLOSING, _LOST = State  # a member of an enum costs 90 ns in Python 3.11
+_OPEN, _CLOSING, _LOST = TransportState  # a member of an enum costs 90 ns in Python 3.11
 
 
-class Answering(asyncio.Protocol):
+class PlainProtocol(asyncio.Protocol):
     """The protocol of such a connection."""
 
     def hears(self) -> bool:
@@ -68,7 +68,7 @@ class PlainTransport(asyncio.Transport):
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: Answering, watch: Watch
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: PlainProtocol, watch: Watch
     ) -> None:
         super().__init__()
         self._loop = loop

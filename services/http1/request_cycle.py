@@ -17,7 +17,7 @@ from tornado.httputil import HTTPInputError, HTTPMessageDelegate
 from tornado.iostream import StreamClosedError
 from tornado.log import app_log
 
-from services.http1.body import Body
+from services.http1.body import BodyDecoder
 from services.http1.exchange import Exchange
 from services.http1.parser import RequestHead
 from services.http1.phases import ANSWER, BODY, DISCARD, READING_BODY
@@ -34,7 +34,7 @@ class RequestCycle:
 
     # Class attributes are the initial values of what is rarely set, or asked for: to read one through an
     # object costs five times what it costs to read the object's own.
-    body: Body | None = None  # until it was read whole
+    body: BodyDecoder | None = None  # until it was read whole
     _delegate: HTTPMessageDelegate | None = None  # until told `finish` or `on_connection_close`
     _in_delegate = False
     _waiting_since = 0.0
@@ -57,7 +57,7 @@ class RequestCycle:
         else:
             connection.step(BODY)
             limits = connection.limits
-            body = self.body = exchange.body = Body(head.body_bytes, limits, connection.clock())
+            body = self.body = exchange.body = BodyDecoder(head.body_bytes, limits, connection.clock())
             if head.start_line.method in _NEEDS_NO_BODY:
                 body.max_bytes = min(body.max_bytes, limits.unneeded_body_bytes)
             if not exchange.body_is_here:

@@ -15,7 +15,7 @@ import socket
 from time import perf_counter
 from typing import Protocol
 
-from services.http1.plain_transport import Answering, PlainTransport
+from services.http1.plain_transport import PlainProtocol, PlainTransport
 
 _MOST = 256  # connections in one turn
 _AGAIN = 4  # turns before all else in the loop has its own
@@ -57,7 +57,7 @@ class Turns:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
 
-    def serve(self, sock: socket.socket, protocol: Answering) -> None:
+    def serve(self, sock: socket.socket, protocol: PlainProtocol) -> None:
         """Serve a connection from now on; `sock` does not block, and is ours."""
         PlainTransport(self._loop, sock, protocol, self.watch)
 
