@@ -21,7 +21,7 @@ from services.tools.parsing import PROGRAM
 TIMEOUT_S = 120.0
 
 
-class Body(NamedTuple):
+class RequestBody(NamedTuple):
     """The bytes of a request. `chunks` gives them from the start; `again`: more than once."""
 
     chunks: Callable[[], Iterator[bytes]]
@@ -62,7 +62,7 @@ class Client:
             connection.close()
 
     def ask(
-        self, method: str, target: str, headers: dict[str, str] | None = None, body: Body | None = None
+        self, method: str, target: str, headers: dict[str, str] | None = None, body: RequestBody | None = None
     ) -> http.client.HTTPResponse:
         """Send a request, and return the answer, whose body is still to be read.
 
@@ -88,7 +88,7 @@ class Client:
                 raise
 
     def text(
-        self, method: str, target: str, headers: dict[str, str] | None = None, body: Body | None = None
+        self, method: str, target: str, headers: dict[str, str] | None = None, body: RequestBody | None = None
     ) -> tuple[int, http.client.HTTPMessage, str]:
         """(status, headers, text) of an answer that is short."""
         answer = self.ask(method, target, headers, body)

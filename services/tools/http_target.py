@@ -15,7 +15,7 @@ from services.rules.locations import check_location, quote_location
 from services.rules.metadata import metadata_fields
 from services.rules.uploads import format_digest
 from services.tools import exits
-from services.tools.client import Body, Client
+from services.tools.client import Client, RequestBody
 from services.tools.exits import CommandFailed
 from services.tools.targets import Incoming, Outcome
 
@@ -145,7 +145,7 @@ class HttpTarget:
                 sent.update(chunk)
                 yield chunk
 
-        body = Body(chunks, again=blob.size is not None)
+        body = RequestBody(chunks, again=blob.size is not None)
         status, answered, text = self._client.text(method, _target(blob.location), headers, body)
         etag = answered.get("ETag")
         if status in (200, 201) and etag != tag_of(sent.digest()):
