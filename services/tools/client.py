@@ -28,7 +28,7 @@ class RequestBody(NamedTuple):
     again: bool = True
 
 
-class Client:
+class HttpClient:
     """One server. One connection a thread, kept alive. `name`: its address, for people."""
 
     def __init__(
@@ -153,13 +153,13 @@ def add_token_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def client_of(
+def http_client(
     config: Config,
     url: str | None,
     token_file: str | None,
     tls: ssl.SSLContext | None = None,
     timeout_s: float = TIMEOUT_S,
-) -> Client:
+) -> HttpClient:
     """A client of the server at `url`, or else of the one in the configuration. Raises CommandFailed.
 
     The certificate of the latter must be the one in the configuration, unless `tls` says otherwise.
@@ -167,7 +167,7 @@ def client_of(
     token = _token(token_file)
     if url is None and tls is None and config.tls_cert:
         tls = _own_certificate(config)
-    return Client(url or default_url(config), token, tls, timeout_s)
+    return HttpClient(url or default_url(config), token, tls, timeout_s)
 
 
 def default_url(config: Config) -> str:

@@ -8,7 +8,7 @@ import json
 import ssl
 
 from services.tools import exits
-from services.tools.client import Client, add_token_argument, client_of
+from services.tools.client import HttpClient, add_token_argument, http_client
 from services.tools.output import Output
 
 HELP = "ask the running server how it is"
@@ -29,11 +29,11 @@ def run(args: argparse.Namespace, out: Output) -> int:
     # Without a token nothing secret is sent, so the certificate does not matter: after its renewal the server
     # may show the old one until SIGHUP. With a token the certificate is checked.
     tls = None if args.token_file else _any_certificate()
-    with contextlib.closing(client_of(args.config, args.url, args.token_file, tls, args.timeout)) as client:
+    with contextlib.closing(http_client(args.config, args.url, args.token_file, tls, args.timeout)) as client:
         return _ask(client, args, out)
 
 
-def _ask(client: Client, args: argparse.Namespace, out: Output) -> int:
+def _ask(client: HttpClient, args: argparse.Namespace, out: Output) -> int:
     status, _, text = client.text("GET", "/healthz?verbose=1" if args.verbose else "/healthz")
     try:
         said = json.loads(text)

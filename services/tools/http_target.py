@@ -15,7 +15,7 @@ from services.rules.locations import check_location, quote_location
 from services.rules.metadata import metadata_fields
 from services.rules.uploads import format_digest
 from services.tools import exits
-from services.tools.client import Client, RequestBody
+from services.tools.client import HttpClient, RequestBody
 from services.tools.exits import CommandFailed
 from services.tools.targets import Incoming, Outcome
 
@@ -30,7 +30,7 @@ class HttpTarget:
 
     parallel = _PARALLEL
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: HttpClient) -> None:
         self._client = client
         self.name = client.name
 

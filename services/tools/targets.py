@@ -14,7 +14,7 @@ from typing import Protocol
 
 from common.config import Config
 from common.errors import BlobkeepError
-from services.tools.client import Client, add_token_argument, client_of, default_url
+from services.tools.client import HttpClient, add_token_argument, default_url, http_client
 from services.tools.exits import CommandFailed
 from services.tools.owner import must_be_owner
 from services.tools.storage import open_store
@@ -111,6 +111,6 @@ def _may_write(config: Config) -> None:
         raise CommandFailed(err.status, text) from err
 
 
-def server_of(config: Config, args: argparse.Namespace) -> Client:
+def server_of(config: Config, args: argparse.Namespace) -> HttpClient:
     """The running server that the arguments or the configuration name."""
-    return client_of(config, args.url, args.token_file)
+    return http_client(config, args.url, args.token_file)

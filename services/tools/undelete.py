@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from services.tools import exits
-from services.tools.client import Client, add_token_argument, client_of
+from services.tools.client import HttpClient, add_token_argument, http_client
 from services.tools.exits import CommandFailed
 from services.tools.output import Output
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Bring it back, durably. 3 if nothing is kept of it, 5 if another blob is there."""
-    client = client_of(args.config, args.url, args.token_file)
+    client = http_client(args.config, args.url, args.token_file)
     try:
         kept = _kept(client, args.location)
         if args.list:
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         client.close()
 
 
-def _kept(client: Client, location: str) -> list[dict[str, Any]]:
+def _kept(client: HttpClient, location: str) -> list[dict[str, Any]]:
     """The kept blobs of `location`, the one that was deleted or replaced last first."""
     found: list[dict[str, Any]] = []
     after = ""
