@@ -13,7 +13,7 @@ from common.errors import AlreadyExists, BlobkeepError, NotFound
 from common.self_report import NamedBlob
 from services.engine import Engine, Events, Told
 from services.engines.choose import choose
-from services.engines.objects.client import Client, SystemClock
+from services.engines.objects.client import BucketClient, SystemClock
 from services.engines.objects.commit import Tools
 from services.engines.objects.meter import Meter
 from services.engines.objects.pointers import Pointers
@@ -144,16 +144,16 @@ def objects(process: Seaweed) -> Maker:
     return make
 
 
-def objects_store(client: Client, events: Events | None = None) -> ObjectsStore:
+def objects_store(client: BucketClient, events: Events | None = None) -> ObjectsStore:
     """One server's store on the bucket of `client`."""
     clock = SystemClock()
     tools = Tools(client, Pointers(client, clock), clock)
     return ObjectsStore(tools, events or Events(), inline_bytes=INLINE_BYTES, part_bytes=PART_BYTES)
 
 
-def another_server(client: Client) -> Client:
+def another_server(client: BucketClient) -> BucketClient:
     """A client of the same bucket and prefix, as a second server has."""
-    return Client(client.settings, Meter())
+    return BucketClient(client.settings, Meter())
 
 
 EngineMaker = Callable[[], Engine]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.engines.objects import keys
-from services.engines.objects.client import Client
+from services.engines.objects.client import BucketClient
 from services.engines.objects.meter import Meter
 from tests.objects.test_system import System
 from tests.support.seaweed import Seaweed
@@ -67,7 +67,7 @@ def test_what_is_damaged_is_named(system: System) -> None:
     assert "0 damaged" in command(system, "check")
     assert "Nothing is damaged" in command(system, "quarantine", "list")
     part, *_ = [key for key in system.keys(keys.DATA) if keys.name_of("bad") in key]
-    asyncio.run(Client(system.settings, Meter()).put(part, b"z" * (1 << 20), None))
+    asyncio.run(BucketClient(system.settings, Meter()).put(part, b"z" * (1 << 20), None))
     assert "1 damaged" in command(system, "check", status=1)
     (found,) = json.loads(command(system, "--json", "quarantine", "list"))["quarantined"]
     assert found["location"] == "bad"

@@ -14,7 +14,7 @@ import pytest
 
 from services.engines.objects import keys
 from services.engines.objects.bucket import pages
-from services.engines.objects.client import Client
+from services.engines.objects.client import BucketClient
 from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY
 from services.engines.objects.meter import Meter
 from tests.support.processes import Server, wait_for
@@ -44,7 +44,7 @@ class Places:
         """How many there are in the store."""
 
         async def go() -> int:
-            client = Client(self._settings, Meter())
+            client = BucketClient(self._settings, Meter())
             return len([one async for page in pages(client, keys.LOC) for one in page])
 
         return asyncio.run(go())

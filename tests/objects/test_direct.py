@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
 from services.engines.objects.bucket import ABSENT, Got, Refused, Unclear
-from services.engines.objects.client import Client
+from services.engines.objects.client import BucketClient
 from services.engines.objects.connections import HEAD_BYTES, Connections, NoAnswer, Response
 from services.engines.objects.meter import Meter
 from services.engines.objects.settings import Credentials, Settings
@@ -166,7 +166,7 @@ def test_what_is_no_answer_is_an_error_and_the_next_one_is_not_its(wrong: Sequen
 
 def test_a_write_that_got_no_answer_is_not_sent_again() -> None:
     async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
-        client = Client(settings, Meter())
+        client = BucketClient(settings, Meter())
         assert await client.put("k", b"x", ABSENT) == '"e"'
         with pytest.raises(Unclear):
             await client.put("k", b"y", '"e"')
@@ -183,7 +183,7 @@ def test_a_write_that_got_no_answer_is_not_sent_again() -> None:
 
 def test_an_answer_of_unknown_length_is_asked_for_by_the_library() -> None:
     async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
-        got = await Client(settings, Meter()).get("k")
+        got = await BucketClient(settings, Meter()).get("k")
         assert got == Got(b"a", '"e"', 1)
 
     chunked = OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"
@@ -194,7 +194,7 @@ def test_an_answer_of_unknown_length_is_asked_for_by_the_library() -> None:
 
 def test_another_range_than_was_asked_for_is_an_error() -> None:
     async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
-        client = Client(settings._replace(patience_s=0.01), Meter())
+        client = BucketClient(settings._replace(patience_s=0.01), Meter())
         assert await client.get("k", 2, 3) == Got(b"abc", '"e"', 9)
         with pytest.raises(Exception, match="cannot be reached"):
             await client.get("k", 2, 3)

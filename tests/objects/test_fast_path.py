@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from services.engines.objects import keys
-from services.engines.objects.client import Client
+from services.engines.objects.client import BucketClient
 from services.engines.objects.meter import Meter
 from tests.objects.test_system import System
 from tests.support.processes import Server
@@ -56,7 +56,7 @@ def test_plain_reads_are_answered_as_handlers_do(store_process: Seaweed, tmp_pat
 
 def _damage(system: System) -> None:
     async def go() -> None:
-        await Client(system.settings, Meter()).put(keys.pointer_key("damaged"), b"no pointer", None)
+        await BucketClient(system.settings, Meter()).put(keys.pointer_key("damaged"), b"no pointer", None)
 
     asyncio.run(go())
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.engines.objects.client import Client
+from services.engines.objects.client import BucketClient
 from services.engines.objects.meter import Meter
 from tests.engines.makers import objects_store
 from tests.objects.test_system import System
@@ -60,7 +60,7 @@ __all__ = [
 @pytest.fixture(scope="module")
 def front(store_process: Seaweed) -> Iterator[Served]:
     settings = store_process.settings()
-    with served(make_store=lambda: objects_store(Client(settings, Meter()))) as made:
+    with served(make_store=lambda: objects_store(BucketClient(settings, Meter()))) as made:
         for bucket in (test_objects.BUCKET, test_multipart.BUCKET):
             made.client().create_bucket(Bucket=bucket)
         yield made

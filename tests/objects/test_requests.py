@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from common.errors import AlreadyExists, NotFound
-from services.engines.objects.client import Client, SystemClock
+from services.engines.objects.client import BucketClient, SystemClock
 from services.engines.objects.collect import Collecting
 from services.engines.objects.commit import Tools
 from services.engines.objects.meter import Meter
@@ -45,7 +45,7 @@ def run(process: Seaweed, test: Callable[[Counted, Counted], Awaitable[None]]) -
         made = []
         for _ in range(2):
             meter = Meter()
-            made.append(Counted(objects_store(Client(settings, meter)), meter))
+            made.append(Counted(objects_store(BucketClient(settings, meter)), meter))
         await test(*made)
 
     asyncio.run(go())

@@ -15,7 +15,7 @@ import pytest
 
 from services.engines.objects import self_test
 from services.engines.objects.bucket import pages
-from services.engines.objects.client import Client
+from services.engines.objects.client import BucketClient
 from services.engines.objects.meter import Meter
 from services.engines.objects.self_test import Unfit
 from services.engines.objects.settings import Credentials, Settings
@@ -136,7 +136,7 @@ class FakeStore(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def fake_store(*faults: str) -> Iterator[Client]:
+def fake_store(*faults: str) -> Iterator[BucketClient]:
     """A client of a fake store with these faults."""
     about = {"objects": {}, "faults": set(faults), "lock": threading.Lock(), "arrived": {}}
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Fake", (FakeStore,), about))
@@ -147,7 +147,7 @@ def fake_store(*faults: str) -> Iterator[Client]:
         "b", f"http://127.0.0.1:{server.server_port}", "p/", credentials=Credentials("a", "s"), patience_s=3
     )
     try:
-        yield Client(settings, Meter())
+        yield BucketClient(settings, Meter())
     finally:
         server.shutdown()
         server.server_close()

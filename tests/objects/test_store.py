@@ -10,7 +10,7 @@ import pytest
 from common.errors import AlreadyExists, BlobkeepError, Damaged, PreconditionFailed, Unavailable
 from services.engines.objects import keys
 from services.engines.objects.bucket import pages
-from services.engines.objects.client import Client
+from services.engines.objects.client import BucketClient
 from services.engines.objects.meter import Meter
 from services.store import Blob
 from tests.engines.makers import PART_BYTES, Under, objects_store, only_new
@@ -21,7 +21,7 @@ from tests.support.seaweed import Seaweed
 def servers(process: Seaweed, count: int, prefix: str | None = None) -> list[Under]:
     """So many servers' stores on one empty bucket."""
     settings = process.settings(prefix)
-    stores = [objects_store(Client(settings, Meter())) for _ in range(count)]
+    stores = [objects_store(BucketClient(settings, Meter())) for _ in range(count)]
     return [Under(store, store.events) for store in stores]
 
 
@@ -105,7 +105,7 @@ def test_a_pointer_that_cannot_be_read_is_kept_when_it_is_replaced(store_process
 def test_a_store_that_dies_loses_nothing_and_is_said_to_be_away(mortal_process: Seaweed) -> None:
     async def go() -> None:
         settings = mortal_process.settings()._replace(patience_s=1.0, request_timeout_s=2.0)
-        store = objects_store(Client(settings, Meter()))
+        store = objects_store(BucketClient(settings, Meter()))
         one = Under(store, store.events)
         acknowledged: dict[str, bytes] = {}
         refused: list[BaseException] = []
@@ -135,7 +135,9 @@ def test_a_store_that_dies_loses_nothing_and_is_said_to_be_away(mortal_process: 
         with pytest.raises(Unavailable):
             await one.store.stat("0/0")
         await asyncio.to_thread(mortal_process.start)
-        after = Under(objects_store(Client(mortal_process.settings(settings.prefix), Meter())), store.events)
+        after = Under(
+            objects_store(BucketClient(mortal_process.settings(settings.prefix), Meter())), store.events
+        )
         for name, body in acknowledged.items():
             assert await after.get(name) == body
         assert set(acknowledged) <= set(await after.names())

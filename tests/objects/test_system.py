@@ -15,7 +15,7 @@ import pytest
 
 from services.engines.objects import development, keys
 from services.engines.objects.bucket import pages
-from services.engines.objects.client import Client
+from services.engines.objects.client import BucketClient
 from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY, Ports
 from services.engines.objects.meter import Meter
 from tests.support.processes import ROOT, Process, Server, wait_for
@@ -61,7 +61,7 @@ class System:
         """The keys that the bucket holds under `folder`."""
 
         async def go() -> list[str]:
-            client = Client(self.settings, Meter())
+            client = BucketClient(self.settings, Meter())
             found = [one.key async for page in pages(client, folder) for one in page]
             return [key for key in found if not key.endswith("/keep")]
 
@@ -137,7 +137,7 @@ def test_the_check_finds_damage_and_it_is_not_served(system: System) -> None:
     server.ask("POST", "/store/good", b"x" * LARGE)
     server.ask("POST", "/store/bad", b"x" * LARGE)
     part, *_ = [key for key in system.keys(keys.DATA) if keys.name_of("bad") in key]
-    asyncio.run(Client(system.settings, Meter()).put(part, b"y" * (1 << 20), None))
+    asyncio.run(BucketClient(system.settings, Meter()).put(part, b"y" * (1 << 20), None))
     check = system.worker("recovery", "--once")
     assert check.popen.wait(60) == 1
     assert "1 damaged" in check.said()

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from services.engines.objects import development
-from services.engines.objects.client import Client
+from services.engines.objects.client import BucketClient
 from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY, Ports
 from services.engines.objects.meter import Meter
 from services.engines.objects.settings import Credentials, Settings
@@ -49,8 +49,8 @@ class Seaweed:
             credentials=Credentials(ACCESS_KEY, SECRET_KEY),
         )
 
-    def client(self) -> Client:
-        return Client(self.settings(), Meter())
+    def client(self) -> BucketClient:
+        return BucketClient(self.settings(), Meter())
 
     def kill(self) -> None:
         """kill -9: what it has acknowledged stays."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.engines.objects import entry, keys
 from services.engines.objects.bucket import pages
-from services.engines.objects.client import Client, SystemClock
+from services.engines.objects.client import BucketClient, SystemClock
 from services.engines.objects.commit import Tools
 from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY, free_ports
 from services.engines.objects.listing import Listing
@@ -166,8 +166,8 @@ class ObjectsSystem:
         }
         return Supervised(name, [sys.executable, "-m", module, *flags], folder, environment)
 
-    def _client(self) -> Client:
-        return Client(self.cluster.settings(PREFIX), Meter())
+    def _client(self) -> BucketClient:
+        return BucketClient(self.cluster.settings(PREFIX), Meter())
 
     async def _make_bucket(self) -> None:
         # The first object makes the bucket. A cluster that has just started takes a while to take it.

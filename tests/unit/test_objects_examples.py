@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.config import load
-from services.engines.objects.client import Client
+from services.engines.objects.client import BucketClient
 from services.engines.objects.engine import settings_of
 from services.engines.objects.meter import Meter
 
@@ -28,4 +28,4 @@ def test_an_example_names_a_bucket(path: Path, monkeypatch: pytest.MonkeyPatch) 
     # Files that only that machine has.
     settings = settings_of(replace(config, objects_credentials_file="", objects_ca_file=""))
     assert settings.bucket
-    Client(settings, Meter())
+    BucketClient(settings, Meter())

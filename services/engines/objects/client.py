@@ -49,7 +49,7 @@ class Denied(Unavailable):
     """The store refuses our credentials, or they lack this right. Repeating the request does not help."""
 
 
-class Client:
+class BucketClient:
     """Used from one event loop. `meter` counts every request that is sent."""
 
     def __init__(self, settings: Settings, meter: Meter) -> None:

@@ -23,7 +23,7 @@ from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered, S
 from services.engines.objects import keys, self_test
 from services.engines.objects.admin import ObjectsAdmin
 from services.engines.objects.bucket import ABSENT, Refused, Unclear
-from services.engines.objects.client import Client, SystemClock
+from services.engines.objects.client import BucketClient, SystemClock
 from services.engines.objects.collector import Collector
 from services.engines.objects.commit import Tools
 from services.engines.objects.expiry import Expiry
@@ -56,11 +56,11 @@ class ObjectsEngine:
         self.meter = Meter()
         self._config = config
         self._dir = os.path.abspath(config.dir)
-        self._client: Client | None = None
+        self._client: BucketClient | None = None
         self._store: ObjectsStore | None = None
 
     @property
-    def client(self) -> Client:
+    def client(self) -> BucketClient:
         """The bucket. After `own`."""
         assert self._client is not None
         return self._client
@@ -186,8 +186,8 @@ class ObjectsEngine:
         """See Engine."""
         return None
 
-    async def _connect(self, meter: Meter) -> Client:
-        client = Client(settings_of(self._config), meter)
+    async def _connect(self, meter: Meter) -> BucketClient:
+        client = BucketClient(settings_of(self._config), meter)
         await self_test.check(client)
         try:
             await client.put(FORMAT_KEY, FORMAT, ABSENT)
@@ -224,6 +224,6 @@ def settings_of(config: Config) -> Settings:
     )
 
 
-def _tools(client: Client) -> Tools:
+def _tools(client: BucketClient) -> Tools:
     clock = SystemClock()
     return Tools(client, Pointers(client, clock), clock)

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from common.errors import ConfigError, Unavailable
 from services.engines.objects import keys
 from services.engines.objects.bucket import ABSENT, Bucket, Refused, Unclear, When, pages
-from services.engines.objects.client import Client
+from services.engines.objects.client import BucketClient
 
 FOLDER = "selftest/"
 RACERS = 4
@@ -53,7 +53,7 @@ class Unfit(ConfigError):
     """The store does not do what the engine needs. The text says what."""
 
 
-async def check(client: Client) -> None:
+async def check(client: BucketClient) -> None:
     """Return if the store is fit. Also finds out whether it compares ETags with their quotes.
 
     Raises Unfit; Unavailable if the store does not answer.
@@ -69,7 +69,7 @@ async def check(client: Client) -> None:
                 raise wrong
 
 
-async def _create_only(client: Client, folder: str) -> None:
+async def _create_only(client: BucketClient, folder: str) -> None:
     async def attempt(key: str) -> None:
         await client.put(key, b"first", ABSENT)
         if await _takes(client, key, b"second", ABSENT):
@@ -81,7 +81,7 @@ async def _create_only(client: Client, folder: str) -> None:
     await _until_clear(attempt, f"{folder}create")
 
 
-async def _racing_creates(client: Client, folder: str) -> None:
+async def _racing_creates(client: BucketClient, folder: str) -> None:
     key = f"{folder}race"
     bodies = [b"%d" % number for number in range(RACERS)]
     won = await asyncio.gather(*(_succeeds(client, key, body, ABSENT) for body in bodies))
@@ -89,7 +89,7 @@ async def _racing_creates(client: Client, folder: str) -> None:
         raise Unfit(_ignored("If-None-Match: *", f"{sum(won)} of {RACERS} creates at once succeeded"))
 
 
-async def _swaps(client: Client, folder: str) -> None:
+async def _swaps(client: BucketClient, folder: str) -> None:
     async def attempt(key: str) -> None:
         stale = await client.put(key, b"one", ABSENT)
         current = await _right_swap(client, key, stale)
@@ -111,7 +111,7 @@ async def _swaps(client: Client, folder: str) -> None:
     await _until_clear(attempt, f"{folder}swap")
 
 
-async def _stands(client: Client, key: str) -> None:
+async def _stands(client: BucketClient, key: str) -> None:
     """Each swapped-in object stays, and the replaced one does not come back.
 
     Two filers of a SeaweedFS that share one database, but took different ids for it, bring old objects back a
@@ -132,7 +132,7 @@ async def _stands(client: Client, key: str) -> None:
             raise Unfit(_CAME_BACK)
 
 
-async def _right_swap(client: Client, key: str, etag: str) -> str:
+async def _right_swap(client: BucketClient, key: str, etag: str) -> str:
     """Swap the object with this ETag. Finds out whether the store compares it with its quotes."""
     for quoted in (True, False):
         client.quoted_etags = quoted
@@ -146,7 +146,7 @@ async def _right_swap(client: Client, key: str, etag: str) -> str:
     raise Unfit("The object store refuses a swap with the right ETag, with and without quotes.")
 
 
-async def _reads(client: Client, folder: str) -> None:
+async def _reads(client: BucketClient, folder: str) -> None:
     body = bytes(range(256)) * 64
 
     async def attempt(key: str) -> None:
@@ -172,7 +172,7 @@ async def _reads(client: Client, folder: str) -> None:
     await _until_clear(attempt, f"{folder}read")
 
 
-async def _names(client: Client, folder: str) -> None:
+async def _names(client: BucketClient, folder: str) -> None:
     names = sorted({keys.name_of(name) for name in [*_NAMES, "x" * 300]}, key=str.encode)
     etags = await asyncio.gather(*(client.put(f"{folder}n/{name}", name.encode(), None) for name in names))
     found = [listed async for page in pages(client, f"{folder}n/") for listed in page]
@@ -218,7 +218,7 @@ async def _succeeds(bucket: Bucket, key: str, data: bytes, when: When) -> bool:
 
 
 @asynccontextmanager
-async def _folder(client: Client) -> AsyncIterator[str]:
+async def _folder(client: BucketClient) -> AsyncIterator[str]:
     """A folder of our own, empty again afterwards."""
     folder = f"{FOLDER}{secrets.token_hex(8)}/"
     try:
@@ -230,7 +230,7 @@ async def _folder(client: Client) -> AsyncIterator[str]:
     await _clear(client, folder)
 
 
-async def _clear(client: Client, folder: str) -> None:
+async def _clear(client: BucketClient, folder: str) -> None:
     async for page in pages(client, folder):
         await client.delete([listed.key for listed in page])
 
