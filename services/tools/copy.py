@@ -24,7 +24,7 @@ from common.progress import Progress
 from services.engine import Admin
 from services.store import Blob, Content, Store
 from services.tools import exits
-from services.tools.copying import NOTE, Counts, SnapshotSource, Source, StoreSource, copy_all
+from services.tools.copying import NOTE, CopyCounts, SnapshotSource, Source, StoreSource, copy_all
 from services.tools.exits import CommandFailed
 from services.tools.output import Output, size
 from services.tools.storage import Storage, open_engine
@@ -86,7 +86,7 @@ async def _run(source: Config, target: Config, args: argparse.Namespace, out: Ou
 
 
 def _tell(
-    counts: Counts, source: Config, target: Config, *, is_final: bool, wanted_final: bool, out: Output
+    counts: CopyCounts, source: Config, target: Config, *, is_final: bool, wanted_final: bool, out: Output
 ) -> int:
     out.document({"from": _identity(source), "to": _identity(target), **asdict(counts), "final": is_final})
     out.line(

@@ -126,7 +126,7 @@ class SnapshotSource:
 
 
 @dataclass
-class Counts:
+class CopyCounts:
     """What a pass did, in blobs; `bytes`: of those that were copied."""
 
     copied: int = 0
@@ -142,7 +142,7 @@ class Counts:
         return not (self.copied or self.deleted or self.changed)
 
 
-async def copy_all(source: Source, target: Store, progress: Callable[[int], None]) -> Counts:
+async def copy_all(source: Source, target: Store, progress: Callable[[int], None]) -> CopyCounts:
     """One pass: `target` then holds what `source` held, and nothing else. Raises BlobkeepError.
 
     `progress` is called with the bytes that are done.
@@ -166,7 +166,7 @@ async def everything(store: Store) -> AsyncIterator[Blob]:
 
 class _Pass:
     def __init__(self, source: Source, target: Store, progress: Callable[[int], None]) -> None:
-        self.counts = Counts()
+        self.counts = CopyCounts()
         self._source = source
         self._target = target
         self._progress = progress
