@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials as BotoCredentials
+from botocore.credentials import StoreCredentials as BotoCredentials
 
 from services.engines.objects.bucket import ABSENT, Got, Refused, Unclear
 from services.engines.objects.client import BucketClient
 from services.engines.objects.connections import HEAD_BYTES, Connections, NoAnswer, Response
 from services.engines.objects.meter import Meter
-from services.engines.objects.settings import Credentials, Settings
+from services.engines.objects.settings import Settings, StoreCredentials
 from services.engines.objects.signing import Signer
 from services.frontends.s3 import sigv4
 
@@ -67,7 +67,7 @@ def run(
         async with await asyncio.start_server(store, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             settings = Settings(
-                "b", f"http://127.0.0.1:{port}", credentials=Credentials("a", "s"), patience_s=3
+                "b", f"http://127.0.0.1:{port}", credentials=StoreCredentials("a", "s"), patience_s=3
             )
             await test(Connections("127.0.0.1", port, 3.0, 3.0), settings, store)
 
@@ -222,7 +222,7 @@ def test_another_range_than_was_asked_for_is_an_error() -> None:
 )
 def test_a_signature_is_that_of_others(method: str, body: bytes, condition: str, token: str) -> None:
     path = "/b/p/loc/a%20%C3%BC%21-/x%24a"
-    signer = Signer("127.0.0.1:8333", "us-east-1", Credentials("access", "secret", token))
+    signer = Signer("127.0.0.1:8333", "us-east-1", StoreCredentials("access", "secret", token))
     head = signer.head(method, path, body, condition, NOW_S)
     first, *lines = head.decode().removesuffix("\r\n\r\n").split("\r\n")
     assert first == f"{method} {path} HTTP/1.1"

@@ -18,7 +18,7 @@ from services.engines.objects.bucket import pages
 from services.engines.objects.client import BucketClient
 from services.engines.objects.meter import Meter
 from services.engines.objects.self_test import Unfit
-from services.engines.objects.settings import Credentials, Settings
+from services.engines.objects.settings import Settings, StoreCredentials
 from tests.support.seaweed import Seaweed
 
 
@@ -144,7 +144,11 @@ def fake_store(*faults: str) -> Iterator[BucketClient]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     settings = Settings(
-        "b", f"http://127.0.0.1:{server.server_port}", "p/", credentials=Credentials("a", "s"), patience_s=3
+        "b",
+        f"http://127.0.0.1:{server.server_port}",
+        "p/",
+        credentials=StoreCredentials("a", "s"),
+        patience_s=3,
     )
     try:
         yield BucketClient(settings, Meter())

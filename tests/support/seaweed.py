@@ -13,7 +13,7 @@ from services.engines.objects import development
 from services.engines.objects.client import BucketClient
 from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY, Ports
 from services.engines.objects.meter import Meter
-from services.engines.objects.settings import Credentials, Settings
+from services.engines.objects.settings import Settings, StoreCredentials
 from tests.support.processes import wait_for
 
 
@@ -46,7 +46,7 @@ class Seaweed:
             bucket=BUCKET,
             endpoint=self.ports.endpoint,
             prefix=f"{secrets.token_hex(6)}/" if prefix is None else prefix,
-            credentials=Credentials(ACCESS_KEY, SECRET_KEY),
+            credentials=StoreCredentials(ACCESS_KEY, SECRET_KEY),
         )
 
     def client(self) -> BucketClient:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from services.engines.objects import development
 from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY
-from services.engines.objects.settings import Credentials, Settings
+from services.engines.objects.settings import Settings, StoreCredentials
 from tests.support.processes import wait_for
 from tests.support.supervised import Supervised
 
@@ -128,7 +128,7 @@ class WeedCluster:
             bucket=BUCKET,
             endpoint=f"http://{_HOST}:{self.gateway_ports[gateway]}",
             prefix=prefix,
-            credentials=Credentials(ACCESS_KEY, SECRET_KEY),
+            credentials=StoreCredentials(ACCESS_KEY, SECRET_KEY),
         )
 
     def _weed(self, part: str, port: int, *flags: str) -> Supervised:

@@ -14,7 +14,7 @@ from common.errors import ConfigError
 from services.engines.objects import keys
 
 
-class Credentials(NamedTuple):
+class StoreCredentials(NamedTuple):
     """Never logged: `repr` shows nothing of them."""
 
     access_key: str
@@ -37,7 +37,7 @@ class Settings(NamedTuple):
     endpoint: str = ""
     prefix: str = ""
     region: str = "us-east-1"
-    credentials: Credentials | None = None
+    credentials: StoreCredentials | None = None
     virtual_hosts: bool = False
     connect_timeout_s: float = 3.0
     request_timeout_s: float = 15.0
@@ -65,7 +65,7 @@ def check(settings: Settings) -> Settings:
     return settings
 
 
-def find_credentials(file: str, environment: Mapping[str, str] = os.environ) -> Credentials | None:
+def find_credentials(file: str, environment: Mapping[str, str] = os.environ) -> StoreCredentials | None:
     """The credentials of `file`, else of the environment (AWS_ACCESS_KEY_ID, ...); None if there are none.
 
     The file is like ~/.aws/credentials, with a section [default]; only its owner may read it. Raises
@@ -76,10 +76,10 @@ def find_credentials(file: str, environment: Mapping[str, str] = os.environ) -> 
     access, secret = environment.get("AWS_ACCESS_KEY_ID", ""), environment.get("AWS_SECRET_ACCESS_KEY", "")
     if bool(access) != bool(secret):
         raise ConfigError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both, or neither.")
-    return Credentials(access, secret, environment.get("AWS_SESSION_TOKEN", "")) if access else None
+    return StoreCredentials(access, secret, environment.get("AWS_SESSION_TOKEN", "")) if access else None
 
 
-def _from_file(path: Path) -> Credentials:
+def _from_file(path: Path) -> StoreCredentials:
     try:
         mode = path.stat().st_mode
         text = path.read_text()
@@ -98,4 +98,4 @@ def _from_file(path: Path) -> Credentials:
         raise ConfigError(
             f"objects_credentials_file: {path} needs aws_access_key_id, aws_secret_access_key in [default]."
         )
-    return Credentials(access, secret, section.get("aws_session_token", ""))
+    return StoreCredentials(access, secret, section.get("aws_session_token", ""))

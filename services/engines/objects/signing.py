@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from common.checksum import Bytes
-from services.engines.objects.settings import Credentials
+from services.engines.objects.settings import StoreCredentials
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _NOTHING = hashlib.sha256(b"").hexdigest()
@@ -23,7 +23,7 @@ class Signer(NamedTuple):
 
     host: str
     region: str
-    credentials: Credentials
+    credentials: StoreCredentials
 
     def head(self, method: str, path: str, body: Bytes, condition: str, now_s: int) -> bytes:
         """The head of a request, signed. `path`: percent-encoded; `condition`: one more field, such as
