@@ -22,7 +22,7 @@ from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal import format as journal
 from services.engines.local.journal import replay
 from services.engines.local.journal.file import JournalFile, Phase
-from services.engines.local.journal.format import Entry
+from services.engines.local.journal.format import JournalEntry
 from services.engines.local.recovery import reconcile
 from services.engines.local.upkeep.collector import Collector
 from tests.cuts.recorder import ListLog, recording
@@ -41,15 +41,17 @@ def complete(blob_id: int, location: str, body: bytes, seq: int = 1) -> BlobReco
     return first.advanced(State.PENDING, MSG_WRITING, NOW_NS).completed(len(body), *sums_of(body), NOW_NS)
 
 
-def entry_of(blob: BlobRecord, body: bytes | None) -> Entry:
-    return Entry(blob.id, blob.seq, blob.state is State.COMPLETE, record.dump(blob), body)
+def entry_of(blob: BlobRecord, body: bytes | None) -> JournalEntry:
+    return JournalEntry(blob.id, blob.seq, blob.state is State.COMPLETE, record.dump(blob), body)
 
 
 def deleted(blob: BlobRecord) -> BlobRecord:
     return blob_folder.failed(blob, MSG_DELETED, NOW_NS)
 
 
-def write_journal(data_dir: Layout, changes: list[list[Entry]], number: int = 0, epoch: int = 1) -> str:
+def write_journal(
+    data_dir: Layout, changes: list[list[JournalEntry]], number: int = 0, epoch: int = 1
+) -> str:
     """A journal of one batch a change, as an earlier boot of the system left it."""
     path = data_dir.ours(journal.NAMES[number])
     file = JournalFile(path, 1 << 20)

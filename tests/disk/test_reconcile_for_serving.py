@@ -15,7 +15,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.file import JournalFile
-from services.engines.local.journal.format import Entry
+from services.engines.local.journal.format import JournalEntry
 from services.engines.local.recovery import reconcile
 
 
@@ -81,7 +81,7 @@ def test_a_record_is_found_wherever_it_lies_in_a_journal_larger_than_what_is_rea
     file = JournalFile(path, 5 << 20)
     file.begin(3)
     body = bytes(range(256)) * 250
-    entries = [Entry(n, n, True, b"state", body[: 60_000 + n]) for n in range(60)]
+    entries = [JournalEntry(n, n, True, b"state", body[: 60_000 + n]) for n in range(60)]
     for entry in entries:
         file.append(journal.encode([[entry]]))
     file.close()

@@ -95,7 +95,7 @@ def test_journal_files_lost_under_a_running_server_are_noticed_and_made_anew(
     assert "the journal was removed or moved away" in caplog.text
 
 
-def entries(found: journal.Scan) -> list[journal.Entry]:
+def entries(found: journal.Scan) -> list[journal.JournalEntry]:
     return [entry for change in found.changes for entry in change]
 
 

@@ -13,7 +13,7 @@ from common import durable
 from common.errors import BlobkeepError, StorageFailed, SyncFailed
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.file import JournalFile, Phase
-from services.engines.local.journal.format import Entry
+from services.engines.local.journal.format import JournalEntry
 from tests.support.rules import DataDirectory
 from tests.support.stores import Opened, opened, small_journal, until
 
@@ -167,7 +167,7 @@ def test_only_the_steps_of_the_table_are_legal(data: DataDirectory, before: Phas
 def test_a_file_that_covers_anything_is_never_begun_anew(data: DataDirectory) -> None:
     os.mkdir(data.root)
     path = f"{data.root}/{journal.NAMES[0]}"
-    batch = journal.encode([[Entry(7, 1, True, b"state", b"body")]])
+    batch = journal.encode([[JournalEntry(7, 1, True, b"state", b"body")]])
     file = JournalFile(path, 32 << 10)
     file.begin(1)
     file.append(batch)

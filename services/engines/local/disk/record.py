@@ -194,7 +194,7 @@ def dump(record: BlobRecord) -> bytes:
     """The whole content of the state file for `record`."""
     events = record.events
     sha256 = record.sha256.hex()
-    entries = [json.Entry(json.Status(e.code, e.message), e.at) for e in events]
+    entries = [json.LogEntry(json.Status(e.code, e.message), e.at) for e in events]
     document = json.Document(
         id=record.id,
         location=record.location,

@@ -14,13 +14,13 @@ class Status(msgspec.Struct, gc=False):
     msg: str
 
 
-class Entry(msgspec.Struct, gc=False):
+class LogEntry(msgspec.Struct, gc=False):
     status: Status
     timestamp: str
 
 
 class Log(msgspec.Struct, gc=False):
-    log: list[Entry]
+    log: list[LogEntry]
     index: int
 
 

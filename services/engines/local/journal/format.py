@@ -56,7 +56,7 @@ DISK_WAITS_S = (0.1, 0.5)  # before each further try after an error of the disk,
 WINDOW_BYTES = 1 << 20  # a file is read, and zeroed, in parts of this size: it is never whole in memory
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
     """One state that a change wrote. `state`: the state file's whole content; `body`: data.raw's, if small.
 
     `body` is None where data.raw was synced in place before the record was written, or does not matter.
@@ -70,7 +70,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Entry]).decode
+_decode = msgspec.msgpack.Decoder(list[JournalEntry]).decode
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ class Batch(msgspec.Struct, frozen=True):
     room_bytes: int
 
 
-def encode(changes: Iterable[list[Entry]]) -> Batch:
+def encode(changes: Iterable[list[JournalEntry]]) -> Batch:
     """The batch of these changes; each change is the list of states that it wrote."""
     payloads = [_encode(change) for change in changes]
     return Batch(payloads, sum(map(record_bytes, payloads)))
@@ -95,7 +95,7 @@ class Scan:
     clean: bool = True
     boot_id: bytes = b""
     salt: int = 0
-    changes: list[list[Entry]] = field(default_factory=list)  # in order; empty where clean
+    changes: list[list[JournalEntry]] = field(default_factory=list)  # in order; empty where clean
     last_start: int = DATA_START  # where the last batch begins
     end: int = DATA_START  # where the next record goes
     last_batch: int = 0
@@ -263,7 +263,7 @@ def _parse_header(content: bytes) -> _Header | None:
 
 def _parse_record(
     content: _Window, at: int, epoch: int, salt: int
-) -> tuple[int, int, list[Entry], int] | None:
+) -> tuple[int, int, list[JournalEntry], int] | None:
     start = at + _PREFIX + _HEAD.size
     head = content.get(at, _PREFIX + _HEAD.size)
     if head[:4] != _RECORD_MAGIC or start > content.size:
@@ -351,7 +351,7 @@ def record_bytes(payload: bytes) -> int:
     return length + -length % _ALIGN
 
 
-def entries_of(scans: list[Scan]) -> Iterator[Entry]:
+def entries_of(scans: list[Scan]) -> Iterator[JournalEntry]:
     """Every entry of the files, oldest first."""
     for found in scans:
         for change in found.changes:

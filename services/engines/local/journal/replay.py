@@ -26,7 +26,7 @@ from services.engines.local.disk.blob_folder import is_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal import format as journal
-from services.engines.local.journal.format import Entry
+from services.engines.local.journal.format import JournalEntry
 
 log = logging.getLogger(__name__)
 
@@ -111,18 +111,18 @@ def _replay(data_dir: Layout, root_fd: int, *, rewrite: bool) -> Replayed:
     )
 
 
-def _last_entries(scans: list[journal.Scan]) -> dict[int, Entry]:
+def _last_entries(scans: list[journal.Scan]) -> dict[int, JournalEntry]:
     """The last entry of each id; with the body, if an earlier entry had it."""
-    last: dict[int, Entry] = {}
+    last: dict[int, JournalEntry] = {}
     for entry in journal.entries_of(scans):
         before = last.get(entry.id)
         if before is not None and before.seq == entry.seq and entry.body is None:
-            entry = Entry(entry.id, entry.seq, entry.alive, entry.state, before.body)
+            entry = JournalEntry(entry.id, entry.seq, entry.alive, entry.state, before.body)
         last[entry.id] = entry
     return last
 
 
-def _apply(data_dir: Layout, entry: Entry, *, rewrite: bool) -> bool:
+def _apply(data_dir: Layout, entry: JournalEntry, *, rewrite: bool) -> bool:
     """Make one blob's folder agree with its last entry; True if that changed anything.
 
     `rewrite`: write what agrees, too.
@@ -146,7 +146,7 @@ def _apply(data_dir: Layout, entry: Entry, *, rewrite: bool) -> bool:
         return _write(data_dir, entry, rewrite)
 
 
-def _write_patiently(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
+def _write_patiently(data_dir: Layout, entry: JournalEntry, rewrite: bool) -> bool:
     """Try again after an error of the disk, which may pass. If it stays, it ends the start."""
     for wait_s in journal.DISK_WAITS_S:
         try:
@@ -170,7 +170,7 @@ _NOTHING = _Wanted(body=False, state=False)
 _IsKept = Callable[[str], bool]  # of the path of a file that reads as it should
 
 
-def _wanted(data_dir: Layout, entry: Entry, is_kept: _IsKept) -> _Wanted:
+def _wanted(data_dir: Layout, entry: JournalEntry, is_kept: _IsKept) -> _Wanted:
     """Compare one blob's folder with its last entry. Changes nothing."""
     content: bytes | None
     found: BlobRecord | None
@@ -197,7 +197,7 @@ def _wanted(data_dir: Layout, entry: Entry, is_kept: _IsKept) -> _Wanted:
     return _NOTHING if has_state and has_body else _Wanted(body=not has_body, state=True)
 
 
-def _write(data_dir: Layout, entry: Entry, rewrite: bool) -> bool:
+def _write(data_dir: Layout, entry: JournalEntry, rewrite: bool) -> bool:
     wanted = _wanted(data_dir, entry, lambda path: not rewrite and _is_kept(data_dir, path))
     if wanted == _NOTHING:
         return False
@@ -221,7 +221,7 @@ def _has_name(data_dir: Layout, blob_id: int) -> bool:
     return os.path.lexists(data) or not os.path.lexists(data + ".tmp")
 
 
-def _has_body(data_dir: Layout, entry: Entry, is_kept: _IsKept) -> bool:
+def _has_body(data_dir: Layout, entry: JournalEntry, is_kept: _IsKept) -> bool:
     body = entry.body or b""
     try:
         path = data_dir.data(entry.id)

@@ -32,7 +32,7 @@ from services.engines.local.disk import blob_folder, record, reserve
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import DATA_TEMP_NAME, STATE_TEMP_NAME, Layout
 from services.engines.local.disk.record import BlobRecord, Event
-from services.engines.local.journal.format import Entry
+from services.engines.local.journal.format import JournalEntry
 from services.engines.local.serving.ids import Ids, Sequence
 from services.store import Content
 
@@ -116,7 +116,7 @@ class Change:
         self.new: BlobRecord | None = None  # once prepared
         self.failure: BlobRecord | None = None  # the old blob's last record, once prepared
         self.stuck = False  # it was undone, but the disk did not let us: a restart may show it
-        self._removed: Entry | None = None  # for an old blob without a folder
+        self._removed: JournalEntry | None = None  # for an old blob without a folder
         self._decided = False
         self.unsynced: list[int] = []  # descriptors of what `prepare` wrote
         self._held: list[int] = []  # of the folders above
@@ -136,16 +136,16 @@ class Change:
         if self.released is not None:
             self._prepare_release(*self.released)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[JournalEntry]:
         """What the journal must hold of this change, once prepared."""
         entries = []
         if self.new is not None and self.draft is not None:
             body = bytes(self.draft.body) if self.draft.staged is None else None
-            entries.append(Entry(self.new.id, self.new.seq, True, self._new_state, body))
+            entries.append(JournalEntry(self.new.id, self.new.seq, True, self._new_state, body))
         if self._removed is not None:
             entries.append(self._removed)
         if self.failure is not None:
-            entries.append(Entry(self.failure.id, self.failure.seq, False, self._failure_state, None))
+            entries.append(JournalEntry(self.failure.id, self.failure.seq, False, self._failure_state, None))
         if self.then is not None:
             entries += self.then.entries()
         return entries
@@ -294,7 +294,7 @@ class Change:
         """Somebody removed the folder by hand: neither the journal nor a power cut may bring it back."""
         durable.sync_folder(self.data_dir.parent(old.id))
         failure = blob_folder.failed(_from_memory(old, now_ns), self._end_of_old, now_ns)
-        self._removed = Entry(failure.id, failure.seq, False, record.dump(failure), None)
+        self._removed = JournalEntry(failure.id, failure.seq, False, record.dump(failure), None)
 
     def _prepare_new(self, draft: Draft) -> None:
         now_ns = time.time_ns()

@@ -34,7 +34,7 @@ _HEAD = struct.Struct("=QII16s")  # of a slot
 ENTRY_BYTES = _SLOT_BYTES - _HEAD.size
 BUCKETS = 8192  # 65,536 entries: all blobs of a directory with 16 bits. 32 MiB at most, where all are used
 
-Entry = tuple[int, int, Blob]
+TableEntry = tuple[int, int, Blob]
 """Where its word stands (in words), its word, and the blob."""
 
 _decode = msgspec.msgpack.Decoder(Blob).decode
@@ -121,7 +121,7 @@ class TableView:
         """See SharedTable."""
         return self.words[0]
 
-    def find(self, location: str) -> Entry | None:
+    def find(self, location: str) -> TableEntry | None:
         """The entry of `location`, if there is one. It holds while `words` has its word in its place."""
         bucket, tag = self._place.of(location)
         first = _PAGE_BYTES + bucket * _PAGE_BYTES

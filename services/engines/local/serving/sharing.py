@@ -27,7 +27,7 @@ from services.engines.local.serving.cache import MAX_BYTES, HotCache, share_of
 from services.engines.local.serving.expiry import Expiry
 from services.engines.local.serving.index import Index
 from services.engines.local.serving.limits import Limits
-from services.engines.local.serving.shared_table import Entry, SharedTable, TableView, for_reading
+from services.engines.local.serving.shared_table import SharedTable, TableEntry, TableView, for_reading
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class LocalShared:
                 os.close(fd)
         self._epochs = self._epochs.cast("Q")
         self._words = self._table.words
-        self._known: dict[str, Entry] = {}
+        self._known: dict[str, TableEntry] = {}
         self._expiry = Expiry(config.expire_s)
         self._cache = HotCache(data_dir, share_of(config.hot_bytes), self._expiry.at_s)
 
@@ -173,7 +173,7 @@ class LocalShared:
             finally:
                 os.close(fd)
 
-    def _look(self, location: str) -> Entry | None:
+    def _look(self, location: str) -> TableEntry | None:
         """What the table says of `location` now."""
         known = self._known
         known.pop(location, None)
