@@ -19,7 +19,7 @@ from common.worker import Worker
 from services.store import Blob, Condition, DamagedBlob, Description, Reading, Store
 
 
-class Step(Protocol):
+class Transition(Protocol):
     """One line of a blob's history. `code`: see common.states; `at`: RFC 3339."""
 
     @property
@@ -42,7 +42,7 @@ class Told(Protocol):
     def location(self) -> str: ...
 
     @property
-    def events(self) -> Sequence[Step]: ...
+    def events(self) -> Sequence[Transition]: ...
 
 
 class Listener(Protocol):

@@ -73,7 +73,7 @@ def test_a_failure_keeps_its_history_newest_first() -> None:
 
 
 def test_the_log_keeps_the_newest_16_entries() -> None:
-    events = tuple(record.Event(0, f"event {i}", rfc3339(NOW_NS + i)) for i in range(40))
+    events = tuple(record.Transition(0, f"event {i}", rfc3339(NOW_NS + i)) for i in range(40))
     blob = BlobRecord(1, "x", 9, State.CREATED, events[:16])
     loaded = record.load(record.dump(blob))
     assert [e.message for e in loaded.events] == [f"event {i}" for i in range(16)]
@@ -127,7 +127,7 @@ def test_whatever_the_location_its_line_is_one_and_says_it(location: str) -> Non
 
 
 def test_a_history_from_elsewhere_forges_no_line() -> None:
-    told = [record.Event(0, "hello\nstate: crc32c 00000000\n", "2026-01-01T00:00:00Z\nchunks: 00000000")]
+    told = [record.Transition(0, "hello\nstate: crc32c 00000000\n", "2026-01-01T00:00:00Z\nchunks: 00000000")]
     blob = complete().moved(NOW_NS, told)
     assert [line.partition(b" ")[0] for line in record.dump(blob).splitlines()[-4:]] == [
         *(b"location:", b"data:", b"chunks:", b"state:")

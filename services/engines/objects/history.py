@@ -22,7 +22,7 @@ from services.engines.objects.pointer import DELETED, KILLED, OK, Facts, Past, P
 from services.store import Description, Event
 
 
-class Step(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True):
     """See engine.Step."""
 
     code: int
@@ -35,13 +35,13 @@ class Happened(msgspec.Struct, frozen=True):
 
     id: str
     location: str
-    events: tuple[Step, ...]
+    events: tuple[Transition, ...]
 
 
-def _begun(begun_ns: int, *, is_update: bool) -> tuple[Step, ...]:
+def _begun(begun_ns: int, *, is_update: bool) -> tuple[Transition, ...]:
     at = rfc3339(begun_ns)
-    first = Step(CODE[State.CREATED], MSG_UPDATED if is_update else MSG_CREATED, at)
-    return first, Step(CODE[State.PENDING], MSG_WRITING, at)
+    first = Transition(CODE[State.CREATED], MSG_UPDATED if is_update else MSG_CREATED, at)
+    return first, Transition(CODE[State.PENDING], MSG_WRITING, at)
 
 
 def id_of(pointer: Pointer) -> str:
@@ -57,15 +57,15 @@ def replaced_something(pointer: Pointer) -> bool:
 
 def of_pointer(pointer: Pointer, facts: Facts) -> Happened:
     """The blob that a pointer holds."""
-    events = tuple(Step(CODE_OF_WORD[e.state], e.message, e.time) for e in facts.history)
+    events = tuple(Transition(CODE_OF_WORD[e.state], e.message, e.time) for e in facts.history)
     if not events or events[-1].message != MSG_COMPLETE:
-        done = Step(CODE[State.COMPLETE], MSG_COMPLETE, rfc3339(facts.modified_ns))
+        done = Transition(CODE[State.COMPLETE], MSG_COMPLETE, rfc3339(facts.modified_ns))
         begun = () if events else _begun(facts.begun_ns, is_update=replaced_something(pointer))
         events = (*events, *begun, done)
     if pointer.state != OK:
         events = (
             *events,
-            Step(CODE[State.FAILURE], f"Damaged: {pointer.reason}", rfc3339(pointer.changed_ns)),
+            Transition(CODE[State.FAILURE], f"Damaged: {pointer.reason}", rfc3339(pointer.changed_ns)),
         )
     return Happened(id_of(pointer), pointer.location, events)
 
@@ -73,7 +73,7 @@ def of_pointer(pointer: Pointer, facts: Facts) -> Happened:
 def of_replaced(pointer: Pointer, facts: Facts, ended_ns: int) -> Happened:
     """The blob that a pointer held until it was replaced or deleted."""
     happened = of_pointer(pointer, facts)
-    end = Step(CODE[State.FAILURE], MSG_DELETED, rfc3339(ended_ns))
+    end = Transition(CODE[State.FAILURE], MSG_DELETED, rfc3339(ended_ns))
     return msgspec.structs.replace(happened, events=(*happened.events, end))
 
 
@@ -81,14 +81,14 @@ def of_entry(entry: Entry) -> Happened:
     """A write that has a state object, and did not take effect."""
     events = _begun(entry.begun_ns, is_update=False)
     if entry.state == FAILURE:
-        events = (*events, Step(CODE[State.FAILURE], entry.reason, rfc3339(entry.failed_ns)))
+        events = (*events, Transition(CODE[State.FAILURE], entry.reason, rfc3339(entry.failed_ns)))
     return Happened(txn.blob_id(entry.location, entry.txn), entry.location, events)
 
 
 def of_past(pointer: Pointer, past: Past) -> Happened:
     """A past state in a pointer's history: a blob that it held, or a write that was killed."""
     message = MSG_DELETED if past.state != KILLED else "Given up by the gc - Deleting!"
-    end = Step(CODE[State.FAILURE], message, rfc3339(past.ended_ns))
+    end = Transition(CODE[State.FAILURE], message, rfc3339(past.ended_ns))
     return Happened(txn.blob_id(pointer.location, past.txn), pointer.location, (end,))
 
 

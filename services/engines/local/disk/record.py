@@ -58,7 +58,7 @@ _STATE_OF_CODE = {CODE[state]: state for state in (State.COMPLETE, State.PENDING
 _HISTORY_LINE = re.compile(rb"^\S+ - (OK|Pending|Failure) - ", re.MULTILINE)
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """One entry of the history: `code` as in states.CODE, `at` in RFC 3339 with up to nanoseconds."""
 
     code: int
@@ -80,7 +80,7 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
     location: str
     seq: int
     state: State
-    events: tuple[Event, ...]  # oldest first, at most LOG_SLOTS
+    events: tuple[Transition, ...]  # oldest first, at most LOG_SLOTS
     size: int = 0
     sha256: bytes = b""
     crcs: bytes = b""
@@ -102,7 +102,7 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
     def advanced(self, state: State, message: str, now_ns: int) -> BlobRecord:
         """The record after one more event. Raises IllegalTransition against the table in `states`."""
         advance(self.state, state)
-        event = Event(CODE[state], message, rfc3339(now_ns))
+        event = Transition(CODE[state], message, rfc3339(now_ns))
         return msgspec.structs.replace(self, state=state, events=(*self.events, event)[-LOG_SLOTS:])
 
     def completed(
@@ -115,14 +115,14 @@ class BlobRecord(msgspec.Struct, frozen=True, gc=False):
             done, size=size, sha256=sha256, crcs=crcs, modified_ns=now_ns, metadata=metadata
         )
 
-    def moved(self, modified_ns: int, history: Sequence[Event]) -> BlobRecord:
+    def moved(self, modified_ns: int, history: Sequence[Transition]) -> BlobRecord:
         """The complete record of a blob from another engine, with its time and history there."""
-        said = (Event(e.code, _printable(e.message), _printable(e.at)) for e in history)
+        said = (Transition(e.code, _printable(e.message), _printable(e.at)) for e in history)
         events = (*said,) if _ends_complete(history) else (*said, self.events[-1])
         return msgspec.structs.replace(self, modified_ns=modified_ns, events=events[-LOG_SLOTS:])
 
 
-def _ends_complete(events: Sequence[Event]) -> bool:
+def _ends_complete(events: Sequence[Transition]) -> bool:
     return bool(events) and events[-1].message == MSG_COMPLETE
 
 
@@ -137,7 +137,7 @@ def created(
     metadata: Mapping[str, str] = NO_METADATA,
 ) -> BlobRecord:
     """The first record of a new blob, in state CREATED."""
-    first = Event(CODE[advance(None, State.CREATED)], message, rfc3339(now_ns))
+    first = Transition(CODE[advance(None, State.CREATED)], message, rfc3339(now_ns))
     return BlobRecord(
         *(blob_id, location, seq, State.CREATED, (first,)),
         type=media_type,
@@ -165,7 +165,11 @@ def whole(
     pays.
     """
     at = rfc3339(now_ns)
-    events = (Event(_OK, message, at), Event(_PENDING, MSG_WRITING, at), Event(_OK, MSG_COMPLETE, at))
+    events = (
+        Transition(_OK, message, at),
+        Transition(_PENDING, MSG_WRITING, at),
+        Transition(_OK, MSG_COMPLETE, at),
+    )
     kept = dict(metadata)
     return BlobRecord(
         blob_id, location, seq, _COMPLETE, events, size, sha256, crcs, media_type, encoding, now_ns, kept
@@ -300,7 +304,7 @@ def _check_seal(content: bytes) -> bool:
     return True
 
 
-def _events(found: json.ReadLog | None) -> tuple[Event, ...]:
+def _events(found: json.ReadLog | None) -> tuple[Transition, ...]:
     """The history, oldest first. Raises ValueError if it is no ring, or its newest time is invalid."""
     ring = (found.log if found is not None else None) or []
     if not 0 < len(ring) <= LOG_SLOTS:
@@ -312,12 +316,12 @@ def _events(found: json.ReadLog | None) -> tuple[Event, ...]:
     for entry in ring:
         status = (entry.status if entry is not None else None) or json.ReadStatus()
         at = (entry.timestamp if entry is not None else None) or json.NO_TIME
-        events.append(Event(status.code or 0, _printable(status.msg or ""), _printable(at)))
+        events.append(Transition(status.code or 0, _printable(status.msg or ""), _printable(at)))
     return tuple(events)
 
 
 def _of_ours(
-    blob_id: int, location: str, ours: json.Ours, events: tuple[Event, ...], content: bytes
+    blob_id: int, location: str, ours: json.Ours, events: tuple[Transition, ...], content: bytes
 ) -> BlobRecord:
     state = _STATE_OF_CODE[events[-1].code]
     sha256 = bytes.fromhex(ours.sha256)
@@ -337,7 +341,7 @@ def _of_ours(
     return found
 
 
-def _state_of_original(events: tuple[Event, ...]) -> State:
+def _state_of_original(events: tuple[Transition, ...]) -> State:
     """The state by the order of the entries; messages do not matter. Raises ValueError if that is unclear:
     what cannot be judged is quarantined, and not taken for a blob that was never complete.
     """
@@ -352,7 +356,7 @@ def _state_of_original(events: tuple[Event, ...]) -> State:
     raise ValueError("its log does not tell whether it was ever complete")
 
 
-def _must_agree(events: tuple[Event, ...], lines: bytes) -> None:
+def _must_agree(events: tuple[Transition, ...], lines: bytes) -> None:
     """Compare the two states in an original's file: in the JSON, and in the first line of the history.
 
     Raises ValueError if they differ, or a full ring is out of order: a byte has changed.

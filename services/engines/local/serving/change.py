@@ -31,7 +31,7 @@ from common.states import (
 from services.engines.local.disk import blob_folder, record, reserve
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import DATA_TEMP_NAME, STATE_TEMP_NAME, Layout
-from services.engines.local.disk.record import BlobRecord, Event
+from services.engines.local.disk.record import BlobRecord, Transition
 from services.engines.local.journal.format import JournalEntry
 from services.engines.local.serving.ids import Ids, Sequence
 from services.store import Content
@@ -309,7 +309,7 @@ class Change:
         if draft.content.origin is not None:
             self.new = self.new.moved(
                 draft.content.origin.modified_ns,
-                [Event(CODE_OF_WORD[e.state], e.message, e.time) for e in draft.content.origin.history],
+                [Transition(CODE_OF_WORD[e.state], e.message, e.time) for e in draft.content.origin.history],
             )
         self._new_state = record.dump(self.new)
         folder = self.data_dir.folder(self.new.id)
