@@ -29,8 +29,8 @@ ROWS = [
     Mutation(
         "history-of-elsewhere-unescaped",
         "services/engines/local/disk/record.py",
-        "Event(e.code, _printable(e.message), _printable(e.at)) for e in history",
-        "Event(e.code, e.message, e.at) for e in history",
+        "Transition(e.code, _printable(e.message), _printable(e.at)) for e in history",
+        "Transition(e.code, e.message, e.at) for e in history",
         ("tests/unit/test_record.py::test_a_history_from_elsewhere_forges_no_line",),
     ),
     Mutation(

@@ -32,8 +32,8 @@ from services.store import (
 )
 
 
-class Step(NamedTuple):
-    """See services.engine.Step."""
+class Transition(NamedTuple):
+    """See services.engine.Transition."""
 
     code: int
     message: str
@@ -180,7 +180,7 @@ class MemoryStore:
 
     def tell(self, blob: Blob, message: str, state: State) -> None:
         """Tell the listeners of one step of a blob."""
-        step = Step(CODE[state], message, rfc3339(time.time_ns()))
+        step = Transition(CODE[state], message, rfc3339(time.time_ns()))
         self.events.told(SimpleNamespace(id=blob.id, location=blob.location, events=(step,)), 0)
 
     async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:

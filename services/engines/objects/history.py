@@ -23,7 +23,7 @@ from services.store import Description, Event
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """See engine.Step."""
+    """See engine.Transition."""
 
     code: int
     message: str

@@ -22,7 +22,7 @@ class StoreCredentials(NamedTuple):
     token: str = ""
 
     def __repr__(self) -> str:
-        return "Credentials(...)"
+        return "StoreCredentials(...)"
 
 
 class Settings(NamedTuple):

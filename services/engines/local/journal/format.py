@@ -14,9 +14,9 @@ Each file, pre-zeroed so that appending changes no metadata (93 µs a fdatasync 
                         all little endian, 8-aligned
 
 The salt is new with each epoch. So bytes of an earlier epoch, or bytes that a client put into a body, are not
-taken for a record. A payload is a msgpack list of Entry: the states that the change wrote, and small bodies.
-What is not a whole record is a gap. Batches are synced one after the other. So a gap in the last batch is its
-torn end, which was never acknowledged; a gap before a later, complete batch is corruption.
+taken for a record. A payload is a msgpack list of JournalEntry: the states that the change wrote, and small
+bodies. What is not a whole record is a gap. Batches are synced one after the other. So a gap in the last
+batch is its torn end, which was never acknowledged; a gap before a later, complete batch is corruption.
 """
 
 from __future__ import annotations
