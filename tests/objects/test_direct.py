@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import StoreCredentials as BotoCredentials
+from botocore.credentials import Credentials as BotoCredentials
 
 from services.engines.objects.bucket import ABSENT, Got, Refused, Unclear
 from services.engines.objects.client import BucketClient
