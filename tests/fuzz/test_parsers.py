@@ -132,7 +132,7 @@ def decode_aws_chunked(content: bytes) -> None:
 def signed(query: str, authorization: str) -> None:
     """Who says to have signed, and whether the key `k` has."""
     fields = {"host": ["a"], "x-amz-date": ["20261128T000000Z"], "x-amz-content-sha256": ["UNSIGNED-PAYLOAD"]}
-    asked = sigv4.Request("GET", "/b/a", query, fields | {"authorization": [authorization]})
+    asked = sigv4.SignedRequest("GET", "/b/a", query, fields | {"authorization": [authorization]})
     claim = sigv4.parse(asked)
     if claim is not None:
         sigv4.check(claim, asked, "k", "r", 1_795_824_000.0)

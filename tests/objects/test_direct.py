@@ -229,7 +229,7 @@ def test_a_signature_is_that_of_others(method: str, body: bytes, condition: str,
     fields = {name: value for name, _, value in (line.partition(":") for line in lines)}
     assert fields.get("content-length") == (str(len(body)) if method == "PUT" else None)
     # The verifier of our own S3 front end; it knows no tokens.
-    request = sigv4.Request(method, path, "", {name: [value] for name, value in fields.items()})
+    request = sigv4.SignedRequest(method, path, "", {name: [value] for name, value in fields.items()})
     claim = sigv4.parse(request)
     assert claim is not None
     sigv4.check(claim, request, "secret", "us-east-1", NOW_S)

@@ -10,17 +10,17 @@ from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from services.frontends.s3.sigv4 import Request
+from services.frontends.s3.sigv4 import SignedRequest
 
 REGION = "us-east-1"
 
 
-def split(method: str, url: str, headers: dict[str, str]) -> Request:
+def split(method: str, url: str, headers: dict[str, str]) -> SignedRequest:
     """A request as the verifier sees it."""
     parts = urlsplit(url)
     named = {name.lower(): [value] for name, value in headers.items()}
     named.setdefault("host", [parts.netloc])
-    return Request(method, parts.path or "/", parts.query, named)
+    return SignedRequest(method, parts.path or "/", parts.query, named)
 
 
 def signed_by_botocore(
@@ -33,7 +33,7 @@ def signed_by_botocore(
     body: bytes = b"",
     expires_s: int | None = None,
     region: str = REGION,
-) -> Request:
+) -> SignedRequest:
     """`method url`, signed in its header, or in its query where `expires_s` is given."""
     asked = AWSRequest(method, url, headers=dict(headers or {}), data=body)
     credentials = Credentials(key, secret)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.names import (
-    Target,
+    S3Target,
     bucket_of_host,
     is_bucket_name,
     parse_copy_source,
@@ -27,7 +27,7 @@ KEYS = st.text(
 def test_a_key_is_unchanged(key: str, hosted: bool) -> None:
     path = "/" + ("" if hosted else "bucket/") + quote(key, safe="/")
     target = parse_target(path, "bucket" if hosted else None)
-    assert target == Target("bucket", key)
+    assert target == S3Target("bucket", key)
     assert target.location == f"bucket/{key}"
     assert parse_copy_source("bucket/" + quote(key, safe="/")) == target
 
@@ -35,17 +35,17 @@ def test_a_key_is_unchanged(key: str, hosted: bool) -> None:
 @pytest.mark.parametrize(
     ("path", "target"),
     [
-        ("/", Target()),
-        ("/bucket", Target("bucket")),
-        ("/bucket/", Target("bucket")),
-        ("/bucket//", Target("bucket", "/")),
-        ("/bucket//a", Target("bucket", "/a")),
-        ("/bucket/../a/./b//", Target("bucket", "../a/./b//")),
-        ("/bucket/a%2Fb", Target("bucket", "a/b")),
-        ("/bucket/a+b", Target("bucket", "a+b")),
+        ("/", S3Target()),
+        ("/bucket", S3Target("bucket")),
+        ("/bucket/", S3Target("bucket")),
+        ("/bucket//", S3Target("bucket", "/")),
+        ("/bucket//a", S3Target("bucket", "/a")),
+        ("/bucket/../a/./b//", S3Target("bucket", "../a/./b//")),
+        ("/bucket/a%2Fb", S3Target("bucket", "a/b")),
+        ("/bucket/a+b", S3Target("bucket", "a+b")),
     ],
 )
-def test_targets(path: str, target: Target) -> None:
+def test_targets(path: str, target: S3Target) -> None:
     assert parse_target(path) == target
 
 

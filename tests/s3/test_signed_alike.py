@@ -44,7 +44,7 @@ def signed(
     }
     scope = f"{day or date[:8]}/{REGION}/s3/aws4_request"
     claim = sigv4.Claim(key, scope, date, NAMES, "", "UNSIGNED-PAYLOAD", None)
-    asked = sigv4.Request(method, path, query, {name.lower(): said for name, said in fields.items()})
+    asked = sigv4.SignedRequest(method, path, query, {name.lower(): said for name, said in fields.items()})
     canonical = sigv4.canonical_request(claim, asked, path)
     text = f"{sigv4.ALGORITHM}\n{date}\n{scope}\n{sigv4._sha256_hex(canonical)}"
     signature = sigv4.sign(sigv4.signing_key(secret, scope), text)
@@ -56,7 +56,7 @@ def signed(
 
 def alone(request: tuple[str, str, str, Fields], access: Access, now_s: float = NOW_S) -> Identity | None:
     method, path, query, fields = request
-    asked = sigv4.Request(method, path, query, {name.lower(): said for name, said in fields.items()})
+    asked = sigv4.SignedRequest(method, path, query, {name.lower(): said for name, said in fields.items()})
     try:
         return identify(asked, access, REGION, now_s)
     except BlobkeepError:

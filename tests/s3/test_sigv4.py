@@ -27,7 +27,7 @@ METHODS = st.sampled_from(["GET", "PUT", "HEAD", "DELETE", "POST"])
 
 
 def judge(
-    request: sigv4.Request, secret: str = SECRET, region: str = REGION, at: float | None = None
+    request: sigv4.SignedRequest, secret: str = SECRET, region: str = REGION, at: float | None = None
 ) -> None:
     claim = sigv4.parse(request)
     assert claim is not None
@@ -35,7 +35,7 @@ def judge(
     sigv4.check(claim, request, secret, region, time.time() if at is None else at)
 
 
-def refusal(request: sigv4.Request, **how: float | str) -> str:
+def refusal(request: sigv4.SignedRequest, **how: float | str) -> str:
     """The code of the error that `request` meets."""
     with pytest.raises(S3Error) as raised:
         judge(request, **how)  # type: ignore[arg-type]
@@ -127,7 +127,7 @@ def test_any_change_after_signing_is_refused(data: st.DataObject) -> None:
     assert code in ("SignatureDoesNotMatch", "AccessDenied")
 
 
-def plain(**changes: str) -> sigv4.Request:
+def plain(**changes: str) -> sigv4.SignedRequest:
     return signed_by_botocore("GET", "http://s3.example.com/bucket/key", KEY, SECRET, **changes)  # type: ignore[arg-type]
 
 
@@ -193,8 +193,8 @@ def test_a_scope_of_another_day_or_service() -> None:
 
 def test_version_2_is_refused_with_a_way_out() -> None:
     for request in (
-        sigv4.Request("GET", "/b/k", "AWSAccessKeyId=a&Expires=1&Signature=x", {"host": ["h"]}),
-        sigv4.Request("GET", "/b/k", "", {"host": ["h"], "authorization": ["AWS a:b"]}),
+        sigv4.SignedRequest("GET", "/b/k", "AWSAccessKeyId=a&Expires=1&Signature=x", {"host": ["h"]}),
+        sigv4.SignedRequest("GET", "/b/k", "", {"host": ["h"], "authorization": ["AWS a:b"]}),
     ):
         with pytest.raises(S3Error, match="s3v4") as raised:
             sigv4.parse(request)
@@ -202,12 +202,14 @@ def test_version_2_is_refused_with_a_way_out() -> None:
 
 
 def test_nobody_signed() -> None:
-    assert sigv4.parse(sigv4.Request("GET", "/b/k", "a=b", {"host": ["h"]})) is None
+    assert sigv4.parse(sigv4.SignedRequest("GET", "/b/k", "a=b", {"host": ["h"]})) is None
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=300))
 def test_no_authorization_header_is_more_than_an_error(header: str) -> None:
-    request = sigv4.Request("GET", "/", "", {"host": ["h"], "authorization": [header], "x-amz-date": ["now"]})
+    request = sigv4.SignedRequest(
+        "GET", "/", "", {"host": ["h"], "authorization": [header], "x-amz-date": ["now"]}
+    )
     with contextlib.suppress(S3Error):
         sigv4.parse(request)
 

@@ -19,7 +19,7 @@ from common.errors import BlobkeepError, Misdirected
 from services.access.decisions import Access, Action
 from services.frontends.s3 import sigv4
 from services.frontends.s3.identity import Identity, identify
-from services.frontends.s3.names import Target, bucket_of_host, parse_target, s3_hosts
+from services.frontends.s3.names import S3Target, bucket_of_host, parse_target, s3_hosts
 from services.frontends.s3.parts_in_blobs import parts_of
 from services.frontends.s3.request import Answering, Request, new_request_id
 from services.frontends.s3.routes import decide, is_judged
@@ -155,7 +155,7 @@ class S3FastPath(Shortcut):
 
     def _asked(
         self, head: RequestHead, path: str, query: str, kind: Kind, now_s: float
-    ) -> tuple[Target, Identity]:
+    ) -> tuple[S3Target, Identity]:
         """The target and the identity, checked. Raises BlobkeepError, also in doubt."""
         host = head.host
         if host is None or host != head.block.host:
@@ -169,7 +169,7 @@ class S3FastPath(Shortcut):
         found = kind.alike.identify(method, path, query, given, self._access, now_s)
         if found is None:
             values = {lower: given[name] for name, lower in kind.names}
-            signing = sigv4.Request(method, path, query, values)
+            signing = sigv4.SignedRequest(method, path, query, values)
             found = identify(signing, self._access, self._region, now_s)
             if head.block.shape is not None:
                 kind.alike.remember(given, found)

@@ -97,7 +97,7 @@ class S3Handler(Handler):
             self.access.hosts.check(host)
         target = parse_target(asked.path.removeprefix(self._base) or "/", bucket)
         values = {name.lower(): asked.headers.get_list(name) for name in asked.headers}
-        signing = sigv4.Request(asked.method or "", asked.path, asked.query, values)
+        signing = sigv4.SignedRequest(asked.method or "", asked.path, asked.query, values)
         client, secret, claim = identify(signing, self.access, self.config.s3_region, time.time())
         if claim is not None and client is not None:
             self.user = client.name

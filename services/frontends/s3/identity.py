@@ -17,7 +17,7 @@ class Identity(NamedTuple):
     claim: sigv4.Claim | None
 
 
-def identify(signing: sigv4.Request, access: Access, region: str, now_s: float) -> Identity:
+def identify(signing: sigv4.SignedRequest, access: Access, region: str, now_s: float) -> Identity:
     """Check the signature; the identity that signed the request. Raises S3Error."""
     claim = _claim(signing, access)
     if access.is_open:
@@ -36,7 +36,7 @@ def identify(signing: sigv4.Request, access: Access, region: str, now_s: float) 
     return Identity(client, secret, claim)
 
 
-def _claim(signing: sigv4.Request, access: Access) -> sigv4.Claim | None:
+def _claim(signing: sigv4.SignedRequest, access: Access) -> sigv4.Claim | None:
     try:
         return sigv4.parse(signing)
     except S3Error:

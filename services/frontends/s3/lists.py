@@ -24,7 +24,7 @@ _HIGHEST = chr(0x10FFFF)
 _OWNER = xml.block("Owner", xml.tag("ID", OWNER_ID), xml.tag("DisplayName", OWNER_ID))
 
 
-class Listed(NamedTuple):
+class ListPage(NamedTuple):
     """One page. Keys and prefixes are without the bucket. `next`: the last entry, if more follow."""
 
     blobs: list[Blob]
@@ -32,20 +32,22 @@ class Listed(NamedTuple):
     next: str | None
 
 
-async def page_of(store: Store, bucket: str, prefix: str, delimiter: str, after: str, limit: int) -> Listed:
+async def list_page(
+    store: Store, bucket: str, prefix: str, delimiter: str, after: str, limit: int
+) -> ListPage:
     """The keys of `bucket` that start with `prefix` and are greater than `after`, folded at `delimiter`."""
     root = f"{bucket}/"
     start = root + after if after else ""
     if limit == 0:
-        return Listed([], [], None)
+        return ListPage([], [], None)
     if delimiter in ("", "/"):
         page = await store.list(root + prefix, delimiter, start, limit)
         prefixes = [one.removeprefix(root) for one in page.prefixes]
-        return Listed([*page.blobs], prefixes, None if page.next is None else page.next.removeprefix(root))
+        return ListPage([*page.blobs], prefixes, None if page.next is None else page.next.removeprefix(root))
     return await _folded(store, root, prefix, delimiter, start, limit)
 
 
-async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: str, limit: int) -> Listed:
+async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: str, limit: int) -> ListPage:
     blobs: list[Blob] = []
     prefixes: list[str] = []
     last: str | None = None
@@ -61,7 +63,7 @@ async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: s
             if group is not None and group in (*prefixes[-1:], shown_before):
                 continue
             if len(blobs) + len(prefixes) == limit:
-                return Listed(blobs, prefixes, last)
+                return ListPage(blobs, prefixes, last)
             if group is None:
                 last = key
                 blobs.append(blob)
@@ -70,7 +72,7 @@ async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: s
                 prefixes.append(group)
                 after = root + group + _HIGHEST * 8
                 break
-    return Listed(blobs, prefixes, None)
+    return ListPage(blobs, prefixes, None)
 
 
 class ListObjects(Operation):
@@ -94,7 +96,7 @@ class ListObjects(Operation):
         await require_bucket(request)
         after = self._after()
         bucket = request.target.bucket
-        page = await page_of(request.store, bucket, self._prefix, self._delimiter, after, self._limit)
+        page = await list_page(request.store, bucket, self._prefix, self._delimiter, after, self._limit)
         head = [
             xml.tag("Name", bucket),
             # Clients decode this field only in answers of version 2.
@@ -120,7 +122,7 @@ class ListObjects(Operation):
             return read_token(request.query["continuation-token"])
         return request.text("start-after")
 
-    def _where_v1(self, page: Listed) -> list[str]:
+    def _where_v1(self, page: ListPage) -> list[str]:
         request = self.request
         shown = page.next if self._delimiter else None  # without one, it is the last key
         return [
@@ -128,7 +130,7 @@ class ListObjects(Operation):
             xml.tag("NextMarker", None if shown is None else request.key_shown(shown)),
         ]
 
-    def _where_v2(self, page: Listed) -> list[str]:
+    def _where_v2(self, page: ListPage) -> list[str]:
         request = self.request
         start = request.query.get("start-after")
         return [
@@ -182,7 +184,7 @@ class ListObjectVersions(Operation):
         request = self.request
         await require_bucket(request)
         bucket, after = request.target.bucket, request.text("key-marker")
-        page = await page_of(request.store, bucket, self._prefix, self._delimiter, after, self._limit)
+        page = await list_page(request.store, bucket, self._prefix, self._delimiter, after, self._limit)
         versions = [
             xml.block(
                 "Version",

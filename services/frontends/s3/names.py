@@ -23,7 +23,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
 
 
-class Target(NamedTuple):
+class S3Target(NamedTuple):
     """The target of a request: the service (both empty), a bucket (no key), or an object."""
 
     bucket: str = ""
@@ -35,7 +35,7 @@ class Target(NamedTuple):
         return f"{self.bucket}/{self.key}"
 
 
-def parse_target(path: str, bucket: str | None = None) -> Target:
+def parse_target(path: str, bucket: str | None = None) -> S3Target:
     """The target that `path`, as in a request target, names. `bucket`: the one in the host name, if any.
 
     Percent-decoded once. Raises S3Error: InvalidURI, KeyTooLongError.
@@ -50,7 +50,7 @@ def parse_target(path: str, bucket: str | None = None) -> Target:
     if CONTROL.search(bucket) or "/" in bucket:
         raise S3Error("InvalidBucketName", "The specified bucket is not valid.")
     check_key(key)
-    return Target(bucket, key)
+    return S3Target(bucket, key)
 
 
 def check_key(key: str) -> None:
@@ -119,7 +119,7 @@ _known = lru_cache(256)(_bucket_of_host)
 _NAME_CHARS = 260  # a name of DNS, and a port
 
 
-def parse_copy_source(header: str) -> Target:
+def parse_copy_source(header: str) -> S3Target:
     """The object that x-amz-copy-source names: `bucket/key` or `/bucket/key`, percent-encoded.
 
     Raises S3Error, also for a version that cannot exist.

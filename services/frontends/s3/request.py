@@ -14,7 +14,7 @@ from common.errors import Forbidden
 from services.access.decisions import Access, Action, Client
 from services.frontends.s3 import sigv4
 from services.frontends.s3.errors import S3Error
-from services.frontends.s3.names import Target, text_of
+from services.frontends.s3.names import S3Target, text_of
 from services.rules.dates import format_http_date
 from services.store import Multiparts, Reading, Store
 
@@ -43,7 +43,7 @@ class Request:
     """See the module docstring. `fields`: by lower-case name, values joined by commas."""
 
     method: str
-    target: Target
+    target: S3Target
     query: dict[str, str]
     fields: Mapping[str, str]
     signed: sigv4.Claim | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from services.frontends.s3.errors import S3Error, not_implemented
-from services.frontends.s3.names import Target
+from services.frontends.s3.names import S3Target
 
 # Parameters that any request may have: those of a signature, and what SDKs add for their own logs.
 _ANYWHERE = frozenset({"x-id"})
@@ -103,7 +103,7 @@ _REFUSED_FIELDS = (
 _JUDGED = frozenset({"x-amz-storage-class", "x-amz-security-token"})
 
 
-def decide(method: str, target: Target, names: Collection[str], fields: Mapping[str, str]) -> str:
+def decide(method: str, target: S3Target, names: Collection[str], fields: Mapping[str, str]) -> str:
     """The operation, as AWS calls it. `names`: of the query; `fields`: by lower-case name. Raises S3Error."""
     what = "object" if target.key else "bucket" if target.bucket else "service"
     routes = _ROUTES.get((method, what))

@@ -20,7 +20,7 @@ _SIGNATURE_CHARS = 64
 _DATE, _PAYLOAD = "X-Amz-Date", "X-Amz-Content-Sha256"
 _MAX_WAYS = 64  # to sign one shape: as many as there are keys in use at a time
 
-Fields = dict[str, list[str]]
+FieldLists = dict[str, list[str]]
 
 
 class _Way(NamedTuple):
@@ -43,7 +43,7 @@ class SignedAlike:
     def __init__(self) -> None:
         self._ways: dict[str, _Way] = {}
 
-    def remember(self, fields: Fields, identity: Identity) -> None:
+    def remember(self, fields: FieldLists, identity: Identity) -> None:
         """Remember a request with these fields, each once, whose signature sigv4 found right."""
         claim = identity.claim
         said = fields.get("Authorization")
@@ -69,7 +69,7 @@ class SignedAlike:
         )
 
     def identify(
-        self, method: str, path: str, query: str, fields: Fields, access: Access, now_s: float
+        self, method: str, path: str, query: str, fields: FieldLists, access: Access, now_s: float
     ) -> Identity | None:
         """The identity that signed the request; None if sigv4 must judge.
 

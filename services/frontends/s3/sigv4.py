@@ -47,7 +47,7 @@ class Sha256(Protocol):
     def hexdigest(self) -> str: ...
 
 
-class Request(NamedTuple):
+class SignedRequest(NamedTuple):
     """The signed parts of a request: `path` and `query` exactly as in its target.
 
     `headers`: all values of each field, by lower-case name, in their order.
@@ -80,7 +80,7 @@ class Claim(NamedTuple):
         return self.expires_s is not None
 
 
-def parse(request: Request) -> Claim | None:
+def parse(request: SignedRequest) -> Claim | None:
     """What the request claims; None if it is not signed. Raises S3Error if the claim is malformed."""
     header = request.headers.get("authorization", [""])[0]
     if "X-Amz-Signature=" in request.query or "X-Amz-Algorithm=" in request.query:
@@ -94,7 +94,7 @@ def parse(request: Request) -> Claim | None:
     return None
 
 
-def _from_header(request: Request, header: str) -> Claim:
+def _from_header(request: SignedRequest, header: str) -> Claim:
     if header.startswith("AWS "):
         raise _version_2()
     found = _AUTHORIZATION.fullmatch(header)
@@ -114,7 +114,7 @@ def _from_header(request: Request, header: str) -> Claim:
     return Claim(access_key, scope, amz_date, tuple(signed.split(";")), signature, payload, None)
 
 
-def _from_query(request: Request) -> Claim:
+def _from_query(request: SignedRequest) -> Claim:
     given: dict[str, str] = {}
     for name, value in split_query(request.query):
         if name.startswith("X-Amz-") and name in given:
@@ -144,7 +144,7 @@ def _from_query(request: Request) -> Claim:
     return Claim(access_key, scope, amz_date, signed_names, signature, payload, int(expires))
 
 
-def check(claim: Claim, request: Request, secret: str, region: str, now_s: float) -> None:
+def check(claim: Claim, request: SignedRequest, secret: str, region: str, now_s: float) -> None:
     """Check that `secret` signed this request for this server, not long ago. Raises S3Error."""
     _check_scope(claim, region)
     _check_time(claim, now_s)
@@ -211,7 +211,7 @@ def seconds_of(amz_date: str) -> int:
     return calendar.timegm(time.strptime(amz_date, "%Y%m%dT%H%M%SZ"))
 
 
-def _check_signed(claim: Claim, request: Request) -> None:
+def _check_signed(claim: Claim, request: SignedRequest) -> None:
     signed = set(claim.signed)
     if "host" not in signed:
         raise S3Error("AccessDenied", "The header host is not signed, and must be.")
@@ -224,7 +224,7 @@ def _check_signed(claim: Claim, request: Request) -> None:
         )
 
 
-def canonical_request(claim: Claim, request: Request, path: str) -> str:
+def canonical_request(claim: Claim, request: SignedRequest, path: str) -> str:
     """The text whose hash is signed: method, path, query, fields, their names, the payload's hash."""
     pairs = sorted(
         (_encoded(name), _encoded(value))
@@ -305,7 +305,7 @@ def _credential(text: str, code: str) -> tuple[str, str]:
     return access_key, "/".join(scope)
 
 
-def _one(request: Request, name: str) -> str | None:
+def _one(request: SignedRequest, name: str) -> str | None:
     values = request.headers.get(name)
     return values[0] if values and values[0] else None
 

@@ -19,7 +19,7 @@ from services.frontends.s3.etags import (
     source_condition,
     write_condition,
 )
-from services.frontends.s3.names import Target, check_key, parse_copy_source
+from services.frontends.s3.names import S3Target, check_key, parse_copy_source
 from services.frontends.s3.reading import check_version, checksum_tag
 from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.stored import checksum_of, content_of
@@ -134,7 +134,7 @@ class DeleteObjects(XmlOperation):
             if version not in (None, "", "null"):
                 raise S3Error("NoSuchVersion", "There are no versions here.")
             check_key(key)
-            location = Target(request.target.bucket, key).location
+            location = S3Target(request.target.bucket, key).location
             request.check(Action.DELETE, location)
             tag = wanted.get("ETag")
             condition = delete_condition({} if tag is None else {"if-match": tag})
@@ -192,14 +192,14 @@ class CopyObject(Operation):
         request.send(200, copy_result("CopyObjectResult", blob))
 
 
-def source_of(request: Request) -> Target:
+def source_of(request: Request) -> S3Target:
     """The source of a copy, which the client may read. Raises S3Error, Forbidden."""
     source = parse_copy_source(request.fields["x-amz-copy-source"])
     request.check(Action.READ, source.location)
     return source
 
 
-async def find_source(request: Request, source: Target) -> Blob:
+async def find_source(request: Request, source: S3Target) -> Blob:
     """The source of a copy, after its conditions were judged. Raises S3Error, Damaged."""
     blob = await request.store.stat(source.location)
     if blob is None:
