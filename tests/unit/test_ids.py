@@ -11,12 +11,12 @@ import pytest
 from common.errors import NoIdLeft
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.layout import Layout
-from services.engines.local.serving.ids import Ids
+from services.engines.local.serving.ids import IdAllocator
 
 
 def test_where_all_ids_are_live_an_upload_is_refused_before_its_body(tmp_path: Path) -> None:
     used = set(range(65_535))
-    ids = Ids(Layout(str(tmp_path), 16), used)
+    ids = IdAllocator(Layout(str(tmp_path), 16), used)
     ids.check()
     used.add(65_535)
     with pytest.raises(NoIdLeft) as refused:
@@ -26,7 +26,7 @@ def test_where_all_ids_are_live_an_upload_is_refused_before_its_body(tmp_path: P
 
 def test_the_last_free_id_is_found(tmp_path: Path) -> None:
     used = set(range(65_536)) - {4711}
-    assert Ids(Layout(str(tmp_path), 16), used).take() == 4711
+    assert IdAllocator(Layout(str(tmp_path), 16), used).take() == 4711
     assert (tmp_path / "4711").is_dir()
 
 
@@ -46,7 +46,7 @@ def test_where_no_id_is_free_not_every_write_lists_the_directory(
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     free: set[int] = set()
     used = set(range(65_000))  # the rest is garbage
-    ids = Ids(Layout(str(tmp_path), 16), used)
+    ids = IdAllocator(Layout(str(tmp_path), 16), used)
     taken = set(range(65_536))
 
     def take(data_dir: Layout, number: int) -> bool:

@@ -6,7 +6,7 @@ from common.config import Config
 from common.errors import Busy, TooLarge
 from services.engines.local.disk.place import Place
 from services.engines.local.serving.free_space import FreeSpace
-from services.engines.local.serving.ids import Ids
+from services.engines.local.serving.ids import IdAllocator
 from services.engines.local.serving.index import Index
 from services.store import Condition
 
@@ -14,7 +14,9 @@ from services.store import Condition
 class Admission:
     """Used only from the event loop."""
 
-    def __init__(self, config: Config, index: Index, place: Place, space: FreeSpace, ids: Ids) -> None:
+    def __init__(
+        self, config: Config, index: Index, place: Place, space: FreeSpace, ids: IdAllocator
+    ) -> None:
         self._max_blob_bytes = config.max_blob_size_bytes
         self._max_uploads = config.max_uploads
         self._index = index

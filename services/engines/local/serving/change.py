@@ -33,7 +33,7 @@ from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import DATA_TEMP_NAME, STATE_TEMP_NAME, Layout
 from services.engines.local.disk.record import BlobRecord, Transition
 from services.engines.local.journal.format import JournalEntry
-from services.engines.local.serving.ids import Ids, Sequence
+from services.engines.local.serving.ids import IdAllocator, Sequence
 from services.store import Content
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Change:
     def __init__(
         self,
         data_dir: Layout,
-        ids: Ids,
+        ids: IdAllocator,
         sequence: Sequence,
         draft: Draft | None = None,
         old: Blob | None = None,

@@ -57,7 +57,7 @@ class UsedIds(Sized, Protocol):
     def __contains__(self, blob_id: object, /) -> bool: ...
 
 
-class Ids:
+class IdAllocator:
     """Takes free ids. Any thread may call it."""
 
     def __init__(self, data_dir: Layout, used: UsedIds) -> None:

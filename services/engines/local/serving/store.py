@@ -46,7 +46,7 @@ from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.garbage import Garbage
 from services.engines.local.serving.given_up import GivenUp
 from services.engines.local.serving.hot_reads import HotReads
-from services.engines.local.serving.ids import Ids, Sequence
+from services.engines.local.serving.ids import IdAllocator, Sequence
 from services.engines.local.serving.index import DAMAGED_TEXT, Index, damaged_of
 from services.engines.local.serving.index_keeper import committer_for, keeper_for
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
@@ -91,7 +91,7 @@ class LocalStore:
         self.place = Place(data_dir.root, read_only=data_dir.read_only)
         self._index = self.index = Index(found.live, damaged_of(found))
         found.live = {}  # nothing is held twice for long
-        self.ids = Ids(data_dir, self._index.blobs.ids)
+        self.ids = IdAllocator(data_dir, self._index.blobs.ids)
         self._admission = Admission(config, self._index, self.place, self.space, self.ids)
         self.admit = self._admission.admit
         self.sequence = Sequence(found.max_seq)

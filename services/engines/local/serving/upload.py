@@ -28,7 +28,7 @@ from services.engines.local.serving.change import Draft, first_records
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.given_up import GivenUp
-from services.engines.local.serving.ids import Ids, Sequence
+from services.engines.local.serving.ids import IdAllocator, Sequence
 from services.engines.local.serving.shared_syncs import SharedSyncs
 from services.store import Condition
 
@@ -57,7 +57,7 @@ class Owner(Protocol):
     """What an upload needs of the store that began it."""
 
     data_dir: Layout
-    ids: Ids
+    ids: IdAllocator
     sequence: Sequence
     space: FreeSpace
     threads: Executor
