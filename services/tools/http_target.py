@@ -17,7 +17,7 @@ from services.rules.uploads import format_digest
 from services.tools import exits
 from services.tools.client import HttpClient, RequestBody
 from services.tools.exits import CommandFailed
-from services.tools.targets import Incoming, Outcome
+from services.tools.targets import OfferedBlob, PutOutcome
 
 _PARALLEL = 8
 # A larger body is not sent before HEAD said that it is wanted.
@@ -34,7 +34,7 @@ class HttpTarget:
         self._client = client
         self.name = client.name
 
-    async def put(self, blob: Incoming, *, replace: bool) -> Outcome:
+    async def put(self, blob: OfferedBlob, *, replace: bool) -> PutOutcome:
         """See targets.Target."""
         return await asyncio.to_thread(self._put, blob, replace)
 
@@ -94,28 +94,28 @@ class HttpTarget:
                 f"What came of {location!r} is not what its ETag says: it was cut short, or changed."
             )
 
-    def _put(self, blob: Incoming, replace: bool) -> Outcome:
+    def _put(self, blob: OfferedBlob, replace: bool) -> PutOutcome:
         if blob.size is None or blob.size > _ASK_FIRST_BYTES:
             etag = self._etag(blob.location)
             if etag is not None:
                 return self._meet(blob, etag, replace)
         status, text = self._send("POST", blob)
         if status == 201:
-            return Outcome.CREATED
+            return PutOutcome.CREATED
         if status == 409 and blob.size is not None and (etag := self._etag(blob.location)) is not None:
             return self._meet(blob, etag, replace)
         raise self._refused(blob.location, status, text)
 
-    def _meet(self, blob: Incoming, etag: str, replace: bool) -> Outcome:
+    def _meet(self, blob: OfferedBlob, etag: str, replace: bool) -> PutOutcome:
         """What to do where there is a blob already."""
         if blob.sha256 and etag == tag_of(blob.sha256):
-            return Outcome.SAME
+            return PutOutcome.SAME
         if not replace:
-            return Outcome.DIFFERS
+            return PutOutcome.DIFFERS
         status, text = self._send("PUT", blob)
         if status not in (200, 201):
             raise self._refused(blob.location, status, text)
-        return Outcome.REPLACED
+        return PutOutcome.REPLACED
 
     def _etag(self, location: str) -> str | None:
         """The ETag of what is there; None where nothing is, or it is damaged."""
@@ -126,7 +126,7 @@ class HttpTarget:
             return None
         raise self._refused(location, status, "")
 
-    def _send(self, method: str, blob: Incoming) -> tuple[int, str]:
+    def _send(self, method: str, blob: OfferedBlob) -> tuple[int, str]:
         """Returns (status, text). Raises CommandFailed where the server stored other bytes than were sent."""
         headers = {"Content-Type": blob.media_type}
         if blob.size is not None:

@@ -17,7 +17,7 @@ from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.output import Output, size
 from services.tools.storage import Backup, Stored, open_backup
-from services.tools.targets import Incoming, Outcome, Target, add_target_arguments, open_target
+from services.tools.targets import OfferedBlob, PutOutcome, Target, add_target_arguments, open_target
 
 HELP = "put the blobs of an export into a directory"
 
@@ -54,7 +54,7 @@ async def _run(backup: Backup, args: argparse.Namespace, out: Output) -> int:
         with Progress("import", "bytes") as progress:
             await run.all(backup.blobs(progress))
     problems = [*run.problems, *backup.problems]
-    counts = {outcome.value: run.outcomes[outcome] for outcome in Outcome}
+    counts = {outcome.value: run.outcomes[outcome] for outcome in PutOutcome}
     missing = [name for name in args.only if name not in run.met]
     if missing and not sum(counts.values()):
         raise CommandFailed(exits.NOT_THERE, f"{args.file} has no blob {missing[0]!r}: see `ls --tar`.")
@@ -87,7 +87,7 @@ class _Import:
         self._replace = replace
         self._under_way: set[asyncio.Task[None]] = set()
         self.met: set[str] = set()
-        self.outcomes: Counter[Outcome] = Counter()
+        self.outcomes: Counter[PutOutcome] = Counter()
         self.problems: list[str] = []
         self.bytes = 0
 
@@ -137,7 +137,7 @@ class _Import:
 
     async def _put(self, stored: Stored, chunks: Callable[[], Iterator[bytes]]) -> None:
         blob = stored.record
-        incoming = Incoming(
+        incoming = OfferedBlob(
             *(blob.location, blob.size, chunks, blob.type, blob.encoding, blob.metadata, blob.sha256)
         )
         try:

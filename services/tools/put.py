@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.output import Output
-from services.tools.targets import Incoming, Outcome, add_target_arguments, open_target
+from services.tools.targets import OfferedBlob, PutOutcome, add_target_arguments, open_target
 
 HELP = "store a file as a blob"
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     fd = sys.stdin.fileno() if args.file == STDIN else _open(args.file)
     found = os.fstat(fd)
     is_file = stat.S_ISREG(found.st_mode) and os.lseek(fd, 0, os.SEEK_CUR) == 0
-    blob = Incoming(
+    blob = OfferedBlob(
         args.location,
         found.st_size if is_file else None,
         lambda: _chunks(fd, again=is_file),
@@ -48,14 +48,14 @@ def run(args: argparse.Namespace, out: Output) -> int:
     finally:
         if args.file != STDIN:
             os.close(fd)
-    if outcome is Outcome.DIFFERS or (args.new and outcome is Outcome.SAME):
+    if outcome is PutOutcome.DIFFERS or (args.new and outcome is PutOutcome.SAME):
         raise CommandFailed(exits.NOT_WELL, f"{args.location!r} is there already, and was left as it is.")
     out.document({"location": args.location, "outcome": outcome.value})
     out.line(f"{args.location}: {outcome.value}")
     return exits.OK
 
 
-async def _store(args: argparse.Namespace, blob: Incoming) -> Outcome:
+async def _store(args: argparse.Namespace, blob: OfferedBlob) -> PutOutcome:
     async with open_target(args.config, args) as target:
         return await target.put(blob, replace=not args.new)
 

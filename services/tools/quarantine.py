@@ -18,7 +18,7 @@ from services.tools.exits import CommandFailed
 from services.tools.output import Output, size
 from services.tools.parsing import Commands
 from services.tools.storage import Quarantined, Storage, Unreadable
-from services.tools.targets import Incoming, Outcome, add_target_arguments, open_target
+from services.tools.targets import OfferedBlob, PutOutcome, add_target_arguments, open_target
 
 HELP = "damaged blobs: list, show, restore, drop"
 
@@ -124,7 +124,7 @@ async def _restore(storage: Storage, entry: Quarantined, args: argparse.Namespac
     if args.to is None and entry.note is not None and entry.note.released and not args.even_deleted:
         _refuse_if_deleted(storage, location)
     config: Config = args.config
-    blob = Incoming(
+    blob = OfferedBlob(
         location=location,
         size=record.size,
         chunks=lambda: storage.chunks(entry),
@@ -135,7 +135,7 @@ async def _restore(storage: Storage, entry: Quarantined, args: argparse.Namespac
     )
     async with open_target(config, args) as target:
         outcome = await target.put(blob, replace=False)
-    if outcome is Outcome.DIFFERS:
+    if outcome is PutOutcome.DIFFERS:
         raise CommandFailed(
             exits.NOT_WELL,
             f"{location!r} was written anew since, and stands: restore with --to ANOTHER/LOCATION, "

@@ -9,7 +9,7 @@ from common.config import Config
 from common.errors import BlobkeepError, Damaged
 from services.rules.locations import check_kept
 from services.store import Blob, Content, Store
-from services.tools.targets import Incoming, Outcome
+from services.tools.targets import OfferedBlob, PutOutcome
 
 _PARALLEL = 32  # concurrent writers share their syncs
 _PAGE = 1000
@@ -27,15 +27,15 @@ class StoreTarget:
         self.name = config.dir
         self.parallel = max(1, min(_PARALLEL, config.max_uploads))
 
-    async def put(self, blob: Incoming, *, replace: bool) -> Outcome:
+    async def put(self, blob: OfferedBlob, *, replace: bool) -> PutOutcome:
         """See targets.Target."""
         self._must_be_well()
         check_kept(blob.location)
         there = await self._find(blob.location)
         if there is not None and _has_bytes_of(there, blob):
-            return Outcome.SAME
+            return PutOutcome.SAME
         if there is not None and not replace:
-            return Outcome.DIFFERS
+            return PutOutcome.DIFFERS
         upload = await self._store.begin(
             blob.location,
             lambda old, damaged: None,
@@ -49,7 +49,7 @@ class StoreTarget:
             await upload.abort(str(err))
             raise
         await upload.commit()
-        return Outcome.CREATED if there is None else Outcome.REPLACED
+        return PutOutcome.CREATED if there is None else PutOutcome.REPLACED
 
     async def get(self, location: str, take: Callable[[bytes], None]) -> None:
         """See targets.Target."""
@@ -86,7 +86,7 @@ class StoreTarget:
             return None  # writing it anew is what ends that
 
 
-def _has_bytes_of(there: Blob, blob: Incoming) -> bool:
+def _has_bytes_of(there: Blob, blob: OfferedBlob) -> bool:
     if blob.sha256 or blob.size is None:
         return there.sha256 == blob.sha256
     if there.size != blob.size:

@@ -20,7 +20,7 @@ from services.tools.owner import must_be_owner
 from services.tools.storage import open_store
 
 
-class Outcome(enum.Enum):
+class PutOutcome(enum.Enum):
     """What happened to one blob that was offered to a store."""
 
     CREATED = "created"
@@ -30,7 +30,7 @@ class Outcome(enum.Enum):
 
 
 @dataclass
-class Incoming:
+class OfferedBlob:
     """One blob to be stored. `chunks`: its bytes from the start; raises Damaged if they are damaged.
 
     `size` is None if it is not known before the end; then the bytes can be read only once. `sha256` is empty
@@ -52,7 +52,7 @@ class Target(Protocol):
     name: str
     parallel: int
 
-    async def put(self, blob: Incoming, *, replace: bool) -> Outcome:
+    async def put(self, blob: OfferedBlob, *, replace: bool) -> PutOutcome:
         """Store one blob durably. `replace`: also if there are other bytes now."""
         ...
 
