@@ -12,7 +12,7 @@ from services.access.decisions import Action
 from services.engine import Marks
 from services.engines.local.disk import readers_epoch
 from services.engines.local.serving.cache import HotCache
-from services.engines.local.serving.limits import Limits
+from services.engines.local.serving.limits import PrefixLimits
 from services.engines.local.serving.sharing import LocalSharing
 from services.frontends.native.quick_reads import Peeks, QuickReads
 from services.frontends.native.ready_answers import ReadyAnswers
@@ -152,7 +152,7 @@ def _expires(asked: Asked) -> None:
 
 
 def _is_counted(asked: Asked) -> None:
-    asked.both.sharing._limits = Limits(asked.both.data_dir, [("a", 1e9)])
+    asked.both.sharing._limits = PrefixLimits(asked.both.data_dir, [("a", 1e9)])
 
 
 @pytest.mark.parametrize("makes", [_expires, _is_counted])

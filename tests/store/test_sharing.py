@@ -19,7 +19,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.locks import StateLock
 from services.engines.local.serving.expiry import Expiry
 from services.engines.local.serving.index import Index
-from services.engines.local.serving.limits import Limits
+from services.engines.local.serving.limits import PrefixLimits
 from services.engines.local.serving.shared_table import ENTRY_BYTES, SharedTable, TableView
 from services.engines.local.serving.sharing import LocalShared, LocalSharing
 from services.readers.messages import KnownClient
@@ -46,7 +46,7 @@ class Both:
     def __init__(self, root: Path) -> None:
         self.data_dir = Layout(str(root), 16)
         self.index = Index({}, {})
-        self.sharing = LocalSharing(self.data_dir, self.index, Limits(self.data_dir, ()), Expiry(()))
+        self.sharing = LocalSharing(self.data_dir, self.index, PrefixLimits(self.data_dir, ()), Expiry(()))
         self.reader = LocalShared(self.data_dir, Config(), self.sharing.epoch, self.sharing.descriptors())
 
     def show(self, location: str) -> None:
@@ -233,7 +233,7 @@ def test_a_file_of_the_epoch_that_was_replaced_is_believed_by_nobody(
 def test_what_is_held_to_a_size_is_not_shown(tmp_path: Path) -> None:
     """The server has to know of each read there."""
     both = Both(tmp_path)
-    both.sharing._limits = Limits(both.data_dir, [("cache/", 1e9)])
+    both.sharing._limits = PrefixLimits(both.data_dir, [("cache/", 1e9)])
     both.put("cache/a", 1)
     both.show("cache/a")
     assert both.reader.peek("cache/a") is None

@@ -19,7 +19,7 @@ from services.engines.local.index.run import NotCached
 from services.engines.local.serving.cache import HotCache, share_of
 from services.engines.local.serving.expiry import Expiry
 from services.engines.local.serving.index import Index, is_same
-from services.engines.local.serving.limits import Limits
+from services.engines.local.serving.limits import PrefixLimits
 from services.engines.local.serving.reading import LocalReading, Reports, SealedReading
 from services.engines.local.serving.sealed_chunks import SealedChunks
 from services.store import Reading
@@ -33,7 +33,7 @@ class HotReads:
         data_dir: Layout,
         index: Index,
         expiry: Expiry,
-        limits: Limits,
+        limits: PrefixLimits,
         hot_bytes: int,
         threads: Executor,
         reports: Reports,

@@ -33,7 +33,7 @@ SAVE_S = 600.0  # what a killed server forgets of the reads
 _MAX_FILE_BYTES = 256 << 20
 
 
-class Limits:
+class PrefixLimits:
     """`max_bytes`: (prefix, bytes). Used from the event loop alone."""
 
     def __init__(self, data_dir: Layout, max_bytes: Iterable[tuple[str, float]]) -> None:
@@ -84,7 +84,7 @@ def _minute() -> int:
 class Owner(Protocol):
     """What is needed of the store."""
 
-    limits: Limits
+    limits: PrefixLimits
     index: Index
 
     @property

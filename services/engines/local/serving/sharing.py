@@ -26,7 +26,7 @@ from services.engines.local.serving import own_socket
 from services.engines.local.serving.cache import MAX_BYTES, HotCache, share_of
 from services.engines.local.serving.expiry import Expiry
 from services.engines.local.serving.index import Index
-from services.engines.local.serving.limits import Limits
+from services.engines.local.serving.limits import PrefixLimits
 from services.engines.local.serving.shared_table import SharedTable, TableEntry, TableView, for_reading
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ _MOST_KNOWN = 16_384  # entries that a reader has at hand: some 10 MiB
 class LocalSharing:
     """See services.engine.Sharing. Made after recovery, with the state lock held. Raises OSError."""
 
-    def __init__(self, data_dir: Layout, index: Index, limits: Limits, expiry: Expiry) -> None:
+    def __init__(self, data_dir: Layout, index: Index, limits: PrefixLimits, expiry: Expiry) -> None:
         self._data_dir = data_dir
         self._index = index
         self._limits = limits

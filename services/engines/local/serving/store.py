@@ -50,7 +50,7 @@ from services.engines.local.serving.ids import IdAllocator, Sequence
 from services.engines.local.serving.index import DAMAGED_TEXT, Index, damaged_of
 from services.engines.local.serving.index_keeper import committer_for, keeper_for
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
-from services.engines.local.serving.limits import Limits
+from services.engines.local.serving.limits import PrefixLimits
 from services.engines.local.serving.multiparts import Loaded, LocalMultiparts
 from services.engines.local.serving.reading import LocalReading
 from services.engines.local.serving.shared_syncs import SharedSyncs
@@ -86,7 +86,7 @@ class LocalStore:
         self.small_body_bytes = config.small_body_bytes
         self.max_blob_bytes = config.max_blob_size_bytes
         self.keeping = Keeping(deleted_s=config.keep_deleted_s)
-        self.expiry, self.limits = Expiry(config.expire_s), Limits(data_dir, config.max_bytes)
+        self.expiry, self.limits = Expiry(config.expire_s), PrefixLimits(data_dir, config.max_bytes)
         self.space = FreeSpace(data_dir.root, config.min_free_space_bytes)
         self.place = Place(data_dir.root, read_only=data_dir.read_only)
         self._index = self.index = Index(found.live, damaged_of(found))
