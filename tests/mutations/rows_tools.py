@@ -79,7 +79,7 @@ ROWS = [
     Mutation(
         "import-replaces-unasked",
         "services/tools/http_target.py",
-        "        if not replace:\n            return Outcome.DIFFERS\n",
+        "        if not replace:\n            return PutOutcome.DIFFERS\n",
         "",
         (_IMPORT + "import_through_the_server_meets_what_is_there",),
     ),

@@ -15,7 +15,7 @@ from services.engines.objects.bucket import pages
 from services.engines.objects.client import BucketClient, SystemClock
 from services.engines.objects.commit import Tools
 from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY, free_ports
-from services.engines.objects.listing import Listing
+from services.engines.objects.listing import BucketListing
 from services.engines.objects.meter import Meter
 from services.engines.objects.pointers import Pointers
 from tests.support.fault_proxy import NONE, Door, Faults, Proxy
@@ -184,7 +184,7 @@ class ObjectsSystem:
         """The keys of all data that pointers name."""
         client, clock = self._client(), SystemClock()
         found: set[str] = set()
-        async for _, known in Listing(Tools(client, Pointers(client, clock), clock)).pointers(""):
+        async for _, known in BucketListing(Tools(client, Pointers(client, clock), clock)).pointers(""):
             blob = known.blob
             if blob is not None and blob.facts.part_bytes:
                 parts = -(-blob.size // blob.facts.part_bytes)

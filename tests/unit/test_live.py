@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from common.errors import Busy
-from services.frontends.native.live import MAX_LISTENERS, MAX_WAITING, Listener, Live
+from services.frontends.native.live import MAX_LISTENERS, MAX_WAITING, LiveFeed, LiveStream
 from services.watch.monitor import Monitor
 from services.watch.request_log import RequestLog
 from tests.support.memory_engine import MemoryEngine
 
 
-def _live(tmp_path: Path) -> Live:
+def _live(tmp_path: Path) -> LiveFeed:
     engine = MemoryEngine(str(tmp_path))
-    return Live(Monitor(engine, engine.store, RequestLog()))
+    return LiveFeed(Monitor(engine, engine.store, RequestLog()))
 
 
 def test_who_does_not_read_is_cut_off_and_makes_room(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_who_does_not_read_is_cut_off_and_makes_room(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def _ended(listener: Listener) -> bool:
+def _ended(listener: LiveStream) -> bool:
     waiting = [listener.messages.get_nowait() for _ in range(listener.messages.qsize())]
     return waiting[-1:] == [None]
 

@@ -22,11 +22,11 @@ _AT_ONCE = 32  # GETs of pointers
 _AFTER_RECORDS = "\x01"
 
 
-Live = Listed | Known
+LivePointer = Listed | Known
 """What is known of a live pointer: that a LIST gave it, or the pointer itself."""
 
 
-class Listing:
+class BucketListing:
     """Lists one bucket. Blobs that have expired by `expiry` are on no page."""
 
     def __init__(self, tools: Tools, expiry: Expiry | None = None) -> None:
@@ -36,7 +36,7 @@ class Listing:
 
     async def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """See store.Store. Raises Unavailable."""
-        found: list[tuple[str, Live]] = []
+        found: list[tuple[str, LivePointer]] = []
         prefixes: list[str] = []
         last = ""
         walk = _Walk(self, prefix, delimiter, after)
@@ -61,7 +61,7 @@ class Listing:
         async for location, live in _Walk(self, "", "", after, records=True).live():
             yield location, await self.read(live)
 
-    async def read(self, live: Live) -> Known:
+    async def read(self, live: LivePointer) -> Known:
         """The pointer that a LIST found, from memory if the ETag is the same."""
         if isinstance(live, Known):
             return live
@@ -73,7 +73,7 @@ class Listing:
         async with self._places:
             return await self.tools.pointers.read_listed(name)
 
-    async def _blobs(self, found: Sequence[tuple[str, Live]]) -> Sequence[ObjectBlob]:
+    async def _blobs(self, found: Sequence[tuple[str, LivePointer]]) -> Sequence[ObjectBlob]:
         """The blobs of the pointers, without those that were deleted meanwhile or have expired."""
         known = await asyncio.gather(*(self.read(live) for _, live in found))
         return [blob for one in known if (blob := self._expiry.live(one)) is not None]
@@ -83,7 +83,7 @@ class _Walk:
     """Goes through the live pointers of a prefix, in order; can skip all that begin with a string."""
 
     def __init__(
-        self, listing: Listing, prefix: str, delimiter: str, after: str, *, records: bool = False
+        self, listing: BucketListing, prefix: str, delimiter: str, after: str, *, records: bool = False
     ) -> None:
         self._listing = listing
         self._prefix = prefix
@@ -107,7 +107,7 @@ class _Walk:
             self._cursor = keys.end_of(prefix)
             self._is_over = not self._cursor
 
-    async def live(self) -> AsyncIterator[tuple[str, Live]]:
+    async def live(self) -> AsyncIterator[tuple[str, LivePointer]]:
         """Each location, with what is known of its pointer."""
         bucket = self._listing.tools.bucket
         group: list[Listed] = []  # names that end in a digest, and have the same beginning
@@ -136,7 +136,7 @@ class _Walk:
         async for one in self._of_group(group):
             yield one
 
-    async def _of_group(self, group: Sequence[Listed]) -> AsyncIterator[tuple[str, Live]]:
+    async def _of_group(self, group: Sequence[Listed]) -> AsyncIterator[tuple[str, LivePointer]]:
         """In the order of their locations, for which each pointer must be read."""
         known = await asyncio.gather(*(self._listing.read(listed) for listed in group))
         found = [(one.pointer.location, one) for one in known if one.pointer is not None]

@@ -20,7 +20,7 @@ from services.engine import Events
 from services.engines.objects import damage, history
 from services.engines.objects.commit import Judge, StagedWrite, Tools, change_at_once
 from services.engines.objects.expiry import Expiry
-from services.engines.objects.listing import Listing
+from services.engines.objects.listing import BucketListing
 from services.engines.objects.pointer import Facts, Known, ObjectBlob
 from services.engines.objects.reading import InlineReading, StagedReading
 from services.engines.objects.upload import ObjectUpload
@@ -57,7 +57,7 @@ class ObjectsStore:
         self.part_bytes = part_bytes
         self.max_blob_bytes = max_blob_bytes
         self.expiry = expiry or Expiry()
-        self.listing = Listing(tools, self.expiry)
+        self.listing = BucketListing(tools, self.expiry)
         self.events = events
         self._max_uploads = max_uploads
         self._uploads: set[ObjectUpload] = set()

@@ -23,7 +23,7 @@ from services.engines.objects import damage, keys
 from services.engines.objects.bucket import pages
 from services.engines.objects.commit import Tools
 from services.engines.objects.expiry import Expiry
-from services.engines.objects.listing import Listing
+from services.engines.objects.listing import BucketListing
 from services.engines.objects.pointer import ObjectBlob
 from services.engines.objects.reading import StagedReading
 from services.engines.objects.sweep import Fate, Sweeping
@@ -53,7 +53,7 @@ class Verifying:
         self.found = Found()
         self._expiry = expiry or Expiry()
         self._tools = tools
-        self._listing = Listing(tools)
+        self._listing = BucketListing(tools)
         self._sweeping = Sweeping(tools, reading_s)
         self._dry_run = dry_run
         self._buffers = ChunkBuffers(2)

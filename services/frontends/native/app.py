@@ -17,7 +17,7 @@ from services.frontends.native.dashboard import DashboardHandler
 from services.frontends.native.downloads import DownloadHandler, TicketHandler, Tickets
 from services.frontends.native.kept import BlobDataHandler, UndeleteHandler
 from services.frontends.native.listings import ListingHandler
-from services.frontends.native.live import EventsHandler, Live
+from services.frontends.native.live import EventsHandler, LiveFeed
 from services.frontends.native.openapi import OpenApiHandler
 from services.frontends.native.session import SessionHandler
 from services.frontends.native.status import HealthHandler, MetricsHandler
@@ -42,7 +42,7 @@ def make_app(store: Store, admin: Admin, config: Config, monitor: Monitor, acces
     `monitor` counts the requests and answers for the server itself. Handlers find store, configuration and
     access in their `initialize`.
     """
-    live = Live(monitor)
+    live = LiveFeed(monitor)
     access.on_replaced.append(live.close)  # who may still listen comes back
     shared: dict[str, Any] = {"store": store, "config": config, "access": access}
     return Resources(

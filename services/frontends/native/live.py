@@ -31,7 +31,7 @@ MAX_WAITING = 64  # messages for one listener: half a minute of them
 _FEED_EVERY_S = 0.1
 
 
-class Listener:
+class LiveStream:
     """The messages for one stream of `client`; None is the end."""
 
     def __init__(self, client: str) -> None:
@@ -39,18 +39,18 @@ class Listener:
         self.messages: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING)
 
 
-class Live:
+class LiveFeed:
     """The listeners. Used only from the event loop; without listeners it does nothing."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._listeners: dict[Listener, None] = {}  # oldest first
+        self._listeners: dict[LiveStream, None] = {}  # oldest first
         self._told = 0  # the last number of the feed that was sent
         self._looking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         monitor.on_tick = self._tick
 
-    def join(self, client: str) -> Listener:
+    def join(self, client: str) -> LiveStream:
         """A new listener, who gets the past first. Raises Busy."""
         if len(self._listeners) >= MAX_LISTENERS:
             self._make_room(client)
@@ -58,7 +58,7 @@ class Live:
         if not self._listeners:
             self._told = monitor.feed.number
             self._timer = asyncio.get_running_loop().call_later(_FEED_EVERY_S, self._tell_feed)
-        listener = Listener(client)
+        listener = LiveStream(client)
         self._listeners[listener] = None
         hello = {
             "fields": Sample.__struct_fields__,
@@ -77,7 +77,7 @@ class Live:
             raise Busy(f"{MAX_LISTENERS} dashboards are open: close one, or try again in a moment.")
         self._end(next(listener for listener in self._listeners if listener.client == greediest))
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, listener: LiveStream) -> None:
         """It listens no more. Idempotent."""
         self._listeners.pop(listener, None)
         if not self._listeners and self._timer is not None:
@@ -118,7 +118,7 @@ class Live:
                 log.info("a dashboard is too slow, and is cut off")
                 self._end(listener)
 
-    def _end(self, listener: Listener) -> None:
+    def _end(self, listener: LiveStream) -> None:
         self.leave(listener)
         while listener.messages.full():
             listener.messages.get_nowait()
@@ -133,12 +133,12 @@ class EventsHandler(StatusHandler):
     """/events"""
 
     ENDLESS = True  # how long a dashboard was open is no latency
-    _listener: Listener | None = None
+    _listener: LiveStream | None = None
 
     @property
-    def live(self) -> Live:
+    def live(self) -> LiveFeed:
         """The server's one."""
-        live: Live = self.settings["live"]
+        live: LiveFeed = self.settings["live"]
         return live
 
     async def get(self) -> None:

@@ -34,7 +34,7 @@ from services.engines.local.disk.record import BlobRecord, rank
 from services.engines.local.disk.record_json import MAX_PLAUSIBLE_SEQ
 from services.engines.local.journal.replay import replay, unplaced
 from services.engines.local.recovery.quarantined import damaged_locations
-from services.engines.local.recovery.reconciled import Live, Reconciled
+from services.engines.local.recovery.reconciled import LiveBlobs, Reconciled
 from services.engines.local.recovery.scan_pool import ScanPool, how_many
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def reconcile(
 class Run:
     """One run over a directory. `live`: what is known to be served already."""
 
-    def __init__(self, data_dir: Layout, dry_run: bool, live: Live | None = None) -> None:
+    def __init__(self, data_dir: Layout, dry_run: bool, live: LiveBlobs | None = None) -> None:
         self.began = time.monotonic()
         self.data_dir = data_dir
         self.dry_run = dry_run

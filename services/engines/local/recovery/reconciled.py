@@ -10,7 +10,7 @@ from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob
 
 
-class Live(Protocol):
+class LiveBlobs(Protocol):
     """Blobs by location: a dict, or an index."""
 
     def get(self, location: str, /) -> Blob | None: ...
@@ -29,7 +29,7 @@ class Live(Protocol):
 class Reconciled:
     """What was found, and what was done. Counts are blobs."""
 
-    live: Live = field(default_factory=dict[str, Blob])  # by location: what is served
+    live: LiveBlobs = field(default_factory=dict[str, Blob])  # by location: what is served
     # By location: quarantined, under this name; empty if the disk refused the move.
     damaged: dict[str, tuple[str, blob_folder.Note]] = field(default_factory=dict)
     quarantined: list[tuple[int, str]] = field(default_factory=list)  # (id, reason), of this run

@@ -20,7 +20,7 @@ from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.blob_folder import Note
 from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.run import NotCached
-from services.engines.local.recovery.reconciled import Live, Reconciled
+from services.engines.local.recovery.reconciled import LiveBlobs, Reconciled
 from services.store import Page
 
 # Locations that begin with NUL are records of front ends, and sort before all others.
@@ -61,7 +61,7 @@ class Ids(Sized, Container[int], Protocol):
 class InMemory:
     """All blobs in maps, for a server without an index on disk."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: LiveBlobs) -> None:
         # Sorted by code point, so that a page of a listing costs what the page holds. To make all three from
         # a plain dict costs 0.5 µs a blob; from the sorted one, which looks up each, three times that.
         self._sorted: SortedDict[str, Blob] = SortedDict(live)
@@ -107,7 +107,7 @@ class InMemory:
 class Index:
     """See the module docstring. `live`: what the start found, or the index on disk that has it."""
 
-    def __init__(self, live: Live, damaged: dict[str, KnownDamage]) -> None:
+    def __init__(self, live: LiveBlobs, damaged: dict[str, KnownDamage]) -> None:
         self.blobs: InMemory | Catalogue = live if isinstance(live, Catalogue) else InMemory(live)
         self.get, self.get_nowait, self.by_id = self.blobs.get, self.blobs.get_nowait, self.blobs.by_id
         self.recent: Mapping[str, Blob | None] = self.blobs.recent  # some, or all, to be had at once

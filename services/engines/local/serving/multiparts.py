@@ -28,7 +28,7 @@ from services.engines.local.disk import layout, multipart_folder
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
-from services.engines.local.recovery.reconciled import Live
+from services.engines.local.recovery.reconciled import LiveBlobs
 from services.engines.local.serving.change import Draft
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.joined_hash import JoinedHash, RottenPart
@@ -54,7 +54,7 @@ class Owner(JoiningOwner, Protocol):
     ) -> None: ...
 
 
-def load(data_dir: Layout, live: Live) -> Loaded:
+def load(data_dir: Layout, live: LiveBlobs) -> Loaded:
     """The uploads that are under way at a start. Those that were completed just before are ended.
 
     None in a read-only directory, where nobody can go on with them.
