@@ -79,7 +79,7 @@ def unsatisfied_range(size: int) -> str:
     return f"bytes */{size}"
 
 
-class Multipart(msgspec.Struct, frozen=True):
+class ByterangesBody(msgspec.Struct, frozen=True):
     """The body of a 206 with several parts: heads[0], the bytes of part 0, heads[1], ..., tail.
 
     `length`: of the whole body in bytes, for Content-Length.
@@ -91,7 +91,7 @@ class Multipart(msgspec.Struct, frozen=True):
     length: int
 
 
-def multipart(parts: Sequence[Range], size: int, media_type: str, digest: bytes) -> Multipart:
+def multipart(parts: Sequence[Range], size: int, media_type: str, digest: bytes) -> ByterangesBody:
     """How to send `parts` of a blob of `size` bytes as multipart/byteranges (RFC 9110, section 14.6).
 
     The delimiter is made of the blob's own SHA-256, `digest` (32 bytes): no one can put a content's hash
@@ -106,7 +106,7 @@ def multipart(parts: Sequence[Range], size: int, media_type: str, digest: bytes)
     heads[0] = heads[0].removeprefix(b"\r\n")
     tail = f"\r\n--{boundary}--\r\n".encode()
     length = sum(map(len, heads)) + sum(last + 1 - first for first, last in parts) + len(tail)
-    return Multipart(f"multipart/byteranges; boundary={boundary}", heads, tail, length)
+    return ByterangesBody(f"multipart/byteranges; boundary={boundary}", heads, tail, length)
 
 
 def _number(digits: str) -> int:
