@@ -21,7 +21,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal import format as journal
 from services.engines.local.journal import replay
-from services.engines.local.journal.file import JournalFile, Phase
+from services.engines.local.journal.file import FilePhase, JournalFile
 from services.engines.local.journal.format import JournalEntry
 from services.engines.local.recovery import reconcile
 from services.engines.local.upkeep.collector import Collector
@@ -229,7 +229,7 @@ def test_nothing_is_appended_to_what_a_dead_process_left(data_dir: Layout) -> No
     blob = complete(7, "a", b"x")
     path = write_journal(data_dir, [[entry_of(blob, b"x")]])
     file = JournalFile(path, 1 << 20)
-    assert file.phase is Phase.FULL
+    assert file.phase is FilePhase.FULL
     with pytest.raises(RuntimeError):
         file.append(journal.encode([[entry_of(blob, b"x")]]))
     file.close()

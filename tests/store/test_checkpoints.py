@@ -12,7 +12,7 @@ import pytest
 from common import durable
 from common.errors import BlobkeepError, StorageFailed, SyncFailed
 from services.engines.local.journal import format as journal
-from services.engines.local.journal.file import JournalFile, Phase
+from services.engines.local.journal.file import FilePhase, JournalFile
 from services.engines.local.journal.format import JournalEntry
 from tests.support.rules import DataDirectory
 from tests.support.stores import Opened, opened, small_journal, until
@@ -139,15 +139,17 @@ def test_a_commit_past_the_journal_that_cannot_empty_it_is_refused(
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("before", Phase)
-@pytest.mark.parametrize("after", Phase)
-def test_only_the_steps_of_the_table_are_legal(data: DataDirectory, before: Phase, after: Phase) -> None:
+@pytest.mark.parametrize("before", FilePhase)
+@pytest.mark.parametrize("after", FilePhase)
+def test_only_the_steps_of_the_table_are_legal(
+    data: DataDirectory, before: FilePhase, after: FilePhase
+) -> None:
     legal = {
-        (Phase.CLEAN, Phase.ACTIVE),
-        (Phase.ACTIVE, Phase.FULL),
-        (Phase.FULL, Phase.CHECKPOINTING),
-        (Phase.CHECKPOINTING, Phase.CLEAN),
-        (Phase.CHECKPOINTING, Phase.FULL),
+        (FilePhase.CLEAN, FilePhase.ACTIVE),
+        (FilePhase.ACTIVE, FilePhase.FULL),
+        (FilePhase.FULL, FilePhase.CHECKPOINTING),
+        (FilePhase.CHECKPOINTING, FilePhase.CLEAN),
+        (FilePhase.CHECKPOINTING, FilePhase.FULL),
     }
     os.mkdir(data.root)
     file = JournalFile(f"{data.root}/{journal.NAMES[0]}", 32 << 10)
@@ -181,14 +183,14 @@ def test_a_file_that_covers_anything_is_never_begun_anew(data: DataDirectory) ->
     for _ in range(2):
         with pytest.raises(OSError, match="no descriptors"):
             file.checkpoint(fail)
-        assert file.phase is Phase.FULL
+        assert file.phase is FilePhase.FULL
         with pytest.raises(RuntimeError):
             file.begin(2)
         with pytest.raises(RuntimeError):
             file.append(batch)
     file.close()
     left = JournalFile(path, 32 << 10)  # as by a process that died
-    assert left.phase is Phase.FULL
+    assert left.phase is FilePhase.FULL
     with pytest.raises(RuntimeError):
         left.begin(2)
     left.checkpoint(lambda: None)

@@ -21,7 +21,7 @@ _MIN_BYTES = 1 << 20
 _DISK_SHARE = 64  # at most this part of the file system for each file
 
 
-class Phase(enum.Enum):
+class FilePhase(enum.Enum):
     """What is still to do for a journal file."""
 
     CLEAN = "clean"  # nothing: its header says, durably, that it covers nothing
@@ -31,15 +31,17 @@ class Phase(enum.Enum):
 
 
 STEPS = {
-    Phase.CLEAN: frozenset({Phase.ACTIVE}),
-    Phase.ACTIVE: frozenset({Phase.FULL}),
-    Phase.FULL: frozenset({Phase.CHECKPOINTING}),
-    Phase.CHECKPOINTING: frozenset({Phase.CLEAN, Phase.FULL}),  # FULL again: it failed, and is still to do
+    FilePhase.CLEAN: frozenset({FilePhase.ACTIVE}),
+    FilePhase.ACTIVE: frozenset({FilePhase.FULL}),
+    FilePhase.FULL: frozenset({FilePhase.CHECKPOINTING}),
+    FilePhase.CHECKPOINTING: frozenset(
+        {FilePhase.CLEAN, FilePhase.FULL}
+    ),  # FULL again: it failed, and is still to do
 }
 
 
 # As names of this module: to ask an enum for a member costs 90 ns in Python 3.11.
-CLEAN, ACTIVE = Phase.CLEAN, Phase.ACTIVE
+CLEAN, ACTIVE = FilePhase.CLEAN, FilePhase.ACTIVE
 
 
 class JournalFile:
@@ -61,17 +63,17 @@ class JournalFile:
         self._name = os.path.basename(path)
         found = journal.scan(path)
         self.epoch = found.epoch
-        self._phase = Phase.CLEAN if found.clean else Phase.FULL
+        self._phase = FilePhase.CLEAN if found.clean else FilePhase.FULL
         self._batch = found.last_batch
         self._end = found.end
         self._salt = found.salt
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> FilePhase:
         """What is still to do for it."""
         return self._phase
 
-    def _go(self, to: Phase) -> None:
+    def _go(self, to: FilePhase) -> None:
         if to not in STEPS[self._phase]:
             raise RuntimeError(f"{self.path}: {self._phase.value} -> {to.value} is no legal step")
         self._phase = to
@@ -103,7 +105,7 @@ class JournalFile:
 
     def begin(self, epoch: int) -> None:
         """Start over, empty, as the newer of the two: CLEAN -> ACTIVE. Durable with the first batch."""
-        self._go(Phase.ACTIVE)
+        self._go(FilePhase.ACTIVE)
         self.epoch, self._batch, self._end = epoch, 0, DATA_START
         self._salt = int.from_bytes(os.urandom(4), "little")
         self._write_header(clean=False)
@@ -131,7 +133,7 @@ class JournalFile:
 
     def seal(self) -> None:
         """Append no more: ACTIVE -> FULL. What it covers must now be made durable in the folders."""
-        self._go(Phase.FULL)
+        self._go(FilePhase.FULL)
 
     def checkpoint(self, make_durable: Callable[[], None]) -> None:
         """Call `make_durable`, which makes all that it covers durable in the folders; then mark it clean.
@@ -139,15 +141,15 @@ class JournalFile:
         Raises what `make_durable` raises, SyncFailed and OSError: then it is FULL, so still to do. Else it is
         CLEAN, also on disk.
         """
-        self._go(Phase.CHECKPOINTING)
+        self._go(FilePhase.CHECKPOINTING)
         try:
             make_durable()
             self._write_header(clean=True)
             durable.sync_file(self._fd)
         except BaseException:
-            self._go(Phase.FULL)
+            self._go(FilePhase.FULL)
             raise
-        self._go(Phase.CLEAN)
+        self._go(FilePhase.CLEAN)
 
     def _write_header(self, *, clean: bool) -> None:
         durable.write_at(self._fd, journal.header_of(self.epoch, clean, self._salt), 0)
