@@ -22,9 +22,9 @@ class KeyedLock:
         # A location is a key while its lock is taken; the value has the waiters, or None if there are none.
         self._waiting: dict[str, _Waiters | None] = {}
 
-    def of(self, location: str) -> Place:
+    def of(self, location: str) -> Turn:
         """A place in the order of `location`, for one use."""
-        return Place(self._waiting, location)
+        return Turn(self._waiting, location)
 
     def of_two(self, location: str, other: str) -> Two:
         """The locks of two locations, always taken in the same order: no two tasks wait for each other."""
@@ -36,7 +36,7 @@ class KeyedLock:
         return len(self._waiting)
 
 
-class Place:
+class Turn:
     """One turn at a lock: entering waits for those before, leaving wakes the next."""
 
     __slots__ = ("_location", "_waiting")
@@ -80,7 +80,7 @@ class Two:
 
     __slots__ = ("_first", "_second")
 
-    def __init__(self, first: Place, second: Place) -> None:
+    def __init__(self, first: Turn, second: Turn) -> None:
         self._first = first
         self._second = second
 

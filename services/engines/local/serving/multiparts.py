@@ -34,7 +34,7 @@ from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.joined_hash import JoinedHash, RottenPart
 from services.engines.local.serving.joining import Owner as JoiningOwner
 from services.engines.local.serving.joining import joined, linked, stand_in_order
-from services.engines.local.serving.part_upload import OVER, LocalPart, Place
+from services.engines.local.serving.part_upload import OVER, LocalPart, PartPlace
 from services.engines.local.serving.upload import LocalUpload
 from services.store import NO_ATTRIBUTES, UPLOAD_ID, Condition, Content, Multipart, Part
 
@@ -255,15 +255,15 @@ class LocalMultiparts:
         del self._open[one.upload.id]
         del self._sorted[one.upload.location, one.upload.id]
 
-    def _place(self, one: _Open, number: int, size: int | None) -> Place:
+    def _place(self, one: _Open, number: int, size: int | None) -> PartPlace:
         upload_id, part_id = one.upload.id, secrets.token_hex(8)
         if size is not None and not one.slot_bytes:
             one.slot_bytes = max(1, checksum.chunk_count(size)) * CHUNK_BYTES
         fits = size is not None and size <= one.slot_bytes and number not in one.used
         if not fits or not one.may_write_in_place:
-            return Place(upload_id, number, part_id, f"{number}-{part_id}", 0)
+            return PartPlace(upload_id, number, part_id, f"{number}-{part_id}", 0)
         one.used.add(number)
-        return Place(upload_id, number, part_id, layout.DATA_NAME, one.slot_bytes)
+        return PartPlace(upload_id, number, part_id, layout.DATA_NAME, one.slot_bytes)
 
     def _part_ended(self, one: _Open, part: LocalPart) -> None:
         one.writers.discard(part)

@@ -32,7 +32,7 @@ class Owner(Stepping, Protocol):
     def uploads(self) -> int: ...
 
 
-class Place:
+class PartPlace:
     """Where the bytes of a part go: from `offset` in `file`, a name in the upload's folder.
 
     `slot_bytes`: see multipart_folder.Placed; if it is not 0, no more bytes may come.
@@ -55,7 +55,7 @@ class LocalPart:
     def __init__(
         self,
         owner: Owner,
-        place: Place,
+        place: PartPlace,
         remember: Callable[[Placed], Awaitable[None]],
         ended: Callable[[LocalPart], None],
         *,
