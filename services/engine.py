@@ -166,7 +166,7 @@ class Admin(Protocol):
         ...
 
 
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called with (done, all), while something takes long; from any thread."""
 
 OnFatal = Callable[[BlobkeepError], None]
@@ -261,7 +261,7 @@ class Engine(Protocol):
         """
         ...
 
-    def open(self, progress: Progress, on_fatal: OnFatal) -> Awaitable[Store]:
+    def open(self, progress: OnProgress, on_fatal: OnFatal) -> Awaitable[Store]:
         """Recover what is stored, and serve it. After `own`. Raises BlobkeepError, OSError."""
         ...
 

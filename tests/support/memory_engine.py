@@ -10,7 +10,7 @@ from typing import NoReturn
 from common.errors import BadRequest, ConfigError, NotFound
 from common.self_report import SelfReport
 from common.worker import Worker
-from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
+from services.engine import Check, Disk, Events, OnFatal, OnProgress, Recovered, StoreRequests
 from services.store import Blob, Condition, DamagedBlob, Description, Reading, Store
 from tests.support.memory_store import MemoryStore, description
 
@@ -23,7 +23,7 @@ class MemoryEngine:
     commits = None
     requests: Mapping[str, StoreRequests] = MappingProxyType({})
 
-    def __init__(self, reports_dir: str, work: Callable[[Progress], None] | None = None) -> None:
+    def __init__(self, reports_dir: str, work: Callable[[OnProgress], None] | None = None) -> None:
         self.reports_dir = reports_dir
         self.events = Events()
         self.recovered = Recovered()
@@ -36,7 +36,7 @@ class MemoryEngine:
 
     async def own(self) -> None: ...
 
-    async def open(self, progress: Progress, on_fatal: OnFatal) -> Store:
+    async def open(self, progress: OnProgress, on_fatal: OnFatal) -> Store:
         if self._work is not None:
             await asyncio.to_thread(self._work, progress)
         return self.store

@@ -21,7 +21,7 @@ from common.config import Config, reader_count
 from common.errors import BlobkeepError
 from common.self_report import SelfReport
 from common.worker import Worker
-from services.engine import Admin, Check, Commits, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
+from services.engine import Admin, Check, Commits, Disk, Events, OnFatal, OnProgress, Recovered, StoreRequests
 from services.engines.local.disk import directory, layout, locks, room
 from services.engines.local.disk.keeping import Keeping
 from services.engines.local.disk.layout import Layout
@@ -104,7 +104,7 @@ class LocalEngine:
                 mode | 0o700,
             )
 
-    async def open(self, progress: Progress, on_fatal: OnFatal) -> LocalStore:
+    async def open(self, progress: OnProgress, on_fatal: OnFatal) -> LocalStore:
         """See Engine."""
         found, writer = await asyncio.to_thread(self._recover, progress)
         if self._config.sync == "none":
@@ -131,7 +131,7 @@ class LocalEngine:
             process.give_back_memory()
         return self._store
 
-    def _recover(self, progress: Progress) -> tuple[Reconciled, IndexWriter | None]:
+    def _recover(self, progress: OnProgress) -> tuple[Reconciled, IndexWriter | None]:
         """Recover, with the index if it is wanted. The index needs the journal, which is its log."""
         assert self._lock is not None
         if self.data_dir.read_only:

@@ -19,7 +19,7 @@ from common.config import Config
 from common.errors import BlobkeepError, ConfigError
 from common.self_report import SelfReport
 from common.worker import Worker
-from services.engine import Check, Disk, Events, OnFatal, Progress, Recovered, StoreRequests
+from services.engine import Check, Disk, Events, OnFatal, OnProgress, Recovered, StoreRequests
 from services.engines.objects import keys, self_test
 from services.engines.objects.admin import ObjectsAdmin
 from services.engines.objects.bucket import ABSENT, Refused, Unclear
@@ -81,7 +81,7 @@ class ObjectsEngine:
             await asyncio.to_thread(durable.make_folder_durably, self._dir)
         self._client = await self._connect(self.meter)
 
-    async def open(self, progress: Progress, on_fatal: OnFatal) -> ObjectsStore:
+    async def open(self, progress: OnProgress, on_fatal: OnFatal) -> ObjectsStore:
         """See Engine. There is nothing to recover."""
         config = self._config
         self._store = ObjectsStore(

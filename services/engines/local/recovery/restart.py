@@ -33,11 +33,11 @@ from services.engines.local.recovery.reconciled import Reconciled
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 
 
 def restart(
-    data_dir: Layout, lock: FileLock, progress: Progress | None = None
+    data_dir: Layout, lock: FileLock, progress: OnProgress | None = None
 ) -> tuple[Reconciled, IndexWriter | None]:
     """As `reconcile`, with the index, which is made if there is no valid one. Returns its writer, too.
 
@@ -64,7 +64,7 @@ def restart(
     return found, _made_anew(data_dir, files, found, lock)
 
 
-def without_index(data_dir: Layout, progress: Progress | None = None) -> Reconciled:
+def without_index(data_dir: Layout, progress: OnProgress | None = None) -> Reconciled:
     """For a start without an index: remove an existing one, which would become stale."""
     IndexFiles(data_dir).forget()
     return reconcile(data_dir, progress=progress)
