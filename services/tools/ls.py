@@ -8,7 +8,7 @@ from common.progress import Progress
 from common.times import rfc3339
 from services.tools import exits, on_objects
 from services.tools.output import Cell, Output, state
-from services.tools.storage import Record, Storage, Unreadable, open_backup, state_word
+from services.tools.storage import Record, Storage, UnreadableFolder, open_backup, state_word
 
 HELP = "list the blobs, by location"
 
@@ -32,10 +32,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
         return on_objects.ls(args, out)
     storage = Storage(args.config)
     found: list[Record] = []
-    unreadable: list[Unreadable] = []
+    unreadable: list[UnreadableFolder] = []
     with Progress("reading", "folders") as progress:
         for entry in storage.records(progress):
-            if isinstance(entry, Unreadable):
+            if isinstance(entry, UnreadableFolder):
                 unreadable.append(entry)
             elif entry.location.startswith(args.prefix):
                 found.append(entry)

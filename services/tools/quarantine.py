@@ -17,7 +17,7 @@ from services.tools import exits, on_objects
 from services.tools.exits import CommandFailed
 from services.tools.output import Output, size
 from services.tools.parsing import Commands
-from services.tools.storage import Quarantined, Storage, Unreadable
+from services.tools.storage import Quarantined, Storage, UnreadableFolder
 from services.tools.targets import OfferedBlob, PutOutcome, add_target_arguments, open_target
 
 HELP = "damaged blobs: list, show, restore, drop"
@@ -148,7 +148,7 @@ async def _restore(storage: Storage, entry: Quarantined, args: argparse.Namespac
 
 
 def _refuse_if_deleted(storage: Storage, location: str) -> None:
-    found = [entry for entry in storage.records() if not isinstance(entry, Unreadable)]
+    found = [entry for entry in storage.records() if not isinstance(entry, UnreadableFolder)]
     if location not in storage.live_among(found):
         raise CommandFailed(
             exits.NOT_WELL,

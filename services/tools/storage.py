@@ -46,7 +46,7 @@ __all__ = [
     "Room",
     "Storage",
     "Stored",
-    "Unreadable",
+    "UnreadableFolder",
     "check_engine",
     "closing_note",
     "history_of",
@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 Record = record.BlobRecord
-Unreadable = survey.Unreadable
+UnreadableFolder = survey.UnreadableFolder
 Quarantined = survey.Quarantined
 
 # The recovery worker has the lock for a moment while it reconciles; a server keeps it.
@@ -96,7 +96,7 @@ class Storage:
 
     # --- looking ---
 
-    def records(self, progress: Callable[[int, int], None] = nothing) -> Iterator[Record | Unreadable]:
+    def records(self, progress: Callable[[int, int], None] = nothing) -> Iterator[Record | UnreadableFolder]:
         """The records of all blobs, in any state. A blob that vanishes meanwhile is skipped."""
         return survey.records(self._data_dir, progress)
 
@@ -127,7 +127,7 @@ class Storage:
         """How many more blobs fit, besides `used` of them."""
         return (1 << self._data_dir.id_bits) - used
 
-    def room_of(self, blob: Record | Unreadable) -> tuple[int, int]:
+    def room_of(self, blob: Record | UnreadableFolder) -> tuple[int, int]:
         """(length of its files, bytes on disk)."""
         return usage.of_blob(self._data_dir, blob.id)
 

@@ -150,7 +150,7 @@ def _is_answered(entry: survey.Quarantined, live: Container[str]) -> bool:
 
 def _count(data_dir: Layout) -> tuple[Counted, Container[str]]:
     """What is there, and which locations are live."""
-    found = [entry for entry in survey.records(data_dir) if not isinstance(entry, survey.Unreadable)]
+    found = [entry for entry in survey.records(data_dir) if not isinstance(entry, survey.UnreadableFolder)]
     live = survey.live_among(found)
     pending = sum(entry.state in (State.PENDING, State.CREATED) for entry in found)
     failure = sum(entry.state is State.FAILURE for entry in found)

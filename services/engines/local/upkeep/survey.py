@@ -20,7 +20,7 @@ from services.engines.local.disk.record import BlobRecord, rank
 
 
 @dataclass
-class Unreadable:
+class UnreadableFolder:
     """A folder whose state file cannot be read."""
 
     id: int
@@ -39,7 +39,7 @@ class Quarantined:
 
 def records(
     data_dir: Layout, progress: Callable[[int, int], None] = nothing
-) -> Iterator[BlobRecord | Unreadable]:
+) -> Iterator[BlobRecord | UnreadableFolder]:
     """The record of every folder, in the order of the directory. Folders that vanish are skipped."""
     ids = directory.ids_in(data_dir)
     for done, blob_id in enumerate(ids):
@@ -49,11 +49,11 @@ def records(
         except FileNotFoundError:
             continue  # not yet a blob, or no longer one
         except CorruptRecord as err:
-            yield Unreadable(blob_id, str(err))
+            yield UnreadableFolder(blob_id, str(err))
         except OSError as err:
             if err.errno in SHORTAGE_ERRNOS:
                 raise
-            yield Unreadable(blob_id, f"its state cannot be read: {err.strerror}")
+            yield UnreadableFolder(blob_id, f"its state cannot be read: {err.strerror}")
 
 
 def live_among(found: list[BlobRecord]) -> dict[str, BlobRecord]:
