@@ -24,7 +24,7 @@ READ_BYTES = 64 << 10
 LAST_WORDS_S = 1.0  # for each output, to write what still waits at the end
 
 
-class Relay:
+class LogRelay:
     """From one descriptor to another."""
 
     def __init__(self, source: int, target: int, log_format: str) -> None:
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGTERM, lambda *_: None)
     ends = (pair.partition(":") for pair in pairs)
-    made = [Relay(int(source), int(target), log_format) for source, _, target in ends]
+    made = [LogRelay(int(source), int(target), log_format) for source, _, target in ends]
     relays = {relay.source: relay for relay in made}
     waiting = select.poll()
     for fd in (told, *relays):
