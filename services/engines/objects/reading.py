@@ -17,7 +17,7 @@ from services.store import Sink
 # What a client is given at once.
 PIECE_BYTES = 256 << 10
 
-Report = Callable[[ObjectBlob, str], object]
+OnDamage = Callable[[ObjectBlob, str], object]
 """Called with a blob whose bytes are not what was written, and why."""
 
 
@@ -54,7 +54,12 @@ class StagedReading:
     """
 
     def __init__(
-        self, tools: Tools, blob: ObjectBlob, buffers: ChunkBuffers, ahead: asyncio.Semaphore, report: Report
+        self,
+        tools: Tools,
+        blob: ObjectBlob,
+        buffers: ChunkBuffers,
+        ahead: asyncio.Semaphore,
+        report: OnDamage,
     ) -> None:
         self.blob = blob
         self._tools = tools
