@@ -27,7 +27,7 @@ from services.engines.local.upkeep.backup import Exported, NotABackup, closing_n
 from services.engines.local.upkeep.backup_reader import Backup, Stored
 from services.engines.local.upkeep.check import Report, check
 from services.engines.local.upkeep.snapshot import DirectorySnapshot, HeldBlob
-from services.engines.local.upkeep.usage import Room
+from services.engines.local.upkeep.usage import RoomTaken
 from services.store import Event, Store
 from services.tools import exits
 from services.tools.exits import CommandFailed
@@ -43,7 +43,7 @@ __all__ = [
     "Quarantined",
     "Record",
     "Report",
-    "Room",
+    "RoomTaken",
     "Storage",
     "Stored",
     "UnreadableFolder",

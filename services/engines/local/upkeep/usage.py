@@ -22,7 +22,7 @@ _OURS = {
 
 
 @dataclass
-class Room:
+class RoomTaken:
     """`count`: blobs, or files; `data_bytes`: lengths of files; `disk_bytes`: their room on the disk."""
 
     count: int = 0
