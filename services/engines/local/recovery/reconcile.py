@@ -64,7 +64,7 @@ def reconcile(
     and left as it is. So is one that the disk does not give, after some tries: an I/O error is not
     corruption. In a read-only directory nothing is changed, and what only the journal has is not served.
     """
-    run = Run(data_dir, dry_run)
+    run = Reconciliation(data_dir, dry_run)
     if data_dir.read_only:
         run.result.unplaced = unplaced(data_dir)
     elif not dry_run:
@@ -75,7 +75,7 @@ def reconcile(
     return run.end()
 
 
-class Run:
+class Reconciliation:
     """One run over a directory. `live`: what is known to be served already."""
 
     def __init__(self, data_dir: Layout, dry_run: bool, live: LiveBlobs | None = None) -> None:
@@ -372,7 +372,7 @@ def look_again(data_dir: Layout, blob_id: int, current: Blob | None) -> Reconcil
     For the holder of the lock, with nothing left in the journal. The result's `live` has what the location
     shall have. Raises SyncFailed, OSError.
     """
-    run = Run(data_dir, dry_run=False)
+    run = Reconciliation(data_dir, dry_run=False)
     run.adopt_bytes = 0
     if current is not None:
         run.result.live[current.location] = current

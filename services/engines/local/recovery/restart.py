@@ -28,7 +28,7 @@ from services.engines.local.index.manifest import IndexFiles, Manifest, Stamp
 from services.engines.local.index.writer import IndexWriter
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.replay import Replayed, replay
-from services.engines.local.recovery.reconcile import Run, reconcile
+from services.engines.local.recovery.reconcile import Reconciliation, reconcile
 from services.engines.local.recovery.reconciled import Reconciled
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _with_index(
 ) -> tuple[Reconciled, IndexWriter | None]:
     writer = IndexWriter(files, data_dir.id_bits, stamp_of(data_dir, lock.now()), manifest)
     catalogue = writer.open()
-    run = Run(data_dir, False, catalogue)
+    run = Reconciliation(data_dir, False, catalogue)
     run.saw(manifest.max_seq)
     run.saw(replayed.max_seq)
     for blob_id in replayed.ids:
