@@ -18,7 +18,7 @@ from services.engines.local.disk.record import BlobRecord
 from services.engines.local.serving.change import Draft, first_records
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.joined_hash import RottenPart
-from services.engines.local.serving.upload import LocalUpload, Sums
+from services.engines.local.serving.upload import Checksums, LocalUpload
 from services.engines.local.serving.upload import Owner as UploadOwner
 from services.store import Condition, Content
 
@@ -53,7 +53,7 @@ async def linked(
     owner: Owner,
     path: str,
     draft: Draft,
-    sums: Sums,
+    sums: Checksums,
     condition: Condition,
     *,
     cuts: bool,

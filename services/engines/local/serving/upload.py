@@ -78,7 +78,7 @@ class Owner(Protocol):
     def upload_ended(self, upload: LocalUpload) -> None: ...
 
 
-class Sums(Protocol):
+class Checksums(Protocol):
     """The checksums of bytes, such as a Hasher that has taken them. See there."""
 
     size: int
@@ -112,7 +112,7 @@ class LocalUpload:
             self._may_hold_bytes = self._reserved_bytes = size
             owner.whole_left_bytes -= size
         self._hasher: Hasher | None = None  # from staging on
-        self._sums: Sums | None = None  # the same, or those of bytes that were there
+        self._sums: Checksums | None = None  # the same, or those of bytes that were there
         self._pending: BlobRecord | None = None
         self._fd = -1
         self._size = 0
@@ -127,7 +127,7 @@ class LocalUpload:
 
     @classmethod
     def of_staged(
-        cls, owner: Owner, draft: Draft, condition: Condition, pending: BlobRecord, fd: int, sums: Sums
+        cls, owner: Owner, draft: Draft, condition: Condition, pending: BlobRecord, fd: int, sums: Checksums
     ) -> LocalUpload:
         """An upload whose bytes are all on disk: `pending` and data.raw (`fd`) are in the folder, with their
         `sums`. Only `commit` or `abort` may follow."""
