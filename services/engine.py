@@ -32,7 +32,7 @@ class Transition(Protocol):
     def at(self) -> str: ...
 
 
-class Told(Protocol):
+class BlobHistory(Protocol):
     """A blob as a listener is told of it: who it is, and its history, oldest step first."""
 
     @property
@@ -48,7 +48,7 @@ class Told(Protocol):
 class Listener(Protocol):
     """Who wants to know what happens to blobs. Called on the event loop; it must not wait or raise."""
 
-    def told(self, blob: Told, since: int) -> None:
+    def told(self, blob: BlobHistory, since: int) -> None:
         """A blob went through `blob.events[since:]`. Some 1 µs: each write waits for it."""
         ...
 
@@ -67,7 +67,7 @@ class Events:
         """From now on `listener` is told, too."""
         self._listeners.append(listener)
 
-    def told(self, blob: Told, since: int) -> None:
+    def told(self, blob: BlobHistory, since: int) -> None:
         """See Listener."""
         for listener in self._listeners:
             listener.told(blob, since)

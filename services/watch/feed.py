@@ -16,7 +16,7 @@ from common import logs
 from common.self_report import NamedBlob
 from common.states import WORD_OF_CODE
 from common.times import rfc3339, unix_ns
-from services.engine import Told
+from services.engine import BlobHistory
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,9 @@ class Feed:
     def __init__(self) -> None:
         self.number = 0
         self.counts: Counter[str] = Counter()  # transitions since the start, by state
-        self._kept: deque[tuple[int, Told, int] | FeedEntry] = deque(maxlen=KEPT)
+        self._kept: deque[tuple[int, BlobHistory, int] | FeedEntry] = deque(maxlen=KEPT)
 
-    def told(self, blob: Told, since: int) -> None:
+    def told(self, blob: BlobHistory, since: int) -> None:
         """A blob went through `blob.events[since:]`, and is now as `blob` says."""
         events = blob.events
         is_logged = log.isEnabledFor(logging.DEBUG)
@@ -76,7 +76,7 @@ class Feed:
         self._kept.append(FeedEntry(self.number, now, blob.id, blob.location, state, blob.text))
 
 
-def _log(blob: Told, at: int) -> None:
+def _log(blob: BlobHistory, at: int) -> None:
     """One line a transition, as the original wrote them with -D, and how long the state before lasted."""
     event = blob.events[at]
     word = WORD_OF_CODE[event.code]
@@ -88,6 +88,6 @@ def _log(blob: Told, at: int) -> None:
     log.debug("blob %s of %r: %s - %s%s", blob.id, blob.location, word, event.message, after, extra=about)
 
 
-def _entry(number: int, blob: Told, at: int) -> FeedEntry:
+def _entry(number: int, blob: BlobHistory, at: int) -> FeedEntry:
     event = blob.events[at]
     return FeedEntry(number, event.at, blob.id, blob.location, WORD_OF_CODE[event.code], event.message)

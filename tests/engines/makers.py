@@ -11,7 +11,7 @@ from typing import TypeVar
 from common.config import Config
 from common.errors import AlreadyExists, BlobkeepError, NotFound
 from common.self_report import NamedBlob
-from services.engine import Engine, Events, Told
+from services.engine import BlobHistory, Engine, Events
 from services.engines.choose import choose
 from services.engines.objects.client import BucketClient, SystemClock
 from services.engines.objects.commit import Tools
@@ -38,7 +38,7 @@ class Told1:
         self.steps: list[tuple[str, str]] = []
         self.found_damaged: list[NamedBlob] = []
 
-    def told(self, blob: Told, since: int) -> None:
+    def told(self, blob: BlobHistory, since: int) -> None:
         self.steps += [(blob.location, step.message) for step in blob.events[since:]]
 
     def damaged(self, blob: NamedBlob) -> None:

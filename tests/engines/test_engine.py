@@ -12,7 +12,7 @@ import pytest
 from common.errors import BadRequest, NotFound
 from common.self_report import NamedBlob
 from common.states import WORD_OF_CODE
-from services.engine import Admin, Engine, Told
+from services.engine import Admin, BlobHistory, Engine
 from services.store import Content, Description
 from tests.engines.makers import EngineMaker, Under, anything, serving
 
@@ -23,7 +23,7 @@ class Steps:
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, str]] = []
 
-    def told(self, blob: Told, since: int) -> None:
+    def told(self, blob: BlobHistory, since: int) -> None:
         self.seen += [(str(blob.id), blob.location, WORD_OF_CODE[step.code]) for step in blob.events[since:]]
 
     def damaged(self, blob: NamedBlob) -> None:
