@@ -22,7 +22,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.locks import StateLock
 from services.engines.local.recovery import reconcile, scan_pool
 from services.engines.local.recovery.reconciled import Reconciled
-from services.engines.local.recovery.scan_pool import ScanPool, _Reader, how_many
+from services.engines.local.recovery.scan_pool import ScanPool, _ScanHelper, how_many
 from services.engines.local.recovery.scan_slices import SliceScan
 from tests.disk.test_reconcile import make_original, pending, put
 from tests.support.processes import ROOT, wait_for
@@ -36,7 +36,7 @@ class Patient(ScanPool):
     helped_in_all = 0
     given_up = 0
 
-    def waits_for(self, one: _Reader) -> bool:
+    def waits_for(self, one: _ScanHelper) -> bool:
         return not one.is_there or bool(one.asked)
 
     def _listen(self) -> None:
@@ -171,15 +171,15 @@ def test_types_are_held_once_whoever_read_them(data_dir: Layout) -> None:
 
 def test_one_that_is_killed_is_not_missed(data_dir: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = settled_alone(copy_of(data_dir), monkeypatch)
-    real = scan_pool._Reader.ask
+    real = scan_pool._ScanHelper.ask
 
-    def ask_and_kill(self: _Reader, number: int, ids: list[int]) -> None:
+    def ask_and_kill(self: _ScanHelper, number: int, ids: list[int]) -> None:
         real(self, number, ids)
         if number >= 3:
             self.process.kill()
             self.process.wait()
 
-    monkeypatch.setattr(scan_pool._Reader, "ask", ask_and_kill)
+    monkeypatch.setattr(scan_pool._ScanHelper, "ask", ask_and_kill)
     assert outcome(data_dir, reconcile.reconcile(data_dir)) == alone
     assert Patient.given_up == 2
     assert Patient.helped_in_all >= 1

@@ -58,10 +58,10 @@ class ScanPool:
         self._given = 0  # slices that were given out
         self._begun = 0  # slices that somebody reads, or has read
         self._ready: dict[int, list[Blob | None]] = {}  # slices that were read, and not given out yet
-        self._readers: list[_Reader] = []
+        self._readers: list[_ScanHelper] = []
         with contextlib.suppress(OSError):  # no memory, no processes left: then without
             for _ in range(count):
-                self._readers.append(_Reader(data_dir))
+                self._readers.append(_ScanHelper(data_dir))
 
     def slices(self) -> Iterator[tuple[Sequence[int], list[Blob | None]]]:
         """Each slice of the ids in turn, with the blob of each id if it is plain: see SliceScan.read."""
@@ -135,7 +135,7 @@ def _command(data_dir: Layout) -> list[str]:
     ]
 
 
-class _Reader:
+class _ScanHelper:
     """One helper. Methods raise OSError, ValueError if it cannot be used, or no longer."""
 
     def __init__(self, data_dir: Layout) -> None:

@@ -121,7 +121,7 @@ def _add_blob(tar: Tar, taken: DirectorySnapshot, held: HeldBlob, tell: Callable
         folder = os.path.relpath(taken.data_dir.folder(blob.id), taken.data_dir.root)
         modified = blob.modified_ns / 1e9
         _add(tar, f"{folder}/{layout.STATE_NAME}", record.dump(blob), modified)
-        data: Any = io.BytesIO(whole) if blob.size <= _PIECE_BYTES else _Reader(_chunks(fd, blob), tell)
+        data: Any = io.BytesIO(whole) if blob.size <= _PIECE_BYTES else _ChunkStream(_chunks(fd, blob), tell)
         tar.addfile(_member(f"{folder}/{layout.DATA_NAME}", blob.size, modified), data)
     finally:
         os.close(fd)
@@ -200,7 +200,7 @@ class _Descriptor:
         durable.write_all(self._fd, waiting)
 
 
-class _Reader:
+class _ChunkStream:
     """Chunks as a stream that a tar reads from. Each was compared with its checksum already, once."""
 
     def __init__(self, chunks: Iterator[bytes], tell: Callable[[int], None]) -> None:
