@@ -9,7 +9,7 @@ from collections import defaultdict
 from common.progress import Progress
 from services.tools import exits, on_objects
 from services.tools.output import Output, size, state
-from services.tools.storage import Record, Room, Storage, state_word
+from services.tools.storage import Record, RoomTaken, Storage, state_word
 
 HELP = "what takes the room"
 
@@ -25,8 +25,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     if on_objects.is_asked(args.config):
         return on_objects.du(args, out)
     storage = Storage(args.config)
-    states: dict[str, Room] = defaultdict(Room)
-    groups: dict[str, Room] = defaultdict(Room)
+    states: dict[str, RoomTaken] = defaultdict(RoomTaken)
+    groups: dict[str, RoomTaken] = defaultdict(RoomTaken)
     with Progress("reading", "folders") as progress:
         for entry in storage.records(progress):
             data_bytes, disk_bytes = storage.room_of(entry)
@@ -47,8 +47,8 @@ def _group(location: str, depth: int) -> str:
 
 def _write(
     storage: Storage,
-    states: dict[str, Room],
-    groups: dict[str, Room],
+    states: dict[str, RoomTaken],
+    groups: dict[str, RoomTaken],
     top: int,
     out: Output,
 ) -> None:

@@ -48,8 +48,8 @@ ROWS = [
     Mutation(
         "refused-checkpoint-forgotten",
         "services/engines/local/journal/file.py",
-        "            self._go(Phase.FULL)\n            raise\n",
-        "            self._go(Phase.CLEAN)\n            raise\n",
+        "            self._go(FilePhase.FULL)\n            raise\n",
+        "            self._go(FilePhase.CLEAN)\n            raise\n",
         ("tests/store/test_checkpoints.py",),
     ),
     Mutation(
@@ -62,8 +62,8 @@ ROWS = [
     Mutation(
         "file-in-use-taken-for-clean",
         "services/engines/local/journal/file.py",
-        "Phase.CLEAN if found.clean else Phase.FULL",
-        "Phase.CLEAN",
+        "FilePhase.CLEAN if found.clean else FilePhase.FULL",
+        "FilePhase.CLEAN",
         ("tests/store/test_checkpoints.py",),
     ),
     Mutation(

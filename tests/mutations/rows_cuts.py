@@ -50,8 +50,8 @@ ROWS = [
     Mutation(
         "journal-turned-before-its-checkpoint-is-done",
         "services/engines/local/journal/file.py",
-        "        self._go(Phase.CHECKPOINTING)\n        try:\n            make_durable()\n",
-        "        self._phase = Phase.CLEAN\n        return\n        try:\n            make_durable()\n",
+        "        self._go(FilePhase.CHECKPOINTING)\n        try:\n            make_durable()\n",
+        "        self._phase = FilePhase.CLEAN\n        return\n        try:\n            make_durable()\n",
         (SMALL,),
     ),
     Mutation(

@@ -31,7 +31,7 @@ class Transition(msgspec.Struct, frozen=True):
 
 
 class Happened(msgspec.Struct, frozen=True):
-    """See engine.Told. `size` is that of a complete blob."""
+    """See engine.BlobHistory. `size` is that of a complete blob."""
 
     id: str
     location: str

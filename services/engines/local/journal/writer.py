@@ -7,8 +7,8 @@ every write-back that failed meanwhile, also of a file that the kernel has forgo
 itself, through a new descriptor, would find nothing to do and succeed. The same thread syncs early if a
 checkpoint would have too much to write at once (see `early_sync`).
 
-A failed checkpoint is still to do: its file stays FULL (`file.Phase`), and is neither appended to nor started
-over before a checkpoint has succeeded.
+A failed checkpoint is still to do: its file stays FULL (`file.FilePhase`), and is neither appended to nor
+started over before a checkpoint has succeeded.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Owner(JoiningOwner, Protocol):
 
 
 class SumsOf:
-    """See upload.Sums."""
+    """See upload.Checksums."""
 
     def __init__(self, blob: Blob) -> None:
         self.size = blob.size
