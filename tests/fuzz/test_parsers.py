@@ -217,7 +217,7 @@ PARSERS = {
         (PART,),
         (CorruptRecord,),
     ),
-    "lock": Parser(state_locks.id_of, (b'{"ID": "a", "Who": "b"}',)),
+    "lock": Parser(state_locks.lock_id, (b'{"ID": "a", "Who": "b"}',)),
     "S3's target": Parser(text(parse_target), (b"/bucket/a//b%2F..%C3%BC", b"/b"), (S3Error,)),
     "S3's copy source": Parser(
         text(parse_copy_source), (b"/bucket/a%20b?versionId=null", b"bucket/a"), (S3Error,)

@@ -19,9 +19,9 @@ from services.frontends.digests import PromisedDigests
 from services.frontends.native import state_locks
 from services.frontends.native.base import BaseHandler
 from services.frontends.native.copying import CopyOrder, copy_order
-from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, modified_s, outcome
+from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, modified_s, write_outcome
 from services.frontends.native.read_plan import ReadPlan, plan_read
-from services.frontends.native.webdav import described, path_of
+from services.frontends.native.webdav import href_of, multistatus
 from services.frontends.native.write_conditions import write_condition
 from services.http1 import Exchange
 from services.rules.framed import refuse_framed
@@ -187,7 +187,9 @@ class BlobHandler(BlobReader):
         """201, `Location`, `ETag`; 200 for a PUT that replaced a blob."""
         blob, replaced = await self._stored() if self._order is None else await self._copied(self._order)
         prefix = self.request.headers.get(FORWARDED_PREFIX)
-        status, fields = outcome(self.request.method or "", blob, replaced=replaced, forwarded_prefix=prefix)
+        status, fields = write_outcome(
+            self.request.method or "", blob, replaced=replaced, forwarded_prefix=prefix
+        )
         self.set_status(status)
         self.set_fields(fields)
         self.set_header("Content-Length", "0")
@@ -220,8 +222,8 @@ class BlobHandler(BlobReader):
         blob = await self.store.stat(self.location)
         if blob is None and not await self.is_folder(self.location + "/"):
             raise NotFound("There is nothing of this name.")
-        path = path_of(self.prefix, self.location) + ("/" if blob is None else "")
-        self.send_multistatus(described(path, blob, modified_s(blob) if blob is not None else 0))
+        path = href_of(self.prefix, self.location) + ("/" if blob is None else "")
+        self.send_multistatus(multistatus(path, blob, modified_s(blob) if blob is not None else 0))
 
     async def mkcol(self) -> None:
         """201: a folder need not be made. 405 where a blob has the name."""

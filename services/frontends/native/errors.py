@@ -43,7 +43,7 @@ def answer_to(err: Exception, *, by_script: bool = False) -> tuple[int, Fields, 
     return status, [*fields, ("Content-Type", "application/json")], error_body(status, text)
 
 
-def failed(head: RequestHead, err: Exception) -> tuple[int, Fields, bytes]:
+def answer_without_handler(head: RequestHead, err: Exception) -> tuple[int, Fields, bytes]:
     """The same for a request without a handler; an exception that is not ours is logged."""
     if not isinstance(err, errors.BlobkeepError):
         log.error("%s %s failed", *head.start_line[:2], exc_info=err)

@@ -16,8 +16,8 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
 from common.options import Config
 from services.access.decisions import Access, Action
-from services.frontends.native.errors import failed
-from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, Fields, outcome
+from services.frontends.native.errors import answer_without_handler
+from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, Fields, write_outcome
 from services.frontends.native.opening import Opening
 from services.frontends.native.quick_reads import (
     QuickReads,
@@ -214,8 +214,8 @@ class _Writing(HTTPMessageDelegate):
                 )
                 shown = fields_in.get(FORWARDED_PREFIX)
                 prefix = shown[0] if shown else None
-                status, fields = outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
+                status, fields = write_outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
         except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
-            status, fields, body = failed(head, err)
+            status, fields, body = answer_without_handler(head, err)
         self._exchange.respond(*whole_answer(status, fields, body))
         self._answered(self._exchange, status, self._began)

@@ -72,7 +72,9 @@ def _template(kind: str) -> bytes:
     return sent(_shape(kind, "%d", [*_validators('"%s"', "%s"), _KEPT_BUT_ASKED], "%s", "%s"))
 
 
-def outcome(method: str, blob: Blob, *, replaced: bool, forwarded_prefix: str | None) -> tuple[int, Fields]:
+def write_outcome(
+    method: str, blob: Blob, *, replaced: bool, forwarded_prefix: str | None
+) -> tuple[int, Fields]:
     """The answer to a durable POST or PUT: its status, and its own fields.
 
     `forwarded_prefix`: the path that a proxy adds, by its X-Forwarded-Prefix field; ignored if it is no path.

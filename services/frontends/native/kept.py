@@ -12,7 +12,7 @@ from common.errors import BadRequest
 from services.access.decisions import Action
 from services.frontends.native.blobs import BlobReader
 from services.frontends.native.blobs_by_id import PREFIX, ByIdHandler
-from services.frontends.native.headers import FORWARDED_PREFIX, outcome
+from services.frontends.native.headers import FORWARDED_PREFIX, write_outcome
 from services.frontends.native.read_plan import plan_read
 from services.frontends.native.write_conditions import write_condition
 from services.store import Blob
@@ -76,7 +76,7 @@ class UndeleteHandler(OneBlobHandler):
 
         blob, was_there = await self.admin.undelete(self.blob_id, location, judge_of_client)
         prefix = self.request.headers.get(FORWARDED_PREFIX)
-        _, fields = outcome("POST", blob, replaced=was_there, forwarded_prefix=prefix)
+        _, fields = write_outcome("POST", blob, replaced=was_there, forwarded_prefix=prefix)
         self.set_status(200 if was_there else 201)
         self.set_fields(fields)
         self.set_header("Blob-Id", str(blob.id))

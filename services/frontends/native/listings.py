@@ -14,7 +14,7 @@ from services.access.decisions import Action
 from services.frontends.native.base import BaseHandler
 from services.frontends.native.headers import PREFIX
 from services.frontends.native.listing_pages import PAGE_CSP, Folder, html_pieces, json_pieces, steps
-from services.frontends.native.webdav import described, path_of
+from services.frontends.native.webdav import href_of, multistatus
 from services.rules.listing import Listing, follows_links, parse_listing, wants_html
 from services.rules.locations import split_listing
 
@@ -69,7 +69,7 @@ class ListingHandler(BaseHandler):
         """207 about the folder; 404 if nothing is under it, except for /store/ itself."""
         if self.folder and not await self.is_folder(self.folder):
             raise NotFound("There is no blob under this path.")
-        self.send_multistatus(described(path_of(self.prefix, self.folder), None))
+        self.send_multistatus(multistatus(href_of(self.prefix, self.folder), None))
 
     async def mkcol(self) -> None:
         """201: a folder need not be made."""

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from tornado.httputil import HTTPMessageDelegate
 
-from services.frontends.native.errors import failed
+from services.frontends.native.errors import answer_without_handler
 from services.frontends.native.quick_reads import ok_lines, whole_answer
 from services.frontends.native.sending import Answered, Sending
 from services.http1 import Exchange
@@ -46,7 +46,7 @@ class Opening(HTTPMessageDelegate):
             reading = await self._store.open(self._location)
             head = ok_lines() + self._fields_of(reading.blob)
         except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
-            answer = failed(exchange.head, err)
+            answer = answer_without_handler(exchange.head, err)
             exchange.respond(*whole_answer(*answer))
             self._answered(exchange, answer[0], self._began)
             return

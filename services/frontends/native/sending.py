@@ -9,7 +9,7 @@ from time import perf_counter
 from tornado.httputil import HTTPMessageDelegate
 from tornado.iostream import StreamClosedError
 
-from services.frontends.native.errors import failed
+from services.frontends.native.errors import answer_without_handler
 from services.frontends.native.quick_reads import whole_answer
 from services.http1 import COPY_BYTES, Exchange
 from services.store import Reading
@@ -63,7 +63,7 @@ class Sending(HTTPMessageDelegate):
         except StreamClosedError:
             pass  # the client has left; nothing is owed
         except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
-            answer = failed(exchange.head, err)
+            answer = answer_without_handler(exchange.head, err)
             if exchange.started:
                 exchange.stream.close()  # the client must see that what it has is not the whole
             else:

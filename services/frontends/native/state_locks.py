@@ -47,13 +47,13 @@ async def lock(store: Store, location: str, said: bytes) -> None:
 
     Raises LockedByOther, BadRequest; Damaged if the record is damaged, so that the holder is unknown.
     """
-    asked = id_of(said)
+    asked = lock_id(said)
     for _ in range(2):  # it may be given back meanwhile
         with contextlib.suppress(AlreadyExists):
             await store.write_whole(_RECORDS + location, _only_new, _TYPE, said)
             return
         found = await _found(store, location)
-        if found is not None and id_of(found[1]) == asked:
+        if found is not None and lock_id(found[1]) == asked:
             return
         if found is not None:
             raise LockedByOther(found[1])
@@ -65,7 +65,7 @@ async def unlock(store: Store, location: str, said: bytes) -> None:
 
     Any client may release a damaged one, since its holder is unknown.
     """
-    asked = id_of(said) if said else ""
+    asked = lock_id(said) if said else ""
     while True:
         blob: Blob | None = None
         try:
@@ -73,7 +73,7 @@ async def unlock(store: Store, location: str, said: bytes) -> None:
             if found is None:
                 return
             blob, holder = found
-            if said and asked != id_of(holder):
+            if said and asked != lock_id(holder):
                 raise LockedByOther(holder)
         except Damaged:
             pass
@@ -98,7 +98,7 @@ class _Lock(msgspec.Struct):
     ID: str
 
 
-def id_of(said: bytes) -> str:
+def lock_id(said: bytes) -> str:
     """The ID in the JSON of a client. Raises BadRequest."""
     try:
         return msgspec.json.decode(said, type=_Lock).ID

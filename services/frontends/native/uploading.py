@@ -9,8 +9,8 @@ from time import perf_counter
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 
 from services.frontends.handler import CLIENT_LEFT
-from services.frontends.native.errors import failed
-from services.frontends.native.headers import FORWARDED_PREFIX, Fields, outcome
+from services.frontends.native.errors import answer_without_handler
+from services.frontends.native.headers import FORWARDED_PREFIX, Fields, write_outcome
 from services.frontends.native.quick_reads import first_of, whole_answer
 from services.frontends.native.sending import Answered
 from services.http1 import Exchange
@@ -82,7 +82,7 @@ class Uploading(HTTPMessageDelegate):
     def _refuse(self, err: Exception) -> None:
         """Answer at once: the rest of the body may be without end."""
         if not self._exchange.finished:
-            self._tell(*failed(self._exchange.head, err))
+            self._tell(*answer_without_handler(self._exchange.head, err))
 
     def finish(self) -> None:
         """See HTTPMessageDelegate."""
@@ -95,10 +95,10 @@ class Uploading(HTTPMessageDelegate):
         try:
             blob, replaced = await upload.commit()
             method, prefix = head.start_line.method, first_of(head, FORWARDED_PREFIX)
-            status, fields = outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
+            status, fields = write_outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
             self._tell(status, fields, b"")
         except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
-            self._tell(*failed(self._exchange.head, err))
+            self._tell(*answer_without_handler(self._exchange.head, err))
 
     def _tell(self, status: int, fields: Fields, body: bytes) -> None:
         self._exchange.respond(*whole_answer(status, fields, body))

@@ -15,7 +15,7 @@ from services.store import Blob
 NO_TIME = format_http_date(0)  # the time of a folder: clients want one, and it has none
 
 
-def described(path: str, blob: Blob | None, modified_s: int = 0) -> bytes:
+def multistatus(path: str, blob: Blob | None, modified_s: int = 0) -> bytes:
     """The body of a 207 about one resource; `blob` None: a folder. `path`: its path in a request."""
     if blob is None:
         what = (
@@ -38,7 +38,7 @@ def described(path: str, blob: Blob | None, modified_s: int = 0) -> bytes:
     return text.encode()
 
 
-def path_of(prefix: str, location: str) -> str:
+def href_of(prefix: str, location: str) -> str:
     """The path of a location in a request. `prefix`: of all paths."""
     return prefix + quote_location(location)
 
