@@ -228,7 +228,7 @@ def _check_port(listen: str) -> None:
     except OSError as err:
         if err.errno == errno.EADDRINUSE:
             pids = sorted(pids_listening_on(port))
-            users = " and ".join(map(describe, pids)) or "a process that we are not allowed to see"
+            users = " and ".join(map(describe_process, pids)) or "a process that we are not allowed to see"
             raise InTheWay(
                 f"{listen} is in use by {users}: stop that, "
                 "or choose another address (blobkeep serve --listen 127.0.0.1:8080, or "
@@ -250,7 +250,7 @@ def pids_listening_on(port: int) -> set[int]:
     return set()
 
 
-def describe(pid: int) -> str:
+def describe_process(pid: int) -> str:
     """`process 123 (nginx: nginx -g ...)`."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)

@@ -47,7 +47,7 @@ COMMANDS = (
 )
 
 
-def command(name: str) -> Command:
+def command_module(name: str) -> Command:
     """The module of a command. All together take a third of a second: each is loaded on its own."""
     module = f"{name}_" if keyword.iskeyword(name) else name
     return cast(Command, importlib.import_module(f"services.tools.{module}"))
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         args.config_file, args.config = args.config, config.load(_flags(args), "server")
-        status = command(args.command).run(args, Output(as_json=args.json))
+        status = command_module(args.command).run(args, Output(as_json=args.json))
         sys.stdout.flush()
         return status
     except CommandFailed as err:
@@ -135,9 +135,9 @@ def make_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         formatter_class=Formatter,
         allow_abbrev=False,
     )
-    commands = Commands(parser, "command")
+    commands = Commands(parser, "command_module")
     for name in names:
-        module = command(name)
+        module = command_module(name)
         module.add_arguments(commands.add(name, module.HELP))
     return parser
 

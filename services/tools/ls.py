@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     shown.sort(key=lambda blob: (blob.location, blob.seq))
     out.document(
         {
-            "blobs": [about(blob, live.get(blob.location) is blob) for blob in shown],
+            "blobs": [as_json(blob, live.get(blob.location) is blob) for blob in shown],
             "unreadable": [{"id": entry.id, "reason": entry.reason} for entry in unreadable],
         }
     )
@@ -62,7 +62,7 @@ def _of_backup(args: argparse.Namespace, out: Output) -> int:
             if stored.record.location.startswith(args.prefix)
         ]
     shown.sort(key=lambda blob: blob.location)
-    out.document({"blobs": [about(blob, False) for blob in shown], "problems": backup.problems})
+    out.document({"blobs": [as_json(blob, False) for blob in shown], "problems": backup.problems})
     _write(shown, args, out)
     for sentence in backup.problems:
         out.line(sentence)
@@ -78,7 +78,7 @@ def _write(shown: list[Record], args: argparse.Namespace, out: Output) -> None:
             out.line(blob.location)
 
 
-def about(blob: Record, served: bool) -> dict[str, object]:
+def as_json(blob: Record, served: bool) -> dict[str, object]:
     """One blob in JSON; `served`: clients get it."""
     return {
         "location": blob.location,

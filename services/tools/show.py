@@ -89,7 +89,7 @@ def _document(storage: Storage, blob: Record, served: bool) -> dict[str, object]
     ]
     expires_ns = storage.expires_ns(blob)
     return {
-        **ls.about(blob, served),
+        **ls.as_json(blob, served),
         "expires": None if expires_ns is None else rfc3339(expires_ns),
         "folder": storage.folder(blob),
         "history": history,

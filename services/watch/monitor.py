@@ -23,7 +23,7 @@ from services.store import DamagedBlob, Store, Usage
 from services.watch.feed import Feed
 from services.watch.processes import Processes, ProcessFigures
 from services.watch.request_log import RequestLog
-from services.watch.samples import Samples, sums_of
+from services.watch.samples import Samples, sum_over
 
 T = TypeVar("T")
 
@@ -177,7 +177,7 @@ class Monitor:
         removed, freed = (gc.totals.removed, gc.totals.freed_bytes) if gc is not None else (0, 0)
         scrub = recovery.scrub if recovery is not None else None
         scrubbed = scrub.checked_bytes if scrub is not None else 0
-        self.samples.add(sums_of(self.requests.tallies.values(), time.time(), removed, freed, scrubbed))
+        self.samples.add(sum_over(self.requests.tallies.values(), time.time(), removed, freed, scrubbed))
 
     async def _in_thread(self, step: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, step)

@@ -78,7 +78,7 @@ def _grown(now: int, then: int) -> int:
     return now - then if now >= then else now
 
 
-def sums_of(tallies: Iterable[Tally], time_s: float, removed: int, freed_bytes: int, scrubbed: int) -> Sums:
+def sum_over(tallies: Iterable[Tally], time_s: float, removed: int, freed_bytes: int, scrubbed: int) -> Sums:
     """The sums over all methods."""
     every = list(tallies)
     return Sums(

@@ -13,7 +13,7 @@ from services.engines.local.disk import record
 from services.engines.local.disk.record import BlobRecord
 from services.watch.feed import KEPT, Feed
 from services.watch.request_log import BOUNDS_S, RequestLog
-from services.watch.samples import Samples, sums_of
+from services.watch.samples import Samples, sum_over
 
 
 def _complete(blob_id: int = 1) -> BlobRecord:
@@ -81,12 +81,12 @@ def test_no_values_have_no_quantile_and_great_ones_the_last_bound() -> None:
 
 def test_a_sample_is_the_difference_of_a_second() -> None:
     log, samples = RequestLog(), Samples()
-    samples.add(sums_of(log.tallies.values(), 100.0, 0, 0, 0))
+    samples.add(sum_over(log.tallies.values(), 100.0, 0, 0, 0))
     for _ in range(10):
         log.answered("GET", 200, "/", 0.0002, 1, 100, "::1")
     log.answered("PUT", 500, "/", 0.2, 1000, 0, "::1")
-    samples.add(sums_of(log.tallies.values(), 102.0, 7, 70, 3))
-    samples.add(sums_of(log.tallies.values(), 103.0, 2, 20, 3))  # the gc was started anew
+    samples.add(sum_over(log.tallies.values(), 102.0, 7, 70, 3))
+    samples.add(sum_over(log.tallies.values(), 103.0, 2, 20, 3))  # the gc was started anew
     first, second = samples.kept
     assert (first.requests, first.errors, first.bytes_in, first.bytes_out) == (5.5, 0.5, 505, 500)
     assert (first.removed, first.freed_bytes, first.scrubbed_bytes) == (7, 70, 3)
@@ -98,5 +98,5 @@ def test_a_sample_is_the_difference_of_a_second() -> None:
 def test_a_clock_that_is_set_back_makes_no_sample() -> None:
     samples = Samples()
     for time_s in (100.0, 50.0, 51.0):
-        samples.add(sums_of((), time_s, 0, 0, 0))
+        samples.add(sum_over((), time_s, 0, 0, 0))
     assert [one.time_s for one in samples.kept] == [51.0]
