@@ -32,7 +32,7 @@ _HASHED_AT_ONCE_BYTES = 64 << 10  # a longer body is summed in a thread
 _MOST_PIECES = 64  # a body that comes byte by byte is copied together
 
 
-class Owner(Protocol):
+class UploadOwner(Protocol):
     """What an upload needs of the store that began it."""
 
     tools: Tools
@@ -57,7 +57,7 @@ class ObjectUpload:
     """See store.Upload. Used only from the event loop; sums are computed in threads."""
 
     def __init__(
-        self, owner: Owner, location: str, judge: Judge, content: Content, known: Known | None
+        self, owner: UploadOwner, location: str, judge: Judge, content: Content, known: Known | None
     ) -> None:
         self._owner = owner
         self._location = location

@@ -19,7 +19,7 @@ _LOOK_AT_PLACE_S = 0.5
 _LOOK_AT_RESERVE_S = 1.0  # a look at the reserve costs 20 µs
 
 
-class Owner(Protocol):
+class BackgroundOwner(Protocol):
     """What is needed of the store."""
 
     data_dir: Layout
@@ -35,7 +35,7 @@ class Owner(Protocol):
     def stop(self, err: BlobkeepError, text: str, *args: object) -> None: ...
 
 
-async def keep_reserve(store: Owner) -> None:
+async def keep_reserve(store: BackgroundOwner) -> None:
     """For ever: make the used-up files of the reserve again, and tell the gc how much room was missing, so
     that
     it may remove kept blobs."""
@@ -51,7 +51,7 @@ async def keep_reserve(store: Owner) -> None:
             log.debug("the reserve could not be made again: %s", err)  # a write will tell what is wrong
 
 
-async def keep_journal(store: Owner) -> None:
+async def keep_journal(store: BackgroundOwner) -> None:
     """For ever: make a file of the journal again that somebody has removed or moved.
 
     The next write would do it, too, but what is already acknowledged must not wait for a write.
@@ -66,7 +66,7 @@ async def keep_journal(store: Owner) -> None:
             )  # logged where it was raised; a write tells
 
 
-async def watch_place(store: Owner) -> None:
+async def watch_place(store: BackgroundOwner) -> None:
     """Until the server stops: notice within a second where the directory was unmounted, replaced, or made
     read-only.
 

@@ -14,8 +14,7 @@ from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.serving.change import Draft
 from services.engines.local.serving.index import is_same
-from services.engines.local.serving.joining import Owner as JoiningOwner
-from services.engines.local.serving.joining import linked
+from services.engines.local.serving.joining import JoiningOwner, linked
 from services.engines.local.serving.reading import LocalReading
 from services.engines.local.serving.upload import LocalUpload
 from services.store import Condition, Content
@@ -31,7 +30,7 @@ class SourceChanged(Busy):
         super().__init__(_WRITTEN)
 
 
-class Owner(JoiningOwner, Protocol):
+class CopiesOwner(JoiningOwner, Protocol):
     """What is needed of the store."""
 
     data_dir: Layout
@@ -63,7 +62,7 @@ class SumsOf:
 
 
 async def copy(
-    store: Owner,
+    store: CopiesOwner,
     source: str,
     source_condition: Condition,
     target: str,
@@ -90,7 +89,7 @@ async def copy(
     raise Busy(_WRITTEN)
 
 
-async def _upload(store: Owner, blob: Blob, draft: Draft, condition: Condition) -> LocalUpload | None:
+async def _upload(store: CopiesOwner, blob: Blob, draft: Draft, condition: Condition) -> LocalUpload | None:
     """An upload with all bytes of `blob`; None if the source was written meanwhile."""
     if blob.size > store.small_body_bytes:
         store.admit(draft.location, condition, blob.size, 0, 0)
@@ -118,7 +117,7 @@ async def _upload(store: Owner, blob: Blob, draft: Draft, condition: Condition) 
         reading.close()
 
 
-async def _checked(store: Owner, upload: LocalUpload, blob: Blob) -> LocalUpload | None:
+async def _checked(store: CopiesOwner, upload: LocalUpload, blob: Blob) -> LocalUpload | None:
     """`upload`, which has the file of `blob`; None if its location has another blob by now (rule 3)."""
     try:
         if is_same(await store.stat(blob.location), blob):

@@ -57,7 +57,7 @@ class Expiry:
         return [blob for blob in blobs if self.is_over(blob)]
 
 
-class Owner(Protocol):
+class ExpiryOwner(Protocol):
     """What is needed of the store."""
 
     expiry: Expiry
@@ -69,7 +69,7 @@ class Owner(Protocol):
     async def end(self, blob: Blob, why: str) -> None: ...
 
 
-async def end_expired(store: Owner, *, pause_s: float = PAUSE_S) -> None:
+async def end_expired(store: ExpiryOwner, *, pause_s: float = PAUSE_S) -> None:
     """Until the server stops: delete expired blobs, in the usual way, so the feed shows them as deletes."""
     after = ""
     while not store.is_stopping:

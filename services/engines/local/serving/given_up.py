@@ -29,7 +29,7 @@ _TRY_AGAIN_S = 1.0
 _Step = Callable[[], BlobRecord | None]
 
 
-class Owner(Protocol):
+class GivenUpOwner(Protocol):
     """What is needed of the store."""
 
     data_dir: Layout
@@ -43,7 +43,7 @@ class Owner(Protocol):
 class GivenUp:
     """The uploads that were given up and are not ended on disk yet."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: GivenUpOwner) -> None:
         self._owner = owner
         self._left: dict[
             int, _Step

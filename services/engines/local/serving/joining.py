@@ -18,15 +18,14 @@ from services.engines.local.disk.record import BlobRecord
 from services.engines.local.serving.change import Draft, first_records
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.joined_hash import RottenPart
-from services.engines.local.serving.upload import Checksums, LocalUpload
-from services.engines.local.serving.upload import Owner as UploadOwner
+from services.engines.local.serving.upload import Checksums, LocalUpload, UploadOwner
 from services.store import Condition, Content
 
 # EACCES, EPERM: another user's file, which we may read, but not link, or not sync afterwards.
 _NO_LINKS = frozenset({errno.EACCES, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
 
 
-class Owner(UploadOwner, Protocol):
+class JoiningOwner(UploadOwner, Protocol):
     """What is needed of the store."""
 
     def adopt(self, upload: LocalUpload) -> None: ...
@@ -50,7 +49,7 @@ def stand_in_order(named: Sequence[Placed], parts: Iterable[Placed]) -> bool:
 
 
 async def linked(
-    owner: Owner,
+    owner: JoiningOwner,
     path: str,
     draft: Draft,
     sums: Checksums,
@@ -75,7 +74,7 @@ async def linked(
 
 
 def _stage(
-    owner: Owner, path: str, draft: Draft, size: int, *, cuts: bool, only: os.stat_result | None
+    owner: JoiningOwner, path: str, draft: Draft, size: int, *, cuts: bool, only: os.stat_result | None
 ) -> tuple[BlobRecord, int] | None:
     """In a thread: make the Pending blob, and open its data.raw for the sync that begins its commit."""
     data_dir = owner.data_dir
@@ -108,7 +107,7 @@ def _stage(
 
 
 async def joined(
-    owner: Owner, folder: str, draft: Draft, named: Sequence[Placed], condition: Condition
+    owner: JoiningOwner, folder: str, draft: Draft, named: Sequence[Placed], condition: Condition
 ) -> LocalUpload:
     """The parts, verified and written one after the other as an upload. Raises RottenPart."""
     size = sum(part.size for part in named)
@@ -123,7 +122,7 @@ async def joined(
     return upload
 
 
-async def _read(owner: Owner, path: str, part: Placed) -> AsyncIterator[Bytes]:
+async def _read(owner: JoiningOwner, path: str, part: Placed) -> AsyncIterator[Bytes]:
     """The bytes of a part, each MiB verified."""
     crcs = bytes.fromhex(part.crcs)
     fd = await disk_step(owner, lambda: open_ours(path))

@@ -81,7 +81,7 @@ def _minute() -> int:
     return int(time.time()) // 60
 
 
-class Owner(Protocol):
+class LimitsOwner(Protocol):
     """What is needed of the store."""
 
     limits: PrefixLimits
@@ -93,7 +93,7 @@ class Owner(Protocol):
     async def end(self, blob: Blob, why: str) -> None: ...
 
 
-async def keep_within_limits(store: Owner, *, pause_s: float = PAUSE_S) -> None:
+async def keep_within_limits(store: LimitsOwner, *, pause_s: float = PAUSE_S) -> None:
     """Until it is cancelled: go through each prefix with a limit, and delete what is too much."""
     limits = store.limits
     if not limits.max_bytes:
@@ -112,7 +112,7 @@ async def keep_within_limits(store: Owner, *, pause_s: float = PAUSE_S) -> None:
         limits.save()
 
 
-async def _walk(store: Owner, prefix: str, max_bytes: float, pause_s: float) -> set[int]:
+async def _walk(store: LimitsOwner, prefix: str, max_bytes: float, pause_s: float) -> set[int]:
     """Go through `prefix` once, and delete what is too much; the ids that were found."""
     limits = store.limits
     ids: set[int] = set()

@@ -32,8 +32,7 @@ from services.engines.local.recovery.reconciled import LiveBlobs
 from services.engines.local.serving.change import Draft
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.joined_hash import JoinedHash, RottenPart
-from services.engines.local.serving.joining import Owner as JoiningOwner
-from services.engines.local.serving.joining import joined, linked, stand_in_order
+from services.engines.local.serving.joining import JoiningOwner, joined, linked, stand_in_order
 from services.engines.local.serving.part_upload import OVER, LocalPart, PartPlace
 from services.engines.local.serving.upload import LocalUpload
 from services.store import NO_ATTRIBUTES, UPLOAD_ID, Condition, Content, Multipart, Part
@@ -46,7 +45,7 @@ _STEP_BYTES = 32 << 20  # so much is hashed behind the uploads before others hav
 _FOLLOWERS = 2  # uploads whose bytes are hashed at the same time
 
 
-class Owner(JoiningOwner, Protocol):
+class JoiningOwner(JoiningOwner, Protocol):
     """What this needs of the store."""
 
     def admit(
@@ -100,7 +99,7 @@ class _Open:
 class LocalMultiparts:
     """See store.Multiparts. `found`: see `load`."""
 
-    def __init__(self, owner: Owner, found: Loaded) -> None:
+    def __init__(self, owner: JoiningOwner, found: Loaded) -> None:
         self._owner = owner
         self._data_dir = owner.data_dir
         self._open: dict[str, _Open] = {}

@@ -23,7 +23,7 @@ from services.store import NO_ATTRIBUTES, Part
 OVER = "The specified upload does not exist: it may have been completed or aborted."
 
 
-class Owner(Stepping, Protocol):
+class PartUploadOwner(Stepping, Protocol):
     """What a part needs of the store."""
 
     data_dir: Layout
@@ -54,7 +54,7 @@ class LocalPart:
 
     def __init__(
         self,
-        owner: Owner,
+        owner: PartUploadOwner,
         place: PartPlace,
         remember: Callable[[Placed], Awaitable[None]],
         ended: Callable[[LocalPart], None],

@@ -53,7 +53,7 @@ _MOST_PIECES = 64  # a body that comes byte by byte is copied together: else eac
 STAGE_AFTER_S = 0.05
 
 
-class Owner(Protocol):
+class UploadOwner(Protocol):
     """What an upload needs of the store that began it."""
 
     data_dir: Layout
@@ -97,7 +97,7 @@ class LocalUpload:
     """See store.Upload. Methods run on the event loop; the disk work in threads, one step at a time."""
 
     def __init__(
-        self, owner: Owner, draft: Draft, condition: Condition, is_update: bool, size: int | None = None
+        self, owner: UploadOwner, draft: Draft, condition: Condition, is_update: bool, size: int | None = None
     ) -> None:
         """`size`: as declared."""
         self._owner = owner
@@ -127,7 +127,13 @@ class LocalUpload:
 
     @classmethod
     def of_staged(
-        cls, owner: Owner, draft: Draft, condition: Condition, pending: BlobRecord, fd: int, sums: Checksums
+        cls,
+        owner: UploadOwner,
+        draft: Draft,
+        condition: Condition,
+        pending: BlobRecord,
+        fd: int,
+        sums: Checksums,
     ) -> LocalUpload:
         """An upload whose bytes are all on disk: `pending` and data.raw (`fd`) are in the folder, with their
         `sums`. Only `commit` or `abort` may follow."""
