@@ -24,7 +24,7 @@ _HIGHEST = chr(0x10FFFF)
 _OWNER = xml.block("Owner", xml.tag("ID", OWNER_ID), xml.tag("DisplayName", OWNER_ID))
 
 
-class ListPage(NamedTuple):
+class KeyPage(NamedTuple):
     """One page. Keys and prefixes are without the bucket. `next`: the last entry, if more follow."""
 
     blobs: list[Blob]
@@ -34,20 +34,20 @@ class ListPage(NamedTuple):
 
 async def list_page(
     store: Store, bucket: str, prefix: str, delimiter: str, after: str, limit: int
-) -> ListPage:
+) -> KeyPage:
     """The keys of `bucket` that start with `prefix` and are greater than `after`, folded at `delimiter`."""
     root = f"{bucket}/"
     start = root + after if after else ""
     if limit == 0:
-        return ListPage([], [], None)
+        return KeyPage([], [], None)
     if delimiter in ("", "/"):
         page = await store.list(root + prefix, delimiter, start, limit)
         prefixes = [one.removeprefix(root) for one in page.prefixes]
-        return ListPage([*page.blobs], prefixes, None if page.next is None else page.next.removeprefix(root))
+        return KeyPage([*page.blobs], prefixes, None if page.next is None else page.next.removeprefix(root))
     return await _folded(store, root, prefix, delimiter, start, limit)
 
 
-async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: str, limit: int) -> ListPage:
+async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: str, limit: int) -> KeyPage:
     blobs: list[Blob] = []
     prefixes: list[str] = []
     last: str | None = None
@@ -63,7 +63,7 @@ async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: s
             if group is not None and group in (*prefixes[-1:], shown_before):
                 continue
             if len(blobs) + len(prefixes) == limit:
-                return ListPage(blobs, prefixes, last)
+                return KeyPage(blobs, prefixes, last)
             if group is None:
                 last = key
                 blobs.append(blob)
@@ -72,7 +72,7 @@ async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: s
                 prefixes.append(group)
                 after = root + group + _HIGHEST * 8
                 break
-    return ListPage(blobs, prefixes, None)
+    return KeyPage(blobs, prefixes, None)
 
 
 class ListObjects(Operation):
@@ -122,7 +122,7 @@ class ListObjects(Operation):
             return read_token(request.query["continuation-token"])
         return request.text("start-after")
 
-    def _where_v1(self, page: ListPage) -> list[str]:
+    def _where_v1(self, page: KeyPage) -> list[str]:
         request = self.request
         shown = page.next if self._delimiter else None  # without one, it is the last key
         return [
@@ -130,7 +130,7 @@ class ListObjects(Operation):
             xml.tag("NextMarker", None if shown is None else request.key_shown(shown)),
         ]
 
-    def _where_v2(self, page: ListPage) -> list[str]:
+    def _where_v2(self, page: KeyPage) -> list[str]:
         request = self.request
         start = request.query.get("start-after")
         return [
