@@ -45,7 +45,7 @@ _STEP_BYTES = 32 << 20  # so much is hashed behind the uploads before others hav
 _FOLLOWERS = 2  # uploads whose bytes are hashed at the same time
 
 
-class JoiningOwner(JoiningOwner, Protocol):
+class MultipartsOwner(JoiningOwner, Protocol):
     """What this needs of the store."""
 
     def admit(
@@ -99,7 +99,7 @@ class _Open:
 class LocalMultiparts:
     """See store.Multiparts. `found`: see `load`."""
 
-    def __init__(self, owner: JoiningOwner, found: Loaded) -> None:
+    def __init__(self, owner: MultipartsOwner, found: Loaded) -> None:
         self._owner = owner
         self._data_dir = owner.data_dir
         self._open: dict[str, _Open] = {}
