@@ -13,6 +13,7 @@ from services.tools.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
+TEXTS = [*ROOT.glob("*.md"), ROOT / "tests" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_reference_of_options_is_what_the_table_says() -> None:
@@ -69,3 +70,30 @@ def test_options_named_in_the_documents_are_options() -> None:
         text = (ROOT / "docs" / name).read_text()
         for found in re.findall(r"`([a-z_]+) = [^`]+`", text):
             assert found in spellings, f"{name}: {found}"
+
+
+def test_the_files_and_folders_of_code_that_a_document_names_are_there() -> None:
+    """A file may be named by the end of its path (`serving/hot_reads.py`), and a test by its function."""
+    folders = ("common", "services", "tests", "bench", "packaging")
+    files = [str(p.relative_to(ROOT)) for f in folders for p in (ROOT / f).rglob("*.py")]
+    named = 0
+    for path in TEXTS:
+        text = path.read_text()
+        for file, test in re.findall(r"([\w./-]+\.py)\b(?:::(\w+))?", text):
+            found = [one for one in files if one == file or one.endswith(f"/{file}")]
+            assert found, f"{path.name}: {file}"
+            assert not test or f"def {test}(" in (ROOT / found[0]).read_text(), f"{path.name}: {test}"
+            named += 1
+        for folder in re.findall(rf"`((?:{'|'.join(folders)})(?:/[\w.-]+)*/)`", text):
+            assert (ROOT / folder).is_dir(), f"{path.name}: {folder}"
+    assert named > 100
+
+
+def test_the_modules_in_the_table_of_the_architecture_are_there() -> None:
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("\n## Where to look\n")[2]
+    rows = re.findall(r"^\| `((?:common|services)/[\w/]*)` \|(.+)\|$", table, re.MULTILINE)
+    assert len(rows) > 10
+    for folder, said in rows:
+        for name in re.findall(r"`([a-z_0-9]+)/?`", said):
+            inside = ROOT / folder / name
+            assert inside.is_dir() or inside.with_suffix(".py").exists(), f"{folder}{name}"

@@ -1,4 +1,4 @@
-"""Imports go one way, and one module touches the disk: the syntax trees say so, not good will."""
+"""Imports go one way, one module changes the disk, and a name has one meaning: read from the syntax trees."""
 
 from __future__ import annotations
 
@@ -60,6 +60,12 @@ WRITING = {
 
 # These write a stream of their own process, such as stderr, or memory: no file of the data directory.
 STREAMS = {"services.supervision", "common.line_writer", "common.sealed"}
+
+# Classes that several modules define in one role: each engine has its own, or one has what a protocol asks.
+TWINS = {
+    *("Blob", "Change", "Collector", "Expiry", "Transition", "UploadOwner", "Verifier"),
+    "ReadyAnswers",
+}
 
 
 def name_of(path: Path) -> str:
@@ -218,6 +224,15 @@ def test_only_durable_changes_the_disk() -> None:
         if isinstance(function, ast.Name) and function.id == "open":
             mode = node.args[1] if len(node.args) > 1 else None
             assert mode is None or ast.literal_eval(mode) in ("r", "rb"), path
+
+
+def test_the_name_of_a_class_has_one_meaning() -> None:
+    defined: dict[str, list[str]] = {}
+    for path in MODULES:
+        for statement in ast.parse(path.read_text()).body:
+            if isinstance(statement, ast.ClassDef) and not statement.name.startswith("_"):
+                defined.setdefault(statement.name, []).append(name_of(path))
+    assert {name: where for name, where in defined.items() if len(where) > 1}.keys() == TWINS
 
 
 def test_no_file_is_too_long_to_read() -> None:
