@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Become supervisorctl; its exit status is ours."""
-    from services import launch  # with the engine: the help does without
+    from services import supervisord_conf  # with the engine: the help does without
 
-    conf = launch.conf_of(args.config)
+    conf = supervisord_conf.conf_of(args.config)
     if not conf.exists():
         raise CommandFailed(
             exits.NOT_THERE, f"`serve` never ran on {os.path.abspath(args.config.dir)}: give --dir."

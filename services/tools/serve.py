@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Become supervisord. Raises BlobkeepError for what prevents the start; else it does not return."""
-    from services import launch  # with the engine: the help does without
+    from services import launch, start_checks  # with the engine: the help does without
 
     given = {option.name: getattr(args, option.name, None) for option in _OPTIONS}
     config.check_flags(given)  # here an error can name the flag
@@ -33,6 +33,6 @@ def run(args: argparse.Namespace, out: Output) -> int:
     config.into_environment({**given, **common})  # each process reads its options by itself
     try:
         launch.serve(config.load([], "server"))
-    except launch.InTheWay as err:
+    except start_checks.InTheWay as err:
         raise CommandFailed(exits.IN_USE if err.in_use else exits.USAGE, str(err)) from err
     return exits.OK

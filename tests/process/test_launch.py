@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from common.config import Config
-from services import launch
+from services import launch, start_checks
 from tests.support.processes import ROOT, Server, wait_for
 from tests.support.rules import DataDirectory
 
@@ -86,15 +86,15 @@ def test_a_port_in_use_is_told_with_its_user(data: DataDirectory, host: str) -> 
     with socket.create_server((host, 0)) as taken:
         port = taken.getsockname()[1]
         config = Config(dir=data.root, listen=f"127.0.0.1:{port}")
-        with pytest.raises(launch.InTheWay) as caught:
-            launch.check(config)
+        with pytest.raises(start_checks.InTheWay) as caught:
+            start_checks.check(config)
     assert f"127.0.0.1:{port} is in use by process {os.getpid()} (" in str(caught.value)
     assert "make run BLOBKEEP_LISTEN=" in str(caught.value)
 
 
 def test_a_directory_in_use_is_told_with_its_user(server: Server) -> None:
-    with pytest.raises(launch.InTheWay, match=f"is in use by process {server.pid}"):
-        launch.check(Config(dir=str(server.root), listen="127.0.0.1:0"))
+    with pytest.raises(start_checks.InTheWay, match=f"is in use by process {server.pid}"):
+        start_checks.check(Config(dir=str(server.root), listen="127.0.0.1:0"))
 
 
 def test_the_welcome_names_what_runs_where(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from common.config import Config
 from common.errors import ConfigError, SyncFailed
-from services import launch
+from services import start_checks
 from tests.conftest import StartServer
 from tests.support.processes import Process, Server, wait_for
 from tests.support.rules import DataDirectory
@@ -56,7 +56,7 @@ def test_a_store_that_is_there_starts(server: Server) -> None:
 
 def test_make_run_makes_no_store_either(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no Blobkeep directory"):
-        launch.check(Config(dir=str(tmp_path), create=False))
+        start_checks.check(Config(dir=str(tmp_path), create=False))
     assert not list(tmp_path.iterdir())
 
 

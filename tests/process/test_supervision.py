@@ -26,7 +26,7 @@ from supervisor.states import ProcessStates
 
 from common.config import Config
 from common.options import OPTIONS
-from services import supervision
+from services import kept_socket, supervision
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
@@ -340,15 +340,15 @@ def test_an_address_is_bound_where_it_says(host: str, reached: list[str]) -> Non
         reached = [address for address in reached if ":" not in address]
         if not reached:
             pytest.skip("no IPv6 here")
-    with supervision.bind(host, 0) as listening:
+    with kept_socket.bind(host, 0) as listening:
         for address in reached:
             with socket.create_connection((address, listening.getsockname()[1]), timeout=120):
                 pass
 
 
 def test_an_address_that_is_taken_is_an_error() -> None:
-    with supervision.bind("127.0.0.1", 0) as listening, pytest.raises(OSError, match="in use") as caught:
-        supervision.bind("127.0.0.1", listening.getsockname()[1])
+    with kept_socket.bind("127.0.0.1", 0) as listening, pytest.raises(OSError, match="in use") as caught:
+        kept_socket.bind("127.0.0.1", listening.getsockname()[1])
     assert caught.value.errno == errno.EADDRINUSE
 
 

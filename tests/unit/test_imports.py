@@ -49,7 +49,8 @@ FORBIDDEN = [
 ]
 
 # These look at a directory before an engine owns it, or beside one that does: the only ones outside.
-DOORS = {"services.tools.storage", "services.launch"}
+DOORS = {"services.tools.storage", "services.start_checks", "services.supervisord_conf"}
+DOORS |= {"services.launch"}  # which starts an object store for development
 
 # Calls that change the disk; `open` counts where its mode writes.
 WRITING = {
@@ -59,7 +60,7 @@ WRITING = {
 }
 
 # These write a stream of their own process, such as stderr, or memory: no file of the data directory.
-STREAMS = {"services.supervision", "common.line_writer", "common.sealed"}
+STREAMS = {"services.supervisord_output", "common.line_writer", "common.sealed"}
 
 # Classes that several modules define in one role: each engine has its own, or one has what a protocol asks.
 TWINS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.config import Config
-from services import launch
+from services import supervisord_conf
 
 LONG = "d" * 200  # no unix socket has such a path
 
@@ -24,7 +24,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def socket_of(options: Config) -> Path:
-    found = re.search(r"serverurl=unix://(.*)", launch.write_conf(options).read_text())
+    found = re.search(r"serverurl=unix://(.*)", supervisord_conf.write_conf(options).read_text())
     assert found
     return Path(found[1])
 
