@@ -135,7 +135,7 @@ def make_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         formatter_class=Formatter,
         allow_abbrev=False,
     )
-    commands = Commands(parser, "command_module")
+    commands = Commands(parser, "command")
     for name in names:
         module = command_module(name)
         module.add_arguments(commands.add(name, module.HELP))
