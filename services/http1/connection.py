@@ -30,8 +30,7 @@ _TOO_SLOW = "Send the body faster: so many others are sending that yours was too
 class Connection(PlainProtocol):
     """The `server_conn` of delegates.
 
-    `refused`: it is one too many, and answers its first request with 503, unless the server makes an
-    exception.
+    `refused`: it is one too many, and its first request gets 503, unless the server makes an exception.
     """
 
     transport: ClientTransport
@@ -130,6 +129,8 @@ class Connection(PlainProtocol):
 
     def close_if_idle(self, since: float) -> None:
         """Close if no request came since then; an answer in progress is the last. The server drains."""
+        if self._answered_quickly:  # nobody noted when
+            self._answered_quickly, self._since = False, self.clock()
         if self.phase is IDLE and self._since <= since:  # one that comes before all was taken would reset it
             (self._linger if self.transport.untaken_bytes else self._close)()
 
@@ -165,8 +166,7 @@ class Connection(PlainProtocol):
             self._refuse(503, _TOO_MANY)
         elif phase is IDLE:
             if self._answered_quickly:
-                self._answered_quickly = False
-                self._since = now
+                self._answered_quickly, self._since = False, now
             elif waited_s > limits.idle_timeout_s:
                 self._close()
         elif waited_s > limits.header_timeout_s and not self.transport.writing_paused:

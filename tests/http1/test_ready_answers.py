@@ -203,6 +203,32 @@ def test_a_server_that_drains_says_so_in_its_last_answers(ready: Ready, server: 
         assert idle.is_closed()
 
 
+def test_a_drain_waits_for_the_request_that_follows_an_answer(
+    ready: Ready, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the check of time, once a second, noted when such an answer was: the request was reset."""
+    monkeypatch.setattr("services.http1.server._ON_ITS_WAY_S", 60.0)
+    with server.connect() as client:
+        wait_until(server.open_connections, "the connection")
+        (connection,) = server.server._open
+        connection._since -= 3600.0  # it was idle for an hour
+        client.send(get("/small"))
+        assert client.answer()[2] == b"ready"
+
+        async def begin_to_drain() -> asyncio.Task[bool]:
+            task = asyncio.create_task(server.server.drain(120))
+            await asyncio.sleep(0.03)  # it looks every 10 ms
+            return task
+
+        drain = server.run(begin_to_drain())
+        client.send(get("/small"))
+        status, fields, body = client.answer()
+        assert (status, fields["connection"], body) == (200, "close", b"GET /small ")
+        assert client.is_closed()
+        client.sock.close()
+        wait_until(drain.done, "the end of the drain")
+
+
 def test_a_thousand_idle_connections_cost_a_turn_nothing(ready: Ready, server: Running) -> None:
     clients = [server.connect() for _ in range(1000)]
     try:

@@ -51,6 +51,13 @@ ROWS = [
         TIME,
     ),
     Mutation(
+        "a-drain-resets-what-follows-a-quick-answer",
+        "services/http1/connection.py",
+        "        if self._answered_quickly:  # nobody noted when\n",
+        "        if False:\n",
+        ("tests/http1/test_ready_answers.py",),
+    ),
+    Mutation(
         "readers-that-take-nothing-stay",
         "services/http1/transport.py",
         "elif now - self._taken_at > self._limits.write_idle_timeout_s:",
