@@ -231,7 +231,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._receiving.add(connection)
 
     def body_ended(self, connection: Connection) -> None:
-        """The body came completely."""
+        """The body came completely, or what still comes of it is dropped."""
         self._receiving.discard(connection)
 
     def tell_refused(self, method: str, target: str, code: int, context: object) -> None:

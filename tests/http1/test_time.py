@@ -105,6 +105,32 @@ def test_where_many_bodies_are_under_way_the_slowest_gives_way_to_a_new_one() ->
         assert [client.answer()[2] for client in (new, *fast)] == [b"100000"] * 3
 
 
+def test_none_gives_way_to_a_new_body_for_those_that_are_not_received_any_more() -> None:
+    """Refused bodies counted until their connections were closed: 10 s for a client that does not close."""
+    refused = b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n"
+    with (
+        running(
+            many_bodies=3, upload_grace_s=1000, body_idle_timeout_s=1000, linger_timeout_s=1000
+        ) as server,
+        uploading(server, 1, b"x") as (slow,),
+        server.connect() as early,
+        server.connect() as malformed,
+        server.connect() as new,
+    ):
+        early.send(refused)
+        assert early.answer()[0] == 409
+        malformed.send(b"PUT /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        wait_until(lambda: server.requests_under_way() == 2, "the head")
+        malformed.send(b"no size\r\n")
+        assert malformed.answer()[0] == 400
+        server.later(20)
+        new.send(UPLOAD[:-2] + b"Expect: 100-continue\r\n\r\n")
+        assert new.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        for client, rest in ((slow, b"x" * 99_999), (new, HALF + HALF)):
+            client.send(rest)
+            assert client.answer()[2] == b"100000"
+
+
 def test_none_gives_way_that_has_just_begun() -> None:
     with running(many_bodies=2, give_way_grace_s=1000) as server, uploading(server, 5, b"") as young:
         for client in young:

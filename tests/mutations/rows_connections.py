@@ -51,6 +51,14 @@ ROWS = [
         TIME,
     ),
     Mutation(
+        "refused-bodies-count-as-coming-in",
+        "services/http1/request_cycle.py",
+        "        if self._comes:\n            self._connection.server.body_ended",
+        "        if self._comes and self.body is not None and self.body.whole:\n"
+        "            self._connection.server.body_ended",
+        TIME,
+    ),
+    Mutation(
         "a-drain-resets-what-follows-a-quick-answer",
         "services/http1/connection.py",
         "        if self._answered_quickly:  # nobody noted when\n",
