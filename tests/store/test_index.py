@@ -24,7 +24,7 @@ from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.format import IndexDamaged
 from services.engines.local.index.id_set import IdSet
 from services.engines.local.index.merging import merged
-from services.engines.local.index.run import Run
+from services.engines.local.index.run import NotCached, Run
 from services.engines.local.index.run_writer import write_run
 from services.engines.local.recovery import restart
 from services.engines.local.serving import comparison
@@ -134,6 +134,50 @@ def test_a_catalogue_is_the_maps(steps: list[tuple[str, str]], prefix: str, afte
         for delimiter in ("", "/"):
             expected = both.plain.page(prefix, delimiter, after, limit)
             assert both.stored.page(prefix, delimiter, after, limit) == expected
+
+
+class Cold(Run):
+    """A run on a disk: what nobody fetched yet has to be waited for. Counts what was read."""
+
+    reads = 0
+    fetched: set[int]
+
+    def _bytes(self, at: int, least: int, most: int, waits: bool) -> bytes | memoryview:
+        if not waits and at not in self.fetched:
+            self.fetched.add(at)
+            raise NotCached(-1, self, at)
+        self.reads += 1
+        return super()._bytes(at, least, most, waits)
+
+
+@pytest.mark.parametrize("delimiter", ["", "/"])
+def test_a_page_on_a_cold_disk_is_not_begun_again(base: Path, delimiter: str) -> None:
+    """Each of its pieces may have to be fetched. To begin again each time took the square of the page."""
+    items: list[tuple[str, Blob | None]] = [
+        (f"{folder:03}/{name:02}", blob(f"{folder:03}/{name:02}", 100 * folder + name))
+        for folder in range(100)
+        for name in range(50)
+    ]
+    run = Cold(f"{base}/run", write_run(f"{base}/run", items, len(items), SALT))
+    run.fetched, run.reads = set(), 0
+    stored, plain = Index(Catalogue([run], SALT, IdSet(), 0), {}), Index(dict(items), {})  # type: ignore[arg-type]
+    assert asyncio.run(stored.listing("", delimiter, "", 99)) == plain.page("", delimiter, "", 99)
+    assert run.reads <= 2 * len(run.fetched) + 4, "each piece once, and the one at which the walk stopped"
+
+
+def test_small_runs_are_not_searched_for_each_folder(base: Path) -> None:
+    """A large run has many folders, and each of ten newer ones has one: to fold all is one search in each."""
+    names = [f"{number:03}/a" for number in range(200)]
+    parts = [[f"{number * 19:03}/b"] for number in range(10)] + [names]
+    runs: list[Run] = []
+    for part in parts:
+        path = f"{base}/{len(runs)}.run"
+        items: list[tuple[str, Blob | None]] = [(at, blob(at, n)) for n, at in enumerate(part)]
+        runs.append(Run(path, write_run(path, items, len(items), SALT)))
+    with mock.patch.object(Run, "first", autospec=True, side_effect=Run.first) as searched:
+        page = Index(Catalogue(runs, SALT, IdSet(), 0), {}).page("", "/", "", 1000)
+    assert page.prefixes == [f"{number:03}/" for number in range(200)]
+    assert searched.call_count <= len(names) + 2 * len(runs)
 
 
 # --- in every state ---

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -24,7 +25,8 @@ from services.engines.local.index.run import Run
 # Of what was looked up last, twice as many are kept at the most: some 500 bytes each.
 _KEPT = 8192
 
-_Stream = Iterator[tuple[str, "msgspec.Raw | Blob | None"]]
+_Found = tuple[str, "msgspec.Raw | Blob | None"]
+_Stream = Iterator[_Found]
 
 
 class _Unknown:
@@ -217,6 +219,40 @@ class Catalogue:
         """All, in order: as `values`."""
         return ((blob.location, blob) for blob in self.values())
 
+    def firsts(self) -> Callable[[str], str | None]:
+        """A function that gives the first location from its argument on; None if there is none.
+
+        The arguments must grow. A run is searched again only when what was found in it is passed: with a
+        large run and many small ones, the small ones rarely are. Raises NotCached instead of waiting for the
+        disk. Nothing may change meanwhile.
+        """
+        seek: list[Callable[[str], _Found | None]] = [
+            partial(_first, changes) for changes in (self.changed, self.frozen) if changes
+        ]
+        seek += [partial(run.first, waits=False) for run in self.runs]
+        heads: list[_Found | None] = [("", None)] * len(seek)  # of each: where it is; None at its end
+
+        def first(start: str) -> str | None:
+            while True:
+                least: _Found | None = None
+                for number, head in enumerate(heads):
+                    if head is not None and head[0] < start:
+                        head = heads[number] = self._guarded(seek[number], start)
+                    if head is not None and (least is None or head[0] < least[0]):
+                        least = head
+                if least is None or not _is_nothing(least[1]):
+                    return None if least is None else least[0]
+                start = least[0] + "\0"  # deleted: whatever comes next
+
+        return first
+
+    def _guarded(self, seek: Callable[[str], _Found | None], start: str) -> _Found | None:
+        try:
+            return seek(start)
+        except IndexDamaged as err:
+            self.on_damage(err)
+            raise
+
     def _from(self, start: str, inclusive: bool, waits: bool) -> _Stream:
         streams: list[_Stream] = [
             _changes(changes, start, inclusive) for changes in (self.changed, self.frozen) if changes
@@ -245,6 +281,12 @@ def _blob(value: msgspec.Raw | Blob | None) -> Blob | None:
 def _changes(changes: SortedDict[str, Blob | None], start: str, inclusive: bool) -> _Stream:
     for location in changes.irange(start, inclusive=(inclusive, True)):
         yield location, changes[location]
+
+
+def _first(changes: SortedDict[str, Blob | None], start: str) -> _Found | None:
+    for location in changes.irange(start):
+        return location, changes[location]
+    return None
 
 
 def newest(streams: Iterable[_Stream]) -> _Stream:

@@ -146,6 +146,18 @@ class Run:
                 for entry in range(start, len(locations)):
                     yield locations[entry], blobs[entry]
 
+    def first(self, location: str, waits: bool) -> tuple[str, msgspec.Raw] | None:
+        """What `from_` gives first (inclusive); None if there is nothing. Cheaper than an iterator."""
+        first = max(0, bisect_right(self._firsts, location) - 1)
+        for number in range(first, len(self._fences)):
+            fence = self.fence(self._fences[number], waits)
+            for place in range(max(0, bisect_right(fence.firsts, location) - 1), len(fence.blocks)):
+                block = self.block(fence.blocks[place], waits)
+                entry = bisect_left(block.locations, location)
+                if entry < len(block.locations):
+                    return block.locations[entry], block.blobs[entry]
+        return None
+
     def block(self, at: int, waits: bool) -> Block:
         """The data block at a place."""
         kept = self._block
@@ -170,12 +182,12 @@ class Run:
 
     def _page(self, number: int, waits: bool) -> bytes:
         at = self._table_at + number * PAGE_BYTES
-        page = self._bytes(at, PAGE_BYTES, PAGE_BYTES, waits)
+        page = bytes(self._bytes(at, PAGE_BYTES, PAGE_BYTES, waits))
         if checksum(memoryview(page)[4:], self._nonce, at) != int.from_bytes(page[:4], "little"):
             raise self._damaged(at)
         return page
 
-    def _framed(self, at: int, waits: bool) -> bytes:
+    def _framed(self, at: int, waits: bool) -> bytes | memoryview:
         content = self._bytes(at, FRAME.size, _READ_BYTES, waits)
         length, found = FRAME.unpack_from(content)
         end = FRAME.size + length
@@ -186,17 +198,17 @@ class Run:
             raise self._damaged(at)
         return payload
 
-    def _bytes(self, at: int, least: int, most: int, waits: bool) -> bytes:
+    def _bytes(self, at: int, least: int, most: int, waits: bool) -> bytes | memoryview:
         """The bytes from a place on: at least `least`, at most `most`."""
         if not 0 <= at <= self.info.size_bytes - least:
             raise self._damaged(at)
+        found: bytes | memoryview
         try:
             if waits:
                 found = os.pread(self._fd, most, at)
             else:
                 buffer = bytearray(most)
-                got = os.preadv(self._fd, (buffer,), at, os.RWF_NOWAIT)
-                found = bytes(memoryview(buffer)[:got])
+                found = memoryview(buffer)[: os.preadv(self._fd, (buffer,), at, os.RWF_NOWAIT)]
         except BlockingIOError:
             found = b""
         except OSError as err:

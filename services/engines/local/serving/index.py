@@ -21,10 +21,8 @@ from services.engines.local.disk.blob_folder import Note
 from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.run import NotCached
 from services.engines.local.recovery.reconciled import LiveBlobs, Reconciled
+from services.engines.local.serving.page import PageWalk
 from services.store import Page
-
-# Locations that begin with NUL are records of front ends, and sort before all others.
-_AFTER_RECORDS = "\x01"
 
 _FETCHES = 40  # for one location: more than there are runs of the index
 
@@ -89,6 +87,10 @@ class InMemory:
         """The next `most` blobs after `location`."""
         found = itertools.islice(self._sorted.irange(location, inclusive=(False, True)), most)
         return [self._sorted[at] for at in found]
+
+    def firsts(self) -> Callable[[str], str | None]:
+        """A function that gives the first location from its argument on; None if there is none."""
+        return lambda start: next(self._sorted.irange(start), None)
 
     def show(self, location: str, blob: Blob | None) -> None:
         """From now on `location` has `blob` (None: nothing)."""
@@ -189,9 +191,10 @@ class Index:
 
     async def listing(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """See store.Store.list. What has expired is left out, so a page may hold fewer than `limit`."""
+        walk = PageWalk(self.blobs, prefix, delimiter, after, limit)
         while True:
             try:
-                page = self.page(prefix, delimiter, after, limit)
+                page = walk.take()
                 if any(map(self.is_over, page.blobs)):  # type: ignore[arg-type]
                     blobs = [blob for blob in page.blobs if not self.is_over(blob)]  # type: ignore[arg-type]
                     return Page(blobs, page.prefixes, page.next)
@@ -200,31 +203,8 @@ class Index:
                 await asyncio.to_thread(missing.fetch)
 
     def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
-        """See store.Store. Walks the sorted keys; each folder that is folded costs one more search."""
-        locations = self.blobs
-        blobs: list[Blob] = []
-        prefixes: list[str] = []
-        first = prefix or _AFTER_RECORDS
-        start, from_start = (first, True) if first > after else (after, False)
-        if delimiter and len(after) > len(prefix) and after.startswith(prefix) and after.endswith(delimiter):
-            start, from_start = _past(after), True  # `after` was a common prefix: skip all of it
-        last = ""
-        while True:
-            for key in locations.irange(start, inclusive=(from_start, True)):
-                if not key.startswith(prefix):
-                    return Page(blobs, prefixes, None)
-                if len(blobs) + len(prefixes) == limit:
-                    return Page(blobs, prefixes, last)
-                cut = key.find(delimiter, len(prefix)) if delimiter else -1
-                if cut >= 0:
-                    last = key[: cut + 1]
-                    prefixes.append(last)
-                    start, from_start = _past(last), True
-                    break
-                last = key
-                blobs.append(locations[key])
-            else:
-                return Page(blobs, prefixes, None)
+        """See store.Store. Raises NotCached instead of waiting for the disk."""
+        return PageWalk(self.blobs, prefix, delimiter, after, limit).take()
 
 
 def is_same(one: Blob | None, other: Blob | None) -> bool:
@@ -232,8 +212,3 @@ def is_same(one: Blob | None, other: Blob | None) -> bool:
     return one is other or (
         one is not None and other is not None and one.id == other.id and one.packed == other.packed
     )
-
-
-def _past(prefix: str) -> str:
-    """The least string that is greater than every string that starts with `prefix`, which ends in "/"."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
