@@ -47,14 +47,28 @@ class Digests:
         self._held_bytes = 0
         self._running: asyncio.Future[None] | None = None
 
-    async def add(self, data: bytes) -> None:
-        """The next bytes."""
+    def has_room(self, data: bytes) -> bool:
+        """Whether `take` may be called with the next bytes: there is nothing to hand over yet."""
+        if not self._hashes:
+            return True
+        held_bytes = self._held_bytes + len(data)
+        return len(self._held) + 1 < _MOST_PIECES and held_bytes < (
+            _batch_bytes() if self in _large else _LEAST_BATCH_BYTES
+        )
+
+    def take(self, data: bytes) -> None:
+        """The next bytes, after `has_room`."""
         for one in self._quick:
             one.update(data)
+        if self._hashes:
+            self._held.append(data)
+            self._held_bytes += len(data)
+
+    async def add(self, data: bytes) -> None:
+        """The next bytes."""
+        self.take(data)
         if not self._hashes:
             return
-        self._held.append(data)
-        self._held_bytes += len(data)
         if len(self._held) >= _MOST_PIECES or self._held_bytes >= _LEAST_BATCH_BYTES:
             await self._hand_over()
 

@@ -93,12 +93,12 @@ class Handler(RequestHandler):
         """A piece of the body."""
         if self.incoming is None or self._finished:
             return None
-        return self._receive(self.incoming, chunk)
+        return self.receive(self.incoming, self.incoming.write(chunk))
 
-    async def _receive(self, incoming: Incoming, chunk: bytes) -> None:
-        """An error is answered at once: the rest of the body may be without end."""
+    async def receive(self, incoming: Incoming, taking: Awaitable[None]) -> None:
+        """An error of `taking` is answered at once: the rest of the body may be without end."""
         try:
-            await incoming.write(chunk)
+            await taking
         except BlobkeepError as err:
             await incoming.abort(str(err))
             if not self._finished:

@@ -166,6 +166,13 @@ ROWS = [
         (CRASHES,),
     ),
     Mutation(
+        "part-commits-without-a-lost-piece",
+        "services/engines/local/serving/part_upload.py",
+        "                    self._broken = err\n",
+        "                    pass\n",
+        (f"{PARTS}::test_a_piece_of_a_part_that_could_not_be_written_fails_its_commit",),
+    ),
+    Mutation(
         "late-part-written-behind-the-blob",
         "services/engines/local/serving/part_upload.py",
         "        await self._quiet.wait()\n",

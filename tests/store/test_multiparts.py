@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import hashlib
 import os
 import threading
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from common import durable
-from common.errors import PartsChanged, PreconditionFailed, SyncFailed, UnknownUpload
+from common.errors import PartsChanged, PreconditionFailed, StorageFailed, SyncFailed, UnknownUpload
 from services.engines.local.disk import layout, multipart_folder
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content, Multipart, Part
@@ -334,3 +336,63 @@ def test_a_part_that_waits_for_a_completion_that_fails_is_whole(tmp_path: Path) 
 
     asyncio.run(go())
     assert not rules.broken_rules(str(tmp_path))
+
+
+def test_the_next_piece_of_a_part_comes_in_while_one_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, may_write, begun = durable.write_at, threading.Event(), []
+
+    def late(fd: int, data: bytes, offset: int) -> None:
+        assert may_write.wait(60)
+        real(fd, data, offset)
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            part = await parts.begin_part("a", upload.id, 1, 3 * MIB)
+            await part.write(A[:MIB])  # returns, though it is not written
+            await asyncio.sleep(0)
+            assert part.takes(A[MIB : MIB + 9])
+            may_write.set()
+            await part.write(A[MIB + 9 :])
+            await part.write(B[:MIB])
+            done = await part.commit()
+            await parts.complete_multipart("a", upload.id, [done], anything)
+            assert await store.read("a") == A + B[:MIB]
+
+    monkeypatch.setattr(durable, "write_at", late)
+    monkeypatch.setattr(durable, "begin_write_back", lambda fd, offset, size: begun.append((offset, size)))
+    asyncio.run(go())
+    assert begun[0][0] == 0  # before the sync, which then waits for little
+
+
+def test_a_piece_of_a_part_that_could_not_be_written_fails_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = durable.write_at
+
+    def failing(fd: int, data: bytes, offset: int) -> None:
+        if offset == 0:
+            raise OSError(errno.EIO, "the disk failed")
+        real(fd, data, offset)
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            part = await parts.begin_part("a", upload.id, 1, len(A))
+            with monkeypatch.context() as patch:
+                patch.setattr(durable, "write_at", failing)
+                await part.write(A[:MIB])
+                with contextlib.suppress(StorageFailed):  # told here, or by the commit
+                    await part.write(A[MIB:])
+                with pytest.raises(StorageFailed):
+                    await part.commit()
+            assert await parts.list_parts("a", upload.id) == []
+            done = await send(parts, upload, 1, A)
+            await parts.complete_multipart("a", upload.id, [done], anything)
+            assert await store.read("a") == A
+
+    asyncio.run(go())

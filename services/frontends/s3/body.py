@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import re
+from collections.abc import Awaitable, Sequence
 
 from services.frontends.digests import Digests, Hash
 from services.frontends.s3 import checksums, sigv4
@@ -77,7 +78,7 @@ class Body:
         self._algorithm = one
         # The store computes SHA-256 anyway.
         self._checksum = one.make() if one is not None and one.name != "SHA256" else None
-        self._digests = digests_of(self._md5, self._algorithm, self._checksum)
+        self.digests = digests_of(self._md5, self._algorithm, self._checksum)
         self.md5_hex: str | None = None
         self.checksum: tuple[Algorithm, str] | None = None
 
@@ -117,12 +118,17 @@ class Body:
         self._decoder = Decoder(int(length), signing, has_trailer=mode[1], signed=mode[0])
         return int(length)
 
-    async def feed(self, data: bytes) -> list[bytes]:
-        """The content in the next bytes of the body. Raises S3Error."""
+    def content_of(self, data: bytes) -> list[bytes]:
+        """The content in the next bytes of the body, for `digests` too. Raises S3Error."""
         pieces = self._decoder.feed(data) if self._decoder is not None else [data]
+        self._size += sum(map(len, pieces))
+        return pieces
+
+    async def feed(self, data: bytes) -> list[bytes]:
+        """The same, and its digests are computed."""
+        pieces = self.content_of(data)
         for piece in pieces:
-            self._size += len(piece)
-            await self._digests.add(piece)
+            await self.digests.add(piece)
         return pieces
 
     async def finish(self, sha256: bytes | None) -> None:
@@ -135,7 +141,7 @@ class Body:
             self._decoder.finish()
         if self.declared_bytes is not None and self._size != self.declared_bytes:
             raise S3Error("IncompleteBody", "The body is not as long as it was declared: send it again.")
-        await self._digests.finish()
+        await self.digests.finish()
         if self._sha256 is not None:
             assert sha256 is not None
             if not hmac.compare_digest(sha256.hex(), self._sha256):
@@ -186,7 +192,8 @@ def digests_of(md5: Hash | None, algorithm: Algorithm | None, checksum: Hash | N
     slow = [] if md5 is None else [md5]
     if checksum is None or algorithm is None:
         return Digests(slow)
-    return Digests(slow, [checksum]) if algorithm.is_quick else Digests([*slow, checksum])
+    # Beside an MD5, which a thread computes, a CRC costs the loop nothing; alone it is not worth a thread.
+    return Digests(slow, [checksum]) if algorithm.is_quick and not slow else Digests([*slow, checksum])
 
 
 class Receiving(Operation):
@@ -195,10 +202,21 @@ class Receiving(Operation):
     body: Body
     upload: Upload | PartUpload | None = None
 
-    async def write(self, data: bytes) -> None:
+    def take(self, data: bytes) -> Awaitable[None] | None:
         """See Operation."""
+        upload, body = self.upload, self.body
+        assert upload is not None
+        pieces = body.content_of(data)
+        for at, piece in enumerate(pieces):
+            if not (body.digests.has_room(piece) and upload.takes(piece)):
+                return self._write(pieces[at:])
+            body.digests.take(piece)
+        return None
+
+    async def _write(self, pieces: Sequence[bytes]) -> None:
         assert self.upload is not None
-        for piece in await self.body.feed(data):
+        for piece in pieces:
+            await self.body.digests.add(piece)
             await self.upload.write(piece)
 
     async def received(self) -> dict[str, str]:

@@ -125,6 +125,17 @@ class S3Handler(Handler):
             self,
         )
 
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """See Handler."""
+        operation = self._operation
+        if operation is None or self._finished:
+            return None
+        try:
+            taking = operation.take(chunk)
+        except BlobkeepError as err:
+            taking = _raise(err)
+        return None if taking is None else self.receive(operation, taking)
+
     async def _answer(self) -> None:
         operation = self._operation
         assert operation is not None
@@ -190,6 +201,10 @@ class S3Handler(Handler):
             return
         self.set_header("Content-Type", "application/xml")
         self.finish(body)
+
+
+async def _raise(err: BlobkeepError) -> None:
+    raise err
 
 
 class _Fields(HTTPHeaders):

@@ -224,6 +224,9 @@ class _PartInBlob:
         self._location = location
         self._upload_id = upload_id
 
+    def takes(self, data: Bytes) -> bool:
+        return self._upload.takes(data)
+
     async def write(self, data: Bytes) -> None:
         await self._upload.write(data)
 

@@ -145,6 +145,10 @@ class Operation:
     async def begin(self) -> None:
         """Called before the body, and before a 100 Continue: raise what refuses the request."""
 
+    def take(self, data: bytes) -> Awaitable[None] | None:
+        """As `write`. None: nothing is to be waited for, which saves a task and a turn of the loop."""
+        return self.write(data)
+
     async def write(self, data: bytes) -> None:
         """Take a piece of the body. An operation that needs no body drops it."""
 

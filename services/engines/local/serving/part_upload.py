@@ -17,9 +17,11 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
 from services.engines.local.serving.disk_step import Stepping, disk_step
 from services.engines.local.serving.free_space import FreeSpace
-from services.engines.local.serving.upload import piece_bytes
+from services.engines.local.serving.upload import FEW_UPLOADS, MOST_PIECES, piece_bytes
 from services.store import NO_ATTRIBUTES, Part
 
+# After so many bytes the disk is told to begin: a part is small, and its sync is waited for.
+_WRITE_BACK_BYTES = 2 << 20
 OVER = "The specified upload does not exist: it may have been completed or aborted."
 
 
@@ -70,22 +72,51 @@ class LocalPart:
         self._held_bytes = 0
         self._size = 0
         self._sums = Hasher() if with_sha256 else Crcs()
+        self._behind: asyncio.Task[None] | None = None  # writes the last piece
+        self._broken: BlobkeepError | None = None  # bytes were lost on the way to the disk: it cannot go on
+        self._begun_bytes = 0  # that the disk was told to begin with
         self._fd = -1
         self._ended = False
         self._committing = False
         self._turn = asyncio.Lock()
         self._quiet = asyncio.Event()  # nothing is written any more
 
+    def takes(self, data: Bytes) -> bool:
+        """See store.PartUpload."""
+        slot_bytes, size = self.place.slot_bytes, self._size + len(data)
+        held_bytes = self._held_bytes + len(data)
+        if self._ended or (slot_bytes and size > slot_bytes) or len(self._pieces) + 1 >= MOST_PIECES:
+            return False
+        if held_bytes >= piece_bytes(self._owner.uploads()):
+            return False
+        self._pieces.append(bytes(data))  # of bytes no copy
+        self._size, self._held_bytes = size, held_bytes
+        return True
+
     async def write(self, data: Bytes) -> None:
         """See store.PartUpload."""
+        if self.takes(data):
+            return
         self._must_go_on()
         self._size += len(data)
         if self.place.slot_bytes and self._size > self.place.slot_bytes:
             raise TooLarge("The part is longer than it was declared.")
         self._pieces.append(bytes(data))
         self._held_bytes += len(data)
-        if self._held_bytes >= piece_bytes(self._owner.uploads()):
+        if len(self._pieces) == MOST_PIECES:
+            self._pieces = [b"".join(self._pieces)]
+        uploads = self._owner.uploads()
+        if self._held_bytes < piece_bytes(uploads):
+            return
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            await behind
+        if uploads > FEW_UPLOADS:
             await self._flush()
+        else:  # the next piece comes in while this one is written
+            self._behind = asyncio.get_running_loop().create_task(self._flush())
+            # Where nobody waits for it any more, the commit meets the same error.
+            self._behind.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def sha256(self) -> bytes:
         """See store.PartUpload."""
@@ -154,8 +185,14 @@ class LocalPart:
         async with self._turn:
             if (self._pieces or sync) and not self._ended:
                 self._owner.space.check_more(self._held_bytes)
+                if self._broken is not None:
+                    raise self._broken
                 pieces, self._pieces, self._held_bytes = self._pieces, [], 0
-                await disk_step(self._owner, lambda: self._put(pieces, sync))
+                try:
+                    await disk_step(self._owner, lambda: self._put(pieces, sync))
+                except BlobkeepError as err:
+                    self._broken = err
+                    raise
 
     # --- in threads, one at a time ---
 
@@ -175,6 +212,10 @@ class LocalPart:
             durable.write_at(self._fd, piece, self.place.offset + self._sums.size)
             self._sums.update(piece)
         pieces.clear()  # before the caller wakes: more come in then
+        new_bytes = self._sums.size - self._begun_bytes
+        if new_bytes >= _WRITE_BACK_BYTES:
+            durable.begin_write_back(self._fd, self.place.offset + self._begun_bytes, new_bytes)
+            self._begun_bytes += new_bytes
 
     def _sync(self) -> None:
         self._open()

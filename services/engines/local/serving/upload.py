@@ -45,10 +45,10 @@ _MOST_PIECE_BYTES = 1 << 20
 _WHOLE_BYTES = 1 << 20
 ALL_WHOLE_BYTES = 16 << 20
 # While so few upload, the next piece comes in while the last one is written, so two are in memory.
-_FEW_UPLOADS = 4
+FEW_UPLOADS = 4
 # After so many bytes the disk is told to begin, so that the sync at the end has little left to wait for.
 _WRITE_BACK_BYTES = 8 << 20
-_MOST_PIECES = 64  # a body that comes byte by byte is copied together: else each byte would take 40
+MOST_PIECES = 64  # a body that comes byte by byte is copied together: else each byte would take 40
 # An upload that is not complete after this time becomes visible on disk as Pending.
 STAGE_AFTER_S = 0.05
 
@@ -156,7 +156,7 @@ class LocalUpload:
         """See store.Upload."""
         size, held_bytes = self._size + len(data), self._held_bytes + len(data)
         owner = self._owner
-        if (owner.max_blob_bytes and size > owner.max_blob_bytes) or len(self._pieces) + 1 >= _MOST_PIECES:
+        if (owner.max_blob_bytes and size > owner.max_blob_bytes) or len(self._pieces) + 1 >= MOST_PIECES:
             return False
         may_hold_bytes = self._may_hold_bytes
         if self._pending is not None:
@@ -177,12 +177,12 @@ class LocalUpload:
             raise TooLarge(f"The body is over the limit of {limit} bytes (max_blob_size).")
         self._pieces.append(bytes(data))  # of bytes no copy
         self._held_bytes += len(data)
-        if len(self._pieces) == _MOST_PIECES:
+        if len(self._pieces) == MOST_PIECES:
             self._pieces = [b"".join(self._pieces)]
         if self._pending is not None:
             uploads = self._owner.uploads()
             if self._held_bytes >= piece_bytes(uploads):
-                await self._flush_behind(waits=uploads > _FEW_UPLOADS)
+                await self._flush_behind(waits=uploads > FEW_UPLOADS)
         elif self._held_bytes > self._may_hold_bytes:
             await self._flush()
 
