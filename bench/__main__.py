@@ -37,7 +37,8 @@ def main() -> int:
         sys.stderr.write("Two cores are needed: one for the server, one for the load.\n")
         return 2
     os.sched_setaffinity(0, {peers.LOAD_CORE})
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # so that servers and data go, too
+    # so that servers are stopped and data is removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     run = _Run(options)
     began = time.monotonic()
     try:
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Run:
-    """One run: rounds of peers of cases."""
+    """One run: each round measures every peer, and each peer every case."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -91,7 +92,7 @@ class _Run:
         self.failures = 0
 
     def all(self) -> None:
-        """Everything, in an order that keeps what disturbs the disk for the end."""
+        """Measure everything. What disturbs the disk comes last."""
         sys.stderr.write(f"measuring {', '.join(self.names)} in {self.base}\n")
         for number in range(self._options.rounds):
             for case in self._chosen(limits.CASES, number):
@@ -152,7 +153,7 @@ class _Run:
 
 
 def _free(folder: Path) -> None:
-    """Give back the room of what is large. The many small files stay until the end: see peers.started."""
+    """Remove large files to free space. The many small files stay until the end: see peers.started."""
     for at, _, names in os.walk(folder):
         for name in names:
             path = Path(at, name)

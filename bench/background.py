@@ -1,6 +1,7 @@
-"""What goes on beside the requests: restart, reclaiming, idle workers, and readers while all that happens.
+"""What happens besides requests: restarts, the gc, idle workers, and clients that read meanwhile.
 
-Blobkeep alone, but for the restart. Directories are filled by writing the files themselves, unsynced.
+Only the restart is also measured on other peers. Directories are filled by writing the files directly,
+without syncs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from common.states import MSG_CREATED
 from services.engines.local.disk import directory, record
 
 _IDLE_S = 60.0
-_WARM_UP_S = 2.0  # of writing: then the server knows its disk, and what waited there is written
+# of writes, so that the server knows how fast its disk is, and nothing older waits to be written
+_WARM_UP_S = 2.0
 _READ = "quiet-"
 
 
@@ -61,7 +63,7 @@ def _restart(count: int) -> Case:
     def run(peer_name: str, go_binary: str | None, base: Path) -> Values:
         folder = Path(tempfile.mkdtemp(dir=base))
         fill(folder, count)
-        cores = peers.ALL_CORES  # no load runs beside it
+        cores = peers.ALL_CORES  # no load runs at the same time
         with peers.started(peer_name, base, go_binary, folder, cores=cores) as peer:
             peer.process.send_signal(signal.SIGKILL)
             peer.process.wait()
@@ -85,7 +87,7 @@ RESTARTS = [_restart(0), _restart(10_000), _restart(60_000)]
 
 
 def _reclaim(base: Path, seconds: float) -> Values:
-    """5,000 deletes, then one pass of the gc: its time and CPU without those of a pass over nothing."""
+    """5,000 deletes, then one pass of the gc: its time and CPU, less those of a pass with nothing to do."""
     del seconds
     folder = Path(tempfile.mkdtemp(dir=base))
     fill(folder, 5000)
@@ -110,7 +112,7 @@ def _reclaim(base: Path, seconds: float) -> Values:
 
 
 def _idle(base: Path, seconds: float) -> Values:
-    """A minute with 60,000 blobs that nobody asks for: CPU in percent of a core, process by process."""
+    """A minute without requests, with 60,000 blobs: CPU of each process in percent of a core."""
     del seconds
     folder = Path(tempfile.mkdtemp(dir=base))
     fill(folder, 60_000)
@@ -143,7 +145,7 @@ def _nothing(peer: Running, seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reclaiming(peer: Running, seconds: float) -> Iterator[None]:
-    """Deletes were acknowledged; the gc removes them, pass after pass."""
+    """Meanwhile the gc removes deleted blobs, one pass after the other."""
     with peer.client() as ask:
         for blob_id in range(30_000, 40_000):
             ask("DELETE", f"filled-{blob_id}")
@@ -190,7 +192,7 @@ def _reading_while(what: str, disturbance: Disturbance) -> Case:
 
 def _creating_while(what: str, disturbance: Disturbance) -> Case:
     def run(base: Path, seconds: float) -> Values:
-        os.sync()  # what an earlier case left is not this one's
+        os.sync()  # nothing of an earlier case may be counted here
         with peers.started("blobkeep", base) as peer, disturbance(peer, 2 * seconds + _WARM_UP_S):
             load.write(peer, peer.create, f"{peer.prefix}first-", 1024, 16, _WARM_UP_S)
             found = load.write(peer, peer.create, f"{peer.prefix}new-", 1024, 16, 2 * seconds)

@@ -14,7 +14,8 @@ KIB = 1 << 10
 MIB = 1 << 20
 _FILLERS = 8
 _COLD_BYTES = 320 * MIB
-_MIDDLE = {16 * KIB: 200, 64 * KIB: 100, MIB: 20, 16 * MIB: 2, 64 * MIB: 1}  # how many are a hot set
+# blobs that are read again and again
+_MIDDLE = {16 * KIB: 200, 64 * KIB: 100, MIB: 20, 16 * MIB: 2, 64 * MIB: 1}
 
 
 def _measured(peer: Running, run: Callable[[], load.Result]) -> Values:
@@ -30,7 +31,7 @@ def _measured(peer: Running, run: Callable[[], load.Result]) -> Values:
 
 
 def fill(peer: Running, prefix: str, count: int, size: int) -> None:
-    """Create `count` blobs of `size` bytes, unless they are there: then the last one is."""
+    """Create `count` blobs of `size` bytes. If the last one is there, all are, and nothing is done."""
     body = b"x" * size
     with peer.client() as ask:
         if ask("GET", f"{prefix}{count - 1}") == 200:
@@ -48,7 +49,7 @@ def fill(peer: Running, prefix: str, count: int, size: int) -> None:
 
 
 def _get(size: int, count: int, connections: int, how: str = "") -> Case:
-    """`count` blobs in turn."""
+    """Read `count` blobs in turn."""
 
     def run(peer: Running, seconds: float) -> Values:
         prefix = f"get-{size}-{how.strip()}"
@@ -63,7 +64,7 @@ def _hot_get(size: int, connections: int) -> Case:
 
 
 def _cold_get(size: int, connections: int) -> Case:
-    """More than our own memory for hot blobs holds: they are read from the page cache, and verified."""
+    """More blobs than our cache holds: they are read from the page cache, and verified."""
     return _get(size, _COLD_BYTES // size, connections, " cold")
 
 
@@ -88,7 +89,7 @@ def _replace(size: int, connections: int) -> Case:
 
 
 def _delete(connections: int) -> Case:
-    """As many as there are: a fixed number of blobs, not a time, or most requests would find nothing."""
+    """Deletes a fixed number of blobs. With a fixed time, most requests would find nothing to delete."""
 
     def run(peer: Running, seconds: float) -> Values:
         count = round((300 if peer.is_slow else 3000) * seconds)

@@ -1,4 +1,4 @@
-"""Large bodies, both ways: rate, the server's CPU a MiB, and by how much its memory grows at the most."""
+"""Large uploads and downloads: the rate, the server's CPU per MiB, and how much its memory grows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAMPLE_S = 0.01
 
 
 class _Peak(threading.Thread):
-    """The most resident memory that a peer has while this runs, sampled."""
+    """The most resident memory that a peer has while this runs, by samples."""
 
     def __init__(self, peer: Running) -> None:
         super().__init__(daemon=True)
@@ -109,7 +109,7 @@ def _upload_many(peer: Running, seconds: float) -> Values:
 
 
 def _slow_readers(peer: Running, seconds: float) -> Values:
-    """50 clients ask for 64 MiB, take the first bytes, and then nothing."""
+    """50 clients ask for 64 MiB each, read the first bytes, and then stop reading."""
     upload(peer, "slow", 64 * MIB)
     socks: list[socket.socket] = []
 

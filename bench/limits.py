@@ -1,4 +1,4 @@
-"""What the machine itself can do: the disk's syncs, the files of a create, bytes from a file to a socket."""
+"""The limits of the machine: syncs of the disk, making the files of a create, sending a file to a socket."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from bench.measure import Case, Values
 from bench.peers import LOAD_CORE, SERVER_CORE
 
 MIB = 1 << 20
-_RECORD_BYTES = 2200  # what the journal holds of a create of 1 KiB
+_RECORD_BYTES = 2200  # the size of a journal record of a create of 1 KiB
 
 
 def _syncs(batch: int) -> Case:
-    """fdatasync of a file that was written before, as the journal is: nothing but the disk's own time."""
+    """fdatasync of a file whose blocks exist, as those of the journal do. This is the time of the disk
+    alone.
+    """
 
     def run(base: Path, seconds: float) -> Values:
         with tempfile.NamedTemporaryFile(dir=base) as file:
@@ -44,7 +46,9 @@ def _syncs(batch: int) -> Case:
 
 
 def _files(batch: int) -> Case:
-    """What a create leaves on disk, a folder with two files renamed into place, and one sync a batch."""
+    """The disk work of a create: a folder, two files that are renamed into place, and one sync for each
+    batch.
+    """
 
     def run(base: Path, seconds: float) -> Values:
         body, state = os.urandom(1024), os.urandom(1100)
@@ -74,7 +78,7 @@ def _files(batch: int) -> Case:
 
 
 def _sendfile(base: Path, seconds: float) -> Values:
-    """A file of 64 MiB from the page cache into a socket, again and again."""
+    """Send a file of 64 MiB from the page cache to a socket, again and again."""
     with tempfile.NamedTemporaryFile(dir=base) as file:
         file.write(bytes(64 * MIB))
         file.flush()

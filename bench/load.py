@@ -1,4 +1,4 @@
-"""The load: wrk with small scripts; for what must end after a number of requests, clients of our own."""
+"""The load: wrk with small scripts. Where a fixed number of requests is needed, clients of our own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ request = function()
   return wrk.format("GET", "{prefix}" .. (n % {count}), {headers})
 end
 """
-# Writes: a name is never used twice ({unique}), or the same few are replaced again and again.
+# Writes: each name is used once ({unique}), or the same few names are replaced again and again.
 _WRITE = """
 local n = 0
 local body = string.rep("x", {size})
@@ -93,7 +93,9 @@ def mixed(
 
 
 def delete(peer: Running, prefix: str, count: int, connections: int) -> Result:
-    """DELETE each of `count` blobs under `prefix` once: wrk knows only times, not numbers of requests."""
+    """DELETE each of `count` blobs under `prefix` once. wrk cannot do that: it stops by time, not by
+    number.
+    """
     names = iter(range(count))
     began: dict[socket.socket, float] = {}
     times_us: list[float] = []
@@ -118,7 +120,7 @@ def delete(peer: Running, prefix: str, count: int, connections: int) -> Result:
         while ready.get_map():
             for key, _ in ready.select():
                 sock = key.fileobj  # type: ignore[assignment]
-                answer = sock.recv(65536)  # its head is small, a body of it too
+                answer = sock.recv(65536)  # both its head and its body are small
                 times_us.append((time.perf_counter() - began[sock]) * 1e6)
                 errors += answer[9:12] not in (b"200", b"204")
                 if not answer or b"onnection: close" in answer:

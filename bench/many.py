@@ -1,4 +1,5 @@
-"""`python -m bench.many`: very many blobs, of a directory made without a server; what starts and pages cost.
+"""`python -m bench.many`: what starts and pages cost with very many blobs. The directory is made without a
+server.
 
 Folders of the first level are half full, as a server fills them. A million blobs are three million inodes and
 12 GB of ext4, and take minutes to make: `--folder` keeps the directory for another time.
@@ -36,12 +37,14 @@ _IDLE_S = 10.0
 
 
 def location_of(number: int) -> str:
-    """Of blob `number`: they are spread over PREFIXES folders."""
+    """The location of blob `number`. The blobs are spread over PREFIXES folders."""
     return f"{number % PREFIXES:04}/{number:08}"
 
 
 def generate(root: Path, blobs: int) -> None:
-    """Make `root` a data directory of 32 bits with so many blobs, as after a clean stop, unsynced."""
+    """Make `root` a data directory with 32-bit ids and so many blobs, as after a clean stop. Nothing is
+    synced.
+    """
     root.mkdir(parents=True, mode=0o700)
     write_format(str(root), Format(1, 32))
     rows = 1 + blobs // (_ROW_IDS // 2)
@@ -65,7 +68,7 @@ def generate(root: Path, blobs: int) -> None:
 
 @contextlib.contextmanager
 def _server(root: Path, what: str, *, index: bool) -> Iterator[tuple[int, psutil.Process]]:
-    """A server, killed at the end; says how long it took to its first answer, and its memory then."""
+    """A server, killed at the end. Tells the time to its first answer, and its memory at that moment."""
     port, began = free_port(), time.perf_counter()
     env = environment() | {"BLOBKEEP_INDEX": str(index).lower(), "BLOBKEEP_ID_BITS": "32"}
     command = [sys.executable, "-m", "services.server", "--dir", str(root), "-s", f"127.0.0.1:{port}"]
@@ -99,7 +102,7 @@ def _get(port: int, target: str) -> bytes:
 
 
 def _cpu_s(process: psutil.Process) -> float:
-    return float(sum(process.cpu_times()[:4]))  # with that of the processes that helped it to read
+    return float(sum(process.cpu_times()[:4]))  # and that of its scan helpers
 
 
 def _private_mib(pid: int) -> int:
@@ -135,7 +138,7 @@ def _collect(root: Path) -> None:
 
 
 def _forget_pages() -> bool:
-    """Empty the page cache, of the whole machine; False where we may not."""
+    """Empty the page cache of the whole machine. False if that is not permitted."""
     os.sync()
     try:
         Path("/proc/sys/vm/drop_caches").write_text("3")

@@ -12,7 +12,7 @@ seconds, cpu_s, percent."""
 
 @dataclass(frozen=True)
 class Case:
-    """One row of a table. `headline`: which of its values the row is about.
+    """One row of a table. `headline`: the value that is compared between peers.
 
     `run` gets what the case runs on, a started peer or a folder for those that start processes themselves,
     and for how many seconds (but see house.RESTARTS).
@@ -21,7 +21,7 @@ class Case:
     name: str
     headline: str
     run: Callable[..., Values]
-    once: bool = False  # a round more would tell nothing new, and takes long
+    once: bool = False  # one round is enough, and more would take long
 
 
 @dataclass(frozen=True)

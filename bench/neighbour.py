@@ -1,8 +1,8 @@
 """A neighbour that dirties the disk: `python -m bench.neighbour FOLDER SECONDS` writes 400 MB/s, unsynced.
 
-It writes over one file in place, round and round: nothing is truncated, so the kernel alone decides when it
-is written back. Before the time begins it has dirtied as much, as fast as it can, as makes the kernel begin
-with that; then it says "ready". So every run meets a steady state, and not the calm before it.
+It overwrites one file from beginning to end, again and again. Nothing is truncated, so only the kernel
+decides when to write back. First it dirties so much, as fast as it can, that the kernel starts to write back.
+Then it prints "ready", and the time begins. So every run is measured in a steady state.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MIN_BYTES, _MAX_BYTES = 1 << 30, 6 << 30
 
 
 def _file_bytes() -> int:
-    """Half as much again as may be dirty before the kernel writes back by itself."""
+    """One and a half times what may be dirty before the kernel starts to write back."""
     with open("/proc/vmstat", encoding="ascii") as file:
         counts = dict(line.split() for line in file)
     threshold = int(counts["nr_dirty_background_threshold"]) * os.sysconf("SC_PAGE_SIZE")

@@ -2,8 +2,8 @@
 
 GET and create of 1 KiB and 1 MiB at 16 connections, through one server and through three, and straight to the
 store by obstore: the same client library and the same machine for all, in alternation. What Blobkeep adds is
-the ratio of the medians. SeaweedFS is one process that does not sync, so the store is as fast as it gets, and
-the ratio as bad as it gets.
+the ratio of the medians. SeaweedFS is one process that does not sync, so the store is as fast as it can be,
+and the ratio as bad as it can be.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Peer(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """Of one run: calls a second, and their median in ms."""
+    """The result of one run: calls per second, and the median time of a call in ms."""
 
     per_s: float
     p50_ms: float
@@ -123,7 +123,7 @@ async def _round(peers: list[Peer], seconds: float) -> dict[tuple[str, str], Fig
 
 @contextlib.contextmanager
 def _servers(store: Ports, folder: Path, count: int) -> Iterator[list[int]]:
-    """Ports of so many servers on the store."""
+    """Start so many servers on the store; gives their ports."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("BLOBKEEP_")},
         "BLOBKEEP_CONFIG": os.devnull,
@@ -166,7 +166,7 @@ def _wait(port: int) -> None:
 
 
 def page(rounds: list[dict[tuple[str, str], Figure]], about: str) -> str:
-    """A table of the medians of all rounds."""
+    """The page: a table with the medians of all rounds."""
     names = list(dict.fromkeys(peer for _, peer in rounds[0]))
     lines = [
         "# Blobkeep on an object store, beside the store alone",

@@ -1,4 +1,6 @@
-"""What is measured: Blobkeep, and those peers that are installed. Each is started on a new directory."""
+"""The programs that are measured: Blobkeep, and the peers that are installed. Each is started on a new
+directory.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from bench import swift
 
 SERVER_CORE = 0
 LOAD_CORE = 1
-ALL_CORES = os.sched_getaffinity(0)  # before this process goes to the load's
+ALL_CORES = os.sched_getaffinity(0)  # before this process moves to the core of the load
 _START_S = 60.0
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,7 +34,9 @@ Ask = Callable[..., int]
 
 @dataclass(frozen=True)
 class Kind:
-    """How a peer is spoken to. `prefix`: what comes before a blob's name; `lua_headers`: a Lua expression."""
+    """How requests to a peer look. `prefix`: what comes before a blob's name; `lua_headers`: a Lua
+    expression.
+    """
 
     prefix: str = "/"
     create: str = "PUT"
@@ -90,7 +94,7 @@ class Running:
 
     @property
     def is_slow(self) -> bool:
-        """True where a tenth of the requests has to do."""
+        """True for a slow peer, which gets a tenth of the requests."""
         return self.kind.is_slow
 
     def processes(self) -> list[psutil.Process]:
@@ -159,7 +163,7 @@ def _path() -> str:
 
 
 def environment() -> dict[str, str]:
-    """For a peer. Python keeps what it has compiled, as where it is installed, whatever is set here."""
+    """The environment of a peer. Python may keep compiled files, as an installed program does."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PATH": _path(), "BLOBKEEP_CONFIG": os.devnull}
 
@@ -186,11 +190,9 @@ def started(
     cores: set[int] | None = None,
     workers: int = 1,
 ) -> Iterator[Running]:
-    """Start peer `name` on a new folder below `base`, or on `folder`; stop it after. It has the server core,
-    or `cores`. `workers`: of nginx.
-
-    The folder stays, until the whole benchmark is over: after many removals ext4 creates files ten times
-    slower, for a minute.
+    """Start peer `name` on a new folder below `base`, or on `folder`; stop it after. It runs on the server
+    core, or on `cores`. `workers`: of nginx. The folder stays until the whole benchmark is over, since after
+    many removals ext4 creates files ten times slower for a minute.
     """
     folder = folder or Path(tempfile.mkdtemp(dir=base))
     port = free_port()

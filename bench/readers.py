@@ -1,7 +1,7 @@
 """`python -m bench.readers`: reads by a server with readers, beside nginx with as many processes.
 
-No process is held to a core, the load neither. Rounds in alternation, the medians; the CPU time a request
-says more than the rate where the machine is busy.
+No process is bound to a core. The rounds alternate, and the table has their medians. On a busy machine the
+CPU time per request tells more than the rate.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def page(about: dict[str, str], figures: list[Figure]) -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    """`text` in lines that a diff shows well; all but the first begin with `indent`."""
+    """`text` in lines of at most 100 columns. All but the first begin with `indent`."""
     return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
@@ -85,7 +85,7 @@ Cell = Callable[[list[Figure], str, str], str]
 
 
 def _table(rows: Iterable[Case], peers: list[str], figures: list[Figure], cell: Cell) -> str:
-    """A Markdown table of the cases that were measured; peers that none of them ran on are left out."""
+    """A Markdown table of the measured cases. A peer without any result is left out."""
     rows = [case for case in rows if any(f.case == case.name for f in figures)]
     names = {case.name for case in rows}
     peers = [peer for peer in peers if any(f.peer == peer and f.case in names for f in figures)]
@@ -171,7 +171,7 @@ def plot(figures: list[Figure], folder: Path) -> None:
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
-    matplotlib.rcParams["svg.hashsalt"] = "blobkeep"  # the same figures give the same file
+    matplotlib.rcParams["svg.hashsalt"] = "blobkeep"  # so that the same figures give the same file
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     measured = [case for case in cases.CASES if any(f.case == case.name for f in figures)]
     names = [case.name for case in measured]

@@ -1,8 +1,9 @@
-"""`python -m bench.restic`: what a backup asks, of Blobkeep's REST server and of nginx, which never syncs.
+"""`python -m bench.restic`: the requests of a backup, sent to Blobkeep's REST server and to nginx, which
+never syncs.
 
-restic's own server has no package here; it writes a file a request, as nginx does, and syncs it. So nginx is
-what it could be at best. Five connections, as restic has. Blobkeep compares each file with the SHA-256 that
-is its name, and answers once it is durable.
+restic's own server has no Debian package. Like nginx it writes one file per request, and then syncs it. So it
+can be no faster than nginx. There are five connections, as restic uses. Blobkeep compares each file with the
+SHA-256 in its name, and answers when it is durable.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def small(peer: Running, count: int) -> Figure:
 
 
 def ranges(peer: Running, count: int) -> Figure:
-    """64 KiB out of a pack: what check, mount and restore ask."""
+    """Read 64 KiB of a pack, as check, mount and restore do."""
     body = os.urandom(_PACK)
     _ran(peer, [_upload(peer, body)] * _CONNECTIONS)
     target = _target(peer, hashlib.sha256(body).hexdigest())
@@ -92,7 +93,8 @@ def main() -> int:
         ]
         for case, run in CASES.items():
             found: dict[str, list[Figure]] = {peer.name: [] for peer in peers}
-            for _ in range(options.rounds):  # in turn: what else the machine does befalls all
+            # in alternation, so that other load on the machine affects all peers
+            for _ in range(options.rounds):
                 for peer in peers:
                     found[peer.name].append(run(peer, options.requests))
             for name, figures in found.items():

@@ -1,8 +1,8 @@
-"""`python -m bench.s3`: S3 beside SeaweedFS's, with and without fsync, by one client that signs.
+"""`python -m bench.s3`: our S3 beside that of SeaweedFS, with and without fsync, by one client that signs.
 
-Every request is signed before its time is taken. A fixed number of them, on 16 connections; the median of
-some rounds. The server has one core, the client another. On a busy machine the server's CPU a request says
-more than how many a second.
+Requests are signed before the measurement begins. Their number is fixed, on 16 connections; the result is the
+median of some rounds. The server has one core, the client another. On a busy machine the CPU time per request
+tells more than the rate.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LARGE, _PART = 64 * MIB, 8 * MIB
 
 
 class Figure(NamedTuple):
-    """Of a case: how many a second, and the CPU that the server spent on each, in seconds."""
+    """The result of a case: requests per second, and the server's CPU time for each, in seconds."""
 
     rate: float
     cpu_s: float
@@ -78,7 +78,8 @@ class Signer:
         return (
             f"{method} {target} HTTP/1.1\r\nHost: {self._host}\r\nx-amz-date: {stamp}\r\n"
             f"x-amz-content-sha256: {hashed}\r\nContent-Length: {len(body)}\r\n"
-            f"amz-sdk-invocation-id: {os.urandom(16).hex()}\r\n"  # as SDKs: no two heads are the same
+            # as SDKs do, so that no two heads are the same
+            f"amz-sdk-invocation-id: {os.urandom(16).hex()}\r\n"
             f"Authorization: AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, SignedHeaders={names}, "
             f"Signature={signature}\r\n\r\n"
         ).encode()
@@ -88,7 +89,7 @@ class Signer:
         return self.send(self.head(method, target, body), body)
 
     def send(self, head: bytes, body: bytes) -> bytes:
-        """The same of one that was signed before."""
+        """The same for a request that was signed before."""
         with socket.create_connection(("127.0.0.1", self.port)) as sock:
             sock.sendall(head)
             sock.sendall(body)
@@ -120,7 +121,7 @@ def _is_whole(data: bytes) -> bool:
 
 
 def rate(port: int, server: psutil.Process, requests: list[bytes], connections: int = _CONNECTIONS) -> Figure:
-    """So many a second, each connection with one under way. Raises RuntimeError for an error."""
+    """Requests per second, with one under way on each connection. Raises RuntimeError for an error."""
     left = iter(requests)
     poll = select.epoll()
     socks: dict[int, socket.socket] = {}
@@ -265,7 +266,7 @@ def started(name: str, folder: Path) -> Iterator[Signer]:
                 capture_output=True,
                 check=True,
             )
-            time.sleep(1)  # its S3 half reads that in a moment
+            time.sleep(1)  # its S3 gateway needs a moment to read that
         yield signer
     finally:
         child.terminate()

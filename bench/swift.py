@@ -1,6 +1,5 @@
-"""OpenStack Swift's object server by itself, as a peer: how one is started without a cluster around it.
-
-It is installed into an environment of its own (`make bench-swift`), since it pins what others do, too.
+"""OpenStack Swift's object server as a peer, started without a cluster. It is installed into an environment
+of its own (`make bench-swift`), since its pins differ from ours.
 """
 
 from __future__ import annotations
@@ -22,7 +21,9 @@ LUA_HEADERS = (
 
 
 def headers() -> dict[str, str]:
-    """The fields of a write by a client of ours. A second early: wrk's writes come later, in any case."""
+    """The fields of a write by our own client. Its time is one second early, so that wrk's writes are
+    always later.
+    """
     return {"X-Timestamp": f"{time.time() - 2:.5f}", "Content-Type": "application/octet-stream"}
 
 

@@ -1,4 +1,4 @@
-"""The targets, as ratios of what one run measured: a row each, with what was wanted and what came out."""
+"""The targets, one row each: a ratio of two measured values, what was wanted, and what came out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _ratio(above: Value, below: Value) -> Value:
 
 
 def _against(case: str, peer: str, name: str = "per_s") -> Value:
-    """Our rate over theirs; for what is better when lower, theirs over ours."""
+    """Our rate divided by theirs. Where lower is better, theirs divided by ours."""
     ours, theirs = _value(case, _OURS, name), _value(case, peer, name)
     return _ratio(ours, theirs) if name in ("per_s", "mib_per_s") else _ratio(theirs, ours)
 

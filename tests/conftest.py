@@ -1,4 +1,4 @@
-"""What tests of every folder share: a data directory that is checked against the rules, a real server."""
+"""Fixtures that all tests share: a data directory that is checked against the rules, and a real server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import pytest
 from hypothesis import settings
 from tornado.ioloop import IOLoop
 
-# Whatever the environment says: tests start hundreds of processes, and each would compile what it imports,
-# which takes longer than all else that a start does.
+# Even if the environment forbids it, Python must keep compiled files. Tests start hundreds of processes, and
+# to compile all imports takes longer than the rest of a start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Before they are imported: asserts of what tests share hold under `python -O`, too, and say why they failed.
+# This must come before the import of tests/support: then its asserts also work under `python -O`, and show
+# their values.
 _FOLDERS = [path.name for path in Path(__file__).parent.iterdir() if (path / "__init__.py").exists()]
 pytest.register_assert_rewrite(*(f"tests.{name}" for name in _FOLDERS))
 
@@ -27,7 +28,7 @@ from tests.support import programs, small_journal  # noqa: E402
 from tests.support.processes import Process, Server  # noqa: E402
 from tests.support.rules import DataDirectory  # noqa: E402
 
-# How long one example takes is the machine's business: time-outs are a bound for whole tests.
+# No limit for one example, since its time depends on the machine. Whole tests have a time-out.
 settings.register_profile("blobkeep", deadline=None)
 settings.load_profile("blobkeep")
 
@@ -36,7 +37,7 @@ small_journal.apply()
 StartServer = Callable[..., Server]
 
 
-# Folders whose tests take seconds: their files are begun first, so that no worker ends with one.
+# Folders whose tests take seconds. Their files run first, so that no worker gets a long one at the end.
 _LONG = ("torture", "objects", "browser", "process", "clients", "restic", "cuts", "crashes", "model", "http1")
 
 
@@ -46,14 +47,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was collected stays to the end: garbage collections and forked processes need not look at it."""
+    """Collected tests stay until the end. So garbage collections, here and in forked processes, can skip
+    them.
+    """
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """Say last which programs were missed, and how to get them."""
+    """At the end, say which programs are missing, and how to install them."""
     yield
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]

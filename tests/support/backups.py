@@ -12,7 +12,7 @@ GO_DATA = Path(__file__).resolve().parents[1] / "go-data"
 
 
 def unpack(file: Path, folder: Path) -> DataDirectory:
-    """The tar as a data directory, which must keep every rule."""
+    """Unpack the tar as a data directory, and check that it keeps every rule."""
     folder.mkdir(mode=0o700)
     with tarfile.open(file) as tar:
         tar.extractall(folder, filter="fully_trusted")

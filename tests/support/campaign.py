@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SEED = int(os.environ.get("CAMPAIGN_SEED") or 1)
-SIZE = int(os.environ.get("CAMPAIGN_SIZE") or 1)  # how many times the suite's share; 0: everything
+SIZE = int(os.environ.get("CAMPAIGN_SIZE") or 1)  # a multiple of what the suite does; 0: everything
 
 
 def chooser(name: str) -> random.Random:
@@ -27,7 +27,7 @@ def choose(name: str, of: Sequence[T], share: int) -> list[T]:
 
 
 def tally(what: str, count: int) -> None:
-    """Count what a campaign did, for its last lines: see tests/campaigns.py."""
+    """Count what a campaign did, for the last lines of tests/campaigns.py."""
     path = os.environ.get("CAMPAIGN_TALLY")
     if path:
         with open(path, "a", encoding="utf-8") as file:  # one short line: processes may append at once

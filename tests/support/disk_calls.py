@@ -1,7 +1,7 @@
-"""Standing between the product and its disk: count its calls, fail the Nth, shorten it, or die at it.
+"""Stands between the product and its disk: counts the calls, and fails, shortens or dies at the Nth.
 
-`standing_between` takes the place of `os` in the modules that touch the data directory, and of the two calls
-that `common.durable` makes through libc. What the product does with the answer is its own.
+`standing_between` replaces `os` in the modules that touch the data directory, and the two calls that
+`common.durable` makes through libc. All other code is the product's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.engines.local.journal import file, format, replay
 from services.engines.local.recovery import reconcile, scan_slices
 from services.engines.local.upkeep import collector
 
-# What `os` offers and the product calls with a path or a descriptor of the data directory.
+# Functions of `os` that the product calls with a path or a descriptor of the data directory.
 CHANGES = frozenset(
     {
         *("mkdir", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "rmdir", "posix_fallocate"),
@@ -35,7 +35,7 @@ _MODULES = (
 
 
 class Plan(Protocol):
-    """Told of each disk call before it is made; may raise OSError, or return a shorter piece to write."""
+    """Is called before each disk call. It may raise OSError, or return a shorter piece to write."""
 
     def before(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]: ...
 
@@ -43,7 +43,7 @@ class Plan(Protocol):
 
 
 class _Os:
-    """`os`, or what stands in its place already, but that the plan hears of the disk calls."""
+    """Like `os` (or what replaces it already), but tells the plan of each disk call."""
 
     def __init__(self, plan: Plan, names: frozenset[str], real: Any) -> None:
         self._plan = plan
@@ -71,7 +71,7 @@ class _Libc:
 
     def syncfs(self, fd: int) -> int:
         def sync() -> int:
-            # A recorder must hear of it; else it is of one folder, not of the machine.
+            # Pass it to a recorder, if there is one. Otherwise sync one folder, not the whole machine.
             return int(self._real.fsync(fd) if isinstance(self._real, ctypes.CDLL) else self._real.syncfs(fd))
 
         return _as_c(self._plan, self._names, "fsync", (fd, ALL), sync)
@@ -94,7 +94,7 @@ def _as_c(
 
 @contextmanager
 def standing_between(plan: Plan, names: frozenset[str] = CHANGES | READS) -> Iterator[None]:
-    """While inside, the plan hears of every disk call of this process's product modules."""
+    """Within this, the plan is told of every disk call of the product's modules in this process."""
     real_libc, real_exchange = durable._libc, durable._renameat2
     real_os = {module: vars(module)["os"] for module in _MODULES}
     for module in _MODULES:

@@ -38,12 +38,12 @@ def ext4(path: Path, size: str = "64M", *, inodes: int = 0) -> Iterator[Path]:
 
 
 class Switch:
-    """Makes a folder read-only, and writable again: by a mount, or by its mode where root has no say."""
+    """Makes a folder read-only, and writable again: by a mount, or by its mode if the process is not root."""
 
     def __init__(self, path: Path, kind: str) -> None:
         self._path = path
         self._kind = kind
-        # What starts a process for which it holds.
+        # Stands before a command, for which the folder is then read-only.
         self.through: tuple[str, ...] = ()
         if kind == "mode" and os.geteuid() == 0:
             if shutil.which("setpriv") is None:
@@ -61,7 +61,8 @@ class Switch:
 
 @contextlib.contextmanager
 def read_only_folder(path: Path, kind: str) -> Iterator[Switch]:
-    """`path`, which is there, read-only to processes that `through` starts, until it is switched, or the end.
+    """Make the existing folder `path` read-only for processes that `through` starts, until it is switched or
+    the context ends.
 
     `kind`: "mount", a read-only bind mount; "mode", its mode.
     """

@@ -1,4 +1,4 @@
-"""`python -m tests.support.failing_start MODULE:NAME ERROR ...`: the server, one step of which raises.
+"""`python -m tests.support.failing_start MODULE:NAME ERROR ...`: a server in which one step raises an error.
 
 ERROR: a number is that of an OSError, anything else the text of a RuntimeError.
 """

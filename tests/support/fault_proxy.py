@@ -1,5 +1,5 @@
-"""An HTTP proxy before an object store that does what networks do: answers and requests get lost, or late, or
-come twice.
+"""An HTTP proxy in front of an object store, which behaves like a bad network: requests and answers get lost,
+come late, or come twice.
 
 It runs on a thread of its own. Each `Door` is one port, with faults of its own that can be turned off. Bodies
 are held in memory: for tests.
@@ -22,7 +22,7 @@ _UPSTREAM_WITHIN_S = 30.0
 
 @dataclass(frozen=True)
 class Faults:
-    """How likely each is, for one request. Times in seconds.
+    """The probability of each fault, for one request. Times are in seconds.
 
     `lost_answer`: it is done, and the connection closed; `lost_request`: it is not done, and the connection
     closed; `refused`: it is answered with 503, not done; `failed`: done, and answered with 500; `late`: it is
@@ -62,7 +62,8 @@ class Proxy(threading.Thread):
         self._servers: list[asyncio.Server] = []
         self.writers: set[asyncio.StreamWriter] = set()  # of all open connections
         self._ready = threading.Event()
-        self._under_way: set[asyncio.Task[None]] = set()  # requests that will be done, whoever waits
+        # requests that will be done even if nobody waits for them
+        self._under_way: set[asyncio.Task[None]] = set()
 
     def door(self, faults: Faults = NONE) -> Door:
         """One more port. Before `start`."""
@@ -93,23 +94,23 @@ class Proxy(threading.Thread):
         for task in self._under_way:
             task.cancel()
         for writer in self.writers:
-            writer.transport.abort()  # who waits for one ends by itself
+            writer.transport.abort()  # a connection that waits for one ends by itself
         if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(tasks)
-        for _ in range(3):  # what was closed is gone a turn of the loop later
+        for _ in range(3):  # closed connections are gone after one more turn of the loop
             await asyncio.sleep(0)
 
     def keep(self, task: asyncio.Task[None]) -> None:
-        """For doors: a request that is done even though nobody waits."""
+        """Called by doors: do this request even if nobody waits for it."""
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
     def is_quiet(self) -> bool:
-        """Whether no request is still on its way that nobody waits for."""
+        """True if no request that nobody waits for is still on its way."""
         return not self._under_way
 
     def close(self) -> None:
-        """Stop, whatever is under way."""
+        """Stop at once, also with requests under way."""
         if self.ident is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self.join(30)
@@ -135,7 +136,7 @@ class Door:
                 if upstream is None:
                     return
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
-            return  # as a broken network does: the client sees its connection closed
+            return  # as in a broken network, the client sees its connection closed
         finally:
             self._proxy.writers.discard(writer)
             writer.close()
@@ -145,7 +146,7 @@ class Door:
     async def _pass_on(
         self, request: _Request, writer: asyncio.StreamWriter, upstream: _Upstream | None
     ) -> _Upstream | None:
-        """Do it, with a fault perhaps; None: the client's connection is to be closed."""
+        """Do the request, perhaps with a fault. None: close the client's connection."""
         rng, counts, faults = self._proxy.rng, self._proxy.counts, self.faults
         fault = self._choose(faults)
         counts[fault or "plain"] += 1
@@ -157,7 +158,7 @@ class Door:
             await writer.drain()
             return upstream or await self._connect()
         if fault == "late":
-            # On a connection and a task of its own: the client may give up meanwhile, the request does not.
+            # It gets its own connection and task, since it must go on if the client gives up.
             done = asyncio.ensure_future(self._later(request, rng.uniform(0, faults.late_s), writer))
             self._proxy.keep(done)
             await asyncio.wait([done])
@@ -191,7 +192,7 @@ class Door:
                 await writer.drain()
 
     async def _ask(self, upstream: _Upstream, request: _Request) -> bytes:
-        """The answer, told to who listens. Raises as _Upstream.ask."""
+        """The answer, which is also reported to `on_done`. Raises the same as _Upstream.ask."""
         answered = self._proxy.on_ask and self._proxy.on_ask(request.method, request.target, request.raw)
         answer = await upstream.ask(request.raw)
         if answered is not None:
@@ -207,7 +208,7 @@ class Door:
         return ""
 
     async def _connect(self) -> _Upstream:
-        """To any upstream that takes the connection."""
+        """Connect to any upstream that accepts."""
         ports = self._proxy.upstream_ports
         error: OSError | None = None
         for port in self._proxy.rng.sample(ports, len(ports)):

@@ -1,8 +1,9 @@
-"""Is a history of concurrent calls on one location what some order of them, one at a time, would have given?
+"""Checks a history of concurrent calls on one location: would some order of the calls, one at a time, give
+the same results?
 
-The search of Wing and Gong, with Lowe's memory of (which calls are placed, state) as porcupine has it. A call
-takes effect at one moment between its begin and its end. One that got no answer may have taken effect at any
-time since it began, or never. The state is the number of the write whose value is there, None for nothing.
+This is the search of Wing and Gong with Lowe's cache of (placed calls, state), as in porcupine. A call takes
+effect at one moment between its begin and its end. One that got no answer may have taken effect at any time
+since it began, or never. The state is the number of the write whose value is there, None for nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ State = int | None
 
 
 class Step(Protocol):
-    """What is placed in the order: a call on one location, or on a pair of them."""
+    """What gets a place in the order: a call on one location, or on a pair of locations."""
 
     @property
     def begin_s(self) -> float: ...
@@ -31,8 +32,8 @@ class Step(Protocol):
 class Call:
     """One call. Times in seconds; `end_s` None: it got no answer.
 
-    `kind` and what it does and says of the state, `value` being the number of a write:
-    "read" value (None: nothing there); "create" value, "exists"; "update" value, "missing" (a delete, too);
+    `kind` is what it does, and what its answer says of the state; `value` is the number of a write: "read"
+    value (None: nothing there); "create" value, "exists"; "update" value, "missing" (a delete, too);
     "delete"; "swap" value where `expected` was there, "differs" where it was not; "put" value, "clear":
     whatever was there; "take": delete `expected` where it is still there.
     """
@@ -45,7 +46,7 @@ class Call:
     client: int = 0
 
     def step(self, state: State) -> tuple[bool, State]:
-        """(whether it may happen in `state`, the state after it)."""
+        """(whether the call is possible in `state`, the state after it)."""
         match self.kind:
             case "read":
                 return state == self.value, state
@@ -109,11 +110,11 @@ class Move:
 
 
 class Undecided(Exception):
-    """The search took too long."""
+    """The search took too long to decide."""
 
 
 class _Event:
-    """A call's begin or end in the list of what is not placed yet. `match`: its end, of a begin."""
+    """The begin or end of a call, in the list of calls without a place. `match`: of a begin, its end."""
 
     __slots__ = ("call", "match", "next", "number", "previous")
 
@@ -129,7 +130,7 @@ def is_linearizable(history: Sequence[Step], initial: Hashable = None, limit_s: 
     """True if some order explains the history. Raises Undecided after `limit_s`."""
     deadline = time.monotonic() + limit_s
     head = _events(history)
-    answered = sum(call.end_s is not None for call in history)  # those still to be placed
+    answered = sum(call.end_s is not None for call in history)  # calls still without a place
     state, placed = initial, 0
     seen: set[tuple[int, Hashable]] = set()
     choices: list[tuple[_Event, Hashable]] = []
@@ -152,7 +153,8 @@ def is_linearizable(history: Sequence[Step], initial: Hashable = None, limit_s: 
             else:
                 entry = entry.next
             continue
-        # The end of a call that is not placed, or of the list: the last choice was wrong.
+        # The next event is the end of a call that has no place yet, or the list is at its end. So the last
+        # choice was wrong.
         if not choices:
             return False
         entry, state = choices.pop()
@@ -168,7 +170,7 @@ def _is_begin(entry: _Event) -> bool:
 
 
 def _events(history: Sequence[Step]) -> _Event:
-    """The list, by time, behind a head of its own. At equal times begins come first: more is allowed."""
+    """The list by time, after a head node. At equal times begins come first, which allows more orders."""
     marks: list[tuple[float, int, _Event]] = []
     for number, call in enumerate(history):
         end = _Event(number, call, None) if call.end_s is not None else None

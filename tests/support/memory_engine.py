@@ -1,4 +1,4 @@
-"""An engine in memory: the second implementation of services/engine.py, for what stands above an engine."""
+"""An engine in memory: an implementation of services/engine.py for tests of what uses an engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from tests.support.memory_store import MemoryStore, description
 
 
 class MemoryEngine:
-    """See services.engine.Engine. `work`: what a start waits for, given the progress; it needs no gc."""
+    """See services.engine.Engine. `work`: called with the progress at a start, which waits for it. This
+    engine needs no gc.
+    """
 
     name = "memory"
     processes: tuple[str, ...] = ("server",)

@@ -1,6 +1,5 @@
-"""A store in memory: the second implementation of services/store.py, where the disk is not the point.
-
-That the handlers run on it shows that they know nothing of paths, locks or syncs.
+"""A store in memory: an implementation of services/store.py for tests that need no disk. Handlers run on it,
+so they know nothing of paths, locks or syncs.
 """
 
 from __future__ import annotations
@@ -117,7 +116,7 @@ class MemoryUpload:
 
 
 class MemoryStore:
-    """See store.Store. `damaged`: locations that answer 500; `room_bytes`: a longer body finds no room."""
+    """See store.Store. `damaged`: locations that answer 500; `room_bytes`: a longer body gets a 507."""
 
     multiparts: Multiparts | None = None
     is_remote = False
@@ -184,7 +183,9 @@ class MemoryStore:
         self.events.told(SimpleNamespace(id=blob.id, location=blob.location, events=(step,)), 0)
 
     async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
-        """Plainly, over everything: what the engines do in proportion to the page is held against this."""
+        """Looks at everything, in the simplest way. The engines, whose work is in proportion to the page,
+        must give the same.
+        """
         shown = {
             at
             for at in self.blobs

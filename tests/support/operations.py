@@ -1,4 +1,4 @@
-"""The writes that faults and crashes interrupt, and what each leaves where it succeeds."""
+"""The writes that faults and crashes interrupt, and what each leaves if it succeeds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def update_staged(store: Opened) -> None:
 
 
 async def create_whole(store: Opened) -> None:
-    """Held until it is whole, then written in one step."""
+    """A body that is held in memory until it is complete, and then written in one step."""
     store.holds_whole()
     await store.put("new", STAGED, only_new=True, pieces=3)
 
@@ -47,7 +47,7 @@ async def delete(store: Opened) -> None:
 
 
 async def several(store: Opened) -> None:
-    """One batch of the committer: the first value or none for each, whoever of the others failed."""
+    """One batch of the committer: each location has the first value or none, independent of the others."""
     results = await asyncio.gather(
         store.put("new", NEW), store.put("old", NEW), store.delete("large"), return_exceptions=True
     )
@@ -57,7 +57,7 @@ async def several(store: Opened) -> None:
 
 
 class Partly(Exception):
-    """Some of several operations failed: `results` in their order."""
+    """Some of several operations failed. `results` are in the order of the operations."""
 
     def __init__(self, results: list[object]) -> None:
         super().__init__(repr(results))
@@ -65,11 +65,11 @@ class Partly(Exception):
 
 
 async def checkpoint(store: Opened) -> None:
-    """What empties the journal."""
+    """Operations that empty the journal."""
     await store.store._committer.call(lambda: None)
 
 
-# What each leaves where it succeeds.
+# What each leaves if it succeeds.
 OPERATIONS: dict[Operation, dict[str, bytes | None]] = {
     create: {"new": NEW},
     create_staged: {"new": STAGED},

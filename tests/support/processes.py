@@ -17,13 +17,13 @@ from tests.support import warm
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
-# Variables that the programs read, and no Python when it starts.
+# Variables that our programs read when they run, and that Python does not read at its start.
 _READ_WHEN_RUN = ("BLOBKEEP_", "RECORD_", "DIES_")
 _SERVING = re.compile(r"serving .* on (?:.*?):(\d+)(?=[, ])")
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 120.0, what: str = "it") -> T:
-    """The first true value of `condition`. Fails the test after `seconds`: a bound, never a measurement."""
+    """Wait for the first true value of `condition`. Fails the test after `seconds`, which is only a bound."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
@@ -49,7 +49,7 @@ class Process:
         self.flags = flags
         self._module = module or f"services.{program}"
         self._env = env or {}
-        self._through = through  # a program that starts it, with that one's arguments
+        self._through = through  # a program with its arguments that starts ours
         self.popen = self._start()
 
     def _start(self) -> subprocess.Popen[bytes] | warm.Forked:
@@ -70,12 +70,12 @@ class Process:
             )
 
     def _is_warm(self) -> bool:
-        """Whether a fork of a process that has imported the product is as good as a Python started anew."""
+        """True if a fork of a process that has imported the product can be used in place of a new Python."""
         ours = all(name.startswith(_READ_WHEN_RUN) for name in self._env)
         return ours and not self._through and self._module in warm.PROGRAMS
 
     def module(self) -> list[str]:
-        """What `python -m` runs, with what stands before the flags."""
+        """What comes after `python -m`, up to the flags."""
         return [self._module]
 
     @property
@@ -83,7 +83,7 @@ class Process:
         return self.popen.pid
 
     def said(self) -> str:
-        """What this run logged so far."""
+        """The log of this run so far."""
         return self.log.read_bytes()[self._log_start :].decode()
 
     def kill(self) -> None:
@@ -101,7 +101,7 @@ class Process:
         self.popen = self._start()
 
     def end(self) -> None:
-        """For fixtures: stop it if it runs, by force where it does not end."""
+        """For fixtures: stop it if it runs, with SIGKILL if it does not end."""
         if self.popen.poll() is None:
             self.popen.terminate()
             try:

@@ -1,4 +1,4 @@
-"""Programs of others that tests run: where they are, and what is said at the end of a run that lacks some."""
+"""Other programs that tests run: where they are, and what a test run says at its end if some are missing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 
 _TABLE = Path(__file__).resolve().parent.parent / "programs.txt"
-_OF_PYPI = _TABLE.with_name("programs-pypi.txt")  # programs and modules that Debian has not, or too old
+# programs and modules that Debian does not have, or has in a version that is too old
+_OF_PYPI = _TABLE.with_name("programs-pypi.txt")
 _LACKS = re.compile(r"(?:Skipped: )?(\S+) is not installed")
-# Where programs for root, and those that were put there by hand, are found by others, too.
+# Folders that may be missing on the PATH of other users: programs for root, and those installed by hand.
 _MORE = ("/usr/local/bin", "/usr/sbin", "/sbin")
 
 
 def packages() -> dict[str, str]:
-    """The Debian package of each program. What is not in tests/programs.txt is not asked for."""
+    """The Debian package of each program. Only those in tests/programs.txt are used."""
     return _read(_TABLE)
 
 
@@ -42,7 +43,7 @@ def find(program: str) -> str | None:
 
 
 def need(program: str) -> str:
-    """The path of `program`; skips the test where it is not installed."""
+    """The path of `program`; skips the test if it is not installed."""
     found = find(program)
     if found is None:
         pytest.skip(f"{program} is not installed")
@@ -50,12 +51,12 @@ def need(program: str) -> str:
 
 
 def needs(program: str) -> pytest.MarkDecorator:
-    """Marks a test that is skipped where `program` is not installed."""
+    """Marks a test that is skipped if `program` is not installed."""
     return pytest.mark.skipif(find(program) is None, reason=f"{program} is not installed")
 
 
 def lacking(reasons: Iterable[str]) -> str:
-    """What to install, made of the reasons for which tests were skipped; empty where no program lacks."""
+    """What to install, from the reasons why tests were skipped; empty if no program is missing."""
     found = (_LACKS.fullmatch(reason) for reason in reasons)
     counted = collections.Counter(match[1] for match in found if match)
     if not counted:

@@ -1,4 +1,4 @@
-"""One connection on a raw socket, where a client library would tidy the bytes."""
+"""One connection on a raw socket, since a client library would correct the bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.processes import Answer
 
 
 class RawConnection:
-    """Sends what it is given, letter by letter, and reads answers one after the other."""
+    """Sends exactly the bytes that it is given, and reads one answer after the other."""
 
     def __init__(self, port: int, timeout_s: float = 120.0) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
@@ -85,7 +85,7 @@ class RawConnection:
         return True
 
     def close(self) -> None:
-        """Close it, in order."""
+        """Close it in the usual way."""
         self._file.close()
         self.sock.close()
 

@@ -31,7 +31,7 @@ def wait_until_there(reader: Process) -> None:
 
 
 def owner_of(sock: socket.socket, processes: list[Process]) -> Process | None:
-    """Who of these has the other end of a connection: the kernel knows."""
+    """Which of these processes has the other end of a connection, by the kernel's tables."""
     port = sock.getsockname()[1]
     for process in processes:
         inodes = {
@@ -49,7 +49,9 @@ def owner_of(sock: socket.socket, processes: list[Process]) -> Process | None:
 def accepted_by(
     reader: Process, others: list[Process], connect: Callable[[], T], sock_of: Callable[[T], socket.socket]
 ) -> T:
-    """What `connect` makes, once `reader` has accepted it: the others, which accept too, stand still."""
+    """A connection made by `connect` that `reader` accepts. The other processes, which also accept, are
+    stopped meanwhile.
+    """
     for other in others:
         os.kill(other.pid, signal.SIGSTOP)
     try:

@@ -1,7 +1,7 @@
 """The check that every test ends with: a data directory keeps the design's rules.
 
-First what must hold at any moment of rest, whoever died before; then recovery and a gc pass, after which the
-directory holds the live blobs and nothing else.
+First the rules that hold whenever no process runs, also after a crash. Then recovery and a gc pass run, and
+the directory must hold the live blobs and nothing else.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DataDirectory:
         return str(self.path)
 
     def check(self) -> None:
-        """Fail the test where a rule is broken. Nobody else may use the directory; settles it."""
+        """Fail the test if a rule is broken. Runs recovery on the directory, so nobody else may use it."""
         if self.path.is_dir():
             broken = broken_rules(self.root, rotten=self.rotten)
             assert not broken, "\n".join(broken)
@@ -58,7 +58,7 @@ def layout_of(root: str) -> Layout:
 
 
 def broken_rules(root: str, *, rotten: bool = False) -> list[str]:
-    """What is wrong in the data directory `root`, a sentence each; settles it and collects its garbage."""
+    """What is wrong in the data directory `root`, one sentence each. Runs recovery and the gc on it."""
     data_dir = layout_of(root)
     with StateLock(root, "test") as lock:
         lock.acquire(10.0)

@@ -1,4 +1,4 @@
-"""The stamp of a directory, for tests that copy one and mean the same: its index is believed in the copy."""
+"""One stamp of a disk for all directories: so the index of a directory is still valid in a copy of it."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ class Seaweed:
         asyncio.run(self.client().put("made", b"", None))  # the first object makes the bucket
 
     def start(self) -> None:
-        """Start it, again where it was killed; returns once it answers."""
-        # Its unix sockets stand in the folder, whose path must be short for that.
+        """Start it, also after a kill; returns once it answers."""
+        # Its unix sockets are in the folder, so the folder's path must be short.
         self.popen = subprocess.Popen(
             development.command(str(self._folder), self.ports),
             env=development.environment(os.environ),
@@ -41,7 +41,7 @@ class Seaweed:
         assert self.popen.poll() is None, (self._folder / "log").read_text()[-2000:]
 
     def settings(self, prefix: str | None = None) -> Settings:
-        """Of a client with a prefix that nobody else has, or the one given."""
+        """The settings of a client, with a prefix of its own unless one is given."""
         return Settings(
             bucket=BUCKET,
             endpoint=self.ports.endpoint,
@@ -53,7 +53,7 @@ class Seaweed:
         return BucketClient(self.settings(), Meter())
 
     def kill(self) -> None:
-        """kill -9: what it has acknowledged stays."""
+        """kill -9. What it has acknowledged stays."""
         self.popen.kill()
         self.popen.wait(120)
 
@@ -63,6 +63,6 @@ class Seaweed:
 
 
 def start() -> tuple[Seaweed, tempfile.TemporaryDirectory[str]]:
-    """One in a folder under /tmp that the second value removes."""
+    """One in a folder under /tmp. The second value removes the folder (`cleanup`)."""
     folder = tempfile.TemporaryDirectory(prefix="bk-weed-", dir="/tmp")
     return Seaweed(Path(folder.name)), folder

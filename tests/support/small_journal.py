@@ -1,6 +1,7 @@
-"""Journals as on a small disk, for the directories of tests.
+"""Small journals, as on a small disk, for the directories of tests.
 
-A fresh directory gets two journals, written and synced: 64 MiB where the disk is large. Tests make hundreds.
+A new directory gets two journals, which are written and synced: 64 MiB on a large disk. Tests make hundreds
+of directories.
 """
 
 from __future__ import annotations
@@ -11,5 +12,5 @@ _MAX_BYTES = 4 << 20  # some 2,000 small creates
 
 
 def apply() -> None:
-    """Of the directories that this process makes from now on, and those that are forked from it."""
+    """Makes journals small in the directories that this process and its forks make from now on."""
     file._MAX_BYTES = _MAX_BYTES

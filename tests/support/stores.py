@@ -1,4 +1,4 @@
-"""A LocalStore in this process, for tests that stand between it and its disk."""
+"""A LocalStore in this process, for tests that change what its disk does."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ class Opened:
                 self.found, writer = restart.restart(self.data_dir, self.lock)
         else:
             self.found = restart.without_index(self.data_dir)
-        durable._syncs = sync != "none"  # in the server's order: after the recovery
+        durable._syncs = sync != "none"  # after the recovery, as in the server
         uploads = multiparts.load(self.data_dir, self.found.live)
         self.store = LocalStore(
             *(self.data_dir, self.found, config, events or Events(), self.fatal.append, uploads, writer)
         )
-        # What is longer than a small body is staged, unless a test says so: `holds_whole`.
+        # A body that is longer than a small one is staged, unless a test calls `holds_whole`.
         self.store.whole_left_bytes = 0
 
     def holds_whole(self) -> None:
-        """From now on bodies up to 1 MiB are held until they are whole, as in a server."""
+        """From now on bodies up to 1 MiB are held until they are complete, as in a server."""
         self.store.whole_left_bytes = ALL_WHOLE_BYTES
 
     async def close(self) -> None:
@@ -90,7 +90,7 @@ class Opened:
         return (await upload.commit())[0]
 
     async def read(self, location: str) -> bytes | None:
-        """Its bytes, None where it is not there. Raises Damaged."""
+        """The bytes of the blob, None if there is none. Raises Damaged."""
         try:
             reading = await self.store.open(location)
         except NotFound:
@@ -105,11 +105,11 @@ class Opened:
         await self.store.delete(location, lambda blob, damaged: None)
 
     def waits_for(self, location: str) -> bool:
-        """True while somebody waits for the order of `location`."""
+        """True while somebody waits for the lock of `location`."""
         return bool(self.store._locks._waiting.get(location))
 
     async def values(self) -> dict[str, bytes | None]:
-        """Every location of the maps with the bytes that a reader gets."""
+        """Every location of the index, with the bytes that a client would read."""
         page = await self.store.list("", "", "", 10_000)
         return {blob.location: await self.read(blob.location) for blob in page.blobs}
 
@@ -131,7 +131,7 @@ async def opened(
 
 @pytest.fixture
 def small_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A journal of 32 KiB: quick to make, and soon full, so that its files take turns."""
+    """A journal of 32 KiB: it is quickly made and soon full, so its files take turns."""
     monkeypatch.setattr(journal_file, "_MIN_BYTES", 32 << 10)
     monkeypatch.setattr(journal_file, "_MAX_BYTES", 32 << 10)
 
@@ -145,10 +145,10 @@ async def until(condition: Callable[[], object], what: str) -> None:
 
 
 def open_descriptors() -> int:
-    """How many this process has."""
+    """How many open descriptors this process has."""
     return len(os.listdir("/proc/self/fd"))
 
 
 def memory_folder() -> str:
-    """Where many small directories are made and removed: in memory, where the machine has such a place."""
+    """A folder for many small directories: in memory, if the machine has a file system there."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"

@@ -1,4 +1,4 @@
-"""Processes that come back when they end, as under a supervisor: for tests that kill them."""
+"""Processes that are started again when they end, as under a supervisor: for tests that kill them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Supervised:
             )
 
     def signal(self, number: int) -> bool:
-        """Send it a signal; False where it does not run."""
+        """Send it a signal; False if it does not run."""
         with self._lock:
             if self._popen is None or self._popen.poll() is not None:
                 return False
@@ -55,20 +55,20 @@ class Supervised:
             return self._popen is not None and self._popen.poll() is None
 
     def end(self) -> None:
-        """kill -9, for good; also of one that is stopped."""
+        """kill -9, without a new start. Also works for a stopped process."""
         self.signal(signal.SIGKILL)
         if self._popen is not None:
             self._popen.wait(120)
 
     def tail(self) -> str:
-        """The end of what it said."""
+        """The end of its output."""
         with contextlib.suppress(OSError):
             return (self._folder / f"{self.name}.log").read_text(errors="replace")[-2000:]
         return ""
 
 
 class Supervisor(threading.Thread):
-    """Starts anew whatever ended, until `close`."""
+    """Starts each process again when it has ended, until `close`."""
 
     def __init__(self, processes: Sequence[Supervised]) -> None:
         super().__init__(name="supervisor", daemon=True)
@@ -85,7 +85,7 @@ class Supervisor(threading.Thread):
                     process.start()
 
     def leave_alone(self, process: Supervised) -> None:
-        """From now on it may end."""
+        """From now on it is not started again."""
         self._processes = [one for one in self._processes if one is not process]
 
     def close(self) -> None:

@@ -15,13 +15,14 @@ import psutil
 from tests.support.processes import ROOT
 from tests.support.rules import DataDirectory
 
-SERVES_WITHIN_S = 120.0  # after any kill: a bound, as the machine may be busy. A second or two, mostly
+# a bound after any kill, since the machine may be busy; usually it takes a second or two
+SERVES_WITHIN_S = 120.0
 
 
 class System:
     """supervisord on a copy of the shipped configuration, with its sockets elsewhere.
 
-    `server_module`: what runs in the place of services.server. `env`: options, BLOBKEEP_<NAME>.
+    `server_module`: runs in place of services.server. `env`: options, BLOBKEEP_<NAME>.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class System:
         return done.stdout
 
     def pids(self) -> dict[str, int]:
-        """By program, of those that run; asked of the system, not of supervisord, who may be dead."""
+        """The pids of running processes by program. The kernel is asked, since supervisord may be dead."""
         found: dict[str, int] = {}
         for process in psutil.process_iter(["cmdline", "environ"]):
             words = process.info["cmdline"] or []

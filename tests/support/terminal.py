@@ -26,7 +26,7 @@ def run_on_terminal(command: Sequence[str], env: dict[str, str] | None = None) -
     try:
         while part := os.read(master, 65536):
             shown += part
-    except OSError:  # how Linux says that nobody has the other end open any more
+    except OSError:  # Linux reports so that the other end is closed
         pass
     finally:
         os.close(master)

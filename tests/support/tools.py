@@ -1,7 +1,6 @@
-"""Running `blobkeep` as an operator does, and reading what it says.
-
-Most commands run within the test's own process, which costs a fifth of a new one; what matters to a process
-(terminals, pipes, signals) is tried in real ones with `COMMAND`.
+"""Runs `blobkeep` as an operator does, and reads its output. Most commands run within the test's own process,
+which costs a fifth of a new process. Terminals, pipes and signals are tested in real processes, with
+`COMMAND`.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Ran:
 
 
 def environment() -> dict[str, str]:
-    """Ours, without options of Blobkeep, and without the configuration file of the project."""
+    """Our own environment, but without options of Blobkeep and without the project's configuration file."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
     return {**kept, "PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull}
 
@@ -51,14 +50,14 @@ def tool(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran:
     with _process_as_it_was(env or {}), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             status = cli.main([str(argument) for argument in arguments])
-        except SystemExit as end:  # how argparse ends a --help
+        except SystemExit as end:  # argparse ends a --help this way
             status = int(end.code or 0)
     return Ran(status, out.getvalue(), err.getvalue())
 
 
 @contextlib.contextmanager
 def _process_as_it_was(more: Mapping[str, str]) -> Iterator[None]:
-    """What a command changes of its process is put back after it."""
+    """Undoes what a command changes in its process."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     hooks = sys.excepthook, threading.excepthook

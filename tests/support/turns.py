@@ -2,10 +2,10 @@
 
 A turn is what the loop does between two looks at its sockets. While it lasts every other client waits, so its
 length is what one client can cost the others. Counted in calls, a turn is as long on any machine; on the
-slowest that we know 10,000 calls take 5 ms.
+slowest one that we know, 10,000 calls take 5 ms.
 
-The transport here is as hard on a connection as uvloop's: it gives 256,000 bytes at once, and up to 32 times
-in one turn, unless the connection pauses reading.
+The transport here gives a connection as much as uvloop's does: 256,000 bytes at once, up to 32 times in one
+turn, unless the connection pauses reading.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ class CountingLoop(asyncio.SelectorEventLoop):
 
 
 class Transport(asyncio.Transport):
-    """A client that sends `data` as fast as it is read, and takes all that is sent at once."""
+    """A client that sends `data` as fast as the server reads it, and takes all answers at once."""
 
     def __init__(self, loop: CountingLoop, connection: Connection, data: bytes) -> None:
-        super().__init__({"ssl_object": object()})  # so that nothing is sent past the transport
+        super().__init__({"ssl_object": object()})  # so that everything is sent through the transport
         self._loop = loop
         self._connection = connection
         self._left = memoryview(data)
@@ -77,10 +77,10 @@ class Transport(asyncio.Transport):
         self.sent_bytes = 0
         self.first = b""
         self.closed = False
-        self.quiet_turns = 0  # since something was received or sent
+        self.quiet_turns = 0  # since bytes were last received or sent
 
     def feed(self) -> None:
-        """Give what a loop gives in one turn."""
+        """Give the connection what a loop would give it in one turn."""
         own = self._connection
         waiting = own._cycle is not None and own._cycle.waiting is not None
         busy = own.resting or own.phase is Phase.ANSWER or waiting

@@ -1,8 +1,8 @@
 """A process that has imported the product forks the processes of tests, so that they start sooner.
 
 What is forked is as real as what `python -m` starts: a process of its own, with its own memory, sockets,
-locks and signals, which ends by its own code or by a kill. Only the imports are not made again, on which a
-server that is started anew spends 0.2 s of CPU, some hundreds of times in a run of the suite.
+locks and signals, which ends by its own code or by a kill. Only the imports are not done again. They cost a
+new server 0.2 s of CPU, and the suite starts hundreds of servers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("services.server", "services.gc", "services.recovery", "services.reader")
-# What each of them imports only once it has read its options.
+# Modules that a process imports only after it has read its options.
 _CHOSEN = (
     "services.engines.local.engine",
     "services.engines.local.upkeep.collector",
@@ -38,7 +38,7 @@ class Forked:
         self.pid = pid
         self.returncode: int | None = None
         self._source = source
-        self._handle = os.pidfd_open(pid)  # its number may be another's once it has ended
+        self._handle = os.pidfd_open(pid)  # after it has ended, its pid may belong to another process
 
     def poll(self) -> int | None:
         """The exit status, negative for a signal; None while it runs."""
@@ -102,7 +102,7 @@ class Source:
                 self._ended[pid] = status
 
     def status(self, pid: int, timeout: float | None) -> int | None:
-        """The exit status of `pid`; None where it still runs after `timeout` s."""
+        """The exit status of `pid`; None if it still runs after `timeout` s."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             with self._lock:
@@ -115,17 +115,18 @@ class Source:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return None
-            select.select([self._socket], [], [], 1 if left is None else min(1, left))  # another may take it
+            # another thread may use it
+            select.select([self._socket], [], [], 1 if left is None else min(1, left))
 
     def _hear(self) -> tuple[int, int | None]:
-        """A pid and None: it was started. A pid and its exit status: it ended."""
+        """(pid, None): it was started. (pid, exit status): it ended."""
         message = self._socket.recv(1000)
         assert message, "the process that forks has ended"
         pid, status = json.loads(message)
         return pid, status
 
     def close(self) -> None:
-        """End it; what it started goes on."""
+        """End it. The processes that it started go on."""
         self._socket.close()
         self._process.wait()
 
@@ -134,7 +135,7 @@ _source: Source | None = None
 
 
 def source() -> Source:
-    """The one of this process."""
+    """The forking process of this test process."""
     global _source
     if _source is None:
         _source = Source()
@@ -142,7 +143,7 @@ def source() -> Source:
 
 
 def _fork_for(asked: socket.socket) -> Any:
-    """Fork for each request. Returns in the children, with what they were asked to be."""
+    """Fork for each request. Returns only in the children, with what each has to run."""
     woken, wakes = socket.socketpair()
     woken.setblocking(False)
     wakes.setblocking(False)
@@ -194,7 +195,7 @@ def _main() -> None:
     os.dup2(to, 2)
     os.close(to)
     sys.argv = arguments
-    sys.modules.pop(arguments[0], None)  # it runs as `__main__`
+    sys.modules.pop(arguments[0], None)  # its module runs as `__main__`
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 
 

