@@ -140,7 +140,15 @@ class Host:
             self._access.hosts.guards,
             answers_by(self._config),
         )
-        return encode(hello), [*shared, *(os.dup(sock.fileno()) for sock in self._listening)]
+        given = [*shared]
+        try:
+            for sock in self._listening:
+                given.append(os.dup(sock.fileno()))
+        except OSError:  # a reader asks again and again: none may stay open
+            for fd in given:
+                os.close(fd)
+            raise
+        return encode(hello), given
 
     def left(self, reader: _Reader) -> None:
         """It is gone."""

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import resource
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
+
+import pytest
 
 from common.options import Config
 from services.access.decisions import Access
@@ -13,6 +19,7 @@ from services.engine import Sharing
 from services.readers import host as hosts
 from services.readers.host import Host
 from services.watch.request_log import RequestLog
+from tests.store.test_sharing import Both
 
 
 class Door(socket.socket):
@@ -38,6 +45,56 @@ class Shares:
 
     async def watch(self) -> None:
         await asyncio.Event().wait()
+
+
+def test_a_reader_that_cannot_be_greeted_takes_no_descriptor_along(tmp_path: Path) -> None:
+    """It asks ten times a second, where the last ones are gone."""
+    both = Both(tmp_path)
+    door = socket.create_server(("127.0.0.1", 0))
+
+    async def greet() -> None:
+        host = Host(both.sharing, Config(readers=1), Access(), RequestLog(), lambda *_: None, [door])
+        for free in (3, 2, 1, 0):
+            with few_descriptors(free) as numbers:
+                if free < 3:
+                    with pytest.raises(OSError, match="Too many open files"):
+                        host.greet(0)
+                else:
+                    for fd in host.greet(0)[1]:
+                        os.close(fd)
+                taken = {fd for fd in numbers if _is_open(fd)}
+                assert not taken
+
+    with door:
+        asyncio.run(greet())
+
+
+@contextlib.contextmanager
+def few_descriptors(count: int) -> Iterator[list[int]]:
+    """No more than so many can be opened: their numbers."""
+    with contextlib.ExitStack() as opened:
+        made = [os.open("/dev/null", os.O_RDONLY) for _ in range(count)]
+        for fd in range(made[-1] if made else 0):
+            if not _is_open(fd):
+                opened.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.open("/dev/null", os.O_RDONLY)  # the first number that is one too high
+        os.close(lowest)
+        for fd in made:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            yield made
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def test_a_reader_that_no_descriptor_is_left_for_waits_and_costs_no_turn_of_the_loop() -> None:

@@ -54,7 +54,12 @@ class LocalSharing:
 
     def descriptors(self) -> Sequence[int]:
         """See Sharing."""
-        return self._table.for_readers(), for_reading(self._epoch_fd)
+        table_fd = self._table.for_readers()
+        try:
+            return table_fd, for_reading(self._epoch_fd)
+        except OSError:
+            os.close(table_fd)
+            raise
 
     @property
     def rights(self) -> int:
