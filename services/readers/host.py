@@ -275,4 +275,8 @@ class _Reader:
             self._lost()
 
     async def _answer(self, asked: Ask) -> None:
-        self.channel.send(encode(await self._host.tell(asked)))
+        told = Told(asked.number, False, None, 0)  # after an error that nobody expects: its client waits
+        try:
+            told = await self._host.tell(asked)
+        finally:
+            self.channel.send(encode(told))

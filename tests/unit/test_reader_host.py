@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import socket
@@ -17,7 +18,9 @@ from common.options import Config
 from services.access.decisions import Access
 from services.engine import Sharing
 from services.readers import host as hosts
+from services.readers.channel import Channel
 from services.readers.host import Host
+from services.readers.messages import Ask, Told, decode_of_server, encode
 from services.watch.request_log import RequestLog
 from tests.store.test_sharing import Both
 
@@ -95,6 +98,42 @@ def _is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+class Failing(Shares):
+    """Fails in a way that nobody expects."""
+
+    rights = 1
+
+    async def show(self, location: str) -> bool:
+        raise RuntimeError("no thread is left")
+
+
+def test_a_reader_has_its_answer_whatever_happens() -> None:
+    """Its client waited for good."""
+    asyncio.run(_ask_in_vain())
+
+
+async def _ask_in_vain() -> None:
+    loop = asyncio.get_running_loop()
+    failures: list[object] = []
+    loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    with Door() as door:  # nobody comes through it
+        shares = cast(Sharing, Failing(door))
+    host = Host(shares, Config(readers=1), Access(), RequestLog(), lambda *_: None, [])
+    ours, theirs = socket.socketpair()
+    reader = hosts._Reader(host, theirs)
+    told: asyncio.Queue[bytes] = asyncio.Queue()
+    channel = Channel(ours, lambda message, _: told.put_nowait(message), lambda: None)
+    channel.send(encode(Ask(7, "foo", None)))
+    async with asyncio.timeout(60):
+        assert decode_of_server(await told.get()) == Told(7, False, None, 0)
+        while not failures:  # and it is told of
+            gc.collect()
+            await asyncio.sleep(0.01)
+    assert [str(err) for err in failures] == ["no thread is left"]
+    channel.close()
+    reader.channel.close()
 
 
 def test_a_reader_that_no_descriptor_is_left_for_waits_and_costs_no_turn_of_the_loop() -> None:
