@@ -1,4 +1,4 @@
-"""Whether a folder is a data directory: asked before anything is made in it."""
+"""Is a folder a data directory? This is checked before anything is made in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.engines.local.disk.layout import Layout
 
 
 def make_blob(data_dir: Layout, blob_id: int) -> None:
-    """A folder with a state file, as either server leaves it."""
+    """A folder with a state file, as the original server or ours leaves it."""
     os.makedirs(data_dir.folder(blob_id))
     first = record.created(blob_id, "a", 1, "Blob Created & Saved!", 1, "text/plain", "")
     blob_folder.write_record(data_dir, first)

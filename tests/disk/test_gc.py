@@ -1,4 +1,6 @@
-"""The gc: what is in Failure goes, nothing else does; alone, twice, killed, and without a server."""
+"""The gc removes blobs in Failure, and nothing else: alone, two at once, after a kill, and without a
+server.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ def test_a_hinted_failure_is_gone_after_one_pass_and_the_rest_stays(data_dir: La
 def test_a_failure_without_a_hint_is_found_within_a_round_of_slices(data_dir: Layout) -> None:
     blobs = [put(data_dir, number, str(number)) for number in range(1, 31)]
     gc = Collector(data_dir, 5.0, slice_folders=10)
-    assert [gc.run_once() for _ in range(3)] == [None] * 3  # the first round: all are looked at
+    assert [gc.run_once() for _ in range(3)] == [None] * 3  # the first round looks at all blobs
     fail(data_dir, blobs[3], hinted=False)
     for _ in range(3):
         gc.run_once()
@@ -105,7 +107,7 @@ def test_two_of_them_do_no_harm(data_dir: Layout) -> None:
     fail(data_dir, put(data_dir, 7, "a"))
     assert first.run_once()
     fail(data_dir, put(data_dir, 7, "a"))  # the id came back, and failed again
-    assert second.run_once() is None  # it is not its turn while the first lives
+    assert second.run_once() is None  # a second gc does nothing while the first lives
     assert first.run_once()
     assert ids(data_dir) == set()
 
@@ -156,7 +158,7 @@ def test_the_process_collects_while_no_server_runs(data: DataDirectory) -> None:
 
 
 def test_a_folder_has_left_for_good_before_its_files_go(data_dir: Layout) -> None:
-    """Else a power cut could bring it back with a part of them, which looks like damage."""
+    """Otherwise a power cut could bring the folder back with some of its files, which looks like damage."""
     fail(data_dir, put(data_dir, 7, "a"))
     gc = Collector(data_dir, 5.0, slice_folders=EVERYTHING)
     log = ListLog()
@@ -172,7 +174,9 @@ def test_a_folder_has_left_for_good_before_its_files_go(data_dir: Layout) -> Non
 
 @pytest.fixture
 def overlay(tmp_path: Path) -> Iterator[Path]:
-    """An overlay over a lower layer `lower`, to be mounted by the test once that has blobs: `mounted`."""
+    """An overlay over the layer `lower`. The test fills `lower` first, and then mounts the overlay with
+    `mounted`.
+    """
     for name in ("lower", "upper", "work", "mounted"):
         (tmp_path / name).mkdir(mode=0o700)
     yield tmp_path
@@ -183,7 +187,7 @@ def overlay(tmp_path: Path) -> Iterator[Path]:
 def test_a_blob_of_a_lower_layer_is_removed_in_place(
     overlay: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str | None
 ) -> None:
-    """overlayfs renames no folder of a lower layer (EXDEV): each pass failed, for ever."""
+    """overlayfs cannot rename a folder of a lower layer (EXDEV), so each pass failed, for ever."""
     lower = directory.open_directory(str(overlay / "lower"), 16, owner=True)
     keep, drop = put(lower, 7, "keep"), put(lower, 8, "drop", b"x" * 1000)
     options = ",".join(f"{name}dir={overlay / name}" for name in ("lower", "upper", "work"))
@@ -215,7 +219,7 @@ def die(*_: object, **__: object) -> None:
 def test_a_blob_that_could_not_be_removed_is_tried_again_each_pass(
     data_dir: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its hint was forgotten, and later rounds passed it over as unchanged: it stayed until a restart."""
+    """Its hint was forgotten, and later rounds skipped it as unchanged, so it stayed until a restart."""
     fail(data_dir, put(data_dir, 7, "a"))
     gc = Collector(data_dir, 5.0, slice_folders=1 << 32)
     with monkeypatch.context() as broken:

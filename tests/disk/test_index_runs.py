@@ -1,4 +1,4 @@
-"""Runs of the index: what was written is found, in order, and nothing that turned is believed."""
+"""Runs of the index: what was written is found, in order, and corrupt bytes are never believed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def blob(location: str, number: int) -> Blob:
 
 
 def some(count: int, gone: int = 7) -> Items:
-    """Locations in order; each `gone`-th was deleted."""
+    """Locations in order. Every `gone`-th one was deleted."""
     return [(f"a/{n:05}", None if n % gone == 0 else blob(f"a/{n:05}", n)) for n in range(count)]
 
 
@@ -59,7 +59,7 @@ def made(path: Path, items: Items) -> Run:
 
 
 def answers(run: Run, items: Items) -> None:
-    """Every question that can be asked of a run is answered with what was written."""
+    """Every query of a run gives what was written."""
     for location, expected in items:
         assert run.find(location, location_key(SALT, location), True) == (expected,)
         if expected is not None:
@@ -124,7 +124,9 @@ def test_a_file_system_without_the_flag_is_read_anyway(
 
 
 def test_no_byte_of_a_run_turns_unseen(tmp_path: Path) -> None:
-    """Each byte in turn: what is asked is answered as it was written, or not at all. Never "not there"."""
+    """Each byte is changed in turn. A query gives what was written or raises an error, but never says
+    "not there".
+    """
     items = some(70)
     path = tmp_path / "run"
     info = made(path, items).info
@@ -166,7 +168,7 @@ def test_a_run_of_another_length_or_name_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_a_block_that_stands_elsewhere_is_not_believed(tmp_path: Path) -> None:
-    """A write that went to the wrong place: each block is whole, and none is where it was."""
+    """A write went to the wrong place: each block is valid, but in the place of another."""
     items = some(640, gone=1000)
     path = tmp_path / "run"
     run = made(path, items)

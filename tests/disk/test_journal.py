@@ -52,7 +52,7 @@ def deleted(blob: BlobRecord) -> BlobRecord:
 def write_journal(
     data_dir: Layout, changes: list[list[JournalEntry]], number: int = 0, epoch: int = 1
 ) -> str:
-    """A journal of one batch a change, as an earlier boot of the system left it."""
+    """A journal with one batch for each change, as an earlier boot of the system left it."""
     path = data_dir.ours(journal.NAMES[number])
     file = JournalFile(path, 1 << 20)
     boot, journal.boot_id = journal.boot_id, lambda: ANOTHER_BOOT
@@ -204,14 +204,17 @@ def test_a_process_crash_finishes_what_the_commit_had_not_come_to(data_dir: Layo
     file.close()
     assert not journal.needs_replay(data_dir)
     assert reconcile.reconcile(data_dir).live == {"a": served(blob)}
-    assert journal.scan(path).clean  # what is judged, and then served, must be durable in place
+    # what recovery judges, and the server then serves, must be durable in its folder
+    assert journal.scan(path).clean
     assert replay.replay(data_dir).changed == 0
 
 
 def test_the_first_record_needs_no_descriptor_of_its_own(
     data_dir: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The boot id was read from /proc with each new turn; with no descriptor left that stopped the server."""
+    """The boot id was read from /proc at each turn of the journal. When no descriptor was left, the
+    server stopped.
+    """
     file = JournalFile(data_dir.ours(journal.NAMES[0]), 1 << 20)
 
     def none_left(*_: object, **__: object) -> None:
@@ -225,7 +228,7 @@ def test_the_first_record_needs_no_descriptor_of_its_own(
 
 
 def test_nothing_is_appended_to_what_a_dead_process_left(data_dir: Layout) -> None:
-    """Its end may be torn. What it covers is made durable in place, and the file is begun anew."""
+    """Its end may be torn. What it covers is made durable in the folders, and the file is started again."""
     blob = complete(7, "a", b"x")
     path = write_journal(data_dir, [[entry_of(blob, b"x")]])
     file = JournalFile(path, 1 << 20)
@@ -316,7 +319,7 @@ def test_the_gc_may_take_a_failure_while_it_is_replayed(
     file.begin(1)
     file.append(journal.encode([[entry_of(deleted(blob), None)]]))
     file.close()
-    blob_folder.note_failed_sync(data_dir)  # so that it is written anew, though it agrees
+    blob_folder.note_failed_sync(data_dir)  # so that it is written again, though it is equal
     gc = Collector(data_dir, 5.0, slice_folders=1 << 32)
     replace_state = blob_folder.replace_state
 
@@ -334,7 +337,9 @@ def test_the_gc_may_take_a_failure_while_it_is_replayed(
 def test_what_the_kernel_failed_to_write_back_is_written_anew(
     data_dir: Layout, monkeypatch: pytest.MonkeyPatch, bad: str
 ) -> None:
-    """The process was killed, a write-back failed, and a sync of somebody else was told of it, not we."""
+    """The process was killed, a write-back failed, and the error was reported to another process's sync,
+    not to ours.
+    """
     blob = complete(7, "a", b"hello")
     blob_folder.take(data_dir, 7)
     Path(data_dir.data(7)).write_bytes(b"hello")
@@ -359,7 +364,7 @@ def test_what_the_kernel_failed_to_write_back_is_written_anew(
 def test_a_journal_that_the_disk_does_not_give_is_never_gone_without(
     data_dir: Layout, monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
-    """One read error moved it aside, and what only it held was lost."""
+    """One read error moved the journal aside, and what only the journal had was lost."""
     blob = complete(7, "a", b"hello")
     path = write_journal(data_dir, [[entry_of(blob, b"hello")]])
     left = [failures]
@@ -392,7 +397,7 @@ def test_the_gc_waits_while_nobody_can_read_the_journal(
 def test_a_disk_that_refuses_the_replay_has_no_blob_moved_away(
     data_dir: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One error of the disk put an intact blob into quarantine."""
+    """One read error of the disk put an intact blob into quarantine."""
     blob = complete(7, "a", b"hello")
     blob_folder.take(data_dir, 7)
     Path(data_dir.data(7)).write_bytes(b"hello")

@@ -1,4 +1,4 @@
-"""Blobs of a lower layer of an overlay, whose folders cannot be renamed (EXDEV), are moved all the same."""
+"""Blobs in a lower layer of an overlay are moved, too, though their folders cannot be renamed (EXDEV)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BODY = b"x" * 1000
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Layout]:
-    """With the blobs 7 and 8 in the lower layer."""
+    """An overlay with the blobs 7 and 8 in its lower layer."""
     paths = {name: tmp_path / name for name in ("lower", "upper", "work", "mounted")}
     for path in paths.values():
         path.mkdir(mode=0o700)
@@ -36,7 +36,7 @@ def mounted(tmp_path: Path) -> Iterator[Layout]:
 
 
 def dying(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object], renames: int) -> None:
-    """Do `work` until it has renamed so often."""
+    """Do `work`, but stop it after so many renames."""
     left = iter(range(renames))
     real = os.rename
 
@@ -70,7 +70,7 @@ def test_a_damaged_blob_goes_to_quarantine(
     assert list(found.live) == ["keep"]
     assert ids(mounted) == {7}
     home = Path(mounted.ours(layout.QUARANTINE_NAME))
-    # All that it had is there yet, in two folders where a process died between.
+    # All its files are still there, in two folders if a process died in between.
     kept = {path.name: path.stat().st_size for path in home.glob("8-*/*")}
     assert kept[layout.DATA_NAME] == len(BODY) + 1
     assert {layout.DATA_NAME, layout.STATE_NAME, layout.NOTE_NAME} <= set(kept)

@@ -1,4 +1,6 @@
-"""Reading a name of ours: nothing else in its place is followed, waited for, or read without end."""
+"""Reading a name of ours: if something foreign has that name, it is not followed, not waited for, and not
+read without end.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from services.watch.processes import Processes
 from tests.disk.test_reconcile import pending
 
 LIMIT = 10_000
-pytestmark = pytest.mark.timeout(60)  # what hangs here does so for ever
+pytestmark = pytest.mark.timeout(60)  # a read that waits here waits for ever
 
 
 def a_link(path: Path) -> None:
@@ -96,7 +98,7 @@ def test_whatever_else_stands_there_is_told_at_once(tmp_path: Path, change: Call
 def test_a_pipe_whose_writer_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    fd = os.open(path, os.O_RDWR)  # a writer, and so no end of file
+    fd = os.open(path, os.O_RDWR)  # it has a writer, so there is no end of file
     try:
         assert error_of(lambda: read_ours(str(path), LIMIT)) == errno.ENXIO
     finally:

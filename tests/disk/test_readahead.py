@@ -1,4 +1,4 @@
-"""Reading ahead: where the disk has to be read, and only there; whatever stands in a blob's place."""
+"""Reading ahead happens only if the disk has to be read, and foreign things in a blob's place do no harm."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def data_dir(tmp_path: Path) -> Layout:
 
 @contextmanager
 def disk_reads(monkeypatch: pytest.MonkeyPatch, sectors_a_slice: int) -> Iterator[None]:
-    """As if each slice had made the disk read so much."""
+    """Pretend that each slice made the disk read so many sectors."""
     sums = iter(range(0, 1 << 40, max(1, sectors_a_slice))) if sectors_a_slice else iter([0] * 1000)
     monkeypatch.setattr(readahead, "_sectors_read", lambda: next(sums))
     yield
@@ -53,7 +53,7 @@ def test_a_cold_one_is_read_ahead_slice_by_slice(data_dir: Layout, monkeypatch: 
 def test_what_stands_in_a_blobs_place_is_passed_over(
     data_dir: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No folder, a folder without a state, a pipe, a symlink and a folder as the state."""
+    """No folder; a folder without a state; and a pipe, a symlink and a folder in place of the state."""
     for blob_id in range(1, 5):
         os.mkdir(data_dir.folder(blob_id))
     os.mkfifo(data_dir.state(2))

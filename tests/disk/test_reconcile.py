@@ -1,4 +1,6 @@
-"""What recovery does with what it finds: a row of the design's table each, and twice the same."""
+"""What recovery does with what it finds: one case for each row of the design's table, and the same again
+when run twice.
+"""
 
 from __future__ import annotations
 
@@ -69,9 +71,11 @@ def test_the_higher_sequence_number_wins(data_dir: Layout) -> None:
 
 
 def test_of_two_that_came_at_once_the_one_that_is_served_stays(tmp_path: Path) -> None:
-    """Records of the original have no numbers: two of one location may count by the same time."""
+    """Records of the original server have no sequence numbers, so two of one location may have the same
+    time.
+    """
     data_dir = directory.open_directory(str(tmp_path / "data"), 16, owner=True)
-    for blob_id in range(7, 15):  # in whatever order the directory gives them
+    for blob_id in range(7, 15):  # in any order of the directory
         make_original(data_dir, put(data_dir, blob_id, "a", b"%d" % blob_id))
     found = reconcile.reconcile(data_dir)
     assert (found.live["a"].id, sorted(found.failures)) == (14, list(range(7, 14)))
@@ -193,7 +197,7 @@ def test_a_damaged_blob_that_was_written_anew_does_not_come_back_with_a_delete(d
     put(data_dir, 7, "a", seq=5)
     lose_data(data_dir)
     reconcile.reconcile(data_dir)
-    new = put(data_dir, 8, "a", seq=6)  # and the server died before it released the old one's note
+    new = put(data_dir, 8, "a", seq=6)  # and the server died before it removed the note of the old one
     assert reconcile.reconcile(data_dir).live == {"a": served(new)}
     blob_folder.fail(data_dir, new, "Deleted!", time.time_ns())
     found = reconcile.reconcile(data_dir)
@@ -201,7 +205,7 @@ def test_a_damaged_blob_that_was_written_anew_does_not_come_back_with_a_delete(d
 
 
 def test_data_of_what_never_was_a_blob_goes_before_its_state(data_dir: Layout) -> None:
-    """Killed in between, it must not look like a blob that lost its state."""
+    """If it is killed in between, the blob must not look like one that lost its state."""
     assert blob_folder.take(data_dir, 7)
     Path(data_dir.data(7)).write_bytes(b"body")
     Path(data_dir.state(7) + ".tmp").write_bytes(b"state")
@@ -213,7 +217,7 @@ def test_data_of_what_never_was_a_blob_goes_before_its_state(data_dir: Layout) -
 
 
 def test_a_note_is_durable_before_its_folder_is_moved(data_dir: Layout) -> None:
-    """Else a power cut could leave a damaged blob without its location, which then answers 404."""
+    """Otherwise a power cut could leave a damaged blob without its location, which would then answer 404."""
     put(data_dir, 7, "a")
     log = ListLog()
     with recording(log):

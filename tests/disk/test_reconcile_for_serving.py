@@ -1,4 +1,6 @@
-"""Settling as the server does it: what it keeps of a record has no history, but what is on disk has."""
+"""Recovery as the server does it. What the server keeps of a record has no history, but the state file
+has one.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,7 @@ def test_a_small_file_is_read_whole_whatever_its_length(tmp_path: Path, size: in
 def test_a_record_is_found_wherever_it_lies_in_a_journal_larger_than_what_is_read_at_once(
     tmp_path: Path,
 ) -> None:
-    """Records and gaps over the borders of the 1 MiB parts in which a journal is read."""
+    """A journal is read in parts of 1 MiB. Records and gaps may cross the borders."""
     path = str(tmp_path / "journal")
     file = JournalFile(path, 5 << 20)
     file.begin(3)
@@ -90,7 +92,7 @@ def test_a_record_is_found_wherever_it_lies_in_a_journal_larger_than_what_is_rea
     assert found.rotten == 0
     torn = Path(path)
     content = bytearray(torn.read_bytes())
-    content[100_000:2_200_000] = bytes(2_100_000)  # more than one part is gone
+    content[100_000:2_200_000] = bytes(2_100_000)  # more than one part is missing
     torn.write_bytes(content)
     found = journal.scan(path)
     assert found.rotten == 1

@@ -1,4 +1,6 @@
-"""What removes folders follows no link: who may write in a data directory cannot have root empty another."""
+"""Removing a folder follows no link. Otherwise somebody who may write in a data directory could make root
+empty another folder.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from services.tools.output import Output
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """Somebody else's folder."""
+    """A folder of somebody else, which must stay."""
     path = tmp_path / "victim"
     (path / "5-5").mkdir(parents=True)
     (path / "5-5" / "kept").write_bytes(b"kept")

@@ -1,4 +1,4 @@
-"""Settling with the help of processes that read: the same result, whatever becomes of them."""
+"""Recovery with scan helpers gives the same result, whatever happens to the helpers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SLICE = 4
 
 
 class Patient(ScanPool):
-    """Reads nothing itself as long as it is worth waiting for the others."""
+    """Reads nothing itself while the others may still answer."""
 
     helped_in_all = 0
     given_up = 0
@@ -70,7 +70,7 @@ def data_dir(id_bits: int, tmp_path: Path) -> Layout:
 
 
 def fill(data_dir: Layout) -> None:
-    """Every kind of find, and plain blobs around them."""
+    """Every case that recovery knows, with plain blobs around each."""
     for blob_id in range(20):
         put(data_dir, blob_id, f"plain-{blob_id % 17}", b"x" * blob_id, seq=100 + blob_id)
     for blob_id in range(30, 50):
@@ -101,13 +101,13 @@ def fill(data_dir: Layout) -> None:
 
 
 def copy_of(data_dir: Layout) -> Layout:
-    """The same once more: pipes, links and times, too."""
+    """A copy with pipes, links and times."""
     subprocess.run(["cp", "-a", data_dir.root, f"{data_dir.root}-copy"], check=True)
     return Layout(f"{data_dir.root}-copy", data_dir.id_bits)
 
 
 def outcome(data_dir: Layout, found: Reconciled) -> dict[str, object]:
-    """What was found, what became of it, and what stands on disk now; in an order that is not the disk's."""
+    """What was found, what was done, and what is on disk now, independent of the order of the directory."""
     states = {}
     for blob_id in directory.ids_in(data_dir):
         with_history = blob_folder.read_record(data_dir, blob_id)
@@ -210,7 +210,7 @@ LATE = {
 
 
 def be_readers(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """From now on readers run this; `asked` and `out` are their ends of the pipes."""
+    """From now on helpers run this code. `asked` and `out` are their ends of the pipes."""
     head = "import struct, sys; asked, out = sys.stdin.buffer, sys.stdout.buffer\n"
     monkeypatch.setattr(scan_pool, "_command", lambda data_dir: [sys.executable, "-S", "-c", head + script])
 
@@ -259,7 +259,7 @@ def test_they_end_when_settling_fails(data_dir: Layout, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_they_end_with_a_parent_that_is_killed_and_keep_no_lock(tmp_path: Path, stopped: bool) -> None:
-    """Even one that is suspended, and so outlives the parent, has nothing of the lock."""
+    """A helper that is suspended outlives its parent, but must not keep the lock."""
     data_dir = directory.open_directory(str(tmp_path / "data"), 16, owner=True)
     for blob_id in range(50):
         put(data_dir, blob_id, f"{blob_id}")
@@ -301,7 +301,7 @@ def test_they_end_with_a_parent_that_is_killed_and_keep_no_lock(tmp_path: Path, 
 
 def has_ended(one: psutil.Process) -> bool:
     try:
-        return bool(one.status() == psutil.STATUS_ZOMBIE)  # its new parent may be in no hurry
+        return bool(one.status() == psutil.STATUS_ZOMBIE)  # its new parent may take its time to reap it
     except psutil.NoSuchProcess:
         return True
 

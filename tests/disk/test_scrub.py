@@ -1,4 +1,4 @@
-"""Re-reading beside writers and the gc: what is on its way in or out is never called damaged."""
+"""Re-reading while writers and the gc work: a blob that is being made or removed is never called damaged."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.support.stores import memory_folder
 
 Step = Callable[[], object]
 _CALLS = frozenset({"open", "read", "stat", "fstat", "pread"})
-_SLOTS = 9  # calls of `check_blob` between which something may happen; further ones change nothing
+_SLOTS = 9  # calls of `check_blob` between which something may happen; more calls would show nothing new
 
 
 class _Between:
-    """`os`, but that before each disk call the steps that are due are done."""
+    """Like `os`, but does the steps that are due before each disk call."""
 
     def __init__(self, due: list[int], steps: list[Step]) -> None:
         self._left = list(zip(due, steps, strict=True))
@@ -66,7 +66,7 @@ def create(data_dir: Layout) -> list[Step]:
 
 
 def collect(data_dir: Layout) -> list[Step]:
-    """The gc's way with a folder, the least lucky order of its files; then the id comes back."""
+    """The gc removes a folder, its files in the worst order. Then the id is used again."""
     gone = f"{data_dir.root}/.gone"
     return [
         lambda: os.rename(data_dir.folder(7), gone),
@@ -86,11 +86,11 @@ def collect_in_place(data_dir: Layout) -> list[Step]:
 
 
 def create_and_collect(data_dir: Layout) -> list[Step]:
-    """The end of a create; then it is deleted and collected: a worker may be suspended for that long."""
+    """The end of a create, then its delete and collection. A worker may be suspended for that long."""
     return [*create(data_dir)[-2:], *collect(data_dir)[:3]]
 
 
-# What stands there before: so many steps of a create.
+# What is there before: the first steps of a create, so many.
 _BEFORE: dict[Callable[[Layout], list[Step]], int] = {
     create: 0,
     create_and_collect: 3,

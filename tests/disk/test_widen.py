@@ -1,4 +1,4 @@
-"""`widen`: 16-bit ids become 32-bit ones in place, whenever it is killed or the power fails."""
+"""`widen` turns 16-bit ids into 32-bit ones in place. It may be killed, or lose power, at any moment."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_id_0_goes_into_the_row_that_has_its_name(data: DataDirectory) -> None:
 
 
 def test_what_only_the_journal_has_is_in_its_folder_afterwards(data: DataDirectory) -> None:
-    """After a power cut. Tools that read the folders see it before a server ran."""
+    """After a power cut tools may read the folders before a server has run."""
     before = directory.open_directory(data.root, 16, owner=True)
     blob = complete(7, "a", b"hello")
     write_journal(before, [[entry_of(blob, b"hello")]])
@@ -126,7 +126,9 @@ def test_it_may_be_killed_at_any_disk_call_and_run_again(base: Path, late: bool)
 
 
 def finish(root: str) -> None:
-    """Whatever was left: no server of either width loses anything, and another run finishes it."""
+    """Whatever an interrupted run left, no server of either width loses anything, and the next run
+    finishes it.
+    """
     try:
         width = directory.existing(root).id_bits
     except ConfigError as err:

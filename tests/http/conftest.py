@@ -1,4 +1,6 @@
-"""Servers that a module shares, one for each connection class; their directories are checked at the end."""
+"""Servers that the tests of a module share, one for each connection class. Their directories are checked
+at the end.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ _numbers = itertools.count()
 
 
 def shared_server(tmp_path_factory: pytest.TempPathFactory, connection: str, *flags: str) -> Iterator[Server]:
-    """For fixtures of a module: a server; its directory is checked against the rules at the end."""
+    """For fixtures of a module: a server whose directory is checked against the rules at the end."""
     data = DataDirectory(tmp_path_factory.mktemp("shared") / "data")
     server = Server(data.path, "--http", connection, *flags)
     try:
@@ -30,7 +32,7 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory, connection: str, *fl
 
 @pytest.fixture(scope="module", params=CONNECTIONS)
 def strict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server as it comes: PUT does not create."""
+    """A server with default options: PUT does not create."""
     yield from shared_server(tmp_path_factory, request.param)
 
 

@@ -1,7 +1,8 @@
 """`python -m tests.http.fuzz --seed 1 --size 500`: a real server, fuzzed from its own description.
 
-Schemathesis (as a program of its own, whose warnings are its own) sends what /openapi.json describes and much
-that it does not. It fails on any 5xx, and on any status, header or body that the description does not have.
+Schemathesis sends what /openapi.json describes, and much that it does not. It is a program of its own, so
+that its warnings are not ours. It fails on any 5xx, and on any status, header or body that the description
+does not have.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 def fuzz(url: str, seed: int, size: int, *more: str) -> subprocess.CompletedProcess[str]:
-    """Send about `size` random requests an operation, and the boundaries of each parameter.
-
-    `url`: where the description is. Exit status 0: every answer was as described.
+    """Send about `size` random requests to each operation, and the limits of each parameter. `url`: of the
+    description. Exit status 0: every answer was as described.
     """
     program = Path(sys.executable).with_name("schemathesis")
-    with tempfile.TemporaryDirectory() as elsewhere:  # it keeps what it found where it runs
+    with tempfile.TemporaryDirectory() as elsewhere:  # it keeps its finds in the folder where it runs
         return subprocess.run(
             [
                 str(program),
@@ -42,7 +42,9 @@ def fuzz(url: str, seed: int, size: int, *more: str) -> subprocess.CompletedProc
 
 
 def main() -> int:
-    """Fuzz a server on each of the two connection classes; exit status 1 where anything was not true."""
+    """Fuzz a server on each of the two connection classes. Exit status 1 if any answer was not as
+    described.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=500)

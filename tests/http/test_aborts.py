@@ -1,4 +1,4 @@
-"""Uploads that do not end as they began: nothing of them is visible, and nothing is left on disk."""
+"""Uploads that are cut off: nothing of them is visible, and nothing is left on disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.rules import DataDirectory, layout_of, live_blobs
 
 OLD = b"old bytes"
 CHUNKED = {"Transfer-Encoding": "chunked"}
-PART = b"x" * 100_000  # more than is kept in memory: it goes to disk
+PART = b"x" * 100_000  # more than is kept in memory, so it goes to disk
 
 
 def begin_declared(connection: RawConnection, method: str, target: str) -> None:
@@ -38,13 +38,13 @@ def begin_small(connection: RawConnection, method: str, target: str) -> None:
 
 
 def lose(connection: RawConnection) -> None:
-    """A reset, as of a machine that died."""
+    """A reset, as from a machine that died."""
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
 def end_early(connection: RawConnection) -> None:
-    """An orderly end before the body's: where the server answers, it says 400."""
+    """An orderly end in the middle of the body. If the server answers, it answers 400."""
     connection.sock.shutdown(socket.SHUT_WR)
     with contextlib.suppress(ConnectionError):
         assert connection.answer().status == 400
@@ -107,7 +107,7 @@ def test_a_create_that_was_overtaken_is_refused_at_its_end(strict: Server, locat
         assert strict.ask("POST", f"/store/{location}", b"first").status == 201
         slow.send(b"67890")
         assert slow.answer().status == 409
-        assert slow.ask("GET", f"/store/{location}").body == b"first"  # the connection is in step
+        assert slow.ask("GET", f"/store/{location}").body == b"first"  # the connection still works
 
 
 @pytest.mark.parametrize("connection", CONNECTIONS)

@@ -1,4 +1,4 @@
-"""Who may, over HTTP: 401, 403, reloading, and that no resource forgets to ask. See docs/access.md."""
+"""Access over HTTP: 401, 403, reloading, and that every resource checks it. See docs/access.md."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ HTTP = ["blobkeep", "tornado"]
 TOKENS = {name: f"token-of-{name}" for name in ("reader", "writer", "appender", "team")}
 PASSWORD = "a pass word"
 
-# What tells nothing about anybody's blobs; the dashboard's page is what asks for a token.
+# Paths that tell nothing about blobs. The dashboard's page is among them, since it asks for the token.
 PUBLIC = ["/", "/dashboard/main.js", "/healthz", "/session"]
-TICKET = "/downloads/none"  # who has one needs no token; here nobody has: 404
+TICKET = "/downloads/none"  # a link needs no token; this is no valid link, so 404
 
 Ask = Callable[..., Answer]
 
 
 def write_clients(path: Path, *names: str) -> None:
-    """An access file with these of TOKENS, and "ann", who has PASSWORD."""
+    """An access file with these names of TOKENS, and "ann", who has PASSWORD."""
     roles = {"reader": "read-only", "appender": "append-only"}
     text = access_file.HEADER
     for name in names:
@@ -127,7 +127,7 @@ def test_a_wrong_secret_gets_401_and_both_challenges(guarded: Server) -> None:
 def test_who_may_only_create_cannot_take_the_place_of_a_damaged_blob(
     guarded: Server, data: DataDirectory, method: str
 ) -> None:
-    """It may be restored, as long as nobody writes there."""
+    """The blob may be restored as long as nobody writes to its location."""
     appender, writer = bearer("appender"), bearer("writer")
     data.rotten = True
     assert guarded.ask("POST", "/store/bad", b"body", appender).status == 201
@@ -223,7 +223,7 @@ def test_sighup_takes_new_clients_and_keeps_the_old_where_the_file_is_wrong(
 
     assert status("reader") == status("writer") == 200
     write_clients(clients, "writer")
-    assert status("reader") == 200  # not told yet
+    assert status("reader") == 200  # the server has not read the new file yet
     hup()
     wait_for(lambda: status("reader") == 401, what="the new rules")
     assert status("writer") == 200

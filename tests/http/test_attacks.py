@@ -1,6 +1,6 @@
-"""Clients that mean harm, or are only many: ordinary requests go on, and nothing of the others stays.
+"""Clients that attack, or are too many: ordinary requests go on, and nothing of the others is left.
 
-On our own connection class (`http = "blobkeep"`), with limits made small so that they are met soon.
+This is for our own connection class (`http = "blobkeep"`), with small limits that are soon reached.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from tests.support.rules import DataDirectory
 MIB = 1 << 20
 OURS = ("--http", "blobkeep")
 IDLE = 2000
-_made: list[socket.socket] = []  # by a test, to be closed after it
+_made: list[socket.socket] = []  # opened by a test, closed after it
 
 
 @pytest.fixture(autouse=True)
 def _attackers() -> Iterator[None]:
-    """Descriptors enough for the attackers, who live in this process; they end with the test."""
+    """Allow enough descriptors for the attackers, which are in this process. Their connections end with
+    the test.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= hard < IDLE + 500:
         pytest.skip(f"only {hard} open files are allowed")
@@ -45,11 +47,11 @@ def _attackers() -> Iterator[None]:
 
 
 class Watch:
-    """What a server costs: memory and descriptors, against what it cost when it was quiet."""
+    """Memory and descriptors of a server, compared with those when it was quiet."""
 
     def __init__(self, server: Server) -> None:
         for _ in range(5):
-            wait_for(lambda: is_served(server), what="an answer")  # what is made once is made now
+            wait_for(lambda: is_served(server), what="an answer")  # what is made only once is made now
         self.process = psutil.Process(server.pid)
         wait_for(lambda: not self.clients(), what="the end of these requests")
         self.descriptors_before = self.descriptors()
@@ -73,7 +75,7 @@ class Watch:
 
 
 def connect(server: Server, request: bytes = b"", receive_bytes: int = 0) -> socket.socket:
-    """A connection that has sent `request`; with a small receive buffer where asked for."""
+    """A connection that has sent `request`, if wanted with a small receive buffer."""
     sock = socket.socket()
     _made.append(sock)
     if receive_bytes:
@@ -86,13 +88,13 @@ def connect(server: Server, request: bytes = b"", receive_bytes: int = 0) -> soc
 
 
 def reset(sock: socket.socket) -> None:
-    """Close as a client does that is gone: with a reset."""
+    """Close with a reset, as when a client has died."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 
 
 def answer_of(sock: socket.socket) -> bytes:
-    """All that is said until the connection ends; b"" where it ends without a word."""
+    """Everything until the connection ends; b"" if there was no answer."""
     said = b""
     with contextlib.suppress(ConnectionResetError):
         while piece := sock.recv(65536):
@@ -108,7 +110,7 @@ def upload(location: str, size_bytes: int) -> bytes:
 
 
 def is_served(server: Server) -> bool:
-    """Ask once; False where the connection ended before, as an idle one may where the limit is small."""
+    """Ask once. False if the connection had ended before, as an idle one may with a small limit."""
     try:
         return server.ask("GET", "/store/").status == 200
     except ConnectionError:
@@ -116,10 +118,10 @@ def is_served(server: Server) -> bool:
 
 
 def assert_serves(server: Server, name: str, times: int = 10) -> None:
-    """Ordinary clients notice nothing."""
+    """Check that ordinary clients notice nothing."""
     for n in range(times):
         body = b"%d" % n
-        with connected(server.port) as client:  # a body that comes with its head: never a slow one
+        with connected(server.port) as client:  # a body that comes with its head is never slow
             assert client.ask("POST", f"/store/{name}{n}", body=body).status == 201
             assert client.ask("GET", f"/store/{name}{n}").body == body
 
@@ -140,7 +142,7 @@ def test_two_thousand_idle_connections_cost_little_and_leave_nothing(start_serve
     for sock in idle[::2]:
         assert sock.recv(4096).startswith(b"HTTP/1.1 200 ")
     assert_serves(server, "b")
-    assert watch.grown_bytes() < 48 * MIB  # 20 KiB each, and what Python keeps
+    assert watch.grown_bytes() < 48 * MIB  # 20 KiB each, and memory that Python keeps
     for sock in idle[:1000]:
         reset(sock)
     for sock in idle[1000:]:
@@ -167,9 +169,9 @@ def test_slow_heads_are_answered_with_408_while_others_are_served(start_server: 
                 sock.sendall(b"X-%d: 1\r\n" % n)  # never the empty line
         if n % 10 == 0:
             assert_serves(server, f"n{n}-", 3)
-        time.sleep(0.025)  # the attackers' pace
+        time.sleep(0.025)  # the attackers send so slowly
     said = [answer_of(sock) for sock in slow]
-    assert all(text.startswith(b"HTTP/1.1 408 ") for text in said if text)  # b"": reset, as it went on
+    assert all(text.startswith(b"HTTP/1.1 408 ") for text in said if text)  # b"": it was reset, since it went on sending
     assert any(said)
     watch.assert_nothing_leaks()
     assert watch.grown_bytes() < 32 * MIB
@@ -197,10 +199,10 @@ def test_slow_bodies_are_answered_with_408_and_leave_nothing(
                 sock.sendall(b"x")
         if n % 5 == 0:
             assert_serves(server, f"n{n}-", 2)
-        time.sleep(0.05)  # the attackers' pace
+        time.sleep(0.05)  # the attackers send so slowly
     assert all(answer_of(sock).startswith(b"HTTP/1.1 408 ") for sock in stalled)
     said = [answer_of(sock) for sock in trickling]
-    assert all(text.startswith(b"HTTP/1.1 408 ") for text in said if text)  # b"": reset, as it went on
+    assert all(text.startswith(b"HTTP/1.1 408 ") for text in said if text)  # b"": it was reset, since it went on sending
     assert any(said)
     watch.assert_nothing_leaks()
     assert server.ask("GET", "/store/slow0").status == 404
@@ -208,7 +210,7 @@ def test_slow_bodies_are_answered_with_408_and_leave_nothing(
 
 
 def assert_nothing_is_left(data: DataDirectory, server: Server, blobs: int) -> None:
-    """After a pass of the gc, the folders of live blobs are all that is on disk."""
+    """After a pass of the gc, only the folders of live blobs are on disk."""
     gc = Process("gc", data.path, "--once")
     assert gc.popen.wait(120) == 0, gc.said()
     folders = [path for path in data.path.iterdir() if path.name.isdigit()]
@@ -281,7 +283,7 @@ def test_readers_over_tls_who_take_nothing_cost_little(start_server: StartServer
     body = os.urandom(MIB) * 30
     encrypted(upload("large", len(body)) + body, MIB)
     read = b"GET /store/large HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with encrypted(read, MIB) as whole:  # what is made once is made now
+    with encrypted(read, MIB) as whole:  # what is made only once is made now
         whole.recv(MIB)
     process = psutil.Process(server.pid)
     before = process.memory_info().rss
@@ -316,7 +318,8 @@ def test_one_connection_too_many_is_told_when_to_come_back_and_the_others_go_on(
     uploading = connect(server, upload("a", 6) + b"abc")
     idle = [connect(server) for _ in range(19)]
     one_more = b"GET /store/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    # Descriptors do not tell when all are accepted: the upload may have one more, of its file.
+    # The number of descriptors does not show when all are accepted, since the upload may have its file open,
+    # too.
     wait_for(
         lambda: answer_of(connect(server, one_more)).startswith(b"HTTP/1.1 503 "), what="the connections"
     )
@@ -335,7 +338,7 @@ def test_one_connection_too_many_is_told_when_to_come_back_and_the_others_go_on(
 def test_readers_that_stop_reading_are_cut_off_and_healthz_is_answered_meanwhile(
     start_server: StartServer,
 ) -> None:
-    """`max_connections` of them, and everybody got 503, /healthz too."""
+    """With `max_connections` such clients all others got 503, also for /healthz."""
     server = start_server(*OURS, "--max-connections", "10", "--send-timeout", "3")
     body = os.urandom(MIB) * 30
     assert server.ask("POST", "/store/large", body).status == 201
@@ -344,7 +347,7 @@ def test_readers_that_stop_reading_are_cut_off_and_healthz_is_answered_meanwhile
     for sock in [connect(server, read, 4096) for _ in range(10)]:
         assert sock.recv(1)
     healthz = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    silent = [connect(server) for _ in range(300)]  # nor do these keep it out
+    silent = [connect(server) for _ in range(300)]  # these do not keep it out, either
     said = answer_of(connect(server, healthz))
     assert said.startswith(b"HTTP/1.1 200 ")
     for sock in silent:
@@ -375,7 +378,7 @@ def test_one_upload_too_many_is_told_when_to_come_back_and_reads_go_on(start_ser
 
 
 def test_heads_without_bodies_do_not_keep_uploads_out(start_server: StartServer) -> None:
-    """256 of these took all of max_uploads, for 30 s: every other upload was answered with 503."""
+    """256 of these took all places of max_uploads for 30 s, and every other upload got 503."""
     server = start_server(*OURS, "--max-uploads", "8")
     heads = [connect(server, upload(f"never{n}", 200_000)) for n in range(8)]
     trickling = [connect(server, upload(f"slow{n}", 200_000) + b"x") for n in range(8)]
@@ -383,7 +386,7 @@ def test_heads_without_bodies_do_not_keep_uploads_out(start_server: StartServer)
     body = bytes(200_000)
     wait_for(lambda: server.ask("POST", "/store/large", body).status == 201, what="an upload's place")
     answered = [sock for sock in [*heads, *trickling] if has_answer(sock)]
-    assert answered  # they were told why, those whose place was taken
+    assert answered  # those that lost their place were told why
     for sock in answered:
         said = answer_of(sock)
         assert said.startswith(b"HTTP/1.1 503 ")

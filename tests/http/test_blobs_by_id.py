@@ -1,4 +1,4 @@
-"""Blobs by id, in every state: what the state file shows a person on disk, over HTTP."""
+"""Blobs by id, in every state: over HTTP they show the same as the state file on disk."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_ids_of_32_bits_are_listed_across_their_folders(
         assert blob_folder.take(data_dir, blob_id)
         pending = made.advanced(State.PENDING, MSG_WRITING, 2)
         blob_folder.write_record(data_dir, pending)
-    server.restart()  # recovery makes them Failure
+    server.restart()  # recovery puts them into Failure
     for after, limit in ((-1, 2), (5, 3), (65_535, 9), (3 * 65_536 + 9, 1), (3 * 65_536 + 10, 1)):
         query = {"limit": limit} | ({"after": after} if after >= 0 else {})
         found = page(server, "/blobs/", **query)["blobs"]

@@ -1,4 +1,4 @@
-"""A rotten byte is never sent as good: 500 before anything was sent, later the answer is cut short."""
+"""A corrupt byte is never sent as good: the answer is 500, or if it has begun, it is cut short."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_rotten_blob_is_500_until_it_is_written_or_deleted_anew(
             assert "etag" not in answer.headers
             if method == "GET":
                 assert "damaged" in json.loads(answer.body)["text"]
-        # No tag is known that could match: a conditional write must not go through.
+        # No tag is known that could match, so a conditional write must fail.
         assert served.ask("PUT", f"/store/{location}", b"", {"If-Match": "*"}).status == 412
     assert served.ask("PUT", "/store/written", b"anew").status == 200
     assert served.ask("DELETE", "/store/deleted").status == 200
@@ -60,7 +60,7 @@ def test_an_answer_is_cut_where_the_rot_begins(served: Server, data: DataDirecto
         connection.request("GET", "/store/a")
         answer = connection.answer()
         assert (answer.status, answer.headers["content-length"]) == (200, str(len(BODY)))
-        assert answer.body == BODY[:MIB]  # short of its length, so that the client knows
+        assert answer.body == BODY[:MIB]  # shorter than declared, so that the client notices
         assert connection.at_end()
     assert served.ask("GET", "/store/a").status == 500
     assert "Traceback" not in served.said()

@@ -25,7 +25,7 @@ def listen(server: Server) -> socket.socket:
 
 
 def read_to_end(client: socket.socket) -> None:
-    """As a browser does, which closes a connection at its end."""
+    """Read as a browser does, and close the connection at the end."""
     while client.recv(1 << 16):
         pass
     client.close()
@@ -125,7 +125,7 @@ def test_a_server_that_stops_does_not_wait_for_its_dashboards(server: Server) ->
         reading.start()
         assert server.stop() == 0
         reading.join()
-    assert "some requests were not done in time" not in server.said()  # not even the dashboard's
+    assert "some requests were not done in time" not in server.said()  # not even for the dashboard
 
 
 def test_a_dashboard_that_is_open_is_no_latency(server: Server) -> None:
@@ -153,7 +153,7 @@ def test_the_feed_tells_of_an_update_in_the_order_in_which_it_becomes_true(serve
 
 
 def test_no_address_begins_at_the_root() -> None:
-    """Behind a proxy that gives the page a path of its own, it stayed "Connecting"."""
+    """Behind a proxy that served the page under another path, it stayed "Connecting"."""
     for name, asset in dashboard.load().items():
         if name.startswith("uPlot") or not name.endswith((".js", ".html")):
             continue

@@ -1,4 +1,4 @@
-"""Digests that an upload promises: in every field that says one, in the head or behind the body."""
+"""Digests that a client sends with an upload, in each field for one, in the head or in the trailer."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ def test_digests_behind_the_body(creating: Server, location: str, name: str, bod
     announced = {"Trailer": name}
     right, wrong = fields_of(body)[name], fields_of(body + b"x")[name]
     if "tornado" in creating.flags and len(body) > 100_000:
-        return  # refused before the body: its connection then closes under who still sends
+        return  # refused before the body, so the connection closes while the client still sends
     assert chunked(creating, location, body, announced, f"{name}: {wrong}\r\n") == 400
     assert chunked(creating, location, body, announced, "") == 400  # it did not come
     assert creating.ask("GET", f"/store/{location}").status == 404
-    if "tornado" in creating.flags:  # that connection drops trailers, so nothing is promised that way
+    if "tornado" in creating.flags:  # that connection class drops trailers, so no digest can come there
         return
     assert chunked(creating, location, body, announced, f"{name}: {right}\r\n") == 201
     assert creating.ask("GET", f"/store/{location}").body == body
-    # Not announced: what the store computes anyway is checked, else it is refused.
+    # Not announced: a digest that the store computes anyway is checked. Others are refused.
     sha256 = f"Repr-Digest: sha-256=:{b64('sha256', body)}:\r\n"
     assert chunked(creating, location, body, {}, sha256) == 200
     assert chunked(creating, location, body + b"x", {}, sha256) == 400

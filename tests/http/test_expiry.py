@@ -1,4 +1,6 @@
-"""Blob-Expires over HTTP: on an upload, given back, heeded, and changed by a copy onto itself."""
+"""Blob-Expires over HTTP: set by an upload, sent back, obeyed, and changed by a copy of the blob onto
+itself.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""The fast path answers as the handlers do, byte for byte: the whole request table is asked of both.
-
-Only what no two servers share is left out: Date, and the id and time of a blob.
+"""The fast path answers as the handlers do, byte for byte: the whole request table is sent to both. Only what
+differs between any two servers is left out: Date, and the id and time of a blob.
 """
 
 from __future__ import annotations
@@ -24,9 +23,8 @@ _OWN = re.compile(rb"^(Date|Last-Modified|Blob-Id): [^\r]+", re.MULTILINE)
 
 @dataclass
 class Both:
-    """Two servers that have been asked the same, one of which answers all by handlers.
-
-    `reader`: beside the fast one, accepts each of its connections.
+    """Two servers that get the same requests. One of them answers all by handlers. `reader`: accepts each
+    connection to the fast one.
     """
 
     fast: Server
@@ -42,7 +40,7 @@ class Both:
         return contextlib.closing(made)
 
     def ask(self, *requests: bytes) -> list[bytes]:
-        """Send the same bytes to both; what both answered, until the connection closed."""
+        """Send the same bytes to both. Gives all answers of both until the connection closed."""
         answers = []
         for server in (self.fast, self.handlers):
             with self._connect(server) as connection:
@@ -89,7 +87,7 @@ def test_every_row_of_the_reading_table(both: Both) -> None:
     for row in test_reading.ROWS:
         headers = {k: test_reading.LATER if v == "modified" else v for k, v in row.headers.items()}
         target = "/store/the/blob" + row.target
-        # Three times on one connection: what is remembered is asked for, too.
+        # Three times on one connection, so that answers from memory are compared, too.
         again = wire(row.method, target, headers) * 2 + wire(row.method, target, {**headers, **CLOSE})
         assert len(both.ask(again)) == 3, row.name
 

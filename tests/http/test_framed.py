@@ -1,4 +1,4 @@
-"""Uploads that are meant for another interface are refused; types are guessed by names."""
+"""Uploads that are meant for another interface are refused. Types are guessed from names."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_operation_of_s3_is_no_write_of_the_blob(
 
 
 def test_other_parameters_are_let_pass(creating: Server, location: str) -> None:
-    """Terraform sends ?ID= with the state that it holds a lock of."""
+    """Terraform sends ?ID= with a state whose lock it holds."""
     for query in ("ID=1", "x-id=PutObject", "myuploads=1", "acls"):
         assert creating.ask("PUT", f"/store/{location}?{query}", b"x").status in (200, 201)
 

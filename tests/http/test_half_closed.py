@@ -41,7 +41,7 @@ def test_an_upload_is_stored_and_answered(served: Server, size: int, by_handler:
 
 
 def test_requests_in_a_row_that_came_with_the_end_are_all_answered(served: Server) -> None:
-    """The server finds them and the end at once: it stood still meanwhile."""
+    """The server was stopped meanwhile, so it finds the bytes and the end together."""
     assert served.ask("POST", "/store/half/row", b"body").status == 201
     get = b"GET /store/half/row HTTP/1.1\r\nHost: localhost\r\n\r\n"
     os.kill(served.pid, signal.SIGSTOP)

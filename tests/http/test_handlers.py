@@ -1,4 +1,4 @@
-"""The handlers on a store in memory, on a running loop: what they answer does not depend on a disk."""
+"""The handlers on a store in memory, so their answers do not depend on a disk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def app(store: MemoryStore, tmp_path: Path) -> Application:
 
 
 class Client:
-    """Requests to the application of the test; an answer of any status is an answer."""
+    """Sends requests to the application of the test. An error status raises nothing."""
 
     def __init__(self, client: AsyncHTTPClient, base_url: str) -> None:
         self._client = client
@@ -140,7 +140,7 @@ async def test_damage_found_while_a_blob_is_sent_cuts_the_answer_short(
 async def test_an_upload_whose_digest_cannot_be_made_is_ended(
     ask: Client, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that nobody ended would hold its place among max_uploads for ever."""
+    """An upload that nobody ended would keep its place in max_uploads for ever."""
 
     async def fails(upload: MemoryUpload) -> bytes:
         raise NoSpace("The disk became full.")

@@ -1,4 +1,6 @@
-"""DNS rebinding: an open server on the loopback address answers to no name that a hostile page may have."""
+"""DNS rebinding: an open server on a loopback address does not answer under a name that a hostile page
+may have.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ def test_names_of_the_option_are_answered(start_server: StartServer) -> None:
 
 
 def test_a_server_that_asks_for_tokens_answers_to_any_name(start_server: StartServer, tmp_path: Path) -> None:
-    """A page that gives itself such a name has no token."""
+    """A page under such a name has no token, so an access file is enough."""
     clients = tmp_path / "clients.toml"
     client = access_file.make_client("ann", "read-write", "", hash_token("a token"))
     clients.write_text(access_file.entry_text(client))

@@ -1,4 +1,4 @@
-"""Larger blobs, from the disk and from sealed memory: the same answer by every way, to fast and slow."""
+"""Larger blobs, from the disk and from sealed memory: the answer is the same, for fast and slow clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is too much: each limit's answer, before the body where it can be known, and nothing left behind."""
+"""Limits: the answer when each is exceeded, if possible before the body, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.raw import RawConnection, connected
 from tests.support.rules import DataDirectory
 
 MAX_BLOB, MAX_UPLOADS = 300_000, 3
-LARGE = b"x" * 200_000  # more than what is taken whole, which waits for no client
+LARGE = b"x" * 200_000  # more than what is held whole, which never waits for the client
 CHUNKED = {"Transfer-Encoding": "chunked"}
 MIB = 1 << 20
 
@@ -29,7 +29,7 @@ def limited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "--max-uploads",
         str(MAX_UPLOADS),
         "--min-upload-rate",
-        "0",  # so that none is slow, and gives way to another
+        "0",  # so that none is slow and loses its place to another
     )
 
 
@@ -81,7 +81,7 @@ def test_one_upload_more_than_max_uploads_is_503_with_retry_after(limited: Serve
 
 @pytest.fixture(scope="module", params=CONNECTIONS)
 def nearly_full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that may use 40 MiB of the disk, as long as nobody else uses more of it meanwhile."""
+    """A server that may use 40 MiB of the disk, unless others use more of the disk meanwhile."""
     disk = os.statvfs(tmp_path_factory.getbasetemp())
     keep = disk.f_bavail * disk.f_frsize - 40 * MIB
     yield from shared_server(tmp_path_factory, request.param, "--min-free-space-bytes", str(keep))
@@ -96,7 +96,7 @@ def test_a_declared_body_without_room_is_507_before_it_comes(
         assert connection.answer().status == 507
 
 
-@pytest.mark.slow  # others use the same disk: tests/store/test_room.py asks the same without one
+@pytest.mark.slow  # others use the same disk; tests/store/test_room.py checks the same without a real disk
 def test_an_undeclared_body_is_507_when_the_room_ends(nearly_full: Server, location: str) -> None:
     with connected(nearly_full.port) as connection:
         connection.request("POST", f"/store/{location}", CHUNKED)
@@ -111,7 +111,7 @@ def test_an_undeclared_body_is_507_when_the_room_ends(nearly_full: Server, locat
                 break
             except TimeoutError:
                 continue
-            except ConnectionError:  # of Tornado's own connection the answer may be lost
+            except ConnectionError:  # with Tornado's own connection the answer may be lost
                 answered = True
                 break
         assert answered

@@ -28,7 +28,7 @@ def keys(tmp_path: Path) -> Path:
 
 
 def link(path: Path, location: str, *flags: str) -> str:
-    """What `blobkeep link` prints, without what stands before the path."""
+    """What `blobkeep link` prints, from the path on."""
     done = subprocess.run(
         [sys.executable, "-m", "services.tools", "link", location, "--file", str(path), *flags],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Clients that ask for long listings and read nothing: they cost little memory, and hold up nobody."""
+"""Clients that ask for long listings and read nothing cost little memory, and delay nobody."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def quoted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_readers_that_take_nothing_of_a_listing_cost_little_memory(quoted: Server) -> None:
-    """Each was 14 MB of HTML in memory, before."""
+    """Before, each listing was 14 MB of HTML in memory."""
     for _ in range(3):
         assert len(quoted.ask("GET", "/store/", None, HTML).body) > 4 * MIB  # what is made once is made now
     process = psutil.Process(quoted.pid)
@@ -62,7 +62,7 @@ def test_a_head_of_a_long_page_has_no_length(quoted: Server) -> None:
     answer = quoted.ask("HEAD", "/store/", None, HTML)
     assert (answer.status, answer.body) == (200, b"")
     assert "content-length" not in answer.headers
-    with connected(quoted.port) as connection:  # and the connection is of use afterwards
+    with connected(quoted.port) as connection:  # and the connection can be used afterwards
         assert connection.ask("HEAD", "/store/", HTML).status == 200
         assert connection.ask("GET", "/healthz").body == b'"Ok!"\n'
 
@@ -70,7 +70,7 @@ def test_a_head_of_a_long_page_has_no_length(quoted: Server) -> None:
 def test_pages_by_id_do_not_hold_up_readers_and_uploads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They shared the threads that open blobs: a GET took 732 ms where eight clients read such pages."""
+    """Listings shared the threads that open blobs. A GET took 732 ms while eight clients read such pages."""
     may_go = threading.Event()
     ids_after = directory.ids_after
 

@@ -115,7 +115,9 @@ def test_a_listing_knows_get_head_and_options(target: str, filled: Server) -> No
 
 
 def test_pages_are_stable_while_blobs_come_and_go(filled: Server) -> None:
-    """What is there all the time is listed exactly once; nothing is listed that never was."""
+    """A blob that is there all the time is listed exactly once, and nothing is listed that was never
+    there.
+    """
     stop = threading.Event()
 
     def churn() -> None:
@@ -265,7 +267,7 @@ def test_rclone_lists_all_folders(filled: Server) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_folder_without_its_slash_leads_to_it_where_html_is_asked_for(method: str, filled: Server) -> None:
-    """lftp's cd, wget -r and typed URLs failed."""
+    """Before, lftp's cd, wget -r and typed URLs failed."""
     for headers in (HTML, {"User-Agent": "rclone/v1.60"}, {"User-Agent": "Wget/1.21", "Accept": "*/*"}):
         for target, leads_to in (("/store/many", "many/"), ("/store/many/07?limit=3", "07/?limit=3")):
             answer = filled.ask(method, target, None, headers)

@@ -1,4 +1,4 @@
-"""/openapi.json is true: it names every resource, and a fuzzer that goes by it finds no lie."""
+"""/openapi.json is true: it names every resource, and a fuzzer that follows it finds no difference."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def test_a_fuzzer_finds_every_answer_described(creating: Server) -> None:
     run = fuzz(f"http://127.0.0.1:{creating.port}/openapi.json", SEED, SIZE)
     assert run.returncode == 0, run.stdout + run.stderr
     operations = sum(len(methods.keys() - {"parameters"}) for methods in document()["paths"].values())
-    # All but the GET that gave it the description, and the one without an end (schemathesis.toml).
+    # All operations, except the GET of the description, and the stream without an end (schemathesis.toml).
     assert f"Tested: {operations - 2}\n" in run.stdout
 
 
 @pytest.fixture
 def served() -> Iterator[tuple[dict[str, Any], str]]:
-    """A description that a test may change, and where it is served from."""
+    """A description that a test may change, and the address where it is served."""
     described = document()
 
     class Handler(BaseHTTPRequestHandler):
@@ -71,7 +71,7 @@ def served() -> Iterator[tuple[dict[str, Any], str]]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever)

@@ -19,7 +19,9 @@ def tag(body: bytes) -> str:
 
 
 def race(server: Server, method: str, target: str, headers: dict[str, str]) -> list[tuple[int, bytes]]:
-    """Status and body of each of the clients, whose last bytes are sent after all the others."""
+    """Status and body for each of the clients. All send their last bytes only after everything else was
+    sent.
+    """
     racers: list[tuple[RawConnection, bytes]] = []
     for number in range(CLIENTS):
         body = b"%03d of all" % number

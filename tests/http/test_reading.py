@@ -25,7 +25,7 @@ LATER = "Fri, 01 Jan 2100 00:00:00 GMT"
 
 @dataclass
 class Row:
-    """One request of the blob, and its answer. `modified` in a value stands for its Last-Modified."""
+    """One request for the blob, and its answer. `modified` in a value is replaced by its Last-Modified."""
 
     name: str
     headers: dict[str, str]
@@ -131,7 +131,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def modified(strict: Server) -> str:
-    """The Last-Modified of the blob that all rows ask for."""
+    """The Last-Modified of the blob that all rows read."""
     assert strict.ask("POST", "/store/the/blob", BODY, {"Content-Type": TYPE}).status == 201
     return strict.ask("HEAD", "/store/the/blob").headers["last-modified"]
 
@@ -152,13 +152,13 @@ def test_read(row: Row, strict: Server, modified: str) -> None:
             assert_refused(answer)
         if answer.headers.get("connection") == "close":
             assert connection.at_end()
-        else:  # it is in step for the next request
+        else:  # the connection still works for the next request
             again = connection.ask("GET", "/store/the/blob")
             assert (again.status, again.body) == (200, BODY)
 
 
 def assert_described(answer: Answer, modified: str) -> None:
-    """The fields that http.md has sent with every blob."""
+    """The fields that every blob is sent with, by http.md."""
     says = answer.headers
     assert says["etag"] == TAG
     assert says["last-modified"] == modified
@@ -286,14 +286,14 @@ PLAYED = "sandbox allow-same-origin; default-src 'none'; media-src 'self'"
 def test_audio_and_video_alone_may_load_themselves(
     media_type: str, policy: str, strict: Server, location: str
 ) -> None:
-    """Opened by its link, a stored video did not play in Chromium."""
+    """A stored video that was opened by its link did not play in Chromium."""
     strict.ask("POST", f"/store/{location}", b"x", {"Content-Type": media_type})
     for _ in range(2):  # by a handler, by the fast path
         assert strict.ask("GET", f"/store/{location}").headers["content-security-policy"] == policy
 
 
 def test_a_browser_asks_each_time_unless_the_blob_says_otherwise(strict: Server, location: str) -> None:
-    """With a Last-Modified of long ago and nothing else, it showed the old content for days."""
+    """With only an old Last-Modified, a browser showed the old content for days."""
     strict.ask("POST", f"/store/{location}/plain", b"x")
     strict.ask("POST", f"/store/{location}/own", b"x", {"Cache-Control": "max-age=60"})
     strict.ask("POST", f"/store/{location}/expires", b"x", {"Expires": LATER})

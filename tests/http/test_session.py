@@ -1,4 +1,6 @@
-"""/session says who asks and no more than they may see; a ticket is a link to one blob, for a minute."""
+"""/session tells clients who they are, and only what they may see. A ticket is a link to one blob, for a
+minute.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ def ticket(server: Server, location: str, headers: dict[str, str]) -> Answer:
 
 
 def test_an_open_server_says_so_and_which_it_is(server: Server) -> None:
-    told = session(server, bearer("reader"))  # a token means nothing where nobody needs one
+    told = session(server, bearer("reader"))  # where no token is needed, one means nothing
     about = told.pop("server")
     assert told == {"open": True, "user": None, "role": "read-write", "prefix": "", **NOTHING_MORE}
     assert isinstance(about, dict)

@@ -1,4 +1,4 @@
-"""TLS with the server's own certificate and key, and what is warned of without."""
+"""TLS with the server's own certificate and key, and the warnings without TLS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SILENT_READERS = 25
 
 
 def make_certificate(folder: Path, name: str = "tls") -> tuple[Path, Path]:
-    """(certificate, key) in PEM, signed by itself, for 127.0.0.1."""
+    """(certificate, key) in PEM, self-signed, for 127.0.0.1."""
     cert, key = folder / f"{name}.crt", folder / f"{name}.key"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     command += ["-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -99,7 +99,7 @@ def test_one_who_never_ends_the_handshake_is_cut_off(start_server: StartServer, 
 
 
 def test_readers_that_take_nothing_hold_little_memory(start_server: StartServer, tmp_path: Path) -> None:
-    """Fifty may hold 32 MiB; they hold 17 to 28."""
+    """Fifty slow readers may take 32 MiB together. They take 17 to 28."""
     cert, key = make_certificate(tmp_path)
     server = start_server("--tls-cert", str(cert), "--tls-key", str(key))
     (tmp_path / "up").write_bytes(bytes(16 << 20))
@@ -136,7 +136,7 @@ def test_a_renewed_certificate_is_served_on_sighup_and_a_wrong_one_is_not(
     assert kept.getresponse().read() == b'"Ok!"\n'
 
     new_cert, new_key = make_certificate(tmp_path, "renewed")
-    cert.write_bytes(new_cert.read_bytes())  # the key of another one
+    cert.write_bytes(new_cert.read_bytes())  # the key of another certificate
     encrypted.popen.send_signal(signal.SIGHUP)
     wait_for(lambda: "the old certificate goes on" in encrypted.said(), what="the error")
     assert name_of_certificate(encrypted, old_ca) == "tls"
@@ -145,7 +145,7 @@ def test_a_renewed_certificate_is_served_on_sighup_and_a_wrong_one_is_not(
     encrypted.popen.send_signal(signal.SIGHUP)
     wait_for(lambda: "tls_key read again" in encrypted.said(), what="the new certificate")
     assert name_of_certificate(encrypted, cert) == "renewed"
-    kept.request("GET", "/healthz")  # a connection that was open goes on
+    kept.request("GET", "/healthz")  # a connection that is open goes on
     assert kept.getresponse().status == 200
     kept.close()
 

@@ -18,7 +18,7 @@ from tests.support.campaign import choose
 from tests.support.memory_engine import MemoryEngine
 from tests.support.turns import Turn, longest_turn
 
-# A request costs some 500 calls by a handler; a turn of 5,000 calls takes 2.5 ms.
+# A request to a handler takes some 500 calls. A turn of 5,000 calls takes 2.5 ms.
 MOST_CALLS = 5_000
 MIB = 1 << 20
 
@@ -93,7 +93,7 @@ def test_a_known_attack_does_not_make_others_wait(name: str, app: FastPath) -> N
 def test_the_dearest_request_of_all_has_turns_like_any_other(app: FastPath) -> None:
     turn, answer = longest(app, request("GET", "/metrics"))
     assert b" 200 " in answer
-    assert turn.calls < 1_500  # made at once, it takes more than 3,000
+    assert turn.calls < 1_500  # in one piece it would take more than 3,000
 
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "FOO"]

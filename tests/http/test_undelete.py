@@ -1,4 +1,4 @@
-"""GET /blobs/{id}/data and POST /blobs/{id}/undelete, over HTTP, with a gc that runs; and who may."""
+"""GET /blobs/{id}/data and POST /blobs/{id}/undelete over HTTP, while a gc runs, and who may use them."""
 
 from __future__ import annotations
 

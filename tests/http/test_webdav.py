@@ -1,4 +1,6 @@
-"""PROPFIND and MKCOL as caches send them, LOCK and UNLOCK as terraform does, on both connection classes."""
+"""PROPFIND and MKCOL as caches send them, and LOCK and UNLOCK as terraform does, on both connection
+classes.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,9 @@ def digest(body: bytes) -> str:
 
 @dataclass
 class Row:
-    """A write of NEW to a location that is there (with OLD) or not; its status, and what is there then."""
+    """A write of NEW to a location that has OLD or nothing. Its status, and what the location has
+    afterwards.
+    """
 
     name: str
     method: str
@@ -227,7 +229,7 @@ def test_a_post_without_a_body_stores_nothing_but_a_name(strict: Server, locatio
 def test_continue_is_said_in_any_letter_case(spelling: str, strict: Server, location: str) -> None:
     with connected(strict.port) as connection:
         connection.request("POST", f"/store/{location}", {"Expect": spelling, "Content-Length": "3"})
-        assert connection.answer().status == 100  # one that is told nothing waits, and is told 408 in the end
+        assert connection.answer().status == 100  # a client that gets no answer waits, and at last gets 408
         connection.send(b"abc")
         assert connection.answer().status == 201
     assert strict.ask("GET", f"/store/{location}").body == b"abc"
@@ -238,7 +240,7 @@ def refusal(server: Server, method: str, target: str, headers: dict[str, str]) -
     with connected(server.port) as connection:
         connection.request(method, target, {"Expect": "100-Continue", "Content-Length": "999999"} | headers)
         answer = connection.answer()
-        assert connection.at_end()  # a body that was not read: no other request can follow
+        assert connection.at_end()  # the body was not read, so no other request can follow
         return answer
 
 

@@ -36,7 +36,7 @@ class NothingIsReady:
 
 
 class Running:
-    """A server that is serving on `port` of 127.0.0.1; made by `running`."""
+    """A server on `port` of 127.0.0.1, made by `running`."""
 
     def __init__(self, server: HTTPServer, loop: asyncio.AbstractEventLoop, port: int) -> None:
         self.server = server
@@ -62,11 +62,11 @@ class Running:
         return self.call(lambda: len(self.server._open))
 
     def requests_under_way(self) -> int:
-        """How many connections are between the head of a request and the end of its answer."""
+        """How many connections have a request under way, from its head to the end of its answer."""
         return self.call(lambda: sum(1 for c in self.server._open if c._cycle is not None))
 
     def taken_bytes(self) -> int:
-        """What the clients' systems have taken of all that was sent on the connections that are open."""
+        """How many bytes, sent on open connections, the clients' kernels have taken."""
 
         def count() -> int:
             return sum(c.transport.taken_bytes for c in self.server._open)
@@ -74,9 +74,8 @@ class Running:
         return self.call(count)
 
     def later(self, seconds: float) -> None:
-        """Put the server's clock forward, and let it look at it.
-
-        So no test of what must not time out depends on how busy the machine is.
+        """Put the server's clock forward, and let it check its limits. So a test of what must not time out
+        does not depend on how busy the machine is.
         """
 
         def check() -> None:
@@ -87,7 +86,7 @@ class Running:
         self.call(check)
 
     def clock(self) -> float:
-        """The server's: seconds, as `later` has set it."""
+        """The server's clock in seconds, as set by `later`."""
         return self._own_clock() + self._later_s
 
     def connect(self, timeout_s: float = 120.0, **options: int) -> Client:
@@ -100,7 +99,7 @@ class Running:
         return Client(sock)
 
     def ask(self, request: bytes) -> bytes:
-        """Send `request` on a connection of its own; everything that comes until the server closes it."""
+        """Send `request` on a new connection. Gives everything until the server closes it."""
         with self.connect() as client:
             client.send(request)
             return client.rest()
@@ -188,7 +187,9 @@ class Client:
         self.sock.sendall(data)
 
     def send_while_taken(self, data: bytes, wait_s: float = 0.3) -> int:
-        """Send `data` again and again until nothing more is taken for so long; how many bytes were."""
+        """Send `data` again and again until nothing more is taken for so long. Gives how many bytes were
+        taken.
+        """
         timeout_s = self.sock.gettimeout()
         self.sock.settimeout(wait_s)
         sent = 0
@@ -212,7 +213,7 @@ class Client:
         return b"".join(parts)
 
     def until(self, end: bytes) -> bytes:
-        """Up to and including `end`."""
+        """Everything up to and including `end`."""
         while (at := self._received.find(end)) < 0:
             self._more()
         at += len(end)
@@ -307,7 +308,7 @@ class Refusing(RequestHandler):
 
 @stream_request_body
 class Counting(RequestHandler):
-    """Streams the body, `?wait=` seconds a piece; answers its length."""
+    """Reads the body, waiting `?wait=` seconds for each piece, and answers its length."""
 
     def prepare(self) -> None:
         self.count = 0
@@ -323,7 +324,9 @@ class Counting(RequestHandler):
 
 
 def take_a_little_for_ten_minutes(server: Running, client: Client) -> None:
-    """Take 300,000 bytes of an answer every 50 s; the server, which waits 60 s, must let its client."""
+    """Take 300,000 bytes of an answer every 50 s. The server waits 60 s for a reader, so it must allow
+    that.
+    """
     for _ in range(12):
         before = server.taken_bytes()
         client.exactly(300_000)
@@ -333,7 +336,7 @@ def take_a_little_for_ten_minutes(server: Running, client: Client) -> None:
 
 
 def ordinary_app(*more: Any) -> Application:
-    """Ordinary handlers, and `more`."""
+    """An application with ordinary handlers, and `more`."""
     table = [
         (r"/slow", Slow),
         (r"/304", NotModified),

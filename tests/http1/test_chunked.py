@@ -1,4 +1,4 @@
-"""The chunked coding: content, extensions, trailers, and all that is refused, however the bytes are cut."""
+"""The chunked coding: content, extensions, trailers, and what is refused, wherever the bytes are cut."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ LIMITS = Limits(chunk_line_bytes=100, chunk_extra_bytes=300)
 
 
 def decode(data: bytes, cuts: list[int] | None = None, at_most: int = 1 << 20) -> tuple[bytes, bytes, bool]:
-    """Content, what follows the body, and whether it is whole; `data` arrives cut at `cuts`."""
+    """The content, what follows the body, and whether the body is complete. `data` arrives in pieces, cut
+    at `cuts`.
+    """
     decoder = ChunkedDecoder(LIMITS)
     places = [0, *sorted({cut % (len(data) + 1) for cut in cuts or []}), len(data)]
     content = rest = b""
@@ -128,7 +130,7 @@ def test_any_bytes_mean_the_same_however_they_are_cut(parts: list[bytes], cuts: 
         except Refusal as err:
             return err.code
 
-    # What is refused early when whole may, byte by byte, only be refused once its line is there.
+    # What is refused early in one piece may, byte by byte, be refused only when its line is complete.
     whole, cut = outcome([]), outcome(cuts)
     assert whole == cut or (whole == 400 and isinstance(cut, tuple) and not cut[2])
 

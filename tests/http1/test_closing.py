@@ -1,4 +1,4 @@
-"""Early answers reach clients that are still sending: the connection lingers instead of resetting them."""
+"""An early answer reaches a client that is still sending, since the connection stays open for a while."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ MIB = 1 << 20
 
 
 def upload(server: Running, head: bytes, body_bytes: int) -> tuple[int, int]:
-    """Send a request with its whole body, then read: the status seen, and how much of the body was taken."""
+    """Send a request with its whole body, and then read. Gives the status, and how much of the body was
+    taken.
+    """
     client = server.connect()
     sent = [0]
 
@@ -27,7 +29,7 @@ def upload(server: Running, head: bytes, body_bytes: int) -> tuple[int, int]:
             while sent[0] < body_bytes:
                 sent[0] += client.sock.send(b"x" * min(65536, body_bytes - sent[0]))
         except OSError:
-            pass  # the server had enough; what it said counts
+            pass  # the server closed; its answer counts
 
     client.send(head)
     sender = threading.Thread(target=send)
@@ -110,7 +112,7 @@ def test_one_connection_too_many_is_told_503_and_others_go_on(caplog: pytest.Log
 
 
 def test_as_many_as_may_be_are_served_though_one_comes_in_each_turn_of_the_loop() -> None:
-    """A connection counted twice while it began, so the last of them were told 503."""
+    """Each new connection was counted twice, so the last ones got 503."""
     with running(max_connections=40) as server:
 
         async def connect() -> list[Client]:
@@ -158,7 +160,7 @@ def test_those_told_503_are_bounded_too() -> None:
         first.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         first.answer()
         clients = [server.connect() for _ in range(6)]
-        # The oldest are closed, or the newest where all came in one turn of the loop.
+        # The oldest are closed. If all came in one turn of the loop, the newest are.
         socks = [client.sock for client in clients]
         wait_until(lambda: len(select.select(socks, [], [], 0)[0]) == 4, "closing the others")
         server.later(3)
@@ -219,7 +221,7 @@ def test_drain_finishes_what_is_under_way_and_closes_the_rest() -> None:
 
 
 def test_drain_answers_who_has_just_connected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its request was on its way, and was reset."""
+    """Before, its request was already on its way, and was reset."""
     monkeypatch.setattr("services.http1.server._ON_ITS_WAY_S", 60.0)
     with running(ordinary_app()) as server, server.connect() as client:
         wait_until(lambda: len(server.server._open) == 1, "the connection")
@@ -236,7 +238,7 @@ def test_drain_answers_who_has_just_connected(monkeypatch: pytest.MonkeyPatch) -
 
 
 class Halves(RequestHandler):
-    """An answer in two halves: the second when the test says so."""
+    """Sends an answer in two halves, the second when the test says so."""
 
     go_on: asyncio.Event
 
@@ -270,7 +272,9 @@ def test_drain_closes_behind_an_answer_that_promised_to_keep_the_connection() ->
 
 
 def test_drain_does_not_wait_for_who_has_his_answer_and_stays() -> None:
-    """It took all of its time for a client that kept its connection, and said that a request was cut off."""
+    """Before, a drain waited its whole time for an idle client that kept its connection, and then said
+    that a request was cut off.
+    """
     with running() as server, server.connect() as client:
         client.send(b"PUT /count HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
         wait_until(server.requests_under_way, "the request")
@@ -286,14 +290,16 @@ def test_drain_does_not_wait_for_who_has_his_answer_and_stays() -> None:
 
 
 class Large(RequestHandler):
-    """An answer that the systems of both ends hold."""
+    """An answer that fits into the kernel's buffers of both ends."""
 
     def get(self) -> None:
         self.write(bytes(2 * MIB))
 
 
 def test_drain_waits_for_who_is_still_taking_his_answer() -> None:
-    """All of it was with our system: the drain was over, and a client that sent anything then was reset."""
+    """Before, the drain was over when our kernel had the whole answer. A client that then sent anything
+    was reset.
+    """
     app = ordinary_app((r"/large", Large))
     with running(app, drain_linger_s=0.02) as server, server.connect(SO_RCVBUF=65536) as client:
         client.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -304,7 +310,8 @@ def test_drain_waits_for_who_is_still_taking_his_answer() -> None:
         thread.start()
         thread.join(0.3)
         assert drained == []
-        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")  # pipelined before it saw that this was the last
+        # pipelined before the client saw that this was the last answer
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert len(client.exactly(2 * MIB)) == 2 * MIB
         thread.join(60)
         assert drained == [True]
@@ -314,4 +321,5 @@ def test_drain_gives_up_in_time() -> None:
     with running() as server, server.connect() as client:
         client.send(b"GET /slow?s=30 HTTP/1.1\r\nHost: a\r\n\r\n")
         wait_until(server.requests_under_way, "the request")
-        assert server.run(server.server.drain(0.2)) is False  # and not after 30 s, which `run` does not wait
+        # at once, not after 30 s: `run` does not wait so long
+        assert server.run(server.server.drain(0.2)) is False

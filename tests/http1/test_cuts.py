@@ -1,4 +1,4 @@
-"""What a client sends is answered the same however the network cuts it; no bytes break a connection."""
+"""A client gets the same answer wherever the network cuts its bytes, and no bytes break a connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.http1.context import RequestContext
 from tests.http1.serving import ordinary_app
 
 _DATE = re.compile(rb"Date: [^\r]+")
-# How early a refusal is certain, and so its text, depends on what came.
+# When a refusal is certain, and so its text, depends on which bytes have come.
 _REFUSAL = re.compile(
     rb"HTTP/1.1 [45][^\r]+\r\nServer: Blobkeep\r\nDate\r\n"
     rb"X-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\n[^{]+{\"code[^}]+}"
@@ -61,14 +61,14 @@ class Transport(asyncio.Transport):
 
 
 def at_once(head: RequestHead, context: object) -> tuple[bytes, bytes] | None:
-    """In place of an application that knows some answers."""
+    """Stands in for an application that has some quick answers."""
     if head.start_line != ("GET", "/hot", "HTTP/1.1"):
         return None
     return b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", b"hot"
 
 
 def conversation(pieces: list[bytes]) -> bytes:
-    """What a server sends to a client that sends these pieces and then ends its sending."""
+    """What a server sends to a client that sends these pieces and then closes its side."""
 
     async def run() -> bytes:
         server = HTTPServer(ordinary_app(), limits=Limits(head_bytes=2000, body_bytes=500))

@@ -1,4 +1,6 @@
-"""Tornado's contract with delegates: `finish` or `on_connection_close`, once, and nothing meanwhile."""
+"""Tornado's contract with delegates: each gets `finish` or `on_connection_close` once, and nothing while
+a call is not done.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,7 @@ def test_a_client_that_leaves_in_the_body(recorder: Recorder, target: str, reset
 
 
 def _reset(server: Running, sock: object) -> None:
-    """Cut the connection from within: the server's own side, as close_all_connections does."""
+    """Cut the connection from the server's side, as close_all_connections does."""
     server.run(server.server.close_all_connections())
 
 
@@ -166,7 +168,7 @@ def test_an_application_that_raises_loses_its_connection_only(
 
 
 class Odd(HTTPMessageDelegate):
-    """Answers with whatever head it was made with."""
+    """Answers with the head that it was made with."""
 
     def __init__(self, exchange: Exchange, fields: dict[str, str], pieces: list[bytes]) -> None:
         self._exchange, self._fields, self._pieces = exchange, fields, pieces

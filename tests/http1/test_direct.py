@@ -1,4 +1,4 @@
-"""Bodies sent from buffers that are used again: every byte in its place, whether readers are fast or slow."""
+"""Bodies are sent from buffers that are used again. Every byte must be right, for fast and slow readers."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_steady_reader_is_not(server: Running) -> None:
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.1])
 def test_readers_that_leave_leave_nothing(server: Running, pause_s: float) -> None:
-    server.ask(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))  # a loop opens one for itself
+    server.ask(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))  # the event loop opens one
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(10):
         with server.connect(SO_RCVBUF=8192) as client:

@@ -1,4 +1,6 @@
-"""Bounded memory: slow readers hold back who writes, slow handlers hold back who uploads."""
+"""Memory is bounded: a slow reader stops the handler that writes, and a slow handler stops the client
+that uploads.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ MIB = 1 << 20
 
 
 class Pouring(RequestHandler):
-    """Writes 64 MiB in pieces, waiting for each; how much was written stands in `written`."""
+    """Writes 64 MiB in pieces, waiting for each. `written` has how much was written."""
 
     written = 0
     left = False
@@ -36,7 +38,7 @@ class Pouring(RequestHandler):
 
 @stream_request_body
 class Holding(RequestHandler):
-    """Takes the body only when told; how much it took stands in `taken`."""
+    """Takes the body only when told. `taken` has how much it took."""
 
     go = asyncio.Event()
     prepared = False

@@ -1,4 +1,4 @@
-"""Request heads: what is understood, and that what two readers could understand differently is not."""
+"""Request heads: what is accepted, and that a head which two programs could read differently is refused."""
 
 from __future__ import annotations
 

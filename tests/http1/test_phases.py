@@ -44,7 +44,7 @@ paths: list[list[Phase]] = []
 
 
 class Recorded(Connection):
-    """A connection whose steps are kept in `paths`."""
+    """A connection that records its steps in `paths`."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -57,7 +57,7 @@ class Recorded(Connection):
 
 
 class Last(RequestHandler):
-    """Answers, and says that it is the last answer."""
+    """Answers, and announces that it is the last answer."""
 
     def get(self) -> None:
         self.set_header("Connection", "close")
@@ -215,7 +215,7 @@ SCENARIOS: dict[str, tuple[list[Act], list[Phase]]] = {
         [IDLE, HEAD, ANSWER, LINGER, CLOSED],
     ),
 }
-# The same with servers of their own, below.
+# The same, with servers of their own, below.
 REFUSED_PATH = [IDLE, LINGER, CLOSING, CLOSED]
 DETACHED_PATHS = {GET: [IDLE, HEAD, ANSWER, DETACHED], PUT: [IDLE, HEAD, BODY, DETACHED]}
 

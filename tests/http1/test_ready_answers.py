@@ -1,4 +1,6 @@
-"""Answers that are ready (services/http1/turns.py): known bytes get one at once, all else goes its way."""
+"""Ready answers (services/http1/turns.py): known bytes get one at once, and all other requests are served
+as usual.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,7 @@ def test_a_connection_switches_between_what_is_ready_and_what_is_not(ready: Read
 
 
 def test_heads_in_pieces_and_in_rows_are_read_as_ever(ready: Ready, server: Running) -> None:
-    """What comes is a known head only where it begins a request, and is all that has come."""
+    """Bytes count as a known head only where a request begins, and if nothing else has come."""
     small = get("/small")
     with server.connect() as client:
         client.send(small[:9])
@@ -82,12 +84,12 @@ def test_heads_in_pieces_and_in_rows_are_read_as_ever(ready: Ready, server: Runn
         assert client.answer()[2] == b"GET /small "
         client.send(small * 3)
         assert [client.answer()[2] for _ in range(3)] == [b"GET /small "] * 3
-        # The body of a request is no request, also where it looks like one.
+        # The body of a request is no request, even if it looks like one.
         client.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(small))
         wait_until(server.requests_under_way, "the head")
         client.send(small)
         assert client.answer()[2] == b"POST /echo " + small
-        # Nor is what comes while an answer is being made an answer's turn.
+        # Bytes that come while an answer is being made get no ready answer, either.
         client.send(get("/slow?s=0.05"))
         wait_until(server.requests_under_way, "the request")
         client.send(small)
@@ -108,7 +110,7 @@ def test_what_a_slow_client_does_not_take_is_sent_later_and_in_order(ready: Read
 
 
 def test_nothing_overtakes_what_is_unsent(ready: Ready, server: Running) -> None:
-    """Also where the system has room for a small answer, and has not told us so."""
+    """This holds even if the kernel has room for a small answer, but has not told us so."""
     with server.connect() as client:
         wait_until(server.open_connections, "the connection")
         (connection,) = server.server._open
@@ -189,7 +191,7 @@ def test_an_answer_that_is_ready_begins_the_time_of_idleness_anew(ready: Ready, 
 
 
 def test_a_server_that_drains_says_so_in_its_last_answers(ready: Ready, server: Running) -> None:
-    """An answer that is ready promises that the connection stays."""
+    """A ready answer promises that the connection stays open."""
     with server.connect() as client, server.connect() as idle:
         for one in (client, idle):
             one.send(get("/small"))
@@ -206,7 +208,9 @@ def test_a_server_that_drains_says_so_in_its_last_answers(ready: Ready, server: 
 def test_a_drain_waits_for_the_request_that_follows_an_answer(
     ready: Ready, server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the check of time, once a second, noted when such an answer was: the request was reset."""
+    """Before, only the check once a second noted the time of such an answer. So the next request could be
+    reset.
+    """
     monkeypatch.setattr("services.http1.server._ON_ITS_WAY_S", 60.0)
     with server.connect() as client:
         wait_until(server.open_connections, "the connection")
@@ -236,7 +240,7 @@ def test_a_thousand_idle_connections_cost_a_turn_nothing(ready: Ready, server: R
         for client in clients[::100]:
             client.send(get("/small"))
             assert client.answer()[2] == b"ready"
-        # One connection a turn: that which has something. A turn ends after its answers.
+        # One connection for each turn, the one that has bytes. A turn ends after its answers.
         wait_until(lambda: ready.turns == [1] * 10, "the turns")
         for client in clients:
             client.send(get("/small"))

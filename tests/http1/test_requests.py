@@ -1,4 +1,4 @@
-"""Whole requests on real sockets: order, keep-alive, bodies, what each method and version is owed."""
+"""Whole requests on real sockets: order, keep-alive, bodies, and what each method and version must get."""
 
 from __future__ import annotations
 

@@ -113,11 +113,11 @@ def test_used_up_descriptors_do_not_make_it_spin_and_connections_wait_their_turn
         wait_until(lambda: b"cannot accept" in log.read_bytes(), "running out")
         began, before = time.monotonic(), _tries(clients[0])
         wait_until(lambda: _tries(clients[0]) >= before + 3, "trying again")
-        # One a pause: a loop that spins tries thousands of times.
+        # One try in each pause. A loop that spins would try thousands of times.
         assert _tries(clients[0]) - before <= (time.monotonic() - began) / PAUSE_S + 2
         for client in clients[:5]:
             client.send(GET)
-            assert client.answer()[0] == 200  # those that have a connection are served meanwhile
+            assert client.answer()[0] == 200  # clients that have a connection are served meanwhile
         for client in clients[:40]:
             client.sock.close()
         for client in clients[40:]:

@@ -1,4 +1,4 @@
-"""Heads that differ from an earlier one in some values are understood as if there had been none."""
+"""A head that differs from an earlier one in some values is parsed as if there had been no earlier one."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_each_is_understood_as_it_would_be_alone(heads: list[list[bytes]]) -> No
 
 
 def test_a_line_without_its_end_is_parsed_as_if_nothing_were_known() -> None:
-    """The connection never hands one over; the fuzzer does."""
+    """The connection never passes such bytes, but the fuzzer does."""
     known = similar()
     known.block(FIRST)
     for end in range(len(FIRST)):

@@ -1,7 +1,6 @@
-"""What takes too long: heads, bodies, rates, idling, readers that do not read.
-
-Where a limit must be met, it is set small and waited for. Where it must not be met, the test says how late it
-is (`Running.later`), so that a busy machine changes nothing.
+"""Time limits of heads, bodies, rates, idle connections, and clients that do not read. If a limit must be
+exceeded, it is small, and the test waits for it. If it must not, the test sets the clock (`Running.later`),
+so that a busy machine changes nothing.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ HALF = b"x" * 50_000
 
 @contextlib.contextmanager
 def uploading(server: Running, count: int, sent: bytes) -> Iterator[list[Client]]:
-    """So many clients that sent a head, `sent` of its body, and then nothing."""
+    """So many clients. Each sends a head, `sent` bytes of the body, and then nothing."""
     under_way = server.requests_under_way()
     with contextlib.ExitStack() as clients:
         made = [clients.enter_context(server.connect()) for _ in range(count)]
@@ -94,7 +93,7 @@ def test_where_many_bodies_are_under_way_the_slowest_gives_way_to_a_new_one() ->
         uploading(server, 1, b"x") as (slow,),
         server.connect() as new,
     ):
-        server.later(20)  # 2,500 bytes a second and 0.05. Where there are few, all of them have their time
+        server.later(20)  # 2,500 bytes a second and 0.05. If there are few, all of them get their time
         new.send(UPLOAD)
         code, fields, body = slow.answer()
         assert (code, fields["retry-after"], fields["connection"]) == (503, "1", "close")
@@ -106,7 +105,9 @@ def test_where_many_bodies_are_under_way_the_slowest_gives_way_to_a_new_one() ->
 
 
 def test_none_gives_way_to_a_new_body_for_those_that_are_not_received_any_more() -> None:
-    """Refused bodies counted until their connections were closed: 10 s for a client that does not close."""
+    """Before, refused bodies counted until their connections were closed, which took 10 s if a client did
+    not close.
+    """
     refused = b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n"
     with (
         running(
@@ -146,7 +147,7 @@ def test_a_body_within_the_rate_is_taken_though_the_application_is_slow() -> Non
         client.send(
             b"PUT /count?wait=0.03 HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20_000
         )
-        code, _, body = client.answer()  # takes 0.6 s, all of them the handler's
+        code, _, body = client.answer()  # takes 0.6 s, all of it in the handler
         assert (code, body) == (200, b"20000")
 
 

@@ -1,4 +1,4 @@
-"""TLS: requests, large answers, early refusals, and handshakes that never come."""
+"""TLS: requests, large answers, early refusals, and handshakes that never begin."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_who_speaks_plain_http_is_told_so_in_plain_http(
         before = len(os.listdir("/proc/self/fd"))
         for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS"):
             with server.connect() as plain:
-                # More than OpenSSL takes before it gives up: unread, it would reset the connection.
+                # More than OpenSSL reads before it gives up. What is unread would reset the connection.
                 body = bytes(100_000) if method in (b"POST", b"PUT") else b""
                 plain.send(b"%b / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (method, len(body)) + body)
                 status, fields, text = plain.answer()
@@ -108,7 +108,7 @@ def test_who_speaks_plain_http_is_told_so_in_plain_http(
 def test_unfinished_handshakes_do_not_keep_out_those_that_are_too_many(
     certificate: dict[str, str], with_uvloop: bool
 ) -> None:
-    """Each newcomer is told 503; before, it was closed without a word until a handshake's time was up."""
+    """Each new client gets 503. Before, it was closed without an answer until a handshake timed out."""
     limits: dict[str, Any] = {
         "max_connections": 1,
         "max_refusing": 2,

@@ -1,4 +1,4 @@
-"""Tornado's own test suite on our server: passes but for the tests that are named here, each with its reason.
+"""Tornado's own test suite on our server: it passes, except for the tests that are named here with reasons.
 
 `make slow` runs all of it; the ordinary run only the modules that try an HTTP server or what stands on it.
 """
@@ -78,7 +78,7 @@ def failing(*names: str) -> set[str]:
         capture_output=True,
         text=True,
         check=False,
-        # EMULATION: Tornado's own knob for slow machines. Its test_request_timeout then gives its client
+        # EMULATION: Tornado's own setting for slow machines. Its test_request_timeout then gives its client
         # 0.5 s instead of 0.1 s, of which a TLS handshake alone takes more on a busy machine.
         env={**os.environ, "ASYNC_TEST_TIMEOUT": "60", "EMULATION": "1"},
     )
@@ -92,10 +92,10 @@ def test_tornados_own_suite_passes_but_for_what_is_named() -> None:
 
 
 def check(*modules: str) -> None:
-    """What fails is what is expected.
+    """Only the expected tests fail.
 
     Tornado's suite has tests about times of its own, which also fail on Tornado's server where the machine is
-    busy. So a test that fails unexpectedly is asked again by itself, and only then counts as failed.
+    busy. So a test that fails unexpectedly is run again alone, and counts as failed only if it fails again.
     """
     found = failing(*modules)
     assert found >= EXPECTED.keys(), f"passes now: {EXPECTED.keys() - found}"

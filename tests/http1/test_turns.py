@@ -12,14 +12,14 @@ from tests.http1.serving import ordinary_app
 from tests.support.campaign import choose
 from tests.support.turns import longest_turn
 
-# A request costs some 400 calls with Tornado's handlers; a turn of 4,000 calls takes 2 ms.
+# A request takes some 400 calls with Tornado's handlers. A turn of 4,000 calls takes 2 ms.
 MOST_CALLS = 4_000
 MIB = 1 << 20
 
 
 @stream_request_body
 class Dropping(RequestHandler):
-    """Drops its body, as handlers do that want none."""
+    """Drops its body, as handlers do that need none."""
 
     def data_received(self, chunk: bytes) -> None:
         """Drop it."""
@@ -74,7 +74,7 @@ def test_a_known_attack_does_not_make_others_wait(name: str) -> None:
 
 
 def test_the_count_would_show_it() -> None:
-    """The same attack, on a server that bounds nothing."""
+    """The same attack on a server without bounds."""
     data = ATTACKS["chunks of one byte, body dropped"]
     boundless = Limits(turn_lines=1 << 30, turn_bytes=1 << 30)
     turn, _ = longest_turn(ordinary_app((r"/drop", Dropping)), data, boundless)

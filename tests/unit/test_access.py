@@ -40,7 +40,7 @@ def bearer(name: str) -> str:
 
 
 def with_tokens(*clients: Client) -> Access:
-    """An Access whose clients have the token that `bearer(name)` sends."""
+    """An Access with these clients. `bearer(name)` gives the header with a client's token."""
     return Access([Client(c.name, c.role, c.prefix, hash_token(f"dG9rZW4_{c.name}")) for c in clients])
 
 
@@ -155,7 +155,7 @@ def test_a_password_is_no_token_and_only_its_own_users() -> None:
 
 
 class Counting:
-    """A slow hash that counts how often it was asked, and may take its time."""
+    """A slow hash that counts its calls, and can be made to wait."""
 
     slow = True
 
@@ -173,7 +173,8 @@ async def test_a_password_is_hashed_once_right_or_wrong_until_the_file_is_read_a
     slow = Counting("right", 0.01)
     users = Access([client("ann", hash=slow)])
     right, wrong = basic("ann", "right"), basic("ann", "wrong")
-    await asyncio.gather(*(users.identify(right) for _ in range(50)))  # at once: one check for all
+    # at the same time: one check serves all
+    await asyncio.gather(*(users.identify(right) for _ in range(50)))
     for _ in range(3):
         assert (await users.identify(right)).name == "ann"
         with pytest.raises(Unauthorized):
@@ -194,7 +195,7 @@ async def test_an_unknown_user_costs_what_a_known_one_costs() -> None:
         with pytest.raises(Unauthorized):
             await users.identify(basic(user, "wrong"))
     with pytest.raises(Unauthorized):
-        await users.identify(basic("eve", "right"))  # right, but of nobody
+        await users.identify(basic("eve", "right"))  # a correct token, but of nobody
     assert slow.asked == 3
 
 

@@ -106,7 +106,7 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_client_is_taken_out_of_the_text_and_all_else_stays() -> None:
-    """Comments are people's: those above the next table stay with it."""
+    """Comments belong to people. Those above the next table stay with that table."""
     text = (
         access_file.HEADER
         + ENTRY

@@ -1,4 +1,4 @@
-"""What the native front end says that a request is, for access to decide: its action, and where."""
+"""The action and the location that the native front end gives to access for each request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The product runs the same under `python -O`: its asserts are for the type checker alone."""
+"""The product runs the same under `python -O`, since its asserts are only for the type checker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def asserts(source: str) -> list[ast.Assert]:
 
 
 def does_something(found: ast.Assert) -> bool:
-    """Whether more than a look at values is in it: a call but isinstance, an assignment, an await."""
+    """True if it does more than look at values: a call (except isinstance), an assignment, or an await."""
     return any(
         isinstance(node, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom))
         or (

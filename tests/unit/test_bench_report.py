@@ -1,4 +1,6 @@
-"""The benchmark's arithmetic: medians, ratios, verdicts, and the page that keeps what is written by hand."""
+"""The benchmark's arithmetic: medians, ratios, verdicts, and the page, which keeps its part written by
+hand.
+"""
 
 from __future__ import annotations
 

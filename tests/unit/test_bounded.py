@@ -1,4 +1,4 @@
-"""Caches that forget."""
+"""Caches with a bounded size."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""No public function or method of the product is without a caller: one that nobody calls does nothing.
+"""Every public function and method of the product has a caller.
 
-The reserve for deletes was once made at a start only, since the method that keeps it up had no caller. A
-name counts as called where any other line of the product uses it, so two functions of one name hide each
-other: cheap, and enough to find what was forgotten.
+Once the reserve for deletes was made only at a start, since nobody called the method that renews it. A name
+counts as called if any other line of the product uses it. So two functions with one name hide each other, but
+the check is cheap, and finds what was forgotten.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted([*ROOT.glob("common/**/*.py"), *ROOT.glob("services/**/*.py")])
 
-# Called by others than our own code, by name.
+# Called by other code than ours, by name.
 CALLED_FROM_OUTSIDE = {
     "make_plugin": "supervisord, by supervisord.conf",
     **dict.fromkeys(["create_and_bind", "get_backlog"], "supervisord: the socket of a program has these"),
@@ -31,7 +31,7 @@ CALLED_FROM_OUTSIDE = {
 
 
 def names_in(tree: ast.AST) -> tuple[Counter[str], Counter[str]]:
-    """(functions and methods that are defined, names that are used), each with how often."""
+    """(functions and methods that are defined, names that are used), each with its count."""
     defined: Counter[str] = Counter()
     used: Counter[str] = Counter()
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""Checksums: the same however the bytes are cut, and what the public definitions say."""
+"""Checksums agree with the public definitions, and do not depend on how the bytes are cut."""
 
 from __future__ import annotations
 

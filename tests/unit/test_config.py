@@ -1,4 +1,4 @@
-"""Options: where they come from, in which order, and how each mistake is named."""
+"""Options: where they come from, which source wins, and what each mistake is called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests of a body that is computed behind it: in few steps, and in bounded memory."""
+"""Digests of a body, computed in the background: in few steps, and in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KIB, MIB = 1 << 10, 1 << 20
 
 
 class Counting(ThreadPoolExecutor):
-    """Counts what it is handed."""
+    """Counts the bytes that it is given."""
 
     handed = 0
 
@@ -50,7 +50,7 @@ def test_few_bodies_are_handed_to_threads_in_large_pieces(bodies: int, of_each: 
         threads = Counting(2)
         asyncio.get_running_loop().set_default_executor(threads)
         several = [Digests([hashlib.md5(usedforsecurity=False)]) for _ in range(bodies)]
-        for one in several[1:]:  # those of others are under way
+        for one in several[1:]:  # while digests of other bodies are under way
             await one.add(bytes(MIB))
         threads.handed = 0
         for _ in range(32):
@@ -73,4 +73,4 @@ def test_tiny_pieces_do_not_pile_up() -> None:
         tracemalloc.stop()
         return peak
 
-    assert asyncio.run(go()) < 50_000  # 800,000 where all are held
+    assert asyncio.run(go()) < 50_000  # 800,000 if all were held

@@ -1,4 +1,4 @@
-"""When the server syncs early: where writes come quickly, and much is dirty that a sync will write."""
+"""The server syncs early when writes come quickly and much is dirty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/metrics is made in slices, and shared by those who ask at once."""
+"""/metrics is made in slices, and clients that ask at the same time share it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.memory_engine import MemoryEngine
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows with each whole text that is made."""
+    """Grows by one with each text that is made."""
     numbers: list[int] = []
     really = metrics._families
 
@@ -44,7 +44,7 @@ def test_many_who_ask_at_once_cost_two_and_get_what_is_true_since_they_asked(
         assert b'blobkeep_connection_refusals_total{status="400"} 1.0' in texts[0]
         assert (await first).count(b"# TYPE ") == texts[0].count(b"# TYPE ")
         assert len(made) == 2
-        assert await shown.text() is not texts[0]  # nobody is given an old one
+        assert await shown.text() is not texts[0]  # no client gets an old text
         assert len(made) == 3
 
     asyncio.run(main())

@@ -27,7 +27,7 @@ _HANDLER = b"HTTP/1.1 299 Handler\r\nContent-Length: 0\r\n\r\n"
 
 
 class Handlers(HTTPServerConnectionDelegate):
-    """In place of the Application: says that it was asked."""
+    """Stands in for the Application, and tells that it was asked."""
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         assert isinstance(request_conn, Exchange)
@@ -59,7 +59,7 @@ def server(requests: RequestLog) -> Iterator[Running]:
 def ask(
     server: Running, method: str, target: str, *fields: str, body: bytes = b"", version: str = "1.1"
 ) -> int:
-    """The status; 299 where a handler was asked."""
+    """The status; 299 if a handler was asked."""
     head = [f"{method} {target} HTTP/{version}", "Host: a", *fields]
     if body:
         head.append(f"Content-Length: {len(body)}")
@@ -75,7 +75,8 @@ def test_plain_requests_need_no_handler(server: Running, connection: tuple[str, 
         assert ask(server, "HEAD", "/store/there", *connection) == 200
     assert ask(server, "PUT", "/store/there", *connection, body=b"new") == 200
     assert ask(server, "POST", "/store/there", *connection, body=b"new") == 409
-    # Not larger: a body that comes in more than one piece is for a handler, and that is up to the system.
+    # Not larger: a body that arrives in more than one piece goes to a handler, and the pieces depend on the
+    # system.
     assert ask(server, "POST", "/store/new/one", *connection, body=b"x" * 10_000) == 201
     assert ask(server, "DELETE", "/store/there", *connection) == 200
     assert ask(server, "DELETE", "/store/there", *connection) == 404
@@ -93,7 +94,8 @@ def test_plain_requests_need_no_handler(server: Running, connection: tuple[str, 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE"])
 def test_fields_that_change_the_meaning_are_for_handlers(server: Running, method: str, field: str) -> None:
     body = b"x" if method in ("POST", "PUT") else b""
-    is_304 = field == "If-None-Match: *" and method in ("GET", "HEAD")  # of the others the answer is whole
+    # the answers to the others are complete
+    is_304 = field == "If-None-Match: *" and method in ("GET", "HEAD")
     assert ask(server, method, "/store/there", field.lower(), body=body) == (304 if is_304 else 299)
     assert ask(server, "GET", "/store/there") == 200
 

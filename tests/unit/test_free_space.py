@@ -1,4 +1,4 @@
-"""Room on the disk: believed for a moment, but never refused without a fresh look."""
+"""The free space of the disk is remembered for a moment, but nothing is refused without a new look."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def test_what_was_let_in_counts_until_the_next_look(tmp_path: Path, monkeypatch:
     space.check(third)
     space.check(third)
     before = len(looks)
-    space.check(third * 2)  # by the sums too much: it looks before it refuses
+    space.check(third * 2)  # too much by the remembered figure, so it looks again before it refuses
     assert len(looks) == before + 1

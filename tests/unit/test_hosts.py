@@ -1,4 +1,4 @@
-"""Under which host names the server answers."""
+"""The host names under which the server answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom an address stands for."""
+"""Which addresses count as one client."""
 
 from __future__ import annotations
 

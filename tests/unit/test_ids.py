@@ -1,4 +1,4 @@
-"""Ids: taken by an exclusive mkdir, refused at once where every one of them has a live blob."""
+"""Ids are taken by an exclusive mkdir, and refused at once if every id has a live blob."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_last_free_id_is_found(tmp_path: Path) -> None:
 def test_where_no_id_is_free_not_every_write_lists_the_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A listing takes 40 ms, for which every delete waits: 591 ms beside POSTs that are refused."""
+    """A listing takes 40 ms, and every delete waited for it. So a delete took 591 ms beside refused POSTs."""
     clock = [100.0]
     listings = []
 

@@ -135,7 +135,9 @@ def test_imports_go_one_way_inside_the_local_engine() -> None:
 
 
 def loaded_by(name: str) -> set[str]:
-    """The modules of ours that are loaded with `name`: what stands in functions is loaded later."""
+    """Our modules that are loaded with `name`. Imports inside functions are loaded later, so they do not
+    count.
+    """
     paths = {name_of(path): path for path in MODULES}
     found, new = set[str](), {name}
     while new:

@@ -1,4 +1,4 @@
-"""A page of the maps, compared with what a plain search of all names gives."""
+"""A page of the index is what a plain search of all names gives."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_pages_one_after_the_other_hold_everything_once(
 
 
 def test_a_page_costs_what_it_holds_and_not_what_is_there() -> None:
-    """In calls, of which one pass over the 40,000 takes that many."""
+    """Measured in calls: one pass over all 40,000 blobs would take that many."""
     names = [f"{n % 200:03}/{n:05}" for n in range(40_000)]
     maps = Index({name: blob(name, n) for n, name in enumerate(names)}, {})
 

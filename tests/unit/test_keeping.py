@@ -1,4 +1,4 @@
-"""Not before when the gc may remove a blob: services/engines/local/disk/keeping.py."""
+"""How long the gc must keep a blob: services/engines/local/disk/keeping.py."""
 
 from __future__ import annotations
 

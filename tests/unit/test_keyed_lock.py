@@ -1,4 +1,4 @@
-"""One order of writes a location: first come, first served; a cancelled waiter holds up nobody."""
+"""Writes of one location have one order: first come, first served. A cancelled waiter delays nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Lines written by a thread: all of them where they are read, counted where they are not, blocking nobody."""
+"""A thread writes lines: all of them if somebody reads, else they are dropped and counted. It blocks
+nobody.
+"""
 
 from __future__ import annotations
 
@@ -59,18 +61,18 @@ def test_lines_come_whole_and_in_order(pipe: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_who_puts_never_waits_and_what_is_dropped_is_told(pipe: tuple[int, int], blocking: bool) -> None:
-    """Some parents leave a pipe non-blocking, whose writes then fail instead of waiting."""
+    """Some parents leave a pipe non-blocking, so that writes fail instead of waiting."""
     took = filled(pipe[1])
     os.set_blocking(pipe[1], blocking)
     writer = LineWriter(to_descriptor(pipe[1]), told, max_bytes=10 * len(LINE))
     for _ in range(1000):
         writer.put(LINE)
     assert writer.dropped == 990
-    read(pipe[0], took)  # its reader is back
+    read(pipe[0], took)  # its reader reads again
     text = b""
     while text.count(LINE) < 10:
         text += os.read(pipe[0], 1 << 16)
-    writer.flush(timeout_s=30)  # else these lines may still count as waiting
+    writer.flush(timeout_s=30)  # otherwise these lines may still count as waiting
     writer.put(b"after\n")
     while not text.endswith(b"after\n"):
         text += os.read(pipe[0], 1 << 16)
@@ -109,7 +111,9 @@ def test_nobody_waits_long_for_a_reader_that_does_not_read(pipe: tuple[int, int]
 
 
 def test_its_thread_takes_no_signals() -> None:
-    """A worker has blocked SIGTERM and waits for it: a thread that has not would end the whole process."""
+    """A worker blocks SIGTERM and waits for it. A thread that does not block it would end the whole
+    process.
+    """
     seen = []
     writer = LineWriter(lambda data: seen.append(signal.pthread_sigmask(signal.SIG_BLOCK, ())), told)
     writer.put(LINE)

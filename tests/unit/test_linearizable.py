@@ -1,4 +1,4 @@
-"""The judge of concurrent histories: on those made by hand, on generated ones, and on one wrong answer."""
+"""The check of concurrent histories: histories made by hand, generated ones, and one with a wrong answer."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ def test_what_no_order_explains_is_wrong(name: str) -> None:
 
 
 def generated(rng: random.Random, clients: int, count: int) -> list[Call]:
-    """Of a location that does everything at one moment between begin and end; some get no answer."""
+    """A history of a correct location: each call takes effect at one moment between its begin and end.
+    Some get no answer.
+    """
     state: State = None
     now = [0.0] * clients
     history: list[Call] = []

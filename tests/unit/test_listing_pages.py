@@ -1,4 +1,6 @@
-"""Pages of listings in pieces: bounded in bytes, made only as fast as they are taken, whole when joined."""
+"""Pages of listings are made in pieces of bounded size, only as fast as the client takes them, and are
+complete when joined.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ _MAX_ENTRY_BYTES = 10 << 10  # a name of 1,024 quotes: 3 KiB as a link, 6 KiB as
 
 
 class Counting(Index):
-    """The maps of a real store; counts how many entries it was asked for."""
+    """The index of a real store. Counts how many entries it was asked for."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__({name: _blob(number, name) for number, name in enumerate(names)}, {})

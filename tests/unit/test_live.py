@@ -1,4 +1,4 @@
-"""The bound of what is kept for a dashboard that does not read."""
+"""What is kept for a dashboard that does not read is bounded."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _ended(listener: LiveStream) -> bool:
 
 
 def test_a_client_that_has_all_places_gives_some_to_others(tmp_path: Path) -> None:
-    """32 streams of one client kept all dashboards out."""
+    """32 streams of one client kept all other dashboards out."""
 
     async def run() -> None:
         live = _live(tmp_path)
@@ -54,7 +54,7 @@ def test_a_client_that_has_all_places_gives_some_to_others(tmp_path: Path) -> No
             live.join("greedy")
         others = [live.join(f"client {number}") for number in range(MAX_LISTENERS - 1)]
         assert [_ended(listener) for listener in greedy] == [True] * (MAX_LISTENERS - 1) + [False]
-        for late in ("greedy", "client 0", "the last"):  # each has one: nobody has to give way
+        for late in ("greedy", "client 0", "the last"):  # each client has one, so none has to give way
             with pytest.raises(Busy):
                 live.join(late)
         assert not any(_ended(listener) for listener in others)

@@ -1,4 +1,6 @@
-"""The lock on a data directory: one holder, named, and none after its death however it dies."""
+"""The lock on a data directory has one holder, which is named. It is free after the holder's death,
+however that dies.
+"""
 
 from __future__ import annotations
 
@@ -144,7 +146,7 @@ def test_a_missing_directory_is_an_error_and_no_descriptor_leaks(tmp_path: Path)
 
 @pytest.mark.parametrize("replaced", [False, True])
 def test_who_removes_the_file_lets_nobody_in(tmp_path: Path, replaced: bool) -> None:
-    """The recovery worker would settle, and so end, what a running server is writing."""
+    """Otherwise the recovery worker would reconcile what a running server is writing, and so end it."""
     first, second = StateLock(str(tmp_path), "server"), StateLock(str(tmp_path), "recovery")
     assert first.try_acquire()
     (tmp_path / layout.LOCK_NAME).unlink()

@@ -1,4 +1,4 @@
-"""Logs: one line an event whatever is in it, in both formats; repetitions counted."""
+"""Logs have one line for each event, whatever it contains, in both formats. Repetitions are counted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Setup = Callable[..., io.StringIO]
 
 
 class Written(io.StringIO):
-    """What a thread writes: looked at when it has written all."""
+    """What a thread writes. It can be read when all is written."""
 
     def getvalue(self) -> str:
         for handler in logging.getLogger().handlers:
@@ -32,7 +32,7 @@ class Written(io.StringIO):
 
 @pytest.fixture
 def set_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
-    """Sets logging up with a text file for stderr; afterwards everything is as it was."""
+    """Sets logging up with a text file as stderr, and restores everything at the end."""
     root = logging.getLogger()
     before = root.handlers, root.level
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
@@ -109,7 +109,7 @@ def test_debug_lines_come_with_debug_only(set_up: Setup, debug: bool, lines: int
 
 
 def log_at(seconds: float, text: str, level: int = logging.ERROR) -> None:
-    """Log `text` as if it were that many seconds after some moment."""
+    """Log `text` as if that many seconds had passed."""
     record = logging.LogRecord("server", level, "", 0, text, None, None)
     record.created = 1_700_000_000 + seconds
     logging.getLogger().handle(record)
@@ -173,7 +173,7 @@ def test_the_count_is_told_at_exit() -> None:
 
 
 def test_lines_that_differ_in_a_value_alone_are_bounded_and_counted(set_up: Setup) -> None:
-    """A client chose how many lines there were, one for each of its malformed requests."""
+    """A client could cause any number of lines, one for each of its malformed requests."""
     stderr = set_up()
     logger = logging.getLogger("http1")
     for n in range(logs.MAX_ALIKE + 1000):
@@ -225,7 +225,7 @@ def test_warnings_of_python_are_logged(set_up: Setup) -> None:
     stderr = set_up()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        logging.captureWarnings(False)  # pytest and catch_warnings have put theirs in place: begin anew
+        logging.captureWarnings(False)  # pytest and catch_warnings have installed their own: start again
         logging.captureWarnings(True)
         warnings.warn("old thing", DeprecationWarning, stacklevel=1)
         logging.captureWarnings(False)

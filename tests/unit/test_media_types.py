@@ -1,4 +1,4 @@
-"""The type of an upload that has none, by its name."""
+"""The type of an upload without a declared type follows from its name."""
 
 from __future__ import annotations
 

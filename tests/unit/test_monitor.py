@@ -1,4 +1,4 @@
-"""The server's own report: a stop that it was told is no crash, one that it chose after a failed sync is."""
+"""The server's own report: a stop that was asked for is no crash, but a stop after a failed sync is one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_end_that_nobody_asked_for_counts_as_a_crash(tmp_path: Path, told: bo
 
 
 def test_what_the_gc_removed_between_two_looks_is_told_once_and_whole(tmp_path: Path) -> None:
-    """Passes may be quicker than the monitor looks: on a busy machine it missed all but the last."""
+    """Passes may be quicker than the monitor looks. On a busy machine it missed all but the last."""
     engine = MemoryEngine(str(tmp_path))
     monitor = Monitor(engine, engine.store, RequestLog())
 
@@ -42,7 +42,7 @@ def test_what_the_gc_removed_between_two_looks_is_told_once_and_whole(tmp_path: 
     worker = Passes()
     worker.about_me = report
     worker.removes(1)
-    assert look(report) == [], "what was removed before we looked is the past"
+    assert look(report) == [], "what was removed before the first look does not count"
     assert look(report) == []
     worker.removes(2, 3)
     worker.removes(4)
@@ -54,7 +54,7 @@ def test_what_the_gc_removed_between_two_looks_is_told_once_and_whole(tmp_path: 
     assert monitor.feed.counts["Removed"] == 3 + 2 * MAX_NAMED
     worker.about_me = report = self_report.begin(str(tmp_path), "gc", 1.0)
     worker.removes(99)
-    assert look(report) == [99], "another gc counts from nothing"
+    assert look(report) == [99], "a new gc counts from zero"
 
 
 class Passes(Worker):

@@ -25,7 +25,7 @@ def test_an_example_names_a_bucket(path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     config = load(["-c", str(path)], "server", {})
     assert config.engine == "objects"
-    # Files that only that machine has.
+    # Files that only the machine of the example has.
     settings = settings_of(replace(config, objects_credentials_file="", objects_ca_file=""))
     assert settings.bucket
     BucketClient(settings, Meter())

@@ -1,4 +1,4 @@
-"""The probe behind /healthz: what a disk may do to it, hanging included."""
+"""The probe behind /healthz, on disks that fail in several ways, or hang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of the tests says that it lacked."""
+"""What a test run says about programs that are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress: a bar where a person looks, a line now and then elsewhere, nothing for short work."""
+"""Progress: a bar on a terminal, a line now and then elsewhere, and nothing for short work."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_on_a_terminal_it_is_a_bar_and_log_lines_stand_above_it() -> None:
     assert status == 0
     assert "of 40 folders" in shown
     assert "━" in shown
-    # The warning has a line of its own: from the left edge to the end, no bar around it.
+    # The warning has a line of its own, without a part of the bar before or after it.
     warning = next(line for line in shown.split("\n") if "blob 7" in line)
     since_erased = warning.rpartition("\x1b[2K")[2]
     written = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", since_erased)

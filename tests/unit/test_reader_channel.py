@@ -1,4 +1,4 @@
-"""What readers and the server say to each other arrives, also what is under way when one of them ends."""
+"""Messages between readers and the server arrive, also those that are under way when one of them ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from services.readers.channel import Channel
 
 
 def test_what_was_said_before_the_other_side_ended_arrives() -> None:
-    """More than the socket holds, with descriptors: each is a client's connection, which would be cut."""
+    """More messages with descriptors than the socket holds. Each descriptor is a client's connection,
+    which must not be lost.
+    """
     asyncio.run(_end_while_much_is_said())
 
 

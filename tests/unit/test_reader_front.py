@@ -1,4 +1,4 @@
-"""A reader process' front where its server does not help: what clients are told, and what is counted."""
+"""The front of a reader process whose server does not answer: what clients are told, and what is counted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Reader, Running]]:
 
 
 def test_who_is_told_to_come_back_can_ask_again_on_the_connection(reader: tuple[Reader, Running]) -> None:
-    """The answer to a HEAD has no body: one would be read as the beginning of the next answer."""
+    """The answer to a HEAD has no body. Clients would read one as the beginning of the next answer."""
     made, server = reader
     with server.connect() as client:
         for method in ("HEAD", "GET", "HEAD", "GET"):
@@ -54,7 +54,7 @@ def test_who_is_told_to_come_back_can_ask_again_on_the_connection(reader: tuple[
 
 
 def test_where_no_descriptor_is_left_the_client_is_told(reader: tuple[Reader, Running]) -> None:
-    """And its connection is not forgotten, open for ever."""
+    """Its connection must not stay open for ever."""
     made, server = reader
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with server.connect(timeout_s=20) as client:
@@ -69,7 +69,7 @@ def test_where_no_descriptor_is_left_the_client_is_told(reader: tuple[Reader, Ru
 
 
 def test_what_a_reader_made_of_another_server_is_not_used(reader: tuple[Reader, Running]) -> None:
-    """A directory was put back as it was: its next blob has the number of one that readers knew."""
+    """A directory was restored, so its next blob has the number of another blob that readers know."""
     made, server = reader
     blobs = [
         Blob.make(

@@ -1,4 +1,4 @@
-"""The server's side of its readers, where the system does not help."""
+"""The server's side of its readers, when system calls fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.store.test_sharing import Both
 
 
 class Door(socket.socket):
-    """Counts how often somebody wanted to accept."""
+    """Counts attempts to accept."""
 
     tries = 0
 
@@ -36,7 +36,7 @@ class Door(socket.socket):
 
 
 class Shares:
-    """Where nothing is asked for."""
+    """Stands in for what an engine shares. No reader asks for anything here."""
 
     def __init__(self, door: Door) -> None:
         self._door = door

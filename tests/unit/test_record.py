@@ -1,4 +1,6 @@
-"""The state file as a format: both directions, the original's files, and every single byte of rot."""
+"""The format of the state file: writing and reading, the original server's files, and a change of every
+single byte.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,7 @@ def test_the_log_keeps_the_newest_16_entries() -> None:
 
 
 def read_by_the_original(content: bytes) -> tuple[int, str]:
-    """(id, location) as the original server reads them: by the grammar that was observed, and no more."""
+    """(id, location) as the original server reads them, by the grammar that was observed."""
     line = next(line for line in content.decode().split("\n") if "BLOB_BASE64_" in line)
     _, packed = line.split(":")
     document = json.loads(base64.b64decode(packed, validate=True))

@@ -1,4 +1,6 @@
-"""The request log: counts by plain numbers, an access log that nobody can forge, cheap enough for reads."""
+"""The request log: its counts, an access log that no client can forge, and its cost, which must be low
+enough for reads.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ def test_invented_methods_share_one_tally() -> None:
 
 def test_counting_costs_few_calls() -> None:
     log = RequestLog()
-    log.answered("GET", 200, "/store/a", 0.0004, 0, 1024, "127.0.0.1")  # what is made once is made here
+    log.answered("GET", 200, "/store/a", 0.0004, 0, 1024, "127.0.0.1")  # what is made only once is made here
     calls = calls_of(lambda: log.answered("GET", 200, "/store/a", 0.0004, 0, 1024, "127.0.0.1"))
     assert calls < 12  # under 3 µs
 
@@ -111,7 +113,7 @@ def test_escapes_are_the_bytes_that_the_client_sent() -> None:
 
 
 def test_a_reader_that_hangs_holds_up_nobody_and_costs_bounded_memory() -> None:
-    reading, writing = os.pipe()  # nobody reads: full after 64 KiB
+    reading, writing = os.pipe()  # nobody reads, so it is full after 64 KiB
     access = AccessLog(writing, max_bytes=500_000)
     for _ in range(10_000):
         access.tell("::1", "-", "GET / HTTP/1.1", 200, 0, "", "", 0.1)

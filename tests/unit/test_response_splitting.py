@@ -1,4 +1,4 @@
-"""A record made by hand, as in a hostile backup, begins no field and no body of its own in an answer."""
+"""A record made by hand, as in a hostile backup, cannot add a field or a body to an answer."""
 
 from __future__ import annotations
 

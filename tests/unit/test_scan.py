@@ -1,4 +1,4 @@
-"""The plain case of a state file: what it gives is what the whole record gives, or nothing."""
+"""Parsing a plain state file quickly gives what the full parser gives, or nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hashes of tokens and passwords, as they stand in the access file."""
+"""Hashes of tokens and passwords, as in the access file."""
 
 from __future__ import annotations
 

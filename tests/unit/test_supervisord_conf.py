@@ -1,4 +1,4 @@
-"""Where the control socket of supervisord lies."""
+"""Where the control socket of supervisord is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times as they stand in state files."""
+"""Times as in state files."""
 
 from __future__ import annotations
 

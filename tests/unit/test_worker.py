@@ -49,7 +49,7 @@ def stop() -> None:
 
 @pytest.fixture
 def _signals() -> Iterator[None]:
-    """For tests that send stop signals to this very process: none gets out of them."""
+    """For tests that send stop signals to this process: no signal gets out of the test."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     yield
     while signal.sigtimedwait(STOP, 0) is not None:
