@@ -171,7 +171,7 @@ def test_slow_heads_are_answered_with_408_while_others_are_served(start_server: 
             assert_serves(server, f"n{n}-", 3)
         time.sleep(0.025)  # the attackers send so slowly
     said = [answer_of(sock) for sock in slow]
-    assert all(text.startswith(b"HTTP/1.1 408 ") for text in said if text)  # b"": it was reset, since it went on sending
+    assert all(text.startswith(b"HTTP/1.1 408 ") for text in said if text)  # b"": a reset
     assert any(said)
     watch.assert_nothing_leaks()
     assert watch.grown_bytes() < 32 * MIB
@@ -202,7 +202,7 @@ def test_slow_bodies_are_answered_with_408_and_leave_nothing(
         time.sleep(0.05)  # the attackers send so slowly
     assert all(answer_of(sock).startswith(b"HTTP/1.1 408 ") for sock in stalled)
     said = [answer_of(sock) for sock in trickling]
-    assert all(text.startswith(b"HTTP/1.1 408 ") for text in said if text)  # b"": it was reset, since it went on sending
+    assert all(text.startswith(b"HTTP/1.1 408 ") for text in said if text)  # b"": a reset
     assert any(said)
     watch.assert_nothing_leaks()
     assert server.ask("GET", "/store/slow0").status == 404

@@ -66,7 +66,7 @@ class Running:
         return self.call(lambda: sum(1 for c in self.server._open if c._cycle is not None))
 
     def taken_bytes(self) -> int:
-        """How many bytes, sent on open connections, the clients' kernels have taken."""
+        """How many bytes sent on open connections have been acknowledged by the clients' kernels."""
 
         def count() -> int:
             return sum(c.transport.taken_bytes for c in self.server._open)
