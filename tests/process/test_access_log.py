@@ -1,4 +1,6 @@
-"""The access log of a real server: a line a request on stdout, refusals of the connection itself included."""
+"""The access log of a real server: one line on stdout for each request, also for refusals by the
+connection.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def test_a_client_that_leaves_before_its_request_is_whole_is_a_line_too(
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(b"POST /store/cut HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1234")
         wait_for(lambda: server.ask("GET", "/blobs/?state=Pending").body.count(b'"cut"'), what="its begin")
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no end
+        # a reset, not an orderly end
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_for(lambda: '"POST /store/cut HTTP/1.1" 499 0 ' in server.said(), what="the line")
     assert b'blobkeep_requests_total{method="POST",status="499"} 1.0' in server.ask("GET", "/metrics").body
 

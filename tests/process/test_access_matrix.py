@@ -1,4 +1,4 @@
-"""Through no front end does a client get what another denies it: every role and action, at every door."""
+"""All front ends allow a client the same: every role and every action, through every front end."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ CLIENTS = [
 NOBODY = Everybody("-", Role.READ_ONLY, "", NoSecret(), public=("restic/open/",))
 REPOSITORIES = ("team", "other", "open")
 ACTIONS = ("read", "list", "create", "update", "delete", "copy", "move")
-SOURCE = "restic/other/data/" + "0" * 64  # of copies and moves: outside the prefix of all who have one
+SOURCE = "restic/other/data/" + "0" * 64  # the target of copies and moves: outside of every client's prefix
 LINK_KEY = access_file.make_link_key()
 
 
 def needs(action: str, location: str) -> list[tuple[Action, str]]:
-    """What a client must be allowed."""
+    """What a client must be allowed to do."""
     folder = location.rpartition("/")[0] + "/"
     return {
         "read": [(Action.READ, location)],
@@ -67,7 +67,7 @@ def ask(
     body: bytes | None = None,
     fields: dict[str, str] | None = None,
 ) -> Answer:
-    """One request of the client's: with its token, with its link, or with nothing."""
+    """One request of the client, with its token, with its link, or with neither."""
     if isinstance(client, LinkHolder):
         target += "?" + links.query(LINK_KEY, client.kind, client.location, int(time.time()) + 600)
         who = {}
@@ -95,7 +95,7 @@ def folder_of(path: str) -> str:
 
 
 def webdav(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
-    """MKCOL makes nothing, and LOCK is as good as an update."""
+    """MKCOL makes nothing. LOCK needs the same right as an update."""
     target = f"/store/{location}"
     asked = {
         "read": ("PROPFIND", target, None),
@@ -112,7 +112,7 @@ def webdav(server: Server, client: Client, action: str, location: str, body: byt
 
 
 def ticket(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
-    """What a browser saves a blob by."""
+    """The download links by which a browser saves a blob."""
     if action != "read":
         return None
     answer = ask(server, client, "POST", f"/tickets/{location}")
@@ -122,7 +122,7 @@ def ticket(server: Server, client: Client, action: str, location: str, body: byt
 
 
 def by_id(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
-    """Its bytes by its id, and bringing it back."""
+    """Reading a blob's bytes by its id, and undeleting it."""
     if action not in ("read", "create", "update"):
         return None
     owner = CLIENTS[2]
@@ -140,14 +140,14 @@ def by_id(server: Server, client: Client, action: str, location: str, body: byte
 
 def restic(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
     if action in ("update", "copy", "move"):
-        return None  # there is no such thing in its protocol
+        return None  # its protocol does not have this
     method = {"read": "GET", "list": "GET", "create": "POST", "delete": "DELETE"}[action]
     target = folder_of(f"/{location}") if action == "list" else f"/{location}"
     return judged(ask(server, client, method, target, body if action == "create" else None).status)
 
 
 def s3_parts(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
-    """The same by an upload in parts."""
+    """The same with an upload in parts."""
     if action not in ("create", "update", "copy"):
         return None
     asking = client_of_s3(server, client)
@@ -190,7 +190,9 @@ def s3(server: Server, client: Client, action: str, location: str, body: bytes) 
 
 
 def s3_others(server: Server, client: Client, action: str, location: str, body: bytes) -> bool | None:
-    """Other ways to the same: attributes, versions, DeleteObjects, whose refusal is in its answer."""
+    """Other requests for the same: attributes, versions, and DeleteObjects, whose answer contains the
+    refusal.
+    """
     asking = client_of_s3(server, client)
     bucket, _, key = location.partition("/")
     try:
@@ -256,7 +258,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def tried(server: Server, door: Callable[..., bool | None], client: Client, action: str, where: str) -> bool:
-    """Whether the door has this; asserts that it does what the rules say of `client`, and nothing else."""
+    """True if the front end has this action. Asserts that it does what the rules allow `client`, and
+    nothing else.
+    """
     owner, body = CLIENTS[2], os.urandom(20)
     if where != "link":
         location = f"restic/{where}/data/{hashlib.sha256(body).hexdigest()}"
@@ -274,7 +278,7 @@ def tried(server: Server, door: Callable[..., bool | None], client: Client, acti
     right = all(client.may(*need) for need in needs(action, location))
     if isinstance(client, LinkHolder):  # links are for what is under /store/, by its name
         right = right and door in (native, webdav)
-    if door is by_id:  # who says nothing of who it is has no say in ids; what was replaced stays a blob
+    if door is by_id:  # a client without a name has no access by id; a replaced blob is still a blob
         right = right and client is not NOBODY
     assert found == right, (client.name, location, action)
     there = ask(server, owner, "GET", f"/store/{location}")

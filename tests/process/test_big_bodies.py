@@ -1,4 +1,4 @@
-"""Bodies larger than anything in memory, up and down, with a length and chunked."""
+"""Uploads and downloads larger than the server's memory, with a length and chunked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pieces(count: int) -> Iterator[bytes]:
 
 
 class Watch:
-    """The largest RSS that was seen of a process."""
+    """The largest RSS of a process, by samples."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)

@@ -1,4 +1,6 @@
-"""The command `blobkeep`: its flags, its way to a server or to the store, what is made of its parser."""
+"""The command `blobkeep`: its flags, how it reaches a server or the store, and what is generated from its
+parser.
+"""
 
 from __future__ import annotations
 
@@ -150,7 +152,7 @@ def test_a_damaged_blob_is_not_got(server: Server, data: DataDirectory, tmp_path
 
 
 def test_an_answer_that_is_cut_short_is_no_file(tmp_path: Path) -> None:
-    """Python's own client takes what came before the end of a connection for the whole."""
+    """Python's own client takes what came before the connection ended for the whole body."""
 
     def answer_half(listening: socket.socket) -> None:
         connection, _ = listening.accept()
@@ -174,7 +176,7 @@ def test_an_answer_that_is_cut_short_is_no_file(tmp_path: Path) -> None:
 def test_health_asks_where_the_configuration_says_that_the_server_is(
     start_server: StartServer, data: DataDirectory, tmp_path: Path
 ) -> None:
-    """TLS and address included: what is configured is all that is given."""
+    """It needs only the configuration, also for TLS and the address."""
     server = start_server()
     conf = tmp_path / "blobkeep.toml"
     conf.write_text(f'listen = "0.0.0.0:{server.port}"\n')
@@ -191,7 +193,7 @@ def test_health_asks_where_the_configuration_says_that_the_server_is(
     secure = start_server(*map(str, flags))
     conf.write_text(f'listen = "127.0.0.1:{secure.port}"\ntls_cert = "{files[0]}"\ntls_key = "{files[1]}"\n')
     assert tool("health", "-c", conf).status == 0
-    # A command that may send a token wants the very certificate of the configuration.
+    # A command that may send a token accepts only the certificate of the configuration.
     (tmp_path / "a").write_bytes(b"a")
     assert tool("put", tmp_path / "a", "a", "-c", conf, "--dir", data.path).status == 0
     other = make_certificate(tmp_path, "other")
@@ -206,11 +208,11 @@ def test_health_is_not_well_where_the_server_says_so(start_server: StartServer, 
     assert (ran.status, "has no room" in ran.out) == (1, True)
 
 
-# --- what is made of the parser ---
+# --- what is generated from the parser ---
 
 
 def complete(*words: str) -> list[str]:
-    """What bash offers after these words."""
+    """The completions that bash offers after these words."""
     script = completion.bash(make_parser())
     line = " ".join(f"'{word}'" for word in words)
     ask = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _blobkeep; printf '%s\\n' \"${{COMPREPLY[@]}}\""

@@ -1,4 +1,6 @@
-"""Whatever raises while the server starts, or stops: the process ends, with status 1, and holds nothing."""
+"""Any exception while the server starts or stops ends the process with status 1, and it holds neither
+lock nor port.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ STEPS = [
 
 
 class FailingServer(Process):
-    """A server of which one step raises."""
+    """A server in which one step raises."""
 
     def __init__(self, root: Path, place: str, error: str) -> None:
         self._place = [place, error]
@@ -66,7 +68,7 @@ def test_a_stop_that_fails_ends_the_process(data: DataDirectory, step: str) -> N
 
 
 def test_a_directory_that_cannot_hold_a_socket_is_served(data: DataDirectory) -> None:
-    """Docker Desktop's mounts, SMB, exFAT: the server hung, alive, with port and lock."""
+    """On Docker Desktop's mounts, SMB and exFAT the server hung, and kept its port and lock."""
 
     class WithoutSocket(Server):
         def module(self) -> list[str]:

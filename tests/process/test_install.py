@@ -1,6 +1,5 @@
-"""What people install: the wheel, used in any folder; the Debian package, in a root of its own.
-
-Marked slow, as pip builds and installs for a minute: `make packaging` runs them, and .ci/run runs that.
+"""What people install: the wheel, in any folder, and the Debian package, in a root of its own. The tests are
+slow, since pip builds and installs for a minute: `make packaging` runs them, as .ci/run does.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ RUNNING = 3 + reader_count(Config(), is_supervised=True)
 
 
 def build(script: str, into: Path, **more: str) -> Path:
-    """The file that a script of packaging/ makes in `into`."""
+    """Run a script of packaging/. Gives the file that it makes in `into`."""
     env = {**environment(), "PYTHON": sys.executable, "INTO": str(into), **more}
     subprocess.run([ROOT / "packaging" / script, into], env=env, check=True, stdout=subprocess.DEVNULL)
     (made,) = into.iterdir()
@@ -41,13 +40,16 @@ def build(script: str, into: Path, **more: str) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Debian's Python, which may be named for who runs it, has no pip: it is not what builds.
+    # PYTHON may name the Python that is to run it, such as Debian's, which has no pip. So the build must not
+    # use it.
     return build("wheel.sh", tmp_path_factory.mktemp("wheel"), PYTHON="/bin/false")
 
 
 @pytest.fixture
 def installed(wheel: Path, tmp_path: Path) -> Path:
-    """The bin folder of a fresh environment: the wheel, and from ours only the packages that it needs."""
+    """The bin folder of a new environment with the wheel. The packages that it needs come from our
+    environment.
+    """
     home = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", home / "bin" / "python"]
@@ -79,7 +81,7 @@ def test_the_wheel_holds_all_that_it_runs_on(wheel: Path) -> None:
 
 @contextlib.contextmanager
 def served(command: list[Path | str], folder: Path, env: dict[str, str]) -> Iterator[Path]:
-    """The whole system, in the foreground of `folder`; the path of its log. It ends well on SIGTERM."""
+    """The whole system in the foreground of `folder`. Gives the path of its log, and ends it with SIGTERM."""
     log = folder.parent / "serve.log"
     with log.open("wb") as output:
         serving = subprocess.Popen(
@@ -134,7 +136,7 @@ def test_the_installed_wheel_serves_in_any_folder(installed: Path, tmp_path: Pat
 
 # --- the Debian package ---
 
-# In a mount namespace of its own: this machine's files below, what is written kept in memory.
+# In a mount namespace of its own: this machine's files below, and in memory what is written.
 IN_A_ROOT_OF_ITS_OWN = """
 set -e
 mount -t tmpfs -o mode=0755 tmpfs "$1"

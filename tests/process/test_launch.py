@@ -31,7 +31,7 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 def run_bootstrap(home: Path, path: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """bootstrap.sh in a copy of its own, with only `path` to find a Python on."""
+    """bootstrap.sh in a copy of its own. It can find a Python only on `path`."""
     home.mkdir(exist_ok=True)
     shutil.copy(ROOT / "bootstrap.sh", home)
     shutil.copy(ROOT / "pyproject.toml", home)
@@ -134,15 +134,15 @@ def test_honcho_runs_the_procfile(data: DataDirectory) -> None:
         honcho.wait(120)
 
 
-# --- the Dockerfile, step by step, where no engine is at hand ---
+# --- the Dockerfile, step by step, without Docker ---
 
 
 @pytest.fixture
 def image() -> Iterator[Path]:
-    """A folder that stands for the image's file system; others may pass through it, as in an image."""
+    """A folder in place of the image's file system. Other users may enter it, as in an image."""
     folder = Path(tempfile.mkdtemp(prefix="blobkeep-image-"))
     folder.chmod(0o755)
-    before = os.umask(0o022)  # an image's; a server that ran in this process may have left its own
+    before = os.umask(0o022)  # as in an image; a server that ran in this process may have left another
     yield folder
     os.umask(before)
     shutil.rmtree(folder)
@@ -194,7 +194,7 @@ def test_the_steps_of_the_dockerfile_give_a_server_that_runs_without_root(image:
                         shutil.copy(ROOT / source, to)
             case "RUN":
                 command = arguments.replace("/data", str(data)).replace("-o blobkeep", "-o 7777")
-                command = re.sub(r"useradd .*? blobkeep &&", "", command)  # it has no place of its own here
+                command = re.sub(r"useradd .*? blobkeep &&", "", command)  # no such user is made here
                 subprocess.run(["/bin/sh", "-ec", command], cwd=workdir, env=environment, check=True)
             case "USER":
                 user = arguments

@@ -1,4 +1,4 @@
-"""With -D every transition of every blob is a line; without, none is."""
+"""With -D every transition of every blob is logged as a line. Without it, none is."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write(server: Server) -> None:
 def test_with_debug_every_transition_is_a_line(start_server: StartServer, data: DataDirectory) -> None:
     server = start_server("-D")
     write(server)
-    assert server.stop() == 0  # a thread writes the log: at the end it is whole
+    assert server.stop() == 0  # a thread writes the log, so it is complete only at the end
     deleted = ("foo", "Failure", "Deleted!")
     found = transitions(server.said())
     assert found[:3] == live("foo", "Blob Created & Saved!")

@@ -1,4 +1,4 @@
-"""A journal that is lost: nothing acknowledged is missing, as no power failed; and somebody says so."""
+"""A journal is lost without a power failure: nothing acknowledged is missing, and the loss is reported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_server_says_that_its_journal_was_lost(server: Server, data: DataDir
     assert server.ask("GET", "/store/a").body == b"a"
     server.stop()
     server.restart()
-    assert ": lost" not in server.said()  # there are new ones
+    assert ": lost" not in server.said()  # the server has made new ones
 
 
 @pytest.mark.parametrize("sync", ["journal", "folder"])
@@ -65,7 +65,7 @@ def replaced(path: str) -> None:
 def test_journal_files_lost_under_a_running_server_are_noticed_and_made_anew(
     data: DataDirectory, names: tuple[str, ...], how: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was acknowledged before is durable in place when the next write is acknowledged, or refused."""
+    """When the next write is acknowledged or refused, all earlier ones are durable in their folders."""
     synced: list[str] = []
     really = durable.sync_file_system
 
@@ -135,7 +135,7 @@ def test_where_no_new_journal_can_be_made_commits_sync_their_folders(
             await made.put("a", b"a")
             for name in journal.NAMES:
                 os.unlink(made.data_dir.ours(name))
-                os.mkdir(made.data_dir.ours(name))  # whatever stands there is in the way
+                os.mkdir(made.data_dir.ours(name))  # a folder in its place, so the file cannot be made
             monkeypatch.setattr(durable, "sync_open_folder", sync)
             blob = await made.put("b", b"b")
             assert made.data_dir.folder(blob.id) in synced

@@ -1,4 +1,6 @@
-"""A directory whose disk is not there is no new store: with `create = false` nothing starts on it."""
+"""If a directory's disk is missing, no new store is made there: with `create = false` nothing starts on
+it.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,7 @@ def test_a_directory_that_is_replaced_under_the_server_is_noticed_and_not_writte
 
 
 def test_what_was_acknowledged_before_the_notice_is_in_the_journal(data: DataDirectory) -> None:
-    """Its folder was made in the empty one that the unmounted disk left."""
+    """Before, the folder of a write was made in the empty folder that an unmounted disk leaves."""
     aside = data.path.with_name("aside")
 
     async def run() -> None:

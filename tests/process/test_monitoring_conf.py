@@ -1,4 +1,4 @@
-"""The alert rules and the Grafana dashboard: they parse, fire when they should, name metrics that exist."""
+"""The alert rules and the Grafana dashboard parse, fire when they should, and name metrics that exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALERTS = ROOT / "conf" / "alerts.yml"
 GRAFANA = ROOT / "conf" / "grafana-dashboard.json"
 needs_promtool = needs("promtool")
 
-# Of each alert: series by minute (promtool's notation), and the minute at which it must fire.
+# For each alert: series by minute (promtool's notation), and the minute at which it must fire.
 SITUATIONS = {
     "BlobkeepNotReady": ({"blobkeep_ready": "1 1 0x9"}, 5),
     "BlobkeepProcessDown": ({'blobkeep_process_up{process="gc"}': "1 0x9"}, 5),
@@ -56,7 +56,7 @@ SITUATIONS = {
         50,
     ),
 }
-# A server in good health sets off nothing.
+# A healthy server fires no alert.
 HEALTHY = {
     "blobkeep_ready": "1x120",
     'blobkeep_process_up{process="gc"}': "1x120",

@@ -1,4 +1,4 @@
-"""A directory that the original server wrote is served as it stands, and ours is readable to it."""
+"""A directory that the original server wrote is served as it is, and the original server can read ours."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def test_what_it_left_is_collected(data: DataDirectory, start_server: StartServe
 
 @pytest.mark.parametrize("write", ["POST", "PUT"])
 def test_our_files_parse_by_its_rules(data: DataDirectory, start_server: StartServer, write: str) -> None:
-    """Its reader: the first line with the prefix, split at its only colon; `id`, `location`, the ring."""
+    """Reads as the original server does: the first line with the prefix, split at its only colon; `id`,
+    `location` and the ring.
+    """
     server = start_server()
     assert server.ask("POST", "/store/a", b"one").status == 201
     if write == "PUT":

@@ -1,4 +1,4 @@
-"""Blobkeep behind nginx and Caddy, as conf/ sets them up: what a client sees is what the server says."""
+"""Blobkeep behind nginx and Caddy with the configurations of conf/: clients get what the server sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A directory that is read-only at the start is served for reading: of a failing disk, a backup."""
+"""A directory that is read-only at the start is served for reading, such as a failing disk or a backup."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def ended() -> Iterator[list[Process]]:
-    """Processes that end with the test, before its folder can be written again."""
+    """Processes that end with the test, before its folder becomes writable again."""
     started: list[Process] = []
     yield started
     for process in started:
@@ -33,13 +33,13 @@ def ended() -> Iterator[list[Process]]:
 
 
 def content(root: Path) -> dict[str, bytes | None]:
-    """Every name below `root`, with its bytes: sockets and folders have none."""
+    """Every name below `root`, with its bytes. Sockets and folders have none."""
     found = sorted(root.rglob("*"))
     return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in found}
 
 
 def filled(data: DataDirectory, *, killed: bool = False) -> None:
-    """Blobs, one in Failure, and where the server is `killed`, a journal that is not clean."""
+    """Some blobs, one of them in Failure. If the server is `killed`, the journal is not clean."""
     server = Server(data.path)
     assert server.ask("POST", "/store/small", b"s").status == 201
     assert server.ask("POST", "/store/large", LARGE).status == 201
@@ -96,7 +96,9 @@ def listed(server: Server) -> list[dict[str, object]]:
 
 
 def test_what_only_the_journal_knows_is_not_told_wrongly(data: DataDirectory, ended: list[Process]) -> None:
-    """After a system crash folders may be older than what was acknowledged. Here: as of the start."""
+    """After a system crash folders may be older than what was acknowledged. In this test they are as at
+    the start.
+    """
     first = Server(data.path)
     assert first.ask("POST", "/store/old", b"as it was").status == 201
     assert first.ask("POST", "/store/kept", b"kept").status == 201

@@ -27,7 +27,7 @@ from tests.support.rules import DataDirectory
 Start = Callable[..., tuple[Server, list[Process]]]
 
 
-_clients: list[Client] = []  # of the test that runs
+_clients: list[Client] = []  # of the current test
 
 
 class Client:
@@ -49,7 +49,7 @@ class Client:
         return Answer(answer.status, dict(answer.getheaders()), answer.read())
 
     def ask_often(self, target: str, body: bytes, **headers: str) -> None:
-        """A GET that is answered with `body` so often that its answer is ready (http1/turns.py)."""
+        """Send a GET, answered with `body`, so often that its answer is ready (http1/turns.py)."""
         for _ in range(5):
             answer = self.ask("GET", target, None, **headers)
             assert (answer.status, answer.body) == (200, body)
@@ -57,7 +57,7 @@ class Client:
 
 @pytest.fixture
 def start(start_server: StartServer, data: DataDirectory, tmp_path: Path) -> Iterator[Start]:
-    """Starts a server and its readers; the option `readers` and others come by the environment."""
+    """Starts a server and its readers. Options come from the environment."""
     started: list[Process] = []
 
     def start_all(*flags: str, count: int = 1, **options: str) -> tuple[Server, list[Process]]:
@@ -80,7 +80,7 @@ def start(start_server: StartServer, data: DataDirectory, tmp_path: Path) -> Ite
 
 
 def owner_of(client: Client, processes: list[Process]) -> Process | None:
-    """Who of these has the connection."""
+    """Which of these has the connection."""
     return readers.owner_of(client.connection.sock, processes)
 
 
@@ -99,7 +99,9 @@ def client_of(
 
 
 def test_a_reader_answers_and_hands_over(start: Start) -> None:
-    """A GET and a HEAD of what is there stay, and a 304; anything else is the server's, on it."""
+    """The reader answers a GET, a HEAD and a 304 itself. For anything else the connection goes to the
+    server.
+    """
     server, (reader,) = start()
     assert server.ask("POST", "/store/a", b"one").status == 201
     client = client_of(reader, server)
@@ -115,7 +117,7 @@ def test_a_reader_answers_and_hands_over(start: Start) -> None:
         writer, body = client_of(reader, server), os.urandom(size)
         assert writer.ask("POST", f"/store/{size}", body).status == 201
         assert writer.ask("GET", f"/store/{size}").body == body
-    # In a row: two that the reader answers, a write, a read that sees it, and the end.
+    # Pipelined: two requests that the reader answers, a write, a read that sees it, and the end.
     sock = client_of(reader, server).connection.sock
     get = b"GET /store/a HTTP/1.1\r\nHost: localhost\r\n\r\n"
     put = b"PUT /store/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nnew"
@@ -128,7 +130,9 @@ def test_a_reader_answers_and_hands_over(start: Start) -> None:
 
 
 def test_a_connection_switches_between_what_a_reader_has_ready_and_what_it_has_not(start: Start) -> None:
-    """It stays the reader's, and each of its requests sees the last write; so it is with the server's own."""
+    """The connection stays with the reader, and each request sees the last write. The same holds for the
+    server's own connections.
+    """
     server, (reader,) = start()
     for at in ("a", "b"):
         assert server.ask("POST", f"/store/{at}", b"0").status == 201
@@ -146,7 +150,9 @@ def test_a_connection_switches_between_what_a_reader_has_ready_and_what_it_has_n
 
 
 def test_no_read_after_a_write_is_stale(start: Start) -> None:
-    """Two readers, many connections: who was told of a write sees it, or a later one, wherever it asks."""
+    """Two readers, many connections: a client that got the answer to a write sees that write or a later
+    one on any connection.
+    """
     server, two = start(count=2)
     blobs = 4
     acknowledged = [0] * blobs
@@ -198,7 +204,9 @@ def test_what_was_deleted_is_gone_at_once(start: Start) -> None:
 
 
 def test_a_dead_server_leaves_readers_that_answer(start: Start) -> None:
-    """Nobody can write meanwhile. Its successor is seen at once, also by who has asked before."""
+    """While the server is dead, nobody can write. Clients see its successor at once, also those that
+    asked before.
+    """
     server, (reader,) = start()
     assert server.ask("POST", "/store/a", b"old").status == 201
     client, other = client_of(reader, server), client_of(reader, server)
@@ -219,7 +227,9 @@ def test_a_dead_server_leaves_readers_that_answer(start: Start) -> None:
 
 
 def test_a_reader_that_stood_still_says_nothing_old(start: Start) -> None:
-    """Stopped while its server dies and the next one acknowledges a write: what it knows is void by then."""
+    """A reader is stopped while its server dies, and the next server acknowledges a write. What the
+    reader knows is then void.
+    """
     server, (reader,) = start()
     assert server.ask("POST", "/store/a", b"old").status == 201
     client = client_of(reader, server)
@@ -252,7 +262,7 @@ def test_a_killed_reader_closes_its_connections_and_no_more(start: Start) -> Non
 
 
 def test_who_may_is_asked_of_the_server(start: Start, tmp_path: Path) -> None:
-    """A reader answers whom the server named, and nobody any more once the rules have changed."""
+    """A reader answers the clients that the server named, and none of them after the rules have changed."""
     file = tmp_path / "clients.toml"
     write_clients(file, "reader", "writer")
     server, (reader,) = start(auth_file=str(file), public="open/")
@@ -272,8 +282,9 @@ def test_who_may_is_asked_of_the_server(start: Start, tmp_path: Path) -> None:
 
 
 def test_host_names_are_judged_as_by_the_server_that_is_there_now(start: Start, tmp_path: Path) -> None:
-    """A server that asks for tokens answers to every name, its successor that does not to its own alone. The
-    connection, and the request's bytes, are those that the reader has answered before."""
+    """A server that needs tokens answers under every host name. Its successor needs none, so it answers
+    only under its own names. The connection and the request are the same that the reader answered before.
+    """
     file = tmp_path / "clients.toml"
     write_clients(file, "writer")
     server, (reader,) = start(auth_file=str(file), public="open/")
@@ -292,7 +303,9 @@ def test_host_names_are_judged_as_by_the_server_that_is_there_now(start: Start, 
 
 
 def test_readers_speak_tls_and_the_server_answers_what_they_do_not(start: Start, tmp_path: Path) -> None:
-    """All of a client's connection stays with the reader; what it cannot answer the server does, in plain."""
+    """A TLS connection stays with the reader. What the reader cannot answer, it passes to the server
+    without TLS.
+    """
     cert, key = make_certificate(tmp_path)
     server, (reader,) = start(tls_cert=str(cert), tls_key=str(key), access_log="true")
     trust = ssl.create_default_context(cafile=str(cert))
@@ -302,7 +315,7 @@ def test_readers_speak_tls_and_the_server_answers_what_they_do_not(start: Start,
     assert client.ask("GET", "/store/a").body == b"one"
     os.kill(server.pid, signal.SIGSTOP)
     try:
-        assert client.ask("GET", "/store/a").body == b"one"  # so it is the reader who says so
+        assert client.ask("GET", "/store/a").body == b"one"  # so this is the reader's answer
     finally:
         os.kill(server.pid, signal.SIGCONT)
     body = os.urandom(3_000_000)
@@ -311,7 +324,7 @@ def test_readers_speak_tls_and_the_server_answers_what_they_do_not(start: Start,
         assert client.ask("GET", "/store/a").body == value
     assert client.ask("GET", "/store/none").status == 404
     assert owner_of(client, [reader, server]) is reader
-    # The certificate is read again by whoever has it.
+    # Server and readers read the certificate again.
     other, _ = make_certificate(tmp_path, "other")
     other.replace(cert)
     (tmp_path / "other.key").replace(key)
@@ -346,7 +359,7 @@ def test_readers_are_watched_and_counted_as_the_server(start: Start) -> None:
 
 
 def test_a_reader_with_other_options_than_the_server_ends(start_server: StartServer) -> None:
-    """The server was started anew with others: supervisord starts the reader with these, too."""
+    """The server was started again with other options: supervisord must start the reader with these, too."""
     env = {"BLOBKEEP_READERS": "1"}
     server = start_server(env=env)
     reader = readers.started_reader(server.root, 0, {**env, "BLOBKEEP_PUBLIC": "a/"})

@@ -1,7 +1,6 @@
 """Every recipe of docs/operating.md, run as it stands on the page: what an operator types must work as typed.
-
-One story on one system, in the order of the page. Only what the page cannot know is put in: the port, the
-number of a blob, the name of a folder in quarantine, and where /backup and /tmp/proof are.
+All run on one system, in the order of the page. Only what the page cannot know is replaced: the port, the id
+of a blob, the name of a folder in quarantine, and where /backup and /tmp/proof are.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from tests.support.rules import DataDirectory, live_blobs
 
 RUNNING = 3 + reader_count(Config(), is_supervised=True)
 PAGE = (ROOT / "docs" / "operating.md").read_text()
-# On the page, and not a step of the story. `serve` runs below it; the last two need a disk that fails, or
-# minutes of a quiet one.
+# On the page, but not run as a step. `serve` runs all the time. The last two need a disk that fails, or a
+# quiet one for minutes.
 NOT_RUN = {
     *(
         "blobkeep config",
@@ -45,7 +44,7 @@ NOT_RUN = {
 
 
 def recipes() -> set[str]:
-    """The lines of the page's blocks, and what stands in backquotes and is a command of ours."""
+    """The lines of the page's blocks, and our commands in backquotes."""
     blocks = re.findall(r"^    (\S.*)$", PAGE, re.MULTILINE)
     inline = re.findall(r"`((?:blobkeep |tar |rsync -a OLD|curl |mv DIR|cat DIR)[^`]*)`", PAGE)
     typed = {re.sub(r"\s+# .*", "", line) for line in (*blocks, *inline) if not line.startswith("#")}
@@ -53,7 +52,7 @@ def recipes() -> set[str]:
 
 
 class Operator:
-    """Who types in a shell, in the folder in which `blobkeep serve` runs."""
+    """An operator at a shell, in the folder in which `blobkeep serve` runs."""
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
@@ -68,7 +67,8 @@ class Operator:
         programs = folder / "bin"
         programs.mkdir()
         (programs / "blobkeep").symlink_to(Path(sys.executable).parent / "blobkeep")
-        (programs / "ssh").write_text('#!/bin/sh\nexec sh -c "$2"\n')  # the other machine is this folder
+        # this folder stands for the other machine
+        (programs / "ssh").write_text('#!/bin/sh\nexec sh -c "$2"\n')
         (programs / "ssh").chmod(0o755)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOBKEEP_")}
         self.env = {
@@ -106,7 +106,7 @@ class Operator:
             connection.close()
 
     def types(self, recipe: str, status: int = 0) -> str:
-        """Type a recipe of the page; what it prints. It must end with `status`."""
+        """Run a recipe of the page. Gives its output. Its exit status must be `status`."""
         assert recipe in recipes(), f"docs/operating.md does not say: {recipe}"
         self.typed.add(recipe)
         places = {
@@ -127,7 +127,7 @@ class Operator:
         return done.stdout
 
     def damage(self, location: str) -> Path:
-        """Turn a byte of a blob, and have it noticed: its folder in quarantine."""
+        """Change a byte of a blob, and have it found. Gives its folder in quarantine."""
         blob = self.id_of(location)
         path = self.data.path / blob / "data.raw"
         content = path.read_bytes()
@@ -160,8 +160,8 @@ def test_the_recipes_of_the_page_work_as_they_stand_there(operator: Operator) ->
     with operator.serving():
         for location, body in (("photos/cat.jpg", CAT), ("photos/dog.jpg", DOG), ("other", b"x")):
             assert operator.ask("POST", f"/store/{location}", body)[0] == 201
-        # Start, stop, look.
-        # Each is STARTING for a second first, also when the server answers already.
+        # Start, stop, look. Each process is STARTING for the first second, even if the server answers
+        # already.
         wait_for(lambda: types("blobkeep ctl status").count("RUNNING") == RUNNING, what="all that run")
         assert "server: started" in types("blobkeep ctl restart server")
         wait_for(operator.is_well, what="the restarted server")
@@ -188,10 +188,10 @@ def test_the_recipes_of_the_page_work_as_they_stand_there(operator: Operator) ->
         assert operator.ask("GET", "/store/photos/cat.jpg") == (200, CAT)
         assert operator.ask("PUT", "/store/other", b"newer")[0] == 200
         assert operator.ask("DELETE", "/store/photos/dog.jpg")[0] == 200
-        types("blobkeep import blobs.tar", status=1)  # what is there with other bytes is kept, and counted
+        types("blobkeep import blobs.tar", status=1)  # a blob with other bytes is kept, and counted
         assert operator.ask("GET", "/store/photos/dog.jpg") == (200, DOG)
         assert operator.ask("GET", "/store/other") == (200, b"newer")
-        # Damage: mended, and lost.
+        # Damage that can be repaired, and damage that cannot.
         operator.data.rotten = True
         data = operator.damage("photos/cat.jpg")
         assert operator.placed["13342-17"] in types("blobkeep quarantine list")

@@ -1,4 +1,4 @@
-"""While a long recovery runs, clients get 503 with the progress; then the real server has the sockets."""
+"""While a long recovery runs, clients get 503 with the progress. Then the real server takes the sockets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.memory_engine import MemoryEngine
 
 
 class Recovery:
-    """A recovery that has looked at 7 of 9 folders and lasts until it is told to end."""
+    """A recovery that has looked at 7 of 9 folders, and waits until it is told to end."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.end = threading.Event()
@@ -74,7 +74,7 @@ def test_a_long_recovery_answers_503_with_its_progress(tmp_path: Path, which: st
         work.end.set()
         assert await running
         assert requests.tallies["GET"].statuses == {503: 2}
-        # The listening sockets are still ours: who connects now waits for the real server.
+        # The listening sockets are still ours: a client that connects now waits for the real server.
         with socket.create_connection(("127.0.0.1", port)) as client:
             accepted, _ = await asyncio.to_thread(_accept, sockets[0])
             accepted.close()

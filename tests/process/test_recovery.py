@@ -1,4 +1,4 @@
-"""The recovery worker: reports rot, settles while no server does, and is the operator's check."""
+"""The recovery worker reports corruption, reconciles while no server runs, and is the operator's check."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_one_pass_makes_no_directory(program: str, tmp_path: Path) -> None:
 
 
 def test_a_dry_run_of_the_check_makes_no_file(data: DataDirectory) -> None:
-    """Nor in the original server's directory, which has none of ours."""
+    """The same for a directory of the original server, which has none of our files."""
     shutil.copytree(GO_DATA, data.path)
     before = sorted(data.path.rglob("*"))
     ran = tool("check", "--dry-run", "--dir", data.path)

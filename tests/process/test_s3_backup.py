@@ -1,4 +1,4 @@
-"""What only S3 can name survives an export and an import: keys, buckets, ETags, metadata."""
+"""Keys, buckets, ETags and metadata that only S3 can name survive an export and an import."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_export_brings_back_what_only_s3_can_name(tmp_path: Path) -> None:
         for key in KEYS:
             assert s3.get_object(Bucket="photos", Key=key)["Body"].read() == key.encode()
         s3.delete_object(Bucket="photos", Key="a//b")
-        # Through the running server a name of S3 alone cannot be asked for; it is not taken for another one.
+        # The native API cannot ask for a name that only S3 has. The import must not take it for another name.
         done = tool("import", tmp_path / "all.tar", "--only", "photos/a//b", "--dir", tmp_path / "new")
         assert done.status == 1
         assert "S3" in done.out + done.err

@@ -1,4 +1,4 @@
-"""What each process writes about itself, and how a reader tells the living from the dead."""
+"""What each process writes about itself, and how others see from it whether the process lives."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def _after_a_pass(data_dir: Layout, process: Process) -> SelfReport:
 
 
 def _slept(process: Process) -> int:
-    """How often: once after each pass that has nothing to do."""
+    """How often it reported: once after each pass that had nothing to do."""
     return int(psutil.Process(process.pid).num_ctx_switches().voluntary)
 
 
 def _changed(root: str) -> dict[str, int]:
-    """When each file and folder changed last, in nanoseconds."""
+    """The last change of each file and folder, in nanoseconds."""
     found = {}
     for folder, _, names in os.walk(root):
         for path in (folder, *(f"{folder}/{name}" for name in names)):
@@ -62,7 +62,7 @@ def test_workers_that_have_nothing_to_do_let_the_disk_sleep(data_dir: Layout, gc
             _after_a_pass(data_dir, process)
 
         def sleeps() -> bool:
-            """Whether nothing changes while both make passes."""
+            """True if nothing changes while both make passes."""
             before, slept = _changed(data_dir.root), (_slept(gc), _slept(worker))
             wait_for(lambda: _slept(gc) > slept[0] + 20 and _slept(worker) > slept[1] + 20, what="passes")
             return _changed(data_dir.root) == before

@@ -1,4 +1,6 @@
-"""The server as a process: what it answered is there after it was killed, and it drains when told to stop."""
+"""The server as a process: acknowledged writes are there after it was killed, and it drains when told to
+stop.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples in conf/: what can be checked without the system that they are for is checked."""
+"""The examples in conf/, checked as far as possible without the systems that they are for."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ UNITS = sorted((ROOT / "conf" / "systemd").iterdir())
 
 @needs("systemd-analyze")
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
-    """Each program that a unit starts is put where it is here: systemd looks whether it is there."""
+    """The units, with the paths of programs on this machine, since systemd checks that they exist."""
     programs = Path(sys.executable).parent
     for unit in UNITS:
         text = unit.read_text().replace("/opt/blobkeep/bin/", f"{programs}/")
         (tmp_path / unit.name).write_text(text)
     command = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    # It tells of every unit of this machine; ours are in this folder.
+    # It reports on every unit of this machine. Ours are in this folder.
     complaints = [line for line in done.stderr.splitlines() if "blobkeep" in line]
     assert not complaints
     assert done.returncode == 0, done.stderr
@@ -35,12 +35,12 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 def test_every_unit_starts_what_is_there_with_the_options_that_it_needs() -> None:
     for unit in UNITS:
         text = unit.read_text()
-        assert "not tried under a running systemd" in text, "it says what it is worth"
+        assert "not tried under a running systemd" in text, "it says how far it was tried"
         if unit.suffix != ".service":
             continue
         assert "Environment=BLOBKEEP_DIR=/var/lib/blobkeep" in text
         assert "Restart=always" in text
-        assert "SystemCallErrorNumber=EPERM" in text, "else a call outside the filter kills it"
+        assert "SystemCallErrorNumber=EPERM" in text, "otherwise a call outside the filter kills it"
         (start,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
         module = start.rpartition("services.")[2]
         assert start.endswith("/bin/blobkeep serve") or (ROOT / "services" / f"{module}.py").exists()
@@ -48,7 +48,7 @@ def test_every_unit_starts_what_is_there_with_the_options_that_it_needs() -> Non
 
 @needs("systemd-socket-activate")
 def test_the_server_takes_the_sockets_that_systemd_passes_on(data: DataDirectory) -> None:
-    """Two of them; the server is started by the first connection, which waits for it and is answered."""
+    """Two sockets. The first connection starts the server, waits for it, and gets an answer."""
     ports = free_ports(2)
     listen = [flag for port in ports for flag in ("-l", f"127.0.0.1:{port}")]
     settings = {"PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull}

@@ -1,4 +1,4 @@
-"""Whoever reads the logs may hang: nothing else does. What was dropped meanwhile is counted and told."""
+"""The program that reads the logs may hang, but nothing else does. Dropped lines are counted and reported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Stalled:
         os.close(writing)
 
     def rest(self) -> str:
-        """All that comes, to the end."""
+        """Everything that comes, to the end."""
         return b"".join(iter(lambda: os.read(self.reading, 1 << 16), b"")).decode().lstrip(".")
 
     def end(self) -> None:
@@ -98,7 +98,7 @@ def stalled_server(data: DataDirectory) -> Iterator[tuple[Stalled, int]]:
 def test_a_server_whose_log_nobody_reads_serves_and_stops(
     stalled_server: tuple[Stalled, int], data: DataDirectory
 ) -> None:
-    """After 350 malformed requests everything hung, for good."""
+    """Before, everything hung for ever after 350 malformed requests."""
     server, port = stalled_server
     for _ in range(1000):
         with socket.create_connection(("127.0.0.1", port), timeout=120) as client:
@@ -126,7 +126,7 @@ def test_what_waited_is_written_once_the_log_is_read(stalled_server: tuple[Stall
     more = [int(found) for found in re.findall(r": (\d+) more lines like this one: Malformed", said)]
     assert malformed >= 100
     assert malformed + sum(more) == 500
-    assert said.count('] "-" 400 0 "-" "-" 0.000000\n') == 500  # the access log is for all of them
+    assert said.count('] "-" 400 0 "-" "-" 0.000000\n') == 500  # there is an access log line for each
     assert "INFO server: stopped\n" in said
 
 
@@ -146,8 +146,8 @@ def test_a_worker_whose_log_nobody_reads_works_and_stops(name: str, data: DataDi
 
 
 def test_a_supervisord_whose_output_nobody_reads_restarts_what_dies(tmp_path: Path) -> None:
-    """It hung in a write, and with it all that it runs: nothing was restarted any more."""
-    # No death is a quick one, after which it would wait for seconds.
+    """Before, supervisord hung in a write, so nothing was restarted any more."""
+    # Each process runs long enough before its death. After a quick death supervisord would wait for seconds.
     supervisord = Supervisord(tmp_path, CONF.replace("autorestart=true", "autorestart=true\nstartsecs=0"))
     supervisord.end()
     (tmp_path / "server.py").write_text(

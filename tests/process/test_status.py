@@ -1,4 +1,4 @@
-"""/healthz and /metrics of a real server, with real neighbours."""
+"""/healthz and /metrics of a real server, with a real gc and recovery worker."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_process_that_is_down_or_suspended_is_seen_within_2_seconds(server: Se
 
 def test_a_disk_that_refuses_writes_is_503_and_why(server: Server, data: DataDirectory) -> None:
     status = data.path / ".status"
-    status.rename(data.path.parent / "moved")  # in one step: the server writes into it now and then
+    status.rename(data.path.parent / "moved")  # in one step, since the server writes into it now and then
     status.write_bytes(b"")  # no folder: nothing can be written into it
     answer = wait_for(
         lambda: a if (a := server.ask("GET", "/healthz")).status == 503 else None, what="the 503"

@@ -1,4 +1,4 @@
-"""Directories that other versions of this server wrote open as they stand: see tests/stored/make.py."""
+"""Directories that other versions of this server wrote open without changes: see tests/stored/make.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STORED = sorted(path.name.removesuffix(".tar.xz") for path in make.HERE.glob("*.
 
 @pytest.fixture(params=STORED)
 def name(request: pytest.FixtureRequest, data: DataDirectory) -> str:
-    """The name of a stored directory, which is in `data` now."""
+    """The name of a stored directory, which has been unpacked into `data`."""
     name: str = request.param
     unpacked = data.path.parent / "unpacked"
     unpacked.mkdir()

@@ -1,6 +1,5 @@
-"""The shipped supervisord.conf, with a reader beside the three: whoever is killed, the store serves again.
-
-One system for all tests, since each leaves it serving.
+"""The shipped supervisord.conf, with three processes and a reader: whichever is killed, the store serves
+again. All tests share one system, since each leaves it serving.
 """
 
 from __future__ import annotations
@@ -33,7 +32,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 def test_every_line_has_one_notation_and_none_looks_like_a_failure(system: System) -> None:
-    """supervisord's, too; two of its own it would call critical: that root runs it, and its socket."""
+    """This includes supervisord's lines. It would call two of them critical: that root runs it, and its
+    socket.
+    """
     lines = system.log.read_text().splitlines()
     shape = re.compile(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\w+) (supervisord|server|gc|recovery|reader): \S"
@@ -49,7 +50,7 @@ def test_every_line_has_one_notation_and_none_looks_like_a_failure(system: Syste
 def test_a_killed_process_comes_back_and_the_store_serves(system: System, program: str) -> None:
     killed = system.pids()[program]
     os.kill(killed, signal.SIGKILL)
-    assert system.ask("GET", "lasting") == (200, b"value")  # waits for the successor; is never refused
+    assert system.ask("GET", "lasting") == (200, b"value")  # waits for the successor, and is never refused
     wait_for(lambda: system.pids().get(program) not in (None, killed), what=f"a new {program}")
 
 
@@ -62,7 +63,7 @@ def test_after_a_killed_supervisord_the_next_one_serves(system: System, victims:
     system.start()
     wait_for(system.serves, SERVES_WITHIN_S, "an answer")
 
-    def all_are_new() -> bool:  # no orphan, so no second server either
+    def all_are_new() -> bool:  # no orphan, so there is no second server, either
         after = system.pids()
         return len(after) == 4 and not set(after.values()) & set(before.values())
 

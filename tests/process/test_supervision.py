@@ -1,6 +1,6 @@
-"""supervisord with our plugin: what connects is never refused, what dies comes back, nothing is left behind.
-
-A real supervisord on a configuration of its own; small programs stand in for ours, but for the last tests.
+"""supervisord with our plugin: connections are never refused, dead processes are restarted, and nothing is
+left behind. It is a real supervisord on a configuration of its own. Small programs stand in for ours, except
+in the last tests.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Supervisord:
         return done.stdout
 
     def pid_of(self, program: str) -> int:
-        """The pid of a program that runs, once it does."""
+        """The pid of a program, once it runs."""
 
         def running() -> int:
             answer = self.ctl("pid", program).strip()
@@ -136,7 +136,7 @@ class Supervisord:
             return answer(connection)
 
     def end(self) -> None:
-        """Stop it and its programs, by force where they do not end."""
+        """Stop it and its programs, with SIGKILL if they do not end."""
         if self.process.poll() is None:
             self.process.terminate()
         try:
@@ -152,7 +152,7 @@ def answer(connection: socket.socket) -> int:
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 120) -> T:
-    """The first true value of `condition`. Fails after `seconds`: a bound, never a measurement."""
+    """Wait for the first true value of `condition`. Fails after `seconds`, which is only a bound."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -161,7 +161,7 @@ def wait_for(condition: Callable[[], T], seconds: float = 120) -> T:
 
 
 def is_gone(pid: int) -> bool:
-    """True where no process has that pid, or only one that is dead and not yet reaped."""
+    """True if no process has that pid, or only one that is dead and not yet reaped."""
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] in b"ZX"
     except (FileNotFoundError, ProcessLookupError):
@@ -170,13 +170,13 @@ def is_gone(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisord]:
-    """One that is up for several tests, which leave it so."""
+    """A supervisord that runs for several tests, which leave it running."""
     yield from _up(tmp_path_factory.mktemp("lasting"))
 
 
 @pytest.fixture
 def supervisord(tmp_path: Path) -> Iterator[Supervisord]:
-    """One that is up, its stand-in answering."""
+    """A supervisord that runs, and whose stand-in answers."""
     yield from _up(tmp_path)
 
 
@@ -193,7 +193,7 @@ def _answers(supervisord: Supervisord) -> bool:
     assert supervisord.process.poll() is None, supervisord.log.read_text()
     try:
         return supervisord.ask() > 0
-    except ConnectionError:  # refused; or reset, by a supervisord that closes its socket to reload
+    except ConnectionError:  # refused; or reset by a supervisord that closes its socket to reload
         return False
 
 
@@ -216,7 +216,7 @@ def test_who_connects_while_the_server_is_stopped_or_restarted_is_answered(lasti
     with lasting.connect() as connection:
         lasting.ctl("start", "server")
         assert answer(connection) > 0
-    lasting.ctl("signal", "HUP", "server")  # of which the stand-in dies, with an error
+    lasting.ctl("signal", "HUP", "server")  # which makes the stand-in die with an error
     assert lasting.ask() > 0
 
 
@@ -303,7 +303,7 @@ def test_an_option_that_is_wrong_ends_supervisord_and_is_named(tmp_path: Path) -
 
 
 def test_output_into_a_socket_reaches_its_reader(tmp_path: Path) -> None:
-    """systemd's journal is one: /dev/stdout cannot be opened then."""
+    """systemd's journal is a socket, and then /dev/stdout cannot be opened."""
     supervisord = Supervisord(tmp_path)
     supervisord.end()
     reading, writing = socket.socketpair()

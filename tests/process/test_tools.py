@@ -1,4 +1,4 @@
-"""The tools that look: ls, show, du, check, bench, and what all commands do alike."""
+"""The tools that only look: ls, show, du, check, bench, and what all commands have in common."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests.support.rules import DataDirectory
 from tests.support.terminal import run_on_terminal
 from tests.support.tools import COMMAND, environment, tool
 
-# A location may hold all of these: characters that end lines, turn text around, hide it, command a terminal.
+# A location may contain all of these: characters that end lines, reverse text, hide it, or control a
+# terminal.
 NASTY = "a\u2028b\u202ec\u2066d\u200be\ufefff"
 
 
@@ -126,7 +127,7 @@ def test_check_finds_rot_while_a_server_runs_and_the_server_acts(
     wait_for(lambda: not folder.exists(), what="the quarantine")
     assert server.ask("GET", "/store/bad").status == 500
     assert server.ask("GET", "/store/good").body == b"good"
-    # In quarantine it stays a matter for the operator, until its location is written or deleted anew.
+    # A blob in quarantine is reported to the operator until its location is written or deleted.
     assert tool("check", "--dir", data.path).status == 1
     assert server.ask("PUT", "/store/bad", b"anew").status == 200
     assert tool("check", "--dir", data.path).status == 0

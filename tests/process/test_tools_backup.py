@@ -1,4 +1,4 @@
-"""Exports: what is in one, and what they do beside clients, gc and kills."""
+"""Exports: what is in one, also while clients write, the gc runs, or the export is killed."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_without_hard_links_the_gc_waits_until_the_tar_is_written(
 def test_what_is_replaced_while_the_snapshot_is_taken_is_in_it(
     server: Server, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two updates and a delete, between the first list of folders and the first look into any of them."""
+    """Two updates and a delete come between the first list of folders and the first look into one."""
     assert server.ask("POST", "/store/a", b"0").status == 201
     assert server.ask("POST", "/store/b", b"0").status == 201
     listed = directory.ids_in
@@ -167,13 +167,15 @@ def test_what_is_replaced_while_the_snapshot_is_taken_is_in_it(
     monkeypatch.setattr(directory, "ids_in", list_then_write)
     with snapshot.take(directory.existing(data.root)) as taken:
         found = {held.location: Path(taken.data_path(held.id)).read_bytes() for held in taken.blobs}
-        assert found == {"a": b"2", "b": b"0"}, "of each location a value that it had then or since"
+        assert found == {"a": b"2", "b": b"0"}, "each location has a value that it had then or later"
 
 
 def test_an_update_that_began_before_the_snapshot_and_ends_within_it_is_met(
     server: Server, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new blob is looked at while Pending, the old one when it is Failure since before the beginning."""
+    """The export sees the new blob while it is Pending, and the old one in Failure, with a time before
+    the export began.
+    """
     assert server.ask("POST", "/store/a", b"old").status == 201
     (old,) = directory.ids_in(directory.existing(data.root))
     upload = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
@@ -184,7 +186,7 @@ def test_an_update_that_began_before_the_snapshot_and_ends_within_it_is_met(
     (new,) = set(directory.ids_in(directory.existing(data.root))) - {old}
     wait_for((data.path / str(new) / layout.DATA_NAME).exists, what="Pending on disk")
     monkeypatch.setattr(directory, "ids_in", lambda data_dir: [new, old])
-    # As if the update's states had been written down just before the beginning, and renamed after it.
+    # As if the update's states had been written just before the export began, and renamed after that.
     late = time.time_ns() + 60_000_000_000
     monkeypatch.setattr("services.engines.local.upkeep.snapshot.time.time_ns", lambda: late)
     looked = snapshot._Taking._look_at
@@ -235,7 +237,7 @@ def test_a_gc_whose_passes_follow_each_other_at_once_lets_an_export_begin(
     removed = Collector._remove
 
     def wanted_meanwhile(self: Collector, taken_out: dict[str, BlobRecord]) -> int:
-        assert wanted.try_acquire(), "the gc holds it for a moment only"
+        assert wanted.try_acquire(), "the gc holds it only for a moment"
         return removed(self, taken_out)
 
     monkeypatch.setattr(Collector, "_remove", wanted_meanwhile)
@@ -273,7 +275,7 @@ def test_an_interrupted_export_leaves_no_file_and_no_links(
     server: Server, data: DataDirectory, tmp_path: Path
 ) -> None:
     assert server.ask("POST", "/store/a", b"a").status == 201
-    read, write = os.pipe()  # it fills up, since nobody reads
+    read, write = os.pipe()  # the pipe fills up, since nobody reads
     os.set_blocking(read, False)
     assert server.ask("POST", "/store/large", bytes(4 << 20)).status == 201
     export = subprocess.Popen(
@@ -307,7 +309,7 @@ def test_a_damaged_blob_is_left_out_and_named(server: Server, data: DataDirector
     assert "of 'bad': data.raw fails its checksum in MiB 0" in ran.json["left_out"][0]
     assert live_blobs(unpack(tmp_path / "e.tar", tmp_path / "u").root) == {"good": b"good"}
     again = tool("import", tmp_path / "e.tar", "--create", "--dir", tmp_path / "new")
-    assert again.status == 1, "an incomplete backup says so when it is needed, too"
+    assert again.status == 1, "an incomplete backup also says so when it is read"
     assert "was left out of the export" in again.out
 
 

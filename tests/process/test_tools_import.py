@@ -1,4 +1,4 @@
-"""Imports, and exports that are read back: into a server, without one, by name, of what is no backup."""
+"""Imports of exports: through a server, without one, by name, and of files that are no backup."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def test_import_into_a_server_that_asks_for_a_token(
     assert tool("export", tmp_path / "e.tar", "--dir", source.path).status == 0
     refused = tool("import", tmp_path / "e.tar", *url(server), "--dir", data.path)
     assert refused.status == 5
-    assert refused.err.count("\n") == 1, "eight at once were refused; it is told once"
+    assert refused.err.count("\n") == 1, "eight at once were refused, which is reported once"
     assert "--token-file" in refused.err
     as_client = ("--token-file", token, *url(server), "--json", "--dir", data.path)
     assert tool("import", tmp_path / "e.tar", *as_client).json["created"] == 5
-    # What one server refuses for itself is told, and the others are imported.
+    # What the server refuses is reported, and the other blobs are imported.
     large = Server(tmp_path / "large")
     assert large.ask("POST", "/store/large", bytes(3_000_000)).status == 201
     assert large.ask("POST", "/store/other", b"o").status == 201
@@ -127,7 +127,7 @@ def test_a_file_that_was_cut_short_or_changed_is_told(
 def test_a_directory_of_the_original_server_can_be_exported_and_imported(tmp_path: Path) -> None:
     old = DataDirectory(tmp_path / "old")
     shutil.copytree(GO_DATA, old.path)
-    with tarfile.open(tmp_path / "as-it-is.tar", "w") as tar:  # made by tar, in whichever order
+    with tarfile.open(tmp_path / "as-it-is.tar", "w") as tar:  # made by tar, in any order
         tar.add(old.path, arcname=".")
     expected = {"foo": b"2" * 17, "blah": b"version 20", "empty": b"", "with space": b"s", "✓": b"c"}
     ran = tool("import", tmp_path / "as-it-is.tar", "--json", "--create", "--dir", tmp_path / "new")
@@ -153,7 +153,9 @@ def test_an_export_of_32_bit_ids_keeps_its_width(
 
 
 def test_of_two_in_a_tar_the_one_that_a_start_would_serve_is_imported(tmp_path: Path) -> None:
-    """Whichever comes last in the file; a tie of two records of the original server is one, too."""
+    """Independent of which comes last in the file. Two records of the original server with equal times
+    are a case of it.
+    """
     source = directory.open_directory(str(tmp_path / "source"), 16, owner=True)
     put(source, 7, "numbered", b"newer", seq=9)
     put(source, 8, "numbered", b"older", seq=3)
@@ -190,7 +192,7 @@ def test_a_tar_with_a_journal_that_was_not_replayed_is_refused(
         into = tmp_path / f"into-{clean}"
         ran = tool("import", file, "--create", "--dir", into)
         assert ("journal that was not replayed" in ran.err) != clean
-        assert into.exists() == clean, "of a tar that is refused nothing is made"
+        assert into.exists() == clean, "nothing is made from a tar that is refused"
 
 
 def test_a_closing_note_that_is_none_is_told(server: Server, data: DataDirectory, tmp_path: Path) -> None:
@@ -248,7 +250,9 @@ def test_an_export_of_nothing_does_not_replace_one_of_something(
 def test_an_export_of_nothing_is_an_error_where_the_one_before_had_some(
     server: Server, data: DataDirectory, tmp_path: Path
 ) -> None:
-    """Under another name, on stdout, or of a new store on the wrong disk beside the old one's backup."""
+    """An export under another name, to stdout, or of a new store on the wrong disk, which would replace
+    the backup of the old one.
+    """
     backups = tmp_path / "backups"
     backups.mkdir()
     assert server.ask("POST", "/store/a", b"a").status == 201
@@ -343,7 +347,7 @@ NO_DIRECTORY = [
 def test_a_folder_that_is_no_data_directory_is_refused_and_left_alone(
     command: tuple[str, ...], folder: str, tmp_path: Path
 ) -> None:
-    """An empty one is what a disk that is not mounted leaves."""
+    """A disk that is not mounted leaves an empty folder."""
     with tarfile.open(tmp_path / "some.tar", "w"):
         pass
     where = tmp_path / folder

@@ -1,4 +1,4 @@
-"""Quarantine in the operator's hands: what is there, what is still good of it, back in, or gone for good."""
+"""The commands for the quarantine: list it, see what is still good, restore it, or remove it for ever."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def damaged(server: Server, data: DataDirectory) -> Path:
 
 
 def flip(path: Path) -> None:
-    """Flip a bit in the second MiB; done twice, it is whole again."""
+    """Flip a bit in the second MiB. A second call repairs it."""
     with path.open("r+b") as file:
         file.seek(MIB + 5)
         byte = file.read(1)[0]
@@ -35,7 +35,7 @@ def flip(path: Path) -> None:
 
 
 def quarantined(server: Server, data: DataDirectory) -> Path:
-    """Have the damage found, and wait until it is in quarantine."""
+    """Have the damage found, and wait until the blob is in quarantine."""
     assert tool("check", "--dir", data.path).status == 1
     home = data.path / ".quarantine"
     wait_for(lambda: home.is_dir() and any(home.iterdir()), what="the quarantine")
@@ -76,7 +76,7 @@ def test_what_was_repaired_is_restored_through_the_server(
     answer = server.ask("GET", "/store/bad")
     assert (answer.body, answer.headers["content-type"]) == (CONTENT, "text/x")
     assert tool("check", "--dir", data.path).status == 0
-    # Its folder stays, and claims the location no more, also after a delete and a restart.
+    # Its folder stays, but no longer affects the location, also after a delete and a restart.
     assert server.ask("DELETE", "/store/bad").status == 200
     server.kill()
     server.restart()

@@ -1,4 +1,4 @@
-"""What the processes create is for their owner alone, whatever they inherit."""
+"""Only the owner may use what the processes create, whatever umask they inherit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def test_files_are_for_their_owner_alone_whatever_the_umask(
 
 
 def test_a_directory_that_others_may_open_is_told(start_server: StartServer, data: DataDirectory) -> None:
-    """One that was made before, with 0755: another user could lock it and keep every restart out."""
+    """A directory that was made earlier with 0755: another user could lock it and so prevent every
+    restart.
+    """
     data.path.mkdir()
     data.path.chmod(0o755)
     server = start_server()
