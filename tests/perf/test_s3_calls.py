@@ -27,9 +27,9 @@ from tests.support.stores import opened
 from tests.support.work import OwnCalls, calls_of
 
 SECRET = "secret"
-CALLS_OF_A_GET = 97
-CALLS_OF_A_PUT_UNTIL_IT_WAITS = 171
-CALLS_OF_A_PUT_BY_OUR_CODE = 323  # in the loop's thread, up to its answer
+CALLS_OF_A_GET = 89
+CALLS_OF_A_PUT_UNTIL_IT_WAITS = 146
+CALLS_OF_A_PUT_BY_OUR_CODE = 282  # in the loop's thread, up to its answer
 
 
 class Answered(Wire):

@@ -96,3 +96,9 @@ def test_hosts() -> None:
     assert bucket_of_host("example.com", hosts) == (False, None)
     assert bucket_of_host("xs3.example.com", hosts) == (False, None)
     assert bucket_of_host("[::1]:9000", hosts) == (False, None)
+
+
+@pytest.mark.parametrize("path", ["/bkt/a//b/../c~(1)@x+y=!.jpg", "/bkt/" + "k" * 1024, "/bkt//", "/bkt/."])
+def test_a_plain_path_is_what_it_is_encoded(path: str) -> None:
+    encoded = path[:5] + "".join(f"%{ord(c):02X}" for c in path[5:])
+    assert parse_target(path) == parse_target(encoded) == ("bkt", path[5:])

@@ -41,8 +41,10 @@ class S3FrontEnd:
 
     def fast_path_for(self, head: RequestHead) -> S3FastPath | None:
         """The fast path that the request is for; None if it is for another front end."""
-        if self.is_host(head.host):
+        if is_host_of_s3(head.host, self._hosts):
             return self.fast_path
+        if not self._path:
+            return None
         path = head.start_line.path.partition("?")[0]
         return self._fast_under_path if self._is_under_path(path) else None
 

@@ -21,6 +21,7 @@ _TAG = re.compile(r"[0-9a-f]{32}(?:-[0-9]{1,5})?")
 _CONDITIONS = [
     (name, name.lower()) for name in ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 ]
+_LOWER = frozenset(lower for _, lower in _CONDITIONS)
 _CHANGED = "At least one of the preconditions you specified did not hold."
 
 
@@ -67,8 +68,10 @@ def write_condition(fields: Mapping[str, str], check_update: Callable[[], None])
 
     `check_update` raises if the client may not replace an object.
     """
-    wanted = conditions(fields)
-    wanted.pop("If-Modified-Since", None)
+    wanted: dict[str, str] = {}
+    if not _LOWER.isdisjoint(fields):  # hardly ever
+        wanted = conditions(fields)
+        wanted.pop("If-Modified-Since", None)
 
     def judge(blob: Blob | None, damaged: bool) -> None:
         if blob is not None or damaged:

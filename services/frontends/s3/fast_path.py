@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from random import getrandbits
 from time import perf_counter, time
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
@@ -21,7 +22,7 @@ from services.frontends.s3 import sigv4
 from services.frontends.s3.identity import Identity, identify
 from services.frontends.s3.names import S3Target, bucket_of_host, parse_target, s3_hosts
 from services.frontends.s3.parts_in_blobs import parts_of
-from services.frontends.s3.request import Answering, Request, new_request_id
+from services.frontends.s3.request import Answering, Request
 from services.frontends.s3.routes import decide, is_judged
 from services.frontends.s3.signed_alike import SignedAlike
 from services.frontends.s3.small_puts import SmallPut
@@ -55,10 +56,11 @@ class Kind:
     """What follows from the names of a request's fields. It is the same for all requests of one shape.
 
     `names`: each as in the head, and in lower case. `may_read`, `may_put`: whether no field needs a handler.
-    `is_judged`: a field's value decides whether it is supported.
+    `is_judged`: a field's value decides whether it is supported. `has_mode`: whether a checksum may be asked
+    for. `named`: what `bucket_of_host` says of the host, which belongs to the shape; None: not asked yet.
     """
 
-    __slots__ = ("alike", "is_judged", "may_put", "may_read", "names")
+    __slots__ = ("alike", "has_mode", "is_judged", "may_put", "may_read", "named", "names")
 
     def __init__(self, fields: Iterable[str]) -> None:
         self.names = [(name, name.lower()) for name in fields]
@@ -68,6 +70,8 @@ class Kind:
         )
         self.may_put = all(name not in _UNPLAIN_OF_WRITES for name, _ in self.names)
         self.is_judged = any(map(is_judged, (lower for _, lower in self.names)))
+        self.has_mode = any(name == _MODE for name, _ in self.names)
+        self.named: tuple[bool, str | None] | None = None
         self.alike = SignedAlike()
 
 
@@ -127,7 +131,10 @@ class S3FastPath(Shortcut):
         ):
             return None
         given = head.block.fields
-        fields = {lower: ",".join(given[name]) for name, lower in kind.names}
+        fields = {
+            lower: values[0] if len(values := given[name]) == 1 else ",".join(values)
+            for name, lower in kind.names
+        }
         try:
             asked, (client, secret, claim) = self._asked(head, path, query, kind, time())
             if not asked.key or (kind.is_judged and decide(method, asked, (), fields) != "PutObject"):
@@ -160,7 +167,9 @@ class S3FastPath(Shortcut):
         host = head.host
         if host is None or host != head.block.host:
             raise Misdirected("The host is not the field's.")
-        is_named, bucket = bucket_of_host(host, self._hosts)
+        if kind.named is None:
+            kind.named = bucket_of_host(host, self._hosts)
+        is_named, bucket = kind.named
         if not is_named:
             self._access.hosts.check(host)
         method, given = head.start_line.method, head.block.fields
@@ -183,7 +192,9 @@ class S3FastPath(Shortcut):
             return None
         path, _, query = target.partition("?")
         kind = kind_of(head.block)
-        if not kind.may_read or query not in _PLAIN_QUERIES or not _is_plain_mode(head.block.fields):
+        if not kind.may_read or query not in _PLAIN_QUERIES:
+            return None
+        if kind.has_mode and not _is_plain_mode(head.block.fields):
             return None
         now_s = time()
         try:
@@ -197,7 +208,7 @@ class S3FastPath(Shortcut):
         if found is None:
             return None
         blob, body = found
-        fields = self._fields_of(location, blob, with_checksum=_MODE in head.block.fields)
+        fields = self._fields_of(location, blob, with_checksum=kind.has_mode)
         if fields is None:
             return None
         head.is_once = claim is not None  # the next one is signed at another time
@@ -207,7 +218,7 @@ class S3FastPath(Shortcut):
         else:
             user = "-" if client is None or claim is None else client.name
             requests.answered_quickly(head, context, 200, len(body), began_s, user)
-        return b"%s%s\r\n%s" % (_ok(int(now_s)), new_request_id().encode(), fields), body
+        return b"%s%016X\r\n%s" % (_ok(int(now_s)), getrandbits(64), fields), body
 
     def _fields_of(self, location: str, blob: Blob, *, with_checksum: bool) -> bytes | None:
         """The fields of the object and the empty line, as sent; None if the handler must judge."""
@@ -235,6 +246,6 @@ def _ok(now_s: int) -> bytes:
 
 
 def _is_plain_mode(fields: dict[str, list[str]]) -> bool:
-    """Whether the checksum mode, if there is one, asks to send checksums."""
-    mode = fields.get(_MODE)
-    return mode is None or (len(mode) == 1 and mode[0].upper() == "ENABLED")
+    """Whether the checksum mode asks to send checksums."""
+    mode = fields[_MODE]
+    return len(mode) == 1 and mode[0].upper() == "ENABLED"

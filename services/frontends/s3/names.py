@@ -20,6 +20,8 @@ RECORD = "\0s3/"
 BUCKET_RECORD = RECORD + "bucket/"
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# A path of plain characters alone, which stand for themselves: one look in place of a dozen calls.
+_PLAIN_PATH = re.compile(r"/([a-z0-9][a-z0-9.-]{0,62})/([!&-;=@-Z_a-z~/]{1,1024})", re.ASCII)
 _IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
 
 
@@ -40,6 +42,8 @@ def parse_target(path: str, bucket: str | None = None) -> S3Target:
 
     Percent-decoded once. Raises S3Error: InvalidURI, KeyTooLongError.
     """
+    if bucket is None and (plain := _PLAIN_PATH.fullmatch(path)) is not None:
+        return S3Target(plain[1], plain[2])
     rest = path[1:]
     if bucket is None:
         first, _, rest = rest.partition("/")
@@ -93,7 +97,9 @@ def s3_hosts(config: Config) -> tuple[str, ...]:
 
 def is_host_of_s3(host: str | None, hosts: tuple[str, ...]) -> bool:
     """Whether every request under this name is for S3, whatever its path. `hosts`: see `s3_hosts`."""
-    return bool(hosts) and bucket_of_host(host or "", hosts)[0]
+    if not hosts or not host:
+        return False
+    return (_known if len(host) <= _NAME_CHARS else _bucket_of_host)(host, hosts)[0]
 
 
 def bucket_of_host(host: str, hosts: tuple[str, ...]) -> tuple[bool, str | None]:

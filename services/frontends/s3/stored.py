@@ -18,6 +18,7 @@ from services.store import Blob, Content
 Fields = list[tuple[str, str]]
 
 META = "x-amz-meta-"
+_META_CHARS = len(META)
 CHECKSUM = ".s3-checksum-"  # and the algorithm in lower case
 CHECKSUM_TYPE = ".s3-checksum-type"
 PARTS = ".s3-parts"
@@ -33,8 +34,8 @@ def content_of(fields: Mapping[str, str]) -> Content:
     """The attributes that the fields of a request give an object. Raises S3Error."""
     metadata = {name: fields[name].strip(" \t") for name in STANDARD if name in fields}
     for name, value in fields.items():
-        if name.startswith(META) and name != META:
-            metadata[PREFIX + name.removeprefix(META)] = value.strip(" \t")
+        if name[:_META_CHARS] == META and name != META:  # a slice costs less than a call
+            metadata[PREFIX + name[_META_CHARS:]] = value.strip(" \t")
     try:
         if metadata:
             check_metadata(metadata)
