@@ -228,6 +228,10 @@ class Guest:
         self.server.known_heads.clear()  # each has what was judged by the host names of before
         if self.ready is not None:
             self.ready.use(shared)
-        self.server.add_sockets(sockets)
+        if self.server.draining:  # we end: whom we accepted now would be cut off
+            for sock in sockets:
+                sock.close()
+        else:
+            self.server.add_sockets(sockets)
         self._present.set()
         log.info("reader %d: answers for the server from now on", hello.number)

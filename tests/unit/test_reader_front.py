@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import socket
 from collections.abc import Iterator
 from typing import cast
 
@@ -15,6 +17,7 @@ from services.frontends.native.quick_reads import QuickReads
 from services.readers import guest as guests
 from services.readers.front import Front
 from services.readers.guest import Guest
+from services.readers.messages import Hello, answers_by
 from services.readers.rights import ToldAccess
 from services.watch.request_log import RequestLog
 from tests.http1.serving import Running, running
@@ -66,6 +69,33 @@ def test_where_no_descriptor_is_left_the_client_is_told(reader: tuple[Reader, Ru
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert status == 503
+
+
+class Shares:
+    """An engine that shares nothing."""
+
+    rights = 1
+
+    def shared(self, epoch: int, descriptors: object) -> Shares:
+        return self
+
+    def peek(self, location: str, *, body: bool = True) -> None:
+        """Nothing is known."""
+
+
+def test_a_reader_that_ends_does_not_accept_for_a_server_that_begins(reader: tuple[Reader, Running]) -> None:
+    """Whom it accepted was reset when it was gone."""
+    made, server = reader
+    guest = made.guest
+    guest.server, guest._engine = server.server, cast(Engine, Shares())
+    hello = Hello(0, 1, 0, True, False, answers_by(Config()))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server.call(lambda: guest._begin(hello, [os.dup(listener.fileno())]))
+        assert len(server.server._acceptors) == 2
+        assert server.run(server.server.drain(60))
+        server.call(lambda: guest._begin(hello, [os.dup(listener.fileno())]))
+        assert not server.server._acceptors
+        assert guest._present.is_set()  # so what is to be handed over is
 
 
 def test_what_a_reader_made_of_another_server_is_not_used(reader: tuple[Reader, Running]) -> None:
