@@ -8,6 +8,13 @@ ROOM = ("tests/faults/test_room.py",)
 
 ROWS = [
     Mutation(
+        "a-body-that-found-no-room-counts-as-written",
+        "services/engines/local/serving/upload.py",
+        "                if self.is_staged:  # else it is still held\n",
+        "                if True:\n",
+        ("tests/store/test_whole_uploads.py",),
+    ),
+    Mutation(
         "reserve-not-made-again",
         "services/engines/local/serving/background.py",
         "            await asyncio.to_thread(reserve.keep, store.data_dir)\n",

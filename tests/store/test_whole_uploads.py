@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from common import durable
-from common.errors import AlreadyExists, Busy, SyncFailed
+from common.errors import AlreadyExists, Busy, NoSpace, SyncFailed
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.layout import DATA_NAME, DATA_TEMP_NAME, STATE_NAME, Layout
 from services.engines.local.disk.record import BlobRecord
@@ -123,6 +124,31 @@ def test_what_all_of_them_hold_has_a_bound(data: DataDirectory) -> None:
             assert len(held) > 16  # clients at a time: each that is staged costs two syncs and two steps more
             for one in held:
                 await one.abort("enough")
+            assert made.store.whole_left_bytes == ALL_WHOLE_BYTES
+
+    asyncio.run(main())
+
+
+def test_one_that_the_disk_had_no_room_for_counts_while_it_is_held(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes stay in memory, and were not counted any more: on a full disk there was no bound."""
+
+    def no_room(data_dir: Layout, blob_id: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main() -> None:
+        async with opened(data.root) as made:
+            made.holds_whole()
+            begun = await made.store.begin("a", anything, Content("a/b"), len(BODY))
+            await begun.write(BODY)
+            with monkeypatch.context() as full:
+                full.setattr(blob_folder, "begin_data", no_room)
+                with pytest.raises(NoSpace):
+                    await begun.sha256()
+            assert made.store.whole_left_bytes == ALL_WHOLE_BYTES - len(BODY)
+            await begun.commit()
+            assert await made.read("a") == BODY
             assert made.store.whole_left_bytes == ALL_WHOLE_BYTES
 
     asyncio.run(main())

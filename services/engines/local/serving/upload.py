@@ -302,7 +302,8 @@ class LocalUpload:
                     self._held_bytes = sum(map(len, self._pieces))
                 raise
             finally:
-                self._give_back()
+                if self.is_staged:  # else it is still held
+                    self._give_back()
                 if self._pending is not None and not was_staged and not self._draft.is_unnamed:
                     self._owner.told(self._pending, 0)
 
