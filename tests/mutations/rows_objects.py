@@ -91,6 +91,21 @@ ROWS = [
         ("tests/objects/test_system.py::test_the_check_finds_damage_and_it_is_not_served",),
     ),
     Mutation(
+        "a-plain-read-looks-before-it-opens",
+        "services/frontends/native/opening.py",
+        "            reading = await self._store.open(self._location)\n",
+        "            await self._store.stat(self._location)\n"
+        "            reading = await self._store.open(self._location)\n",
+        (_PROXY + "a_create_of_up_to_a_mebibyte_is_one_request_to_the_store",),
+    ),
+    Mutation(
+        "a-plain-upload-waits-for-a-look",
+        "services/frontends/native/uploading.py",
+        "self._content, size, waits=False",
+        "self._content, size, waits=True",
+        (_PROXY + "a_create_of_up_to_a_mebibyte_is_one_request_to_the_store",),
+    ),
+    Mutation(
         "a-read-looks-before-it-opens",
         "services/frontends/native/blobs.py",
         "            reading = await self.store.open(self.location)\n",
