@@ -113,12 +113,13 @@ async def _serve(engine: Engine, options: config.Config) -> int:
     fast_path = quick_answer = None
     if options.fast_path and options.http == "blobkeep":
         fast_path = FastPath(door, store, credentials.access, requests, options, door.is_s3_host)
-        quick_answer = door.quick_answer(fast_path.quick_answer)
+        if not store.is_remote:  # else no read is answered without waiting
+            quick_answer = door.quick_answer(fast_path.quick_answer)
     server, drain = make_server(fast_path or door, options, requests, credentials.tls, quick_answer)
     servers = [(server, drain, sockets)]
     if door.s3 is not None and s3_sockets:
         s3_fast = door.s3.fast_path if fast_path is not None else None
-        s3_quick = s3_fast.quick_answer if s3_fast is not None else None
+        s3_quick = s3_fast.quick_answer if s3_fast is not None and not store.is_remote else None
         made = make_server(s3_fast or door.s3.app, options, requests, credentials.tls, s3_quick)
         servers.append((*made, s3_sockets))
     for one, _, its_sockets in servers:

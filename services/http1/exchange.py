@@ -184,17 +184,27 @@ class Exchange(HTTPConnection):
         self.finished = True
         connection.answered(self)
 
-    def begin(self, head: bytes, body_bytes: int) -> None:
-        """Write the head of such an answer. Its body of so many bytes follows at once, by `take` and
-        `take_file`, which must be usable; then `finish`. Raises StreamClosedError."""
+    def begin(self, head: bytes, body_bytes: int, first: memoryview | None = None) -> int:
+        """Write the head of such an answer, and as much of `first` as `take` would; how many bytes of it.
+
+        Its body of so many bytes begins with `first`. The rest follows at once, by `take` and `take_file`,
+        which must be usable; then `finish`. Raises StreamClosedError, HTTPOutputError.
+        """
         if self.closed():
             raise StreamClosedError
         self._left = body_bytes
         head = self._begun(head)
         transport = self._connection.transport
-        sent_bytes = transport.send_directly(head, more=True)
+        if first is None:
+            sent_bytes = transport.send_directly(head, more=True)
+        else:
+            self._check_direct(len(first))
+            sent_bytes = transport.send_both(head, first)
         if sent_bytes < len(head):
             transport.write(head[sent_bytes:])
+            return 0
+        self._count(sent_bytes - len(head))
+        return sent_bytes - len(head)
 
     @property
     def is_secure(self) -> bool:

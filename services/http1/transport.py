@@ -141,6 +141,10 @@ class ClientTransport:
         """
         return self._sent(lambda direct: direct.send(data, socket.MSG_MORE if more else 0))
 
+    def send_both(self, head: bytes, data: memoryview) -> int:
+        """The same for `head` and then `data`, in one call; how many bytes of both together."""
+        return self._sent(lambda direct: direct.sendmsg((head, data)))
+
     def send_file(self, fd: int, at: int, count: int) -> int:
         """The same for `count` bytes of a file from byte `at` on, which nobody may change any more: the
         system

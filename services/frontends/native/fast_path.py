@@ -41,6 +41,7 @@ from services.watch.request_log import RequestLog
 
 # The rights to check. Any write but a DELETE may replace a blob, if only a damaged one: without that right
 # the request goes to a handler.
+_READ = Action.READ  # as a name of this module: see quick_reads.py
 _ACTIONS = {"POST": Action.UPDATE, "PUT": Action.UPDATE, "DELETE": Action.DELETE}
 
 
@@ -79,6 +80,8 @@ class FastPath(QuickReads, Shortcut):
             return self._write(exchange, location, condition)
         if head.body_bytes:
             return None
+        if self._store.is_remote:
+            return self._opening(exchange)
         answer = self.quick_answer(head, exchange.context)
         return self._sending(exchange) if answer is None else _Answering(exchange, answer)
 
@@ -89,9 +92,23 @@ class FastPath(QuickReads, Shortcut):
         kind = upload_media_type(first_of(head, "Content-Type"), location, guesses=self._guesses)
         return Uploading(exchange, store, location, condition, Content(kind), self._answered)
 
-    def _sending(self, exchange: Exchange) -> Sending | Opening | None:
-        """A plain GET of a larger blob that can be opened without waiting, or of any blob if the engine
-        always waits; None if a handler must judge.
+    def _opening(self, exchange: Exchange) -> Opening | None:
+        """A plain GET from an engine that always waits; None if a handler must judge."""
+        head = exchange.head
+        if head.start_line.method != "GET" or not exchange.sends_directly:
+            return None
+        location = self.read_location(head)
+        access = self._access
+        if not location or not (access.is_open or access.permits(_READ, location, authorization_of(head))):
+            return None
+        # Who would be shown a folder where there is no blob gets a handler.
+        fields = head.block.fields
+        if _is_shown_folders(",".join(fields.get("User-Agent", ())), ",".join(fields.get("Accept", ()))):
+            return None
+        return Opening(exchange, self._store, location, self.known_fields_of, self._answered)
+
+    def _sending(self, exchange: Exchange) -> Sending | None:
+        """A plain GET of a larger blob that can be opened without waiting; None if a handler must judge.
 
         For requests that `quick_answer` did not answer.
         """
@@ -101,12 +118,6 @@ class FastPath(QuickReads, Shortcut):
             return None
         if not self._access.permits(Action.READ, location, authorization_of(head)):
             return None
-        if self._store.is_remote:
-            # Who would be shown a folder where there is no blob gets a handler.
-            fields = head.block.fields
-            if _is_shown_folders(",".join(fields.get("User-Agent", ())), ",".join(fields.get("Accept", ()))):
-                return None
-            return Opening(exchange, self._store, location, self.known_fields_of, self._answered)
         reading = self._store.open_nowait(location)
         if reading is None:
             return None

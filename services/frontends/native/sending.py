@@ -79,8 +79,9 @@ class Sending(HTTPMessageDelegate):
         if len(data) <= COPY_BYTES and len(data) == self._reading.blob.size and not exchange.started:
             exchange.respond(self._head, bytes(data))  # one write, not two
             return len(data)
-        self._begin()
-        return exchange.take(data)
+        if exchange.started:
+            return exchange.take(data)
+        return exchange.begin(self._head, self._reading.blob.size, data)
 
     def take_file(self, fd: int, at: int, count: int) -> int:
         """See store.Sink."""
