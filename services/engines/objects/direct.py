@@ -7,6 +7,7 @@ roles of machines, proxies, and answers without a declared length.
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from urllib.parse import quote, urlsplit
@@ -23,6 +24,9 @@ _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _SHOWN_BYTES = 500  # of an error's body
 # To sign a body takes 800 µs a MiB: a longer one is signed in obstore's threads, beside the loop.
 MAX_PUT_BYTES = 64 << 10
+# The head of a GET is used again for so long: stores take a signature for 15 minutes.
+_SIGNED_FOR_S = 16
+_MAX_SIGNED = 1024  # heads, of some 600 bytes
 
 
 class Unusual(Exception):
@@ -53,6 +57,7 @@ class Direct:
         self._connections = Connections(
             url.hostname or "", url.port or 80, settings.connect_timeout_s, settings.request_timeout_s
         )
+        self._head_of_get = functools.lru_cache(_MAX_SIGNED)(self._signed_get)
 
     async def get(self, path: str, first: int = 0, limit: int | None = None) -> Got | None:
         """See bucket.Bucket. Raises Unusual, too."""
@@ -61,8 +66,10 @@ class Direct:
             asked = f"range:bytes={first}-{first + limit - 1}"
         elif first:
             asked = f"range:bytes={first}-"
-        head = self._signer.head("GET", self._target(path), b"", asked, int(time.time()))
-        answer = await self._connections.ask(head, b"")
+        now_s = int(time.time())
+        answer = await self._connections.ask(
+            self._head_of_get(path, asked, now_s - now_s % _SIGNED_FOR_S), b""
+        )
         if answer.body is None and answer.status < 500:
             raise Unusual
         if answer.status == 404 and b"<Code>NoSuchKey</Code>" in bytes(answer.body or b""):
@@ -86,6 +93,9 @@ class Direct:
         if answer.status != 200 or not made:
             raise _wrong(answer, "PUT")
         return made
+
+    def _signed_get(self, path: str, asked: str, now_s: int) -> bytes:
+        return self._signer.head("GET", self._target(path), b"", asked, now_s)
 
     def _target(self, path: str) -> str:
         # Every name ends with an exclamation mark, and most need nothing else.

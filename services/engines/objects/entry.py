@@ -56,7 +56,7 @@ def encode(entry: Entry) -> bytes:
 def decode(data: Bytes) -> Entry:
     """The inverse. Raises CorruptRecord."""
     try:
-        return _decoder.decode(framing.parse(KIND, data))
+        return _decoder.decode(framing.parse(KIND, data)[0])
     except msgspec.DecodeError as err:
         raise CorruptRecord(f"A state object is not of our form: {err}") from err
 

@@ -36,23 +36,26 @@ def is_marked(length: int) -> bool:
 
 def needed(begin: Bytes) -> int:
     """How many bytes of an object hold its head line and JSON. Raises CorruptRecord where it has no head."""
-    found = _HEAD.match(begin[:MAX_HEAD_BYTES])
-    if found is None:
-        raise CorruptRecord("The object has no head line of ours.")
-    return found.end() + int(found[4]) + 1
+    return _found(begin)[1]
 
 
-def parse(kind: str, begin: Bytes) -> bytes:
-    """The JSON of an object that begins with `begin`. What follows it, if anything, is the object's end.
+def parse(kind: str, begin: Bytes) -> tuple[bytes, int]:
+    """The JSON of an object that begins with `begin`, and where its line ends begin.
 
     Raises CorruptRecord where the JSON is not what was written, or is of another kind or format.
     """
-    end = needed(begin)
-    found = _HEAD.match(begin)
-    assert found is not None
+    found, end = _found(begin)
     if found[1] != kind.encode() or found[2] != _FORMAT:
         raise CorruptRecord(f"The object is a {found[1].decode()} of format {found[2].decode()}.")
     json = bytes(begin[found.end() : end - 1])
     if len(json) != int(found[4]) or checksum.crc(json) != int(found[3], 16):
         raise CorruptRecord("The object's JSON does not fit its checksum.")
-    return json
+    return json, end - 1
+
+
+def _found(begin: Bytes) -> tuple[re.Match[bytes], int]:
+    """The head line, and where the JSON with its first line end ends. Raises CorruptRecord."""
+    found = _HEAD.match(begin, 0, MAX_HEAD_BYTES)
+    if found is None:
+        raise CorruptRecord("The object has no head line of ours.")
+    return found, found.end() + int(found[4]) + 1

@@ -23,25 +23,39 @@ from services.store import Description, Event
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """See engine.Transition."""
+    """See engine.Transition. `time`: Unix time in nanoseconds, or RFC 3339.
+
+    It is made readable only for who reads it: each write makes three.
+    """
 
     code: int
     message: str
-    at: str
+    time: int | str
+
+    @property
+    def at(self) -> str:
+        return self.time if isinstance(self.time, str) else rfc3339(self.time)
 
 
 class Happened(msgspec.Struct, frozen=True):
-    """See engine.BlobHistory. `size` is that of a complete blob."""
+    """See engine.BlobHistory. `txn`: of the write that made the blob."""
 
-    id: str
+    txn: str
     location: str
     events: tuple[Transition, ...]
 
+    @property
+    def id(self) -> str:
+        return txn.blob_id(self.location, self.txn)
+
+
+_CREATED, _PENDING = CODE[State.CREATED], CODE[State.PENDING]
+_COMPLETE, _FAILURE = CODE[State.COMPLETE], CODE[State.FAILURE]
+
 
 def _begun(begun_ns: int, *, is_update: bool) -> tuple[Transition, ...]:
-    at = rfc3339(begun_ns)
-    first = Transition(CODE[State.CREATED], MSG_UPDATED if is_update else MSG_CREATED, at)
-    return first, Transition(CODE[State.PENDING], MSG_WRITING, at)
+    first = Transition(_CREATED, MSG_UPDATED if is_update else MSG_CREATED, begun_ns)
+    return first, Transition(_PENDING, MSG_WRITING, begun_ns)
 
 
 def id_of(pointer: Pointer) -> str:
@@ -59,21 +73,18 @@ def of_pointer(pointer: Pointer, facts: Facts) -> Happened:
     """The blob that a pointer holds."""
     events = tuple(Transition(CODE_OF_WORD[e.state], e.message, e.time) for e in facts.history)
     if not events or events[-1].message != MSG_COMPLETE:
-        done = Transition(CODE[State.COMPLETE], MSG_COMPLETE, rfc3339(facts.modified_ns))
+        done = Transition(_COMPLETE, MSG_COMPLETE, facts.modified_ns)
         begun = () if events else _begun(facts.begun_ns, is_update=replaced_something(pointer))
         events = (*events, *begun, done)
     if pointer.state != OK:
-        events = (
-            *events,
-            Transition(CODE[State.FAILURE], f"Damaged: {pointer.reason}", rfc3339(pointer.changed_ns)),
-        )
-    return Happened(id_of(pointer), pointer.location, events)
+        events = (*events, Transition(_FAILURE, f"Damaged: {pointer.reason}", pointer.changed_ns))
+    return Happened(pointer.txn, pointer.location, events)
 
 
 def of_replaced(pointer: Pointer, facts: Facts, ended_ns: int) -> Happened:
     """The blob that a pointer held until it was replaced or deleted."""
     happened = of_pointer(pointer, facts)
-    end = Transition(CODE[State.FAILURE], MSG_DELETED, rfc3339(ended_ns))
+    end = Transition(_FAILURE, MSG_DELETED, ended_ns)
     return msgspec.structs.replace(happened, events=(*happened.events, end))
 
 
@@ -81,15 +92,15 @@ def of_entry(entry: Entry) -> Happened:
     """A write that has a state object, and did not take effect."""
     events = _begun(entry.begun_ns, is_update=False)
     if entry.state == FAILURE:
-        events = (*events, Transition(CODE[State.FAILURE], entry.reason, rfc3339(entry.failed_ns)))
-    return Happened(txn.blob_id(entry.location, entry.txn), entry.location, events)
+        events = (*events, Transition(_FAILURE, entry.reason, entry.failed_ns))
+    return Happened(entry.txn, entry.location, events)
 
 
 def of_past(pointer: Pointer, past: Past) -> Happened:
     """A past state in a pointer's history: a blob that it held, or a write that was killed."""
     message = MSG_DELETED if past.state != KILLED else "Given up by the gc - Deleting!"
-    end = Transition(CODE[State.FAILURE], message, rfc3339(past.ended_ns))
-    return Happened(txn.blob_id(pointer.location, past.txn), pointer.location, (end,))
+    end = Transition(_FAILURE, message, past.ended_ns)
+    return Happened(past.txn, pointer.location, (end,))
 
 
 def description(

@@ -198,8 +198,14 @@ def encode(pointer: Pointer, *body: checksum.Bytes) -> bytes:
 
 def decode(begin: checksum.Bytes) -> Pointer:
     """The pointer at the beginning of an object's bytes. Raises CorruptRecord."""
+    return _decoded(begin)[0]
+
+
+def _decoded(begin: checksum.Bytes) -> tuple[Pointer, int]:
+    """The same, and where its line ends begin."""
+    json, end = framing.parse(KIND, begin)
     try:
-        return _decoder.decode(framing.parse(KIND, begin))
+        return _decoder.decode(json), end
     except msgspec.DecodeError as err:
         raise CorruptRecord(f"A pointer is not of our form: {err}") from err
 
@@ -211,10 +217,10 @@ def seen(etag: str, begin: checksum.Bytes, length: int, location: str | None) ->
     as unreadable.
     """
     try:
-        pointer = decode(begin)
+        pointer, end = _decoded(begin)
         body_bytes = pointer.facts.size if pointer.facts is not None and not pointer.facts.part_bytes else 0
         body_at = length - body_bytes
-        if not 1 <= body_at - framing.needed(begin) + 1 <= 2:
+        if not 1 <= body_at - end <= 2:
             raise CorruptRecord("A pointer is longer or shorter than it says.")
     except CorruptRecord:
         return Known(etag, None)

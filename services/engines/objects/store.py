@@ -23,7 +23,7 @@ from services.engines.objects.expiry import Expiry
 from services.engines.objects.listing import BucketListing
 from services.engines.objects.pointer import Facts, Known, ObjectBlob
 from services.engines.objects.reading import InlineReading, StagedReading
-from services.engines.objects.upload import ObjectUpload
+from services.engines.objects.upload import ObjectUpload, facts_of_body
 from services.store import Blob, Condition, Content, DamagedBlob, Multiparts, Page, Usage
 
 log = logging.getLogger("objects")
@@ -143,8 +143,11 @@ class ObjectsStore:
         """See store.Store. One conditional write, if there is no blob or the pointer was seen recently."""
         self._admit(len(body))
         self._whole += 1
+        judge = self._judge(condition)
         try:
-            upload = ObjectUpload(self, location, self._judge(condition), content, None)
+            if len(body) <= self.inline_bytes:
+                return await self.commit_inline(location, judge, await facts_of_body(content, body), (body,))
+            upload = ObjectUpload(self, location, judge, content, None)
             await upload.write(body)
             return await upload.commit()
         finally:

@@ -8,20 +8,21 @@ pointer can be found from the id.
 from __future__ import annotations
 
 import base64
-import secrets
+import os
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _TIME_CHARS = 10
 _RANDOM_CHARS = 16
+_RANDOM_DIGITS = (_DIGITS * 8).encode()  # a digit for each byte: 5 random bits
 CHARS = _TIME_CHARS + _RANDOM_CHARS
 
 
 def new_txn(now_ns: int) -> str:
     """A txn that was never used. `now_ns`: Unix time in nanoseconds."""
-    random = int.from_bytes(secrets.token_bytes(10), "big")
-    return _base32(now_ns // 1_000_000, _TIME_CHARS) + _base32(random, _RANDOM_CHARS)
+    random = os.urandom(_RANDOM_CHARS).translate(_RANDOM_DIGITS).decode()
+    return _base32(now_ns // 1_000_000, _TIME_CHARS) + random
 
 
 def is_txn(text: str) -> bool:

@@ -179,16 +179,12 @@ class ObjectUpload:
         sums_crc: int | None = None,
         part_bytes: int = 0,
     ) -> Facts:
-        origin = self._content.origin
-        return Facts(
-            size=self._size,
-            sha256=sha256,
-            begun_ns=self._begun_ns,
-            modified_ns=origin.modified_ns if origin is not None else time.time_ns(),
-            history=list(origin.history) if origin is not None else [],
-            type=self._content.type,
-            encoding=self._content.encoding,
-            metadata={**self._content.metadata, **attributes},
+        return _facts_of(
+            self._content,
+            self._begun_ns,
+            self._size,
+            sha256,
+            {**self._content.metadata, **attributes},
             crcs=crcs,
             sums_crc=sums_crc,
             part_bytes=part_bytes,
@@ -267,6 +263,43 @@ class ObjectUpload:
             with contextlib.suppress(BlobkeepError):  # the gc finds it by its age
                 await self._write.give_up(reason)
             self._owner.given_up(self._write)
+
+
+async def facts_of_body(content: Content, body: bytes) -> Facts:
+    """Of a small body that is here whole."""
+    begun_ns = time.time_ns()
+    if len(body) <= _HASHED_AT_ONCE_BYTES:
+        sha256, crcs = checksum.sums_of(body)
+    else:
+        sha256, crcs = await asyncio.to_thread(checksum.sums_of, body)
+    return _facts_of(content, begun_ns, len(body), sha256, dict(content.metadata), crcs=crcs)
+
+
+def _facts_of(
+    content: Content,
+    begun_ns: int,
+    size: int,
+    sha256: bytes,
+    metadata: dict[str, str],
+    *,
+    crcs: bytes,
+    sums_crc: int | None = None,
+    part_bytes: int = 0,
+) -> Facts:
+    origin = content.origin
+    return Facts(
+        size=size,
+        sha256=sha256,
+        begun_ns=begun_ns,
+        modified_ns=origin.modified_ns if origin is not None else time.time_ns(),
+        history=list(origin.history) if origin is not None else [],
+        type=content.type,
+        encoding=content.encoding,
+        metadata=metadata,
+        crcs=crcs,
+        sums_crc=sums_crc,
+        part_bytes=part_bytes,
+    )
 
 
 async def _sums_of(pieces: Sequence[bytes], size: int) -> tuple[bytes, bytes]:
