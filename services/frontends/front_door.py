@@ -26,6 +26,7 @@ from services.store import Multiparts, Store
 from services.watch.request_log import RequestLog
 
 if TYPE_CHECKING:
+    from services.frontends.restic.small_uploads import SmallUploads
     from services.frontends.s3.app import S3FrontEnd
 
 log = logging.getLogger("s3")
@@ -49,19 +50,26 @@ class FrontDoor(Router):
         self.s3: S3FrontEnd | None = None
         self._s3_here: S3FrontEnd | None = None  # on the listening port
         self._restic: Application | None = None
+        self._small_uploads: SmallUploads | None = None  # of restic
         if config.s3_hosts or config.s3_path or config.s3_listen:
             self.s3 = _make_s3(store, config, access, requests)
         if config.s3_hosts or config.s3_path:
             self._s3_here = self.s3
         if config.restic:
             self._restic = _make_restic(store, config, access, requests)
+            self._small_uploads = _make_small_uploads(self, store, config, access, requests)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         """See HTTPServerConnectionDelegate."""
-        if self._s3_here is not None and self._is_fast and isinstance(request_conn, Exchange):
-            fast_path = self._s3_here.fast_path_for(request_conn.head)
-            if fast_path is not None:
-                return fast_path.start_request(server_conn, request_conn)
+        if self._is_fast and isinstance(request_conn, Exchange):
+            if self._s3_here is not None:
+                fast_path = self._s3_here.fast_path_for(request_conn.head)
+                if fast_path is not None:
+                    return fast_path.start_request(server_conn, request_conn)
+            if self._small_uploads is not None:
+                taken = self._small_uploads.take(request_conn)
+                if taken is not None:
+                    return taken
         return super().start_request(server_conn, request_conn)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
@@ -119,6 +127,14 @@ def _make_restic(store: Store, config: Config, access: Access, requests: Request
         log_function=requests.handled,
         cross_origin_protection=True,  # no page of another site makes a browser write
     )
+
+
+def _make_small_uploads(
+    app: FrontDoor, store: Store, config: Config, access: Access, requests: RequestLog
+) -> SmallUploads:
+    from services.frontends.restic.small_uploads import SmallUploads
+
+    return SmallUploads(app, store, access, requests, config)
 
 
 def _all_parts(store: Store) -> list[Multiparts]:

@@ -166,6 +166,20 @@ ROWS = [
         (CRASHES,),
     ),
     Mutation(
+        "small-restic-file-is-not-compared-with-its-name",
+        "services/frontends/restic/small_uploads.py",
+        "if sha256(self._body).hexdigest() == named.sha256:",
+        "if self._body:",
+        ("tests/restic/test_small_uploads.py",),
+    ),
+    Mutation(
+        "small-restic-file-from-anybody",
+        "services/frontends/restic/small_uploads.py",
+        "if not named.sha256 or not access.permits(Action.CREATE, named.location, authorization_of(head)):",
+        "if not named.sha256:",
+        ("tests/restic/test_small_uploads.py",),
+    ),
+    Mutation(
         "part-commits-without-a-lost-piece",
         "services/engines/local/serving/part_upload.py",
         "                    self._broken = err\n",

@@ -13,19 +13,18 @@ from collections.abc import Awaitable
 
 from tornado.web import HTTPError
 
-from common.errors import AlreadyExists, BadRequest, Forbidden, NotFound
+from common.errors import AlreadyExists, BadRequest, NotFound
 from services.access.decisions import Action
 from services.frontends.handler import commit_verified
 from services.frontends.native.blobs import BlobReader
-from services.frontends.restic.names import Named, parse_path
+from services.frontends.restic.conditions import upload_condition
+from services.frontends.restic.names import FILE_TYPE, REFUSAL, Named, parse_path
 from services.rules.uploads import declared_bytes
-from services.store import Blob, Content, Upload
+from services.store import Upload
 
 _V2 = "application/vnd.x.restic.rest.v2"
 _V1 = "application/vnd.x.restic.rest.v1"
 _STEP = 1000
-_REFUSAL = "The bytes are not what the file's name says: send them again."
-_TYPE = Content("application/octet-stream")
 
 
 class _Compared:
@@ -44,7 +43,7 @@ class _Compared:
     def check(self, sha256: str) -> None:
         """All bytes came. Raises BadRequest where their digest is another."""
         if self._hash.hexdigest() != sha256:
-            raise BadRequest(_REFUSAL)
+            raise BadRequest(REFUSAL)
 
 
 class ResticHandler(BlobReader):
@@ -79,23 +78,16 @@ class ResticHandler(BlobReader):
     async def _begin_upload(self) -> None:
         size = declared_bytes(self.request.headers)
         try:
-            self._upload = await self.store.begin(self.location, self._judge, _TYPE, size)
+            condition = upload_condition(self.named, self._check_update)
+            self._upload = await self.store.begin(self.location, condition, FILE_TYPE, size)
         except AlreadyExists:
             self.incoming = self._compared = _Compared()
         else:
             self.incoming = self._upload
 
-    def _judge(self, blob: Blob | None, damaged: bool) -> None:
-        """The condition of an upload. A damaged file may be replaced, since its name proves the bytes. A
-        config
-        has no such name, so a client that may only add cannot replace it."""
-        if damaged and not self.named.sha256 and self.client is not None:
+    def _check_update(self) -> None:
+        if self.client is not None:
             self.client.check(Action.UPDATE, self.location)
-        if blob is None:
-            return
-        if self.named.sha256 and blob.sha256.hex() == self.named.sha256:
-            raise AlreadyExists("The same bytes are there.")
-        raise Forbidden("It is there already, with other bytes: delete it first.")
 
     async def post(self) -> None:
         """200: stored, or there already; 400 if the bytes do not match the name."""
@@ -105,7 +97,7 @@ class ResticHandler(BlobReader):
         elif self._upload is not None:
             sha256 = bytes.fromhex(self.named.sha256) if self.named.sha256 else None
             with contextlib.suppress(AlreadyExists):  # by another upload of the same bytes, meanwhile
-                await commit_verified(self._upload, sha256, _REFUSAL)
+                await commit_verified(self._upload, sha256, REFUSAL)
         elif self._compared is not None:
             self._compared.check(self.named.sha256)
         self.set_header("Content-Length", "0")

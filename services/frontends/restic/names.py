@@ -12,6 +12,10 @@ from typing import NamedTuple
 from common.errors import NotFound
 from services.frontends.restic import PREFIX
 from services.rules.locations import parse_location
+from services.store import Content
+
+FILE_TYPE = Content("application/octet-stream")
+REFUSAL = "The bytes are not what the file's name says: send them again."
 
 _PATH = re.compile(
     r"(?P<repository>.+?)/(?:(?P<config>config)|(?P<kind>data|keys|locks|snapshots|index)/(?P<name>[0-9a-f]{64})?)?"
