@@ -1,4 +1,4 @@
-"""`engine`: each engine in turn."""
+"""The fixture `engine`: each engine in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each engine's store is made for one test, empty, and ended."""
+"""How the empty store of each engine is made for one test, and ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from tests.support.stores import opened
 
 T = TypeVar("T")
 
-# So that bodies of tests are small, inside a pointer or a journal, and large, in parts of their own.
+# So that tests have small bodies, which stand in a pointer or a journal, and large ones, in parts of their
+# own.
 INLINE_BYTES = 64 << 10
 PART_BYTES = 1 << 20
 
@@ -102,17 +103,17 @@ Test = Callable[[Under], Awaitable[T]]
 
 
 def anything(blob: Blob | None, damaged: bool) -> None:
-    """A condition that lets everything pass."""
+    """A condition that always holds."""
 
 
 def only_new(blob: Blob | None, damaged: bool) -> None:
-    """As POST."""
+    """Create, as POST does."""
     if blob is not None:
         raise AlreadyExists("It is there.")
 
 
 def only_there(blob: Blob | None, damaged: bool) -> None:
-    """As PUT."""
+    """Update, as PUT does."""
     if blob is None and not damaged:
         raise NotFound("It is not there.")
 
@@ -152,7 +153,7 @@ def objects_store(client: BucketClient, events: Events | None = None) -> Objects
 
 
 def another_server(client: BucketClient) -> BucketClient:
-    """A client of the same bucket and prefix, as a second server has."""
+    """A client of the same bucket and prefix, like that of a second server."""
     return BucketClient(client.settings, Meter())
 
 

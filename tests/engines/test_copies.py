@@ -51,7 +51,7 @@ def test_a_move_leaves_nothing_behind(engine: Maker, size: int, is_there: bool) 
         assert await under.get("t") == body
         assert await under.get("s") is None
         assert await under.names() == ["t"]
-        await under.store.copy("t", anything, "t", anything, None, move=True)  # onto itself: as a copy
+        await under.store.copy("t", anything, "t", anything, None, move=True)  # onto itself, which is a copy
         assert await under.get("t") == body
 
     run(engine, go)
@@ -79,7 +79,9 @@ def test_conditions_of_both_sides(engine: Maker, move: bool) -> None:
 
 
 def test_a_source_that_is_deleted_meanwhile_is_moved(engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that moves by two commits: between them the source goes. The target is there, so no error."""
+    """An engine that moves by two commits: between them the source is deleted. The target is there, so
+    this is no error.
+    """
 
     async def go(under: Under) -> None:
         await under.put("s", b"source")
@@ -99,7 +101,7 @@ def test_a_source_that_is_deleted_meanwhile_is_moved(engine: Maker, monkeypatch:
 
 
 def test_moves_against_each_other_and_writes(engine: Maker) -> None:
-    """Of many moves of one blob one wins; two that cross do not wait for each other for ever."""
+    """Of many moves of one blob exactly one wins. Two moves in opposite directions do not deadlock."""
 
     async def go(under: Under) -> None:
         await under.put("s", b"source")

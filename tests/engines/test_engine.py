@@ -1,4 +1,6 @@
-"""What processes, monitor and tools rely on of every engine: health, events, blobs by id, a second start."""
+"""What processes, the monitor and tools need from every engine: health, events, blobs by id, a second
+start.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ class Steps:
 
 
 def run(make: EngineMaker, test: Callable[[Engine, Under], Awaitable[None]]) -> None:
-    """Run `test` on an engine that is open."""
+    """Run `test` on an open engine."""
 
     async def go() -> None:
         engine = make()
@@ -125,7 +127,7 @@ def test_a_blob_that_is_over_is_never_ok_by_its_id(whole: EngineMaker, ends: str
         assert {one.location for one in await pages(admin, "OK", 10)} == (
             {"a"} if ends == "update" else set()
         )
-        with contextlib.suppress(NotFound):  # nothing of it may be kept
+        with contextlib.suppress(NotFound):  # nothing may be kept of it
             assert (await admin.describe(str(old.id))).state == "Failure"
 
     run(whole, test)

@@ -30,7 +30,7 @@ NAMES = [name for name in NAMES if not name.endswith("/")]
 
 
 def expected(names: list[str], prefix: str, delimiter: str) -> list[str]:
-    """What a listing must give, computed the plain way."""
+    """What a listing must give, computed in the simplest way."""
     found = set()
     for name in names:
         if name.startswith(prefix) and (name[0] != "\0" or prefix[:1] == "\0"):

@@ -1,4 +1,4 @@
-"""Uploads in parts, over every engine: by its own way, or by parts that are blobs."""
+"""Uploads in parts, over every engine: in the engine's own way, or with parts that are blobs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 
 class Drops:
-    """A sink that takes a few bytes at a time, and lets others run in between."""
+    """A sink that takes a few bytes at a time, and lets other tasks run in between."""
 
     def __init__(self, most: int) -> None:
         self.taken = bytearray()

@@ -1,4 +1,4 @@
-"""LOCK and UNLOCK over every engine, where others come in between."""
+"""LOCK and UNLOCK over every engine, with other requests in between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lock_of(name: str) -> bytes:
 
 
 def damage(store: Any, location: str) -> None:
-    """From now on it cannot be read."""
+    """From now on the lock's record cannot be read."""
     if isinstance(store, MemoryStore):
         store.damaged.add(location)
     elif isinstance(store, LocalStore):
@@ -34,7 +34,7 @@ def damage(store: Any, location: str) -> None:
 def test_a_lock_that_is_damaged_is_held_until_it_is_given_back(
     engine: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can say who holds it: to take it over would make two holders."""
+    """Nobody knows who holds the lock. To take it over could make two holders."""
 
     async def go(under: Under) -> None:
         store = under.store
@@ -56,8 +56,9 @@ def test_a_lock_that_is_damaged_is_held_until_it_is_given_back(
 def test_unlock_gives_back_no_lock_that_another_has_taken_meanwhile(
     engine: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An UNLOCK that was sent twice: between look and delete of the one the other frees the lock, and the
-    next takes it."""
+    """An UNLOCK is sent twice. While the first one has looked, but not deleted yet, the second frees the
+    lock, and another client takes it.
+    """
 
     async def go(under: Under) -> None:
         store = under.store

@@ -1,4 +1,4 @@
-"""Create, update, delete and their conditions; what is refused or given up leaves nothing."""
+"""Create, update, delete and their conditions. A refused or aborted write leaves nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from common.states import MSG_COMPLETE, MSG_DELETED
 from services.store import Blob, Condition, Content
 from tests.engines.makers import INLINE_BYTES, PART_BYTES, Maker, Under, only_new, only_there, run
 
-# Nothing, one byte, around the sizes at which engines change what they do, and several parts.
+# No byte, one byte, sizes around those at which engines change their way, and several parts.
 SIZES = [
     0,
     1,
@@ -102,7 +102,8 @@ def test_what_is_given_up_leaves_nothing(engine: Maker, size: int) -> None:
         await upload.write(b"x" * size)
         await upload.abort("the client has left")
         await upload.abort("once more")
-        for over in (upload.sha256, upload.commit):  # a stop came while a request waited for its digest
+        # as when the server stops while a request waits for its digest
+        for over in (upload.sha256, upload.commit):
             with pytest.raises(Busy):
                 await over()
         assert await under.get("a") is None

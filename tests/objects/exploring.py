@@ -1,7 +1,7 @@
 """Explores every interleaving of coroutines over a bucket with conditional writes, up to a bound.
 
 The protocol's own code runs here, not a copy of it: each request to the bucket is one step, and between any
-two steps every other process may run. Besides, within a budget:
+two steps every other process may run. In addition, within a budget:
 
 - a request is applied, and its answer lost;
 - a conditional write is answered with 412, though it was applied (the store tried twice);
@@ -10,7 +10,7 @@ two steps every other process may run. Besides, within a budget:
 
 Coroutines cannot be copied, so a state is reached by running from the beginning. Two schedules that lead to
 the same bucket, the same answers for each process and the same facts for the watcher lead to the same
-futures: the second is not followed. Nothing else is left out.
+futures, so the second is not followed. Nothing else is left out.
 
 A process may die at any step. A dead one is one that is slow for ever, so at every state the watcher also
 judges what would be left if nobody took another step.
@@ -28,7 +28,7 @@ from services.engines.objects.bucket import Absent, Got, Listed, ListPage, Refus
 
 
 class Request(NamedTuple):
-    """One request: what a process waits for."""
+    """One request, for which a process waits."""
 
     kind: str
     key: str
@@ -43,7 +43,7 @@ class Request(NamedTuple):
 
 
 class World:
-    """What is in the bucket, and requests that are still on their way."""
+    """The content of the bucket, and requests that are still on their way."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -51,7 +51,7 @@ class World:
         self.wrote: Callable[[str, bytes | None], None] = lambda key, data: None
 
     def apply(self, request: Request) -> Any:
-        """Do what a store does; the answer. An exception is returned, not raised."""
+        """Do what a store does. Gives the answer; an exception is returned, not raised."""
         objects = self.objects
         match request.kind:
             case "get":
@@ -80,11 +80,11 @@ class World:
         raise ValueError(request.kind)
 
     def facts(self) -> tuple[object, object]:
-        """Equal for worlds with equal futures: what is there, and what is on its way."""
+        """Equal for worlds with equal futures: the content, and the requests on their way."""
         return frozenset(self.objects.items()), tuple(sorted(self.late, key=repr)) if self.late else ()
 
     def copy(self) -> World:
-        """What is in the bucket, without what is on its way."""
+        """The content of the bucket, without the requests on their way."""
         made = World()
         made.objects = dict(self.objects)
         return made
@@ -116,12 +116,12 @@ class ModelBucket:
 
 
 class ModelClock:
-    """A clock that stands still, and txns that are the same in every run."""
+    """A clock that does not move, and txns that are the same in every run."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.last = ""  # the last txn that it made
-        self.made: Callable[[str], None] = lambda write: None  # is told of each
+        self.made: Callable[[str], None] = lambda write: None  # is called with each
         self._count = 0
 
     def now_ns(self) -> int:
@@ -151,7 +151,7 @@ Choice = tuple[str, int]
 
 
 class Scene(NamedTuple):
-    """What is explored. `watcher` makes what watches one run; `before` has run when it begins."""
+    """What is explored. `watcher` makes the watcher of one run. `before` has run when it begins."""
 
     processes: dict[str, Process]
     faults: Faults
@@ -160,7 +160,7 @@ class Scene(NamedTuple):
 
 
 class Watcher:
-    """Watches one run. `facts` is all that its later verdicts depend on."""
+    """Watches one run. `facts` is everything that its later verdicts depend on."""
 
     def facts(self) -> object:
         return None
@@ -169,7 +169,7 @@ class Watcher:
         """After each step; raises AssertionError where the state is wrong."""
 
     def left(self, world: World) -> None:
-        """Everybody is dead: judge what is left, a copy. Raises AssertionError."""
+        """All processes are dead: judge what is left, of which this is a copy. Raises AssertionError."""
 
 
 class Run:
@@ -192,7 +192,7 @@ class Run:
             self._resume(number, None)
 
     def choices(self) -> list[Choice]:
-        """What may happen next."""
+        """All that may happen next."""
         found: list[Choice] = [("arrives", number) for number in range(len(self.world.late))]
         for number, request in enumerate(self._waits):
             if request is None:
@@ -210,7 +210,7 @@ class Run:
         return found
 
     def take(self, choice: Choice) -> None:
-        """Let it happen. Raises AssertionError where the watcher finds something wrong."""
+        """Do one of these choices. Raises AssertionError if the watcher finds something wrong."""
         what, number = choice
         world = self.world
         if what == "arrives":
@@ -263,11 +263,11 @@ class Run:
 
 
 class Wrong(AssertionError):
-    """Something wrong was found; the schedule that leads there is in the text."""
+    """Something wrong was found. The text has the schedule that leads there."""
 
 
 def explore(scene: Scene, most_states: int = 10_000_000) -> int:
-    """Follow every schedule; how many states there were. Raises Wrong at the first that is wrong."""
+    """Follow every schedule. Gives the number of states. Raises Wrong at the first wrong one."""
     seen: set[int] = set()
     ends: set[object] = set()
     todo: list[tuple[Choice, ...]] = [()]
@@ -300,7 +300,7 @@ def explore(scene: Scene, most_states: int = 10_000_000) -> int:
 
 
 def run_alone(world: World, process: Process, name: str, watcher: Watcher | None = None) -> None:
-    """Run one process to its end, with nobody else there."""
+    """Run one process to its end, without any other."""
     coroutine = process(watcher, ModelBucket(), ModelClock(name))
     answer: Any = None
     try:

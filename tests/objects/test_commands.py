@@ -1,4 +1,4 @@
-"""The commands of `blobkeep` on an object store: what they show, while servers run."""
+"""What the commands of `blobkeep` show on an object store while servers run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def system(store_process: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def command(system: System, *words: str, status: int = 0) -> str:
-    """What it prints."""
+    """Run a command. Gives what it prints."""
     ran = tool(*words, env=system.env)
     assert ran.status == status, ran.err
     return ran.out + ran.err

@@ -41,7 +41,7 @@ class Places:
         self.servers: list[Server] = []
 
     def pointers(self) -> int:
-        """How many there are in the store."""
+        """The number of objects in the store."""
 
         async def go() -> int:
             client = BucketClient(self._settings, Meter())
@@ -70,7 +70,7 @@ class Places:
         )
 
     def copy(self, *arguments: str | Path, status: int = 0) -> dict[str, object]:
-        """One pass, with what it says."""
+        """One pass, and its output."""
         ran = tool("copy", "--json", *arguments, env=self.env)
         assert ran.status == status, ran.err
         return dict(ran.json) if ran.out else {"error": ran.err}
@@ -85,14 +85,14 @@ def places(store_process: Seaweed, tmp_path: Path) -> Iterator[Places]:
 
 
 def about(server: Server, location: str) -> dict[str, object]:
-    """What the view by id says, without what differs between engines."""
+    """The view by id, without what differs between engines."""
     blob_id = server.ask("HEAD", f"/store/{location}").headers["blob-id"]
     shown = json.loads(server.ask("GET", f"/blobs/{blob_id}").body)
     return {name: value for name, value in shown.items() if name not in ("id", "sequence")}
 
 
 class Writer(threading.Thread):
-    """Writes and deletes until it is stopped; `acknowledged`: by location, what must be there afterwards."""
+    """Writes and deletes until it is stopped. `acknowledged`: by location, what must be there afterwards."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(daemon=True)
@@ -114,7 +114,7 @@ class Writer(threading.Thread):
                 body_now = body
             if answer.status in (200, 201):
                 self.acknowledged[location] = body_now
-            self.stopping.wait(0.01)  # what is copied meanwhile needs the processor, too
+            self.stopping.wait(0.01)  # the copy needs the processor, too
 
 
 def test_a_directory_moves_into_the_store_and_back_while_it_is_served(places: Places) -> None:
@@ -131,8 +131,8 @@ def test_a_directory_moves_into_the_store_and_back_while_it_is_served(places: Pl
     first = places.copy(places.dir, "objects")
     assert int(str(first["copied"])) > 2
     again = places.copy(places.dir, "objects")
-    assert int(str(again["same"])) >= 2  # what did not change is not copied again
-    # As long as the server runs, no pass is the last.
+    assert int(str(again["same"])) >= 2  # unchanged blobs are not copied again
+    # While the server runs, no pass can be the last.
     assert "still holds" in str(places.copy(places.dir, "objects", "--final", status=4)["error"])
     writer.stopping.set()
     writer.join(30)
@@ -145,7 +145,7 @@ def test_a_directory_moves_into_the_store_and_back_while_it_is_served(places: Pl
     for location, body in writer.acknowledged.items():
         answer = other.ask("GET", f"/store/{location}")
         assert (answer.status, answer.body) == ((200, body) if body is not None else (404, answer.body))
-    # Nobody deletes by a copy what was written since.
+    # A copy must not delete what was written since.
     assert "no copy that was begun" in str(places.copy(places.dir, "objects", status=2)["error"])
     assert other.ask("PUT", "/store/empty", b"not any more").status == 200
     latest = about(other, "empty")

@@ -1,4 +1,6 @@
-"""The engine's own connections to the store: requests are signed, no answer is taken for another's."""
+"""The engine's own connections to the store: requests are signed, and no request gets the answer to
+another.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,8 @@ OK = b'HTTP/1.1 200 OK\r\nETag: "e"\r\n'
 
 
 class Scripted:
-    """A store that answers each request with the next of `answers`, as so many pieces; it counts connections.
-
-    None: it closes the connection in place of an answer.
+    """A store that answers each request with the next of `answers`, in these pieces, and counts connections.
+    None: it closes the connection instead.
     """
 
     def __init__(self, answers: Sequence[Sequence[bytes] | None]) -> None:
@@ -60,7 +61,7 @@ def run(
     answers: Sequence[Sequence[bytes] | None],
     test: Callable[[Connections, Settings, Scripted], Awaitable[None]],
 ) -> Scripted:
-    """Run `test` with connections to a store that answers so; the store, afterwards."""
+    """Run `test` with connections to a store that gives these answers. Gives the store."""
     store = Scripted(answers)
 
     async def go() -> None:
@@ -152,7 +153,7 @@ def test_a_connection_is_not_used_again_where_an_end_is_not_plain(first: bytes) 
 )
 def test_what_is_no_answer_is_an_error_and_the_next_one_is_not_its(wrong: Sequence[bytes] | None) -> None:
     async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
-        if wrong is not None and wrong[-1] == b"":  # its end never comes: whoever asked leaves
+        if wrong is not None and wrong[-1] == b"":  # its end never comes, so the caller gives up
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await ask(connections)
@@ -172,7 +173,7 @@ def test_a_write_that_got_no_answer_is_not_sent_again() -> None:
             await client.put("k", b"y", '"e"')
         with pytest.raises(Refused):
             await client.put("k", b"y", '"e"')
-        with pytest.raises(Unclear):  # done, it says, and not with which ETag
+        with pytest.raises(Unclear):  # the answer says done, but has no ETag
             await client.put("k", b"y", '"e"')
 
     refused = b"HTTP/1.1 412 No\r\nContent-Length: 0\r\n\r\n"

@@ -1,4 +1,4 @@
-"""What has expired is not there for clients; the recovery worker deletes it."""
+"""Clients do not see an expired blob. The recovery worker deletes it."""
 
 from __future__ import annotations
 

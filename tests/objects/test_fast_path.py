@@ -1,4 +1,4 @@
-"""Reads that no handler answers, on an object store: byte for byte what a handler answers."""
+"""Reads without a handler, on an object store: the answer is that of a handler, byte for byte."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.processes import Server
 from tests.support.raw import connected
 from tests.support.seaweed import Seaweed
 
-# A client that would be shown a folder, too.
+# A client that would also be shown a folder.
 ASKED = [
     "GET /store/plain",
     "GET /store/small",
@@ -46,7 +46,7 @@ def test_plain_reads_are_answered_as_handlers_do(store_process: Seaweed, tmp_pat
         statuses = [int(answer[9:12]) for answer in answers.values()]
         assert statuses == [200, 200, 200, 200, 500, 404, 404, 308, 308, 200]
         assert answers["GET /store/large"].endswith(b"\r\n\r\n" + bodies["large"])
-        # A client that leaves meanwhile harms nobody.
+        # A client that leaves meanwhile does no harm.
         with connected(fast.port) as raw:
             raw.send(_wire("GET /store/large"))
         assert fast.ask("GET", "/store/small").body == bodies["small"]
@@ -68,7 +68,7 @@ def _wire(asked: str) -> bytes:
 
 
 def _answer(server: Server, asked: str) -> bytes:
-    """All of it, without the time."""
+    """The whole answer, without the time."""
     with connected(server.port) as raw:
         raw.send(_wire(asked))
         return re.sub(rb"\r\nDate: [^\r]+", b"", raw.rest())

@@ -1,4 +1,4 @@
-"""The S3 and restic front ends over this engine: their own tests, on an object store."""
+"""The S3 and restic front ends over this engine: their own tests run on an object store."""
 
 from __future__ import annotations
 

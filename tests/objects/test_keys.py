@@ -1,4 +1,4 @@
-"""Names of objects sort as locations do, can be taken back, and are what stores take."""
+"""Names of objects sort as locations do, can be turned back into locations, and are accepted by stores."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from services.engines.objects import keys, txn
 
-# Characters whose neighbours matter, so that short texts meet them often.
+# Characters around the escaped ones, so that short texts have them often.
 _HARD = "\x00\x01\x1f !#$%&'+,-./0129:@AZ[\\]^_`az{|}~\x7f\x80é\ud7ff\ue000"
 _HARD += "\ufffc\ufffd\ufffe\uffff\U00010000\U0010ffff"
 _CHARS = st.sampled_from(_HARD) | st.characters(exclude_categories=["Cs"])
 TEXTS = st.text(_CHARS, max_size=12)
-# Locations that are cut into folders, or end in a digest, and share their beginnings.
+# Long locations, which are cut into folders or end in a digest, with common beginnings.
 LONG = st.builds(
     lambda filler, count, end: (filler * count)[:1000] + end,
     st.sampled_from(["x", "/", "é", "ab/", "[.", "\U0001f600"]),
@@ -96,7 +96,9 @@ def test_the_owner_of_data_is_in_its_key() -> None:
 
 @pytest.mark.parametrize("location", ["a", "a/b", "x" * 180])
 def test_no_write_has_a_folder_of_its_own(location: str) -> None:
-    """SeaweedFS removes a folder that it takes for empty, and then never lists what has just got into it."""
+    """SeaweedFS removes a folder that it takes for empty, and then never lists an object that was just
+    put there.
+    """
     for key in (keys.part_key(location, txn.new_txn(0), 0), keys.sums_key(location, txn.new_txn(0))):
         assert key.count("/") == 1
 

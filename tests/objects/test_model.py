@@ -52,7 +52,7 @@ class History(Watcher):
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._states: list[str | None] = [None]  # the txn of what is served; None where nothing is
+        self._states: list[str | None] = [None]  # the txn of what is served; None if there is nothing
         self._applied: list[str] = []
         self._refused: set[str] = set()
         self._open: dict[str, int] = {}  # calls that have begun, and how many states there were then
@@ -92,7 +92,7 @@ class History(Watcher):
             )
 
     def needs(self, write: str, judge: commit.Judge) -> None:
-        """The write has this txn, and may replace only what the judge lets pass."""
+        """The write has this txn, and may replace only what its condition allows."""
         self._needs[write] = False if judge is only_new else True if judge is only_there else None
 
     def begin(self, who: str) -> None:
@@ -126,7 +126,7 @@ class History(Watcher):
 
 
 class Swept(History):
-    """The same where no data may come after its collection: the collector alone leaves nothing behind."""
+    """The same, but no data comes after its collection, so the collector alone leaves nothing behind."""
 
     sweeps = False
 
@@ -173,7 +173,7 @@ def small(judge: commit.Judge, facts: Facts | None = SMALL) -> Process:
 
 
 def large(judge: commit.Judge) -> Process:
-    """A write of a blob whose bytes stand in an object of their own."""
+    """A write of a blob whose bytes are in an object of their own."""
 
     async def process(history: History, bucket: Bucket, clock: Any) -> None:
         tools = tools_of(bucket, clock)
@@ -195,7 +195,7 @@ def large(judge: commit.Judge) -> Process:
 
 
 async def reader(history: History, bucket: Bucket, clock: Any) -> None:
-    """A GET: the pointer, then its data; where that is gone, the pointer again."""
+    """A GET: the pointer, then its data. If that is gone, the pointer again."""
     history.begin(clock.name)
     tools = tools_of(bucket, clock)
     for _ in range(3):
@@ -212,7 +212,7 @@ async def reader(history: History, bucket: Bucket, clock: Any) -> None:
 
 
 async def collector(history: object, bucket: Bucket, clock: Clock) -> None:
-    """One pass of the gc that waits for nobody: every Pending write is taken for dead."""
+    """One pass of the gc that does not wait: it takes every Pending write for dead."""
     collecting = Collecting(tools_of(bucket, clock), reading_s=0)
     async for page in pages(bucket, keys.GC):
         for listed in page:
@@ -230,7 +230,7 @@ async def sweeper(history: object, bucket: Bucket, clock: Clock) -> None:
 
 
 def many(*processes: Process) -> Process:
-    """One after the other."""
+    """Run these one after the other."""
 
     async def process(history: History, bucket: ModelBucket, clock: ModelClock) -> None:
         for one in processes:
@@ -318,7 +318,9 @@ LATE = [
 
 @pytest.mark.parametrize("name", [*LATE, pytest.param("a large blob replaced", marks=pytest.mark.slow)])
 def test_a_writer_that_remembers_nothing_is_right(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one is whose upload took long: what it saw at its begin is too old to be replaced unseen."""
+    """A writer whose upload took long: what it saw at its begin is too old, so it must look again before
+    it replaces anything.
+    """
     monkeypatch.setattr(pointers, "REMEMBERED_NS", 0)
     assert explore(SCENES[name]) > 50
 

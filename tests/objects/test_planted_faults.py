@@ -1,4 +1,4 @@
-"""The model test notices faults: each of these breaks one step of the protocol, and must be found."""
+"""The model test finds faults: each of these breaks one step of the protocol, and must be found."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
 
 
 def fence_names_nobody(patch: pytest.MonkeyPatch) -> None:
-    """The gc raises the generation, and does not say whom it killed; it goes on all the same."""
+    """The gc raises the generation and goes on, but does not record which write it killed."""
     real = pointer.fenced
 
     def fenced(known: Known, **about: Any) -> pointer.Pointer:
@@ -61,7 +61,7 @@ def fence_names_nobody(patch: pytest.MonkeyPatch) -> None:
 
 
 def outcome_of(change: Callable[[Outcome], Outcome]) -> Plant:
-    """The writer concludes something else from the pointer."""
+    """The writer draws another conclusion from the pointer."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(commit, "outcome", lambda *args, **named: change(decide.outcome(*args, **named)))
@@ -79,7 +79,7 @@ def refused_is_lost(patch: pytest.MonkeyPatch) -> None:
 
 
 def past_forgotten(patch: pytest.MonkeyPatch) -> None:
-    """A pointer remembers no earlier states, and says nothing of that."""
+    """A pointer remembers no earlier states, and does not say that it forgot some."""
     patch.setattr(pointer, "_remember", lambda old, new, now_ns: ([], 0))
 
 
@@ -90,14 +90,14 @@ def past_pruned(patch: pytest.MonkeyPatch) -> None:
 
 
 def unknown_is_lost(patch: pytest.MonkeyPatch) -> None:
-    """What a pointer has forgotten is taken for never having been."""
+    """What a pointer has forgotten is taken for something that never happened."""
     patch.setattr(pointer, "KEPT_PAST", 1)
     patch.setattr(pointer, "MAX_PAST", 1)
     outcome_of(lambda found: Outcome.LOST if found is Outcome.UNKNOWN else found)(patch)
 
 
 def unconditional(patch: pytest.MonkeyPatch) -> None:
-    """The pointer is written whatever is there."""
+    """The pointer is written without a condition."""
 
     class Loose:
         def __init__(self, bucket: Bucket) -> None:
@@ -119,7 +119,7 @@ def unconditional(patch: pytest.MonkeyPatch) -> None:
 
 
 def old_data_first(patch: pytest.MonkeyPatch) -> None:
-    """What is to be replaced is deleted before the swap."""
+    """The old data is deleted before the swap."""
     real = StateObject.cover
 
     async def cover(self: StateObject, known: Known) -> None:
@@ -157,7 +157,7 @@ def current_is_garbage(patch: pytest.MonkeyPatch) -> None:
 
 
 def data_before_state(patch: pytest.MonkeyPatch) -> None:
-    """Data is brought before the state object is made."""
+    """Data is stored before the state object is made."""
 
     async def begin(self: StagedWrite, known: Known) -> None:
         self._known = known
@@ -181,14 +181,14 @@ def sweep_looks_late(patch: pytest.MonkeyPatch) -> None:
 
 
 async def tombstone_remover(history: object, bucket: Bucket, clock: Clock) -> None:
-    """Not part of the protocol: it removes what a deleted location keeps."""
+    """A cleanup that the protocol does not have: it removes the pointer of a deleted location."""
     got = await bucket.get(POINTER)
     if got is not None and pointer.decode(got.data).state == pointer.DELETED:
         await bucket.delete([POINTER])
 
 
 def nothing(patch: pytest.MonkeyPatch) -> None:
-    """The fault is in the scene."""
+    """Breaks nothing: the fault is in the scene itself."""
 
 
 CREATES = scene(Faults(false_412=1), w=small(only_new), v=small(only_new))

@@ -17,7 +17,7 @@ CLIENTS = 100
 
 
 async def _count_up(session: aiohttp.ClientSession, urls: Sequence[str], seed: int) -> tuple[int, int]:
-    """Add one to the number that is there; (what it wrote, how often it lost)."""
+    """Add one to the number that is there. Gives (what it wrote, how often it lost)."""
     rng = random.Random(seed)
     lost = 0
     while True:
@@ -35,7 +35,7 @@ async def _count_up(session: aiohttp.ClientSession, urls: Sequence[str], seed: i
 
 @pytest.fixture(scope="module")
 def ports(store_process: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[int]]:
-    """Those of three servers."""
+    """The addresses of three servers."""
     system = System(store_process, tmp_path_factory.mktemp("races"))
     yield [system.server().port for _ in range(3)]
     system.end()
@@ -59,7 +59,7 @@ def test_a_hundred_clients_count_up_and_none_is_lost(ports: list[int]) -> None:
     done, last = asyncio.run(go())
     assert Counter(wrote for wrote, _ in done) == Counter(range(1, CLIENTS + 1))
     assert last == {str(CLIENTS)}
-    assert sum(lost for _, lost in done) > CLIENTS  # they did race
+    assert sum(lost for _, lost in done) > CLIENTS  # there were races
 
 
 @pytest.mark.timeout(600)

@@ -1,4 +1,4 @@
-"""How many requests to the object store each operation costs: what docs/objects.md says, counted."""
+"""The number of requests to the object store for each operation is that in docs/objects.md."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Counted:
         self._meter = meter
 
     async def requests(self, operation: Awaitable[object]) -> dict[str, int]:
-        """What one operation costs, by kind of request."""
+        """The requests of one operation, by kind."""
         before = {kind: one.seconds.count for kind, one in self._meter.by_kind.items()}
         await operation
         after = {kind: one.seconds.count for kind, one in self._meter.by_kind.items()}
@@ -63,11 +63,11 @@ def test_a_small_blob(store_process: Seaweed) -> None:
         assert await one.requests(one.under.get("a")) == {"get": 1}
         assert await one.requests(one.store.stat("a")) == {"get": 1}
         assert await one.requests(put("a", b"y", only_there, whole=True)) == {"swap": 1}
-        # What this server has not seen of late costs a look.
+        # A location that this server has not seen for a while costs one more request, to look.
         there = other.under.put("a", b"z", only_there, whole=True)
         assert await other.requests(there) == {"get": 1, "swap": 1}
         assert await other.requests(other.store.delete("a", only_there)) == {"swap": 1}
-        # What a server remembers is older than what is there: it is refused, looks, and tries again.
+        # What a server remembers may be old: the store refuses, and the server looks and tries again.
         assert await one.requests(fails(delete("a", only_there), NotFound)) == {"swap": 1, "get": 1}
         assert await one.requests(put("a", b"x", only_new, whole=True)) == {"swap": 1}
         assert await one.requests(fails(put("a", b"x", only_new, whole=True), AlreadyExists)) == {"get": 1}
@@ -85,13 +85,13 @@ def test_a_small_blob_in_pieces(store_process: Seaweed) -> None:
                 await upload.write(b"x" * (size // 2))
             await upload.commit()
 
-        # Only who waits for our word before sending is worth a look.
+        # It looks first only for clients that wait for 100 Continue.
         assert await one.requests(create("a", INLINE_BYTES, waits=True)) == {"get": 1, "swap": 1}
         assert await one.requests(create("b", INLINE_BYTES, waits=False)) == {"swap": 1}
         there = other.store.begin("b", only_new, Content(), INLINE_BYTES, waits=True)
         assert await other.requests(fails(there, AlreadyExists)) == {"get": 1}
         assert await one.requests(fails(create("b", INLINE_BYTES, waits=False), AlreadyExists)) == {"get": 1}
-        # A large one has its bytes brought before its commit: it is refused before them in any case.
+        # The bytes of a large one are stored before its commit, so it is always refused before them.
         large = one.store.begin("b", only_new, Content(), INLINE_BYTES + 2, waits=False)
         assert await one.requests(fails(large, AlreadyExists)) == {"get": 1}
 
@@ -122,7 +122,7 @@ def test_a_listing(store_process: Seaweed) -> None:
         for number in range(10):
             await one.store.delete(f"a/{number:02}", only_there)
         names = one.under.names("a/")
-        assert await one.requests(names) == {"list": 1}  # it has seen them all
+        assert await one.requests(names) == {"list": 1}  # it remembers them all
         assert await other.requests(other.under.names("a/", "", 1000)) == {"list": 1, "get": 20}
         assert await other.requests(other.under.names("a/", "", 1000)) == {"list": 1}
         assert await other.requests(other.under.names("", "/", 1000)) == {"list": 1}

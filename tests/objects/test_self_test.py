@@ -1,4 +1,6 @@
-"""A server starts only on a store that keeps conditions; else it is told which one was ignored."""
+"""A server starts only on a store that obeys conditions. Otherwise the error names the one that was
+ignored.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,7 @@ class FakeStore(BaseHTTPRequestHandler):
         self._answer(200, f"<DeleteResult>{''.join(deleted)}</DeleteResult>".encode())
 
     def log_message(self, *args: object) -> None:
-        """Silent."""
+        """Log nothing."""
 
     def _list(self, query: dict[str, list[str]]) -> None:
         prefix, after = query["prefix"][0], query.get("start-after", [""])[0]
@@ -108,7 +110,7 @@ class FakeStore(BaseHTTPRequestHandler):
         self._answer(200, page.encode())
 
     def _is_late(self, body: bytes) -> bool:
-        """Whether it is the first write of its object: one that is done late, before the fifth."""
+        """True for the first write of its object. One that is done late is done before the fifth."""
         if self._key()[-1] not in "p0":  # as the first objects of each part are named
             return False
         mine = self.arrived.setdefault(self._key(), [])
@@ -165,7 +167,7 @@ def test_seaweedfs_is_fit(store_process: Seaweed) -> None:
         await self_test.check(client)
         return len([listed async for page in pages(client, "") for listed in page])
 
-    assert asyncio.run(run()) == 0  # it leaves nothing
+    assert asyncio.run(run()) == 0  # it leaves nothing behind
     assert client.quoted_etags
     assert client.meter.requests < 100
 

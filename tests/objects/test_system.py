@@ -142,14 +142,14 @@ def test_the_check_finds_damage_and_it_is_not_served(system: System) -> None:
     assert check.popen.wait(60) == 1
     assert "1 damaged" in check.said()
     again = system.worker("recovery", "--once")
-    assert again.popen.wait(60) == 1  # it still is
+    assert again.popen.wait(60) == 1  # it is still there
     assert "1 damaged" in again.said()
     assert server.ask("GET", "/store/bad").status == 500
     assert server.ask("HEAD", "/store/bad").status == 500
     assert server.ask("GET", "/store/good").status == 200
     assert server.ask("PUT", "/store/bad", b"new").status == 200
     assert server.ask("GET", "/store/bad").body == b"new"
-    assert part in system.keys(keys.DATA)  # kept for people
+    assert part in system.keys(keys.DATA)  # kept, so that people can look at it
 
 
 def test_a_server_does_not_start_without_its_store(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""System calls a request of a server on an object store, as tests/perf/test_system_calls.py counts them."""
+"""System calls for each request of a server on an object store, counted as in
+tests/perf/test_system_calls.py.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ from tests.support.seaweed import Seaweed
 pytestmark = [needs("strace"), pytest.mark.skipif(not can_trace(), reason="strace is not allowed")]
 
 # The request is read, the store is asked, its answer is read, the client is answered. The loop turns once
-# more, where something is written at the end of a turn. `getpid` is asyncio's way of finding its loop.
-# Through obstore a create took 28 calls: its threads woke each other and the loop.
+# more if something is written at the end of a turn. `getpid` is asyncio's way of finding its loop. Through
+# obstore a create took 28 calls: its threads woke each other and the loop.
 GET = {"epoll_pwait": 3, "read": 2, "write": 2, "getpid": 2}
 CREATE = GET | {"getrandom": 1}  # its txn
 

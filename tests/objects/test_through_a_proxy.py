@@ -1,4 +1,6 @@
-"""A server and its way to the object store: what is asked there, and what happens where nobody answers."""
+"""A server whose requests to the object store go through a proxy: which requests there are, and what
+happens without answers.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ AWAY = Faults(lost_request=1.0)
 
 @pytest.fixture
 def served(store_process: Seaweed, tmp_path: Path) -> Iterator[tuple[Server, Door]]:
-    """A server, and its way to the store."""
+    """A server, and its proxy to the store."""
     proxy = Proxy([store_process.ports.s3], seed=1)
     door = proxy.door()
     proxy.start()
@@ -46,7 +48,7 @@ def test_a_create_of_up_to_a_mebibyte_is_one_request_to_the_store(served: tuple[
             before = door.requests
             assert len(server.ask("GET", target, headers=reads).body) == size
             assert door.requests - before == 1
-    # Who waits for 100 Continue is refused before the body: that takes a look.
+    # A client that waits for 100 Continue is refused before the body, so the server must look first.
     before = door.requests
     with connected(server.port) as raw:
         raw.request("POST", "/store/0/1", {"Expect": "100-continue", "Content-Length": str(1 << 20)})
@@ -55,7 +57,7 @@ def test_a_create_of_up_to_a_mebibyte_is_one_request_to_the_store(served: tuple[
 
 
 def _tick(server: Server) -> dict[str, object]:
-    """What a dashboard is told first of how things are."""
+    """The first status that a dashboard gets."""
     with connected(server.port) as listening:
         listening.request("GET", "/events")
         said = b""
@@ -84,7 +86,7 @@ def test_it_says_so_everywhere_and_goes_on_when_the_store_is_back(served: tuple[
     health = server.ask("GET", "/healthz?verbose")
     assert health.status == 503
     assert b"The object store gives no answer" in health.body
-    assert b"loc/" not in health.body  # it is for everyone: no name of a blob
+    assert b"loc/" not in health.body  # everyone may see it, so it has no name of a blob
     metrics = server.ask("GET", "/metrics").body.decode()
     errors = re.search(r'blobkeep_store_request_errors_total\{kind="get"\} (\d+)', metrics)
     assert errors is not None

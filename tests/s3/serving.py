@@ -32,8 +32,9 @@ CLIENTS = (
 
 
 class Served:
-    """A front end that listens on `port`; `store` is what it serves. `quick`: whether each request that might
-    be was answered by the fast path."""
+    """A front end that listens on `port`; `store` is what it serves. `quick`: for each request that the
+    fast path might answer, whether it did.
+    """
 
     def __init__(self, store: MemoryStore, port: int, access: Access) -> None:
         self.store = store

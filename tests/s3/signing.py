@@ -1,4 +1,4 @@
-"""Signing requests for tests: what a client does, written apart from what is tested."""
+"""Signs requests for tests, as a client does. It shares no code with what is tested."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def signed_by_botocore(
 def chunk_signatures(
     secret: str, amz_date: str, scope: str, seed: str, chunks: list[bytes], trailer: str | None
 ) -> tuple[list[str], str]:
-    """The signature of each chunk, and of the trailer, by AWS's description of it."""
+    """The signature of each chunk and of the trailer, by the description of AWS."""
     key = b"AWS4" + secret.encode()
     for part in scope.split("/"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()

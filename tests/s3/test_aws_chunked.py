@@ -1,4 +1,4 @@
-"""The framing aws-chunked: the content comes out whatever pieces it comes in, and nothing but it."""
+"""The framing aws-chunked: exactly the content comes out, whatever pieces come in."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_published_example_of_a_signed_trailer() -> None:
     for chunk, signature in zip([*chunks, b""], signatures, strict=True):
         end = b"\r\n" if chunk else b""
         body += f"{len(chunk):x};chunk-signature={signature}\r\n".encode() + chunk + end
-    # As there: the field's line ends in LF before the CR LF.
+    # As in those documents, the field's line ends in LF before the CR LF.
     body += b"x-amz-checksum-crc32c:sOO8/Q==\n\r\n"
     body += b"x-amz-trailer-signature:"
     body += b"d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435\r\n\r\n"
@@ -140,7 +140,8 @@ def test_the_published_example_of_a_signed_trailer() -> None:
         (b"0\r\n" + b"a:b\r\n" * 9000, 0),
         (b"0\r\na:b\r\na:c\r\n\r\n", 0),
         (b"0\r\nno field\r\n\r\n", 0),
-        (b"5;chunk-signature=" + b"0" * 64 + b"\r\nhello\r\n0\r\n\r\n", 5),  # signed, where nothing says so
+        # signed, though the head does not say so
+        (b"5;chunk-signature=" + b"0" * 64 + b"\r\nhello\r\n0\r\n\r\n", 5),
     ],
 )
 def test_refused(body: bytes, size: int) -> None:

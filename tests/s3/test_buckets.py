@@ -112,7 +112,7 @@ KEYS = st.lists(st.text("ab/%-", min_size=1, max_size=5), unique=True, max_size=
 def test_pages_show_everything_once(
     front: Served, s3: Any, keys: list[str], prefix: str, delimiter: str, limit: int, version: int
 ) -> None:
-    """Whatever the pages are, together they are the plain answer over all keys."""
+    """All pages together are what a simple search of all keys gives."""
     front.store.blobs.clear()
     s3.create_bucket(Bucket="bucket")
     s3.put_object(Bucket="bucket", Key="x", Body=b"")

@@ -1,4 +1,6 @@
-"""Checksums: right, whatever pieces the bytes come in, and combined as if the parts were one."""
+"""Checksums do not depend on the pieces in which bytes come, and those of parts combine to that of the
+whole.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`s3_etag = "fast"`: tags without an MD5, and one tag of each object wherever it is shown."""
+"""`s3_etag = "fast"`: tags without an MD5. Each object has one tag, wherever it is shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHA256_TAG = f'"{hashlib.sha256(BODY).hexdigest()[:32]}-1"'
 
 
 def tags(s3: Any) -> set[str]:
-    """Where the object's tag is shown, and which one is taken."""
+    """The object has this tag wherever a tag is shown, and conditions accept it."""
     listed = s3.list_objects_v2(Bucket="fast")["Contents"][0]["ETag"]
     shown = {listed, s3.head_object(**WHERE)["ETag"], s3.list_objects(Bucket="fast")["Contents"][0]["ETag"]}
     s3.put_object(**WHERE, Body=BODY + b"2", IfMatch=listed)
@@ -39,7 +39,7 @@ def test_one_tag_with_a_dash() -> None:
         assert s3.put_object(**WHERE, Body=BODY)["ETag"] == SHA256_TAG
         assert tags(s3) == {SHA256_TAG}
         sent = s3.put_object(**WHERE, Body=BODY, ContentMD5=base64.b64encode(MD5).decode())
-        assert sent["ETag"] == f'"{MD5.hex()}"'  # it was computed, to be compared
+        assert sent["ETag"] == f'"{MD5.hex()}"'  # it was computed in order to be compared
         with pytest.raises(ClientError) as raised:
             s3.put_object(**WHERE, Body=BODY + b"x", ContentMD5=base64.b64encode(MD5).decode())
         assert error_of(raised) == (400, "BadDigest")

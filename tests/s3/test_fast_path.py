@@ -1,4 +1,4 @@
-"""The fast path answers as the handler does, byte for byte, and only who may be answered."""
+"""The fast path answers as the handler does, byte for byte, and only clients with the right."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TIMES = re.compile(rb"<LastModified>[^<]*")
 
 @dataclass
 class Both:
-    """Two servers of one store, one of which answers all by its handler."""
+    """Two servers of one store. One of them answers everything by its handler."""
 
     fast: Served
     handlers: Served
 
     def ask(self, request: bytes) -> tuple[bool, list[bytes]]:
-        """Whether the fast path answered any, and what both said."""
+        """Send the same to both. Gives whether the fast path answered any of it, and the answers of both."""
         answers = []
         self.fast.quick.clear()
         for front in (self.fast, self.handlers):
@@ -78,7 +78,7 @@ def wire(
     /,
     **fields: str,
 ) -> bytes:
-    """The bytes of a request, signed by `key`; and of the same once more, the last of its connection."""
+    """The bytes of a request, signed by `key`, twice. The second one is the last of its connection."""
     given = {name.replace("_", "-"): value for name, value in fields.items()}
     head = {"Host": "localhost", **given}
     if key is not None:
@@ -102,7 +102,7 @@ PLAIN = [
     ("HEAD", "/photos/2023/a", {"x_amz_checksum_mode": "enabled", "User_Agent": "a b"}),
     ("GET", "/photos/open/a%20b%2Bc%25/%C3%BC", {}),
     ("GET", "/photos/open/../x//", {}),
-    ("GET", "/photos/odd", {}),  # what no field can carry is left out
+    ("GET", "/photos/odd", {}),  # a value that cannot be in a field is left out
 ]
 NOT_PLAIN = [
     ("GET", "/photos/2024/a", {"Range": "bytes=1-2"}),
@@ -144,7 +144,7 @@ def changed(request: bytes, old: bytes, new: bytes) -> bytes:
     return request.replace(old, new)
 
 
-# Each with the status that it has.
+# Each request, with the status that it gets.
 WHO = {
     "one who may": (wire("GET", "/photos/2024/a", "photos"), b"200"),
     "one whose prefix it is not": (wire("GET", "/photos/2023/a", "photos"), b"403"),
@@ -183,7 +183,7 @@ def test_a_signature_is_good_for_fifteen_minutes(both: Both, monkeypatch: pytest
     both.fast.quick.clear()
     with connected(both.fast.port) as connection:
         connection.send(request)
-        assert connection.rest().count(b" 200 OK") == 2  # by the handler, whose clock is right
+        assert connection.rest().count(b" 200 OK") == 2  # by the handler, whose clock was not changed
     assert not any(both.fast.quick)
 
 
@@ -246,7 +246,7 @@ PUTS: dict[str, tuple[str, str, bytes, dict[str, str]]] = {
 @pytest.mark.parametrize("name", PUTS)
 @pytest.mark.parametrize("key", ["alice", "adder", "reader", "photos", "eve"])
 def test_what_is_put_is_answered_alike(both: Both, name: str, key: str) -> None:
-    """Both begin with nothing there. Only what a handler has to judge is asked of one."""
+    """Both begin with an empty store. The fast path passes on only what a handler has to judge."""
     both.fast.quick.clear()
     _, target, body, fields = PUTS[name]
     answers = []

@@ -73,7 +73,7 @@ def test_parts_become_an_object_once(s3: Any, front: Served) -> None:
     assert (shown["TotalPartsCount"], [one["Size"] for one in shown["Parts"]]) == (3, [5 * MIB, 5 * MIB, 7])
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=BUCKET)
     s3.put_object(**WHERE, Body=b"another")
-    with pytest.raises(ClientError) as raised:  # what it made is gone: to say it is there would be wrong
+    with pytest.raises(ClientError) as raised:  # the object that it made is gone, so a success would be wrong
         complete(s3, upload, parts)
     assert error_of(raised) == (404, "NoSuchUpload")
 
@@ -97,7 +97,7 @@ def test_checksums(s3: Any, algorithm: str, kind: str) -> None:
     value = done[f"Checksum{algorithm}"]
     assert value.endswith("-2") == (kind == "COMPOSITE")
     answer = s3.get_object(**WHERE, ChecksumMode="ENABLED")
-    assert answer["Body"].read() == b"".join(bodies)  # botocore compares a full object's
+    assert answer["Body"].read() == b"".join(bodies)  # botocore compares it with that of the full object
     assert (answer[f"Checksum{algorithm}"], answer["ChecksumType"]) == (value, kind)
     if kind == "FULL_OBJECT":
         whole = s3.put_object(Bucket=BUCKET, Key="whole", Body=b"".join(bodies), ChecksumAlgorithm=algorithm)
@@ -134,7 +134,8 @@ def test_a_wrong_completion_changes_nothing(s3: Any) -> None:
     assert error_of(raised) == (404, "NoSuchKey")
     complete(s3, upload, [first, last], IfNoneMatch="*")
     assert s3.get_object(**WHERE)["ContentLength"] == 5 * MIB + 4
-    complete(s3, upload, [first, last], IfNoneMatch="*")  # the answer was lost: it is not another's object
+    # the answer was lost, but the object is still that of this upload
+    complete(s3, upload, [first, last], IfNoneMatch="*")
 
 
 def test_two_completions_of_two_uploads_with_if_none_match(s3: Any) -> None:

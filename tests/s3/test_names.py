@@ -1,4 +1,4 @@
-"""Names: a key is what the client wrote, whatever it looks like, and a host can name a bucket."""
+"""Names: a key is kept as the client wrote it, and a host name can contain the bucket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Objects through boto3, on a store in memory: what is written is read back, what must not be is refused."""
+"""Objects through boto3, on a store in memory: what is written is read back, and wrong requests are
+refused.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def body_of(s3: Any, key: str, **how: Any) -> bytes:
 def send(
     front: Served, method: str, target: str, body: bytes, fields: dict[str, str]
 ) -> tuple[int, bytes, str | None]:
-    """Status, body and type of one answer, to a request as it is."""
+    """Status, body and type of the answer to a request that is sent as it is."""
     with closing(http.client.HTTPConnection("127.0.0.1", front.port, timeout=120)) as connection:
         connection.putrequest(method, target, skip_host="host" in fields, skip_accept_encoding=True)
         for name, value in {"content-length": str(len(body)), **fields}.items():
@@ -59,7 +61,9 @@ def send(
 
 
 def ask(front: Served, method: str, target: str, body: bytes = b"", **fields: str) -> tuple[int, str]:
-    """Status and text of the answer to a request that is signed in its header, its target as it is."""
+    """Status and text of the answer to a request that is signed in its header. Its target is sent as it
+    is.
+    """
     asked = signed_by_botocore(
         method,
         f"http://127.0.0.1:{front.port}{target}",
@@ -83,7 +87,7 @@ def test_a_key_is_kept_as_it_is(s3: Any, front: Served, key: str) -> None:
     with pytest.raises(ClientError) as raised:
         body_of(s3, key)
     assert error_of(raised) == (404, "NoSuchKey")
-    s3.delete_object(Bucket=BUCKET, Key=key)  # as good
+    s3.delete_object(Bucket=BUCKET, Key=key)  # this succeeds, too
 
 
 def test_what_is_said_of_an_object_is_given_back(s3: Any, front: Served) -> None:
@@ -100,7 +104,7 @@ def test_what_is_said_of_an_object_is_given_back(s3: Any, front: Served) -> None
         assert {name: answer[name] for name in said} == said
         assert answer["ExpiresString"] == "Thu, 01 Dec 2033 16:00:00 GMT"
     blob = front.store.blobs[f"{BUCKET}/said"][0]
-    assert blob.metadata["x-meta-two-three"] == "x  y"  # as the native front end has it
+    assert blob.metadata["x-meta-two-three"] == "x  y"  # as in the native front end
     with pytest.raises(ClientError) as raised:
         s3.put_object(Bucket=BUCKET, Key="much", Body=b"", Metadata={"a": "x" * 2048})
     assert error_of(raised) == (400, "MetadataTooLarge")
@@ -381,7 +385,7 @@ def test_what_was_written_natively_is_an_object(front: Served, s3: Any) -> None:
 def test_what_a_record_made_by_hand_says_is_not_believed(
     front: Served, s3: Any, kept: dict[str, str]
 ) -> None:
-    """A backup of somebody else's may hold any record: its bytes are as good as their checksum."""
+    """A foreign backup may contain any record. Its bytes are served if their checksum is right."""
     put_by_hand(front, "hostile", kept)
     at = {"Bucket": BUCKET, "Key": "hostile"}
     for asked in ({}, {"PartNumber": 1}, {"ChecksumMode": "ENABLED"}):

@@ -1,4 +1,4 @@
-"""Who may do what over S3: roles and prefixes hold for every operation, and nobody gets in without a key."""
+"""Who may do what over S3: roles and prefixes hold for every operation, and nothing works without a key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IN, OUT = "2024/a", "2023/a"
 
 Ask = Callable[[Any, str], Any]
 
-# Each operation on a key: (what it does to the object, how to ask for it).
+# Each operation on a key: (what it does to the object, how it is called).
 ON_KEYS: dict[str, tuple[str, Ask]] = {
     "GetObject": ("read", lambda s3, key: s3.get_object(Bucket="photos", Key=key)),
     "HeadObject": ("read", lambda s3, key: s3.head_object(Bucket="photos", Key=key)),
@@ -100,7 +100,7 @@ def objects(front: Served) -> None:
 
 
 def denied(ask: Callable[[], Any]) -> bool:
-    """Whether what `ask` does is refused for whose request it is, and for nothing else."""
+    """True if the request of `ask` is refused for lack of rights, and for no other reason."""
     try:
         ask()
     except ClientError as err:
@@ -197,7 +197,8 @@ def test_nobody_else_gets_in(front: Served, who: dict[str, Any], code: str) -> N
 
 def test_another_region_is_corrected(front: Served) -> None:
     s3 = front.client(region="eu-west-1")
-    assert s3.list_objects_v2(Bucket="photos")["KeyCount"] == 2  # boto3 tries again, with what it was told
+    # boto3 tries again with the region from the answer
+    assert s3.list_objects_v2(Bucket="photos")["KeyCount"] == 2
 
 
 def test_where_everyone_may_do_everything_a_signature_is_not_looked_at() -> None:

@@ -1,4 +1,4 @@
-"""The server speaks S3 where its configuration says so, on the same blobs as the native front end."""
+"""The server speaks S3 if its configuration says so, on the same blobs as the native front end."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def test_a_host_name_of_s3_and_keys_of_the_access_file(tmp_path: Path) -> None:
         s3 = client(server.port, key="alice", secret=secret)
         s3.create_bucket(Bucket="store")
         s3.put_object(Bucket="store", Key="hot", Body=b"x")
-        # Under a name of S3, /store/hot is an object, and asked for without a key: nothing is told natively.
+        # Under a host name of S3, /store/hot is an object, and needs a key. The native front end must not
+        # answer.
         answer = server.ask("GET", "/store/hot")
         assert (answer.status, b"AccessDenied" in answer.body) == (403, True)
         assert server.ask("GET", "/store/hot", headers={"Host": "localhost"}).status == 401
@@ -99,7 +100,7 @@ def test_a_host_name_of_s3_and_keys_of_the_access_file(tmp_path: Path) -> None:
 def test_a_port_of_its_own(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", "--s3-listen", "127.0.0.1:0")
     try:
-        # It is said after the other port answers.
+        # This line comes after the other port answers.
         wait_for(lambda: re.search(r"S3 on 127.0.0.1:\d+\n", server.said()), what="the line with the port")
         port = int(server.said().rpartition("S3 on 127.0.0.1:")[2].split()[0])
         s3 = client(port)

@@ -1,4 +1,4 @@
-"""What a client signs like an earlier request is judged as sigv4 judges it alone."""
+"""A request that is signed like an earlier one gets the same verdict as from sigv4 alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def signed(
     meta: str = "m",
     day: str = "",
 ) -> tuple[str, str, str, Fields]:
-    """A request and its fields, by the names that a head has."""
+    """A request, and its fields by their names in the head."""
     date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at_s))
     fields = {
         "Host": ["localhost"],

@@ -1,4 +1,4 @@
-"""The verifier of signatures: it takes what botocore signs, and nothing that was changed afterwards."""
+"""The verifier of signatures accepts what botocore signs, and nothing that was changed afterwards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def judge(
 
 
 def refusal(request: sigv4.SignedRequest, **how: float | str) -> str:
-    """The code of the error that `request` meets."""
+    """The code of the error for `request`."""
     with pytest.raises(S3Error) as raised:
         judge(request, **how)  # type: ignore[arg-type]
     return raised.value.code

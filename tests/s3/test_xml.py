@@ -1,4 +1,4 @@
-"""XML: what is written reads back the same, and no request can make the parser work without end."""
+"""XML: what is written is read back the same, and no request can keep the parser busy for long."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.frontends.s3 import xml
 from services.frontends.s3.errors import S3Error
 
-# What XML 1.0 can carry at all; of line ends it makes LF, unless they are written as references.
+# Text that XML 1.0 can contain. Its line ends become LF, unless they are written as references.
 READABLE = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters=[*map(chr, range(32)), "\ufffe", "\uffff"])
     | st.sampled_from("\t\n\r"),

@@ -1,4 +1,6 @@
-"""Small blobs from memory or the page cache: never another blob's bytes, nor rotten ones; bounded memory."""
+"""Small blobs from memory or the page cache: never another blob's bytes or corrupt ones, and in bounded
+memory.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,7 @@ def test_what_was_read_is_remembered_for_that_blob_alone(data_dir: Layout) -> No
     assert cache.bytes_of(one) == b"one"
     os.unlink(data_dir.data(1))
     assert cache.bytes_of(one) == b"one"
-    two = stored(data_dir, 1, b"two")  # the id, and the location, come again
+    two = stored(data_dir, 1, b"two")  # the id and the location are used again
     assert cache.bytes_of(two) == b"two"
 
 

@@ -27,10 +27,12 @@ async def empty(store: Opened) -> None:
 
 
 class _ForgetfulKernel:
-    """A write-back has failed and its inode was evicted: only a syncfs on a descriptor from before tells."""
+    """A write-back failed and its inode was evicted. Only a syncfs on a descriptor opened before reports
+    it.
+    """
 
     def __init__(self) -> None:
-        listed = os.listdir("/proc/self/fd")  # one of them was that of the listing itself
+        listed = os.listdir("/proc/self/fd")  # one of them belonged to the listing itself
         self._from_before = {fd for fd in listed if os.path.lexists(f"/proc/self/fd/{fd}")}
 
     def syncfs(self, fd: int) -> int:
@@ -43,7 +45,9 @@ class _ForgetfulKernel:
 def test_a_failed_write_back_that_the_kernel_forgot_is_noticed_by_a_checkpoint_of_one_blob(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fewer than 64 blobs were synced file by file, through new descriptors, which hear nothing of it."""
+    """Before, fewer than 64 blobs were synced file by file through new descriptors, which do not get the
+    error.
+    """
 
     async def run() -> None:
         async with opened(data.root) as store:
@@ -61,7 +65,7 @@ def test_a_failed_write_back_that_the_kernel_forgot_is_noticed_by_a_checkpoint_o
 
 
 def refuse_header_writes(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
-    """No journal file can be marked clean: each checkpoint fails, though no sync does."""
+    """No journal file can be marked clean, so each checkpoint fails, though no sync fails."""
     really = durable.write_at
 
     def write_at(fd: int, data: bytes, offset: int) -> None:
@@ -73,7 +77,7 @@ def refuse_header_writes(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
 
 
 async def fill_until_refused(store: Opened) -> tuple[dict[str, bytes | None], set[int]]:
-    """Write until a commit is refused; what was acknowledged, and the ids of it."""
+    """Write until a commit is refused. Gives what was acknowledged, and its ids."""
     kept: dict[str, bytes | None] = {}
     ids: set[int] = set()
     for number in range(100):
@@ -95,7 +99,9 @@ def covered(store: Opened) -> set[int]:
 def test_a_checkpoint_that_fails_again_and_again_loses_nothing_from_the_journal(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the second failure it was forgotten, and the next batch wrote over what was acknowledged."""
+    """Before, a checkpoint was forgotten after its second failure, and the next batch overwrote
+    acknowledged changes.
+    """
 
     async def run() -> None:
         async with opened(data.root) as store:
@@ -121,7 +127,7 @@ def test_a_checkpoint_that_fails_again_and_again_loses_nothing_from_the_journal(
 def test_a_commit_past_the_journal_that_cannot_empty_it_is_refused(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stopped the server."""
+    """Before, this stopped the server."""
 
     async def run() -> None:
         async with opened(data.root) as store:
@@ -189,7 +195,7 @@ def test_a_file_that_covers_anything_is_never_begun_anew(data: DataDirectory) ->
         with pytest.raises(RuntimeError):
             file.append(batch)
     file.close()
-    left = JournalFile(path, 32 << 10)  # as by a process that died
+    left = JournalFile(path, 32 << 10)  # as left by a process that died
     assert left.phase is FilePhase.FULL
     with pytest.raises(RuntimeError):
         left.begin(2)

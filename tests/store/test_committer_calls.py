@@ -1,4 +1,4 @@
-"""Steps that run between two batches: whoever asked for one may have left when it is done."""
+"""Steps that run between two batches. The task that asked for one may be cancelled before it is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies and moves of the local engine: one file, one commit, and nothing lost where half of it fails."""
+"""Copies and moves of the local engine: one file and one commit, and nothing is lost if half of it fails."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_large_blobs_share_a_file_and_outlive_each_other(tmp_path: Path, sync: s
 def test_a_move_of_which_a_half_fails_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, sync: str, half: str
 ) -> None:
-    """The disk refuses to prepare the new blob, or the end of the source: neither goes on alone."""
+    """The disk refuses to prepare the new blob, or the end of the source. Neither may happen alone."""
     body = BODY[:size]
     real = Change.prepare
 
@@ -123,7 +123,7 @@ def test_a_source_whose_file_is_gone_is_not_copied(tmp_path: Path) -> None:
 def test_where_there_are_no_links_the_bytes_are_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: int
 ) -> None:
-    """Of a file that is another user's, say, which the server may read alone."""
+    """For example a file of another user, which the server may only read."""
     real = getattr(durable, call)
 
     def refused(path: str, *others: str) -> object:
@@ -145,7 +145,9 @@ def test_where_there_are_no_links_the_bytes_are_copied(
 def test_a_source_called_damaged_while_it_is_copied_leaves_no_upload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader or the scrub finds it rotten once its file has the second name: nothing is left under way."""
+    """A reader or the scrubber finds the blob corrupt when its file already has the second name. No
+    upload may be left.
+    """
     real = joining.linked
 
     async def go() -> None:
@@ -169,7 +171,7 @@ def test_a_source_called_damaged_while_it_is_copied_leaves_no_upload(
 def test_an_index_that_makes_its_blobs_anew_does_not_look_like_a_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The index on disk remembers a few thousand: each look at another makes an object of its own."""
+    """The index on disk keeps a few thousand blobs in memory. Each look at another one makes a new object."""
 
     async def go() -> None:
         async with opened(str(tmp_path), "index") as store:

@@ -1,4 +1,4 @@
-"""Syncs before the journal's turn: they say nothing of the journal, and one that fails stops the server."""
+"""Early syncs do not make the journal clean, and one that fails stops the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.stores import opened, until
 
 @pytest.fixture(autouse=True)
 def always_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each batch is a portion that came quickly, and whatever is dirty is much."""
+    """Every batch counts as quick, and any amount of dirty bytes as much."""
     monkeypatch.setattr(early_sync, "_PORTION_BYTES", 1)
     monkeypatch.setattr(early_sync, "_QUICKLY_S", 3600.0)
     monkeypatch.setattr(early_sync, "_DIRTY_BYTES", 0)
@@ -53,7 +53,7 @@ def test_an_early_sync_leaves_the_journal_as_it_is(
 def test_after_an_early_sync_that_failed_no_other_is_tried_and_the_server_stops(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch, a_write_follows: bool
 ) -> None:
-    """A sync that comes after a failed one succeeds, without what the kernel has dropped (rule 5)."""
+    """A sync after a failed one succeeds, but the kernel has dropped some pages (rule 5)."""
     mark = Path(data.root, layout.SYNC_FAILED_NAME)
     later: list[str] = []
 

@@ -1,4 +1,6 @@
-"""Blobs that expire: gone for everybody at once, ended by the server soon after, and not kept."""
+"""Expired blobs disappear for all clients at once. The server ends them soon after, and does not keep
+them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ def only_new(blob: AnyBlob | None, damaged: bool) -> None:
 
 
 async def put(store: Opened, location: str, expires: str = "", body: bytes = b"x") -> bool:
-    """Create it as POST does; whether it replaced anything."""
+    """Create it as POST does. Gives whether it replaced anything."""
     content = Content("text/plain", "", {"blob-expires": expires} if expires else {})
     return (await store.store.write_whole(location, only_new, content, body))[1]
 
@@ -69,7 +71,7 @@ def test_a_location_whose_blob_has_expired_is_free(data: DataDirectory) -> None:
     async def test() -> None:
         async with opened(data.root) as store:
             await put(store, "a", PAST)
-            assert not await put(store, "a", "", b"new")  # nothing that anybody saw was replaced
+            assert not await put(store, "a", "", b"new")  # nothing that a client could see was replaced
             assert await store.read("a") == b"new"
 
     asyncio.run(test())

@@ -1,4 +1,6 @@
-"""A commit that the disk fails half-way: the server stops, and the restart has the old value or the new."""
+"""The disk fails in the middle of a commit: the server stops, and the restart has the old or the new
+value.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from tests.support.rules import DataDirectory, live_blobs
 
 
 def update_that_fails(data: DataDirectory, break_disk: pytest.MonkeyPatch, step: str, number: int) -> None:
-    """Create "a", then update it while call number `number` of durable's `step` fails, and stop."""
+    """Create "a", update it while call number `number` of durable's `step` fails, and stop."""
 
     async def main() -> None:
         made = Opened(data.root)
@@ -50,7 +52,8 @@ def test_a_commit_that_fails_behind_the_journal_loses_neither_value(
 ) -> None:
     update_that_fails(data, monkeypatch, step, number)
     reconcile.reconcile(directory.open_directory(data.root, 16, owner=True))
-    assert live_blobs(data.root) == {"a": b"new"}  # durable in the journal, so there, though not acknowledged
+    # durable in the journal, so it is there, though it was not acknowledged
+    assert live_blobs(data.root) == {"a": b"new"}
 
 
 def test_what_the_journal_could_not_sync_is_not_there_after_a_restart(
@@ -64,7 +67,7 @@ def test_what_the_journal_could_not_sync_is_not_there_after_a_restart(
 def test_after_a_failed_sync_the_restart_writes_anew_what_the_journal_covers(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel may have dropped pages that it failed to write, and yet show them to readers as clean."""
+    """The kernel may have dropped pages that it failed to write, and still show them to readers as clean."""
     update_that_fails(data, monkeypatch, "sync_file", 1)
     mark = Path(data.root, layout.SYNC_FAILED_NAME)
     assert mark.exists()

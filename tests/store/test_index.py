@@ -1,4 +1,4 @@
-"""The index on disk: it shows what the folders hold, in every state that it can be found in."""
+"""The index on disk shows what the folders have, in every state in which it can be found."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ STEPS = st.lists(
 
 
 class Both:
-    """The same changes, of a catalogue and of the maps in memory."""
+    """The same changes to a catalogue and to the index in memory."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -100,7 +100,7 @@ class Both:
             runs = catalogue.runs[: self.count % len(catalogue.runs) + 1]
             are_all = len(runs) == len(catalogue.runs)
             catalogue.replace(runs, self.write(list(merged(runs, are_all=are_all))))
-        elif step == "forget":  # as when many others were looked up since
+        elif step == "forget":  # as if many others had been looked up since
             catalogue.recent.clear()
             catalogue._old = {}
 
@@ -137,7 +137,7 @@ def test_a_catalogue_is_the_maps(steps: list[tuple[str, str]], prefix: str, afte
 
 
 class Cold(Run):
-    """A run on a disk: what nobody fetched yet has to be waited for. Counts what was read."""
+    """A run on a disk: what is not in memory has to be waited for. Counts what was read."""
 
     reads = 0
     fetched: set[int]
@@ -152,7 +152,7 @@ class Cold(Run):
 
 @pytest.mark.parametrize("delimiter", ["", "/"])
 def test_a_page_on_a_cold_disk_is_not_begun_again(base: Path, delimiter: str) -> None:
-    """Each of its pieces may have to be fetched. To begin again each time took the square of the page."""
+    """The walk began again for each piece that was fetched, so a page took the square of its size."""
     items: list[tuple[str, Blob | None]] = [
         (f"{folder:03}/{name:02}", blob(f"{folder:03}/{name:02}", 100 * folder + name))
         for folder in range(100)
@@ -162,11 +162,11 @@ def test_a_page_on_a_cold_disk_is_not_begun_again(base: Path, delimiter: str) ->
     run.fetched, run.reads = set(), 0
     stored, plain = Index(Catalogue([run], SALT, IdSet(), 0), {}), Index(dict(items), {})  # type: ignore[arg-type]
     assert asyncio.run(stored.listing("", delimiter, "", 99)) == plain.page("", delimiter, "", 99)
-    assert run.reads <= 2 * len(run.fetched) + 4, "each piece once, and the one at which the walk stopped"
+    assert run.reads <= 2 * len(run.fetched) + 4, "where the walk stopped: twice"
 
 
 def test_small_runs_are_not_searched_for_each_folder(base: Path) -> None:
-    """A large run has many folders, and each of ten newer ones has one: to fold all is one search in each."""
+    """A large run has many folders, ten newer ones have one each: to fold all is one search in each."""
     names = [f"{number:03}/a" for number in range(200)]
     parts = [[f"{number * 19:03}/b"] for number in range(10)] + [names]
     runs: list[Run] = []
@@ -198,7 +198,7 @@ async def write_some(store: Opened, seed: int, want: Values, count: int = 40) ->
 
 
 async def killed(root: str, copy: str, old: str, *, clean: bool) -> Values:
-    """Leaves in `copy` what a server leaves that is killed, or stopped; in `old` the index of before."""
+    """`copy` gets what a killed or stopped server leaves, and `old` an earlier index."""
     want: Values = {}
     async with opened(root, "index") as store:
         await write_some(store, 1, want)
@@ -217,7 +217,7 @@ async def killed(root: str, copy: str, old: str, *, clean: bool) -> Values:
 
 
 async def start_on(root: str, want: Values, what: object, believed: bool | None = None) -> None:
-    """A start finds everything, and so does the one after it; `believed`: whether by the index."""
+    """A start finds everything, and so does the next. `believed`: whether they use the index."""
     for again in (False, True):
         async with opened(root, "index") as store:
             assert await store.values() == want, what
@@ -293,7 +293,7 @@ def test_in_every_state_of_the_index_a_start_finds_the_same(base: Path, clean: b
 
 
 def test_no_byte_of_the_index_turns_unseen(base: Path) -> None:
-    """Each byte in turn: a start, and every read after it, gives what is there, or stops the server."""
+    """Each byte is changed in turn: a start and all reads give what is there, or the server stops."""
     copy = str(base / "copy")
     want = asyncio.run(killed(str(base / "data"), copy, str(base / "old"), clean=False))
     names = sorted(os.listdir(f"{copy}/.index"))
@@ -330,7 +330,7 @@ def test_no_byte_of_the_index_turns_unseen(base: Path) -> None:
 
 
 def believed_by(root: str) -> bool:
-    """Whether a start on `root` believes the index, as a server does it: with the stamp."""
+    """True if a start on `root` uses the index, by its stamp, as a server does."""
     lock = StateLock(root, "test")
     lock.acquire(0.0)
     try:
@@ -386,7 +386,7 @@ def test_the_recovery_worker_leaves_a_server_with_an_index_the_time_to_come_back
     patient = Verifier(Layout(root, 16), 5.0, 1e9, patience_s=3600.0)
     assert patient.reconcile_if_free() is None
     assert patient.reconcile_if_free() is None
-    assert believed_by(root)  # it only looked whether the lock is free
+    assert believed_by(root)  # that process only checked whether the lock is free
     hasty = Verifier(Layout(root, 16), 5.0, 1e9)
     found = hasty.reconcile_if_free()
     assert found is not None
@@ -427,7 +427,7 @@ def test_what_is_written_past_the_journal_gives_the_index_up(base: Path) -> None
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison behind a start takes no rest."""
+    """The comparison after a start does not pause."""
     monkeypatch.setattr(comparison, "_PAUSE_S", 0)
 
 
@@ -467,7 +467,7 @@ def it_is_failed(data_dir: Layout, blobs: dict[str, Blob]) -> None:
 
 
 def it_is_another_of_the_same_name(data_dir: Layout, blobs: dict[str, Blob]) -> None:
-    """As a folder that was put back from a backup: an earlier state, and the data that belongs to it."""
+    """As after restoring a folder from a backup: an earlier state, and its data."""
     shutil.copy(data_dir.data(blobs["b"].id), data_dir.data(blobs["a"].id))
     found = blob_folder.read_record(data_dir, blobs["b"].id)
     _write(data_dir, found, blobs["a"].id, "a", blobs["a"].seq - 1)
@@ -494,7 +494,7 @@ def _write(data_dir: Layout, found: record.BlobRecord, number: int, location: st
 
 A, B, C = b"a" * 100, b"b" * 100, b"c" * 100
 DAMAGED = b"damaged"
-BY_HAND: list[tuple[Hand, Values, bool]] = [  # what is served then, and whether the start itself notices
+BY_HAND: list[tuple[Hand, Values, bool]] = [  # what is served then, and whether the start itself notices it
     (its_folder_goes, {"b": B, "c": C}, True),
     (its_data_goes, {"a": DAMAGED, "b": B, "c": C}, False),
     (its_data_is_cut, {"a": DAMAGED, "b": B, "c": C}, False),

@@ -1,4 +1,4 @@
-"""A prefix that is held to a size: what was read least recently goes first."""
+"""A prefix with a limit on its size: the least recently read blobs are deleted first."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_restart_knows_what_was_read_and_none_is_stopped_by_it(
         async with opened(data.root, **LIMIT) as store:
             if damage is None:
                 await walk_until(store, ["cache/0", "cache/1", "cache/4", "other/0"])
-            else:  # by when they were written
+            else:  # by the time of their writes
                 await walk_until(store, ["cache/2", "cache/3", "cache/4", "other/0"])
 
     asyncio.run(test())

@@ -1,4 +1,4 @@
-"""The store on one directory: one order of each location's writes, what readers and uploads may rely on."""
+"""The store on one directory: the order of writes of a location, and what readers and uploads can rely on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STAGED = os.urandom(200_000)  # over small_body_bytes: on disk while it comes in
 
 
 class Opened:
-    """A store on the directory of a test, and what it said when a sync failed."""
+    """A store on the directory of a test, and the errors that it reported as fatal."""
 
     def __init__(self, root: str, **options: Any) -> None:
         config = Config(dir=root, **options)
@@ -149,7 +149,9 @@ def test_a_reader_reads_what_it_opened_to_the_end(data: DataDirectory) -> None:
 def test_an_id_that_comes_back_between_lookup_and_open_gives_no_other_blob_s_bytes(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the two the blob is replaced, its folder collected, and its id taken by another location."""
+    """Between the two steps the blob is replaced, its folder is collected, and its id goes to another
+    location.
+    """
 
     async def scenario(made: Opened) -> None:
         old = await put(made.store, "a", b"old")
@@ -244,7 +246,7 @@ def test_a_blob_whose_folder_was_removed_by_hand_and_that_is_deleted_stays_so(da
 def test_a_commit_by_folders_leaves_nothing_in_the_journal(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else it would bring back what that commit retires, and the gc has taken."""
+    """Otherwise it would bring back a blob that this commit ends and the gc has removed."""
     monkeypatch.setattr(journal_file, "_MAX_BYTES", 1 << 20)
 
     async def scenario(made: Opened) -> None:
@@ -256,7 +258,7 @@ def test_a_commit_by_folders_leaves_nothing_in_the_journal(
 
 
 def test_the_state_of_an_aborted_upload_is_durable_before_its_name(data: DataDirectory) -> None:
-    """Else a power cut could leave an empty state file, which looks like damage."""
+    """Otherwise a power cut could leave an empty state file, which looks like damage."""
 
     async def scenario(made: Opened) -> None:
         upload = await made.store.begin("a", anyhow, Content("text/plain"), None)

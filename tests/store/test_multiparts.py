@@ -1,4 +1,4 @@
-"""Uploads in parts of the local engine: no copy, and nothing that was answered for is lost."""
+"""Uploads in parts of the local engine: their bytes are not copied, and nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_part_that_rotted_is_found_before_it_is_acknowledged_as_a_blob(tmp_pat
         async with opened(str(tmp_path)) as store:
             parts = store.store.multiparts
             done = [part for part in await parts.list_parts("a", upload.id) if part.number <= named]
-            if len(done) < named:  # found behind the requests already
+            if len(done) < named:  # read already
                 done = done[:1]
             else:
                 with pytest.raises(PartsChanged):
@@ -167,7 +167,7 @@ def test_who_still_writes_when_it_completes_changes_nothing_any_more(tmp_path: P
             completing = asyncio.ensure_future(
                 parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
             )
-            committing = asyncio.ensure_future(behind.commit())  # its bytes go to disk meanwhile
+            committing = asyncio.ensure_future(behind.commit())  # its bytes are written to disk meanwhile
             results = await asyncio.gather(completing, committing, return_exceptions=True)
             assert isinstance(results[1], UnknownUpload)
             with pytest.raises(UnknownUpload):
@@ -188,7 +188,7 @@ def test_a_part_whose_last_bytes_are_on_their_way_is_waited_for(
     def late(fd: int, data: bytes, offset: int) -> None:
         if data == b"late":
             assert called.wait(60)
-            returned.wait(0.3)  # it must not: one that does not wait returns at once
+            returned.wait(0.3)  # it must not return; if it did not wait, it would at once
             order.append("written")
         real_write(fd, data, offset)
 
@@ -222,8 +222,9 @@ def test_a_part_whose_last_bytes_are_on_their_way_is_waited_for(
 def test_the_file_of_a_blob_is_written_by_no_upload_that_came_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A death after the commit leaves the upload; its blob was copied and deleted before. The file is the
-    copy's, so a further part goes elsewhere."""
+    """The server died after the commit and left the upload, whose blob was copied and deleted. The file
+    belongs to the copy now, so the next part must go elsewhere.
+    """
 
     def dies(*args: object) -> None:
         raise OSError(5, "Input/output error")
@@ -255,7 +256,7 @@ def test_the_file_of_a_blob_is_written_by_no_upload_that_came_back(
 def test_the_file_of_a_blob_is_not_cut_by_an_upload_that_came_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same where the client goes on with fewer parts: one that rotted is no part any more."""
+    """The same, but the client completes with fewer parts, without the one that is corrupt."""
 
     def dies(*args: object) -> None:
         raise OSError(5, "Input/output error")
@@ -271,7 +272,7 @@ def test_the_file_of_a_blob_is_not_cut_by_an_upload_that_came_back(
             await store.delete("a")
         async with opened(str(tmp_path)) as store:
             parts = store.store.multiparts
-            await send(parts, upload, 3, b"other")  # sent again: to a file of its own
+            await send(parts, upload, 3, b"other")  # sent again, so it goes to a file of its own
         async with opened(str(tmp_path)) as store:
             parts = store.store.multiparts
             listed = await parts.list_parts("a", upload.id)
@@ -287,7 +288,7 @@ def test_the_file_of_a_blob_is_not_cut_by_an_upload_that_came_back(
 def test_a_part_that_could_not_be_remembered_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its line is in the log, but the sync of that failed, and its bytes are given up."""
+    """Its line is in the log, but the sync of the log failed, so its bytes were given up."""
     real = durable.sync_file
 
     def sync(fd: int) -> None:
@@ -312,7 +313,7 @@ def test_a_part_that_could_not_be_remembered_leaves_the_one_before(
 
 
 def test_a_part_that_waits_for_a_completion_that_fails_is_whole(tmp_path: Path) -> None:
-    """Its bytes stand behind those that the completion names, and its answer says that they are there."""
+    """Its bytes are behind those that the completion names, and its answer says that they are durable."""
     asked: list[object] = []
 
     def only_at_first(blob: object, damaged: bool) -> None:
@@ -352,7 +353,7 @@ def test_the_next_piece_of_a_part_comes_in_while_one_is_written(
             parts = store.store.multiparts
             upload = await parts.create_multipart("a", Content())
             part = await parts.begin_part("a", upload.id, 1, 3 * MIB)
-            await part.write(A[:MIB])  # returns, though it is not written
+            await part.write(A[:MIB])  # it returns, though nothing is written
             await asyncio.sleep(0)
             assert part.takes(A[MIB : MIB + 9])
             may_write.set()

@@ -1,4 +1,4 @@
-"""Who reads a location while it is updated or deleted: the gc may be quicker than the maps of the server."""
+"""Reading a location while it is updated or deleted: the gc may be quicker than the server's index."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ pytestmark = pytest.mark.usefixtures("small_journal")
 
 
 class HeldAfterRetiring:
-    """Stops the committer's thread when the old blob's Failure is on disk, before the maps hear of it."""
+    """Stops the committer's thread when the old blob's Failure is on disk, but the index does not show it
+    yet.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.retired = threading.Event()
@@ -39,7 +41,7 @@ class HeldAfterRetiring:
 
 
 def collect(root: str) -> int:
-    """One pass of the gc over everything; how many folders it removed."""
+    """One pass of the gc over everything. Gives how many folders it removed."""
     gc = Collector(layout_of(root), 5.0, slice_folders=1 << 32)
     gc.run_once()
     gc.close()

@@ -1,4 +1,4 @@
-"""Answers that are ready, of a reader and of its server: none is given once a write was acknowledged."""
+"""Ready answers of a reader and of its server: an old one is never given after a write was acknowledged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.store.test_sharing import Both
 
 
 class OfTheServer:
-    """What the server itself peeks at."""
+    """What the server itself uses for `peek`."""
 
     def __init__(self, both: Both) -> None:
         self._index = both.index
@@ -41,7 +41,7 @@ class OfTheServer:
 
 
 class Asked:
-    """Ready answers of a reader or its server, and all that they are made of."""
+    """The ready answers of a reader or its server, and everything they are made from."""
 
     def __init__(self, root: Path, *, by_reader: bool) -> None:
         self.both = both = Both(root)
@@ -60,7 +60,9 @@ class Asked:
         self.both.show(location)
 
     def get(self, location: str, fields: str = "", method: str = "GET") -> bytes | None:
-        """What is ready for this request, one that was answered before: its body, or all where it is odd."""
+        """The ready answer to this request, which was answered before: its body, or the whole answer if
+        it is unusual.
+        """
         lines = f"{method} /store/{location} HTTP/1.1\r\nHost: localhost\r\n{fields}"
         data = lines.encode() + b"\r\n"
         if data not in self.heads:
@@ -86,7 +88,7 @@ def asked(request: pytest.FixtureRequest, tmp_path: Path) -> Asked:
 def test_an_answer_holds_until_its_location_changes(asked: Asked) -> None:
     asked.put("a", 1, b"old")
     assert [asked.get("a") for _ in range(3)] == [b"old"] * 3
-    asked.both.put("a", 2, b"new")  # acknowledged, and shown to nobody yet
+    asked.both.put("a", 2, b"new")  # acknowledged, but not shown to anybody yet
     assert asked.get("a") is None
     asked.both.show("a")
     assert asked.get("a") == b"new"
@@ -98,7 +100,7 @@ def test_an_answer_holds_until_its_location_changes(asked: Asked) -> None:
 def test_what_changes_while_an_answer_is_made_is_not_given(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After its bytes were read, and before it is sent."""
+    """The write comes after the bytes were read, and before they are sent."""
     asked.put("a", 1, b"old")
     lasting = asked.quick.lasting
 
@@ -133,7 +135,7 @@ def test_a_reader_whose_server_is_gone_has_nothing_ready(tmp_path: Path) -> None
     asked = Asked(tmp_path, by_reader=True)
     asked.put("a", 1)
     assert asked.get("a") == b"body"
-    readers_epoch.end(asked.both.data_dir.root)  # by who takes the lock
+    readers_epoch.end(asked.both.data_dir.root)  # by the process that takes the lock
     assert asked.get("a") is None
 
 
@@ -189,7 +191,7 @@ def test_what_is_kept_has_a_bound(asked: Asked) -> None:
 
 
 def test_a_table_that_is_full_gives_up_what_is_ready(tmp_path: Path) -> None:
-    """Entries of a bucket give way to others at random; what was made of them does not stand any more."""
+    """Entries of a bucket are replaced at random. A ready answer made from one is then void."""
     asked = Asked(tmp_path, by_reader=False)
     asked.put("a", 1)
     assert asked.get("a") == b"body"

@@ -1,4 +1,4 @@
-"""Room for a body is looked at while it comes in: what was free when it began may be gone by then."""
+"""The free space is checked while a body comes in, since what was free at its begin may be gone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def test_an_upload_ends_when_the_room_does(data: DataDirectory, declared: int | 
             upload = await store.begin("kept", lambda blob, damaged: None, Content("text/plain"), declared)
             await upload.write(os.urandom(300_000))
             store.space = FreeSpace(data.root, 1 << 60)  # others have filled the disk meanwhile
-            await upload.write(os.urandom(1_200_000))  # more than waits in memory; written behind the next
+            # more than is held in memory; written in the background
+            await upload.write(os.urandom(1_200_000))
             with pytest.raises(NoSpace):
                 await upload.write(os.urandom(1_200_000))
             await upload.abort("no room")

@@ -1,4 +1,6 @@
-"""Chunks that are read often, in sealed memory: verified bytes of the blob that is shown, within bounds."""
+"""Chunks that are read often, in sealed memory: verified bytes of the blob that the index shows, in
+bounded memory.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ Test = Callable[[Opened], Awaitable[None]]
 
 
 class Everything:
-    """A sink that takes all, and notes what came from a file."""
+    """A sink that takes everything, and notes what came from a file."""
 
     def __init__(self) -> None:
         self.taken = bytearray()
@@ -136,7 +138,7 @@ def test_what_is_not_shown_any_more_is_dropped(tmp_path: Path, how: str) -> None
             store.store.report_damage(blob, "as the recovery worker says")
         assert (store.store.hot.chunks.files, store.store.hot.chunks.bytes) == (0, 0)
         assert store.store.open_nowait("a") is None
-        for _ in range(3):  # who reads it to the end brings nothing back
+        for _ in range(3):  # a client that reads it to the end does not put it back into memory
             await old.pour(0, len(BODY) - 1, Everything())
         assert store.store.hot.chunks.files == 0
         old.close()
@@ -168,7 +170,7 @@ def test_memory_and_descriptors_are_bounded_and_most_of_what_is_kept_stays() -> 
             chunks.offer(blob, 0, memoryview(bytes(4096)))
             assert chunks.files <= 5
     assert chunks.files == 5
-    assert hits > 40  # each displacing the next, there would be none
+    assert hits > 40  # if each displaced the next, there would be no hits
     large = a_blob(99, 6 * 4096)
     for _ in range(50):
         chunks.offer(large, 0, memoryview(bytes(4096)))
@@ -197,7 +199,7 @@ def test_what_is_read_once_is_not_let_in() -> None:
     reads = SecondReads()
     assert not any(reads.lets_in(number, is_full=False) for number in range(20_000))
     assert reads.lets_in(19_999, is_full=False)
-    assert not reads.lets_in(0, is_full=False)  # forgotten: what is remembered is bounded
+    assert not reads.lets_in(0, is_full=False)  # forgotten, since what is remembered is bounded
 
 
 def test_a_chunk_that_many_offer_at_once_is_counted_once() -> None:

@@ -1,4 +1,4 @@
-"""The table that a server shares with its readers, and what a reader makes of it: never anything old."""
+"""The table that a server shares with its readers, from which a reader never gets anything old."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def blob(location: str, number: int, body: bytes = b"body", kind: str = "text/pl
 
 
 class Both:
-    """A server's index and what it shares, and a reader; blobs are put on disk as files alone."""
+    """A server's index, what it shares, and a reader. Blobs are only written to disk as files."""
 
     def __init__(self, root: Path) -> None:
         self.data_dir = Layout(str(root), 16)
@@ -50,7 +50,7 @@ class Both:
         self.reader = LocalShared(self.data_dir, Config(), self.sharing.epoch, self.sharing.descriptors())
 
     def show(self, location: str) -> None:
-        """What a reader's asking does."""
+        """What happens when a reader asks."""
         asyncio.run(self.sharing.show(location))
 
     def put(self, location: str, number: int, body: bytes = b"body") -> Blob:
@@ -79,7 +79,7 @@ def test_a_reader_finds_what_is_shown_and_nothing_that_is_hidden(
     table: tuple[SharedTable, TableView, mmap.mmap],
 ) -> None:
     shared, view, _ = table
-    for number in range(100):  # of which 16 fit: others give way
+    for number in range(100):  # only 16 fit, so others are replaced
         one = blob(f"a/{number}", number)
         assert shared.show(one)
         entry = view.find(one.location)
@@ -109,8 +109,9 @@ def test_a_reader_cannot_write(table: tuple[SharedTable, TableView, mmap.mmap]) 
 def test_whatever_is_seen_of_an_entry_being_written_is_none(
     table: tuple[SharedTable, TableView, mmap.mmap],
 ) -> None:
-    """Each number of bytes of the new slot over the old one, from its beginning and from its end: the words
-    may become visible in any order."""
+    """Any number of bytes of the new slot over the old one, from its beginning or from its end, since its
+    words may become visible in any order.
+    """
     shared, view, memory = table
     old, new = blob("a", 1), blob("a", 2, b"other")
     shared.show(old)
@@ -172,7 +173,7 @@ def test_a_reader_answers_what_was_shown_until_it_changes(both: Both) -> None:
 def test_a_blob_that_changes_while_it_is_read_is_not_answered(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its bytes were read; then, before the answer, a write of its location was acknowledged."""
+    """Its bytes were read. Then, before the answer, a write of its location was acknowledged."""
     both.put("a", 1, b"old")
     both.show("a")
     bytes_of = both.reader._cache.bytes_of
@@ -187,7 +188,7 @@ def test_a_blob_that_changes_while_it_is_read_is_not_answered(
 
 
 def test_other_bytes_under_its_id_are_not_answered(both: Both) -> None:
-    """Ids come back. Also what rotted: the server is to say so."""
+    """Ids are used again. A reader also gives no corrupt bytes: the server has to answer."""
     both.put("a", 1, b"old")
     both.show("a")
     Path(both.data_dir.data(1)).write_bytes(b"odd")
@@ -212,8 +213,9 @@ def test_who_takes_the_state_lock_ends_what_readers_believe(both: Both) -> None:
 def test_a_file_of_the_epoch_that_was_replaced_is_believed_by_nobody(
     both: Both, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The next holder of the lock makes another file 0: so a reader without a server looks whether it is that
-    one, and the server, while it lives, ends its own."""
+    """The next holder of the lock sets the file to 0, so a reader without a server looks at the file. A
+    server that lives ends its own epoch.
+    """
     old = both.put("a", 1, b"old")
     both.show("a")
     assert both.reader.peek_alone("a") == (old, b"old")
@@ -223,7 +225,7 @@ def test_a_file_of_the_epoch_that_was_replaced_is_believed_by_nobody(
     other.replace(path)
     with StateLock(both.data_dir.root, "test") as lock:
         lock.acquire(0)
-        assert both.reader.peek("a") == (old, b"old")  # what it would say if it did not look
+        assert both.reader.peek("a") == (old, b"old")  # what it would answer if it did not look
         assert both.reader.peek_alone("a") is None
     asyncio.run(both.sharing.watch())
     assert both.reader.peek("a") is None
@@ -231,7 +233,7 @@ def test_a_file_of_the_epoch_that_was_replaced_is_believed_by_nobody(
 
 
 def test_what_is_held_to_a_size_is_not_shown(tmp_path: Path) -> None:
-    """The server has to know of each read there."""
+    """The server has to know of each read under such a prefix."""
     both = Both(tmp_path)
     both.sharing._limits = PrefixLimits(both.data_dir, [("cache/", 1e9)])
     both.put("cache/a", 1)
@@ -240,7 +242,7 @@ def test_what_is_held_to_a_size_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_what_has_expired_is_not_answered(both: Both) -> None:
-    """By the reader's own clock: nobody tells it. Here the blob is of 1970."""
+    """The reader uses its own clock, since nobody tells it. Here the blob is from 1970."""
     both.put("a", 1)
     both.show("a")
     descriptors = both.sharing.descriptors()
@@ -251,7 +253,7 @@ def test_what_has_expired_is_not_answered(both: Both) -> None:
 
 
 def test_rights_are_forgotten_when_they_change(both: Both) -> None:
-    """And what was judged by earlier ones is not learned any more."""
+    """Verdicts from before that are not remembered any more, either."""
     access = ToldAccess(["public/"])
     access.begin(both.reader, is_open=False)
     client = KnownClient("ann", "read-only", "a/")

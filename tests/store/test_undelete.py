@@ -1,4 +1,4 @@
-"""What was deleted or replaced is kept, read by id, and brought back, whatever the gc does meanwhile."""
+"""Deleted and replaced blobs are kept, read by id, and brought back, whatever the gc does meanwhile."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_deleted_blob_is_read_by_id_and_brought_back(
             )
         async with opened(data.root, sync, id_bits, **KEEPS) as store:  # after a restart
             assert await store.read("a") == body
-            gc_pass(store.data_dir, keep_s=0.0)  # its first name goes, the second stays
+            gc_pass(store.data_dir, keep_s=0.0)  # the first name of its data is removed, the second stays
             assert await kept(store, "a") == []
             assert await store.read("a") == body
 
@@ -216,7 +216,7 @@ def test_a_file_system_without_second_names_gets_a_copy(
 
 
 class _InBetween:
-    """Runs `act` once, before disk call number `at` of a kind that changes anything."""
+    """Runs `act` once, before disk call number `at` of those that change anything."""
 
     def __init__(self, at: int, act: Any) -> None:
         self.at, self.act, self.calls, self.done = at, act, 0, False
@@ -234,7 +234,7 @@ class _InBetween:
 @pytest.mark.parametrize("sync", ["journal", "folder"])
 @pytest.mark.parametrize("body", BODIES[1:], ids=len)
 def test_a_gc_between_any_two_steps_of_an_undelete(tmp_path: Path, sync: str, body: bytes) -> None:
-    """The whole of a pass that removes the kept blob, before each disk call of the undelete."""
+    """A whole gc pass, which removes the kept blob, before each disk call of the undelete in turn."""
     outcomes: set[bool] = set()
 
     async def test(root: str, at: int) -> bool:
@@ -266,7 +266,7 @@ def test_a_gc_between_any_two_steps_of_an_undelete(tmp_path: Path, sync: str, bo
 
 
 def test_an_undelete_between_any_two_steps_of_the_gc(tmp_path: Path) -> None:
-    """The whole of an undelete, before each disk call of the pass that removes the kept blob."""
+    """A whole undelete before each disk call in turn of the gc pass that removes the kept blob."""
     outcomes: set[bool] = set()
 
     async def test(root: str, at: int) -> bool:
@@ -349,7 +349,7 @@ def states(data_dir: Layout) -> dict[int, State]:
 
 @contextlib.contextmanager
 def at_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[None]:
-    """The gc's clock is so much later."""
+    """Put the gc's clock forward by so much."""
     real = time.time_ns
     with monkeypatch.context() as changed:
         changed.setattr(time, "time_ns", lambda: real() + int(seconds * 1e9))
@@ -382,7 +382,9 @@ def test_the_gc_waits_for_its_time_and_no_longer(
 
 
 async def replaced_and_deleted(root: str, count: int) -> tuple[Layout, list[int]]:
-    """Blobs of one location, each replaced by the next and the last deleted: the directory, and their ids."""
+    """Blobs of one location, each replaced by the next, the last one deleted. Gives the directory and
+    their ids.
+    """
     async with opened(root, **KEEPS) as store:
         ids = [(await store.put("a", b"%d" % number)).id for number in range(count)]
         await store.delete("a")
@@ -413,7 +415,7 @@ def test_kept_ones_are_given_up_for_an_upload_that_found_no_room(data: DataDirec
     free_bytes = os.statvfs(data_dir.root).f_bavail * os.statvfs(data_dir.root).f_frsize
     reserve.want_room(data_dir, free_bytes + (1 << 30))
     one.run_once()
-    assert states(data_dir) == {}  # all of them make less room than that
+    assert states(data_dir) == {}  # all of them together would free less than that
     assert len(ids) == 3
     assert not os.path.exists(data_dir.ours(".room-wanted"))
     one.close()

@@ -1,4 +1,4 @@
-"""An upload holds what came as it came, and copies it together only where it comes in crumbs."""
+"""An upload keeps pieces as they come, and joins them by a copy only if they are very small."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def test_the_callers_buffer_may_be_used_again(data: DataDirectory) -> None:
 def test_a_digest_is_of_all_bytes_while_the_timer_stages_them(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow client, a slow disk: the body is whole, and its first bytes are on their way to a folder."""
+    """A slow client and a slow disk: the body is complete while its first bytes are still being written
+    to a folder.
+    """
     begun, go_on = threading.Event(), threading.Event()
     real = blob_folder.stage
 

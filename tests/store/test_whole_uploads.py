@@ -1,4 +1,4 @@
-"""Bodies up to 1 MiB that come quickly: held until they are whole, and written in one step."""
+"""Bodies up to 1 MiB that come quickly are held until they are complete, and written in one step."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_one_that_the_disk_had_no_room_for_counts_while_it_is_held(
 
 
 def test_a_crash_between_the_record_and_the_names_is_finished(data: DataDirectory, tmp_path: Path) -> None:
-    """What the journal covers stands under temporary names: the replay gives it its own."""
+    """What the journal covers is under temporary names on disk. The replay gives it its real names."""
 
     async def main() -> None:
         store = Opened(data.root)
@@ -191,7 +191,7 @@ def test_syncs_of_one_folder_are_shared(monkeypatch: pytest.MonkeyPatch) -> None
     go_on.set()
     for thread in threads:
         thread.join(60)
-    assert calls == ["f", "f"]  # those who came while the first ran share the second
+    assert calls == ["f", "f"]  # uploads that came while the first ran share the second
 
 
 def test_a_failed_sync_of_a_folder_is_told_to_all_and_never_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,8 +209,9 @@ def test_a_failed_sync_of_a_folder_is_told_to_all_and_never_repeated(monkeypatch
 
 
 def test_one_that_was_given_up_is_never_committed(data: DataDirectory) -> None:
-    """The server stopped while a request's digest was computed: the commit came after the end of the upload,
-    with bytes that no sync had seen, and in a folder that could be another's."""
+    """The server stopped while a request's digest was computed. Before, the commit came after the
+    upload's end, with bytes that were never synced, and in a folder that could belong to another blob.
+    """
 
     async def main() -> None:
         async with opened(data.root) as made:
