@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from services.readers.rights import ToldAccess
 from services.store import Blob
 from services.watch.request_log import RequestLog
 from tests.store.test_sharing import Both
+from tests.support.campaign import SIZE, chooser
 
 
 class OfTheServer:
@@ -201,3 +203,66 @@ def test_a_table_that_is_full_gives_up_what_is_ready(tmp_path: Path) -> None:
     at, word, *_ = next(iter(asked.ready._ready.values()))
     assert not sharing.stands(at, word, sharing.rights)
     assert [asked.get("a") for _ in range(2)] == [None, b"body"]
+
+
+def test_whatever_happens_only_what_is_there_and_allowed_is_ready(asked: Asked) -> None:
+    """Random writes, deletes, rights and entries that give way; ids and their files are used again."""
+    rng = chooser("ready answers")
+    both, sharing = asked.both, asked.both.sharing
+    names = [f"{prefix}{number}" for prefix in ("", "open/", "p/") for number in range(5)]
+    there: dict[str, tuple[int, bytes]] = {}
+    allowed: dict[str, str] | None = None  # prefix by token; None: everything to everybody
+    given = 0
+
+    def change_rights() -> None:
+        nonlocal allowed
+        allowed = (
+            None if rng.random() < 0.2 else {t: rng.choice(("", "p/")) for t in "xy" if rng.random() < 0.6}
+        )
+        asked.access.begin(both.reader, is_open=allowed is None)  # as the server's, before the word
+        sharing.new_rights()
+        asked.access.permits(Action.READ, "", None)
+        for token, prefix in (allowed or {}).items():
+            asked.access.learn(f"Bearer {token}", KnownClient(token, "read-only", prefix), sharing.rights)
+
+    def may(location: str, token: str) -> bool:
+        if allowed is None or (not token and location.startswith("open/")):
+            return True
+        return token in allowed and location.startswith(allowed[token])
+
+    def get() -> None:
+        nonlocal given
+        name, token = rng.choice(names[::2]), rng.choice(("", "x", "y"))
+        answer = asked.get(name, f"Authorization: Bearer {token}\r\n" if token else "")
+        if answer is not None:
+            assert name in there
+            assert answer == there[name][1]
+            assert may(name, token)
+            given += 1
+
+    def put() -> None:
+        name = rng.choice(names)
+        number = rng.choice([n for n in range(1, 30) if n not in {used for used, _ in there.values()}])
+        body = b"%d" % rng.randrange(10**6)
+        there[name] = number, body
+        shutil.rmtree(both.data_dir.folder(number), ignore_errors=True)
+        both.put(name, number, body)
+
+    def delete() -> None:
+        name = rng.choice(names)
+        there.pop(name, None)
+        both.index.show(name, None)
+
+    actions = [
+        (get, 60),
+        (put, 8),
+        (delete, 2),
+        (change_rights, 1),
+        (lambda: both.show(rng.choice(names)), 20),
+    ]
+    steps = [action for action, weight in actions for _ in range(weight)]
+    for _ in range(800 * (SIZE or 50)):
+        if rng.random() < 0.01:  # an entry gives way
+            sharing._table.hide(rng.choice(names))
+        rng.choice(steps)()
+    assert given > 50
