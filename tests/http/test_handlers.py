@@ -84,7 +84,11 @@ async def test_an_error_is_json_with_a_sentence(ask: Client, store: MemoryStore)
         ("POST", "/store/a", b"four", 507),
         ("POST", "/store/a/../b", b"", 400),
         ("GET", "/nowhere", None, 404),
+        ("FOO", "/nowhere", None, 404),
+        ("PATCH", "/nowhere", b"", 404),
         ("PATCH", "/store/a", b"", 405),
+        ("FOO", "/store/a", None, 405),
+        ("FOO", "/blobs/1", None, 405),
     ]:
         answer = await ask(method, target, body)
         assert answer.code == code, (method, target)

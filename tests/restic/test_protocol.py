@@ -62,7 +62,9 @@ def test_a_repository(server: Server) -> None:
     assert server.ask("DELETE", file).status == 200
     assert server.ask("GET", file).status == 404
     assert server.ask("GET", f"{base}nothing/").status == 405  # that would be another repository
-    assert server.ask("PUT", file, BODY).status == 405
+    for method in ("PUT", "FOO"):
+        assert server.ask(method, file, BODY).status == 405
+        assert server.ask(method, "/restic/a", BODY).status == 404
 
 
 @pytest.mark.parametrize("path", ["/restic/", "/restic/a", "/restic/../config", "/restic/a/data/xyz"])

@@ -28,6 +28,14 @@ ACTIONS = {
 _CROSS_ORIGIN = "A page of another origin asks in its reader's name: only our own pages may write."
 
 
+class _Every(tuple[str, ...]):
+    """Every method. Tornado would refuse one that it does not know before the path and the rights are looked
+    at; `_check` refuses it after that, as any other that a resource does not have."""
+
+    def __contains__(self, method: object) -> bool:
+        return True
+
+
 class BaseHandler(Handler):
     """A handler of one kind of resource; `ALLOW` lists its methods. `ALSO`: methods of other protocols, which
     OpenAPI cannot describe.
@@ -39,7 +47,7 @@ class BaseHandler(Handler):
 
     ALLOW = "GET, HEAD, OPTIONS"
     ALSO: tuple[str, ...] = ()
-    SUPPORTED_METHODS = (*Handler.SUPPORTED_METHODS, "PROPFIND", "MKCOL", "LOCK", "UNLOCK")
+    SUPPORTED_METHODS = _Every()
     PUBLIC = False
     TAKES_LINKS = False
     ASKS_LATER = False
@@ -168,11 +176,16 @@ class BaseHandler(Handler):
 
 
 class UnknownHandler(BaseHandler):
-    """All other paths: 404."""
+    """All other paths: 404, whatever the method is. A 405 is about a resource that is there (RFC 9110,
+    section 15.5.6)."""
 
     ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
     def before_body(self) -> None:
+        self.refuse_method()
+
+    def refuse_method(self) -> NoReturn:
+        """See BaseHandler."""
         raise NotFound("There is nothing here: blobs are under /store/.")
 
 
@@ -181,7 +194,8 @@ class MisdirectedHandler(UnknownHandler):
 
     PUBLIC = True
 
-    def before_body(self) -> None:
+    def refuse_method(self) -> NoReturn:
+        """See BaseHandler."""
         self.access.hosts.check(self.request.headers.get("Host"))
         raise AssertionError("the name is ours")
 

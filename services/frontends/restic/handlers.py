@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 from collections.abc import Awaitable
+from typing import NoReturn
 
 from tornado.web import HTTPError
 
@@ -68,6 +69,11 @@ class ResticHandler(BlobReader):
         action = self.action()
         gives_back = action is Action.DELETE and self.named.kind == "locks"
         return Action.CREATE if gives_back else action, self.location
+
+    def refuse_method(self) -> NoReturn:
+        """See BaseHandler. Where the path names nothing, that is the answer."""
+        self.named  # noqa: B018 - raises NotFound
+        super().refuse_method()
 
     def before_body(self) -> Awaitable[None] | None:
         """See BaseHandler."""
