@@ -1,6 +1,6 @@
 """`python -m tests.campaigns KIND --seed N --size N --jobs N`: a longer run of tests/KIND, and what it did.
 
-Size is how many times the suite's share is run; 0: everything there is.
+The size is a multiple of what the suite runs; 0: everything.
 """
 
 from __future__ import annotations

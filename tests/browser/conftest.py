@@ -1,7 +1,7 @@
-"""A real browser, driven by playwright: Chromium without windows, or the system's whole one.
+"""A real browser, driven by playwright: Chromium's headless shell, or the system's full Chromium.
 
-Both draw and run pages by the same code. The one without windows takes a quarter less of the machine, since
-it makes no boxes and menus of its own. Tests are skipped where there is neither.
+Both use the same code for pages. The headless shell needs a quarter less CPU, since it has no windows and
+menus. Tests are skipped if there is neither.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from tests.support.programs import find, need
 
-# Bounds for what never happens; a busy machine takes long over what a quick one does at once.
+# Bounds for waits that never end. They are large, since a busy machine is slow.
 PATIENCE_MS = 120_000
 expect.set_options(timeout=PATIENCE_MS)
-# The box for addresses draws its suggestions in a page and a process of its own, for each window: more
-# than half of what a window cost. The others are those that playwright leaves out: only the last list counts.
+# The address bar draws its suggestions in a page and a process of its own for each window, which was more
+# than half of a window's cost. The other features are those that playwright disables, since only the last
+# list counts.
 FEATURES_LEFT_OUT = [
     *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup"),
     *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades"),
@@ -34,7 +35,9 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser. Not for the session: while playwright runs, nobody can call asyncio.run() beside it."""
+    """A browser. It does not live for the session, since while playwright runs nothing else can call
+    asyncio.run().
+    """
     chromium = find("chromium-headless-shell") or need("chromium")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
@@ -55,16 +58,15 @@ class Visit:
         page.on("dialog", lambda dialog: self.errors.append(f"a dialog: {dialog.message}"))
 
     def _said(self, message: ConsoleMessage) -> None:
-        # The browser itself writes this of every answer of 400 and above; the page handles those.
+        # The browser itself logs this for every answer of 400 and above, which the page handles.
         if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
             self.errors.append(f"{message.type}: {message.text}")
 
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """A fresh page, which knows nothing of others.
-
-    Fails the test where it met an error, or asked another host than the first.
+    """A new page without any stored state. Fails the test if the page had an error, or sent a request to
+    another host.
     """
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     context.set_default_timeout(PATIENCE_MS)

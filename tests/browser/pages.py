@@ -1,4 +1,4 @@
-"""What the tests of the dashboard do again and again, and an access file with one client of each kind."""
+"""Common steps of the dashboard's tests, and an access file with one client of each kind."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tests.support.processes import Server
 
 def opened(visit: Visit, server: Server, address: str = "") -> Page:
     """The page of `server` at `address`, such as "#/blobs/a/"."""
-    visit.page.goto("about:blank")  # else an address that differs behind its # loads nothing
+    visit.page.goto("about:blank")  # otherwise a new address that differs only after the # loads nothing
     visit.page.goto(f"http://127.0.0.1:{server.port}/{address}")
     return visit.page
 
 
 def overview(visit: Visit, server: Server) -> Page:
-    """How the server is, with its first news."""
+    """Open the view of the server's state, with its first figures."""
     page = opened(visit, server)
     expect(page.locator("#process-server .word")).to_have_text("Running")
     return page
 
 
 def folder(visit: Visit, server: Server, prefix: str = "") -> Page:
-    """The folder, once it is listed."""
+    """Open the folder, and wait until it is listed."""
     page = opened(visit, server, f"#/blobs/{quote(prefix)}")
     expect(page.locator("#listing-table:visible, #listing-empty:visible")).to_have_count(1)
     return page
 
 
 def blob(visit: Visit, server: Server, location: str) -> Page:
-    """The page of a blob that is there."""
+    """Open the page of an existing blob."""
     page = opened(visit, server, f"#/blob/{quote(location)}")
     expect(page.locator("#blob-title")).to_have_text(location)
     expect(page.locator("#blob-body")).to_be_visible()
@@ -51,12 +51,12 @@ def told(page: Page, location: str) -> list[str]:
 
 
 def names(page: Page) -> list[str]:
-    """What is listed, from top to bottom."""
+    """The names in the list, from top to bottom."""
     return page.locator("#listing .name a").all_text_contents()
 
 
 def address(page: Page) -> str:
-    """What stands behind the # of the address."""
+    """The part of the address after the #."""
     return page.url.partition("#")[2]
 
 
@@ -72,7 +72,7 @@ def access(path: Path, *clients: tuple[str, str, str]) -> Path:
 
 
 def sign_in(page: Page, secret: str) -> None:
-    """Fill the window, which is open or is opened."""
+    """Fill in the sign-in window; open it if it is closed."""
     expect(page.locator("#sign-in:visible, #token-button:visible").first).to_be_visible()
     if not page.locator("#sign-in").is_visible():
         page.click("#token-button")

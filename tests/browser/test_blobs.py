@@ -138,7 +138,7 @@ def test_a_list_is_sorted_and_several_are_deleted(visit: Visit, server: Server) 
     page.get_by_role("checkbox", name="Select a", exact=True).check()
     page.get_by_role("checkbox", name="Select d", exact=True).check()
     expect(page.locator("#selection-text")).to_have_text("Selected: 2 blobs, 15 bytes")
-    # One that is written anew meanwhile is another one: what was not shown is not deleted.
+    # A blob that is written meanwhile is another blob. What was not shown must not be deleted.
     assert server.ask("PUT", "/store/x/d", b"new").status == 200
     page.locator("#delete-selected").click()
     expect(page.locator("#confirm-text")).to_contain_text("x/a")
@@ -164,7 +164,7 @@ def test_a_whole_folder_is_deleted(visit: Visit, server: Server) -> None:
     page.locator("#delete-selected").click()
     expect(page.locator("#confirm-title")).to_have_text("Delete this folder, with 3 blobs?")
     expect(page.locator("#confirm-text")).to_contain_text("“a/” (15 bytes) will be gone for good")
-    fill(server, "a/late")  # nobody was asked about this one
+    fill(server, "a/late")  # the user was not asked about this one
     page.get_by_role("button", name="Delete for good").click()
     page.get_by_role("link", name="a/", exact=True).click()
     wait_for(lambda: names(page) == ["late"], what="the end of all but one")
@@ -249,7 +249,7 @@ def test_all_are_replaced_with_one_answer(visit: Visit, server: Server) -> None:
     for name in given:
         wait_for(lambda name=name: server.ask("GET", f"/store/{name}").body == b"new", what=name)  # type: ignore[misc]
     expect(page.locator("#confirm")).to_be_hidden()
-    page.set_input_files("#files", files("file-0", body=b"newer"))  # the answer was for those alone
+    page.set_input_files("#files", files("file-0", body=b"newer"))  # the user's answer was only for those
     expect(page.locator("#confirm-text")).to_contain_text("file-0")
     page.locator("#confirm").get_by_role("button", name="Cancel").click()
 
@@ -350,7 +350,7 @@ def test_what_users_choose_is_only_ever_text(visit: Visit, server: Server) -> No
     assert page.locator("img:not([src^='dashboard/'])").count() == 0
 
 
-# Whatever a location may hold; the last ones are what a regular expression, a URL or HTML takes for its own.
+# All that a location may contain. The last ones have a meaning in a regular expression, a URL or HTML.
 NAMES = [
     *GOOD_NAMES,
     *EVIL,
@@ -363,14 +363,16 @@ NAMES = [
 
 
 def test_every_name_is_shown_found_and_deleted(visit: Visit, server: Server) -> None:
-    """One name with U+2028 made the page useless for everybody: it said that the server does not answer."""
+    """Before, one name with U+2028 made the page useless for everybody: it said that the server did not
+    answer.
+    """
     page = overview(visit, server)
     fill(server, *NAMES, body=b"1")
     fill(server, "last", body=b"")
     expect(page.locator("#feed").get_by_role("link", name="last", exact=True)).to_have_count(1)
     expect(page.locator("#verdict")).to_contain_text("Serving")
     assert set(NAMES) <= set(page.locator("#feed a").all_text_contents())
-    page.reload()  # and they are in what a new page is told
+    page.reload()  # and a new page gets them, too
     expect(page.locator("#feed").get_by_role("link", name="last", exact=True)).to_have_count(1)
     page = folder(visit, server)
     assert {name.split("/")[0] + "/" * ("/" in name) for name in NAMES} <= set(names(page))

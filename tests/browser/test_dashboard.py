@@ -1,4 +1,4 @@
-"""How the server is, in a real browser, on real processes."""
+"""The view of the server's state, in a real browser, on real processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.rules import DataDirectory
 
 @pytest.fixture
 def gc(data: DataDirectory) -> Iterator[Process]:
-    """A gc that makes a pass a second, once the server has made the directory."""
+    """A gc with a pass each second, started after the server has made the directory."""
     process = Process("gc", data.root, "--gc-interval", "1")
     yield process
     process.end()
@@ -62,7 +62,7 @@ def test_the_feed_tells_each_event_once_and_alarms_only_where_it_should(
     expect(page.locator("#feed .word.bad")).to_have_text("Failed")
     failed = page.locator("#feed li").filter(has=page.locator(".word.bad"))
     expect(failed).to_contain_text("connection lost")
-    page.reload()  # and the same to who comes later
+    page.reload()  # and a page that is opened later gets the same
     wait_for(lambda: told(page, "a")[:3] == ["Created", "Replaced", "Deleted"], what="the past")
     page.locator("#feed").get_by_role("link", name="a", exact=True).first.click()
     expect(page.locator("#blob-message")).to_contain_text("its space was freed")

@@ -25,7 +25,7 @@ LOOKS = pytest.mark.parametrize("looks", [FEW, pytest.param(ALL, marks=pytest.ma
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 LONG = "a/" + "folder-with-a-long-name/" * 3 + "x" * 120 + ".png"
 
-# What is wider than its box and not scrolled: text that nobody can read to its end.
+# Elements that are wider than their box and cannot be scrolled, so that their text is cut off.
 CUT = """() => [...document.querySelectorAll("body *")].filter((one) => {
   const style = getComputedStyle(one);
   return one.checkVisibility() && !one.closest(".off-screen, .skip, .plot, meter, progress, select, input")
@@ -33,7 +33,7 @@ CUT = """() => [...document.querySelectorAll("body *")].filter((one) => {
     && !["auto", "scroll"].includes(style.overflowX);
 }).map((one) => `${one.tagName}#${one.id}.${one.className}: ${one.textContent.slice(0, 40)}`)"""
 
-# A word of ours that is broken in two, as "Sel-ect" is where a box is too narrow for it.
+# One of our words that is broken in two, such as "Sel-ect", since its box is too narrow.
 BROKEN = """() => {
   const found = [];
   const ours = "button, th, dt, dd, label, summary, nav#nav a, .word, .pill, h1, h2, h3, #selection-text";
@@ -63,7 +63,9 @@ def check(page: Page, width: int) -> None:
 
 
 def check_in(looks: list[Look], page: Page) -> None:
-    """`check` in each, of a page that does not change meanwhile. The last is that of a desk, which stays."""
+    """Run `check` at each size, on a page that does not change meanwhile. The last size, a desktop's,
+    remains.
+    """
     for size, scheme in looks:
         width, height = SIZES[size]
         page.set_viewport_size({"width": width, "height": height})
@@ -133,7 +135,7 @@ def test_the_window_that_asks_who_one_is_can_be_read_too(
     sign_in(page, "secret-of-team")
     expect(page.locator("#listing-empty")).to_be_visible()
     check_in(looks, page)
-    assert page.locator("#path a").count() == 0  # what it may not list is not offered
+    assert page.locator("#path a").count() == 0  # what the client may not list is not offered
     ann = {"Authorization": "Bearer secret-of-ann"}
     assert server.ask("POST", "/store/team/with/a/long/prefix/a.txt", b"1", ann).status == 201
     page.locator("#nav-blobs").click()

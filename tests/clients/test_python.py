@@ -1,4 +1,4 @@
-"""Python's HTTP clients: requests, httpx, aiohttp, and fsspec, by which pandas and others read URLs."""
+"""Python's HTTP clients: requests, httpx, aiohttp, and fsspec, with which pandas and others read URLs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LARGE = os.urandom(3 * MIB + 5)
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
-    """`data` in pieces of unknown number, so that clients send it chunked."""
+    """`data` as an iterator, so that clients do not know its length and send it chunked."""
     for at in range(0, len(data), 100_000):
         yield data[at : at + 100_000]
 

@@ -1,6 +1,6 @@
-"""Programs that speak S3, each with what it is used for; skipped only where it is not installed.
+"""Programs that speak S3, each in its usual work. A test is skipped only if its program is not installed.
 
-They are looked for on PATH, libraries by an interpreter there. The table in README.md is of what ran here.
+They are looked for on PATH, libraries by an interpreter there. The table in README.md names what ran here.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from tests.support.tools import tool
 
 MIB = 1 << 20
 LARGE = os.urandom(12 * MIB)
-NAME = "s3.test"  # the endpoint's, for buckets in host names
+NAME = "s3.test"  # the host of the endpoint, for buckets in host names
 
 
 class Door:
-    """A server that speaks S3 at `url`; `env`: how programs are told so."""
+    """A server that speaks S3 at `url`; `env`: tells programs so."""
 
     def __init__(self, server: Server, key: str, secret: str) -> None:
         self.server = server
@@ -115,11 +115,13 @@ def test_aws_cli(door: Door, tmp_path: Path) -> None:
     assert "a b+c" in aws("s3", "ls", "--recursive", "s3://aws-bucket/")
     aws("s3", "mv", "s3://aws-bucket/large", "s3://aws-bucket/moved")
     assert aws("s3", "cp", "s3://aws-bucket/d/x/a b+c", "-") == "small"
-    aws("s3", "rb", "--force", "s3://aws-bucket")  # with all that is in it
+    aws("s3", "rb", "--force", "s3://aws-bucket")  # with all its objects
 
 
 def test_aws_cli_with_buckets_in_host_names(door: Door, tmp_path: Path) -> None:
-    """The server is its proxy, so that no name has to be resolved: what is signed and sent is the same."""
+    """The server is set as its proxy, so that no name must be resolved. What is signed and sent is the
+    same.
+    """
     (tmp_path / "large").write_bytes(LARGE)
     (tmp_path / "config").write_text(
         "[default]\ns3 =\n    addressing_style = virtual\n    signature_version = s3v4\n"
@@ -155,7 +157,7 @@ def test_rclone(door: Door, tmp_path: Path) -> None:
 
 
 def rclone_env(door: Door) -> dict[str, str]:
-    """What tells rclone of it, as b:."""
+    """The environment in which rclone knows it as b:."""
     return {
         **door.env,
         "RCLONE_CONFIG_B_TYPE": "s3",
@@ -170,7 +172,7 @@ def rclone_env(door: Door) -> dict[str, str]:
 
 
 def put_presigned(s3: Any, upload: dict[str, str], number: int, body: bytes) -> str:
-    """The ETag of a part whose bytes are not signed, so that its CRC is all that is known of it."""
+    """The ETag of a part whose bytes are not signed, so that only its CRC is known."""
     crc = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
     params = {**upload, "PartNumber": number, "ChecksumCRC32": crc}
     url = s3.generate_presigned_url("upload_part", params)
@@ -180,7 +182,7 @@ def put_presigned(s3: Any, upload: dict[str, str], number: int, body: bytes) -> 
 
 
 def test_etags_that_are_no_md5(tmp_path: Path) -> None:
-    """s3_etag = "fast": nobody takes one for an MD5, or for another object's."""
+    """s3_etag = "fast": no client takes such a tag for an MD5, or for that of another object."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d/large").write_bytes(LARGE)
     (tmp_path / "d/small").write_bytes(b"small")
@@ -411,8 +413,9 @@ def test_litestream(door: Door, tmp_path: Path) -> None:
 
 
 def test_juicefs_objbench(door: Door, tmp_path: Path) -> None:
-    """Its functional tests. It names a key with a control character, which we refuse (docs/s3.md), and wants
-    no error where it reads behind the end: that is 416 in S3."""
+    """Its functional tests. Two may fail: it uses a key with a control character, which we refuse
+    (docs/s3.md), and expects no error for a read behind the end, which is 416 in S3.
+    """
     told = run(
         "juicefs",
         *("objbench", "--storage", "s3", "--access-key", door.key, "--secret-key", door.secret),

@@ -1,4 +1,4 @@
-"""Bodies that say whose they are: of any 31 bytes of one it is plain which write they are of, and where.
+"""Bodies that show their write: any 31 bytes of one show of which write they are, and their place in it.
 
 A body is a row of cells of 16 bytes: the write's number (8 hex digits), the cell's (6), a line end. Pure.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 
 CELL_BYTES = 16
-ENOUGH_BYTES = 2 * CELL_BYTES - 1  # hold a whole cell, wherever they begin
+ENOUGH_BYTES = 2 * CELL_BYTES - 1  # contain a whole cell, wherever they begin
 
 
 class Bodies:
-    """Makes bodies, and knows them again. Any thread may call it."""
+    """Makes bodies, and recognizes them. Any thread may call it."""
 
     def __init__(self) -> None:
         self._sizes: list[int] = [0]  # by number, from 1
@@ -27,13 +27,12 @@ class Bodies:
         return number, _body(number, 0, size_bytes)
 
     def size(self, number: int) -> int:
-        """How long the body of that write is."""
+        """The length of the body of that write."""
         return self._sizes[number]
 
     def whose(self, part: bytes, first: int = 0, whole_size: int | None = None) -> int:
-        """The write that `part` is of, beginning at byte `first`. Raises ValueError if any byte is not.
-
-        `whole_size`: how long the whole is said to be; by default `part` is the whole.
+        """The write of which `part` is, beginning at byte `first`. Raises ValueError if any byte is not of
+        it. `whole_size`: the declared length of the whole; by default `part` is the whole.
         """
         at = -first % CELL_BYTES
         number = int(part[at : at + 8], 16)

@@ -39,7 +39,7 @@ _OPTIONS = {
 
 @dataclass
 class Outcome:
-    """Of one run. `wrong`: what was found."""
+    """The result of one run. `wrong`: what was found."""
 
     wrong: list[str] = field(default_factory=list)
     calls: int = 0
@@ -61,7 +61,8 @@ def run(seed: int, seconds: float, *, few_ids: bool, home: Path, readers: int = 
     module = "tests.torture.few_ids" if few_ids else "services.server"
     system = System(home, _OPTIONS | {"BLOBKEEP_READERS": str(readers)}, module)
     record, stopping = Record(), threading.Event()
-    ports = [system.port] * (1 + readers)  # of several, clients connect anew: a reader may be the next one
+    # with several readers, clients connect again and again, perhaps to another one
+    ports = [system.port] * (1 + readers)
     locations = [f"torture/{number}" for number in range(_LOCATIONS)]
     pair = (locations[-2], locations[-1])
     try:
@@ -105,7 +106,7 @@ def run(seed: int, seconds: float, *, few_ids: bool, home: Path, readers: int = 
 
 
 def _leftovers(system: System) -> list[str]:
-    """The directory must come to hold the live blobs and nothing else, while the system runs."""
+    """While the system runs, the directory must at last have the live blobs and nothing else."""
     data_dir = layout_of(system.data.root)
 
     def only_live() -> bool:

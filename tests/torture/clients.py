@@ -1,4 +1,4 @@
-"""Clients that do everything at once on a few locations, and write down what they were told, and when."""
+"""Clients that do everything concurrently on a few locations, and record each answer and its time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.linearizable import Call, Move, State
 from tests.torture.bodies import ENOUGH_BYTES, Bodies
 
 _ANSWER_WITHIN_S = 30.0
-_MOVES = 0.2  # of requests: the next one goes to another server
+_MOVES = 0.2  # the share of requests after which a client goes to another server
 _SIZES = (16, 100, 1000, 1000, 5000, 20_000)
 
 Unsure = Callable[[int, bytes], bool]
@@ -24,14 +24,14 @@ Unsure = Callable[[int, bytes], bool]
 
 
 class Record:
-    """What all clients together saw. `wrong`: what needs no search to be wrong."""
+    """What all clients together saw. `wrong`: answers that are wrong without any search."""
 
     def __init__(self) -> None:
         self.calls: dict[str, list[Call]] = {}
         self.moves: list[Move] = []
         self.wrong: list[str] = []
         self.counts: Counter[str] = Counter()
-        self.etags: dict[str, tuple[str, int]] = {}  # by location: one seen lately, with its write
+        self.etags: dict[str, tuple[str, int]] = {}  # by location: a tag that was seen lately, with its write
         self.s3_etags: dict[str, tuple[str, int]] = {}  # the same as S3 has it
         self.bodies = Bodies()
         self._lock = threading.Lock()
@@ -51,7 +51,7 @@ class Record:
             self.counts["answered"] += move.end_s is not None
 
     def complain(self, text: str) -> None:
-        """Something that may never be."""
+        """Note something that must never happen."""
         with self._lock:
             self.wrong.append(text)
 
@@ -62,7 +62,7 @@ class Client(threading.Thread):
     Each connection is to one of `ports`, chosen anew. `sizes`: of bodies, in bytes.
     """
 
-    # What is done, how often; and the same where many deletes are wanted.
+    # What is done, and how often; then the same with many deletes.
     KINDS: ClassVar[dict[str, tuple[int, int]]] = {
         "read": (20, 14),
         "range": (10, 5),
@@ -104,7 +104,7 @@ class Client(threading.Thread):
         try:
             while not self._stopping.is_set():
                 if not self._is_connected():
-                    time.sleep(0.05)  # supervisord is dead, too: nobody listens
+                    time.sleep(0.05)  # supervisord is dead, too, so nobody listens
                     continue
                 kind = self._rng.choices([*self.KINDS], self._weights)[0]
                 location = self._rng.choice(self._locations)
@@ -121,7 +121,7 @@ class Client(threading.Thread):
         self.read(location)
 
     def read(self, location: str) -> bool:
-        """Read it whole; False where no answer came."""
+        """Read it whole. False if no answer came."""
         began = time.monotonic()
         answer = self._ask("GET", location)
         if answer is None:
@@ -184,7 +184,7 @@ class Client(threading.Thread):
             self._refused("swap", location, answer[0], answer[2])
 
     def do_slow(self, location: str) -> None:
-        """An update that comes in pieces, so that it is staged, and others overtake it."""
+        """An update that comes in pieces, so that it is staged and others overtake it."""
         number, body = self._record.bodies.make(self._size())
         began = time.monotonic()
         answer = self._ask("PUT", location, body, pieces=4)
@@ -239,11 +239,11 @@ class Client(threading.Thread):
     def _left_open(
         self, location: str, kind: str, began: float, value: State = None, expected: State = None
     ) -> None:
-        """Note a call that got no answer: it may have been done, or may yet be."""
+        """Note a call that got no answer. It may have been done, or may still be done."""
         self._record.add(location, Call(kind, began, None, value, expected, self._number))
 
     def _saw(self, location: str, began: float, part: bytes, first: int, size: int) -> int | None:
-        """Note what was read; the write that it is of, None where it is of none."""
+        """Note what was read. Gives its write; None if there is none."""
         try:
             number = self._record.bodies.whose(part, first, size)
         except ValueError as err:
@@ -257,7 +257,7 @@ class Client(threading.Thread):
             self._record.etags[location] = (headers["etag"], number)
 
     def _refused(self, kind: str, location: str, status: int, body: bytes) -> None:
-        """Nothing was changed; if it was, a read will show a value of no known write."""
+        """Nothing was changed. If it was, a read will show a value of no known write."""
         self._record.counts[f"{status}"] += 1
         if status not in (503, 507):
             self._record.complain(f"{kind} of {location} was answered with {status}: {body[:200]!r}")
@@ -271,7 +271,7 @@ class Client(threading.Thread):
         pieces: int = 1,
         door: str = "/store/",
     ) -> tuple[int, dict[str, str], bytes] | None:
-        """Status, headers by lower-case name, body; None where no whole answer came."""
+        """Status, headers by lower-case name, body; None if no complete answer came."""
         if not self._is_connected() or self._connection is None:
             return None
         connection = self._connection
@@ -301,7 +301,7 @@ class Client(threading.Thread):
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, content
 
     def _is_connected(self) -> bool:
-        """Connect, where that is not done yet; False where nobody listens: then nothing was asked."""
+        """Connect, if that is not done yet. False if nobody listens, so that nothing was asked."""
         if self._connection is None:
             self._port = self._rng.choice(self._ports)
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_ANSWER_WITHIN_S)

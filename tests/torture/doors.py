@@ -1,6 +1,5 @@
-"""Clients that also come through S3, and copy and move on the server.
-
-A copy and a move name what they take by its tag, so it is known what an unanswered one may have done.
+"""Clients that also use S3, and copy and move on the server. A copy or a move names its source by the tag, so
+it is known what one without an answer may have done.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class ManyDoors(Client):
             self._refused("get", location, status, body)
 
     def do_clear(self, location: str) -> None:
-        """DeleteObject is 204 whether anything is there or not."""
+        """DeleteObject gets 204, whether an object is there or not."""
         began = time.monotonic()
         answer = self._ask("DELETE", location, door=S3)
         if answer is None:
@@ -70,7 +69,7 @@ class ManyDoors(Client):
             self._refused("clear", location, answer[0], answer[2])
 
     def do_multipart(self, location: str) -> None:
-        """An upload in parts. A completion without an answer is asked for again, once."""
+        """An upload in parts. A completion without an answer is sent again, once."""
         sizes = self._rng.choices(_PARTS_BYTES, (8, 3, 1))[0]
         number, body = self._record.bodies.make(sum(sizes))
         begun = self._ask("POST", location + "?uploads", b"", door=S3)
@@ -94,7 +93,7 @@ class ManyDoors(Client):
             again = self._ask("POST", f"{location}?uploadId={upload}", order, door=S3)
             if again is not None and again[0] == 200:
                 self._record.counts["completed again"] += 1
-                answer = again  # else it may have been completed, and replaced
+                answer = again  # otherwise it may have been completed, and replaced
         return self._put(location, began, number, answer)
 
     def do_copy_object(self, location: str) -> None:
@@ -112,13 +111,14 @@ class ManyDoors(Client):
             self._note(source, "read", began, number)
         elif answer[0] == 404:
             self._note(source, "read", began)
-        elif answer[0] not in (412, 409):  # the same bytes may have another tag, by how they came
+        # the same bytes may have another tag, which depends on how they came
+        elif answer[0] not in (412, 409):
             self._refused("copy_object", location, answer[0], answer[2])
 
     # --- copies and moves, natively ---
 
     def do_copy(self, location: str) -> None:
-        """A copy of exactly what was seen, where nothing is."""
+        """A copy of exactly what was seen, to a location without a blob."""
         source = self._rng.choice([one for one in self._locations if one != location])
         number, began, answer = self._take("Blob-Copy-From", source, location)
         if answer is None:
@@ -131,7 +131,7 @@ class ManyDoors(Client):
             self._not_taken("copy", source, location, began, number, answer)
 
     def do_move(self, location: str) -> None:
-        """A move of exactly what was seen, from one of the pair to the other, where nothing is."""
+        """A move of exactly what was seen, from one of the pair to the other, which has no blob."""
         at = self._rng.randrange(2)
         source, target = self._pair[at], self._pair[1 - at]
         number, began, answer = self._take("Blob-Move-From", source, target)
@@ -148,7 +148,7 @@ class ManyDoors(Client):
     def _take(
         self, how: str, source: str, target: str
     ) -> tuple[int, float, tuple[int, dict[str, str], bytes] | None]:
-        """(the write that was seen at `source`, when it was asked for, the answer)."""
+        """(the write that was seen at `source`, the time of the request, the answer)."""
         tag, number = self._record.etags.get(source, ('"none"', 0))
         fields = {how: f"/store/{source}", "Blob-If-Match": tag, "Content-Length": "0"}
         began = time.monotonic()
@@ -191,7 +191,9 @@ class ManyDoors(Client):
 
 
 class StoreDoors(ManyDoors):
-    """The same on an object store, where a move is a copy and then a delete: others see what is between."""
+    """The same on an object store, where a move is a copy and then a delete, so others see the state in
+    between.
+    """
 
     def _moved(self, source: str, target: str, began: float, number: int, at: int, *, is_sure: bool) -> None:
         if not number:

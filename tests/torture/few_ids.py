@@ -1,6 +1,7 @@
-"""`python -m tests.torture.few_ids ...`: the server, but that it gives the lowest ids first: they come back.
+"""`python -m tests.torture.few_ids ...`: the server, but it gives the lowest ids first, so that ids are soon
+used again.
 
-What is left of the product's choice: an id is taken by an exclusive mkdir, or passed over if it has a folder.
+As in the product, an id is taken by an exclusive mkdir, or skipped if it has a folder.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class _LowFirst(random.Random):
         return super().random() * COUNT / (1 << 16)
 
     def shuffle(self, x: MutableSequence[Any]) -> None:
-        """Of what is free beyond those, the lowest first."""
+        """Beyond those, the lowest free id first."""
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""The gc and the recovery worker of the product, in a hurry: an upload that is silent for 2 s is given up,
-and rounds follow one another. What is safe must not depend on how long they wait.
+"""The product's gc and recovery worker, but impatient: an upload that is silent for 2 s is given up, and
+rounds follow each other at once. Safety must not depend on how long they wait.
 
 `python -m tests.torture.hasty gc|recovery FLAGS`.
 """
@@ -16,7 +16,7 @@ SILENT_S = 2.0
 
 
 def main() -> int:
-    """Become it."""
+    """Become that process."""
     vars(engine)["Collector"] = partial(collector.Collector, silent_s=SILENT_S)
     vars(collector).update(LOOK_AFTER_S=0.5, _LOOK_AGAIN_S=0.5)
     vars(verifier).update(ROUND_EVERY_S=0.5)

@@ -1,4 +1,4 @@
-"""Kills processes of a system at random, and at moments when they have only half done something."""
+"""Kills processes of a system at random, and in the middle of their work."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support.processes import wait_for
 from tests.support.system import System
 from tests.torture.clients import Record
 
-_VICTIMS = {"server": 12, "gc": 4, "recovery": 2, "supervisord": 1}  # and how often each
+_VICTIMS = {"server": 12, "gc": 4, "recovery": 2, "supervisord": 1}  # and how often each is chosen
 _NASTY_WITHIN_S = 0.3
 _WORKS_WITHIN_S = 10.0
 
 
 class Killer(threading.Thread):
-    """Until `stopping` is set. `kills`: how many, by victim and moment."""
+    """Kills until `stopping` is set. `kills`: how many, by victim and moment."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Killer(threading.Thread):
             self.error = err
 
     def _let_them_work(self, answers: int) -> None:
-        """On a busy machine a server that is killed as soon as it is back would never do anything."""
+        """On a busy machine a server that is killed as soon as it is back would never serve."""
         until = self._record.counts["answered"] + answers
         deadline = time.monotonic() + _WORKS_WITHIN_S
         while self._record.counts["answered"] < until and time.monotonic() < deadline:
@@ -66,7 +66,7 @@ class Killer(threading.Thread):
             return
         pid = self._system.pids().get(victim)
         if pid is None:
-            return  # it is on its way back
+            return  # it is being restarted
         moment = "at random"
         if victim in ("server", "gc") and self._rng.random() < 0.6:
             moment = "half-way"
@@ -77,7 +77,7 @@ class Killer(threading.Thread):
             self.kills[f"{victim} {moment}"] += 1
 
     def _wait_for_half(self, sign: str) -> bool:
-        """Watch for a temporary file, or for a folder on its way out; False where none is seen in time."""
+        """Wait for a temporary file, or for a folder that is being removed. False if none is seen in time."""
         root = self._system.data.root
         deadline = time.monotonic() + _NASTY_WITHIN_S
         while time.monotonic() < deadline:

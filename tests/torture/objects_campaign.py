@@ -46,7 +46,7 @@ FAULTS = Faults(
 _SIZES = (16, 100, 1000, 1000, 4096, 4097, 20_000, 20_000, 20_000, 2_500_000)
 _KILLS_AT_LEAST = 2
 _STOPS_AT_LEAST = 1
-# Answers of 503 that say that nothing was done, and nothing will be.
+# Answers of 503 that promise that nothing was done, and nothing will be.
 _NOTHING_DONE = (b"uploads are under way", b"gave no sign of life", b"happened to this blob meanwhile")
 # A writer sleeps until the gcs have long given it up: hasty.SILENT_S is 2.
 _STOPPED_S = (0.5, 6.0)
@@ -60,7 +60,7 @@ class Tormentor(threading.Thread):
         self._system = system
         self._rng = random.Random(seed)
         self._stopping = stopping
-        self._to_stop: set[int] = set()  # servers, by number: at their next state object
+        self._to_stop: set[int] = set()  # servers to stop at their next state object, by number
         self._sleepers: list[threading.Thread] = []
         self.kills: Counter[str] = Counter()
         self.error: BaseException | None = None
@@ -100,7 +100,7 @@ class Tormentor(threading.Thread):
             self.kills[kind] += 1
 
     def _on_done(self, number: int, method: str, target: str) -> None:
-        """On the proxy's thread: the server has not got its answer yet."""
+        """Called on the proxy's thread, before the server has got its answer."""
         if number in self._to_stop and method == "PUT" and "/gc/" in target:
             self._to_stop.discard(number)
             server = self._system.servers[number]
@@ -151,7 +151,7 @@ def run(seed: int, seconds: float, home: Path) -> Outcome:
             thread.join(120)
             assert not thread.is_alive(), f"{thread.name} hangs"
         system.wait_until_serving()
-        for port in system.ports:  # what one shows, all show
+        for port in system.ports:  # all servers show the same
             reader = Client(CLIENTS, [port], record, locations, 0, stopping, many_deletes=False)
             for location in locations:
                 wait_for(partial(reader.read, location), what=f"a last read of {location}")
@@ -169,7 +169,7 @@ def run(seed: int, seconds: float, home: Path) -> Outcome:
 
 
 def is_unsure(status: int, body: bytes) -> bool:
-    """Whether the write may have taken effect: a 503 that does not say that nothing was done."""
+    """True if the write may have taken effect: a 503 that does not promise that nothing was done."""
     return status == 503 and not any(text in body for text in _NOTHING_DONE)
 
 

@@ -42,7 +42,9 @@ _OPTIONS = {
 
 
 class ObjectsSystem:
-    """Everything that `make torture ENGINE=objects` runs. `faults`: of each server's way to the store."""
+    """Everything that `make torture ENGINE=objects` runs. `faults`: of the network between each server
+    and the store.
+    """
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class ObjectsSystem:
         self.wait_until_serving()
 
     def create_s3_bucket(self, name: str) -> None:
-        """Through the S3 door of one server."""
+        """A request to the S3 port of one server."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[0], timeout=60)
         connection.request("PUT", S3 + name)
         answer = connection.getresponse()
@@ -102,7 +104,7 @@ class ObjectsSystem:
             door.faults = self.faults
 
     def fault_off(self) -> None:
-        """The network is good, and what was late has arrived."""
+        """The network is good again. Returns when all late requests have arrived."""
         for door in (*self.doors, self._workers_door):
             door.faults = NONE
         wait_for(self.proxy.is_quiet, 120.0, "the arrival of what was late")
@@ -120,7 +122,7 @@ class ObjectsSystem:
             server.end()
 
     def leftovers(self) -> list[str]:
-        """What is wrong in the bucket, once no server lives: damage, and data that nothing names.
+        """What is wrong in the bucket when no server lives: damage, and data that nothing names.
 
         Waits until the gc has settled every state object; runs a whole round of the recovery worker.
         """

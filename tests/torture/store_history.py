@@ -1,9 +1,9 @@
-"""What an object store was asked for each pointer, and what it answered: did the store keep its promise?
+"""The requests for each pointer and their answers from an object store: did the store keep its promise?
 
-The engine can be no better than the conditional writes under it. So where a history of clients cannot be
-explained, this tells whose fault it is: the same judge looks at the store's own history, ETag by ETag, as the
-fault proxy saw it. A write that was not answered with success may have taken effect at any time since it
-began, or never: a store may answer 412 to what it did apply.
+The engine can be no better than the store's conditional writes. So if the history of clients cannot be
+explained, this tells whose fault it is: the same check runs on the store's own history of ETags, as the fault
+proxy saw it. A write that was not answered with success may have taken effect at any time since it began, or
+never: a store may answer 412 to a write that it did apply.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIELD = {
 
 
 class StoreHistory:
-    """Of all keys that have `part` in them, through all doors. Any thread may call it."""
+    """The history of all keys that contain `part`, through all doors. Any thread may call it."""
 
     def __init__(self, part: str) -> None:
         self._part = part
@@ -36,7 +36,7 @@ class StoreHistory:
         self._lock = threading.Lock()
 
     def ask(self, method: str, target: str, raw: bytes) -> Answered | None:
-        """A request is about to be sent; call what comes back with its answer, where there is one."""
+        """A request is about to be sent. Gives a function to call with its answer, if there is one."""
         url = urlsplit(target)
         if self._part not in url.path or method not in ("GET", "PUT"):
             return None

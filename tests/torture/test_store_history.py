@@ -1,4 +1,4 @@
-"""What the torture judges an object store by: answers that a right store gives pass, others do not."""
+"""The check of an object store's history: answers that a correct store may give pass, others do not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def etag(body: bytes) -> str:
 
 
 class Asked:
-    """One request at a time to a store that gives the answers it is told to."""
+    """Sends one request at a time to a store that gives the answers that it was told."""
 
     def __init__(self) -> None:
         self.history = StoreHistory("/loc/")
@@ -43,7 +43,7 @@ def test_a_store_that_keeps_its_promise() -> None:
     asked.put(b"1", over=None)
     asked.put(b"2", over=None, status=412)
     asked.get(b"1")
-    asked.put(b"3", over=b"1", status=412)  # refused, and applied: such a store is right, too
+    asked.put(b"3", over=b"1", status=412)  # refused, and yet applied: a store may do that
     asked.get(b"3")
     asked.put(b"4", over=b"3", status=500)  # not applied
     asked.put(b"5", over=b"3")

@@ -1,4 +1,4 @@
-"""The supervised system under load and kills keeps what it promised. The long run: `make torture`."""
+"""The supervised system keeps its promise under load and kills. The long run: `make torture`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_an_order_explains_what_clients_saw_while_processes_were_killed(
     few_ids: bool, tmp_path: Path
 ) -> None:
     print(f"SEED={SEED}")  # noqa: T201 - shown where it fails
-    # Few ids come back soon, which is what a reader could take one blob for another by.
+    # With few ids each is soon used again, so that a reader might take one blob for another.
     outcome = campaign.run(SEED, SECONDS, few_ids=few_ids, home=tmp_path, readers=int(few_ids))
     assert not outcome.wrong, "\n".join(outcome.wrong)
     assert outcome.counts["answered"] > 0
