@@ -15,7 +15,7 @@ _MAX_CALLS = 400
 
 @dataclass
 class Step:
-    """One process that dies at disk call `at`, in a directory of its own. `died`: for the test to set."""
+    """One process that dies at disk call `at`, in a directory of its own. The test sets `died`."""
 
     at: int
     root: str
@@ -23,9 +23,8 @@ class Step:
 
 
 def steps(base: Path, *, rotten: bool = False) -> Iterator[Step]:
-    """One step after the other, until a process gets through. After each the directory keeps the rules.
-
-    `rotten`: it has blobs that are damaged.
+    """One step after the other, until a process does not die. After each step the directory must keep the
+    rules. `rotten`: it has damaged blobs.
     """
     for at in range(1, _MAX_CALLS):
         step = Step(at, str(base / str(at)))

@@ -1,7 +1,7 @@
 """The crash ladder of a copy and of a move: a server dies at its first disk call, at its second, ...
 
-A move is there whole or not at all: the blob is at its old place or at its new one, never at neither; at both
-only with `sync = "folder"`, which has no one record for the two.
+A move is done completely or not at all: the blob is at its old or at its new place. It may be at both only
+with `sync = "folder"`, which has no common record for the two.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ __all__ = ["base", "small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
 SMALL, OLD = b"the source", b"the target"
-# (move, large, sync, late). What a move needs is in the first: one record in the journal for its two ends. A
-# death right after a disk call shows whether it is one.
+# (move, large, sync, late). The first one tests that the two ends of a move are one record in the journal: a
+# death right after a disk call would show two.
 IN_ONE_RECORD = [(True, large, "journal", True) for large in (False, True)]
 RUNGS = [
     *((True, large, "journal", False) for large in (False, True)),

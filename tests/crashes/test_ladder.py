@@ -1,8 +1,7 @@
-"""The crash ladder: a process dies at its first disk call, at its second, ... until it gets through.
-
-Each rung is a process of its own, forked, which dies before or after the call (and in the middle of a write);
-then another one settles the directory. What was acknowledged is there byte for byte; what was not is there
-whole or not at all; nothing else changed, and the directory keeps the rules.
+"""The crash ladder: a process dies at its first disk call, at its second, ... until it does not die. Each
+step is a forked process, which dies before or after the call, or in the middle of a write. Then another
+process recovers the directory. What was acknowledged is there byte for byte. What was not is there completely
+or not at all. Nothing else changed, and the directory keeps the rules.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def base() -> Iterator[Path]:
 
 
 def dies(run: Callable[[], None]) -> bool:
-    """`run` in a forked process; True if that died on the way. Fails the test where it ended otherwise."""
+    """Call `run` in a forked process. True if it was killed. Fails the test if it ended in another way."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -63,7 +62,7 @@ async def old_values(root: str, sync: str, id_bits: int) -> None:
 def acknowledged_by(
     operation: Operation, death: Death, root: str, sync: str, id_bits: int
 ) -> tuple[bool, bool]:
-    """Run the operation in a process of its own; (whether it died, whether it had acknowledged)."""
+    """Run the operation in a process of its own. Gives (whether it died, whether it had acknowledged)."""
     ear, mouth = os.pipe()
 
     async def work() -> None:
@@ -71,7 +70,7 @@ def acknowledged_by(
         with standing_between(death, CHANGES):
             await operation(store)
             os.write(mouth, b"acknowledged")
-            await store.store.close()  # a checkpoint: it dies in there, too
+            await store.store.close()  # a checkpoint, in which it may die, too
 
     died = dies(lambda: asyncio.run(work()))
     os.close(mouth)
@@ -82,7 +81,7 @@ def acknowledged_by(
 async def judge(
     root: str, sync: str, id_bits: int, allowed: dict[str, list[bytes | None]], what: object
 ) -> None:
-    """The directory, settled by another process: each location has one of its allowed values."""
+    """Another process recovers the directory. Each location must have one of its allowed values."""
     async with opened(root, sync, id_bits) as store:
         found = await store.values()
         for location, values in allowed.items():
@@ -126,11 +125,11 @@ def test_a_process_that_dies_at_each_disk_call_loses_nothing(
         asyncio.run(judge(root, sync, id_bits, allowed, (at, acknowledged)))
 
 
-# --- recovery, the gc and quarantine die ---
+# --- death during recovery, the gc and quarantine ---
 
 
 async def make_mess(root: str, id_bits: int) -> dict[str, bytes]:
-    """A directory with a row each of what recovery meets; returns what must be served."""
+    """A directory with one case of everything that recovery knows. Gives what must be served."""
     async with opened(root, "folder", id_bits) as store:
         older = await store.put("twice", b"older")
         kept = blob_folder.read_file(store.data_dir.state(older.id))

@@ -1,7 +1,6 @@
-"""The crash ladder of an upload in parts: a server dies at its first disk call, at its second, ... in it.
-
-What was answered for is there after the next start: the upload, each part, the blob that they became. And the
-client can go on: what it was not told of it does again, and gets the blob.
+"""The crash ladder of an upload in parts: a server dies at its first disk call, at its second, ... What was
+acknowledged is there after the next start: the upload, each part, or the blob made of them. The client can go
+on: it repeats what got no answer, and gets the blob.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ pytestmark = pytest.mark.usefixtures("small_journal")
 
 MIB = 1 << 20
 OLD = b"the old value"
-# Of one size but the last: linked. Of several: copied. The second is sent again: its first is superseded.
+# Parts of one size, except the last, are linked. Parts of several sizes are copied. The second part is sent
+# twice, so its first version is superseded.
 SHAPES: dict[str, list[tuple[int, bytes]]] = {
     "equal": [(1, b"a" * MIB), (2, b"b" * MIB), (3, b"c" * 1000)],
     "unequal": [(1, b"a" * MIB), (2, b"b" * 1000), (3, b"c" * 1000)],
@@ -57,7 +57,7 @@ async def _old_value(root: str, sync: str) -> None:
 
 
 def _upload(root: str, sync: str, sent: list[tuple[int, bytes]], death: Death) -> tuple[bool, list[str]]:
-    """(Whether it died, what it had answered: the upload's id, each part's, "complete")."""
+    """(Whether it died, what it had answered: the upload's id, that of each part, "complete")."""
     ear, mouth = os.pipe()
 
     async def work() -> None:
@@ -93,7 +93,8 @@ async def _judge(root: str, sync: str, sent: list[tuple[int, bytes]], whole: byt
             blob = await store.store.stat("a")
             assert blob is not None
             assert open_ones == []
-            assert not told or blob.metadata[UPLOAD_ID] == told[0]  # so who asks again can be told
+            # so that a repeated completion gets the same answer
+            assert not told or blob.metadata[UPLOAD_ID] == told[0]
             return
         if told:
             assert [one.id for one in open_ones] == told[:1]
@@ -101,7 +102,7 @@ async def _judge(root: str, sync: str, sent: list[tuple[int, bytes]], whole: byt
             await _go_on(store, upload, sent, told[1:])
         if open_ones:
             assert await store.read("a") == whole
-    async with opened(root, sync) as store:  # with nothing of it left
+    async with opened(root, sync) as store:  # and nothing of it is left
         assert await store.read("a") == (whole if open_ones else OLD)
         for upload in open_ones:
             with pytest.raises(UnknownUpload):
@@ -109,7 +110,7 @@ async def _judge(root: str, sync: str, sent: list[tuple[int, bytes]], whole: byt
 
 
 async def _go_on(store: Opened, upload: Multipart, sent: list[tuple[int, bytes]], told: list[str]) -> None:
-    """The client, which was told of some parts: they are there. It sends the others, and completes."""
+    """The client got answers for some parts, which must be there. It sends the others, and completes."""
     parts = store.store.multiparts
     there = {part.number: part for part in await parts.list_parts("a", upload.id)}
     newest = {n: part_id for (n, _), part_id in zip(sent, told, strict=False)}

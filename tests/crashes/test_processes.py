@@ -1,4 +1,4 @@
-"""Real servers that die at a disk call, from their start on, over HTTP; then a whole one starts."""
+"""Real servers that die at a disk call, counted from their start. Then a server starts that does not die."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REQUESTS = [
 
 
 class DyingServer(Server):
-    """A server that dies at disk call `at`; it may die before it serves."""
+    """A server that dies at disk call `at`, maybe before it serves."""
 
     def module(self) -> list[str]:
         return ["tests.support.dying"]
@@ -58,7 +58,7 @@ def test_a_server_that_dies_at_a_disk_call_loses_nothing(
                 try:
                     answer = server.ask(method, f"/store/{location}", body)
                 except (OSError, http.client.HTTPException):
-                    now[location] = [*now[location], new]  # it died: old or new
+                    now[location] = [*now[location], new]  # it died, so the value is the old or the new one
                     break
                 assert answer.status in (200, 201), answer
                 now[location] = [new]

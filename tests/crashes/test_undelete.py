@@ -1,4 +1,4 @@
-"""An undelete dies, or is refused by the disk, at each disk call: the old value is there, or the new."""
+"""An undelete dies, or the disk refuses a call, at each disk call. The old value is there, or the new one."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_an_undelete_whose_disk_calls_fail_in_turn(
                 return [old, body]
             now = old if failed is not None else body
             assert await store.read("a") == now, (fault.hit, failed)
-            await store.put("a", b"again")  # the disk is well again
+            await store.put("a", b"again")  # the disk works again
             return [b"again"]
 
     for at in range(1, _MAX_CALLS):

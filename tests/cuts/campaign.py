@@ -1,4 +1,4 @@
-"""Records scenarios, cuts the power at every moment, and checks a given number of the disks that are left.
+"""Records scenarios, cuts the power at many moments, and checks a given number of the disks that may be left.
 
 `python -m tests.cuts.campaign --seed 1 --size 3000` (make power-cuts SEED=1 SIZE=3000).
 """
@@ -24,12 +24,13 @@ from tests.cuts.disk import Disk, Image
 from tests.cuts.scenarios import SCENARIOS
 from tests.cuts.session import ANYTHING, DAMAGED, Expected, Recording, mark_of
 
-_SHARE_EXHAUSTED = 0.05  # of the moments at which few operations are on their way: all their disks
+# this share is for moments with few operations on their way, of which all disks are checked
+_SHARE_EXHAUSTED = 0.05
 
 
 @dataclass
 class Outcome:
-    """Of one scenario. `wrong`: what was found, with where. Counts are of distinct disks."""
+    """The result of one scenario. `wrong`: what was found, and where. Counts are of distinct disks."""
 
     name: str
     operations: int = 0
@@ -40,9 +41,8 @@ class Outcome:
 def run(
     name: str, seed: int, size: int, *, second_cuts: int = 0, stop_after: int = 5, served: bool = True
 ) -> Outcome:
-    """Record the scenario `name` and check about `size` distinct disks of it.
-
-    `served`: one of them is also given to a real server.
+    """Record the scenario `name`, and check about `size` distinct disks of it. `served`: a real server is
+    also started on one of them.
     """
     logging.disable(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="cuts-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
@@ -72,8 +72,7 @@ def check(
     served: bool = True,
 ) -> Outcome:
     """Check about `size` distinct disks that cuts during `recording` may leave, `after` so many entries.
-
-    `served`: one of them is also given to a real server.
+    `served`: a real server is also started on one of them.
     """
     rng = random.Random(seed)
     marks = [mark_of(op) for op in recording.ops]
@@ -103,7 +102,7 @@ def check(
 def _images(
     recording: Recording, rng: random.Random, size: int, after: int
 ) -> Iterator[tuple[int, Expected, str, Image]]:
-    """About `size` disks, spread over the moments: (how many entries were done, what is expected, ...)."""
+    """About `size` disks, spread over all moments: (how many entries were done, what is expected, ...)."""
     disk = Disk(recording.top)
     expected = Expected()
     per_moment = size / max(1, len(recording.ops) - after)
@@ -129,7 +128,7 @@ def _images(
 
 
 def main() -> int:
-    """Run a campaign over all scenarios; exit status 1 where anything is wrong."""
+    """Run a campaign over all scenarios. Exit status 1 if anything is wrong."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
     parser.add_argument("--size", type=int, default=3000, help="disks, about")
@@ -137,7 +136,7 @@ def main() -> int:
     options = parser.parse_args()
     print(f"SEED={options.seed} SIZE={options.size}", flush=True)  # noqa: T201
     names = [options.only] if options.only else list(SCENARIOS)
-    rounds = max(1, options.size // (400 * len(names)))  # a recording is good for some hundred disks
+    rounds = max(1, options.size // (400 * len(names)))  # one recording gives some hundred disks
     wrong: list[str] = []
     total: Counter[str] = Counter()
     for number in range(rounds):

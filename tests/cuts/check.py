@@ -1,4 +1,4 @@
-"""Starts the product on a disk that a power cut left, and says what is wrong with what it makes of it."""
+"""Starts the product on a disk that a power cut left, and says what is wrong with the result."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ Values = dict[str, Value]
 @dataclass
 class Checker:
     """Checks disks in `folder`, on a fast file system. `rotten`: blobs were damaged on purpose.
-
-    `second_cuts`: how many of the disks that a second cut, during recovery, leaves are checked of each.
+    `second_cuts`: for each disk, how many disks after a second cut during recovery are checked.
     """
 
     folder: Path
@@ -41,11 +40,11 @@ class Checker:
     rotten: bool = False
     second_cuts: int = 0
     checked: int = 0
-    by_index: int = 0  # starts that believed an index
+    by_index: int = 0  # starts that used an index
     seen: set[bytes] = field(default_factory=set)  # digests of what was checked, with what was expected
 
     def is_new(self, image: Image, expected: Expected) -> bool:
-        """False for a disk that was checked before, with the same expectations."""
+        """False for a disk that was checked before with the same expectations."""
         wanted = repr(sorted((at, sorted(map(repr, values))) for at, values in expected.possible.items()))
         key = digest(image) + wanted.encode()
         if key in self.seen:
@@ -75,7 +74,7 @@ class Checker:
         return wrong
 
     def check_by_server(self, image: Image, expected: Expected) -> list[str]:
-        """The same by a real server, which a gc has been started before."""
+        """The same with a real server. A gc is started before it."""
         root = self._build(image)
         directory.make_root(str(root))
         width = str(layout_of(str(root)).id_bits)
@@ -153,7 +152,7 @@ class Checker:
 
 
 class _Interrupted(ListLog):
-    """Does something in the middle: before entry number `at`, counted from 1; 0: never."""
+    """Does something in the middle, before entry number `at`, counted from 1; 0: never."""
 
     def __init__(self, at: int, act: Callable[[], None]) -> None:
         super().__init__()
@@ -199,7 +198,7 @@ def _short(value: Value) -> str:
 
 @contextlib.contextmanager
 def _booted(number: int) -> Iterator[None]:
-    """The system seems to have been started since: time number `number`."""
+    """Pretend that the system was booted since, for the time `number`."""
     with mock.patch.object(journal, "boot_id", return_value=bytes([number]) * 16):
         yield
 

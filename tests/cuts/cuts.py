@@ -1,7 +1,7 @@
-"""Which disks a power cut may leave at one moment: all of them where they are few, else a seeded choice.
+"""The disks that a power cut may leave at one moment: all of them if they are few, else a seeded choice.
 
-Three models of a file system, from kind to cruel:
-- everything so far is there (a cut of the process, not of the disk);
+There are three models of a file system, from the mildest to the worst:
+- everything so far is there (as after a kill of the process);
 - an ordered journal: operations on folders in order, up to a point at or after the last sync; of unsynced
   writes any part, or the length without the bytes;
 - the bare minimum of POSIX: every operation on its own is lost or kept; of unsynced writes any sectors.
@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 
 from tests.cuts.disk import Disk, Entries, File, Image, Write
 
-SECTOR_BYTES = 512  # what a disk writes whole
-_EXHAUSTIVE_UP_TO = 5  # operations and files on their way: 32 disks
+SECTOR_BYTES = 512  # what a disk writes completely or not at all
+_EXHAUSTIVE_UP_TO = 5  # operations and files on their way, which give 32 disks
 
 
 def digest(image: Image) -> bytes:
@@ -28,7 +28,7 @@ def digest(image: Image) -> bytes:
 
 
 def all_images(disk: Disk) -> Iterator[Image] | None:
-    """Every disk that may be left, files being whole or as last synced; None where those are too many."""
+    """Every disk that may be left, if each file is complete or as last synced. None if there are too many."""
     changes, files = disk.on_their_way()
     count = len(changes) + len(files)
     if count > _EXHAUSTIVE_UP_TO:
@@ -58,10 +58,10 @@ def one_image(disk: Disk, rng: random.Random) -> tuple[str, Image]:
     share = rng.choice((0.0, 0.05, 0.5, 0.5, 0.95, 1.0))
     kept = {change.no for change in changes if rng.random() < share}
     chance = rng.random()
-    if changes and chance < 0.3:  # one alone against all the others
+    if changes and chance < 0.3:  # one is lost and all others are kept, or the reverse
         odd = rng.choice(changes).no
         kept = rng.choice(({odd}, {change.no for change in changes} - {odd}))
-    elif chance < 0.5:  # only of the last few any
+    elif chance < 0.5:  # any choice among the last few only
         kept = {change.no for n, change in enumerate(changes, 5) if n < len(changes) or rng.random() < 0.5}
     how = rng.choice((None, _missing, _whole, _sectors))
     return kind, disk.image(lambda change: change.no in kept, _contents(rng, how))
@@ -71,7 +71,7 @@ _How = Callable[[File, random.Random], bytes]
 
 
 def _contents(rng: random.Random, how: _How | None) -> Callable[[File], bytes]:
-    if how is None:  # for each file another way
+    if how is None:  # another choice for each file
         return lambda file: rng.choice((_missing, _zeroed, _cut, _whole, _sectors))(file, rng)
     return lambda file: how(file, rng)
 
@@ -103,7 +103,7 @@ def _cut(file: File, rng: random.Random) -> bytes:
 
 
 def _sectors(file: File, rng: random.Random) -> bytes:
-    """Of each write any sectors, in any order."""
+    """Any sectors of each write, in any order."""
     content = bytearray(file.durable)
     share = rng.random()
     for write in file.pending:

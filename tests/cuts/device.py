@@ -1,15 +1,16 @@
-"""Power cuts of a real block device: a server on ext4 or xfs in an image, copied at a moment under load.
+"""Power cuts of a real block device: a server runs on ext4 or xfs in an image, which is copied at some moment
+under load.
 
 The image is a file on an xfs of its own, and a loop device passes each write of the file system in it on to
 that file (direct I/O). A copy by reflink is atomic: it has every write that the device was given until then,
-and nothing that was still in the kernel's memory. So it is a device without a volatile cache at the moment of
-a cut; one that loses what it has not flushed is tried by the models of `cuts`. The copy is mounted, which has
-the file system replay its own journal, and a server is started on it.
+and nothing that was still in the kernel's memory. So it is like a device without a volatile cache at the
+moment of a cut. The models of `cuts` cover a device that loses what it has not flushed. The copy is mounted,
+so that the file system replays its journal, and a server is started on it.
 
-Where the xfs around it is full, the device fails each write to a block that it never wrote before. That is
-tried on a device of which there is no copy yet: where blocks are shared with a copy, a full xfs (Linux 6.18)
-acknowledges writes and syncs of the device and has zeros there, which no server could notice. A program that
-does nothing but pwrite and fdatasync loses as much.
+If the outer xfs is full, the device fails each write to a block that it never wrote before. This is tested on
+a device without a copy. With shared blocks a full xfs (Linux 6.18) acknowledges writes and syncs of the
+device, but has zeros there, and no server could notice that. A program that only calls pwrite and fdatasync
+loses as much.
 
 `python -m tests.cuts.device --seed 1 --size 20` (make power-cuts DEVICE=1).
 """
@@ -36,16 +37,16 @@ from tests.support.rules import DataDirectory
 MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
 IMAGE_BYTES = 400 << 20  # the least that xfs takes is 300 MiB
 WRITERS = 6
-GONE = b""  # the value of a location where nothing is
+GONE = b""  # the value of a location without a blob
 SIZES = [0, 10, 1000, 60_000, 400_000]
 
 
 class NotHere(Exception):
-    """Why this machine cannot do it."""
+    """This machine cannot do it; the text says why."""
 
 
 def run_tool(*command: str | Path) -> str:
-    """Run it; what it printed. Raises NotHere."""
+    """Run it. Gives what it printed. Raises NotHere."""
     try:
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as err:
@@ -61,11 +62,11 @@ def mounted(image: Path, at: Path, kind: str, *, make: bool = False) -> Iterator
         with image.open("wb") as file:
             file.truncate(IMAGE_BYTES if image.name != "outer" else 8 * IMAGE_BYTES)
         run_tool(*MAKE[kind], image)
-    # Of a copy that shares its extents, direct I/O would need larger sectors than the original had.
+    # A copy shares its extents, so direct I/O would need larger sectors than on the original.
     direct = "off" if image.name.startswith("cut-") else "on"
     device = run_tool("losetup", "--find", "--show", f"--direct-io={direct}", image)
     try:
-        # A copy has its original's identity; both may be mounted at once.
+        # A copy has the same UUID as the original, and both may be mounted at once.
         run_tool("mount", "-t", kind, *(["-o", "nouuid"] if kind == "xfs" else []), device, at)
         try:
             yield at
@@ -83,7 +84,7 @@ class Writer(threading.Thread):
         self._server, self.location = server, location
         self._random = random.Random(f"{seed} {location}")
         self.values = [GONE]
-        self.acknowledged = 0  # the number of the last value that was
+        self.acknowledged = 0  # the number of the last acknowledged value
         self.stopping = False
         self.error = ""
 
@@ -104,17 +105,17 @@ class Writer(threading.Thread):
             self.error = repr(err)
 
     def possible(self, from_number: int) -> list[bytes]:
-        """What a cut may leave that came after value `from_number` was acknowledged."""
+        """The values that may be there if the cut came after value `from_number` was acknowledged."""
         return self.values[from_number:]
 
 
 def cut(
     folder: Path, kind: str, seed: int, cuts: int, *, fails: bool = False, sync: str | None = None
 ) -> list[str]:
-    """Cut the power `cuts` times under load; what was wrong, a sentence each. Raises NotHere.
+    """Cut the power `cuts` times under load. Gives what was wrong, one sentence each. Raises NotHere.
 
-    `fails`: before the cut, of which there is one, writes of the device begin to fail. `sync`: as the option,
-    else by chance.
+    `fails`: there is one cut, and before it writes of the device begin to fail. `sync`: as the option; None:
+    by chance.
     """
     wrong: list[str] = []
     assert cuts == 1 or not fails
@@ -132,7 +133,7 @@ def cut(
                 writer.start()
             copies = []
             for number in range(cuts):
-                writes = chance.randrange(5, 60)  # so many more before the cut
+                writes = chance.randrange(5, 60)  # so many more writes before the cut
                 goal = sum(writer.acknowledged for writer in writers) + writes
                 wait_for(
                     lambda goal=goal: (
@@ -169,7 +170,7 @@ def cut(
 
 
 def fill(path: Path) -> None:
-    """Leave no block of the file system of `path` to anybody else."""
+    """Use all free blocks of the file system of `path`."""
     with path.open("wb") as file:
         at = 0
         for step in (64 << 20, 1 << 20, 4096):
@@ -180,7 +181,7 @@ def fill(path: Path) -> None:
 
 
 def judge(data: Path, writers: list[Writer], before: list[int], possible: list[list[bytes]]) -> list[str]:
-    """What a server on the copy says against what was acknowledged, and then the rules."""
+    """Compare what a server on the copy serves with what was acknowledged, and then check the rules."""
     wrong = []
     server = Server(data)
     try:
@@ -201,7 +202,7 @@ def judge(data: Path, writers: list[Writer], before: list[int], possible: list[l
 
 
 def main() -> int:
-    """Both file systems; the exit status."""
+    """Test both file systems. Gives the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=20, help="cuts of each file system")

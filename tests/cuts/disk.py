@@ -1,14 +1,15 @@
-"""A disk as POSIX allows it to be: what is durable, and what is only on its way.
+"""A model of a disk, as POSIX allows it: what is durable, and what is still on its way.
 
 Replays a recorder's log. Of every file it knows the bytes that a sync made durable and the writes since; of
 every folder its durable entries and the operations since. `Disk.image` then gives what a power cut would
 leave if exactly these operations and these parts of these writes had reached the medium:
-- a sync of a file makes durable what was written to it before the sync began; its name is its folder's;
+- a sync of a file makes durable what was written to it before the sync began, but not its name, which belongs
+  to the folder;
 - a sync of a folder makes durable the operations on its entries from before it began; a rename between two
   folders is one operation, durable once either is synced;
 - a sync of the file system does both, for all;
-- a sync that fails loses the writes that it should have kept: no later sync makes them durable;
-- any operation that no sync covers may be lost or kept, whatever becomes of the others.
+- a failed sync loses the writes that it should have made durable: no later sync saves them;
+- any operation that no sync covers may be lost or kept, independent of the others.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Image = dict[str, bytes | None]  # path below the root: a file's bytes, None for
 
 @dataclass(eq=False)
 class Write:
-    """On its way to a file: `data` at `at`, or for "truncate" and "grow" a length `at`."""
+    """A write on its way to a file: `data` at `at`; for "truncate" and "grow" `at` is a length."""
 
     no: int
     kind: str
@@ -32,7 +33,7 @@ class Write:
     data: bytes = b""
 
     def do(self, content: bytearray) -> None:
-        """Do it to `content`."""
+        """Apply it to `content`."""
         if self.kind == "truncate":
             del content[self.at :]
         if self.kind != "write":
@@ -44,14 +45,18 @@ class Write:
 
 @dataclass(eq=False)
 class Node:
-    """A file or a folder, whatever its name. `inode`: of the real one, while that lives; 0 if unknown."""
+    """A file or a folder, independent of its name. `inode`: of the real one, while that lives; 0 if
+    unknown.
+    """
 
     inode: int
 
 
 @dataclass(eq=False)
 class File(Node):
-    """`durable`: its bytes on the medium for sure; `pending`: what came since; `now`: with all of that."""
+    """`durable`: its bytes that are certainly on the medium; `pending`: writes since then; `now`: the
+    bytes with all of these.
+    """
 
     durable: bytes = b""
     pending: list[Write] = field(default_factory=list)
@@ -68,7 +73,7 @@ class Entries:
 
 @dataclass(eq=False)
 class Folder(Node):
-    """As File, with entries. A durable entry has the number of its operation; None: durably gone."""
+    """Like File, with entries. A durable entry has the number of its operation; None: durably removed."""
 
     durable: dict[str, tuple[int, Node | None]] = field(default_factory=dict)
     pending: list[Entries] = field(default_factory=list)
@@ -81,8 +86,8 @@ class Disk:
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
         self.top = Folder(0)
-        self.no = 0  # of the last operation
-        self.synced_no = 0  # up to here a file system with an ordered journal has all metadata
+        self.no = 0  # the number of the last operation
+        self.synced_no = 0  # up to this operation a file system with an ordered journal has all metadata
         self._files: dict[tuple[int, int], Node] = {}  # by (pid, descriptor)
         self._syncing: dict[tuple[int, int], tuple[int, Node | None]] = {}  # by (pid, the sync's number)
 
@@ -133,7 +138,7 @@ class Disk:
     def _find(self, path: str) -> Node | None:
         inside = os.path.relpath(path, self.root)
         if inside.startswith(".."):
-            return None  # above the root: not of this disk
+            return None  # above the root, so not on this disk
         node: Node = self.top
         for name in inside.split("/"):
             if name != ".":
@@ -186,7 +191,7 @@ class Disk:
         elif op.kind == "exchange":
             other, other_name = self._parent(op.to)
             self._set((folder, name, other.now[other_name]), (other, other_name, folder.now[name]))
-        elif name in folder.now:  # else a socket, which no log knows
+        elif name in folder.now:  # otherwise a socket, which is not in the log
             gone = folder.now[name]
             assert op.kind == ("rmdir" if isinstance(gone, Folder) else "unlink")
             assert not (isinstance(gone, Folder) and gone.now), op.path
@@ -211,7 +216,7 @@ class Disk:
                             folder.pending.remove(change)
 
     def _dropped(self, began_no: int, node: Node | None, spared: str) -> None:
-        """A sync failed: the bytes stay readable, but the kernel takes them for written, and forgets them."""
+        """A sync failed: the bytes stay readable, but the kernel treats them as written, and forgets them."""
         safe = [
             one
             for folder in self._all_nodes()
@@ -224,7 +229,7 @@ class Disk:
                 one.pending = [write for write in one.pending if write.no > began_no]
 
     def _all_nodes(self) -> list[Node]:
-        """Every node that any image can show, the top first."""
+        """Every node that any image can contain, the top first."""
         found: dict[int, Node] = {id(self.top): self.top}
         to_visit: list[Node] = [self.top]
         while to_visit:
@@ -241,16 +246,15 @@ class Disk:
     # --- what a cut may leave ---
 
     def on_their_way(self) -> tuple[list[Entries], list[File]]:
-        """(operations, files with writes) that a cut now may lose, in order."""
+        """The (operations, files with writes) that a cut may lose now, in order."""
         nodes = self._all_nodes()
         changes = {c.no: c for node in nodes if isinstance(node, Folder) for c in node.pending}
         files = [node for node in nodes if isinstance(node, File) and node.pending]
         return [changes[no] for no in sorted(changes)], files
 
     def image(self, keeps: Callable[[Entries], bool], content: Callable[[File], bytes]) -> Image:
-        """The disk after a cut that kept the operations for which `keeps` is true.
-
-        `content` says what is in a file with writes on their way.
+        """The disk after a cut that kept the operations for which `keeps` is true. `content` gives the bytes
+        of a file with writes on their way.
         """
         image: Image = {}
         decided: dict[int, bytes] = {}
@@ -276,5 +280,5 @@ class Disk:
         return image
 
     def whole(self) -> Image:
-        """Everything so far: what the kernel shows."""
+        """The disk with everything so far, as the kernel shows it."""
         return self.image(lambda change: True, lambda file: bytes(file.now))

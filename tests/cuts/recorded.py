@@ -1,10 +1,9 @@
-"""`python -m tests.cuts.recorded PROGRAM ...`: a service of the product, its disk operations recorded.
+"""`python -m tests.cuts.recorded PROGRAM ...`: a process of the product whose disk operations are recorded.
 
-The environment says where to (RECORD_LOG), when to die (RECORD_DIE_AT: at which entry of its own), how long a
-sync may take (RECORD_SYNC_S), how large a journal file is (RECORD_JOURNAL_BYTES: tiny, so that it turns
-often) and how many ids there are (RECORD_IDS: few, so that they come back). All else is the product's.
-The system seems to have been booted for the recorded processes alone: whoever looks at their disk later does
-so after a system crash.
+The environment has the log's path (RECORD_LOG), when to die (RECORD_DIE_AT: at which entry of its own), how
+long a sync may take (RECORD_SYNC_S), how large a journal file is (RECORD_JOURNAL_BYTES: tiny, so that it
+turns often) and how many ids there are (RECORD_IDS: few, so that they come back). All else is the product's.
+Recorded processes see a boot id of their own, so a later process sees their disk as after a system crash.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ BOOT = b"\x01" * 16
 
 
 class _FewIds(random.Random):
-    """Chooses among the first few ids only."""
+    """Chooses only among the first few ids."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -42,11 +41,11 @@ def main() -> int:
     about = os.environ
     size = int(about["RECORD_JOURNAL_BYTES"])
     journal_file._MIN_BYTES = journal_file._MAX_BYTES = size
-    # Early syncs, too, but not more often than turns: they leave little for a cut to undo.
+    # Early syncs, too, but not more often than turns, since they leave little for a cut to undo.
     early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._DIRTY_BYTES = size, 3600.0, 0
     journal.boot_id = lambda: BOOT
-    restart.stamp_of = lambda *_: SAME  # who looks at the disk later makes it anew, and means the same one
-    vars(index_keeper)["have_done"] = merge_worker.work  # in this process, where it is recorded
+    restart.stamp_of = lambda *_: SAME  # a later check makes the disk again, and must see the same one
+    vars(index_keeper)["have_done"] = merge_worker.work  # in this process, so that it is recorded
     if count := int(about.get("RECORD_IDS", "0")):
         vars(ids)["random"] = _FewIds(count)
     log = SharedLog(about["RECORD_LOG"], int(about.get("RECORD_DIE_AT", "0")))

@@ -1,10 +1,10 @@
-"""Records every disk operation of real processes, in one order over all of them.
+"""Records every disk operation of real processes, in one common order.
 
 `common.durable` is the only module that changes the disk, and it does so through its own `os` and `_libc`.
 `install` puts recorders in the place of these two: each call is made and written to a shared log under one
-lock, so the log's order is the order in which the calls took effect. A sync takes time: its begin and its
-end are two entries, and what was done in between is not promised to be durable by it. What has no recorder
-here fails loudly, and `tests/cuts/test_power_cuts.py` compares the replayed log with the real directory.
+lock, so the log's order is the order in which the calls took effect. A sync takes time: its begin and its end
+are two entries, and it does not cover what was done in between. A call that has no recorder here raises an
+error, and `tests/cuts/test_power_cuts.py` compares the replayed log with the real directory.
 """
 
 from __future__ import annotations
@@ -26,17 +26,16 @@ import msgspec
 
 from common import durable
 
-# What durable may use of `os` without changing the disk.
+# What `durable` uses of `os` that does not change the disk.
 _HARMLESS = frozenset(
     {"path", "scandir", "close", "strerror", "fspath", "fsencode", "stat", "lstat", "statvfs", "fstat"}
 )
 
 
 class Op(msgspec.Struct, array_like=True):
-    """One entry: a call that succeeded, or a mark of a client. `no`: pairs a sync's begin with its end.
-
-    A sync that fails ends with "failed": what it should have kept, the kernel has dropped, but for the files
-    under the top of which the names begin with `to`.
+    """One entry: a call that succeeded, or a mark of a client. `no`: pairs a sync's begin with its end. A
+    failed sync ends with "failed": the kernel has dropped what it should have made durable, except for files
+    below the top whose names begin with `to`.
     """
 
     kind: str
@@ -58,17 +57,17 @@ _sync_numbers = itertools.count(1)  # of this process
 
 
 class Log(Protocol):
-    """Where entries go, in order."""
+    """The log that gets the entries, in order."""
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
-        """Nobody else, in any process, does or logs anything meanwhile."""
+        """Within this, no other thread or process does or logs anything."""
 
     def put(self, op: Op) -> None:
-        """Append; only inside `locked`."""
+        """Append an entry. Only within `locked`."""
 
 
 class ListLog:
-    """Of one process, in memory."""
+    """The log of one process, in memory."""
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
@@ -84,7 +83,9 @@ class ListLog:
 
 
 class SharedLog:
-    """A file that several processes append to, under an flock. `die_at`: SIGKILL ourselves at that entry."""
+    """A log file to which several processes append, under an flock. `die_at`: SIGKILL ourselves at that
+    entry.
+    """
 
     def __init__(self, path: str, die_at: int = 0) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -110,7 +111,9 @@ class SharedLog:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def kill(self, pid: int) -> None:
-        """SIGKILL a recorded process between two of its operations: none is done but not logged."""
+        """SIGKILL a recorded process between two of its operations, so that none is done without being
+        logged.
+        """
         with self.locked():
             os.kill(pid, signal.SIGKILL)
 
@@ -128,12 +131,12 @@ def read_log(path: str) -> list[Op]:
 
 
 def _absolute(path: str, dir_fd: int | None) -> str:
-    """`path`, which is one in the open folder `dir_fd`, if that is given."""
+    """The whole path of `path`, which is relative to the open folder `dir_fd`, if that is given."""
     return os.path.abspath(path) if dir_fd is None else f"{os.readlink(f'/proc/self/fd/{dir_fd}')}/{path}"
 
 
 class _Recorder:
-    """Common to the two stand-ins. `sync_s`: how long a sync takes at the most, at random."""
+    """What the two recorders have in common. `sync_s`: the longest time of a sync, which is random."""
 
     def __init__(self, log: Log, sync_s: float) -> None:
         self.log = log
@@ -143,7 +146,7 @@ class _Recorder:
         self.log.put(Op(kind, os.getpid(), **about))
 
     def failed_sync(self, fd: int, kind: str, spared: str = "") -> None:
-        """A sync that was never made, and failed. `spared`: names that begin so were not harmed."""
+        """A sync that was never made, and failed. `spared`: files whose names begin so lost nothing."""
         no = next(_sync_numbers)
         with self.log.locked():
             self.put("begin", path=kind, fd=fd, inode=os.fstat(fd).st_ino, no=no)
@@ -162,7 +165,7 @@ class _Recorder:
 
 
 class RecordingOs(_Recorder):
-    """Stands where durable has `os`."""
+    """Replaces `os` in durable."""
 
     def __getattr__(self, name: str) -> Any:
         if name in _HARMLESS or name.startswith("O_"):
@@ -236,7 +239,7 @@ class RecordingOs(_Recorder):
 
 
 class RecordingLibc(_Recorder):
-    """Stands where durable has the C library, for syncfs and renameat2."""
+    """Replaces the C library in durable, for syncfs and renameat2."""
 
     def __init__(self, log: Log, sync_s: float, real: Any) -> None:
         super().__init__(log, sync_s)
@@ -256,7 +259,7 @@ class RecordingLibc(_Recorder):
 
 
 def install(log: Log, sync_s: float = 0.0) -> Callable[[], None]:
-    """Record what this process does to the disk from now on; call what is returned to end that."""
+    """Record what this process does to the disk from now on. Gives a function that ends it."""
     inside: dict[str, Any] = vars(durable)
     real = {name: inside[name] for name in ("os", "_libc", "_renameat2")}
     libc = RecordingLibc(log, sync_s, real["_libc"])

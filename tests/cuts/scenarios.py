@@ -1,6 +1,5 @@
-"""What is recorded: the product at work, in the ways that leave different things on disk.
-
-Each scenario is a function of an empty folder and a seed; it gives the recording.
+"""The scenarios that are recorded: the product at work, in ways that leave different things on disk. Each is
+a function of an empty folder and a seed, which gives the recording.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _MIXED = (10, 700, 2500, 5000)  # above 1 KiB: staged
 
 
 def small(folder: Path, seed: int) -> Recording:
-    """Small bodies, group commits, ids that come back at once; the journal turns all the time."""
+    """Small bodies, group commits, ids that are soon used again. The journal turns all the time."""
     with Session(folder, seed, ids=8, gc_interval="0.05") as session:
         session.start_server()
         session.start("gc")
@@ -32,7 +31,7 @@ def small(folder: Path, seed: int) -> Recording:
 
 
 def indexed(folder: Path, seed: int) -> Recording:
-    """The same with an index on disk, which is written whenever the journal turns; a kill in between."""
+    """The same with an index on disk, which is written whenever the journal turns, and a kill in between."""
     with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024", index="true") as session:
         session.start("gc")
         for _ in range(2):
@@ -62,7 +61,7 @@ def staged(folder: Path, seed: int) -> Recording:
 
 
 def _cut_upload(session: Session, location: str, size_bytes: int) -> None:
-    """An update of which only a part arrives: nothing of it may ever be seen."""
+    """An update of which only a part arrives. Nothing of it may ever be seen."""
     assert session.server is not None
     connection = http.client.HTTPConnection("127.0.0.1", session.server.port, timeout=120)
     connection.putrequest("PUT", f"/store/{location}")
@@ -93,7 +92,9 @@ def wide(folder: Path, seed: int) -> Recording:
 
 
 def killed(folder: Path, seed: int, sync: str = "journal") -> Recording:
-    """The server dies at any of its disk operations and is started again; what is then read, stays."""
+    """The server dies at any of its disk operations and is started again. What is read after that must
+    stay.
+    """
     with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024", sync=sync) as session:
         session.start("gc")
         for _ in range(3):
@@ -115,7 +116,7 @@ def killed_by_folders(folder: Path, seed: int) -> Recording:
 
 
 def switched(folder: Path, seed: int) -> Recording:
-    """Servers that die, each syncing in another way than the one before."""
+    """Servers that die. Each uses another `sync` than the one before."""
     with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
         session.start("gc")
         for sync in ("journal", "folder", "journal", "folder"):
@@ -126,7 +127,7 @@ def switched(folder: Path, seed: int) -> Recording:
 
 
 def traded(folder: Path, seed: int) -> Recording:
-    """Every process is started anew with sync = "none": what was durable before stays so."""
+    """Every process is started again with sync = "none". What was durable before stays so."""
     with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
         for sync in ("journal", "folder"):
             session.start_server(sync=sync)
@@ -142,7 +143,7 @@ def traded(folder: Path, seed: int) -> Recording:
 
 
 def large_batches(folder: Path, seed: int) -> Recording:
-    """Bodies that do not fit in the journal, beside small ones: commits by folders in between."""
+    """Bodies that do not fit in the journal, between small ones: some commits go by folders."""
     with Session(folder, seed, ids=12, gc_interval="0.05", small_body="65536", id_bits="32") as session:
         session.start_server()
         session.start("gc")
@@ -152,7 +153,7 @@ def large_batches(folder: Path, seed: int) -> Recording:
 
 
 def undeleted(folder: Path, seed: int) -> Recording:
-    """What was deleted or replaced comes back, beside other writes and a gc that gives it up."""
+    """Deleted and replaced blobs are undeleted, while others write and the gc removes kept blobs."""
     sync = ("journal", "folder")[seed % 2]
     with Session(
         folder, seed, ids=40, gc_interval="0.05", small_body="1024", keep_deleted="1h", sync=sync
@@ -197,7 +198,7 @@ def copied_by_folders(folder: Path, seed: int) -> Recording:
 
 
 def quarantined(folder: Path, seed: int) -> Recording:
-    """Blobs that rot, are found, moved away, and written or deleted anew."""
+    """Blobs become corrupt, are found and quarantined, and are written again or deleted."""
     with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
         session.start_server()
         session.start("gc")
@@ -216,7 +217,7 @@ def quarantined(folder: Path, seed: int) -> Recording:
 
 
 def _rot(session: Session, location: str) -> None:
-    """Change a byte of its data, durably: the disk itself did it."""
+    """Change a byte of its data, durably, as if the disk did it."""
     (folder,) = [
         path.parent
         for path in session.root.glob(f"*/{layout.STATE_NAME}")
@@ -229,7 +230,7 @@ def _rot(session: Session, location: str) -> None:
         durable.sync_file(fd)
         os.close(fd)
 
-    session.mark("begin", location, DAMAGED)  # a journal that covers it yet may heal it
+    session.mark("begin", location, DAMAGED)  # a journal that still covers it may repair it
     session.do_ourselves(change)
 
 
@@ -239,7 +240,7 @@ def _says(path: Path, location: str) -> bool:
 
 
 def original(folder: Path, seed: int) -> Recording:
-    """A directory of the original server, copied and never synced: once we served a blob, it stays."""
+    """A directory of the original server, copied without a sync. Once we have served a blob, it stays."""
     with Session(folder, seed, ids=0, gc_interval="0.05") as session:
         there = live_blobs(str(GO_DATA))
         for location in there:

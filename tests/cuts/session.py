@@ -1,8 +1,8 @@
-"""One recording: real, recorded processes on one directory, and clients who mark what they were answered.
+"""One recording: real, recorded processes on one directory, and clients that mark the answers they got.
 
-Every location is written by one client at a time, so what must be there is plain: what was answered last, or
-the one write that has no answer yet. Clients write their marks into the processes' log: a cut after the mark
-"done" may not lose the write.
+Every location is written by one client at a time. So it must have the last acknowledged value, or that of the
+one write without an answer. Clients write their marks into the processes' log: a cut after the mark "done"
+may not lose the write.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tests.cuts.disk import Disk, Image
 from tests.cuts.recorder import Op, SharedLog, read_log, recording
 from tests.support.processes import Answer, Process, Server
 
-Value = bytes | None  # what is at a location; None: nothing
-DAMAGED = b"\0damaged"  # in place of a value: it is there and cannot be read
+Value = bytes | None  # the value of a location; None: no blob
+DAMAGED = b"\0damaged"  # in place of a value: a blob is there, but cannot be read
 ANYTHING = b"\0anything"  # nobody has promised anything yet
 
 _DONE = frozenset({200, 201})
@@ -32,7 +32,9 @@ _REFUSED = frozenset({404, 409, 412, 503, 507})  # nothing was changed
 
 
 class Mark(msgspec.Struct, array_like=True):
-    """Of a client. `what`: "begin" of a write of `value`; its "done", "refused" or "unknown"; "saw" it."""
+    """A client's mark. `what`: "begin" of a write of `value`; its "done", "refused" or "unknown"; or
+    "saw".
+    """
 
     what: str
     location: str
@@ -150,7 +152,7 @@ class Session:
     # --- clients ---
 
     def mark(self, what: str, location: str, value: Value) -> None:
-        """Into the log, and into what we expect."""
+        """Write a mark into the log, and into what we expect."""
         mark = Mark(what, location, value)
         with self.log.locked():
             self.log.put(Op("mark", os.getpid(), data=msgspec.msgpack.encode(mark)))
@@ -186,7 +188,7 @@ class Session:
         self.mark(what, location, value)
 
     def copy(self, source: str, target: str, *, move: bool) -> None:
-        """`target` gets what is at `source`, on the server; a move leaves nothing there."""
+        """The server copies what is at `source` to `target`. A move leaves nothing at `source`."""
         value, there = self.read(source), self.read(target)
         if value is None:
             return
@@ -221,7 +223,7 @@ class Session:
         return "done" if status in _DONE else "refused" if status in _REFUSED else "unknown"
 
     def read(self, location: str) -> Value:
-        """One read, which must give what may be there. Raises ConnectionError where no server answers."""
+        """One read, which must give what may be there. Raises ConnectionError if no server answers."""
         answer = self._ask("GET", location, None)
         if answer is None:
             raise ConnectionError("no answer")
@@ -241,10 +243,11 @@ class Session:
     def _answered(
         self, method: str, target: str, body: Value = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        """Raises ConnectionError where no server answers."""
+        """One request. Raises ConnectionError if no server answers."""
         if self.server is None:
             raise ConnectionError("no server")
-        # What declares no length is staged at once; else what comes quickly is held until it is whole.
+        # A body without a declared length is staged at once. Otherwise one that comes quickly is held until
+        # it is complete.
         sent: bytes | Iterator[bytes] | None = body
         if body is not None and len(body) > UNDECLARED_BYTES:
             sent = iter([body])
@@ -254,14 +257,14 @@ class Session:
             raise ConnectionError("no answer") from err
 
     def body(self, size_bytes: int) -> bytes:
-        """One that no other write has."""
+        """A value that no other write has."""
         with self._guard:
             self._count += 1
             text = b"write %d. " % self._count
         return (text * (size_bytes // len(text) + 1))[: max(size_bytes, len(text))]
 
     def change(self, location: str, sizes: tuple[int, ...], rng: random.Random, deletes: float) -> str:
-        """Create, update or delete: what fits what is there."""
+        """Create, update or delete, as fits what is there."""
         now = self.expected.at(location)
         if len(now) > 1:
             now = frozenset({self.read(location)})
@@ -272,7 +275,9 @@ class Session:
         return self.write("PUT", location, self.body(rng.choice(sizes)))
 
     def clients(self, count: int, changes: int, sizes: tuple[int, ...], deletes: float = 0.4) -> None:
-        """`count` clients at once, each with two locations of its own, until done or nobody answers."""
+        """`count` concurrent clients, each with two locations of its own, until they are done or no
+        server answers.
+        """
         errors: list[BaseException] = []
 
         def one(number: int, seed: int) -> None:
@@ -299,14 +304,14 @@ class Session:
             self.read(location)
 
     def do_ourselves(self, step: Callable[[], None]) -> None:
-        """Change the directory as a process of the product would, recorded."""
+        """Change the directory as a process of the product would. It is recorded."""
         with recording(self.log):
             step()
 
     # --- the result ---
 
     def finish(self) -> Recording:
-        """The log, once every process has ended. AssertionError where it is not the whole truth."""
+        """The log, after every process has ended. AssertionError if it does not explain the directory."""
         assert all(process.popen.poll() is not None for process in self._processes)
         ops = read_log(self._log_path)
         disk = Disk(str(self.top))
@@ -319,7 +324,7 @@ class Session:
 
 
 class Recording(msgspec.Struct):
-    """What was done to the disk at `top` (the data directory is `data` in it), and told to clients."""
+    """What was done to the disk at `top` (with the data directory `data`), and what clients were told."""
 
     top: str
     ops: list[Op]
@@ -342,7 +347,7 @@ def _image_of(root: Path, top: Path) -> Image:
 
 
 def copy_in(source: Path, target: Path) -> None:
-    """Copy a folder by `durable`'s calls, nothing synced: as `cp -r`, recorded."""
+    """Copy a folder by calls of `durable`, without syncs: like `cp -r`, but recorded."""
     durable.make_folder(str(target))
     for path in sorted(source.iterdir()):
         if path.is_dir():

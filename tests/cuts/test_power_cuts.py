@@ -19,12 +19,8 @@ from tests.cuts.session import Expected, Mark
 
 SEED = int(os.environ.get("CAMPAIGN_SEED") or 1)
 DISKS_EACH = 20  # some 850 in all, second cuts included
-THOROUGHLY = (
-    "small",
-    "staged",
-    "by_folders",
-    "traded",
-)  # which show most breaks: tests/mutations/rows_cuts.py
+# These find most mutations (tests/mutations/rows_cuts.py).
+THOROUGHLY = ("small", "staged", "by_folders", "traded")
 DISKS_THOROUGHLY = 80
 
 
@@ -76,10 +72,10 @@ def test_a_synced_folder_has_its_entries(tmp_path: Path) -> None:
     for op in log.ops:
         disk.apply(op)
     left = list(all_images(disk) or ())
-    assert {"a": b"old"} in left  # the folder's making is lost, the rename too
+    assert {"a": b"old"} in left  # the mkdir is lost, and so is the rename
     assert {"a": b"old", "b": None} in left
     assert {"b": None, "b/a": b"old"} in left
-    assert {} in left  # the rename is kept, the folder that it leads to is lost
+    assert {} in left  # the rename is kept, and the folder that it leads to is lost
     assert len(left) == 4
 
 

@@ -1,4 +1,4 @@
-"""What the ladders and reading found: a test each, in the words of what a user would have lost."""
+"""Faults that the ladders or reading found, one test each, named for what a user would have lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def overwrite(path: str, content: bytes) -> None:
 
 
 def leave_journal_in_use(store: Opened) -> None:
-    """Have the store end as if it was killed: with what its journal holds still in it."""
+    """End the store as if it was killed, with a journal that is not empty."""
     journaling = store.store._committer._journaling
     assert journaling is not None
     journaling.empty = lambda: None  # type: ignore[method-assign]
@@ -137,7 +137,7 @@ def test_a_write_that_the_journal_could_not_sync_is_not_visible_after_the_restar
 def test_after_a_failed_checkpoint_the_next_start_writes_anew_what_the_kernel_may_have_dropped(
     data: DataDirectory,
 ) -> None:
-    """The page cache shows the files whole; what the failed sync dropped is not on the disk."""
+    """The page cache shows complete files, but what the failed sync dropped is not on the disk."""
 
     async def run() -> None:
         async with opened(data.root) as store:
@@ -172,7 +172,7 @@ def test_damage_that_was_deleted_stays_so_on_a_full_disk(data: DataDirectory, sy
                 await store.read("a")
             await until(lambda: not store.store.damage.tasks, "quarantine")
             with standing_between(Fault(1, errno.ENOSPC, lasting=False), frozenset({"write"})):
-                await store.delete("a")  # the reserve makes room
+                await store.delete("a")  # giving up the reserve makes room
             assert not store.fatal
             await store.put("b", b"goes on")
         async with opened(data.root, sync) as store:
@@ -243,7 +243,9 @@ def test_a_live_blob_that_lost_its_state_while_it_was_being_deleted_is_not_throw
 
 
 def test_a_checkpoint_that_fails_in_the_background_leaves_word_at_once(data: DataDirectory) -> None:
-    """The process may be killed before a commit hears of it; its successor must not sync again and hope."""
+    """The process may be killed before a commit learns of the failed sync. Its successor must not trust
+    another sync.
+    """
 
     async def run() -> None:
         async with opened(data.root) as store:

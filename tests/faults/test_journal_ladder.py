@@ -1,9 +1,8 @@
 """The journal's ladder: each call of checkpoint, turn, empty and replay fails, and then the power is cut.
 
-Once, twice (the same call again, so that one retry does not help), or from there on; with each errno that
-the call can give. The power is cut at moments after the first failure, on a model of the disk in which a
-failed sync has lost the writes that it should have kept. Whatever a cut leaves, what was acknowledged is
-there.
+It fails once, twice (so that one retry does not help), or from then on, with each errno that the call can
+give. The power is cut at moments after the first failure, on a model of the disk in which a failed sync has
+lost the writes that it should have kept. After any cut, everything that was acknowledged is there.
 """
 
 from __future__ import annotations
@@ -57,15 +56,14 @@ GIVES: dict[str, frozenset[str]] = {
 ERRORS = ("EMFILE", "ENFILE", "EACCES", "EIO", "ENOSPC", "ENOMEM")
 TIMES = {"once": 1, "twice": 2, "lasting": 1 << 30}
 _LOCATIONS = ("a", "b", "c", "d")
-_WRITES_EACH = 26  # of up to 4 KiB, on journal files of 32 KiB: they turn three times or more
+_WRITES_EACH = 26  # of up to 4 KiB, on journal files of 32 KiB, so that they turn three times or more
 _DISKS = 6  # looked at after each failure
 
 
 @dataclass
 class Repeated:
-    """Fails call number `at`, counted from 1, of those that can give `error`; then `times` - 1 more like it.
-
-    Like it: of the same name for "twice", any that can give the error for "lasting".
+    """Fails call number `at`, counted from 1, of those that can give `error`, and then `times` - 1 more: for
+    "twice" calls of the same name, for "lasting" all that can give the error.
     """
 
     error: str
@@ -76,7 +74,8 @@ class Repeated:
     calls: int = 0
     hit: list[str] = field(default_factory=list)
     first_no: int = 0  # how many entries the log had at the first failure
-    untold: set[int] = field(default_factory=set)  # inodes that were not written back, and nobody was told
+    # inodes that were not written back, which was not reported yet
+    untold: set[int] = field(default_factory=set)
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def before(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -102,10 +101,9 @@ class Repeated:
         return self.error in GIVES[name] or bool(creates)
 
     def _lose(self, fd: int, *, whole: bool) -> None:
-        """The kernel has dropped what the sync should have kept; after a syncfs each file is told of, once.
-
-        Then the journal is spared: had its pages failed, its own next sync, on a descriptor from before,
-        would be told.
+        """The kernel has dropped what the sync should have made durable. After a syncfs each file reports
+        that once. The journal is left out then: if its pages had failed, its own next sync, on an older
+        descriptor, would report it.
         """
         spared = layout.JOURNAL_NAME if whole else ""
         RecordingOs(self.log, 0.0).failed_sync(fd, "all" if whole else "node", spared)
@@ -115,7 +113,7 @@ class Repeated:
                     self.untold.add(path.stat().st_ino)
 
     def sync_file_range(self, fd: int, *_: object) -> int:
-        """As the kernel: a failed write-back is told once."""
+        """Like the kernel, reports a failed write-back once."""
         inode = os.fstat(fd).st_ino
         if inode not in self.untold:
             return 0
@@ -128,7 +126,7 @@ class Repeated:
 
 
 class Client:
-    """Writes to a store and marks in the log what it was answered."""
+    """Writes to a store, and marks in the log the answers that it got."""
 
     def __init__(self, log: ListLog, seed: int) -> None:
         self.log = log
@@ -143,14 +141,14 @@ class Client:
         self.expected.take(mark)
 
     async def write(self, store: Opened) -> bool:
-        """Create, update or delete; False where the store has stopped."""
+        """Create, update or delete. False if the store has stopped."""
         location = self.rng.choice(_LOCATIONS)
         value = self._value(location)
         self.mark("begin", location, value)
         try:
             await (store.delete(location) if value is None else store.put(location, value))
         except (BlobkeepError, OSError):
-            await asyncio.sleep(0)  # the report of a failed sync comes just behind the answer
+            await asyncio.sleep(0)  # the report of a failed sync comes right after the answer
             self.mark("unknown" if store.fatal else "refused", location, value)
         else:
             self.mark("done", location, value)
@@ -164,7 +162,7 @@ class Client:
         return (b"write %d. " % self._count * size)[:size]
 
     async def read_all(self, store: Opened) -> None:
-        """What is read stays; it must be what was acknowledged."""
+        """What is read must be what was acknowledged, and stays so."""
         for location in list(self.expected.possible):
             value = await store.read(location)
             assert value in self.expected.at(location), (location, value, self.expected.at(location))
@@ -187,7 +185,7 @@ async def turn(root: str, client: Client, fault: Repeated) -> None:
 
 
 async def turn_with_early_syncs(root: str, client: Client, fault: Repeated) -> None:
-    """The same with a sync of the file system behind each batch."""
+    """The same, with a sync of the file system after each batch."""
     real = early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._DIRTY_BYTES
     early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._DIRTY_BYTES = 1, 3600.0, 0
     try:
@@ -221,7 +219,7 @@ async def close(root: str, client: Client, fault: Repeated) -> None:
 
 
 async def start(root: str, client: Client, fault: Repeated) -> None:
-    """A replay after a kill; tried again as by supervisord."""
+    """A replay after a kill, repeated as by supervisord."""
     store = Opened(root)
     await _fill(store, client)
     for _ in range(5):
@@ -242,18 +240,18 @@ STAGES: tuple[Stage, ...] = (turn, turn_with_early_syncs, empty, close, start)
 
 
 async def _fill(store: Opened, client: Client) -> None:
-    """Both files were used, one of them is in use."""
+    """Both files were used, and one of them is in use."""
     for _ in range(_WRITES_EACH // 2):
         assert await client.write(store)
 
 
 async def _go_on(store: Opened, client: Client) -> None:
-    """The disk is well again: the server goes on, unless it stopped; it is killed, and started again."""
+    """The disk works again. The server goes on, unless it stopped. Then it is killed and started again."""
     if not store.fatal:
         await client.read_all(store)
         for _ in range(3):
             if not await client.write(store):
-                break  # a failed sync in the background is heard of by the next commit
+                break  # the next commit learns of a failed sync in the background
             assert not any(len(values) > 1 for values in client.expected.possible.values())
     await _kill(store)
     await _restart(store.data_dir.root, client)
@@ -269,7 +267,7 @@ async def _restart(root: str, client: Client) -> None:
 
 
 async def _kill(store: Opened) -> None:
-    """Its threads end, and nothing of it reaches the disk any more."""
+    """End its threads, without any further change on the disk."""
     writer = store.store._committer._journaling
     assert writer is not None
     writer.empty = lambda: None  # type: ignore[method-assign]

@@ -1,7 +1,6 @@
-"""The fault ladder: the first disk call of an operation fails, then the second, ... until it passes.
-
-After each rung: the location has its old value or its new one, as was answered; nothing else changed; the
-location can be written; no descriptor and no folder is left over; a failed sync was reported as fatal.
+"""The fault ladder: the first disk call of an operation fails, then the second, ... until none fails. After
+each step: the location has its old value or its new one, as was answered; nothing else changed; the location
+can be written; no descriptor and no folder is left over; a failed sync was reported as fatal.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def test_each_disk_call_fails_in_turn(rung: tuple[Operation, str, bool, str, int
 
 
 async def one_rung(root: str, operation: Operation, fault: Fault, sync: str, id_bits: int) -> None:
-    """Run the operation over a fault; judge what the process knows and says."""
+    """Run the operation with a fault, and check what the process knows and reports."""
     async with opened(root, sync, id_bits) as store:
         for location, body in OLD.items():
             await store.put(location, body)
@@ -122,10 +121,10 @@ async def one_rung(root: str, operation: Operation, fault: Fault, sync: str, id_
                 assert await store.read(location) in values, (location, fault.hit, error)
             assert open_descriptors() - runs_of(store) <= before + 1, (
                 fault.hit
-            )  # +1: the event loop may open one lazily
-            if not fault.lasting:  # else its own undoing may have failed: recovery's to clean up
+            )  # +1, since the event loop may open one late
+            if not fault.lasting:  # otherwise its own undoing may have failed, and recovery cleans up
                 assert not folders_without_a_state(store.data_dir), fault.hit
-            # The disk is well again: every location can be written.
+            # The disk works again, so every location can be written.
             await store.put("large", b"again")
             await store.put("new", b"again")
             await store.delete("old") if await store.read("old") is not None else None
@@ -147,7 +146,7 @@ _allowed: dict[str, dict[str, list[bytes | None]]] = {}
 
 
 async def after_the_restart(root: str, operation: Operation, fault: Fault, sync: str, id_bits: int) -> None:
-    """The same directory, by another process: what was answered is there, and nothing else."""
+    """Another process recovers the directory: what was acknowledged is there, and nothing else."""
     async with opened(root, sync, id_bits) as store:
         found = await store.values()
         for location, values in _allowed.pop(root).items():

@@ -1,7 +1,7 @@
-"""No descriptor is left: an open that the process is refused is no failed sync. The write is refused, 503.
+"""No descriptor is left: an open that fails for that is no failed sync. The write is refused with 503.
 
-The first open of a write fails, then the second, ... until it passes; each alone, and with all after it. The
-old value stands, nothing is left over, the server does not stop, and the same write succeeds afterwards.
+The first open of a write fails, then the second, ... until none fails; each alone, and with all after it. The
+old value stays, nothing is left over, the server does not stop, and the same write succeeds afterwards.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def test_a_write_without_a_descriptor_is_refused_and_stops_nothing(rung: Rung, b
 
 
 def pending(store: Opened) -> set[int]:
-    """The ids of what is neither complete nor ended, and those of folders without a state."""
+    """The ids of blobs that are neither complete nor in Failure, and those of folders without a state."""
     found = set()
     for blob_id in directory.ids_in(store.data_dir):
         try:
@@ -161,7 +161,9 @@ def pending(store: Opened) -> set[int]:
 def test_an_upload_that_was_given_up_is_ended_without_a_restart(
     operation: Operation, lasting: bool, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even its end had a descriptor: it stayed Pending, with id and bytes, until the next start."""
+    """There was no descriptor even to end it. So it stayed Pending, with its id and bytes, until the next
+    start.
+    """
     monkeypatch.setattr(given_up, "_TRY_AGAIN_S", 0.001)
 
     async def passes(root: str, at: int) -> bool:
@@ -187,7 +189,7 @@ def test_an_upload_that_was_given_up_is_ended_without_a_restart(
 def test_a_state_is_not_called_damaged_for_want_of_a_descriptor(
     at: int, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A live blob's state has rotted: it is written anew, later where there is no descriptor just now."""
+    """The state file of a live blob is corrupt. It is written again, later if no descriptor is free now."""
     monkeypatch.setattr(damage, "_TRY_AGAIN_S", 0.001)
 
     async def main() -> None:
@@ -210,7 +212,7 @@ def test_a_state_is_not_called_damaged_for_want_of_a_descriptor(
 
 @pytest.mark.parametrize("at", range(1, 10))
 def test_a_quarantine_without_a_descriptor_is_made_later(at: int, base: Path) -> None:
-    """Until then the blob answers "damaged", from where it is; a write makes up for it."""
+    """Until then the blob stays where it is and answers "damaged". A write of its location ends that."""
 
     async def main() -> None:
         async with opened(str(base / "data")) as store:

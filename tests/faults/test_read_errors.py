@@ -1,4 +1,6 @@
-"""An I/O error is not rot: what the disk does not give stays where it is, is answered for, and comes back."""
+"""An I/O error is not corruption: a blob that the disk does not give stays where it is, answers 503, and
+comes back.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("small_journal")
 
 
 class Refused:
-    """Refuses to open, or look at, the files whose paths end so: `times` times, or until it is emptied."""
+    """Fails open and stat of files whose paths end so: `times` times, or until the list is emptied."""
 
     def __init__(self, *ends: str, error: int = errno.EIO, times: int = 1 << 30) -> None:
         self.ends, self.error, self.left = set(ends), error, times
@@ -49,7 +51,7 @@ class Refused:
         self._mutex = threading.Lock()
 
     def before(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        ends = tuple(f"/{end}" for end in self.ends)  # whole names: 605 is not 2605
+        ends = tuple(f"/{end}" for end in self.ends)  # whole names, since 605 is not 2605
         if name in ("open", "stat", "listdir") and f"/{args[0]}".endswith(ends or "\0"):
             with self._mutex:
                 if self.left:
@@ -71,7 +73,7 @@ def refusing(*ends: str, error: int = errno.EIO, times: int = 1 << 30) -> Iterat
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No long pauses between two tries."""
+    """Shortens the pauses between two tries."""
     monkeypatch.setattr(reconcile, "READ_AGAIN_AFTER_S", (0.0, 0.0, 0.0))
     monkeypatch.setattr(unread, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(unread, "LONGEST_PAUSE_S", 0.02)
@@ -91,7 +93,7 @@ async def made(root: str, *locations: str) -> list[int]:
 
 
 async def answers_for(store: Opened, location: str) -> None:
-    """Neither 404, nor created anew, nor deleted."""
+    """It answers no 404, and cannot be created or deleted."""
     with pytest.raises(Unreadable):
         await store.store.stat(location)
     with pytest.raises(Unreadable):
@@ -191,7 +193,7 @@ def test_data_that_the_disk_does_not_give_is_an_error_and_no_damage(data: DataDi
 def test_a_read_that_ends_before_a_bad_sector_is_no_short_file(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel gives what comes before it; only the next call tells."""
+    """The kernel gives the bytes before the error, and only the next call reports it."""
 
     async def run() -> None:
         async with opened(data.root, "folder") as store:
@@ -241,7 +243,7 @@ def pending_on_disk(store: Opened, blob_id: int, location: str) -> None:
 
 
 def test_what_turns_out_to_be_no_blob_is_settled_while_serving(data: DataDirectory) -> None:
-    """Pending, in Failure, damaged after all, removed by hand: as at a start."""
+    """Blobs that turn out to be Pending, in Failure, damaged or removed by hand are treated as at a start."""
     data.rotten = True
 
     async def run() -> None:
@@ -305,7 +307,7 @@ def test_of_two_the_higher_is_served_once_both_can_be_read(
 
 
 def test_a_note_without_a_location_is_not_the_last_word(data: DataDirectory) -> None:
-    """As versions left them that took an I/O error for rot."""
+    """As left by versions that took an I/O error for corruption."""
     data.rotten = True
 
     async def run() -> None:
@@ -333,7 +335,7 @@ def test_what_lies_in_quarantine_without_a_location_counts_until_it_is_dropped(d
         os.truncate(f"{data.root}/{state_of(blob_id)}", 50)
         for _ in range(2):
             async with opened(data.root) as store:
-                assert await store.read("a") is None  # nobody knows any more what it was
+                assert await store.read("a") is None  # its location is not known any more
                 assert (await store.store.usage()).damaged == 1
                 (blob,) = store.store.damage.listed(10)
                 assert (blob.location, blob.id, blob.quarantine) == (None, blob_id, f"{blob_id}-0")
@@ -388,11 +390,13 @@ def test_the_recovery_worker_reads_again_what_the_disk_did_not_give(data: DataDi
     asyncio.run(run())
 
 
-# --- a real server, with errors that the kernel seems to give ---
+# --- a real server, with errors that seem to come from the kernel ---
 
 
 class Traced(Server):
-    """A server under strace, which has reads of one file fail: those that `when` counts in each thread."""
+    """A server under strace, which makes reads of one file fail: those that `when` selects, counted in
+    each thread.
+    """
 
     def __init__(self, root: Path, path: Path, when: str, *flags: str) -> None:
         self._inject = ["-P", str(path), "-e", f"inject=read:error=EIO:when={when}"]
@@ -414,7 +418,7 @@ class Traced(Server):
             )
 
     def end(self) -> None:
-        """strace passes no signal on: the server itself is told to stop."""
+        """strace does not pass signals on, so the server itself gets SIGTERM."""
         child = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
         if self.popen.poll() is None and child:
             os.kill(int(child[0]), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Faults that need no injection: a disk that fills up, a limit of 64 descriptors, a directory that goes."""
+"""Faults without injection: a disk that fills up, a limit of 64 descriptors, a directory that disappears."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_full_disk_refuses_writes_serves_reads_and_lets_deletes_make_room(
         assert server.ask("PUT", "/store/0", os.urandom(300_000)).status == 507
         for name, body in kept.items():
             assert server.ask("GET", f"/store/{name}").body == body
-        # No room at all now: whatever is left is taken by somebody else.
+        # Now there is no room at all: somebody else has taken what was left.
         with (small_disk / "filler").open("wb", buffering=0) as filler:
             for piece in (1 << 16, 1 << 12, 1):
                 try:
@@ -133,7 +133,7 @@ def test_a_directory_that_vanishes_is_never_acknowledged_into(tmp_path: Path, sy
         for _ in range(3):
             try:
                 assert server.ask("POST", "/store/b", b"nowhere").status >= 500
-                answer = server.ask("GET", "/store/a")  # not damaged, not 404
+                answer = server.ask("GET", "/store/a")  # neither damaged nor 404
                 assert answer.status in (200, 503) or b"the server stops" in answer.body, answer
             except (OSError, http.client.HTTPException):
                 break  # it has stopped
@@ -147,7 +147,7 @@ def test_a_disk_that_turns_read_only_refuses_writes_and_serves_reads(small_disk:
     server = Server(data.path, "--sync", "folder")
     try:
         assert server.ask("POST", "/store/a", b"there").status == 201
-        # The journal and the lock are open for writing: some kernels refuse then.
+        # The journal and the lock are open for writing, and then some kernels refuse.
         remounted = subprocess.run(
             ["mount", "-o", "remount,ro", str(small_disk)], capture_output=True, check=False
         )

@@ -1,4 +1,6 @@
-"""Disks that run out of bytes, or of inodes: uploads stop in time, deletes go on, and the server says why."""
+"""Disks that run out of bytes or inodes: uploads are refused in time, deletes go on, and the server says
+why.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ def few_on_ext4(path: Path) -> AbstractContextManager[Path]:
 
 
 class Filler:
-    """Another program, which takes all there is: `inodes`, or bytes."""
+    """Another program, which takes all `inodes`, or all bytes."""
 
     def __init__(self, disk: Path) -> None:
         self._home = disk / "filler"
@@ -84,7 +86,7 @@ def spares(data: DataDirectory) -> int:
 
 
 def fill(server: Server, size: int) -> list[str]:
-    """POST until 507; the names that were stored."""
+    """POST until 507. Gives the names that were stored."""
     stored: list[str] = []
     while (answer := server.ask("POST", f"/store/{len(stored)}", bytes(size))).status == 201:
         stored.append(str(len(stored)))
@@ -114,7 +116,7 @@ def test_what_deletes_used_up_of_the_reserve_is_made_again_while_the_server_runs
 
 @pytest.mark.parametrize("sync", ["journal", "folder"])
 def test_out_of_inodes_every_delete_goes_on_beside_uploads_that_compete(few_inodes: Path, sync: str) -> None:
-    """Nothing was ever removed before, and no gc has run: it finds what it needs."""
+    """Nothing was removed before, and no gc has run yet. It still finds what it needs."""
     data = DataDirectory(few_inodes / "data")
     with serving(data, "--sync", sync) as server:
         stored = fill(server, 100)
@@ -184,7 +186,9 @@ def test_uploads_that_fail_on_a_full_disk_leave_the_reserve_to_deletes(tmp_path:
 def test_an_aborted_upload_finds_room_for_its_failure_in_its_own_data(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is filled while it comes in: its state fits once its data is gone, without the reserve."""
+    """The disk fills up while the body comes in. Its Failure state fits when its data is removed, without
+    the reserve.
+    """
 
     async def run() -> None:
         async with opened(data.root) as store:
