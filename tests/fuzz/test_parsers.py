@@ -1,6 +1,5 @@
-"""Every parser of what a disk or a client may hold, under bytes that nobody would send on purpose.
-
-No exception but the documented ones; time and memory in proportion to the input.
+"""Every parser of bytes from a disk or a client, with hostile bytes. Only the documented exceptions are
+allowed, and time and memory in proportion to the input.
 """
 
 from __future__ import annotations
@@ -84,19 +83,19 @@ def document_of(state: bytes) -> bytes:
 
 
 def unsealed(version: bytes, document: bytes) -> bytes:
-    """The state file that holds this JSON, without a checksum."""
+    """The state file with this JSON, without a checksum."""
     first_line = b"BLOB_BASE64_" + version + b":" + base64.b64encode(document) + b"\n"
     return first_line + b"\n\ndata: 3 bytes\nchunks: 00000000\n"
 
 
 def sealed(version: bytes, document: bytes) -> bytes:
-    """The same with one that is right, so that what is behind it is tried, too."""
+    """The same with a correct checksum, so that what comes after the check is tested, too."""
     body = unsealed(version, document)
     return body + b"state: crc32c %08x\n" % crc(body)
 
 
 def as_plain(content: bytes) -> None:
-    """What is taken for plain is what the whole record says, if that says anything."""
+    """What the plain parser accepts is what the full parser gives, if that accepts it."""
     blob = scan.parse(content, 7)
     with contextlib.suppress(CorruptRecord):
         whole = record.load(content)
@@ -106,12 +105,12 @@ def as_plain(content: bytes) -> None:
 
 
 def text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
-    """Fields come as HTTP heads are decoded: one character a byte."""
+    """Fields are decoded like HTTP heads: one character for each byte."""
     return lambda content: parse(content.decode("latin-1"))
 
 
 def dechunk(content: bytes) -> None:
-    """Byte for byte in uneven pieces, as a socket may give them."""
+    """In uneven pieces, as a socket may give them."""
     decoder = ChunkedDecoder(LIMITS)
     rest = b""
     for at in range(0, len(content), 37):
@@ -122,7 +121,7 @@ def dechunk(content: bytes) -> None:
 
 
 def decode_aws_chunked(content: bytes) -> None:
-    """As `dechunk`."""
+    """Like `dechunk`."""
     decoder = Decoder(5, None, has_trailer=True)
     for at in range(0, len(content), 37):
         decoder.feed(content[at : at + 37])
@@ -130,7 +129,7 @@ def decode_aws_chunked(content: bytes) -> None:
 
 
 def signed(query: str, authorization: str) -> None:
-    """Who says to have signed, and whether the key `k` has."""
+    """The key that the request claims, and whether the key `k` really signed it."""
     fields = {"host": ["a"], "x-amz-date": ["20261128T000000Z"], "x-amz-content-sha256": ["UNSIGNED-PAYLOAD"]}
     asked = sigv4.SignedRequest("GET", "/b/a", query, fields | {"authorization": [authorization]})
     claim = sigv4.parse(asked)
@@ -274,7 +273,9 @@ def survives(parser: Parser, content: bytes) -> None:
 
 
 def mutated(good: bytes, how: random.Random) -> bytes:
-    """`good` after a few of: a bit turned, a part replaced, cut out, doubled, put in, the end cut off."""
+    """`good` after some changes: a bit flipped, a part replaced, removed, doubled or inserted, or the end
+    cut off.
+    """
     content = bytearray(good)
     for _ in range(how.randrange(1, 6)):
         at = how.randrange(len(content) + 1)
@@ -317,7 +318,9 @@ def test_no_exception_but_the_documented_ones(name: str) -> None:
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_time_and_memory_are_in_proportion(name: str) -> None:
-    """On 128 KiB of what makes a careless parser look at everything again for every byte; 32 MiB at most."""
+    """On 128 KiB of input for which a careless parser would read everything again for each byte. At most
+    32 MiB of memory.
+    """
     parser = PARSERS[name]
     for good in parser.good:
         parts = [good[at : at + n] for n in (1, 2, 9) for at in range(0, min(len(good), 60), 7)]

@@ -21,7 +21,7 @@ BODIES = st.one_of(st.binary(max_size=40), st.integers(0, 255).map(lambda n: byt
 
 
 class HttpMachine(RuleBasedStateMachine):
-    """One history. `model`: what must be there, by location."""
+    """One history. `model`: the values that must be there, by location."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -98,7 +98,9 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             assert not only_new or location not in self.model
             self.model[location] = body
-            assert blob.seq > self.last_seq, "a number was given that is not greater than all before it"
+            assert blob.seq > self.last_seq, (
+                "a sequence number was given that is not greater than all before it"
+            )
             self.last_seq = blob.seq
 
     @rule(location=LOCATIONS, body=BODIES)
@@ -120,7 +122,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(location=LOCATIONS, body=BODIES)
     def read_across_a_write(self, location: str, body: bytes) -> None:
-        """Who opened the old blob reads it to the end, whatever becomes of its name and its id."""
+        """A client that has opened the old blob reads it to the end, whatever happens to its location and
+        its id.
+        """
         if location not in self.model:
             return
         old = self.model[location]
@@ -136,7 +140,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(location=LOCATIONS)
     def begin_and_stay(self, location: str) -> None:
-        """An upload that is under way: on disk as Pending, where there is an id, and visible to nobody."""
+        """An upload under way: on disk it is Pending, if it got an id, and no client sees it."""
         if self.upload is not None:
             return
 
@@ -189,7 +193,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(sync=SYNCS)
     def restart_as_if_killed(self, sync: str) -> None:
-        """What a death at rest leaves: uploads Pending, the journal in use, hints not taken."""
+        """What a kill between requests leaves: uploads in Pending, a journal in use, and hints that the
+        gc has not read.
+        """
         self.store.store._uploads.clear()
         journaling = self.store.store._committer._journaling
         if journaling is not None:

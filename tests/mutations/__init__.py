@@ -1,1 +1,1 @@
-"""The product, broken on purpose in one place at a time: each row names the tests that must then fail."""
+"""Breaks the product on purpose, in one place at a time. Each row names the tests that must then fail."""

@@ -1,7 +1,7 @@
-"""`python -m tests.mutations [--seed N] [--size N] [--workers N] [NAME ...]`: break the product, and see.
-
-In copies of the tree, one row at a time in each. First the tests themselves, without any break: they must
-pass. Prints a table; exit status 1 if a break was missed, or a row does not fit the code any more.
+"""`python -m tests.mutations [--seed N] [--size N] [--workers N] [NAME ...]`: break the product, and see
+which tests notice. It works in copies of the tree, one row at a time in each. First the tests must pass
+without a break. Prints a table. The exit status is 1 if a break was missed, or a row does not fit the code
+any more.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _NOT_COPIED = shutil.ignore_patterns(
 )
 _TIMEOUT_S = 600
 _WHOLE_TIMEOUT_S = 3600
-_FAILED = 1  # pytest's exit status where tests ran and failed; other ones say nothing about the break
+_FAILED = 1  # pytest's exit status if tests ran and failed; others say nothing about the break
 
 
 def run_tests(root: Path, tests: Sequence[str], workers: int = 1) -> subprocess.CompletedProcess[str]:
-    """pytest in `root` until the first failure."""
+    """Run pytest in `root` until the first failure."""
     several = ["-n", str(workers)] if workers > 1 else []
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *several, *tests],
@@ -43,7 +43,7 @@ def run_tests(root: Path, tests: Sequence[str], workers: int = 1) -> subprocess.
 
 
 def judge(root: Path, row: Mutation) -> str:
-    """ "caught", or what is wrong. The file is as before once this returns."""
+    """ "caught", or what is wrong. When this returns, the file is as before."""
     path = root / row.file
     before = path.read_bytes()
     try:
@@ -52,7 +52,7 @@ def judge(root: Path, row: Mutation) -> str:
     except ValueError as err:
         return str(err)
     except subprocess.TimeoutExpired:
-        return "caught"  # it hangs: nobody overlooks that
+        return "caught"  # it hangs, which is noticed, too
     finally:
         path.write_bytes(before)
     if done.returncode == _FAILED:
@@ -102,7 +102,7 @@ def main() -> int:
 
 
 def _timed(trees: queue.SimpleQueue[Path], row: Mutation) -> tuple[str, float]:
-    """The verdict, and the seconds that it took, in a tree that nobody else uses meanwhile."""
+    """The verdict and its time in seconds, in a tree that is not used otherwise meanwhile."""
     root = trees.get()
     began = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""Breaks of the way of a write to disk: order, syncs, undoing, acknowledging."""
+"""Breaks of how a write reaches the disk: order, syncs, undoing, acknowledging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Breaks of what bounds a client: its work in a turn, its time, the connections that it can hold."""
+"""Breaks of the bounds of a client: its work in a turn, its time, its connections."""
 
 from __future__ import annotations
 

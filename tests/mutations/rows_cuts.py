@@ -1,4 +1,4 @@
-"""Breaks that a power cut, or a kill under load, must show: syncs, their order, the fences around them."""
+"""Breaks that a power cut or a kill under load must show: syncs, their order, and what they wait for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Breaks of what stands on disk: records, the journal, recovery's decisions."""
+"""Breaks of what is on disk: records, the journal, recovery's decisions."""
 
 from __future__ import annotations
 

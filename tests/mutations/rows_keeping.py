@@ -1,4 +1,4 @@
-"""Breaks of what keeps blobs for a while: how long, and how they come back."""
+"""Breaks of how long deleted blobs are kept, and how they are undeleted."""
 
 from __future__ import annotations
 

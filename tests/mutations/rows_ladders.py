@@ -1,4 +1,4 @@
-"""Breaks that the model, the crash ladder, the fault ladder and the fuzz must each notice on their own."""
+"""Breaks that the model, the crash ladder, the fault ladder or the fuzz must find alone."""
 
 from __future__ import annotations
 

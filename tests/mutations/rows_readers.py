@@ -1,4 +1,4 @@
-"""Breaks of what keeps reader processes from saying anything old, or to anybody who may not hear it."""
+"""Breaks that would let reader processes give stale answers, or answer clients without the right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Breaks of what keeps rot from being sent, followed, waited for, or counted as nothing."""
+"""Breaks of the guards against corrupt or foreign data: it must not be sent, followed, waited for, or
+ignored.
+"""
 
 from __future__ import annotations
 

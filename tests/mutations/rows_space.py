@@ -1,4 +1,4 @@
-"""Breaks of what keeps deletes going on a disk without room, and of what removes and makes folders."""
+"""Breaks of deletes on a full disk, and of making and removing folders."""
 
 from __future__ import annotations
 

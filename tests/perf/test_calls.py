@@ -1,8 +1,9 @@
-"""Function calls a request, Python's and C's: what strace does not see, and times on a busy machine hide.
+"""Function calls for each request, of Python and C. strace does not see them, and times on a busy machine
+hide them.
 
-A count above the recorded one fails: say what it is worth, or find another place for it: what is decided once
-for a connection, a head or a blob need not be asked in each request. The least of some counts: what is made
-anew with each second, like the date of an answer, comes in between where it will.
+A count above the recorded one fails. Either say what the cost is worth, or find another place for it: what is
+decided once for a connection, a head or a blob need not be checked in each request. The least of some counts
+is used, since work that is done once a second, such as the date of an answer, may come in between.
 """
 
 from __future__ import annotations
@@ -33,20 +34,21 @@ from tests.support.processes import ROOT
 from tests.support.stores import Opened, opened
 from tests.support.work import calls_of
 
-# Commit d5b4d03 made 26, and took 8.4 us of the server's processor time with wrk. One is the length of what
-# came: where it is long it is no head that is known, and hashing a body of 1 MiB to see that takes longer.
+# Commit d5b4d03 made 26, and took 8.4 us of the server's processor time with wrk. One of the calls takes the
+# length of what came: if it is long, it is no known head. To find that by hashing a body of 1 MiB would take
+# longer.
 CALLS_OF_A_HOT_GET = 23
-# One that is ready (http1/turns.py), where there are readers: the turn's own calls are in it, too.
+# A ready answer (http1/turns.py), with readers. The calls of the turn itself are included.
 CALLS_OF_A_READY_GET = 21
-# Each of those that are answered in the same turn.
+# Each further one that is answered in the same turn.
 CALLS_OF_ONE_MORE = 7
-# Neither its head, nor its fields, nor its bytes are known: 64 KiB from the page cache. It was 125 when all
-# its fields were joined anew.
+# Its head, its fields and its bytes are all unknown: 64 KiB from the page cache. It was 125 when all its
+# fields were joined each time.
 CALLS_OF_A_COLD_GET = 105
-# Before its body, and after it; a handler took one more for each piece.
+# The calls before its body, and after it. A handler took one more for each piece.
 TASKS_OF_1_MIB = 2
-# Of functions of ours, for a piece that is as long as one turn of the loop may take, and the next turn. It
-# was 21 when a connection that had nothing to read on was advanced all the same.
+# Calls of our functions for a piece that is as long as one turn of the loop may take, and the next turn. It
+# was 21 when a connection without anything to read was advanced, too.
 CALLS_OF_A_PIECE = 17
 
 
@@ -59,10 +61,10 @@ class Wire(asyncio.Transport):
         self.written = bytes(data)
 
     def pause_reading(self) -> None:
-        """What comes is given by hand."""
+        """The test gives it what comes."""
 
     def resume_reading(self) -> None:
-        """As above."""
+        """See above."""
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Nothing is kept."""
@@ -106,7 +108,8 @@ def test_a_hot_get_makes_no_more_calls_than_recorded(tmp_path: Path) -> None:
         wire = Wire()
         async with opened(str(tmp_path)) as store, connected(store, wire) as connection:
             await store.put("a", b"x" * 1024)
-            calls = [calls_of_a_get(connection, "a") for _ in range(6)]  # parsed, found on disk, then known
+            # first parsed and found on disk, then known
+            calls = [calls_of_a_get(connection, "a") for _ in range(6)]
             assert wire.written.startswith(b"HTTP/1.1 200 OK\r\n")
             assert wire.written.endswith(b"\r\n\r\n" + b"x" * 1024)
             assert min(calls) <= CALLS_OF_A_HOT_GET
@@ -134,7 +137,7 @@ def test_a_get_that_is_ready_makes_no_more_calls_than_recorded(tmp_path: Path) -
             turns = server._turns
             assert turns is not None
             many: dict[int, int] = {}
-            for count in (1, 1, *(1, 2, 3) * 3):  # parsed, then known, then ready
+            for count in (1, 1, *(1, 2, 3) * 3):  # first parsed, then known, then ready
                 for ours, _ in clients[:count]:
                     ours.send(b"GET /store/a HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 calls = calls_of(turns._ready) - 1  # the end of the count
@@ -184,7 +187,7 @@ def test_a_body_of_1_mib_takes_no_task_for_each_of_its_pieces(
             connection.data_received(
                 b"POST /store/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n"
             )
-            for _ in range(16):  # each is all that one turn of the loop takes
+            for _ in range(16):  # each is as much as one turn of the loop takes
                 connection.data_received(b"x" * 65_536)
                 await asyncio.sleep(0)
             await wire.answered.wait()

@@ -1,4 +1,4 @@
-"""System calls a blob at a restart, counted with strace as those of requests are."""
+"""System calls for each blob at a restart, counted with strace like those of requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECONCILE = (
     "from services.engines.local.recovery.reconcile import reconcile;"
     "reconcile(directory.existing(sys.argv[1]))"
 )
-# Its state is opened, read, closed, and the size of its data looked at. Names come by the hundred.
+# Its state is opened, read and closed, and the size of its data is read. Names are read by the hundred.
 PLAIN = {"openat": 1, "read": 1, "close": 1, "newfstatat": 1}
 
 
@@ -39,7 +39,7 @@ def test_a_plain_blob_takes_no_more_system_calls_than_recorded(tmp_path: Path) -
     data_dir = directory.open_directory(str(tmp_path / "data"), 16, owner=True)
     for blob_id in range(FEW):
         put(data_dir, blob_id, f"{blob_id}", seq=blob_id + 1)
-    calls_of_settling(data_dir, tmp_path)  # the first makes the reserve, and compiles
+    calls_of_settling(data_dir, tmp_path)  # the first start makes the reserve, and compiles modules
     before = calls_of_settling(data_dir, tmp_path)
     for blob_id in range(FEW, MANY):
         put(data_dir, blob_id, f"{blob_id}", seq=blob_id + 1)

@@ -1,7 +1,6 @@
-"""Function calls that a signed request takes, whose head is like the last one's but for what is signed anew.
-
-See test_calls. Commit c3dadd7 made 198 for a GET and 286 for a PUT until it waits: it worked out for each
-request what all of a client's have in common.
+"""Function calls for a signed request whose head differs from the last one only in what is signed each time.
+See test_calls. Commit c3dadd7 made 198 for a GET, and 286 for a PUT until it waits: for each request it
+computed again what all requests of a client have in common.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from tests.support.work import OwnCalls, calls_of
 SECRET = "secret"
 CALLS_OF_A_GET = 89
 CALLS_OF_A_PUT_UNTIL_IT_WAITS = 146
-CALLS_OF_A_PUT_BY_OUR_CODE = 282  # in the loop's thread, up to its answer
+CALLS_OF_A_PUT_BY_OUR_CODE = 282  # in the thread of the loop, up to the answer
 
 
 class Answered(Wire):
-    """And tells when."""
+    """It also tells when."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +77,8 @@ def test_what_is_signed_anew_makes_no_more_calls_than_recorded(tmp_path: Path) -
             assert (await answer_to(signed("PUT", "/bucket"))).startswith(b"HTTP/1.1 200")
             for name in "abc":
                 assert b" 200 OK" in await answer_to(signed("PUT", f"/bucket/{name}", b"x" * 1024))
-            # The least of some: between two of them a second may end, and what is known of it.
+            # The least of some counts: a second may end between two of them, and with it what was computed
+            # for it.
             put_calls, get_calls = [], []
             for name in "def":
                 put = signed("PUT", f"/bucket/{name}", b"x" * 1024)

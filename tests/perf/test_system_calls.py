@@ -1,9 +1,9 @@
-"""System calls a request, counted with strace on a real server: stable where times are not.
-
-A count above the recorded one fails: either something crept in, or it is worth its cost and the record says
-why. Below it, lower the record. What the kernel does for the loop's timers and for other threads' wake-ups
-is in the counts, too, so they are no whole numbers; `SLACK` covers that. An idle server's calls are so many a
-second, and so more a request where the machine is busy: they are allowed for as long as the requests took.
+"""System calls for each request, counted with strace on a real server. Counts are stable, and times are not.
+A count above the recorded one fails: something came in by mistake, or it is worth its cost, and then the
+record says why. If a count is lower, lower the record. What the kernel does for the loop's timers and for
+other threads' wake-ups is in the counts, too, so they are no whole numbers; `SLACK` covers that. An idle
+server also makes some calls each second. On a busy machine that is more for each request, so they are allowed
+for the time that the requests took.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.support.programs import find, needs
 
 REQUESTS = 200
 SLACK = 0.35
-# Of each call: the loop's timers, the folders that are looked at. Counted: 18 and 8 a second.
+# Allowed for each call: the loop's timers, and the folders that are checked. Counted: 18 and 8 a second.
 IDLE_PER_S = 30
 BODY = b"x" * 1024
 Counts = Mapping[str, float]
@@ -34,14 +34,16 @@ Counts = Mapping[str, float]
 
 @dataclass
 class Seen:
-    """What was called, by name, and how much of each an idle server accounts for; divided by REQUESTS."""
+    """The number of calls by name, and how many of them an idle server makes in that time; both divided
+    by REQUESTS.
+    """
 
     counts: dict[str, float] = field(default_factory=dict)
     idle: float = 0
 
 
 def can_trace() -> bool:
-    """Whether strace may be used, where it is there: containers often forbid it."""
+    """True if strace may be used, which containers often forbid."""
     if find("strace") is None:
         return True
     return (
@@ -53,7 +55,7 @@ pytestmark = [needs("strace"), pytest.mark.skipif(not can_trace(), reason="strac
 
 
 class Client:
-    """One connection that is kept, and no library in between."""
+    """One connection that stays open, without a client library."""
 
     def __init__(self, port: int) -> None:
         self._sock = socket.create_connection(("127.0.0.1", port), timeout=120)
@@ -122,10 +124,8 @@ def traced_server(start_server: StartServer) -> Iterator[tuple[Server, Client]]:
 
 
 def check(seen: Seen, recorded: Counts, what: str) -> None:
-    """That no count is above the recorded one, and that nothing is called that is not recorded.
-
-    The futexes that wake threads and pass Python's lock around are not looked at: how many depends on who is
-    faster.
+    """Check that no count is above the recorded one, and that nothing else is called. The futexes that wake
+    threads and pass Python's lock on do not count, since their number depends on which thread is faster.
     """
     counts = sorted(seen.counts.items())
     shown = ", ".join(f"{name} {count:.2f}" for name, count in counts if count > SLACK / 2)
@@ -136,13 +136,13 @@ def check(seen: Seen, recorded: Counts, what: str) -> None:
     assert not more, f"{what} calls more than recorded: {more}; all: {shown}"
 
 
-# The way of every request: the loop waits, the request is read, the answer is written.
+# What every request needs: the loop waits, the request is read, the answer is written.
 REQUEST = {"epoll_pwait": 1, "read": 1, "write": 1}
 # A write goes to the committer's thread and back: `write` wakes the loop and `read` takes that; the loop
 # turns once for the answer's task. `getpid` is asyncio's way of finding its loop.
 THERE_AND_BACK = {"epoll_pwait": 3, "read": 2, "write": 2, "getpid": 1}
-# One batch of one: its record is written into the journal and synced. Sixteen at once share that.
-# Both files are looked at first, 1 µs each: somebody may have removed them.
+# One batch of one: its record is written into the journal and synced. Sixteen at once share that. Both files
+# are checked first, 1 µs each, since somebody may have removed them.
 JOURNAL = {"pwrite64": 1, "fdatasync": 1, "newfstatat": 2}
 
 
@@ -153,8 +153,8 @@ def plus(*parts: Counts) -> Counts:
 
 # Its folder is made, which takes the id; two files are made and get their names.
 NEW_BLOB = {"mkdir": 1, "openat": 2, "write": 2, "close": 2, "rename": 2}
-# Its state is read for the history, written anew, and takes the place of the old one; the gc gets a hint
-# (opened each time, since the gc takes the file away).
+# Its state is read for the history, written again, and replaces the old one; the gc gets a hint (opened each
+# time, since the gc takes the file away).
 OLD_BLOB = {"openat": 3, "read": 1, "write": 2, "close": 3, "renameat2": 1}
 
 CREATE = plus(THERE_AND_BACK, JOURNAL, NEW_BLOB)
@@ -192,7 +192,7 @@ def test_the_count_of_one_call_too_many_fails() -> None:
         check(Seen({"read": 2}), {"read": 1}, "a GET")
 
 
-# Where there are readers: our epoll in the loop's is asked which connections have something.
+# With readers: our own epoll, inside the loop's, is asked which connections have something.
 READY_GET = {"epoll_pwait": 1, "epoll_wait": 1, "recvfrom": 1, "sendto": 1}
 
 
@@ -210,8 +210,8 @@ def test_a_get_that_is_ready_makes_no_more_system_calls_than_recorded(
     client.close()
 
 
-# Verified when they were kept: no file is opened, nothing is read or checked, and the body is not copied.
-# `getpid` is asyncio's way of finding its loop; `sendto` is the head's.
+# The bytes were verified when they were kept. So no file is opened, nothing is read or checked, and the body
+# is not copied. `getpid` is asyncio's way of finding its loop; `sendto` is the head's.
 HOT_LARGE_GET = {"epoll_pwait": 1, "read": 1, "sendto": 1, "sendfile": 1, "getpid": 1}
 
 

@@ -1,7 +1,6 @@
-"""Calls of Python functions that a small create costs, on the loop and in the committer's thread.
-
-Counted on a server in this process, one request after the other, so a batch is one create. A count above the
-recorded one fails: either something crept in, or it is worth its cost and the record says why.
+"""Calls of Python functions for a small create, on the loop and in the committer's thread. They are counted
+on a server in this process, one request after the other, so a batch is one create. A count above the recorded
+one fails: something came in by mistake, or it is worth its cost, and then the record says why.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ from tests.support.stores import opened
 from tests.unit.test_fast_path import Handlers
 
 CREATES = 40
-# Of ours, in both threads together.
+# Calls of our functions, in both threads together.
 RECORDED = 159
 OURS = (f"{ROOT}/services/", f"{ROOT}/common/")
 
 
 class _Transport(asyncio.Transport):
-    """A client that takes all; `answered` is set with each answer."""
+    """A client that takes everything. `answered` is set at each answer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +96,7 @@ async def calls_of_a_create(root: str) -> float:
                 found.append(calls[0] - before)
             sys.setprofile(None)
             server.on_close(connection)
-            return statistics.median(found)  # what the store looks at each second is in some of them
+            return statistics.median(found)  # some of them include what the store checks each second
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
@@ -109,7 +108,7 @@ def test_a_small_create_calls_no_more_functions_than_recorded(data: DataDirector
     assert found > RECORDED - 5, f"{found} calls a create: lower the record"
 
 
-# A body of 1 MiB is held until it is whole. Then one step makes its folder, writes its data, and syncs the
+# A body of 1 MiB is held until it is complete. Then one step makes its folder, writes its data, and syncs the
 # bytes, the folder and its parent; the commit writes the state and the journal, and syncs the journal alone.
 WHOLE = {"mkdir": 1, "open": 4, "write": 3, "begin": 4, "end": 4, "rename": 2}
 

@@ -1,4 +1,6 @@
-"""restic's REST protocol, request by request, on a real server, and the real program where it is there."""
+"""restic's REST protocol, request by request, on a real server, and with the real program if it is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def test_a_repository(server: Server) -> None:
     assert server.ask("POST", file, b"wrong bytes").status == 400
     assert server.ask("HEAD", file).status == 404
     assert server.ask("POST", file, BODY).status == 200
-    assert server.ask("POST", file, BODY).status == 200  # the answer was lost: rest-server says 403
+    assert server.ask("POST", file, BODY).status == 200  # as after a lost answer; rest-server gives 403
     assert server.ask("POST", file, b"wrong bytes").status == 400
     part = server.ask("GET", file, headers={"Range": "bytes=5-8"})
     assert (part.status, part.body) == (206, b"pack")
@@ -103,11 +105,12 @@ def test_private_and_append_only(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert _ask(server, tokens["reader"], "GET", "/restic/reader/r/data/").status == 200
         assert server.ask("GET", f"/restic/alice/r/data/{NAME}").status == 401
 
-        # What is damaged may be restored yet: who may only add replaces it by the same bytes alone.
+        # A damaged file may still be restored, so an append-only client may replace it only by the same
+        # bytes.
         for name in ("alice", "adder"):
             assert _ask(server, tokens[name], "POST", f"/restic/{name}/r/config", BODY).status == 200
         server.kill()
-        server.restart()  # nothing is in its memory, nothing in its journal
+        server.restart()  # nothing is in its memory or its journal
         for rotten in (tmp_path / "data").glob("*/data.raw"):
             rotten.write_bytes(b"R" + rotten.read_bytes()[1:])
         for name, status in (("alice", 200), ("adder", 403)):
@@ -158,7 +161,7 @@ def test_the_real_program_and_a_kill_in_the_middle_of_a_backup(tmp_path: Path) -
         server.restart()
         out, _ = backup.communicate(timeout=50)
         ended.set()
-        assert backup.returncode in (0, 1), out  # it tries again; where it gave up, the next one goes on
+        assert backup.returncode in (0, 1), out  # it tries again; if it gave up, the next run goes on
         restic("unlock", "--remove-all")
         restic("backup", str(source))
         restic("forget", "--keep-last", "1", "--prune")

@@ -1,4 +1,4 @@
-"""Rot: every byte of what stands on disk turns, one at a time. Never is a wrong byte sent as good."""
+"""Corruption: every byte on disk is changed, one at a time. A wrong byte is never sent as good."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.stores import Opened, memory_folder, opened, small_journal
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
-BODY = os.urandom(2_500_000)  # three chunks, the last one short
+BODY = os.urandom(2_500_000)  # three chunks, of which the last is short
 OTHER = b"another blob"
 
 
@@ -46,7 +46,7 @@ def flip(path: str, at: int, bit: int) -> None:
 
 
 async def made(root: str, body: bytes) -> tuple[Layout, int]:
-    """A directory with the blob `a` and another one; (its layout, the id of `a`)."""
+    """A directory with the blob `a` and another one. Gives (its layout, the id of `a`)."""
     async with opened(root, "folder") as store:
         blob = await store.put("a", body)
         await store.put("other", OTHER)
@@ -82,7 +82,7 @@ def test_no_byte_of_a_state_turns_unseen(base: Path) -> None:
 
         async def start_on_it(root: str = root, at: int = at) -> None:
             async with opened(root, "folder") as store:
-                assert await what_is_sent(store, "a") is None, at  # nobody knows its name any more
+                assert await what_is_sent(store, "a") is None, at  # its location is not known any more
                 assert await store.read("other") == OTHER
                 assert [found for found, _ in store.found.quarantined] == [blob_id], at
                 await store.put("a", b"anew")
@@ -150,7 +150,7 @@ async def take(store: Opened, sent: bytearray) -> None:
 
 
 async def read_it(root: str, at: int) -> None:
-    """Part by part: what is not in the damaged chunk is right, what is in it is not sent."""
+    """Ranges outside the damaged chunk are right, and those inside it are not sent."""
     async with opened(root, "folder") as store:
         sent = bytearray()
         with pytest.raises(Damaged):
@@ -223,7 +223,7 @@ def test_a_note_in_quarantine_that_rots_keeps_nobody_from_starting(base: Path) -
 
     async def without_note() -> None:
         async with opened(str(base / "data"), "folder") as store:
-            assert await what_is_sent(store, "a") == "damaged"  # its state still tells whose it was
+            assert await what_is_sent(store, "a") == "damaged"  # its state still has the location
 
     asyncio.run(without_note())
 

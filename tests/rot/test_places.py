@@ -1,7 +1,6 @@
-"""Rot of places: a file of ours is cut, empty, gone, or something else stands where it stood.
-
-The process starts, serves everything else, says "damaged" where it knows whose blob it was, follows no link,
-waits for no pipe, and the damaged location can be written anew.
+"""Damaged files: one of ours is cut, empty, missing, or something else is in its place. The process starts,
+serves everything else, answers "damaged" if it knows the blob's location, follows no link, waits for no pipe,
+and the location can be written again.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def base() -> Iterator[Path]:
     """An empty folder in memory."""
     path = Path(tempfile.mkdtemp(prefix="blobkeep-rot-", dir=memory_folder()))
     write_mine(path / "elsewhere" / "mine")
-    write_mine(path / "elsewhere" / "7-5" / "mine")  # as the gc names what it removes
+    write_mine(path / "elsewhere" / "7-5" / "mine")  # the name that the gc gives a folder that it removes
     yield path
     assert files_under(path / "elsewhere") == {"mine", "7-5/mine"}
     assert (path / "elsewhere" / "mine").read_bytes() == b"mine"
@@ -114,8 +113,9 @@ async def sent(store: Opened, location: str) -> bytes | str | None:
 def test_a_start_on_a_blob_whose_file_is_something_else(
     base: Path, name: str, change: Callable[[Path], None], sync: str, size: int
 ) -> None:
-    """With the journal, what it still holds is written anew: then nothing is lost at all. An index has what
-    the state said."""
+    """What the journal still has is written again, so then nothing is lost. An index has what the state
+    said.
+    """
 
     async def run() -> None:
         root = str(base / "data")
@@ -169,7 +169,7 @@ OURS = [
     *(layout.HINTS_TAKEN_NAME, layout.STATUS_NAME, layout.RESERVE_NAME, layout.SYNC_FAILED_NAME),
     *(layout.JOURNAL_NAME + ".0", layout.JOURNAL_NAME + ".1", layout.JOURNAL_NAME + ".0.tmp"),
 ]
-# A gc that cannot have its lock, or move what it removes, removes nothing; it says so.
+# A gc that cannot get its lock, or cannot move folders, removes nothing and says so.
 NO_GC = {(layout.GC_LOCK_NAME, change) for change in (a_folder, a_link, a_link_to_a_file)} | {
     (layout.GONE_NAME, change) for change in CHANGES if change not in (gone, a_folder)
 }
@@ -260,7 +260,7 @@ def test_two_folders_with_one_location(base: Path) -> None:
 
 
 def test_a_first_level_folder_that_is_a_link_or_a_file_takes_no_blob(base: Path) -> None:
-    """Recovery does not follow it, so what is acknowledged must not lie behind it."""
+    """Recovery does not follow a link, so acknowledged blobs must not be behind one."""
 
     async def run() -> None:
         root = base / "data"
@@ -280,7 +280,7 @@ def test_a_first_level_folder_that_is_a_link_or_a_file_takes_no_blob(base: Path)
 def test_a_state_that_rots_while_it_is_served_is_written_anew(
     data: DataDirectory, start_server: StartServer, change: Callable[[Path], None]
 ) -> None:
-    """The recovery worker finds it; the server still knows all that it said."""
+    """The recovery worker finds it. The server still knows everything that it said."""
     data.rotten = True
     server = start_server()
     assert server.ask("POST", "/store/a", b"kept", {"Content-Type": "text/x"}).status == 201
@@ -298,7 +298,8 @@ def test_a_state_that_rots_while_it_is_served_is_written_anew(
     server.restart()
     answer = server.ask("GET", "/store/a")
     if change is a_folder:
-        assert answer.status == 500  # a folder cannot be written over: in quarantine, and known
+        # a folder cannot be overwritten, so the blob is in quarantine, with its location known
+        assert answer.status == 500
     else:
         assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"kept", "text/x")
 
@@ -315,7 +316,7 @@ def test_damage_over_http_is_never_sent_as_good(data: DataDirectory, start_serve
         file.write(bytes([body[1_500_000] ^ 4]))
     good = server.ask("GET", "/store/a", headers={"Range": "bytes=10-1000"})
     assert (good.status, good.body) == (206, body[10:1001])
-    with pytest.raises(http.client.IncompleteRead) as cut_off:  # the head was sent with the first MiB
+    with pytest.raises(http.client.IncompleteRead) as cut_off:  # the head had been sent with the first MiB
         server.ask("GET", "/store/a")
     assert cut_off.value.partial == body[: 1 << 20]
     bad = server.ask("GET", "/store/a", headers={"Range": "bytes=1400000-1400009"})

@@ -1,5 +1,5 @@
-"""State files that say anything: one blob never keeps a directory from starting, and what cannot be judged is
-served or quarantined, never thrown away.
+"""State files with any content: one blob never prevents a start, and what cannot be judged is served or
+quarantined, never thrown away.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def is_kept(data_dir: Layout, found: Reconciled, blob_id: int) -> bool:
     return blob_id in kept or any((home / name / layout.DATA_NAME).exists() for name in moved)
 
 
-# --- every bit of what the original wrote ---
+# --- every bit of a file of the original server ---
 
 
 def test_whatever_bit_of_an_originals_record_turns_the_start_goes_on_and_nothing_is_thrown_away(
@@ -122,7 +122,7 @@ def test_whatever_bit_of_an_originals_record_turns_the_start_goes_on_and_nothing
         shutil.rmtree(data_dir.root)
 
 
-# --- created or complete: not by a message's wording ---
+# --- created or complete, whatever the wording of a message ---
 
 
 @pytest.mark.parametrize("message", ["Blob Data Written", "", "Blob Created & Saved!", "x\nstate: crc32c 0"])
@@ -222,7 +222,7 @@ def test_one_that_was_only_created_is_still_told(data_dir: Layout) -> None:
 
 
 def test_data_under_a_temporary_name_takes_no_place_that_it_does_not_fit(data_dir: Layout) -> None:
-    """What stands under the name may be damaged, but it is all that is left."""
+    """The data under its real name may be damaged, but it is all that is left."""
     put(data_dir, 7, "a", b"twelve bytes")
     os.truncate(data_dir.data(7), 5)
     Path(data_dir.folder(7), layout.DATA_TEMP_NAME).write_bytes(b"torn")
@@ -232,7 +232,7 @@ def test_data_under_a_temporary_name_takes_no_place_that_it_does_not_fit(data_di
     assert Path(data_dir.ours(layout.QUARANTINE_NAME), name, layout.DATA_NAME).read_bytes() == b"twelv"
 
 
-# --- what the original reads ---
+# --- what the original server reads ---
 
 ABSENT = object()
 
@@ -313,7 +313,7 @@ def overwrite(path: str, content: bytes) -> None:
     Path(path).write_bytes(content)
 
 
-# --- what nobody writes ---
+# --- what no program writes ---
 
 DEEP = b"[" * 5000 + b"]" * 5000
 
@@ -478,7 +478,7 @@ def test_a_note_that_says_the_impossible_keeps_nobody_from_starting(data_dir: La
     note = Path(data_dir.ours(layout.QUARANTINE_NAME), "7-1", layout.NOTE_NAME)
     note.write_bytes(content)
     found = reconcile.reconcile(data_dir)
-    assert list(found.damaged) == ["a"]  # its state tells whose it was
+    assert list(found.damaged) == ["a"]  # its state has the location
     assert found.max_seq < MAX_PLAUSIBLE_SEQ
 
 

@@ -1,9 +1,9 @@
-"""`python -m tests.stored.make TREE NAME`: have the server in the source tree TREE write a data directory, as
-NAME.tar.xz, with what it answers after its own restart, as NAME.json.
+"""`python -m tests.stored.make TREE NAME`: the server in the source tree TREE writes a data directory, which
+is kept as NAME.tar.xz, and its answers after a restart as NAME.json.
 
-There are blobs in each state, what a kill -9 leaves, a blob in quarantine, and a journal whose batches are
-not all in their folders: after the kill the files of one blob are taken away and those of another cut short,
-as a power cut may leave them. Run it again only for a new format: an archive is worth what its age is.
+It has blobs in each state, what a kill -9 leaves, a blob in quarantine, and a journal whose batches are not
+all in their folders: after the kill the files of one blob are taken away and those of another cut short, as a
+power cut may leave them. Run it again only for a new format, since an archive is useful because it is old.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ FIELDS = (
 
 
 def body(name: str, size: int) -> bytes:
-    """`size` bytes that compress well, other ones for each name."""
+    """`size` bytes that compress well, different for each name."""
     line = hashlib.sha256(name.encode()).hexdigest().encode() + b"\n"
     return (line * (size // len(line) + 1))[:size]
 
 
 def write(root: Path) -> None:
-    """Everything, ended by kill -9."""
+    """Do everything, and end the server with kill -9."""
     server = Server(root, "--put-creates")
     ids: dict[str, str] = {}
 
@@ -72,7 +72,7 @@ def write(root: Path) -> None:
     pending.request("POST", "/store/pending", {"Content-Length": "300000"})
     pending.send(b"p" * 150_000)
     wait_for(lambda: any("Pending" in path.read_text() for path in root.glob(f"*/{STATE}")), what="Pending")
-    time.sleep(1.1)  # what follows has another time in whole seconds
+    time.sleep(1.1)  # what follows gets another time in whole seconds
     server.kill()
     pending.close()
     shutil.rmtree(root / ids["lost-folder"])
@@ -80,7 +80,7 @@ def write(root: Path) -> None:
 
 
 def answers(root: Path) -> dict[str, object]:
-    """What a server says of all that it knows."""
+    """The server's answers about everything that it knows."""
     server = Server(root, "--put-creates")
     listed = json.loads(server.ask("GET", "/store/").body)
     found: dict[str, object] = {"listing": listed}
