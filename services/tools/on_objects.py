@@ -17,10 +17,10 @@ from common.errors import BlobkeepError, Damaged, NotFound
 from common.times import rfc3339
 from services.engine import Admin
 from services.store import Blob, Description, Store
-from services.tools import exits
+from services.tools import exits, export_of_store
 from services.tools.exits import CommandFailed
 from services.tools.output import Cell, Output, size, state
-from services.tools.storage import check_engine, open_engine
+from services.tools.storage import Exported, check_engine, open_engine
 
 _PAGE = 1000
 
@@ -153,12 +153,16 @@ def quarantine(args: argparse.Namespace, out: Output) -> int:
     return _run(args.config, go)
 
 
-def export(args: argparse.Namespace, out: Output) -> int:
-    """Refuse `export`, which works on directories."""
-    raise CommandFailed(
-        exits.USAGE,
-        "A backup is made of a directory: `blobkeep copy objects DIR`, then `blobkeep --dir DIR export`.",
-    )
+def export(config: Config, fd: int, must_have_some: Callable[[], None]) -> Exported:
+    """`export`: all blobs as a tar into an open descriptor; not synced. See export_of_store.write."""
+    done: list[Exported] = []
+
+    async def go(store: Store, admin: Admin) -> int:
+        done.append(await export_of_store.write(store, admin, fd, must_have_some))
+        return exits.OK
+
+    _run(config, go)
+    return done[0]
 
 
 def _run(config: Config, go: Callable[[Store, Admin], Awaitable[int]]) -> int:

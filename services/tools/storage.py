@@ -25,6 +25,7 @@ from services.engines.local.upkeep import backup_writer, quarantine, snapshot, s
 from services.engines.local.upkeep import widen as widening
 from services.engines.local.upkeep.backup import Exported, NotABackup, closing_note
 from services.engines.local.upkeep.backup_reader import Backup, Stored
+from services.engines.local.upkeep.backup_writer import BackupStream
 from services.engines.local.upkeep.check import Report, check
 from services.engines.local.upkeep.snapshot import DirectorySnapshot, HeldBlob
 from services.engines.local.upkeep.usage import RoomTaken
@@ -36,6 +37,7 @@ from services.tools.owner import must_be_owner
 __all__ = [
     "BENCH_NAME",
     "Backup",
+    "BackupStream",
     "DirectorySnapshot",
     "Exported",
     "HeldBlob",

@@ -10,22 +10,24 @@ import io
 import os
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from common import checksum, durable
-from common.checksum import Hasher
+from common.checksum import Bytes, Hasher
 from common.errors import DAMAGE_ERRNOS, CorruptRecord, Damaged, StorageFailed
 from common.ours import open_ours, read_ours
 from common.progress import Progress
+from common.states import CODE_OF_WORD, MSG_CREATED
 from common.times import rfc3339
 from services.engines.local.disk import directory, layout, record
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.upkeep.backup import Exported, Tar, verified
 from services.engines.local.upkeep.snapshot import DirectorySnapshot, HeldBlob
+from services.store import Blob, Event
 
 _PIECE_BYTES = 1 << 20
 _LAST_NAME = "last-export.json"
@@ -65,6 +67,68 @@ def write(taken: DirectorySnapshot, fd: int) -> Exported:
         _add(tar, layout.EXPORTED_NAME, msgspec.json.encode(done), time.time())
     stream.flush()
     return done
+
+
+class BackupStream:
+    """A backup of blobs that are in no directory, written one by one to an open descriptor; not synced.
+
+    For each blob `begin`, then `data` until its size is reached. `close` ends the file; without it the backup
+    counts as cut short. All raise OSError.
+    """
+
+    def __init__(self, fd: int, id_bits: int) -> None:
+        stream: Any = _Descriptor(fd)
+        self._stream = stream
+        self._tar = Tar.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT)
+        self._layout = Layout("", id_bits)
+        self._left_bytes = 0
+        self.blobs = self.bytes = 0
+        _add(self._tar, layout.FORMAT_NAME, directory.format_file(id_bits), time.time())
+
+    def begin(self, blob: Blob, history: Sequence[Event], sha256: bytes, crcs: bytes) -> None:
+        """The state of a complete blob, with the next id. `history`: oldest first."""
+        assert not self._left_bytes
+        number, modified = self.blobs, blob.modified_ns / 1e9
+        whole = record.whole(
+            *(number, blob.location, number + 1, MSG_CREATED, blob.modified_ns, blob.type, blob.encoding),
+            *(blob.size, sha256, crcs, blob.metadata),
+        )
+        steps = [record.Transition(CODE_OF_WORD[e.state], e.message, e.time) for e in history]
+        folder = self._layout.folder(number).removeprefix("/")
+        _add(
+            self._tar,
+            f"{folder}/{layout.STATE_NAME}",
+            record.dump(whole.moved(blob.modified_ns, steps)),
+            modified,
+        )
+        header = _member(f"{folder}/{layout.DATA_NAME}", blob.size, modified)
+        self._stream.write(header.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict"))
+        self._tar.forget()
+        self._left_bytes = blob.size
+        self.blobs += 1
+        self.bytes += blob.size
+        self._end_member()
+
+    def data(self, piece: Bytes) -> None:
+        """The next bytes of the blob."""
+        self._stream.write(piece)
+        self._left_bytes -= len(piece)
+        self._end_member()
+
+    def _end_member(self) -> None:
+        assert self._left_bytes >= 0
+        if not self._left_bytes:
+            self._stream.write(bytes(-self._stream.tell() % tarfile.BLOCKSIZE))
+            self._tar.offset = self._stream.tell()
+
+    def close(self, at: str, left_out: list[str]) -> Exported:
+        """The closing note. `at`: RFC 3339; `left_out`: a sentence for each damaged blob."""
+        assert not self._left_bytes
+        done = Exported(self.blobs, self.bytes, at, left_out)
+        _add(self._tar, layout.EXPORTED_NAME, msgspec.json.encode(done), time.time())
+        self._tar.close()
+        self._stream.flush()
+        return done
 
 
 def last(data_dir: Layout) -> Exported | None:
