@@ -24,6 +24,7 @@ from tests.cuts.disk import Disk, Image
 from tests.cuts.scenarios import SCENARIOS
 from tests.cuts.session import ANYTHING, DAMAGED, Expected, Recording, mark_of
 
+_CLOSELY = 60  # times as many cuts in the moments of the processes that a recording names
 # this share is for moments with few operations on their way, of which all disks are checked
 _SHARE_EXHAUSTED = 0.05
 
@@ -105,7 +106,8 @@ def _images(
     """About `size` disks, spread over all moments: (how many entries were done, what is expected, ...)."""
     disk = Disk(recording.top)
     expected = Expected()
-    per_moment = size / max(1, len(recording.ops) - after)
+    weights = [_CLOSELY if op.pid in recording.closely else 1 for op in recording.ops]
+    per_weight = size / max(1, sum(weights[after:]))
     owed = 0.0
     for no, op in enumerate(recording.ops, 1):
         disk.apply(op)
@@ -114,7 +116,7 @@ def _images(
             expected.take(mark)
         if no <= after:
             continue
-        owed += per_moment * rng.uniform(0.0, 2.0)
+        owed += weights[no - 1] * per_weight * rng.uniform(0.0, 2.0)
         if owed < 1.0:
             continue
         few = all_images(disk) if rng.random() < _SHARE_EXHAUSTED else None

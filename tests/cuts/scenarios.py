@@ -129,14 +129,16 @@ def switched(folder: Path, seed: int) -> Recording:
 def traded(folder: Path, seed: int) -> Recording:
     """Every process is started again with sync = "none". What was durable before stays so."""
     with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
-        for sync in ("journal", "folder"):
+        for recovers, sync in ((0.0, "journal"), (0.5, "journal"), (0.5, "folder")):
             session.start_server(sync=sync)
             session.clients(2, 8, _MIXED)
             session.stop(clean=False)
-            if session.rng.random() < 0.5:
+            if session.rng.random() < recovers:  # it leaves the server nothing to replay
                 session.start("recovery", "--once", sync="none").popen.wait(120)
             session.start("gc", sync="none")
             session.start_server(sync="none")
+            assert session.server is not None
+            session.closely.append(session.server.pid)
             session.read_all()
             session.stop(clean=session.rng.random() < 0.5)
         return session.finish()

@@ -100,6 +100,7 @@ class Session:
         self._env |= {"RECORD_LOG": self._log_path, "RECORD_IDS": str(ids)}
         self._env |= {"RECORD_JOURNAL_BYTES": str(journal_bytes), "RECORD_SYNC_S": "0.002"}
         self._processes: list[Process] = []
+        self.closely: list[int] = []  # see Recording
         self._count = 0
         self.server: Server | None = None
 
@@ -320,14 +321,18 @@ class Session:
         real, logged = _image_of(self.root, self.top), disk.whole()
         differ = [path for path in real.keys() | logged.keys() if real.get(path, 0) != logged.get(path, 0)]
         assert not differ, f"the log does not explain {sorted(differ)}"
-        return Recording(str(self.top), ops)
+        return Recording(str(self.top), ops, frozenset(self.closely))
 
 
 class Recording(msgspec.Struct):
-    """What was done to the disk at `top` (with the data directory `data`), and what clients were told."""
+    """What was done to the disk at `top` (with the data directory `data`), and what clients were told.
+
+    `closely`: processes in whose moments the power is cut more often, since little of what happens is theirs.
+    """
 
     top: str
     ops: list[Op]
+    closely: frozenset[int] = frozenset()
 
 
 def mark_of(op: Op) -> Mark | None:
