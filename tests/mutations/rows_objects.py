@@ -21,6 +21,20 @@ ROWS = [
         (_DIRECT + "a_connection_is_not_used_again_where_an_end_is_not_plain",),
     ),
     Mutation(
+        "an-answer-without-an-etag-is-taken",
+        _ENGINE + "direct.py",
+        "        if not etag:\n            raise WrongStatus(",
+        "        if etag is None:\n            raise WrongStatus(",
+        (_DIRECT + "an_answer_without_an_etag_is_none",),
+    ),
+    Mutation(
+        "of-two-lengths-the-first-counts",
+        _ENGINE + "connections.py",
+        'lower.count(b"\\r\\ncontent-length") != 1',
+        'lower.count(b"\\r\\ncontent-length") < 1',
+        (_DIRECT + "a_connection_is_not_used_again_where_an_end_is_not_plain",),
+    ),
+    Mutation(
         "memory-that-is-being-sent-is-read-into",
         _ENGINE + "connections.py",
         "    except BufferError:\n        return False\n",

@@ -5,6 +5,9 @@ another.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -12,9 +15,10 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
+from common.errors import Unavailable
 from services.engines.objects.bucket import ABSENT, Got, Refused, Unclear
 from services.engines.objects.client import BucketClient
-from services.engines.objects.connections import HEAD_BYTES, Connections, NoAnswer, Response
+from services.engines.objects.connections import HEAD_BYTES, IDLE_S, Connections, NoAnswer, Response
 from services.engines.objects.meter import Meter
 from services.engines.objects.settings import Settings, StoreCredentials
 from services.engines.objects.signing import Signer
@@ -131,6 +135,9 @@ def test_memory_is_used_again_when_nobody_refers_to_it() -> None:
         whole(b"a").replace(b"HTTP/1.1", b"HTTP/1.0"),
         OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
         OK + b"Content-Length: +1\r\n\r\na",
+        OK + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\na",
+        OK + b"Content-Length: " + b"1" * 5000 + b"\r\n\r\na",
+        OK + b"Content-Length: 1\r\nTransfer-Encoding : chunked\r\n\r\na",
     ],
 )
 def test_a_connection_is_not_used_again_where_an_end_is_not_plain(first: bytes) -> None:
@@ -147,7 +154,9 @@ def test_a_connection_is_not_used_again_where_an_end_is_not_plain(first: bytes) 
         None,
         [whole(b"abc")[:-1], b""],
         [b"\x00" * HEAD_BYTES],
-        [b"HTTP/1.1 100 Continue\r\n\r\n"],
+        [b"HTTP/1.1 101 Other\r\n\r\n"],
+        [b"HTTP/1.1 2000 No\r\nContent-Length: 0\r\n\r\n"],
+        [OK + b"Content-Length: 999999999999\r\n\r\n"],
         [b"a\r\n\r\n"],
     ],
 )
@@ -163,6 +172,88 @@ def test_what_is_no_answer_is_an_error_and_the_next_one_is_not_its(wrong: Sequen
         assert (await ask(connections)).body == b"second"
 
     assert run([wrong, [whole(b"second")]], test).connections == 2
+
+
+def test_what_announces_an_answer_is_not_taken_for_it() -> None:
+    announced = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nETag: no\r\n\r\n" + whole(b"a")
+
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        for _ in range(2):
+            answer = await ask(connections)
+            assert (answer.status, answer.body, answer.field(b"etag")) == (200, b"a", '"e"')
+
+    cuts = [[announced], [announced[:20], announced[20:30], announced[30:]]]
+    assert run(cuts, test).connections == 1
+
+
+def test_an_address_that_gives_no_answer_does_not_take_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent, contextlib.ExitStack() as stack:
+        full = silent.getsockname()
+        for _ in range(3):  # who comes next waits for ever: the queue is full
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full)
+
+        async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+            good = ("127.0.0.1", connections._port)
+
+            async def two(*args: object, **how: object) -> list[object]:
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", at) for at in (full, good)]
+
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+            named = Connections("two.test", 1, 1.0, 3.0)
+            assert (await ask(named)).body == b"first"
+            assert named._worked == good  # which is tried first from now on
+
+        run([[whole(b"first")]], test)
+
+
+def test_connections_of_a_burst_do_not_stay_while_others_are_used() -> None:
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        await asyncio.gather(*(ask(connections) for _ in range(3)))
+        for old in list(connections._idle)[:2]:
+            old.idle_since -= IDLE_S
+        for left in (2, 1, 1):
+            await ask(connections)
+            assert len(connections._idle) == left
+
+    assert run([[whole(b"a")]] * 6, test).connections == 3
+
+
+def test_an_answer_without_an_etag_is_none() -> None:
+    """A swap of what it shows would have an empty If-Match, which stores take for no condition."""
+
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        client = BucketClient(settings._replace(patience_s=0.01), Meter())
+        with pytest.raises(Unavailable):
+            await client.get("k")
+        with pytest.raises(ValueError, match="without an ETag"):
+            await client.put("k", b"x", "")
+
+    assert len(run([[b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"]], test).heads) == 1
+
+
+def test_a_store_that_asks_to_wait_is_not_asked_sooner() -> None:
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        began = time.monotonic()
+        assert (await BucketClient(settings, Meter()).get("k")) == Got(b"a", '"e"', 1)
+        assert time.monotonic() - began >= 1
+
+    slow = b"HTTP/1.1 503 Slow Down\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+    run([[slow], [whole(b"a")]], test)
+
+
+def test_an_error_of_unknown_length_does_not_end_our_own_way() -> None:
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        client = BucketClient(settings, Meter())
+        assert await client.get("k") is None
+        assert await client.get("k") == Got(b"a", '"e"', 1)
+
+    missing = b"<Error><Code>NoSuchKey</Code></Error>"
+    odd = b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    plain = b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n" % len(missing) + missing
+    store = run([[odd], [plain], [whole(b"a")]], test)
+    assert [b"\r\nauthorization:AWS4" in head for head in store.heads] == [True, False, True]
 
 
 def test_a_write_that_got_no_answer_is_not_sent_again() -> None:

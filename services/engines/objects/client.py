@@ -23,7 +23,7 @@ from common.checksum import Bytes
 from common.errors import ConfigError, Unavailable
 from services.engines.objects import txn
 from services.engines.objects.bucket import Absent, Got, Listed, ListPage, Refused, Unclear, When
-from services.engines.objects.direct import MAX_PUT_BYTES, Unusual, direct_to
+from services.engines.objects.direct import MAX_PUT_BYTES, Unusual, WrongStatus, direct_to
 from services.engines.objects.meter import Meter
 from services.engines.objects.settings import Settings
 
@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.05
 MAX_PAUSE_S = 2.0
+MAX_ASKED_PAUSE_S = 5.0  # by Retry-After
 COPIED_BYTES = 64 << 10
 LIST_PAGE = 1000  # what stores give at most
 
@@ -69,8 +70,9 @@ class BucketClient:
             if self._direct is not None:
                 try:
                     return await self._direct.get(path, first, limit)
-                except Unusual:
-                    self._direct = None  # its answers are all alike
+                except Unusual as err:
+                    if err.always:
+                        self._direct = None
             options: GetOptions = {}
             if limit is not None:
                 options["range"] = (first, first + limit)
@@ -84,7 +86,7 @@ class BucketClient:
                 return None
             # A copy of a few bytes is quicker to work with; one of a MiB takes as long as its checksum.
             held = data.to_bytes() if len(data) <= COPIED_BYTES else memoryview(data)
-            return Got(held, result.meta["e_tag"] or "", result.meta["size"])
+            return Got(held, _must_have(result.meta["e_tag"]), result.meta["size"])
 
         return await self._repeat("get", ask)
 
@@ -99,6 +101,8 @@ class BucketClient:
 
         if when is None:
             return await self._repeat("put", ask)
+        if not when:
+            raise ValueError("a condition without an ETag would be none")
         began = time.monotonic()
         try:
             if self._direct is not None and len(data) <= MAX_PUT_BYTES:
@@ -106,7 +110,9 @@ class BucketClient:
                     path, data, None if isinstance(when, Absent) else self._as_sent(when)
                 )
             else:
-                etag = await ask("create" if isinstance(when, Absent) else {"e_tag": self._as_sent(when)})
+                etag = _must_have(
+                    await ask("create" if isinstance(when, Absent) else {"e_tag": self._as_sent(when)})
+                )
         except (Refused, exceptions.AlreadyExistsError, exceptions.PreconditionError) as err:
             self.meter.count("swap", began)
             raise Refused from err
@@ -165,6 +171,7 @@ class BucketClient:
                 answer = await ask()
             except (exceptions.BaseError, OSError) as err:
                 self.meter.count(kind, began, failed=True)
+                asked_s = err.retry_after_s if isinstance(err, WrongStatus) else 0.0
                 if not _may_help(err):
                     log.error("the object store refuses a %s: %s", kind, _brief(err))
                     raise Denied(f"The object store refuses the server's requests: {_code(err)}.") from err
@@ -174,7 +181,7 @@ class BucketClient:
             else:
                 self.meter.count(kind, began)
                 return answer
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(max(pause_s, min(asked_s, MAX_ASKED_PAUSE_S)))
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     def _as_sent(self, etag: str) -> str:
@@ -219,6 +226,13 @@ def _open(settings: Settings) -> S3Store:
         if settings.credentials.token:
             config["session_token"] = settings.credentials.token
     return S3Store(config=config, client_options=client, retry_config={"max_retries": 0})
+
+
+def _must_have(etag: str | None) -> str:
+    """The ETag of an answer. Without one the next swap would have no condition. Raises WrongStatus."""
+    if not etag:
+        raise WrongStatus("the store answers without an ETag")
+    return etag
 
 
 def _must_say(err: FileNotFoundError, code: str) -> None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
+import socket
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import NamedTuple, cast
 
@@ -22,6 +25,10 @@ _JOINED_BYTES = 64 << 10  # a longer body is sent as it is, without a copy
 _KEPT_FROM_BYTES = 256 << 10
 KEPT_TO_BYTES = (1 << 20) + (64 << 10)
 KEPT_BUFFERS = 16
+# Of an answer that says that something was done, or what went wrong.
+SHORT_BYTES = 1 << 20
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})[ \r]")
+_length = re.compile(r"[0-9]{1,18}").fullmatch
 
 
 class NoAnswer(OSError):
@@ -53,19 +60,21 @@ class Connections:
         self._connect_timeout_s = connect_timeout_s
         self._timeout_s = timeout_s
         self._make = functools.partial(_Connection, _Buffers())
-        self._idle: list[_Connection] = []  # the last one used is used first
+        self._idle: deque[_Connection] = deque()  # the last one used is used first
+        self._worked: object = None  # the address to which the last connection was made
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: AsyncIterator[None]
 
-    async def ask(self, head: bytes, body: Bytes) -> Response:
-        """Send a request, once. Raises OSError: NoAnswer if it was sent."""
+    async def ask(self, head: bytes, body: Bytes, most_bytes: int = SHORT_BYTES) -> Response:
+        """Send a request, once. Raises OSError: NoAnswer if it was sent, also if the answer's body is longer
+        than `most_bytes`."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             await self._begin(loop)
         connection = self._take_idle(loop) or await self._connect(loop)
         timer = loop.call_later(self._timeout_s, connection.give_up, "the store took too long")
         try:
-            answer = await connection.ask(loop, head, body)
+            answer = await connection.ask(loop, head, body, most_bytes)
         except BaseException:
             connection.give_up("given up")  # an answer may be on its way
             raise
@@ -74,6 +83,9 @@ class Connections:
         if connection.is_reusable:
             connection.idle_since = loop.time()
             self._idle.append(connection)
+            # What a burst has left is closed, one connection a request, also if others are used all the time.
+            if connection.idle_since - self._idle[0].idle_since >= IDLE_S:
+                self._idle.popleft().give_up("idle")
         return answer
 
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -106,11 +118,29 @@ class Connections:
         return None
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> _Connection:
+        """To the first address that answers. Each has its share of the time, so that none takes all of it."""
+        end = loop.time() + self._connect_timeout_s
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                return (await loop.create_connection(self._make, self._host, self._port))[1]
+            async with asyncio.timeout_at(end):
+                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            addresses = sorted(
+                {one[4]: one[0] for one in found}.items(), key=lambda one: one[0] != self._worked
+            )
+            for left in range(len(addresses), 0, -1):
+                address, family = addresses[-left]
+                try:
+                    async with asyncio.timeout((end - loop.time()) / left):
+                        host, port = str(address[0]), int(address[1])
+                        made = await loop.create_connection(self._make, host, port, family=family)
+                except OSError:  # TimeoutError is one
+                    if left == 1:
+                        raise
+                else:
+                    self._worked = address
+                    return made[1]
         except TimeoutError as err:
             raise TimeoutError("no connection to the store within the time for it") from err
+        raise OSError(f"{self._host} has no address")
 
 
 class _Buffers:
@@ -154,14 +184,18 @@ class _Connection(asyncio.BufferedProtocol):
         self._filled = 0  # bytes of the buffer, then of the body
         self._asked: asyncio.Future[Response] | None = None
         self._begun: tuple[Response, memoryview] | None = None  # an answer whose body is not whole
+        self._most_bytes = 0
 
-    def ask(self, loop: asyncio.AbstractEventLoop, head: bytes, body: Bytes) -> asyncio.Future[Response]:
-        """The answer. Raises NoAnswer."""
+    def ask(
+        self, loop: asyncio.AbstractEventLoop, head: bytes, body: Bytes, most_bytes: int
+    ) -> asyncio.Future[Response]:
+        """The answer, whose body has up to `most_bytes`. Raises NoAnswer."""
         transport = self._transport
         if transport is None:
             raise NoAnswer("the store closed the connection at once")
         self.is_reusable = False
         self._filled = 0
+        self._most_bytes = most_bytes
         self._asked = loop.create_future()
         if len(body) <= _JOINED_BYTES:
             transport.write(head + body if body else head)
@@ -206,30 +240,41 @@ class _Connection(asyncio.BufferedProtocol):
             self._answer(self._asked, answer, ends_here=True)
 
     def _read_head(self, asked: asyncio.Future[Response]) -> None:
-        end = self._read.find(b"\r\n\r\n", 0, self._filled)
-        if end < 0:
-            if self._filled == HEAD_BYTES:
-                self.give_up("the head of the store's answer is too long")
-            return
-        head = bytes(self._view[: end + 2])
-        version, status = head[:9], head[9:12]
-        if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not status.isdigit() or status < b"200":
-            self.give_up("the store's answer is not of HTTP/1.1")
-            return
+        while True:
+            end = self._read.find(b"\r\n\r\n", 0, self._filled)
+            if end < 0:
+                if self._filled == HEAD_BYTES:
+                    self.give_up("the head of the store's answer is too long")
+                return
+            head = bytes(self._view[: end + 2])
+            status = _status(head)
+            if not status:
+                self.give_up("the store's answer is not of HTTP/1.1")
+                return
+            if status >= 200:
+                break
+            # 100 Continue and its like announce the answer (RFC 9110 section 15.2).
+            rest = bytes(self._view[end + 4 : self._filled])
+            self._view[: len(rest)] = rest
+            self._filled = len(rest)
         lower = head.lower()
         declared = _field(head, lower, b"content-length")
-        if not (declared.isascii() and declared.isdigit()) or b"\r\ntransfer-encoding:" in lower:
-            self._answer(asked, Response(int(status), head, lower, None), ends_here=False)
+        unclear = b"\r\ntransfer-encoding" in lower or lower.count(b"\r\ncontent-length") != 1
+        if unclear or not _length(declared):
+            self._answer(asked, Response(status, head, lower, None), ends_here=False)
             return
         begin, length = end + 4, int(declared)
+        if length > self._most_bytes:
+            self.give_up("the store's answer is longer than what was asked for")
+            return
         here = self._filled - begin
         if here < length:
             body = self._buffers.take(length)
             body[:here] = self._view[begin : self._filled]
             self._filled = here
-            self._begun = Response(int(status), head, lower, body), body
+            self._begun = Response(status, head, lower, body), body
             return
-        answer = Response(int(status), head, lower, bytes(self._view[begin : begin + length]))
+        answer = Response(status, head, lower, bytes(self._view[begin : begin + length]))
         self._answer(asked, answer, ends_here=here == length)
 
     def _answer(self, asked: asyncio.Future[Response], answer: Response, *, ends_here: bool) -> None:
@@ -245,6 +290,12 @@ class _Connection(asyncio.BufferedProtocol):
         asked.set_result(answer)
         if not self.is_reusable:
             self.give_up("used up")
+
+
+def _status(head: bytes) -> int:
+    """The status of an answer; 0 if it is none that can be read. 101 would leave HTTP."""
+    found = _STATUS_LINE.match(head)
+    return int(found[1]) if found is not None and found[1] != b"101" else 0
 
 
 def _field(head: bytes, lower: bytes, name: bytes) -> str:

@@ -15,13 +15,14 @@ from urllib.request import getproxies_environment
 
 from common.checksum import Bytes
 from services.engines.objects.bucket import Got, Refused
-from services.engines.objects.connections import Connections, Response
+from services.engines.objects.connections import SHORT_BYTES, Connections, Response
 from services.engines.objects.settings import Settings
 from services.engines.objects.signing import Signer
 
 _PLAIN = re.compile(r"[0-9A-Za-z/._~-]+")
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _SHOWN_BYTES = 500  # of an error's body
+_MOST_BYTES = 5 << 30  # of an object that is written in one request
 # To sign a body takes 800 µs a MiB: a longer one is signed in obstore's threads, beside the loop.
 MAX_PUT_BYTES = 64 << 10
 # The head of a GET is used again for so long: stores take a signature for 15 minutes.
@@ -30,17 +31,28 @@ _MAX_SIGNED = 1024  # heads, of some 600 bytes
 
 
 class Unusual(Exception):
-    """An answer that this code does not read: send the request through obstore."""
+    """An answer that this code does not read: send the request through obstore.
+
+    `always`: it is an object, so this store's answers are all of this kind.
+    """
+
+    def __init__(self, *, always: bool) -> None:
+        self.always = always
 
 
 class WrongStatus(OSError):
-    """The store answered with an error. Its text names it, like that of obstore's errors."""
+    """The store answered with an error. Its text names it, like that of obstore's errors.
+
+    `retry_after_s`: how long the store asks to wait; 0 if it does not.
+    """
+
+    retry_after_s = 0.0
 
 
 def direct_to(settings: Settings) -> Direct | None:
     """None if obstore must send all requests."""
     url = urlsplit(settings.endpoint)
-    plain = url.scheme == "http" and url.hostname and not settings.virtual_hosts
+    plain = url.scheme == "http" and url.hostname and url.netloc.isascii() and not settings.virtual_hosts
     if not plain or settings.credentials is None or getproxies_environment().keys() - {"no"}:
         return None
     return Direct(settings)
@@ -67,11 +79,11 @@ class Direct:
         elif first:
             asked = f"range:bytes={first}-"
         now_s = int(time.time())
-        answer = await self._connections.ask(
-            self._head_of_get(path, asked, now_s - now_s % _SIGNED_FOR_S), b""
-        )
+        head = self._head_of_get(path, asked, now_s - now_s % _SIGNED_FOR_S)
+        most_bytes = max(limit, SHORT_BYTES) if limit is not None else _MOST_BYTES
+        answer = await self._connections.ask(head, b"", most_bytes)
         if answer.body is None and answer.status < 500:
-            raise Unusual
+            raise Unusual(always=answer.status < 300)
         if answer.status == 404 and b"<Code>NoSuchKey</Code>" in bytes(answer.body or b""):
             return None
         if answer.status != (206 if asked else 200) or answer.body is None:
@@ -79,7 +91,10 @@ class Direct:
         size = len(answer.body)
         if asked:
             size = _whole_size(answer, first, len(answer.body))
-        return Got(answer.body, _etag(answer), size)
+        etag = _etag(answer)
+        if not etag:
+            raise WrongStatus("the store answers without an ETag")
+        return Got(answer.body, etag, size)
 
     async def swap(self, path: str, data: Bytes, etag: str | None) -> str:
         """Replace the object with this ETag, or with None create one; the new ETag. Raises Refused."""
@@ -120,4 +135,8 @@ def _whole_size(answer: Response, first: int, length: int) -> int:
 def _wrong(answer: Response, what: str) -> WrongStatus:
     said = bytes(answer.body[:_SHOWN_BYTES]) if answer.body is not None else b""
     kind = "a non-partial answer to a range, " if answer.status == 200 and what == "GET" else ""
-    return WrongStatus(f"{what}: {kind}status code: {answer.status}: {said.decode(errors='replace')}")
+    err = WrongStatus(f"{what}: {kind}status code: {answer.status}: {said.decode(errors='replace')}")
+    asked = answer.field(b"retry-after")
+    if asked.isascii() and asked.isdigit() and len(asked) < 9:
+        err.retry_after_s = float(asked)
+    return err
