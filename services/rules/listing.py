@@ -24,7 +24,7 @@ _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")  # RFC 9110, sec
 
 
 class Listing(NamedTuple):
-    """What a page of /store/ holds; the arguments of store.Store.page, in its order."""
+    """What a page of /store/ holds; the arguments of store.Store.list, in its order."""
 
     prefix: str
     delimiter: str
