@@ -28,7 +28,7 @@ def headers() -> dict[str, str]:
 
 
 def installed() -> Path | None:
-    """The interpreter that has Swift; None where it is not installed."""
+    """The interpreter that has Swift; None if it is not installed."""
     return _PYTHON if _PYTHON.exists() else None
 
 

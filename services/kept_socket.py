@@ -9,7 +9,8 @@ from typing import Any
 
 from common import config
 
-# A killed supervisord leaves a server that drains, and then frees the port. We wait for that.
+# The processes of a killed supervisord end by themselves: the server drains, and then frees the directory and
+# the port. A start waits so long for that.
 PATIENCE_S = 20.0
 _RETRY_S = 0.1
 _BACKLOG = 65535  # the kernel's own limit, net.core.somaxconn, is less

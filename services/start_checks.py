@@ -24,9 +24,6 @@ from services.engines.local.disk import directory
 from services.engines.local.disk.locks import StateLock
 from services.supervisord_conf import SOCKET_NAME, run_folder
 
-# The processes of a killed supervisord end by themselves: they drain, then free the directory and the port.
-PATIENCE_S = 20.0
-
 
 class InTheWay(BlobkeepError):
     """Why Blobkeep cannot start. `in_use`: by another process; `passing`: it will be over in seconds."""
@@ -42,7 +39,7 @@ def wait_until_free(options: config.Config, tell: Callable[[str], None]) -> None
 
     `tell`: called once with what it waits for, as a line for people.
     """
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + kept_socket.PATIENCE_S
     told = False
     while True:
         try:

@@ -92,7 +92,7 @@ class Disk:
         self._syncing: dict[tuple[int, int], tuple[int, Node | None]] = {}  # by (pid, the sync's number)
 
     def apply(self, op: Op) -> None:
-        """Do one operation of the log. AssertionError where it does not fit what was logged before."""
+        """Do one operation of the log. AssertionError if it does not fit what was logged before."""
         self.no += 1
         if op.kind in ("write", "truncate", "grow"):
             file = self._opened(op)

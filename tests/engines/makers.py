@@ -74,7 +74,7 @@ class Under:
         return await upload.commit()
 
     async def get(self, location: str) -> bytes | None:
-        """All its bytes; None where it is not there."""
+        """All its bytes; None if it is not there."""
         try:
             reading = await self.store.open(location)
         except NotFound:

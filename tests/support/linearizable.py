@@ -96,7 +96,7 @@ class OfPair:
 
 @dataclass(frozen=True)
 class Move:
-    """`value` goes from location `at` of a pair to the other, where nothing is, in one step."""
+    """`value` goes from location `at` of a pair to the other, which has none, in one step."""
 
     begin_s: float
     end_s: float | None

@@ -36,7 +36,7 @@ def _read(table: Path) -> dict[str, str]:
 
 
 def find(program: str) -> str | None:
-    """The path of `program`, which tests/programs.txt names; None where it is not installed."""
+    """The path of `program`, which tests/programs.txt names; None if it is not installed."""
     if program not in packages() | pypi_packages():
         raise LookupError(f"{program} is not in {_TABLE}")
     return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE]))

@@ -29,7 +29,7 @@ class RawConnection:
         headers: dict[str, str] | None = None,
         body: bytes | None = None,
     ) -> None:
-        """Send a request with exactly these fields, and Host; Content-Length where there is a body."""
+        """Send a request with exactly these fields, and Host; Content-Length if there is a body."""
         raw = target if isinstance(target, bytes) else target.encode()
         fields = {
             "Host": "localhost",
