@@ -359,8 +359,10 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         if err is not None:
             self._forget(connection)
             sock.close()
-            if connection in self._open:
-                connection.abort()  # told to go in the very moment in which the handshake was done
+            if connection in self._open:  # told to go while it began, of which uvloop tells no end
+                connection.abort()
+                connection.transport.raw.set_protocol(asyncio.Protocol())  # asyncio tells: once is enough
+                connection.connection_lost(None)
         if isinstance(err, ssl.SSLError) and err.reason in _NOT_TLS and plain is not None:
             # OpenSSL has taken what came, and has sent nothing.
             again = Connection(self, connection.context, refused=connection.refused)
@@ -372,9 +374,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             plain.close()
         if isinstance(err, ssl.SSLError):
             gen_log.warning("SSL Error on %s: %s", connection.context, err)
-        elif err is not None and not isinstance(
-            err, OSError | asyncio.CancelledError
-        ):  # time-outs are OSErrors
+        elif err is not None and not isinstance(err, OSError | asyncio.CancelledError):  # time-outs: OSErrors
             gen_log.error("Uncaught exception", exc_info=err)
 
     def _refuse_plain_text(self, connection: Connection) -> None:

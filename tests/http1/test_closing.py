@@ -170,6 +170,32 @@ def test_those_told_503_are_bounded_too() -> None:
             client.sock.close()
 
 
+@pytest.mark.parametrize("with_uvloop", [True, False])
+@pytest.mark.parametrize("turns", range(4))
+def test_one_told_to_go_while_it_begins_is_forgotten(turns: int, with_uvloop: bool) -> None:
+    """It never was, for uvloop does not tell of the end then. So no drain ended, nor the server."""
+    with running(with_uvloop=with_uvloop, max_connections=0, max_refusing=1) as server:
+        pairs = [socket.socketpair() for _ in range(2)]
+
+        async def come() -> None:
+            for ours, _ in pairs:
+                ours.setblocking(False)
+                server.server._accepted(ours, "")
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+
+        server.run(come())
+        assert pairs[0][1].recv(1) == b""
+        pairs[1][1].sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert pairs[1][1].recv(12) == b"HTTP/1.1 503"
+        for _, client in pairs:
+            client.close()
+        try:
+            wait_until(lambda: not server.server._open, "the end of both", seconds=10)
+        finally:
+            server.call(server.server._open.clear)  # or the server would not end
+
+
 def _status(client: Client) -> int:
     try:
         return client.answer()[0]

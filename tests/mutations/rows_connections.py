@@ -51,6 +51,13 @@ ROWS = [
         TIME,
     ),
     Mutation(
+        "who-is-told-to-go-while-it-begins-stays",
+        "services/http1/server.py",
+        "                connection.connection_lost(None)\n",
+        "                pass\n",
+        ("tests/http1/test_closing.py",),
+    ),
+    Mutation(
         "refused-bodies-count-as-coming-in",
         "services/http1/request_cycle.py",
         "        if self._comes:\n            self._connection.server.body_ended",
