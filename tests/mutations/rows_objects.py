@@ -28,6 +28,13 @@ ROWS = [
         (_DIRECT + "an_answer_without_an_etag_is_none",),
     ),
     Mutation(
+        "a-part-that-lost-its-end-is-an-error-of-the-store",
+        _ENGINE + "client.py",
+        "if _status(err) != 416 or not (first or limit):",
+        "if _status(err) != 418 or not (first or limit):",
+        ("tests/objects/test_store.py::test_what_an_object_does_not_have_is_no_error_of_the_store",),
+    ),
+    Mutation(
         "of-two-lengths-the-first-counts",
         _ENGINE + "connections.py",
         'lower.count(b"\\r\\ncontent-length") != 1',

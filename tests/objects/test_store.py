@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import AlreadyExists, BlobkeepError, Damaged, PreconditionFailed, Unavailable
 from services.engines.objects import keys
-from services.engines.objects.bucket import pages
+from services.engines.objects.bucket import Got, pages
 from services.engines.objects.client import BucketClient
 from services.engines.objects.meter import Meter
 from services.store import Blob
@@ -81,13 +81,16 @@ def test_every_swap_on_three_servers_counts(store_process: Seaweed) -> None:
     asyncio.run(go())
 
 
-def test_a_pointer_that_cannot_be_read_is_kept_when_it_is_replaced(store_process: Seaweed) -> None:
+@pytest.mark.parametrize("way", ["rotten", "empty", "empty, by obstore"])
+def test_a_pointer_that_cannot_be_read_is_kept_when_it_is_replaced(store_process: Seaweed, way: str) -> None:
     async def go() -> None:
         (one,) = servers(store_process, 1)
         await one.put("a", b"the body", whole=True)
         bucket = one.store.tools.bucket  # type: ignore[attr-defined]
         got = await bucket.get(keys.pointer_key("a"))
-        rotten = got.data.replace(b'"location"', b'"lXcation"')
+        rotten = got.data.replace(b'"location"', b'"lXcation"') if way == "rotten" else b""
+        if way == "empty, by obstore":
+            bucket._direct = None
         await bucket.put(keys.pointer_key("a"), rotten, None)
         with pytest.raises(Damaged):
             await one.store.stat("a")
@@ -98,6 +101,22 @@ def test_a_pointer_that_cannot_be_read_is_kept_when_it_is_replaced(store_process
         assert await one.get("a") == b"new"
         kept = [listed.key async for page in pages(bucket, keys.DAMAGED) for listed in page]
         assert [(await bucket.get(key)).data for key in kept] == [rotten]
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("way", ["ours", "obstore"])
+def test_what_an_object_does_not_have_is_no_error_of_the_store(store_process: Seaweed, way: str) -> None:
+    """A part that has lost its end is damage; an error of the store would be tried again for ever."""
+
+    async def go() -> None:
+        client = BucketClient(store_process.settings(), Meter())
+        if way == "obstore":
+            client._direct = None
+        for data in (b"abc", b""):
+            etag = await client.put("data/k", data, None)
+            found = [await client.get("data/k", first, 3) for first in (0, 2, 5)]
+            assert found == [Got(data[first : first + 3], etag, len(data)) for first in (0, 2, 5)]
 
     asyncio.run(go())
 

@@ -65,30 +65,42 @@ class BucketClient:
     async def get(self, key: str, first: int = 0, limit: int | None = None) -> Got | None:
         """See bucket.Bucket."""
         path = self._prefix + key
+        return await self._repeat("get", lambda: self._get_what_is_there(path, first, limit))
 
-        async def ask() -> Got | None:
-            if self._direct is not None:
-                try:
-                    return await self._direct.get(path, first, limit)
-                except Unusual as err:
-                    if err.always:
-                        self._direct = None
-            options: GetOptions = {}
-            if limit is not None:
-                options["range"] = (first, first + limit)
-            elif first:
-                options["range"] = {"offset": first}
+    async def _get_what_is_there(self, path: str, first: int, limit: int | None) -> Got | None:
+        """Without bytes if the object ends before `first`, for which stores give an error. See `_get`."""
+        try:
+            return await self._get(path, first, limit)
+        except (exceptions.BaseError, OSError) as err:
+            if _status(err) != 416 or not (first or limit):
+                raise
+        if not first:
+            return await self._get(path, 0, None)  # it is empty: then it has no range at all
+        got = await self._get_what_is_there(path, 0, 1)
+        return None if got is None else Got(b"", got.etag, got.size)
+
+    async def _get(self, path: str, first: int, limit: int | None) -> Got | None:
+        """Sent once, or once more through obstore. Raises its errors, OSError."""
+        if self._direct is not None:
             try:
-                result = await obstore.get_async(self._store, path, options=options)
-                data = await result.bytes_async()
-            except FileNotFoundError as err:
-                _must_say(err, "NoSuchKey")
-                return None
-            # A copy of a few bytes is quicker to work with; one of a MiB takes as long as its checksum.
-            held = data.to_bytes() if len(data) <= COPIED_BYTES else memoryview(data)
-            return Got(held, _must_have(result.meta["e_tag"]), result.meta["size"])
-
-        return await self._repeat("get", ask)
+                return await self._direct.get(path, first, limit)
+            except Unusual as err:
+                if err.always:
+                    self._direct = None
+        options: GetOptions = {}
+        if limit is not None:
+            options["range"] = (first, first + limit)
+        elif first:
+            options["range"] = {"offset": first}
+        try:
+            result = await obstore.get_async(self._store, path, options=options)
+            data = await result.bytes_async()
+        except FileNotFoundError as err:
+            _must_say(err, "NoSuchKey")
+            return None
+        # A copy of a few bytes is quicker to work with; one of a MiB takes as long as its checksum.
+        held = data.to_bytes() if len(data) <= COPIED_BYTES else memoryview(data)
+        return Got(held, _must_have(result.meta["e_tag"]), result.meta["size"])
 
     async def put(self, key: str, data: Bytes, when: When) -> str:
         """See bucket.Bucket."""
@@ -245,8 +257,14 @@ def _may_help(err: Exception) -> bool:
     """Whether to ask again may give another answer."""
     if isinstance(err, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
         return False
-    status = _STATUS.search(str(err))
-    return status is None or int(status[1]) >= 500 or int(status[1]) in (408, 409, 429)
+    status = _status(err)
+    return not status or status >= 500 or status in (408, 409, 429)
+
+
+def _status(err: Exception) -> int:
+    """The status of the store's answer; 0 if it gave none."""
+    found = _STATUS.search(str(err))
+    return int(found[1]) if found is not None else 0
 
 
 def _code(err: Exception) -> str:
