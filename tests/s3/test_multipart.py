@@ -64,6 +64,10 @@ def test_parts_become_an_object_once(s3: Any, front: Served) -> None:
     assert first["ETag"] == f'"{hashlib.md5(md5s).hexdigest()}-3"'
     again = complete(s3, upload, parts)
     assert again["ETag"] == first["ETag"]
+    for other in (parts[:1], [parts[0], parts[2]], [{**parts[0], "ETag": "x"}, *parts[1:]]):
+        with pytest.raises(ClientError) as raised:  # a success would say that the object is of these parts
+            complete(s3, upload, other)
+        assert error_of(raised) == (404, "NoSuchUpload")
     answer = s3.get_object(**WHERE)
     assert answer["Body"].read() == b"".join(bodies)
     assert (answer["Metadata"], answer["ContentType"]) == ({"a": "b"}, "x/y")
@@ -218,9 +222,12 @@ def test_lists_of_uploads_and_parts_come_in_pages(s3: Any) -> None:
     page = s3.list_multipart_uploads(Bucket=BUCKET, Delimiter="/")
     assert [one["Prefix"] for one in page["CommonPrefixes"]] == ["a/", "c/"]
     assert [one["Key"] for one in page["Uploads"]] == ["b", "b", "d", "d"]
+    none = s3.list_multipart_uploads(Bucket=BUCKET, MaxUploads=0)
+    assert (none["IsTruncated"], none.get("Uploads", [])) == (False, [])  # else a pager never ends
     upload = begin(s3)
     send(s3, upload, [b"x"] * 5)
     first = s3.list_parts(**WHERE, UploadId=upload, MaxParts=3)
     rest = s3.list_parts(**WHERE, UploadId=upload, PartNumberMarker=first["NextPartNumberMarker"])
     assert [one["PartNumber"] for one in [*first["Parts"], *rest["Parts"]]] == [1, 2, 3, 4, 5]
     assert (first["IsTruncated"], rest["IsTruncated"]) == (True, False)
+    assert not s3.list_parts(**WHERE, UploadId=upload, MaxParts=0)["IsTruncated"]

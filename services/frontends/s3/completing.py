@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from common.errors import UnknownUpload
@@ -18,6 +19,9 @@ from services.frontends.s3.writing import MAX_OBJECT_BYTES
 from services.store import UPLOAD_ID, Blob, Multipart, Part
 
 MIN_PART_BYTES = 5 << 20  # of all but the last, as in S3: so the record of a part is small beside the part
+
+
+_TAG = re.compile(r"[0-9a-f]{32}(?:-1)?")  # of a part: see part_tag
 
 
 class CompleteMultipartUpload(XmlOperation):
@@ -44,12 +48,12 @@ class CompleteMultipartUpload(XmlOperation):
         if not wanted or len(wanted) > MAX_PARTS:
             raise xml.malformed()
         upload_id = request.query["uploadId"]
-        blob = await self._completed(upload_id)
+        blob = await self._completed(upload_id, wanted)
         if blob is None:
             try:
                 blob = await self._complete(upload_id, wanted)
             except UnknownUpload:  # by another request meanwhile?
-                blob = await self._completed(upload_id)
+                blob = await self._completed(upload_id, wanted)
                 if blob is None:
                     raise
         found = checksum_of(blob)
@@ -64,11 +68,15 @@ class CompleteMultipartUpload(XmlOperation):
         )
         request.send(200, body)
 
-    async def _completed(self, upload_id: str) -> Blob | None:
-        """The object that the upload has become, for a client that did not get the answer."""
+    async def _completed(self, upload_id: str, wanted: Sequence[xml.Element]) -> Blob | None:
+        """The object that the upload has become of these parts, for a client that did not get the answer."""
         request = self.request
         there = await request.store.stat(request.location)
-        return there if there is not None and there.metadata.get(UPLOAD_ID) == upload_id else None
+        if there is None or there.metadata.get(UPLOAD_ID) != upload_id:
+            return None
+        tags = [_tag_of(one) for one in wanted]
+        named = all(map(_TAG.fullmatch, tags)) and multipart_tag(tags) == etag_of(there)
+        return there if named else None
 
     async def _complete(self, upload_id: str, wanted: Sequence[xml.Element]) -> Blob:
         request = self.request
@@ -118,7 +126,7 @@ def _chosen(there: Sequence[Part], wanted: Sequence[xml.Element]) -> list[Part]:
         if not (number.isascii() and number.isdigit() and len(number) < 6):
             raise xml.malformed()
         part = by_number.get(int(number))
-        tag = (one.get("ETag") or "").strip().strip('"')
+        tag = _tag_of(one)
         if part is None or tag != part_tag(part) or not _same_checksums(part, one):
             raise S3Error(
                 "InvalidPart",
@@ -133,6 +141,11 @@ def _chosen(there: Sequence[Part], wanted: Sequence[xml.Element]) -> list[Part]:
     if any(part.size < MIN_PART_BYTES for part in chosen[:-1]):
         raise S3Error("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
     return chosen
+
+
+def _tag_of(said: xml.Element) -> str:
+    """The ETag that a completion names for a part, without quotes."""
+    return (said.get("ETag") or "").strip().strip('"')
 
 
 def _same_checksums(part: Part, said: xml.Element) -> bool:

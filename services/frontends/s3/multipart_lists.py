@@ -43,7 +43,7 @@ class ListParts(Operation):
             xml.tag("PartNumberMarker", self._marker),
             xml.tag("NextPartNumberMarker", shown[-1].number if shown else self._marker),
             xml.tag("MaxParts", self._limit),
-            xml.tag("IsTruncated", len(rest) > len(shown)),
+            xml.tag("IsTruncated", 0 < len(shown) < len(rest)),  # of none: or a pager never ends
             xml.tag("EncodingType", request.query.get("encoding-type")),
             xml.tag("ChecksumAlgorithm", one.name if one else None),
             xml.tag("ChecksumType", upload.content.metadata.get(CHECKSUM_TYPE)),
@@ -139,7 +139,7 @@ class ListMultipartUploads(Operation):
                 if group is not None and group in (*prefixes[-1:], marker):
                     continue
                 if len(uploads) + len(prefixes) == self._limit:
-                    return uploads, prefixes, True
+                    return uploads, prefixes, self._limit > 0  # who asks for none would ask for ever
                 if group is None:
                     uploads.append(upload)
                 else:
