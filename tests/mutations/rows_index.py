@@ -6,6 +6,7 @@ from tests.mutations.table import Mutation
 
 RUNS = ("tests/disk/test_index_runs.py",)
 STORE = ("tests/store/test_index.py",)
+UNLISTED = ("tests/store/test_unlisted_rows.py",)
 
 ROWS = [
     Mutation(
@@ -70,5 +71,54 @@ ROWS = [
         "if seals and self._on_loop",
         "if False and self._on_loop",
         STORE,
+    ),
+    Mutation(
+        "index-rows-left-out-whatever-changed-in-them",
+        "services/engines/local/index/row_stamps.py",
+        "if then.get(row) == stamp}",
+        "if row in then}",
+        STORE,
+    ),
+    Mutation(
+        "index-rows-changed-a-moment-ago-have-stamps",
+        "services/engines/local/index/row_stamps.py",
+        " and found.st_ctime_ns < quiet_since_ns",
+        "",
+        UNLISTED,
+    ),
+    Mutation(
+        "index-rows-left-out-beside-what-only-the-journal-has",
+        "services/engines/local/recovery/restart.py",
+        " - {blob_id >> 16 for blob_id in replayed.ids}",
+        "",
+        UNLISTED,
+    ),
+    Mutation(
+        "index-rows-left-out-after-a-start-that-could-not-read-all",
+        "services/engines/local/recovery/restart.py",
+        "return found, _made_anew(data_dir, files, found, lock, stamps if found.is_settled else {})",
+        "return found, _made_anew(data_dir, files, found, lock, stamps)",
+        UNLISTED,
+    ),
+    Mutation(
+        "index-rows-left-out-beside-damage-that-was-not-moved",
+        "services/engines/local/serving/index_keeper.py",
+        "rows = stamps if is_settled else {}",
+        "rows = stamps",
+        UNLISTED,
+    ),
+    Mutation(
+        "index-row-stamps-taken-after-the-blobs",
+        "services/engines/local/serving/index_keeper.py",
+        "rows = stamps if is_settled else {}",
+        "rows = row_stamps(self._writer.files.data_dir, ids) if is_settled else {}",
+        UNLISTED,
+    ),
+    Mutation(
+        "uploads-of-this-process-are-judged-as-of-a-dead-one",
+        "services/engines/local/serving/ids.py",
+        "if self._since is None or blob_id not in self._since]",
+        "if True]",
+        UNLISTED,
     ),
 ]

@@ -24,14 +24,14 @@ from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.format import IndexDamaged
 from services.engines.local.index.id_set import IdSet
 from services.engines.local.index.merging import merged
-from services.engines.local.index.run import NotCached, Run
+from services.engines.local.index.run import Run
 from services.engines.local.index.run_writer import write_run
 from services.engines.local.recovery import restart
 from services.engines.local.serving import comparison
 from services.engines.local.serving.index import Index
 from services.engines.local.upkeep.verifier import Verifier
 from tests.support.campaign import choose, chooser, tally
-from tests.support.stores import Opened, memory_folder, opened, small_journal, until
+from tests.support.stores import Opened, memory_folder, opened, quiet_ns, small_journal, until
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
@@ -134,50 +134,6 @@ def test_a_catalogue_is_the_maps(steps: list[tuple[str, str]], prefix: str, afte
         for delimiter in ("", "/"):
             expected = both.plain.page(prefix, delimiter, after, limit)
             assert both.stored.page(prefix, delimiter, after, limit) == expected
-
-
-class Cold(Run):
-    """A run on a disk: what is not in memory has to be waited for. Counts what was read."""
-
-    reads = 0
-    fetched: set[int]
-
-    def _bytes(self, at: int, least: int, most: int, waits: bool) -> bytes | memoryview:
-        if not waits and at not in self.fetched:
-            self.fetched.add(at)
-            raise NotCached(-1, self, at)
-        self.reads += 1
-        return super()._bytes(at, least, most, waits)
-
-
-@pytest.mark.parametrize("delimiter", ["", "/"])
-def test_a_page_on_a_cold_disk_is_not_begun_again(base: Path, delimiter: str) -> None:
-    """The walk began again for each piece that was fetched, so a page took the square of its size."""
-    items: list[tuple[str, Blob | None]] = [
-        (f"{folder:03}/{name:02}", blob(f"{folder:03}/{name:02}", 100 * folder + name))
-        for folder in range(100)
-        for name in range(50)
-    ]
-    run = Cold(f"{base}/run", write_run(f"{base}/run", items, len(items), SALT))
-    run.fetched, run.reads = set(), 0
-    stored, plain = Index(Catalogue([run], SALT, IdSet(), 0), {}), Index(dict(items), {})  # type: ignore[arg-type]
-    assert asyncio.run(stored.listing("", delimiter, "", 99)) == plain.page("", delimiter, "", 99)
-    assert run.reads <= 2 * len(run.fetched) + 4, "where the walk stopped: twice"
-
-
-def test_small_runs_are_not_searched_for_each_folder(base: Path) -> None:
-    """A large run has many folders, ten newer ones have one each: to fold all is one search in each."""
-    names = [f"{number:03}/a" for number in range(200)]
-    parts = [[f"{number * 19:03}/b"] for number in range(10)] + [names]
-    runs: list[Run] = []
-    for part in parts:
-        path = f"{base}/{len(runs)}.run"
-        items: list[tuple[str, Blob | None]] = [(at, blob(at, n)) for n, at in enumerate(part)]
-        runs.append(Run(path, write_run(path, items, len(items), SALT)))
-    with mock.patch.object(Run, "first", autospec=True, side_effect=Run.first) as searched:
-        page = Index(Catalogue(runs, SALT, IdSet(), 0), {}).page("", "/", "", 1000)
-    assert page.prefixes == [f"{number:03}/" for number in range(200)]
-    assert searched.call_count <= len(names) + 2 * len(runs)
 
 
 # --- in every state ---
@@ -431,9 +387,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "_PAUSE_S", 0)
 
 
-async def three(root: str) -> dict[str, Blob]:
-    async with opened(root, "index") as store:
-        return {at: await store.put(at, at.encode() * 100) for at in ("a", "b", "c")}
+async def three(root: str, id_bits: int) -> dict[str, Blob]:
+    async with opened(root, "index", id_bits) as store:
+        blobs = {at: await store.put(at, at.encode() * 100) for at in ("a", "b", "c")}
+        await asyncio.sleep(quiet_ns() / 1e9)
+        return blobs
 
 
 Hand = Callable[[Layout, dict[str, Blob]], None]
@@ -507,17 +465,19 @@ BY_HAND: list[tuple[Hand, Values, bool]] = [  # what is served then, and whether
 ]
 
 
-@pytest.mark.parametrize("read_first", [False, True], ids=["compared", "read"])
+@pytest.mark.parametrize(
+    ("id_bits", "read_first"), [(16, False), (16, True), (32, False)], ids=["compared", "read", "rows"]
+)
 @pytest.mark.parametrize(
     ("hand", "expected", "at_once"), BY_HAND, ids=lambda one: getattr(one, "__name__", "")
 )
 @pytest.mark.usefixtures("quick")
 def test_what_was_changed_by_hand_is_noticed(
-    base: Path, hand: Hand, expected: Values, at_once: bool, read_first: bool
+    base: Path, hand: Hand, expected: Values, at_once: bool, id_bits: int, read_first: bool
 ) -> None:
     root = str(base / "data")
-    blobs = asyncio.run(three(root))
-    hand(Layout(root, 16), blobs)
+    blobs = asyncio.run(three(root, id_bits))
+    hand(Layout(root, id_bits), blobs)
 
     async def value(store: Opened, location: str) -> bytes | None:
         try:
@@ -528,8 +488,9 @@ def test_what_was_changed_by_hand_is_noticed(
             return None  # not judged yet
 
     async def serve() -> None:
-        async with opened(root, "index") as store:
+        async with opened(root, "index", id_bits) as store:
             assert store.found.by_index
+            assert store.found.unlisted == ([] if at_once or id_bits == 16 else [0])
             if read_first:
                 for location in ("a", "b", "c", "d"):
                     seen = await value(store, location)
@@ -540,10 +501,10 @@ def test_what_was_changed_by_hand_is_noticed(
                 await until(lambda: not store.store.damage.tasks, "the quarantine")
             found = {at: await value(store, at) for at in ("a", "b", "c", "d")}
             assert found == {"a": None, "d": None} | expected
-        async with opened(root, "index") as store:
+        async with opened(root, "index", id_bits) as store:
             assert store.found.by_index  # what was settled is in the index
             assert {at: await value(store, at) for at in found} == found
-        async with opened(root, "journal") as store:  # so does a full start
+        async with opened(root, "journal", id_bits) as store:  # so does a full start
             assert {at: await value(store, at) for at in found} == found
 
     asyncio.run(serve())

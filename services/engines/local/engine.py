@@ -120,7 +120,7 @@ class LocalEngine:
         store = self._store
         work = (
             *(store.remove_leftovers(), store.given_up.try_again(), keep_reserve(store), watch_place(store)),
-            *(keep_journal(store), store.comparison.run(), end_expired(store)),
+            *(keep_journal(store), store.names.run(), store.comparison.run(), end_expired(store)),
             keep_within_limits(store),
         )
         self._behind = [asyncio.ensure_future(one) for one in work]

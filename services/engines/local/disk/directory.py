@@ -10,7 +10,7 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import partial
 from typing import Annotated
 
@@ -272,10 +272,10 @@ def ids_after(data_dir: Layout, after: int) -> Iterator[int]:
             yield from sorted(blob_id for blob_id in ids if blob_id > after)
 
 
-def rows_in(data_dir: Layout) -> Iterator[tuple[int, list[int], list[str]]]:
+def rows_in(data_dir: Layout, but: Container[int] = ()) -> Iterator[tuple[int, list[int], list[str]]]:
     """For each row of 65,536 ids: (row, ids with a folder, foreign names); last the foreign names of DIR.
 
-    Never more than one such row is in memory.
+    Never more than one such row is in memory. `but`: rows that are left out, with 32 bits.
     """
     foreign: list[str] = []
     rows: list[int] = []
@@ -284,15 +284,29 @@ def rows_in(data_dir: Layout) -> Iterator[tuple[int, list[int], list[str]]]:
         yield 0, rows, foreign
         return
     for row in rows:
-        path = f"{data_dir.root}/{row}"
-        ids = _only_folders(path, row << 16)
-        strange: list[str] = []
-        if ids is None:
-            ids = []
-            with contextlib.suppress(FileNotFoundError):
-                _scan(path, f"{row}/", row << 16, ids, strange)
-        yield row, ids, strange
+        if row not in but:
+            yield row, *names_of_row(data_dir, row)
     yield 0, [], foreign
+
+
+def row_numbers(data_dir: Layout) -> list[int]:
+    """The first-level folders that are there, with 32 bits."""
+    rows: list[int] = []
+    if data_dir.id_bits == 32:
+        _scan(data_dir.root, "", 0, rows, [])
+    return rows
+
+
+def names_of_row(data_dir: Layout, row: int) -> tuple[list[int], list[str]]:
+    """(ids that have a folder, foreign names) in one first-level folder, with 32 bits."""
+    path = f"{data_dir.root}/{row}"
+    ids = _only_folders(path, row << 16)
+    strange: list[str] = []
+    if ids is None:
+        ids = []
+        with contextlib.suppress(FileNotFoundError):
+            _scan(path, f"{row}/", row << 16, ids, strange)
+    return ids, strange
 
 
 def _only_folders(path: str, base: int) -> list[int] | None:

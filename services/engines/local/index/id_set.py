@@ -72,6 +72,10 @@ class IdSet:
             at = bits.find(1, at + 1)
         return theirs, mine
 
+    def row_numbers(self) -> list[int]:
+        """The rows in which an id is, or was. Any thread may call it."""
+        return list(self._rows)
+
     def rows(self) -> dict[int, bytes]:
         """A copy of all rows, as the constructor takes them."""
         return {number: bytes(row) for number, row in self._rows.items()}

@@ -20,6 +20,7 @@ from common.ours import read_ours
 from services.engines.local.disk import blob_folder, layout
 from services.engines.local.disk.layout import Layout
 from services.engines.local.index.format import RunInfo
+from services.engines.local.index.row_stamps import RowStamp
 
 FORMAT = 1
 _NAME = "manifest"
@@ -41,7 +42,8 @@ class Stamp(msgspec.Struct, array_like=True, frozen=True):
 class Manifest(msgspec.Struct, array_like=True, frozen=True):
     """See the module docstring. `epoch`: of the journal; the runs have all that it and earlier ones covered.
 
-    `runs`: the newest first. `ids`: those of the blobs, see IdSet; `size_bytes`: of their data.
+    `runs`: the newest first. `ids`: those of the blobs, see IdSet; `size_bytes`: of their data. `rows`: see
+    `row_stamps`; in these every complete blob is in `ids`, or in the journal.
     """
 
     format: int
@@ -53,13 +55,14 @@ class Manifest(msgspec.Struct, array_like=True, frozen=True):
     max_seq: int
     ids: dict[int, bytes]
     size_bytes: int
+    rows: dict[int, RowStamp] = {}
 
 
 class IndexFiles:
     """The files of the index of one directory. For the holder of the state lock."""
 
     def __init__(self, data_dir: Layout) -> None:
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self._home = data_dir.ours(layout.INDEX_NAME)
         self._manifest = f"{self._home}/{_NAME}"
 
@@ -81,7 +84,7 @@ class IndexFiles:
                 raise
             return None
         is_whole = content[:4] == checksum.crc(content[4:]).to_bytes(4, "little")
-        is_ours = found.format == FORMAT and found.id_bits == self._data_dir.id_bits
+        is_ours = found.format == FORMAT and found.id_bits == self.data_dir.id_bits
         return found if is_whole and is_ours else None
 
     def save(self, manifest: Manifest) -> None:

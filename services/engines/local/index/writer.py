@@ -18,6 +18,7 @@ from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.format import SALT_BYTES, RunInfo
 from services.engines.local.index.id_set import IdSet
 from services.engines.local.index.manifest import FORMAT, IndexFiles, Manifest, Stamp
+from services.engines.local.index.row_stamps import RowStamp
 from services.engines.local.index.run import Run
 from services.engines.local.index.run_writer import write_run
 
@@ -56,9 +57,10 @@ class IndexWriter:
         size_bytes: int,
         epoch: int,
         max_seq: int,
+        rows: dict[int, RowStamp],
     ) -> Run | None:
         """Make `count` changed items, in order, the newest run. Then the index is complete up to `epoch`,
-        durably.
+        durably. `rows`: see Manifest.
 
         Returns the run, None if nothing changed. Raises OSError, SyncFailed, OverflowError, and IndexDamaged
         if the new run cannot be opened: then the index is unchanged.
@@ -74,7 +76,7 @@ class IndexWriter:
                 runs = [info, *runs]
             manifest = Manifest(
                 *(FORMAT, last.id_bits, self._stamp, epoch, last.salt),
-                *(runs, max_seq, ids, size_bytes),
+                *(runs, max_seq, ids, size_bytes, rows),
             )
             self.files.save(manifest)
             self._last, self._is_given_up = manifest, False

@@ -48,6 +48,7 @@ class Reconciled:
     nameless: list[str] = field(default_factory=list)
     moved: list[tuple[str, blob_folder.Note]] = field(default_factory=list)
     by_index: bool = False  # what the index knew was not read
+    unlisted: list[int] = field(default_factory=list)  # rows whose names were not compared with the index
     seen: int = 0
     interrupted: int = 0
     superseded: int = 0
@@ -55,6 +56,11 @@ class Reconciled:
     removed: int = 0  # folders in which nothing was ever acknowledged
     max_seq: int = 0
     seconds: float = 0.0
+
+    @property
+    def is_settled(self) -> bool:
+        """False if a complete blob may be on the disk that `live` does not have."""
+        return not (self.unreadable or self.unadopted or self.unsettled or self.unplaced or self.quarantined)
 
     @property
     def changed(self) -> bool:

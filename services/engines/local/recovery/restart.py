@@ -5,9 +5,11 @@ The result is that of a full start (`reconcile`), since the rest is read in the 
 - folders with ids that the index does not have: interrupted uploads, Failures, folders put there by hand;
 - ids whose folder is gone are not served.
 An index that lacks a blob only costs time. One with a blob too many would be wrong. So the index is used only
-if it is of this directory, nobody else has held the lock since, and the journal has all later writes. The
-start does not read the states and sizes of the blobs in the index. The server compares them in the background
-(`serving/comparison.py`), and no byte is sent without its checksum anyway.
+if it is of this directory, nobody else has held the lock since, and the journal has all later writes.
+
+Of rows in which no name was added or removed (`index/row_stamps.py`) the names are compared in the background
+(`serving/names_comparison.py`). So are the states and sizes of all blobs of the index, which the start does
+not read (`serving/comparison.py`). No byte is sent without its checksum anyway.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.format import IndexDamaged
 from services.engines.local.index.id_set import IdSet
 from services.engines.local.index.manifest import IndexFiles, Manifest, Stamp
+from services.engines.local.index.row_stamps import RowStamp, row_stamps, unchanged
 from services.engines.local.index.writer import IndexWriter
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.replay import Replayed, replay
@@ -59,9 +62,10 @@ def restart(
             why = str(err)
     log.info("no index to start with (%s): every folder is read", why)
     files.forget()
+    stamps = row_stamps(data_dir, directory.row_numbers(data_dir))
     found = reconcile(data_dir, progress=progress)
     found.max_seq = max(found.max_seq, replayed.max_seq)
-    return found, _made_anew(data_dir, files, found, lock)
+    return found, _made_anew(data_dir, files, found, lock, stamps if found.is_settled else {})
 
 
 def without_index(data_dir: Layout, progress: OnProgress | None = None) -> Reconciled:
@@ -96,6 +100,8 @@ def _with_index(
 ) -> tuple[Reconciled, IndexWriter | None]:
     writer = IndexWriter(files, data_dir.id_bits, stamp_of(data_dir, lock.now()), manifest)
     catalogue = writer.open()
+    stamps = row_stamps(data_dir, catalogue.ids.row_numbers())
+    same = unchanged(manifest.rows, stamps) - {blob_id >> 16 for blob_id in replayed.ids}
     run = Reconciliation(data_dir, False, catalogue)
     run.saw(manifest.max_seq)
     run.saw(replayed.max_seq)
@@ -103,8 +109,8 @@ def _with_index(
         if (blob := catalogue.by_id(blob_id)) is not None:
             catalogue.show(blob.location, None)
     unknown: list[int] = []
-    rows = set(catalogue.ids.rows())
-    for row, ids, foreign in directory.rows_in(data_dir):
+    rows = set(catalogue.ids.row_numbers()) - same
+    for row, ids, foreign in directory.rows_in(data_dir, same):
         run.result.foreign += foreign
         if ids:
             rows.discard(row)
@@ -114,9 +120,9 @@ def _with_index(
     run.result.seen = len(catalogue)
     run.look_at_all(unknown)
     found = run.end()
-    found.by_index = True
+    found.by_index, found.unlisted = True, sorted(same)
     log.info("started with the index: %d folders were read, of %d", len(unknown), run.result.seen)
-    _sealed(data_dir, writer, catalogue, found.max_seq)
+    _sealed(data_dir, writer, catalogue, found.max_seq, stamps if found.is_settled else {})
     files.sweep({info.name for info in writer.manifest.runs})
     return found, writer
 
@@ -131,12 +137,14 @@ def _compare(catalogue: Catalogue, row: int, ids: list[int]) -> list[int]:
     return unknown
 
 
-def _sealed(data_dir: Layout, writer: IndexWriter, catalogue: Catalogue, max_seq: int) -> None:
+def _sealed(
+    data_dir: Layout, writer: IndexWriter, catalogue: Catalogue, max_seq: int, rows: dict[int, RowStamp]
+) -> None:
     """Make the index on disk agree with the catalogue, with the stamp of this start."""
     changes = catalogue.freeze()
     what = (changes.items(), len(changes), catalogue.ids.rows(), catalogue.bytes)
     try:
-        run = writer.seal(*what, _epoch(data_dir), max_seq)
+        run = writer.seal(*what, _epoch(data_dir), max_seq, rows)
     except SyncFailed:
         raise
     except (OSError, OverflowError, IndexDamaged) as err:
@@ -145,7 +153,9 @@ def _sealed(data_dir: Layout, writer: IndexWriter, catalogue: Catalogue, max_seq
         catalogue.thaw(run)
 
 
-def _made_anew(data_dir: Layout, files: IndexFiles, found: Reconciled, lock: FileLock) -> IndexWriter | None:
+def _made_anew(
+    data_dir: Layout, files: IndexFiles, found: Reconciled, lock: FileLock, rows: dict[int, RowStamp]
+) -> IndexWriter | None:
     """Write the index of what was found, and use it in place of the maps in memory."""
     live = found.live
     ids = IdSet()
@@ -158,7 +168,7 @@ def _made_anew(data_dir: Layout, files: IndexFiles, found: Reconciled, lock: Fil
             raise NotADirectoryError(errno.ENOTDIR, "something else stands in its place")
         files.sweep(set())
         what = (sorted(live.items()), len(live), ids.rows(), size_bytes)
-        writer.seal(*what, _epoch(data_dir), found.max_seq)
+        writer.seal(*what, _epoch(data_dir), found.max_seq, rows)
         found.live = writer.open()
     except SyncFailed:
         raise

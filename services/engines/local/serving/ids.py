@@ -7,13 +7,14 @@ import os
 import random
 import threading
 import time
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from typing import Protocol
 
 from common import durable
 from common.errors import NoIdLeft
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.layout import Layout, parse_id
+from services.engines.local.index.id_set import IdSet
 
 _ROW_IDS = 1 << 16
 # With 32 bits, another first-level folder is used when the others are half full on average. So there are few
@@ -70,6 +71,8 @@ class IdAllocator:
         self._looking = threading.Lock()
         self._seen_free: list[int] = []  # by the last listing, and not given out since
         self._no_look_before = 0.0  # time.monotonic(); 0: none was needed yet
+        self._taking = threading.Lock()
+        self._since: IdSet | None = None  # see `note_from_now`
 
     def check(self) -> None:
         """Raise NoIdLeft if every id has a live blob, or a listing a moment ago found no free one."""
@@ -83,11 +86,7 @@ class IdAllocator:
         rows = min(all_rows, 1 + len(self._used) // _ROW_FILL + len(self._foreign_rows))
         for _ in range(_TRIES):
             blob_id = int(random.random() * (rows * _ROW_IDS))  # `randrange` costs four times as much
-            if (
-                blob_id not in self._used
-                and self._has_row(blob_id)
-                and blob_folder.take(self._data_dir, blob_id)
-            ):
+            if blob_id not in self._used and self._has_row(blob_id) and self._take(blob_id):
                 return blob_id
         with self._looking:
             return self._take_by_looking(random.randrange(rows), all_rows)
@@ -120,9 +119,27 @@ class IdAllocator:
         while self._seen_free:
             blob_id = self._seen_free.pop()
             # An id that is still in use was just given up: the index is about to hear of it.
-            if blob_id not in self._used and blob_folder.take(self._data_dir, blob_id):
+            if blob_id not in self._used and self._take(blob_id):
                 return blob_id
         return None
+
+    def _take(self, blob_id: int) -> bool:
+        if self._since is None:
+            return blob_folder.take(self._data_dir, blob_id)
+        with self._taking:  # so that `taken_before` knows of every folder that a listing may have met
+            took = blob_folder.take(self._data_dir, blob_id)
+            if took:
+                self._since.add(blob_id)
+            return took
+
+    def note_from_now(self, notes: bool) -> None:
+        """Whether to note which ids are taken, for `taken_before`. One bit each."""
+        self._since = IdSet() if notes else None
+
+    def taken_before(self, ids: Iterable[int]) -> list[int]:
+        """Those that were not taken since `note_from_now`. `ids`: of folders that were just listed."""
+        with self._taking:
+            return [blob_id for blob_id in ids if self._since is None or blob_id not in self._since]
 
     def _has_row(self, blob_id: int) -> bool:
         """Make sure that the first-level folder of an id of 32 bits is there, and durable in DIR.

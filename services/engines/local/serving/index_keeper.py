@@ -20,6 +20,7 @@ from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.format import IndexDamaged
 from services.engines.local.index.merge_worker import Task, have_done
 from services.engines.local.index.merging import to_merge
+from services.engines.local.index.row_stamps import row_stamps
 from services.engines.local.index.run import Run
 from services.engines.local.index.writer import IndexWriter, new_name
 from services.engines.local.journal.writer import open_journal
@@ -51,6 +52,8 @@ class IndexKeeper:
         self._sequence = sequence
         self._stop = stop
         self._is_damaged = False
+        # On the loop: False while a complete blob may be on the disk that the catalogue does not have.
+        self.is_settled: Callable[[], bool] = lambda: False
         self._loop = asyncio.get_running_loop()
         self._merger = ThreadPoolExecutor(1, "index")
         self._merging: Future[None] | None = None
@@ -72,8 +75,10 @@ class IndexKeeper:
             self._merge_soon()
 
     def _seal(self, epoch: int) -> None:
-        items, ids, size_bytes, max_seq = self._on_loop(self._freeze)
-        run = self._writer.seal(items, len(items), ids, size_bytes, epoch, max_seq)
+        stamps = row_stamps(self._writer.files.data_dir, self._catalogue.ids.row_numbers())
+        items, ids, size_bytes, max_seq, is_settled = self._on_loop(self._freeze)
+        rows = stamps if is_settled else {}
+        run = self._writer.seal(items, len(items), ids, size_bytes, epoch, max_seq, rows)
         self._on_loop(lambda: self._catalogue.thaw(run))
 
     def give_up(self) -> None:
@@ -95,10 +100,10 @@ class IndexKeeper:
 
     # --- on the loop ---
 
-    def _freeze(self) -> tuple[list[tuple[str, Blob | None]], dict[int, bytes], int, int]:
+    def _freeze(self) -> tuple[list[tuple[str, Blob | None]], dict[int, bytes], int, int, bool]:
         catalogue = self._catalogue
         frozen = list(catalogue.freeze().items())
-        return frozen, catalogue.ids.rows(), catalogue.bytes, self._sequence.last
+        return frozen, catalogue.ids.rows(), catalogue.bytes, self._sequence.last, self.is_settled()
 
     def _damaged(self, err: IndexDamaged) -> None:
         if self._is_damaged:

@@ -52,6 +52,7 @@ from services.engines.local.serving.index_keeper import committer_for, keeper_fo
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
 from services.engines.local.serving.limits import PrefixLimits
 from services.engines.local.serving.multiparts import Loaded, LocalMultiparts
+from services.engines.local.serving.names_comparison import NamesComparison
 from services.engines.local.serving.reading import LocalReading
 from services.engines.local.serving.shared_syncs import SharedSyncs
 from services.engines.local.serving.unread import Unread
@@ -126,6 +127,9 @@ class LocalStore:
         self.comparison = Comparison(
             *(data_dir, self._index, self._locks, self.damage, self._unread, self._keeper, found.by_index)
         )
+        self.names = NamesComparison(self, self._unread.read_again, found)
+        if self._keeper is not None:
+            self._keeper.is_settled = self.names.is_settled
         self.multiparts = LocalMultiparts(self, multiparts)
 
     # --- reading ---
