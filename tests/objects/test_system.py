@@ -10,13 +10,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from common.config import Config
+from common.errors import ConfigError
 from services.engines.objects import development, keys
 from services.engines.objects.bucket import pages
 from services.engines.objects.client import BucketClient
 from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY, Ports
+from services.engines.objects.engine import ObjectsEngine
 from services.engines.objects.meter import Meter
 from tests.support.processes import ROOT, Process, Server, wait_for
 from tests.support.raw import RawConnection
@@ -165,6 +169,15 @@ def test_a_server_does_not_start_without_its_store(tmp_path: Path) -> None:
     assert process.popen.wait(60) == 1
     assert "cannot start" in process.said()
     assert "a-secret" not in process.said()
+
+
+@pytest.mark.parametrize("promise", [{"keep_deleted_s": 1.0}, {"max_bytes": (("a/", 1e9),)}])
+def test_a_server_refuses_to_promise_what_this_engine_does_not_do(
+    promise: dict[str, Any], tmp_path: Path
+) -> None:
+    engine = ObjectsEngine(Config(dir=str(tmp_path), engine="objects", objects_bucket="b", **promise))
+    with pytest.raises(ConfigError, match="works only with engine"):
+        asyncio.run(engine.own())
 
 
 def test_the_store_for_development_ends_with_who_started_it() -> None:

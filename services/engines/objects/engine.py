@@ -78,6 +78,7 @@ class ObjectsEngine:
     async def own(self) -> None:
         """See Engine: the self-test of the store; raises ConfigError where it is not fit."""
         if self._config.dir:  # else it is opened by a command, which reports to nobody
+            _refuse_what_is_not_kept(self._config)
             await asyncio.to_thread(durable.make_folder_durably, self._dir)
         self._client = await self._connect(self.meter)
 
@@ -222,6 +223,13 @@ def settings_of(config: Config) -> Settings:
             ca_file=config.objects_ca_file,
         )
     )
+
+
+def _refuse_what_is_not_kept(config: Config) -> None:
+    """Raise ConfigError if the options promise what this engine does not do: somebody may count on it."""
+    for name, is_set in (("keep_deleted", config.keep_deleted_s), ("max_bytes", config.max_bytes)):
+        if is_set:
+            raise ConfigError(f'{name}: it works only with engine = "local"; leave it out here.')
 
 
 def _tools(client: BucketClient) -> Tools:
