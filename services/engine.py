@@ -227,12 +227,12 @@ class Sharing(Marks, Protocol):
 class Shared(Marks, Protocol):
     """What a reader process knows of blobs: what its server shows it. On the event loop alone."""
 
-    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes | memoryview] | None:
         """As Store.peek. A blob that was replaced or deleted by a write that was acknowledged before the call
         is never returned, whether its server lives or not."""
         ...
 
-    def peek_alone(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+    def peek_alone(self, location: str, *, body: bool = True) -> tuple[Blob, bytes | memoryview] | None:
         """The same, while there is no server."""
         ...
 

@@ -69,7 +69,7 @@ def make_server(
     config: Config,
     requests: RequestLog,
     tls: ssl.SSLContext | None,
-    quick_answer: Callable[[http1.RequestHead, http1.RequestContext], tuple[bytes, bytes] | None]
+    quick_answer: Callable[[http1.RequestHead, http1.RequestContext], tuple[bytes, bytes | memoryview] | None]
     | None = None,
 ) -> tuple[tornado.httpserver.HTTPServer, Drain]:
     """The HTTP server for `app`, as `http` in the configuration says, and how to drain it.
@@ -106,7 +106,9 @@ def make_reading_server(
     config: Config,
     requests: RequestLog,
     tls: ssl.SSLContext | None,
-    quick_answer: Callable[[http1.RequestHead, http1.RequestContext], tuple[bytes, bytes] | None],
+    quick_answer: Callable[
+        [http1.RequestHead, http1.RequestContext], tuple[bytes, bytes | memoryview] | None
+    ],
 ) -> http1.HTTPServer:
     """The HTTP server of a reader process, like the server's own."""
     server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)

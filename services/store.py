@@ -331,10 +331,10 @@ class Store(Protocol):
 
     is_remote: bool  # every read asks another machine, so `peek` and `open_nowait` never have anything
 
-    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
-        """The blob and all its bytes, verified, where that takes no waiting: for small blobs that are hot.
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes | memoryview] | None:
+        """A small blob and all its bytes, verified, if that takes no waiting; none of them without `body`.
 
-        Without `body` the bytes are empty. None says nothing: ask `stat` or `open` then.
+        The next call uses the buffer of a memoryview again. None says nothing: ask `stat` or `open` then.
         """
 
     async def stat(self, location: str) -> Blob | None:

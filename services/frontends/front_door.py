@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("s3")
 
-QuickAnswer = Callable[[RequestHead, RequestContext], tuple[bytes, bytes] | None]
+QuickAnswer = Callable[[RequestHead, RequestContext], tuple[bytes, bytes | memoryview] | None]
 
 _SWEEP_EVERY_S = 3600.0
 
@@ -94,7 +94,7 @@ class FrontDoor(Router):
         if s3 is None:
             return native
 
-        def answer(head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
+        def answer(head: RequestHead, context: RequestContext) -> tuple[bytes, bytes | memoryview] | None:
             if head.memo is None:  # else it was the native one's before
                 fast_path = s3.fast_path_for(head)
                 if fast_path is not None:

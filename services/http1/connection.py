@@ -330,7 +330,7 @@ class Connection(PlainProtocol):
             transport.write(first + body)
         else:
             transport.write(first)
-            transport.write(body)
+            transport.write(bytes(body))
         return True
 
     def _next_turn(self) -> None:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 _MAX_KNOWN = 2048  # with the next: at most some 3 MiB
 KNOWN_BYTES = 512
 
-Answer = tuple[bytes, bytes]
-"""A whole answer: its head, to the empty line, and its body. See HTTPServer.quick_answer."""
+Answer = tuple[bytes, bytes | memoryview]
+"""A whole answer: its head, to the empty line, and its body. See HTTPServer.quick_answer. A memoryview has at
+most COPY_BYTES, which are joined to the head at once."""
 
 
 class KnownHeads(dict[bytes, RequestHead]):

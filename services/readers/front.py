@@ -93,9 +93,9 @@ class _Request(HTTPMessageDelegate):
             if answer is None:
                 await guest.load(location)
                 answer = self._judged_anew()
-        return answer
+        return None if answer is None else (answer[0], bytes(answer[1]))
 
-    def _judged_anew(self) -> tuple[bytes, bytes] | None:
+    def _judged_anew(self) -> tuple[bytes, bytes | memoryview] | None:
         """Check the host name again after a wait: a server with other names may have started meanwhile."""
         head = self._exchange.head
         head.memo = None

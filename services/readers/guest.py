@@ -45,7 +45,7 @@ COUNT_EVERY_S = 1.0
 PATIENCE_S = 10.0
 
 
-def nothing_known(location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+def nothing_known(location: str, *, body: bool = True) -> tuple[Blob, bytes | memoryview] | None:
     """What a reader knows before it has met its server."""
     return None
 
@@ -62,7 +62,8 @@ class Guest:
         on_named: Callable[[int], None],
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.peek: Callable[..., tuple[Blob, bytes] | None] = nothing_known  # of `Shared`, of the last server
+        # Of `Shared`, of the last server.
+        self.peek: Callable[..., tuple[Blob, bytes | memoryview] | None] = nothing_known
         self.server: HTTPServer | None = None  # which accepts while there is a server
         self.ready: ReadyAnswers | None = None
         self.number: int | None = None

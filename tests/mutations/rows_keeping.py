@@ -83,6 +83,13 @@ ROWS = [
         ("tests/store/test_cache.py",),
     ),
     Mutation(
+        "kept-bytes-are-of-the-shared-buffer",
+        "services/engines/local/serving/cache.py",
+        "made = blob, bytes(data), over_at_s\n",
+        "made = blob, data, over_at_s  # type: ignore[assignment]\n",
+        ("tests/store/test_cache.py",),
+    ),
+    Mutation(
         "expired-blob-is-peeked",
         "services/engines/local/serving/hot_reads.py",
         "        if blob is None or (not body and self._expiry.is_over(blob)):\n",

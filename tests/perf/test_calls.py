@@ -43,8 +43,8 @@ CALLS_OF_A_READY_GET = 21
 # Each further one that is answered in the same turn.
 CALLS_OF_ONE_MORE = 7
 # Its head, its fields and its bytes are all unknown: 64 KiB from the page cache. It was 125 when all its
-# fields were joined each time.
-CALLS_OF_A_COLD_GET = 105
+# fields were joined each time, and 103 when the name of its file was encoded by os.fsencode.
+CALLS_OF_A_COLD_GET = 98
 # The calls before its body, and after it. A handler took one more for each piece.
 TASKS_OF_1_MIB = 2
 # Calls of our functions for a piece that is as long as one turn of the loop may take, and the next turn. It

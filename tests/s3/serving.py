@@ -77,7 +77,9 @@ def served(
         front = Served(store, sockets[0].getsockname()[1], access)
         app, fast_path = s3.app, s3.fast_path
 
-        def quick_answer(head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
+        def quick_answer(
+            head: RequestHead, context: RequestContext
+        ) -> tuple[bytes, bytes | memoryview] | None:
             answer = fast_path.quick_answer(head, context)
             front.quick.append(answer is not None)
             return answer

@@ -36,7 +36,7 @@ class OfTheServer:
         self._index = both.index
         self._bodies = HotCache(both.data_dir, 1 << 20)
 
-    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes | memoryview] | None:
         blob = self._index.get(location)
         data = None if blob is None else self._bodies.bytes_of(blob)
         return None if blob is None or data is None else (blob, data)

@@ -178,7 +178,7 @@ def test_a_blob_that_changes_while_it_is_read_is_not_answered(
     both.show("a")
     bytes_of = both.reader._cache.bytes_of
 
-    def slowly(one: Blob) -> bytes | None:
+    def slowly(one: Blob) -> bytes | memoryview | None:
         data = bytes_of(one)
         both.index.show("a", None)
         return data

@@ -83,7 +83,9 @@ class FastPath(QuickReads, Shortcut):
         if self._store.is_remote:
             return self._opening(exchange)
         answer = self.quick_answer(head, exchange.context)
-        return self._sending(exchange) if answer is None else _Answering(exchange, answer)
+        return (
+            self._sending(exchange) if answer is None else _Answering(exchange, answer[0], bytes(answer[1]))
+        )
 
     def _write(self, exchange: Exchange, location: str, condition: Condition) -> HTTPMessageDelegate:
         store, head = self._store, exchange.head
@@ -156,9 +158,9 @@ class _Answering(HTTPMessageDelegate):
 
     __slots__ = ("_answer", "_exchange")
 
-    def __init__(self, exchange: Exchange, answer: tuple[bytes, bytes]) -> None:
+    def __init__(self, exchange: Exchange, head: bytes, body: bytes) -> None:
         self._exchange = exchange
-        self._answer = answer
+        self._answer = head, body
 
     def finish(self) -> None:
         """See HTTPMessageDelegate."""

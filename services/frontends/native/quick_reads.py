@@ -53,7 +53,7 @@ _READ = Action.READ  # as a name of this module: to ask an enum for a member cos
 class Peeks(Protocol):
     """What is needed of a store."""
 
-    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes | memoryview] | None:
         """See store.Store."""
         ...
 
@@ -76,7 +76,9 @@ class QuickReads:
         self._cors = sent(origins_of(config.cors_origins).answer_fields(None))
         self._fields: dict[str, tuple[Blob, bytes]] = {}  # of blobs, by location
 
-    def quick_answer(self, head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
+    def quick_answer(
+        self, head: RequestHead, context: RequestContext
+    ) -> tuple[bytes, bytes | memoryview] | None:
         """Head and body of the 200 to a GET or HEAD; None if a handler must judge. See HTTPServer.
 
         Costs 2 µs if the body is in memory, and less for requests that are not plain.
@@ -140,7 +142,7 @@ class QuickReads:
 
     def _not_modified(
         self, head: RequestHead, context: RequestContext, began_s: float
-    ) -> tuple[bytes, bytes] | None:
+    ) -> tuple[bytes, bytes | memoryview] | None:
         """The 304 to a read with conditions; None if it is no such read, or has another answer."""
         location = self.asked_location(head)
         access = self._access

@@ -184,7 +184,9 @@ class S3FastPath(Shortcut):
                 kind.alike.remember(given, found)
         return asked, found
 
-    def quick_answer(self, head: RequestHead, context: RequestContext) -> tuple[bytes, bytes] | None:
+    def quick_answer(
+        self, head: RequestHead, context: RequestContext
+    ) -> tuple[bytes, bytes | memoryview] | None:
         """Head and body of the 200 to a GET or HEAD; None if the handler must judge. See HTTPServer."""
         began_s = perf_counter()
         method, target, _ = head.start_line

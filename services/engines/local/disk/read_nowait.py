@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
+import sys
 from collections.abc import Callable
 
 from common.ours import OPEN_FLAGS
@@ -27,13 +28,15 @@ _at_fdcwd = ctypes.c_long(-100)
 _how = _OpenHow(OPEN_FLAGS, 0, 0x20)  # RESOLVE_CACHED
 _how_ref = ctypes.byref(_how)
 _how_bytes = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
+# os.fsencode, which looks them up at each call, takes four calls for this one.
+_encoding, _errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 _buffer = memoryview(bytearray((64 << 10) + 1))  # for the event loop alone
 
 
 def _open_cached(path: str) -> int:
     """A descriptor; -1 if the disk is needed, or the file does not exist."""
-    return _syscall(_openat2, _at_fdcwd, os.fsencode(path), _how_ref, _how_bytes)  # type: ignore[no-any-return]
+    return _syscall(_openat2, _at_fdcwd, path.encode(_encoding, _errors), _how_ref, _how_bytes)  # type: ignore[no-any-return]
 
 
 def _open_plainly(path: str) -> int:
@@ -67,10 +70,11 @@ def open_nowait(path: str) -> int:
     return fd
 
 
-def read_file_nowait(path: str, size: int) -> bytes | None:
+def read_file_nowait(path: str, size: int) -> memoryview | None:
     """The `size` bytes of the file `path`; None if that would wait, or the file has another size.
 
-    After None, read it in a thread to find out.
+    They are in a buffer that the next call uses again: copy what is to stay. After None, read it in a thread
+    to find out.
     """
     fd = _open(path)
     if fd < 0:
@@ -83,4 +87,4 @@ def read_file_nowait(path: str, size: int) -> bytes | None:
         return None
     finally:
         os.close(fd)
-    return bytes(view[:size]) if got == size else None
+    return view[:size] if got == size else None

@@ -48,39 +48,42 @@ class HotCache:
         self._second_reads = SecondReads()
         self.kept: OrderedDict[str, tuple[Blob, bytes, float | None]] = OrderedDict()
 
-    def bytes_of(self, blob: Blob) -> bytes | None:
+    def bytes_of(self, blob: Blob) -> bytes | memoryview | None:
         """All bytes of `blob`, which the index shows now; None if the caller must open it, or it has expired.
 
-        Wrong bytes also give None: whoever opens the blob then finds the damage.
+        What is not kept is no copy: the next call may write other bytes there. Wrong bytes also give None:
+        whoever opens the blob then finds the damage.
         """
-        kept = self.kept.get(blob.location)
+        kept: tuple[Blob, bytes | memoryview, float | None] | None = self.kept.get(blob.location)
         if kept is not None and (kept[0] is blob or is_same(kept[0], blob)):
             self.kept.move_to_end(blob.location)
         else:
+            if kept is not None:
+                self.drop(blob.location)
             kept = self._read(blob)
             if kept is None:
                 return None
         _, data, over_at_s = kept
         return None if over_at_s is not None and over_at_s <= time.time() else data
 
-    def _read(self, blob: Blob) -> tuple[Blob, bytes, float | None] | None:
-        """Keep `body` of `blob` from now on, if it is small enough."""
-        self.drop(blob.location)
+    def _read(self, blob: Blob) -> tuple[Blob, bytes | memoryview, float | None] | None:
+        """Read and verify `blob`, and keep its bytes from now on if it is small, or read again."""
         size = blob.size
         if size > MAX_BYTES:
             return None
         data = read_file_nowait(self._data_dir.data(blob.id), size) if size else b""
         if data is None or (size and checksum.crc(data) != blob.crc(0)):
             return None
-        made = blob, data, self._expires_at_s(blob)
+        over_at_s = self._expires_at_s(blob)
         if size <= _CHEAP_BYTES or self._second_reads.lets_in(
             (blob.id, blob.seq), is_full=self._left_bytes < size + _ENTRY_BYTES
         ):
-            self.kept[blob.location] = made
+            self.kept[blob.location] = made = blob, bytes(data), over_at_s
             self._left_bytes -= size + _ENTRY_BYTES
             while self._left_bytes < 0:
                 self.drop(next(iter(self.kept)))
-        return made
+            return made
+        return blob, data, over_at_s
 
     def drop(self, location: str) -> None:
         """Drop the blob, since the index shows another one, or room is needed."""

@@ -51,7 +51,7 @@ class HotReads:
         self.chunks = SealedChunks(hot_bytes - small_bytes, self._shows)
         index.on_change = self._changed
 
-    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes | memoryview] | None:
         """See store.Store."""
         blob = self._index.recent.get(location) or self._index.peek(location)
         if blob is None or (not body and self._expiry.is_over(blob)):

@@ -128,7 +128,7 @@ class LocalShared:
         """See Shared."""
         return self._table.rights
 
-    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+    def peek(self, location: str, *, body: bool = True) -> tuple[Blob, bytes | memoryview] | None:
         """See store.Store. The blob was its location's at a moment within the call.
 
         The entry is checked last, after the bytes are read: ids are used again (design rule 3), and if the
@@ -159,7 +159,7 @@ class LocalShared:
         words = self._words
         return words[at] == word and words[0] == rights and self._epochs[0] == self._epoch
 
-    def peek_alone(self, location: str, *, body: bool = True) -> tuple[Blob, bytes] | None:
+    def peek_alone(self, location: str, *, body: bool = True) -> tuple[Blob, bytes | memoryview] | None:
         """See Shared. Costs one more system call: a file that was replaced would not be set to 0."""
         found = self.peek(location, body=body)
         return found if readers_epoch.is_in_place(self._data_dir.root, self._epoch_file) else None
