@@ -30,6 +30,7 @@ def test_a_key_is_unchanged(key: str, hosted: bool) -> None:
     assert target == S3Target("bucket", key)
     assert target.location == f"bucket/{key}"
     assert parse_copy_source("bucket/" + quote(key, safe="/")) == target
+    assert parse_copy_source(quote("/bucket/" + key, safe="")) == target  # as some SDKs encode it
 
 
 @pytest.mark.parametrize(

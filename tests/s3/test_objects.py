@@ -141,6 +141,8 @@ def test_checksums(s3: Any, algorithm: str, size: int) -> None:
         ({"x_amz_checksum_crc32": "A"}, "BadDigest"),
         ({"x_amz_checksum_sha256": base64.b64encode(bytes(32)).decode()}, "BadDigest"),
         ({"x_amz_checksum_md4": "AAAA", "x_amz_trailer": "x-amz-checksum-md4"}, "InvalidRequest"),
+        ({"x_amz_checksum_md4": "AAAA"}, "InvalidRequest"),
+        ({"x_amz_expected_bucket_owner": "123456789012"}, "AccessDenied"),
         ({"x_amz_object_lock_mode": "GOVERNANCE"}, "NotImplemented"),
         ({"x_amz_object_lock_retain_until_date": "2033-01-01T00:00:00Z"}, "NotImplemented"),
         ({"x_amz_object_lock_legal_hold": "ON"}, "NotImplemented"),

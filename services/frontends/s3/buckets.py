@@ -14,8 +14,8 @@ from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.body import XmlOperation
 from services.frontends.s3.errors import S3Error
-from services.frontends.s3.names import BUCKET_RECORD, is_bucket_name
-from services.frontends.s3.request import OWNER_ID, Operation, Request
+from services.frontends.s3.names import BUCKET_RECORD, OWNER_ID, is_bucket_name
+from services.frontends.s3.request import Operation, Request
 from services.store import Blob, Content
 
 _RECORD = Content("application/json")

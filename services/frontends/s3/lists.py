@@ -15,7 +15,8 @@ from services.frontends.s3 import xml
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import etag_of
-from services.frontends.s3.request import OWNER_ID, Operation, Request
+from services.frontends.s3.names import OWNER_ID
+from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.stored import checksum_of
 from services.store import Blob, Store
 

@@ -6,8 +6,9 @@ from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.multipart import ALGORITHM, algorithm_of, part_tag
+from services.frontends.s3.names import OWNER_ID
 from services.frontends.s3.reading import checksum_tag
-from services.frontends.s3.request import OWNER_ID, Operation
+from services.frontends.s3.request import Operation
 from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE, MAX_PARTS
 from services.store import Multipart, Part
 

@@ -14,6 +14,8 @@ from common.config import Config
 from services.frontends.s3.errors import S3Error
 from services.rules.text import CONTROL, BadEscape, decode_percent
 
+# All buckets have one owner: the server. Clients compare the id with those in ACLs.
+OWNER_ID = "blobkeep"
 MAX_KEY_BYTES = 1024
 # Records of a front end begin with NUL, as no native location does.
 RECORD = "\0s3/"
@@ -126,14 +128,18 @@ _NAME_CHARS = 260  # a name of DNS, and a port
 
 
 def parse_copy_source(header: str) -> S3Target:
-    """The object that x-amz-copy-source names: `bucket/key` or `/bucket/key`, percent-encoded.
+    """The object that x-amz-copy-source names: `bucket/key` or `/bucket/key`, percent-encoded. Some clients
+    encode the slashes, too.
 
     Raises S3Error, also for a version that cannot exist.
     """
     path, _, query = header.partition("?")
     if query and query != "versionId=null":
         raise S3Error("NoSuchVersion", "There are no versions here: name the object alone.")
-    target = parse_target(path if path.startswith("/") else "/" + path)
-    if not target.key:
+    bucket, _, key = decoded(path).removeprefix("/").partition("/")
+    if not bucket or not key:
         raise S3Error("InvalidArgument", "The copy source is not bucket/key.")
-    return target
+    if CONTROL.search(bucket):
+        raise S3Error("InvalidBucketName", "The specified bucket is not valid.")
+    check_key(key)
+    return S3Target(bucket, key)

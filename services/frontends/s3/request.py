@@ -18,9 +18,6 @@ from services.frontends.s3.names import S3Target, text_of
 from services.rules.dates import format_http_date
 from services.store import Multiparts, Reading, Store
 
-# All buckets have one owner: the server. Clients compare the id with those in ACLs.
-OWNER_ID = "blobkeep"
-
 
 class Answering(Protocol):
     """Where an answer goes: the HTTP side."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from services.frontends.s3.checksums import ALGORITHMS, HEADER, algorithm
 from services.frontends.s3.errors import S3Error, not_implemented
-from services.frontends.s3.names import S3Target
+from services.frontends.s3.names import OWNER_ID, S3Target
 
 # Parameters that any request may have: those of a signature, and what SDKs add for their own logs.
 _ANYWHERE = frozenset({"x-id"})
@@ -100,7 +101,12 @@ _REFUSED_FIELDS = (
 )
 
 
-_JUDGED = frozenset({"x-amz-storage-class", "x-amz-security-token"})
+# The account that must own the bucket, or the request has no effect.
+_OWNER_FIELDS = frozenset({"x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"})
+_JUDGED = frozenset({"x-amz-storage-class", "x-amz-security-token"}) | _OWNER_FIELDS
+_CHECKSUMS = frozenset({HEADER + "algorithm", HEADER + "type", HEADER + "mode"}).union(
+    one.header for one in ALGORITHMS.values()
+)
 
 
 def decide(method: str, target: S3Target, names: Collection[str], fields: Mapping[str, str]) -> str:
@@ -128,7 +134,12 @@ def decide(method: str, target: S3Target, names: Collection[str], fields: Mappin
 
 def is_judged(name: str) -> bool:
     """Whether this field may make a PutObject another operation, or an unsupported one."""
-    return name == "x-amz-copy-source" or name in _JUDGED or name.startswith(_REFUSED_FIELDS)
+    return (
+        name == "x-amz-copy-source"
+        or name in _JUDGED
+        or name.startswith(_REFUSED_FIELDS)
+        or (name.startswith(HEADER) and name not in _CHECKSUMS)
+    )
 
 
 def _check_fields(fields: Mapping[str, str]) -> None:
@@ -139,5 +150,9 @@ def _check_fields(fields: Mapping[str, str]) -> None:
             raise not_implemented(f"The header {name}")
         if name == "x-amz-storage-class" and value != "STANDARD":
             raise S3Error("InvalidStorageClass", "The only storage class here is STANDARD.")
+        if name.startswith(HEADER) and name not in _CHECKSUMS:  # the client would believe that it is compared
+            algorithm(name.removeprefix(HEADER))
+        if name in _OWNER_FIELDS and value != OWNER_ID:
+            raise S3Error("AccessDenied", f"{name} is not the owner of the buckets here, {OWNER_ID!r}.")
         if name == "x-amz-security-token":
             raise S3Error("InvalidToken", "There are no temporary credentials here.")

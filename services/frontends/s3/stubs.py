@@ -7,7 +7,8 @@ from services.frontends.s3 import xml
 from services.frontends.s3.body import XmlOperation
 from services.frontends.s3.buckets import missing_object, require_bucket
 from services.frontends.s3.errors import S3Error, not_implemented
-from services.frontends.s3.request import OWNER_ID, Operation, Request
+from services.frontends.s3.names import OWNER_ID
+from services.frontends.s3.request import Operation, Request
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 
