@@ -76,7 +76,8 @@ class RequestCycle:
             body = self.body
             assert body is not None
             if body.whole:
-                self._receive_no_more()
+                if self._comes:
+                    self._receive_no_more()
                 self.body = None
                 if self._delegate is not None:
                     connection.step(ANSWER)
@@ -114,7 +115,8 @@ class RequestCycle:
     def abandon(self) -> None:
         """Tell the application that its client is gone, once, and not while it is working on something."""
         was_over, self._over = self._over, True
-        self._receive_no_more()
+        if self._comes:
+            self._receive_no_more()
         if self._busy:
             return
         delegate, self._delegate = self._delegate, None
@@ -124,8 +126,8 @@ class RequestCycle:
             self.client_ended()
 
     def _receive_no_more(self) -> None:
-        if self._comes:
-            self._connection.server.body_ended(self._connection)
+        """Of a body that did not come with its head."""
+        self._connection.server.body_ended(self._connection)
 
     def client_ended(self) -> None:
         """Call the close callback of the application: the client is gone."""
@@ -238,7 +240,8 @@ class RequestCycle:
             if self._over:  # it has cut the connection
                 return
         if self.body is None or not self.exchange.keep_alive:
-            self._receive_no_more()
+            if self._comes:
+                self._receive_no_more()
             connection.next_request()
         else:
             connection.step(DISCARD)

@@ -60,8 +60,8 @@ ROWS = [
     Mutation(
         "refused-bodies-count-as-coming-in",
         "services/http1/request_cycle.py",
-        "        if self._comes:\n            self._connection.server.body_ended",
-        "        if self._comes and self.body is not None and self.body.whole:\n"
+        "        self._connection.server.body_ended",
+        "        if self.body is not None and self.body.whole:\n"
         "            self._connection.server.body_ended",
         TIME,
     ),

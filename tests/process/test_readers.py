@@ -80,7 +80,7 @@ def start(start_server: StartServer, data: DataDirectory, tmp_path: Path) -> Ite
 
 
 def owner_of(client: Client, processes: list[Process]) -> Process | None:
-    """Which of these has the connection."""
+    """The first of these that has the connection: a reader keeps what it hands over a moment longer."""
     return readers.owner_of(client.connection.sock, processes)
 
 
@@ -109,9 +109,9 @@ def test_a_reader_answers_and_hands_over(start: Start) -> None:
     assert (plain.status, plain.body) == (200, b"one")
     assert client.ask("HEAD", "/store/a").headers["content-length"] == "3"
     assert client.ask("GET", "/store/a", If_None_Match=plain.headers["etag"]).status == 304
-    assert owner_of(client, [reader, server]) is reader
+    assert owner_of(client, [server, reader]) is reader
     assert client.ask("GET", "/store/none").status == 404
-    assert owner_of(client, [reader, server]) is server
+    assert owner_of(client, [server, reader]) is server
     assert client.ask("GET", "/store/a").body == b"one"
     for size in (10, 300_000):  # a body has begun to come
         writer, body = client_of(reader, server), os.urandom(size)
@@ -143,10 +143,10 @@ def test_a_connection_switches_between_what_a_reader_has_ready_and_what_it_has_n
                 client.ask_often(f"/store/{at}", value)
                 tag = client.ask("HEAD", f"/store/{at}").headers["etag"]
                 assert client.ask("GET", f"/store/{at}", If_None_Match=tag).status == 304
-        assert owner_of(client, [reader, server]) is owner
+        assert owner_of(client, [server, reader]) is owner
         assert client.ask("PUT", "/store/a", b"3").status == 200
         client.ask_often("/store/a", b"3")
-        assert owner_of(client, [reader, server]) is server
+        assert owner_of(client, [server, reader]) is server
 
 
 def test_no_read_after_a_write_is_stale(start: Start) -> None:
@@ -177,7 +177,7 @@ def test_no_read_after_a_write_is_stale(start: Start) -> None:
     threads = [threading.Thread(target=read, args=(one, number)) for number, one in enumerate(clients)]
     for client in clients:
         assert client.ask("GET", "/store/0").body == b"0"
-    assert {owner_of(client, [*two, server]) for client in clients} == set(two)
+    assert {owner_of(client, [server, *two]) for client in clients} == set(two)
     for thread in threads:
         thread.start()
     writer, value = Client(server.port), 0
@@ -272,7 +272,7 @@ def test_who_may_is_asked_of_the_server(start: Start, tmp_path: Path) -> None:
     known = bearer("reader")["Authorization"]
     client.ask_often("/store/a", b"one", Authorization=known)
     nobody.ask_often("/store/open/a", b"one")
-    assert [owner_of(one, [reader, server]) for one in (client, nobody)] == [reader, reader]
+    assert [owner_of(one, [server, reader]) for one in (client, nobody)] == [reader, reader]
     assert nobody.ask("GET", "/store/a").status == 401
     assert stranger.ask("GET", "/store/a", Authorization="Bearer wrong").status == 401
     write_clients(file, "writer")
@@ -291,14 +291,14 @@ def test_host_names_are_judged_as_by_the_server_that_is_there_now(start: Start, 
     assert server.ask("POST", "/store/open/a", b"one", bearer("writer")).status == 201
     client = client_of(reader, server)
     client.ask_often("/store/open/a", b"one", Host="rebound.example")
-    assert owner_of(client, [reader, server]) is reader
+    assert owner_of(client, [server, reader]) is reader
     server.kill()
     wait_for(lambda: "the server is gone" in reader.said())
     del server._env["BLOBKEEP_AUTH_FILE"]
     server.restart()
     wait_for(lambda: reader.said().count("answers for the server") == 2)
     assert client.ask("GET", "/store/open/a").body == b"one"
-    assert owner_of(client, [reader, server]) is reader
+    assert owner_of(client, [server, reader]) is reader
     assert client.ask("GET", "/store/open/a", Host="rebound.example").status == 421
 
 
@@ -323,7 +323,7 @@ def test_readers_speak_tls_and_the_server_answers_what_they_do_not(start: Start,
         assert client.ask("PUT", "/store/a", value).status == 200
         assert client.ask("GET", "/store/a").body == value
     assert client.ask("GET", "/store/none").status == 404
-    assert owner_of(client, [reader, server]) is reader
+    assert owner_of(client, [server, reader]) is reader
     # Server and readers read the certificate again.
     other, _ = make_certificate(tmp_path, "other")
     other.replace(cert)
@@ -348,7 +348,7 @@ def test_readers_are_watched_and_counted_as_the_server(start: Start) -> None:
     client = client_of(reader, server)
     for _ in range(100):
         assert client.ask("GET", "/store/a").status == 200
-    assert owner_of(client, [reader, server]) is reader
+    assert owner_of(client, [server, reader]) is reader
     wait_for(lambda: b'requests_total{method="GET",status="200"} 10' in server.ask("GET", "/metrics").body)
     now = json.loads(server.ask("GET", "/healthz?verbose").body)
     (shown,) = [one for one in now["processes"] if one["name"] == "reader-0"]
