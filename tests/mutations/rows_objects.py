@@ -35,6 +35,13 @@ ROWS = [
         ("tests/objects/test_store.py::test_what_an_object_does_not_have_is_no_error_of_the_store",),
     ),
     Mutation(
+        "a-long-answer-makes-the-next-wait",
+        _ENGINE + "connections.py",
+        "            self._await(1)\n",
+        "",
+        (_DIRECT + "a_short_answer_follows_a_long_one_that_came_slowly",),
+    ),
+    Mutation(
         "of-two-lengths-the-first-counts",
         _ENGINE + "connections.py",
         'lower.count(b"\\r\\ncontent-length") != 1',

@@ -33,7 +33,7 @@ class Scripted:
     None: it closes the connection instead.
     """
 
-    def __init__(self, answers: Sequence[Sequence[bytes] | None]) -> None:
+    def __init__(self, answers: Sequence[Sequence[bytes | None] | None]) -> None:
         self._answers = list(answers)
         self.connections = 0
         self.heads: list[bytes] = []
@@ -50,6 +50,8 @@ class Scripted:
                 if pieces is None:
                     break
                 for piece in pieces:
+                    if piece is None:
+                        return
                     writer.write(piece)
                     await writer.drain()
                     await asyncio.sleep(0)
@@ -62,7 +64,7 @@ class Scripted:
 
 
 def run(
-    answers: Sequence[Sequence[bytes] | None],
+    answers: Sequence[Sequence[bytes | None] | None],
     test: Callable[[Connections, Settings, Scripted], Awaitable[None]],
 ) -> Scripted:
     """Run `test` with connections to a store that gives these answers. Gives the store."""
@@ -102,6 +104,27 @@ def test_a_body_of_any_length_comes_whole_in_any_pieces(length: int) -> None:
             assert answer.field(b"etag") == '"e"'
 
     assert run(cuts, test).connections == 1
+
+
+def test_a_short_answer_follows_a_long_one_that_came_slowly() -> None:
+    """Who waits for many bytes of the long one must not wait for as many of the next."""
+    long = whole(b"x" * 300_000)
+
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        for length in (300_000, 1, 300_000, 1):
+            answer = await ask(connections)
+            assert len(answer.body or b"") == length
+
+    slow = [long[at : at + 50_000] for at in range(0, len(long), 50_000)]
+    assert run([slow, [whole(b"a")], [long], [whole(b"a")]], test).connections == 1
+
+
+def test_a_long_answer_that_is_cut_is_none() -> None:
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        with pytest.raises(NoAnswer, match="closed"):
+            await ask(connections)
+
+    run([[whole(b"x" * 300_000)[:-100_000], None]], test)
 
 
 def test_memory_is_used_again_when_nobody_refers_to_it() -> None:

@@ -7,9 +7,12 @@ not used again. So the bytes of one answer are never taken for those of another.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import os
 import re
 import socket
+import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import NamedTuple, cast
@@ -25,6 +28,10 @@ _JOINED_BYTES = 64 << 10  # a longer body is sent as it is, without a copy
 _KEPT_FROM_BYTES = 256 << 10
 KEPT_TO_BYTES = (1 << 20) + (64 << 10)
 KEPT_BUFFERS = 16
+# While so much of a body is missing, the system wakes us only when all of it is there, so that it is read in
+# one piece. It wakes us sooner when its own buffer is full; Linux before 5 may not, and then none would come.
+_AWAITED_BYTES = 64 << 10
+_WAKES_WHEN_TOLD = sys.platform == "linux" and int(os.uname().release.partition(".")[0]) >= 5
 # Of an answer that says that something was done, or what went wrong.
 SHORT_BYTES = 1 << 20
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})[ \r]")
@@ -185,6 +192,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._asked: asyncio.Future[Response] | None = None
         self._begun: tuple[Response, memoryview] | None = None  # an answer whose body is not whole
         self._most_bytes = 0
+        self._socket: socket.socket | None = None
+        self._wakes_at_bytes = 1
 
     def ask(
         self, loop: asyncio.AbstractEventLoop, head: bytes, body: Bytes, most_bytes: int
@@ -217,6 +226,8 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See BaseProtocol."""
         self._transport = cast(asyncio.Transport, transport)
+        if _WAKES_WHEN_TOLD:
+            self._socket = transport.get_extra_info("socket")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See BaseProtocol."""
@@ -237,7 +248,10 @@ class _Connection(asyncio.BufferedProtocol):
         elif self._filled == len(self._begun[1]):
             answer, _ = self._begun
             self._begun = None
+            self._await(1)
             self._answer(self._asked, answer, ends_here=True)
+        else:
+            self._await(len(self._begun[1]) - self._filled)
 
     def _read_head(self, asked: asyncio.Future[Response]) -> None:
         while True:
@@ -273,9 +287,18 @@ class _Connection(asyncio.BufferedProtocol):
             body[:here] = self._view[begin : self._filled]
             self._filled = here
             self._begun = Response(status, head, lower, body), body
+            self._await(length - here)
             return
         answer = Response(status, head, lower, bytes(self._view[begin : begin + length]))
         self._answer(asked, answer, ends_here=here == length)
+
+    def _await(self, missing: int) -> None:
+        """Be woken when `missing` bytes are there, if they are many; never at more, which would not come."""
+        wakes_at = min(missing, KEPT_TO_BYTES) if missing >= _AWAITED_BYTES else 1
+        if wakes_at != self._wakes_at_bytes and self._socket is not None:
+            self._wakes_at_bytes = wakes_at
+            with contextlib.suppress(OSError):  # the connection is lost, as the transport will tell
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wakes_at)
 
     def _answer(self, asked: asyncio.Future[Response], answer: Response, *, ends_here: bool) -> None:
         transport = self._transport
