@@ -20,7 +20,7 @@ help:
 	@echo 'make bench-s3, make bench-restic   S3 beside SeaweedFS, restic beside nginx'
 	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
 	@echo 'make bench-readers   a server with readers beside nginx with as many processes (READERS=1)'
-	@echo 'make bench-many   a million blobs: starts with the index and without, memory, pages (BLOBS, FOLDER; minutes)'
+	@echo 'make bench-many   a million blobs: starts with the index and without, memory, pages (BLOBS, FOLDER, INDEXED=1; minutes)'
 	@echo 'make pythons  a part of the tests on each Python from 3.11 to 3.14 that is here, and with python -O'
 	@echo 'make check    format, lint and type checks'
 	@echo 'make format   format the code'
@@ -108,7 +108,7 @@ BLOBS ?= 1000000
 .PHONY: bench-many
 bench-many:
 	@./bootstrap.sh bench
-	.venv/bin/python -m bench.many --blobs $(BLOBS) --maps --cold $(if $(FOLDER),--folder '$(FOLDER)')
+	.venv/bin/python -m bench.many --blobs $(BLOBS) $(if $(INDEXED),--indexed,--maps) --cold $(if $(FOLDER),--folder '$(FOLDER)')
 
 # OpenStack Swift's object server as one more peer, in an environment of its own: it pins what we pin, too.
 bench-swift:

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import http.client
 import os
+import random
 import re
 import signal
 import subprocess
@@ -26,7 +27,11 @@ import psutil
 from bench.generated import BODY, generate, location_of, write_index
 from bench.peers import ROOT, environment, free_port
 
-PAGES = ("?limit=1000", "?prefix=2500/&limit=1000", "?delimiter=/&limit=100", "?delimiter=/&limit=1000")
+PAGES = (
+    *("/store/?limit=1000", "/store/?prefix=2500/&limit=1000"),
+    *("/store/?delimiter=/&limit=100", "/store/?delimiter=/&limit=1000"),
+    "/blobs/?limit=100",
+)
 _IDLE_S = 10.0
 
 
@@ -52,14 +57,14 @@ def _server(root: Path, what: str, *, index: bool) -> Iterator[tuple[int, psutil
 
 def _answers(port: int) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException):
-        return _get(port, location_of(1)) == BODY
+        return _get(port, f"/store/{location_of(1)}") == BODY
     return False
 
 
 def _get(port: int, target: str) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     try:
-        connection.request("GET", f"/store/{target}")
+        connection.request("GET", target)
         return connection.getresponse().read()
     finally:
         connection.close()
@@ -72,6 +77,16 @@ def _cpu_s(process: psutil.Process) -> float:
 def _private_mib(pid: int) -> int:
     found = re.findall(r"Private_\w+: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
     return sum(map(int, found)) >> 10
+
+
+def _random_reads(port: int, process: psutil.Process, blobs: int) -> None:
+    before, rounds, took = _cpu_s(process), 200, []
+    for number in random.sample(range(blobs), rounds):
+        began = time.perf_counter()
+        assert _get(port, f"/store/{location_of(number)}") == BODY
+        took.append(time.perf_counter() - began)
+    cpu_ms = (_cpu_s(process) - before) / rounds * 1e3
+    _say(f"  a GET of a random blob: p50 {sorted(took)[rounds // 2] * 1e3:.1f} ms, {cpu_ms:.2f} ms CPU")
 
 
 def _pages(port: int, process: psutil.Process) -> None:
@@ -145,6 +160,7 @@ def main() -> None:
     with _server(root, "the first start after that", index=True):
         pass
     with _server(root, "after kill -9", index=True) as (port, process):
+        _random_reads(port, process, options.blobs)
         _pages(port, process)
         _idle(process)
     if options.cold and _forget_pages():
