@@ -57,7 +57,7 @@ class FrontDoor(Router):
             self._s3_here = self.s3
         if config.restic:
             self._restic = _make_restic(store, config, access, requests)
-            self._small_uploads = _make_small_uploads(self, store, config, access, requests)
+            self._small_uploads = _make_small_uploads(store, config, access, requests)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         """See HTTPServerConnectionDelegate."""
@@ -129,12 +129,10 @@ def _make_restic(store: Store, config: Config, access: Access, requests: Request
     )
 
 
-def _make_small_uploads(
-    app: FrontDoor, store: Store, config: Config, access: Access, requests: RequestLog
-) -> SmallUploads:
+def _make_small_uploads(store: Store, config: Config, access: Access, requests: RequestLog) -> SmallUploads:
     from services.frontends.restic.small_uploads import SmallUploads
 
-    return SmallUploads(app, store, access, requests, config)
+    return SmallUploads(store, access, requests, config)
 
 
 def _all_parts(store: Store) -> list[Multiparts]:

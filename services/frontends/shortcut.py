@@ -1,7 +1,11 @@
-"""Answers plain requests without a handler, and leaves the others to the application."""
+"""Answers plain requests without a handler, and leaves the others to the application.
+
+The base of what takes such requests, and of what answers one of them.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
@@ -27,3 +31,21 @@ class Shortcut(HTTPServerConnectionDelegate):
     def on_close(self, server_conn: object) -> None:
         """See HTTPServerConnectionDelegate."""
         self._app.on_close(server_conn)
+
+
+class WholeRequest(HTTPMessageDelegate):
+    """One request, answered in a task once all of it came. It goes on even if the client leaves."""
+
+    _body = b""
+
+    def data_received(self, chunk: bytes) -> None:
+        """See HTTPMessageDelegate."""
+        self._body += chunk
+
+    def finish(self) -> None:
+        """See HTTPMessageDelegate."""
+        # Kept: the loop itself has only a weak reference.
+        self._task = asyncio.get_running_loop().create_task(self._answer())
+
+    @abstractmethod
+    async def _answer(self) -> None: ...

@@ -7,7 +7,6 @@ requests (tests/http/test_fast_path.py).
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Callable
 from time import perf_counter
@@ -31,7 +30,7 @@ from services.frontends.native.quick_reads import (
 from services.frontends.native.sending import Answered, Sending
 from services.frontends.native.uploading import Uploading
 from services.frontends.native.write_conditions import write_condition
-from services.frontends.shortcut import Shortcut
+from services.frontends.shortcut import Shortcut, WholeRequest
 from services.http1 import CHUNKED, Exchange
 from services.rules.listing import follows_links, wants_html
 from services.rules.locations import MAX_LOCATION_BYTES
@@ -39,9 +38,9 @@ from services.rules.media_types import upload_media_type
 from services.store import Condition, Content, Store
 from services.watch.request_log import RequestLog
 
+_READ = Action.READ  # as a name of this module: see quick_reads.py
 # The rights to check. Any write but a DELETE may replace a blob, if only a damaged one: without that right
 # the request goes to a handler.
-_READ = Action.READ  # as a name of this module: see quick_reads.py
 _ACTIONS = {"POST": Action.UPDATE, "PUT": Action.UPDATE, "DELETE": Action.DELETE}
 
 
@@ -118,7 +117,7 @@ class FastPath(QuickReads, Shortcut):
         location: str = head.memo
         if not location or head.start_line.method != "GET" or not exchange.sends_directly:
             return None
-        if not self._access.permits(Action.READ, location, authorization_of(head)):
+        if not self._access.permits(_READ, location, authorization_of(head)):
             return None
         reading = self._store.open_nowait(location)
         if reading is None:
@@ -167,19 +166,17 @@ class _Answering(HTTPMessageDelegate):
         self._exchange.respond(*self._answer)
 
 
-class _Writing(HTTPMessageDelegate):
-    """One POST, PUT or DELETE of `location`. With a complete body it goes on even if the client leaves."""
+class _Writing(WholeRequest):
+    """One POST, PUT or DELETE of `location`."""
 
     __slots__ = (
         "_answered",
         "_began",
-        "_body",
         "_condition",
         "_exchange",
         "_guesses",
         "_location",
         "_store",
-        "_task",
     )
 
     def __init__(
@@ -199,18 +196,8 @@ class _Writing(HTTPMessageDelegate):
         self._condition = condition
         self._answered = answered
         self._guesses = guesses  # the media type, where the client gave none
-        self._body = b""
 
-    def data_received(self, chunk: bytes) -> None:
-        """See HTTPMessageDelegate."""
-        self._body += chunk
-
-    def finish(self) -> None:
-        """See HTTPMessageDelegate."""
-        # Kept: the loop itself has only a weak reference.
-        self._task = asyncio.get_running_loop().create_task(self._write())
-
-    async def _write(self) -> None:
+    async def _answer(self) -> None:
         head = self._exchange.head
         method = head.start_line.method
         fields: Fields = []

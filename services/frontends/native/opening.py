@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from time import perf_counter
-
-from tornado.httputil import HTTPMessageDelegate
 
 from services.frontends.native.errors import answer_without_handler
 from services.frontends.native.quick_reads import ok_lines, whole_answer
 from services.frontends.native.sending import Answered, Sending
+from services.frontends.shortcut import WholeRequest
 from services.http1 import Exchange
 from services.store import Blob, Store
 
 
-class Opening(HTTPMessageDelegate):
+class Opening(WholeRequest):
     """One GET of `location`. `fields_of`: the fields of a blob that is read whole, as they are sent."""
 
-    __slots__ = ("_answered", "_began", "_exchange", "_fields_of", "_location", "_store", "_task")
+    __slots__ = ("_answered", "_began", "_exchange", "_fields_of", "_location", "_store")
 
     def __init__(
         self,
@@ -34,11 +32,6 @@ class Opening(HTTPMessageDelegate):
         self._location = location
         self._fields_of = fields_of
         self._answered = answered
-
-    def finish(self) -> None:
-        """See HTTPMessageDelegate."""
-        # Kept: the loop itself has only a weak reference.
-        self._task = asyncio.get_running_loop().create_task(self._answer())
 
     async def _answer(self) -> None:
         exchange = self._exchange

@@ -168,9 +168,7 @@ class QuickReads:
 
     def _user(self, head: RequestHead) -> str:
         """The client's name, for the logs, if they need it."""
-        if self._access.is_open or self._requests.access is None:
-            return "-"
-        return self._access.name_of(authorization_of(head))
+        return "-" if self._requests.access is None else user_of(self._access, head)
 
     def known_fields_of(self, blob: Blob) -> bytes:
         """The same as `fields_of`, made once for a blob that is read again."""
@@ -241,6 +239,11 @@ def has_conditions(block: FieldBlock) -> bool:
     """Whether the fields are plain except for conditions that a 304 may answer."""
     is_plain(block)
     return bool(block.memo[2])  # type: ignore[index]
+
+
+def user_of(access: Access, head: RequestHead) -> str:
+    """The name of the client that sent the request, for the logs."""
+    return "-" if access.is_open else access.name_of(authorization_of(head))
 
 
 def authorization_of(head: RequestHead) -> str | None:

@@ -6,41 +6,32 @@ defines the behaviour (handlers.py); tests/restic/test_small_uploads.py compares
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from hashlib import sha256
 from time import perf_counter
 
-from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
+from tornado.httputil import HTTPMessageDelegate
 
 from common.config import Config
 from common.errors import AlreadyExists, BadRequest, BlobkeepError, Damaged
 from services.access.decisions import Access, Action
 from services.frontends.native.errors import answer_without_handler
 from services.frontends.native.headers import Fields
-from services.frontends.native.quick_reads import authorization_of, is_plain, whole_answer
+from services.frontends.native.quick_reads import authorization_of, is_plain, user_of, whole_answer
 from services.frontends.restic import PREFIX
 from services.frontends.restic.conditions import upload_condition
 from services.frontends.restic.names import FILE_TYPE, REFUSAL, Named, parse_path
-from services.frontends.shortcut import Shortcut
+from services.frontends.shortcut import WholeRequest
 from services.http1 import Exchange
 from services.rules.cors import origins_of
 from services.store import Store
 from services.watch.request_log import RequestLog
 
 
-class SmallUploads(Shortcut):
-    """Answers a POST of a file whose name is a hash, if its body came with its head; `app` gets the rest."""
+class SmallUploads:
+    """Answers a POST of a file whose name is a hash, if its body came with its head."""
 
-    def __init__(
-        self,
-        app: HTTPServerConnectionDelegate,
-        store: Store,
-        access: Access,
-        requests: RequestLog,
-        config: Config,
-    ) -> None:
-        super().__init__(app)
+    def __init__(self, store: Store, access: Access, requests: RequestLog, config: Config) -> None:
         self.store = store
         self._access = access
         self._requests = requests
@@ -48,7 +39,7 @@ class SmallUploads(Shortcut):
         self.cors = origins_of(config.cors_origins).answer_fields(None)
 
     def take(self, exchange: Exchange) -> HTTPMessageDelegate | None:
-        """See Shortcut."""
+        """See shortcut.Shortcut."""
         head = exchange.head
         method, target, _ = head.start_line
         access = self._access
@@ -73,32 +64,20 @@ class SmallUploads(Shortcut):
 
     def answered(self, exchange: Exchange, status: int, began_s: float) -> None:
         """Count and log an answer."""
-        user = "-"
-        if self._requests.access is not None and not self._access.is_open:
-            user = self._access.name_of(authorization_of(exchange.head))
+        user = "-" if self._requests.access is None else user_of(self._access, exchange.head)
         self._requests.answered_exchange(exchange, status, began_s, user)
 
 
-class _SmallUpload(HTTPMessageDelegate):
-    """One such request. When its body is complete, it goes on even if the client leaves."""
+class _SmallUpload(WholeRequest):
+    """One such request."""
 
     def __init__(self, exchange: Exchange, named: Named, owner: SmallUploads) -> None:
         self._began_s = perf_counter()
         self._exchange = exchange
         self._named = named
         self._owner = owner
-        self._body = b""
 
-    def data_received(self, chunk: bytes) -> None:
-        """See HTTPMessageDelegate."""
-        self._body += chunk
-
-    def finish(self) -> None:
-        """See HTTPMessageDelegate."""
-        # Kept: the loop itself has only a weak reference.
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def _run(self) -> None:
+    async def _answer(self) -> None:
         exchange, owner = self._exchange, self._owner
         status, body = 200, b""
         fields: Fields = []

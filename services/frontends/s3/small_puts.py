@@ -11,14 +11,13 @@ from collections.abc import Awaitable, Callable
 from http.client import responses
 from time import perf_counter, time
 
-from tornado.httputil import HTTPMessageDelegate
-
 from common.errors import BlobkeepError
 from services.frontends.s3 import xml
 from services.frontends.s3.errors import UNEXPECTED, described, fields_of
 from services.frontends.s3.request import Answering, Request, new_request_id
 from services.frontends.s3.stubs import check_acl
 from services.frontends.s3.writing import PutObject
+from services.frontends.shortcut import WholeRequest
 from services.http1 import Exchange
 from services.rules.answers import sent, sent_common
 from services.store import Reading
@@ -29,10 +28,9 @@ log = logging.getLogger("s3")
 Fields = list[tuple[str, str]]
 
 
-class SmallPut(HTTPMessageDelegate):
-    """One such request, and where its answer goes (see request.Answering).
-
-    When its body is complete, it goes on even if the client leaves. `cors`: the CORS fields of every answer.
+class SmallPut(WholeRequest):
+    """One such request, and where its answer goes (see request.Answering). `cors`: the CORS fields of every
+    answer.
     """
 
     def __init__(
@@ -47,19 +45,9 @@ class SmallPut(HTTPMessageDelegate):
         self._request = request_of(self)
         self._requests = requests
         self._cors = cors
-        self._body = b""
         self._status = 500
         self._fields: Fields = []
         self._content = b""
-
-    def data_received(self, chunk: bytes) -> None:
-        """See HTTPMessageDelegate."""
-        self._body += chunk
-
-    def finish(self) -> None:
-        """See HTTPMessageDelegate."""
-        # Kept: the loop itself has only a weak reference.
-        self._task = asyncio.get_running_loop().create_task(self._run())
 
     def begin(self, status: int, fields: Fields) -> None:
         """See request.Answering."""
@@ -74,7 +62,7 @@ class SmallPut(HTTPMessageDelegate):
         """See request.Answering."""
         raise TypeError("a PutObject is not answered with an object")
 
-    async def _run(self) -> None:
+    async def _answer(self) -> None:
         operation = PutObject(self._request)
         request_id = new_request_id()
         try:

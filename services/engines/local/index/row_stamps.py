@@ -2,7 +2,8 @@
 
 With 32 bits the blobs of a directory are in such rows. A row's change time changes with each name in it, and
 no program can choose it. So if its inode and change time are those in the manifest, a start need not list it
-before it serves; it is listed in the background (`serving/comparison.py`). With 16 bits there are no rows.
+before it serves; it is listed in the background (`serving/names_comparison.py`). With 16 bits there are no
+rows.
 
 A file system may give two changes that follow each other closely the same time. So a row that was changed in
 the last seconds has no stamp.
