@@ -40,7 +40,8 @@ async def write(store: Store, admin: Admin, fd: int, must_have_some: Callable[[]
     """Write the whole tar to an open descriptor; not synced.
 
     Damaged blobs are left out and named. `must_have_some` is called where there is no blob. Raises OSError,
-    Unavailable; StorageFailed if a large blob can be read once, and not again: then there is no export.
+    Unavailable; StorageFailed, and there is no export, if a large blob can be read once, and not again, or if
+    more blobs came meanwhile than there were ids left for.
     """
     at = rfc3339(time.time_ns())
     count = await _count(store)

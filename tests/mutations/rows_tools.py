@@ -11,6 +11,13 @@ _TOOLS = "tests/process/test_tools.py::test_"
 
 ROWS = [
     Mutation(
+        "a-stream-numbers-blobs-without-an-id",
+        "services/engines/local/upkeep/backup_writer.py",
+        "        if number >> self._layout.id_bits:\n",
+        "        if False:\n",
+        ("tests/disk/test_backup_stream.py",),
+    ),
+    Mutation(
         "snapshot-looks-once",
         "services/engines/local/upkeep/snapshot.py",
         "        self._look_at_all([*again, *sorted(since)], began_at)\n",

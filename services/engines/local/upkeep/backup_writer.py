@@ -86,9 +86,14 @@ class BackupStream:
         _add(self._tar, layout.FORMAT_NAME, directory.format_file(id_bits), time.time())
 
     def begin(self, blob: Blob, history: Sequence[Event], sha256: bytes, crcs: bytes) -> None:
-        """The state of a complete blob, with the next id. `history`: oldest first."""
+        """The state of a complete blob, with the next id. `history`: oldest first.
+
+        Raises StorageFailed where no id is left: a folder with a longer number would be nobody's blob.
+        """
         assert not self._left_bytes
         number, modified = self.blobs, blob.modified_ns / 1e9
+        if number >> self._layout.id_bits:
+            raise StorageFailed(f"More than {number:,} blobs came during the export: export again.")
         whole = record.whole(
             *(number, blob.location, number + 1, MSG_CREATED, blob.modified_ns, blob.type, blob.encoding),
             *(blob.size, sha256, crcs, blob.metadata),
