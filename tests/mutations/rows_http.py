@@ -113,7 +113,7 @@ ROWS = [
         "services/frontends/handler.py",
         "if await upload.sha256() != sha256:",
         "if await upload.sha256() is None:",
-        ("tests/restic/test_protocol.py",),
+        ("tests/restic/test_small_uploads.py",),
     ),
     Mutation(
         "part-stored-as-the-whole",
