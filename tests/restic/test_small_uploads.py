@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 
 import pytest
 from tornado.httputil import HTTPMessageDelegate
@@ -24,6 +22,7 @@ from services.http1 import Exchange
 from services.listening import make_server
 from services.store import Content
 from services.watch.request_log import RequestLog
+from tests.support.beside import beside
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import Answer
 from tests.support.raw import connected
@@ -95,27 +94,16 @@ class Both:
         return self.quick == [True], said[0].status
 
 
-@contextmanager
-def served(clients: list[Client] | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
-    ready, stopped = threading.Event(), asyncio.Event()
-    found: list[Any] = []
+@asynccontextmanager
+async def both_served(clients: list[Client] | None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Both]:
+    both = Both(clients, monkeypatch)
+    yield both
+    await both.fast.close()
+    await both.handlers.close()
 
-    async def run() -> None:
-        both = Both(clients, monkeypatch)
-        found.extend([both, asyncio.get_running_loop()])
-        ready.set()
-        await stopped.wait()
-        await both.fast.close()
-        await both.handlers.close()
 
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    try:
-        assert ready.wait(120)
-        yield found[0]
-    finally:
-        found[1].call_soon_threadsafe(stopped.set)
-        thread.join(30)
+def served(clients: list[Client] | None, monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[Both]:
+    return beside(both_served(clients, monkeypatch))
 
 
 def test_the_answers_are_those_of_the_handler(monkeypatch: pytest.MonkeyPatch) -> None:

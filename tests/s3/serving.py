@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 import boto3
@@ -20,6 +18,7 @@ from services.frontends.s3.small_puts import SmallPut
 from services.http1 import Exchange, RequestContext, RequestHead
 from services.listening import make_server
 from services.watch.request_log import RequestLog
+from tests.support.beside import beside
 from tests.support.memory_store import MemoryStore
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -55,60 +54,46 @@ class Served:
         )
 
 
-@contextmanager
 def served(
     *,
     is_open: bool = False,
     connection: str = "blobkeep",
     make_store: Callable[[], Any] = MemoryStore,
     **options: Any,
-) -> Iterator[Served]:
+) -> AbstractContextManager[Served]:
     """Serves from a thread with a loop of its own until the end. `make_store`: called on that loop."""
-    ready, stopped = threading.Event(), asyncio.Event()
-    found: list[Any] = []
+    return beside(_served(is_open, Config(http=connection, **options), make_store))
 
-    async def run() -> None:
-        config = Config(http=connection, **options)
-        store = make_store()
-        requests = RequestLog()
-        access = Access(None if is_open else CLIENTS, config.public.split(",") if config.public else [])
-        s3 = S3FrontEnd(store, config, access, requests)
-        sockets = bind_sockets(0, "127.0.0.1")
-        front = Served(store, sockets[0].getsockname()[1], access)
-        app, fast_path = s3.app, s3.fast_path
 
-        def quick_answer(
-            head: RequestHead, context: RequestContext
-        ) -> tuple[bytes, bytes | memoryview] | None:
-            answer = fast_path.quick_answer(head, context)
-            front.quick.append(answer is not None)
-            return answer
+@asynccontextmanager
+async def _served(is_open: bool, config: Config, make_store: Callable[[], Any]) -> AsyncIterator[Served]:
+    store = make_store()
+    requests = RequestLog()
+    access = Access(None if is_open else CLIENTS, config.public.split(",") if config.public else [])
+    s3 = S3FrontEnd(store, config, access, requests)
+    sockets = bind_sockets(0, "127.0.0.1")
+    front = Served(store, sockets[0].getsockname()[1], access)
+    app, fast_path = s3.app, s3.fast_path
 
-        small_put = fast_path._small_put
+    def quick_answer(head: RequestHead, context: RequestContext) -> tuple[bytes, bytes | memoryview] | None:
+        answer = fast_path.quick_answer(head, context)
+        front.quick.append(answer is not None)
+        return answer
 
-        def counted(exchange: Exchange) -> SmallPut | None:
-            put = small_put(exchange)
-            front.quick.append(put is not None)
-            return put
+    small_put = fast_path._small_put
 
-        vars(fast_path)["_small_put"] = counted
-        if config.fast_path:
-            server, drain = make_server(fast_path, config, requests, None, quick_answer)
-        else:
-            server, drain = make_server(app, config, requests, None)
-        server.add_sockets(sockets)
-        found.extend([front, asyncio.get_running_loop()])
-        ready.set()
-        await stopped.wait()
-        await drain(5)
-        await server.close_all_connections()
-        access.close()
+    def counted(exchange: Exchange) -> SmallPut | None:
+        put = small_put(exchange)
+        front.quick.append(put is not None)
+        return put
 
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    try:
-        assert ready.wait(120)
-        yield found[0]
-    finally:
-        found[1].call_soon_threadsafe(stopped.set)
-        thread.join(30)
+    vars(fast_path)["_small_put"] = counted
+    if config.fast_path:
+        server, drain = make_server(fast_path, config, requests, None, quick_answer)
+    else:
+        server, drain = make_server(app, config, requests, None)
+    server.add_sockets(sockets)
+    yield front
+    await drain(5)
+    await server.close_all_connections()
+    access.close()
