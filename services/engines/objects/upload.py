@@ -147,7 +147,7 @@ class ObjectUpload:
     async def _commit_inline(self, attributes: Mapping[str, str]) -> tuple[ObjectBlob, bool]:
         body = self._pieces
         sha256, crcs = await _sums_of(body, self._size)
-        facts = self._facts(sha256, attributes, crcs=crcs)
+        facts = _facts_of(self._content, self._begun_ns, self._size, sha256, attributes, crcs=crcs)
         return await self._owner.commit_inline(self._location, self._judge, facts, body)
 
     async def _commit_staged(
@@ -161,34 +161,13 @@ class ObjectUpload:
         if checksum.chunk_count(self._size) > MAX_SUMS_CHUNKS:
             await write.bring_sums(crcs)
             crcs, sums_crc = b"", checksum.crc(crcs)
-        facts = self._facts(
-            self._hasher.sha256(),
-            attributes,
+        facts = _facts_of(
+            *(self._content, self._begun_ns, self._size, self._hasher.sha256(), attributes),
             crcs=crcs,
             sums_crc=sums_crc,
             part_bytes=self._owner.part_bytes,
         )
         return await self._owner.commit_staged(write, facts)
-
-    def _facts(
-        self,
-        sha256: bytes,
-        attributes: Mapping[str, str],
-        *,
-        crcs: bytes,
-        sums_crc: int | None = None,
-        part_bytes: int = 0,
-    ) -> Facts:
-        return _facts_of(
-            self._content,
-            self._begun_ns,
-            self._size,
-            sha256,
-            {**self._content.metadata, **attributes},
-            crcs=crcs,
-            sums_crc=sums_crc,
-            part_bytes=part_bytes,
-        )
 
     async def _stage(self) -> None:
         """Show it in the bucket as Pending, before any of its bytes are there."""
@@ -268,11 +247,8 @@ class ObjectUpload:
 async def facts_of_body(content: Content, body: bytes) -> Facts:
     """Of a small body that is here whole."""
     begun_ns = time.time_ns()
-    if len(body) <= _HASHED_AT_ONCE_BYTES:
-        sha256, crcs = checksum.sums_of(body)
-    else:
-        sha256, crcs = await asyncio.to_thread(checksum.sums_of, body)
-    return _facts_of(content, begun_ns, len(body), sha256, dict(content.metadata), crcs=crcs)
+    sha256, crcs = await _sums_of([body], len(body))
+    return _facts_of(content, begun_ns, len(body), sha256, NO_ATTRIBUTES, crcs=crcs)
 
 
 def _facts_of(
@@ -280,7 +256,7 @@ def _facts_of(
     begun_ns: int,
     size: int,
     sha256: bytes,
-    metadata: dict[str, str],
+    attributes: Mapping[str, str],
     *,
     crcs: bytes,
     sums_crc: int | None = None,
@@ -295,7 +271,7 @@ def _facts_of(
         history=list(origin.history) if origin is not None else [],
         type=content.type,
         encoding=content.encoding,
-        metadata=metadata,
+        metadata={**content.metadata, **attributes},
         crcs=crcs,
         sums_crc=sums_crc,
         part_bytes=part_bytes,
