@@ -17,9 +17,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable
 
 from common.errors import SyncFailed
+from services.engine import OnProgress
 from services.engines.local.disk import directory
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.locks import FileLock
@@ -35,8 +35,6 @@ from services.engines.local.recovery.reconcile import Reconciliation, reconcile
 from services.engines.local.recovery.reconciled import Reconciled
 
 log = logging.getLogger(__name__)
-
-OnProgress = Callable[[int, int], None]
 
 
 def restart(

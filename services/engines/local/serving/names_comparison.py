@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _PAUSE_S = 0.5
 
 
-class Owner(Protocol):
+class NamesOwner(Protocol):
     """What is needed of the store."""
 
     data_dir: Layout
@@ -53,7 +53,7 @@ class _Seen(enum.Enum):
 class NamesComparison:
     """See the module docstring. On the event loop. `read_again`: see Unread."""
 
-    def __init__(self, owner: Owner, read_again: Callable[[int, str], None], found: Reconciled) -> None:
+    def __init__(self, owner: NamesOwner, read_again: Callable[[int, str], None], found: Reconciled) -> None:
         self._owner = owner
         self._read_again = read_again
         self._rows = found.unlisted
