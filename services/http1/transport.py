@@ -147,8 +147,7 @@ class ClientTransport:
 
     def send_file(self, fd: int, at: int, count: int) -> int:
         """The same for `count` bytes of a file from byte `at` on, which nobody may change any more: the
-        system
-        refers to its pages until the client has them, even after the file is closed."""
+        system refers to its pages until the client has them, even after the file is closed."""
         return self._sent(lambda direct: os.sendfile(direct.fileno(), fd, at, count))
 
     def _sent(self, send: Callable[[socket.socket], int]) -> int:

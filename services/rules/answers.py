@@ -1,6 +1,5 @@
 """The fields at the beginning of every answer, and the form of errors: shared by the connection, the
-handlers, and
-the server during recovery. Pure."""
+handlers, and the server during recovery. Pure."""
 
 from __future__ import annotations
 

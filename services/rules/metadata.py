@@ -66,8 +66,7 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
 
 def metadata_fields(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The fields with the metadata. A value that cannot be in a header, as in a record that was made by hand,
-    is
-    left out: it could add a field."""
+    is left out: it could add a field."""
     for name, value in metadata.items():
         if (name in STANDARD or name == EXPIRES or name.startswith(PREFIX)) and _fits(name, value):
             yield name, value

@@ -51,9 +51,8 @@ class Processes:
         self._reports_dir = reports_dir
         self._names = names
         self._cpu: dict[int, tuple[float, float]] = {}  # by pid: (when looked at, CPU seconds then)
-        self._woken: dict[
-            int, tuple[int, float]
-        ] = {}  # by pid: (how often it slept, when that was seen first)
+        # By pid: (how often it slept, when that was seen first).
+        self._woken: dict[int, tuple[int, float]] = {}
 
     def reports(self) -> dict[str, SelfReport | None]:
         """The self reports, by process."""

@@ -25,7 +25,7 @@ from tests.cuts.scenarios import SCENARIOS
 from tests.cuts.session import ANYTHING, DAMAGED, Expected, Recording, mark_of
 
 _CLOSELY = 60  # times as many cuts in the moments of the processes that a recording names
-# this share is for moments with few operations on their way, of which all disks are checked
+# This share is for moments with few operations on their way, of which all disks are checked
 _SHARE_EXHAUSTED = 0.05
 
 

@@ -187,8 +187,7 @@ class LocalEngine:
 
     def _shared(self) -> Layout:
         """The directory, for a process that does not own it. Such processes always sync, whatever `sync` is
-        now:
-        what they handle may be durable."""
+        now: what they handle may be durable."""
         self._must_be_there()
         return directory.open_directory(self._config.dir, self._config.id_bits, owner=False)
 

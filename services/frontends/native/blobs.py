@@ -142,8 +142,7 @@ class BlobHandler(BlobReader):
 
     async def _is_folder_to_show(self) -> bool:
         """Whether something is under this name, and the client follows links: a person, Wget, rclone. For
-        other
-        clients a name without a blob is 404, since a cache wants to know whether there is a blob."""
+        other clients a name without a blob is 404, since a cache wants to know whether there is a blob."""
         headers = self.request.headers
         follows = follows_links(headers.get("User-Agent"))
         if not wants_html(headers.get("Accept"), otherwise=follows):

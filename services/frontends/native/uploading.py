@@ -19,8 +19,7 @@ from services.store import Condition, Content, Store, Upload
 
 class Uploading(HTTPMessageDelegate):
     """One POST or PUT of `location`, of a declared length. A refusal is answered before the body, if
-    possible. If
-    the client leaves before the body is complete, the upload ends; after that it goes on."""
+    possible. If the client leaves before the body is complete, the upload ends; after that it goes on."""
 
     __slots__ = (
         "_answered",

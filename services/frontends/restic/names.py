@@ -24,8 +24,7 @@ _PATH = re.compile(
 
 class Named(NamedTuple):
     """`location`: that of the file, or the prefix of a list or repository. `sha256`: that of a file by its
-    name;
-    empty for config, whose name is not a hash."""
+    name; empty for config, whose name is not a hash."""
 
     location: str
     kind: str  # of the file or the list; empty for a repository

@@ -37,8 +37,7 @@ class BackgroundOwner(Protocol):
 
 async def keep_reserve(store: BackgroundOwner) -> None:
     """For ever: make the used-up files of the reserve again, and tell the gc how much room was missing, so
-    that
-    it may remove kept blobs."""
+    that it may remove kept blobs."""
     while True:
         await asyncio.sleep(_LOOK_AT_RESERVE_S)
         if store.place.fault:

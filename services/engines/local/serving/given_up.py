@@ -45,14 +45,12 @@ class GivenUp:
 
     def __init__(self, owner: GivenUpOwner) -> None:
         self._owner = owner
-        self._left: dict[
-            int, _Step
-        ] = {}  # by id; only success takes one out. Threads add, the loop takes out
+        # By id; only success takes one out. Threads add, the loop takes out.
+        self._left: dict[int, _Step] = {}
 
     async def end(self, pending: BlobRecord, reason: str, fd: int, *, is_unnamed: bool) -> None:
         """On the loop: end a staged upload, now or as soon as the disk allows. `fd`, of its data.raw, or -1,
-        is
-        always closed. `is_unnamed`: there is no state file yet."""
+        is always closed. `is_unnamed`: there is no state file yet."""
         data_dir = self._owner.data_dir
         step = partial(_remove_unnamed if is_unnamed else _fail, data_dir, pending, reason)
 

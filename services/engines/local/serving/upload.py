@@ -281,8 +281,7 @@ class LocalUpload:
     async def _flush(self, *, sync: bool = False, whole: bool = False) -> None:
         """Write what has come, into a folder that is made if there is none; all in one step of a thread,
         since to hand one over costs 50 to 100 µs. `sync`: it is the last piece, and is made durable. `whole`:
-        no more
-        comes, so a folder that is made now need not show Pending."""
+        no more comes, so a folder that is made now need not show Pending."""
         async with self._turn:
             if self._broken is not None:
                 raise self._broken

@@ -30,9 +30,8 @@ class Kept:
         self._data_dir = data_dir
         self._min_free_bytes = min_free_bytes
         self._of: dict[int, tuple[int, int]] = {}  # by id: until when (Unix time, ns), and how many bytes
-        self._queue: list[
-            tuple[int, int]
-        ] = []  # (until when, id), a heap; what `_of` does not confirm is past
+        # (until when, id), a heap; what `_of` does not confirm is past.
+        self._queue: list[tuple[int, int]] = []
         self.bytes = 0
 
     def __len__(self) -> int:
