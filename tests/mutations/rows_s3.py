@@ -15,6 +15,55 @@ ALIKE_TESTS = ("tests/s3/test_signed_alike.py",)
 
 ROWS = [
     Mutation(
+        "part-answered-before-its-bytes-are-durable",
+        "services/engines/local/serving/part_upload.py",
+        "            durable.sync_file(fd)\n",
+        "            pass\n",
+        ("tests/cuts/test_acknowledged.py",),
+    ),
+    Mutation(
+        "part-answered-before-its-file-has-a-name",
+        "services/engines/local/serving/part_upload.py",
+        "            durable.sync_folder(os.path.dirname(self._path))\n",
+        "            pass\n",
+        ("tests/cuts/test_acknowledged.py",),
+    ),
+    Mutation(
+        "upload-answered-before-its-record-is-durable",
+        "services/engines/local/disk/multipart_folder.py",
+        "_sealed(msgspec.json.encode(begun)), synced=True)",
+        "_sealed(msgspec.json.encode(begun)), synced=False)",
+        ("tests/cuts/test_acknowledged.py",),
+    ),
+    Mutation(
+        "upload-answered-before-its-record-has-a-name",
+        "services/engines/local/disk/multipart_folder.py",
+        "        durable.sync_folder(path)\n        durable.sync_folder(home(data_dir))\n",
+        "        durable.sync_folder(home(data_dir))\n",
+        ("tests/cuts/test_acknowledged.py",),
+    ),
+    Mutation(
+        "upload-answered-before-its-folder-has-a-name",
+        "services/engines/local/disk/multipart_folder.py",
+        "        durable.sync_folder(path)\n        durable.sync_folder(home(data_dir))\n",
+        "        durable.sync_folder(path)\n",
+        ("tests/cuts/test_acknowledged.py",),
+    ),
+    Mutation(
+        "part-answered-before-its-line-is-durable",
+        "services/engines/local/disk/multipart_folder.py",
+        "        durable.sync_file(fd)\n",
+        "        pass\n",
+        ("tests/cuts/test_acknowledged.py",),
+    ),
+    Mutation(
+        "abort-answered-before-it-is-durable",
+        "services/engines/local/disk/multipart_folder.py",
+        "            durable.sync_open_folder(folder_fd)\n",
+        "            pass\n",
+        ("tests/cuts/test_acknowledged.py",),
+    ),
+    Mutation(
         "tiny-pieces-of-a-hashed-body-pile-up",
         "services/frontends/digests.py",
         "_MOST_PIECES = 64",

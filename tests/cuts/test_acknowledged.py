@@ -1,0 +1,94 @@
+"""What is answered is durable: no cut of the power loses an upload in parts, a part, an abort, or a backup.
+
+The campaigns cut the power at any moment of a whole server. Here it is cut only at the moments of an answer,
+so that each of the syncs before it is missed at once where it is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from common import durable
+from services.store import Content
+from services.tools import export
+from services.tools.storage import Exported
+from tests.cuts.cuts import one_image
+from tests.cuts.disk import Disk, Image
+from tests.cuts.recorder import ListLog, recording
+from tests.engines.test_multiparts import send
+from tests.support.stores import opened
+
+SEED = int(os.environ.get("CAMPAIGN_SEED") or 1)
+DISKS = 60  # after each answer
+# Of equal length in the place that they have in the blob; sent again, in a file of its own.
+PARTS = ((1, 3000), (2, 3000), (2, 2000), (3, 10))
+
+
+class Answers:
+    """What was answered when, and what every disk must show from then on."""
+
+    def __init__(self, top: Path) -> None:
+        self.log = ListLog()
+        self.rng = random.Random(SEED)
+        self._disk = Disk(str(top))
+        self._given: list[tuple[int, str, Callable[[Image], bool]]] = []
+
+    def now(self, what: str, shows: Callable[[Image], bool]) -> None:
+        """`what` was answered just now."""
+        self._given.append((len(self.log.ops), what, shows))
+
+    def judge(self) -> None:
+        """Cut the power at the moment of each answer."""
+        print(f"SEED={SEED}")  # noqa: T201 - shown where it fails
+        done = 0
+        for count, what, shows in self._given:
+            for op in self.log.ops[done:count]:
+                self._disk.apply(op)
+            done = count
+            for _ in range(DISKS):
+                model, image = one_image(self._disk, self.rng)
+                assert shows(image), f"{model}: {what} is lost"
+
+
+def has(end: str, wanted: bytes) -> Callable[[Image], bool]:
+    """Whether a file whose path ends so has these bytes."""
+    return lambda image: any(path.endswith(end) and wanted in (found or b"") for path, found in image.items())
+
+
+def test_an_upload_its_parts_and_its_end_are_durable_when_they_are_answered(tmp_path: Path) -> None:
+    answers = Answers(tmp_path)
+
+    async def main() -> None:
+        async with opened(str(tmp_path / "data")) as made:
+            parts = made.store.multiparts
+            upload = await parts.create_multipart("a/b", Content())
+            record = f"/{upload.id}/upload.json"
+            answers.now("the upload", has(record, b'"a/b"'))
+            for number, size in PARTS:
+                body = answers.rng.randbytes(size)
+                part = await send(parts, upload, number, body)
+                answers.now(f"a part of {size} bytes", has("", body))
+                answers.now("the line of a part", has(f"/{upload.id}/parts.log", part.id.encode()))
+            await parts.abort_multipart("a/b", upload.id)
+            answers.now("the abort", lambda image: not has(record, b"")(image))
+
+    with recording(answers.log):
+        asyncio.run(main())
+    answers.judge()
+
+
+def test_an_export_is_durable_when_it_ends(tmp_path: Path) -> None:
+    answers = Answers(tmp_path)
+
+    def write(fd: int) -> Exported:
+        durable.write_all(fd, b"a backup" * 500)
+        return Exported(1, 1, "", [])
+
+    with recording(answers.log):
+        export._written(write, str(tmp_path / "backup.tar"))
+        answers.now("the backup", has("backup.tar", b"a backup" * 500))
+    answers.judge()
