@@ -13,11 +13,11 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from services.engines.objects.development import free_ports
 from tests.browser.conftest import Visit
 from tests.browser.pages import names
 from tests.support.processes import Server, wait_for
 from tests.support.programs import need
-from tests.support.proxies import free_ports
 
 _RATE = 44_100
 _SECONDS = 300  # 50 MiB: far more than a browser reads ahead

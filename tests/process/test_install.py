@@ -21,8 +21,8 @@ import pytest
 from common.config import reader_count
 from common.options import OPTIONS, Config
 from common.version import VERSION
+from services.engines.objects.development import free_ports
 from tests.support.processes import ROOT, wait_for
-from tests.support.proxies import free_ports
 from tests.support.tools import environment
 
 pytestmark = pytest.mark.slow

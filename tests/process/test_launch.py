@@ -19,6 +19,7 @@ import pytest
 
 from common.config import Config
 from services import launch, start_checks
+from services.engines.objects.development import free_ports
 from tests.support.processes import ROOT, Server, wait_for
 from tests.support.rules import DataDirectory
 
@@ -111,14 +112,8 @@ def serves(port: int) -> bool:
         return False
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_honcho_runs_the_procfile(data: DataDirectory) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     more = {"BLOBKEEP_LISTEN": f"127.0.0.1:{port}", "BLOBKEEP_DIR": data.root}
     honcho = subprocess.Popen(
         [PYTHON.parent / "honcho", "start"],
@@ -203,7 +198,7 @@ def test_the_steps_of_the_dockerfile_give_a_server_that_runs_without_root(image:
             case "ENV":
                 environment |= dict([arguments.replace("/data", str(data)).split("=")])
     assert (user, port) == ("blobkeep", 7777)
-    port = free_port()
+    (port,) = free_ports(1)
     environment |= {"BLOBKEEP_LISTEN": f"127.0.0.1:{port}"}
     health = eval(dict(dockerfile())["HEALTHCHECK"].split("CMD", 1)[1])
     command = eval(dict(dockerfile())["CMD"])

@@ -20,9 +20,9 @@ import pytest
 
 from common.config import reader_count
 from common.options import Config
+from services.engines.objects.development import free_ports
 from tests.support.processes import ROOT, wait_for
 from tests.support.programs import need
-from tests.support.proxies import free_ports
 from tests.support.rules import DataDirectory, live_blobs
 
 RUNNING = 3 + reader_count(Config(), is_supervised=True)

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from services.engines.objects.development import free_ports
 from tests.support.processes import ROOT, wait_for
 from tests.support.programs import needs
-from tests.support.proxies import free_ports
 from tests.support.rules import DataDirectory, live_blobs
 from tests.support.tools import environment
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from services.engines.objects.development import free_ports
 from tests.process.test_supervision import CONF, Supervisord, is_gone
 from tests.support.processes import ROOT, wait_for
 from tests.support.rules import DataDirectory
@@ -57,12 +58,6 @@ def program(name: str, data: Path, *flags: str) -> Stalled:
     )
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def ask(port: int, method: str, target: str, body: bytes | None = None) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
@@ -86,7 +81,7 @@ def data(tmp_path: Path) -> DataDirectory:
 
 @pytest.fixture
 def stalled_server(data: DataDirectory) -> Iterator[tuple[Stalled, int]]:
-    port = free_port()
+    (port,) = free_ports(1)
     server = program("server", data.path, "-s", f"127.0.0.1:{port}", "--access-log")
     try:
         wait_for(lambda: serves(port), what="an answer")

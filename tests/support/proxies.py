@@ -6,13 +6,13 @@ import contextlib
 import http.client
 import os
 import pwd
-import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.engines.objects.development import free_ports
 from tests.support.processes import ROOT, Answer, wait_for
 
 
@@ -42,15 +42,6 @@ class Proxy:
             return Answer(answer.status, dict(answer.getheaders()), answer.read())
         finally:
             connection.close()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
 
 
 def changed(path: Path, *changes: tuple[str, str]) -> str:

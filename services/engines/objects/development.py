@@ -25,8 +25,9 @@ SECRET_KEY = "development-only"
 
 _HOST = "127.0.0.1"
 _GRPC = 10_000  # each port has a second one, so much higher
-_FIRST, _LAST = 11_000, 22_700
+_FIRST, _LAST = 11_000, 21_000
 _PR_SET_PDEATHSIG = 1
+_reserved: list[socket.socket] = []
 
 
 class Ports(NamedTuple):
@@ -49,10 +50,12 @@ def program() -> str:
 
 
 def free_ports(count: int = 4) -> list[int]:
-    """Ports of loopback that are free now, with their second ones."""
+    """Ports of loopback that are free now, with their second ones. While this process runs, no other one
+    gets the same from here: SeaweedFS listens only seconds later.
+    """
     found: list[int] = []
     for port in random.sample(range(_FIRST, _LAST), _LAST - _FIRST):
-        if _is_free(port) and _is_free(port + _GRPC):
+        if _is_free(port) and _is_free(port + _GRPC) and _reserve(port):
             found.append(port)
         if len(found) == count:
             return found
@@ -137,6 +140,20 @@ def main() -> None:
     if sys.argv[3:] == ["--with-parent"] and sys.platform.startswith("linux"):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.execve(program(), command(folder, ports), environment(os.environ))
+
+
+def _reserve(port: int) -> bool:
+    """Whether nobody has chosen this port before. A name of Linux is the reservation: it ends with us."""
+    if not sys.platform.startswith("linux"):
+        return True
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0blobkeep-port-{port}")
+    except OSError:
+        name.close()
+        return False
+    _reserved.append(name)
+    return True
 
 
 def _is_free(port: int) -> bool:
