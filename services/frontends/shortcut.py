@@ -5,7 +5,6 @@ The base of what takes such requests, and of what answers one of them.
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
@@ -36,6 +35,7 @@ class Shortcut(HTTPServerConnectionDelegate):
 class WholeRequest(HTTPMessageDelegate):
     """One request, answered in a task once all of it came. It goes on even if the client leaves."""
 
+    _exchange: Exchange
     _body = b""
 
     def data_received(self, chunk: bytes) -> None:
@@ -44,8 +44,7 @@ class WholeRequest(HTTPMessageDelegate):
 
     def finish(self) -> None:
         """See HTTPMessageDelegate."""
-        # Kept: the loop itself has only a weak reference.
-        self._task = asyncio.get_running_loop().create_task(self._answer())
+        self._task = self._exchange.run(self._answer())
 
     @abstractmethod
     async def _answer(self) -> None: ...

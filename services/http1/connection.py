@@ -41,7 +41,7 @@ class Connection(PlainProtocol):
         self.clock = server.clock
         self.server = server
         self.limits = server.limits
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.phase: Phase = IDLE  # what it is doing; set by `step` alone
         self._since = self.clock()  # when the wait began: for a head, the rest of it, after an EOF, to close
         self._cycle: RequestCycle | None = None  # while a request is under way
@@ -67,7 +67,7 @@ class Connection(PlainProtocol):
         if self.pending:
             self.step(HEAD)
             self.resting = True  # until the next turn, whatever comes before it
-            self._loop.call_soon(self._next_turn)
+            self.loop.call_soon(self._next_turn)
 
     def hears(self) -> bool:
         self._answered_quickly = True  # or in a moment: the time of idleness begins anew
@@ -125,7 +125,7 @@ class Connection(PlainProtocol):
     def resume_writing(self) -> None:
         self.transport.resume_writing()
         if self.phase is HEAD:
-            self._loop.call_soon(self.advance)
+            self.loop.call_soon(self.advance)
 
     def close_if_idle(self, since: float) -> None:
         """Close if no request came since then; an answer in progress is the last. The server drains."""
@@ -246,7 +246,7 @@ class Connection(PlainProtocol):
     def advance_later(self) -> None:
         """Go on in the next turn, so that a client that sends many requests does not delay the others."""
         if self.pending:
-            self._loop.call_soon(self.advance)
+            self.loop.call_soon(self.advance)
 
     def refuse_if_cut_short(self) -> None:
         """End the connection: more of the request is needed, but the client sends no more."""
@@ -257,7 +257,7 @@ class Connection(PlainProtocol):
         """Leave the rest of this turn of the event loop to others; libuv would read up to 8 MiB in a turn."""
         self.resting = True
         self.transport.pause_reading(True)
-        self._loop.call_soon(self._next_turn)
+        self.loop.call_soon(self._next_turn)
 
     def next_request(self) -> None:
         """After an answer: wait for another request, or end."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tornado.escape import native_str
 from tornado.httputil import (
@@ -183,6 +183,13 @@ class Exchange(HTTPConnection):
         self.body_bytes_out = len(body)
         self.finished = True
         connection.answered(self)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task of the connection's loop, to be kept: the loop itself has only a weak reference.
+
+        To let asyncio find the loop is a system call (getpid).
+        """
+        return self._connection.loop.create_task(work)
 
     def begin(self, head: bytes, body_bytes: int, first: memoryview | None = None) -> int:
         """Write the head of such an answer, and as much of `first` as `take` would; how many bytes of it.

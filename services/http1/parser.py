@@ -6,11 +6,11 @@ Nothing here knows sockets, time or the event loop.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 from typing import Any, NoReturn
 
+import msgspec
 from tornado.httputil import HTTPHeaders, RequestStartLine
 
 from services.http1.errors import Refusal
@@ -84,8 +84,7 @@ class RequestHeaders(HTTPHeaders):
             self._is_shared = False
 
 
-@dataclasses.dataclass(slots=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, eq=False):
     """A parsed request head: what Tornado's delegates get, and how the message is framed."""
 
     start_line: RequestStartLine

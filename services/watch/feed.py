@@ -9,6 +9,8 @@ import contextlib
 import logging
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
+from itertools import count
 
 import msgspec
 
@@ -40,17 +42,19 @@ class Feed:
     def __init__(self) -> None:
         self.number = 0
         self.counts: Counter[str] = Counter()  # transitions since the start, by state
-        self._kept: deque[tuple[int, BlobHistory, int] | FeedEntry] = deque(maxlen=KEPT)
+        # Of a blob that was told: it, the number of its last entry, and where the first is in its history.
+        self._kept: deque[tuple[BlobHistory, int, int] | FeedEntry] = deque(maxlen=KEPT)
 
     def told(self, blob: BlobHistory, since: int) -> None:
         """A blob went through `blob.events[since:]`, and is now as `blob` says."""
         events = blob.events
-        is_logged = log.isEnabledFor(logging.DEBUG)
-        for at in range(since, len(events)):
-            self.number += 1
-            self._kept.append((self.number, blob, at))
-            self.counts[WORD_OF_CODE[events[at].code]] += 1
-            if is_logged:
+        counts = self.counts
+        for event in events[since:] if since else events:
+            counts[WORD_OF_CODE[event.code]] += 1
+        self.number += len(events) - since
+        self._kept.append((blob, self.number, since))
+        if log.isEnabledFor(logging.DEBUG):
+            for at in range(since, len(events)):
                 _log(blob, at)
 
     def removed(self, blobs: tuple[NamedBlob, ...], count: int) -> None:
@@ -66,9 +70,13 @@ class Feed:
 
     def after(self, number: int) -> list[FeedEntry]:
         """The kept entries after that number, oldest first."""
-        missing = self.number - number
-        kept = list(self._kept)[-missing:] if missing > 0 else []
-        return [one if isinstance(one, FeedEntry) else _entry(*one) for one in kept]
+        missing = min(self.number - number, KEPT)
+        found: list[FeedEntry] = []
+        for one in reversed(self._kept):  # the newest first
+            if len(found) >= missing:
+                break
+            found += (one,) if isinstance(one, FeedEntry) else _newest_first(*one)
+        return found[:missing][::-1] if missing > 0 else []
 
     def _add(self, blob: NamedBlob, state: str) -> None:
         self.number += 1
@@ -88,6 +96,7 @@ def _log(blob: BlobHistory, at: int) -> None:
     log.debug("blob %s of %r: %s - %s%s", blob.id, blob.location, word, event.message, after, extra=about)
 
 
-def _entry(number: int, blob: BlobHistory, at: int) -> FeedEntry:
-    event = blob.events[at]
-    return FeedEntry(number, event.at, blob.id, blob.location, WORD_OF_CODE[event.code], event.message)
+def _newest_first(blob: BlobHistory, last_number: int, since: int) -> Iterator[FeedEntry]:
+    for number, event in zip(count(last_number, -1), reversed(blob.events[since:]), strict=False):
+        word = WORD_OF_CODE[event.code]
+        yield FeedEntry(number, event.at, blob.id, blob.location, word, event.message)

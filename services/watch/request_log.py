@@ -73,16 +73,12 @@ class RequestLog:
         """The same for an exchange of our own connection that was answered. `began_s`: its perf_counter at
         the beginning."""
         method, target, version = exchange.head.start_line
-        seconds, bytes_in, bytes_out = (
-            perf_counter() - began_s,
-            exchange.body_bytes_in,
-            exchange.body_bytes_out,
-        )
+        seconds, bytes_out = perf_counter() - began_s, exchange.body_bytes_out
         if self.access is None:
-            self.count(method, status, seconds, bytes_in, bytes_out)
+            self.count(method, status, seconds, exchange.body_bytes_in, bytes_out)
         else:
-            said = (exchange.head.headers, version, user)
-            self.answered(method, status, target, seconds, bytes_in, bytes_out, exchange.remote_ip, *said)
+            said = (exchange.remote_ip, exchange.head.headers, version, user)
+            self.answered(method, status, target, seconds, exchange.body_bytes_in, bytes_out, *said)
 
     def answered_quickly(
         self,

@@ -90,7 +90,7 @@ ROWS = [
     Mutation(
         "write-conditions-ignored",
         "services/frontends/native/write_conditions.py",
-        "if evaluate(headers, tag, modified, method) is PRECONDITION_FAILED:",
+        "if headers and _fails(headers, blob, method):",
         "if False:",
         _WRITING,
     ),

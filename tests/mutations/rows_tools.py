@@ -205,8 +205,8 @@ ROWS = [
     Mutation(
         "transitions-not-logged",
         "services/watch/feed.py",
-        "            if is_logged:\n                _log(blob, at)\n",
-        "",
+        "                _log(blob, at)\n",
+        "                pass\n",
         ("tests/process/test_logged_transitions.py::test_with_debug_every_transition_is_a_line",),
     ),
     Mutation(

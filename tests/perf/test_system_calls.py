@@ -139,8 +139,8 @@ def check(seen: Seen, recorded: Counts, what: str) -> None:
 # What every request needs: the loop waits, the request is read, the answer is written.
 REQUEST = {"epoll_pwait": 1, "read": 1, "write": 1}
 # A write goes to the committer's thread and back: `write` wakes the loop and `read` takes that; the loop
-# turns once for the answer's task. `getpid` is asyncio's way of finding its loop.
-THERE_AND_BACK = {"epoll_pwait": 3, "read": 2, "write": 2, "getpid": 1}
+# turns once for the answer's task.
+THERE_AND_BACK = {"epoll_pwait": 3, "read": 2, "write": 2}
 # One batch of one: its record is written into the journal and synced. Sixteen at once share that. Both files
 # are checked first, 1 µs each, since somebody may have removed them.
 JOURNAL = {"pwrite64": 1, "fdatasync": 1, "newfstatat": 2}
@@ -211,8 +211,8 @@ def test_a_get_that_is_ready_makes_no_more_system_calls_than_recorded(
 
 
 # The bytes were verified when they were kept. So no file is opened, nothing is read or checked, and the body
-# is not copied. `getpid` is asyncio's way of finding its loop; `sendto` is the head's.
-HOT_LARGE_GET = {"epoll_pwait": 1, "read": 1, "sendto": 1, "sendfile": 1, "getpid": 1}
+# is not copied. `sendto` is the head's.
+HOT_LARGE_GET = {"epoll_pwait": 1, "read": 1, "sendto": 1, "sendfile": 1}
 
 
 def test_a_hot_get_of_a_larger_blob_copies_nothing(

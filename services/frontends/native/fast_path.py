@@ -16,11 +16,12 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 from common.options import Config
 from services.access.decisions import Access, Action
 from services.frontends.native.errors import answer_without_handler
-from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, Fields, write_outcome
+from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, sent_write_outcome
 from services.frontends.native.opening import Opening
 from services.frontends.native.quick_reads import (
     QuickReads,
     authorization_of,
+    empty_answer,
     first_of,
     is_plain,
     is_plain_target,
@@ -200,11 +201,11 @@ class _Writing(WholeRequest):
     async def _answer(self) -> None:
         head = self._exchange.head
         method = head.start_line.method
-        fields: Fields = []
-        status, body = 200, b""
+        body = b""
         try:
             if method == "DELETE":
                 await self._store.delete(self._location, self._condition)
+                status, lines = 200, b""
             else:
                 fields_in = head.block.fields
                 said = fields_in.get("Content-Type")
@@ -214,8 +215,10 @@ class _Writing(WholeRequest):
                 )
                 shown = fields_in.get(FORWARDED_PREFIX)
                 prefix = shown[0] if shown else None
-                status, fields = write_outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
+                status, lines = sent_write_outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
+            answer = empty_answer(status, lines)
         except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
             status, fields, body = answer_without_handler(head, err)
-        self._exchange.respond(*whole_answer(status, fields, body))
+            answer, body = whole_answer(status, fields, body)
+        self._exchange.respond(answer, body)
         self._answered(self._exchange, status, self._began)

@@ -89,6 +89,19 @@ def write_outcome(
     return 201, [*fields, ("Location", where)]
 
 
+def sent_write_outcome(
+    method: str, blob: Blob, *, replaced: bool, forwarded_prefix: str | None
+) -> tuple[int, bytes]:
+    """`write_outcome` with its fields as they are sent. None of them can hold a line break, so none is looked
+    for: that and the spelling of two names that never change were 1 % of a small create.
+    """
+    status, fields = write_outcome(method, blob, replaced=replaced, forwarded_prefix=forwarded_prefix)
+    text = f"Etag: {fields[0][1]}\r\n"
+    if len(fields) > 1:
+        text += f"Location: {fields[1][1]}\r\n"
+    return status, text.encode("ascii")
+
+
 def forwarded(prefix: str | None) -> str:
     """The path that a proxy adds, by its X-Forwarded-Prefix field; empty if it is no path."""
     shown = (prefix or "").rstrip("/")

@@ -157,7 +157,7 @@ class QuickReads:
             return None
         self._requests.answered_quickly(head, context, 304, 0, began_s, self._user(head))
         fields = sent(validators(blob)) + self._cors + b"\r\n"
-        return _start_line(304) + sent_common(int(time())) + fields, b""
+        return _begun(304, int(time())) + fields, b""
 
     def _allows(self, host: str | None) -> bool:
         """Whether the host name is the native front end's."""
@@ -190,19 +190,23 @@ def ok_lines() -> bytes:
 
 def whole_answer(status: int, fields: Fields, body: bytes) -> tuple[bytes, bytes]:
     """Head and body of an answer, with the fields that all have: see Exchange.respond."""
-    end = b"Content-Length: %d\r\n\r\n" % len(body)
-    return _start_line(status) + sent_common(int(time())) + sent(fields) + end, body
+    return _begun(status, int(time())) + sent(fields) + b"Content-Length: %d\r\n\r\n" % len(body), body
 
 
-@functools.cache
-def _start_line(status: int) -> bytes:
-    return b"HTTP/1.1 %d %s\r\n" % (status, responses[status].encode())
+def empty_answer(status: int, lines: bytes) -> bytes:
+    """The same for an answer without a body, whose own fields are in `lines`, as they are sent."""
+    return _begun(status, int(time())) + lines + b"Content-Length: 0\r\n\r\n"
+
+
+@functools.lru_cache(32)
+def _begun(status: int, now_s: int) -> bytes:
+    """How every answer of a second begins that has this status."""
+    return b"HTTP/1.1 %d %s\r\n" % (status, responses[status].encode()) + sent_common(now_s)
 
 
 @functools.lru_cache(2)
 def _ok(now_s: int) -> bytes:
-    """How every 200 of a second begins."""
-    return b"HTTP/1.1 200 OK\r\n" + sent_common(now_s)
+    return _begun(200, now_s)
 
 
 def is_plain_target(target: str) -> bool:

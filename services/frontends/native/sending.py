@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
@@ -44,8 +43,7 @@ class Sending(HTTPMessageDelegate):
 
     def finish(self) -> None:
         """See HTTPMessageDelegate."""
-        # Kept: the loop itself has only a weak reference.
-        self._task = asyncio.get_running_loop().create_task(self.send())
+        self._task = self._exchange.run(self.send())
 
     def on_connection_close(self) -> None:
         """See HTTPMessageDelegate: called in place of `finish`."""

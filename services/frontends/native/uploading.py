@@ -86,8 +86,7 @@ class Uploading(HTTPMessageDelegate):
     def finish(self) -> None:
         """See HTTPMessageDelegate."""
         if self._upload is not None:
-            # Kept: the loop itself has only a weak reference.
-            self._task = asyncio.get_running_loop().create_task(self._commit(self._upload))
+            self._task = self._exchange.run(self._commit(self._upload))
 
     async def _commit(self, upload: Upload) -> None:
         head = self._exchange.head

@@ -22,8 +22,7 @@ def write_condition(method: str, headers: Mapping[str, str], put_creates: bool) 
         if blob is None and not damaged and (method == "DELETE" or (method == "PUT" and not put_creates)):
             advice = "create it with POST." if method == "PUT" else "nothing was deleted."
             raise NotFound(f"There is no such blob: {advice}")
-        tag, modified = (etag(blob.sha256), modified_s(blob)) if blob is not None else (None, None)
-        if evaluate(headers, tag, modified, method) is PRECONDITION_FAILED:
+        if headers and _fails(headers, blob, method):
             raise PreconditionFailed(
                 "The blob is not as your conditions say, and was left alone: read it, and decide anew."
             )
@@ -31,3 +30,8 @@ def write_condition(method: str, headers: Mapping[str, str], put_creates: bool) 
             raise AlreadyExists("This blob is there already: update it with PUT, or delete it first.")
 
     return judge
+
+
+def _fails(headers: Mapping[str, str], blob: Blob | None, method: str) -> bool:
+    tag, modified = (etag(blob.sha256), modified_s(blob)) if blob is not None else (None, None)
+    return evaluate(headers, tag, modified, method) is PRECONDITION_FAILED

@@ -55,6 +55,7 @@ _OK = CODE[State.COMPLETE]
 _COMPLETE = State.COMPLETE  # as a name of this module: to ask an enum costs 90 ns in Python 3.11
 _PENDING = CODE[State.PENDING]
 _STATE_OF_CODE = {CODE[state]: state for state in (State.COMPLETE, State.PENDING, State.FAILURE)}
+_NO_OPTIONS, _LEFTOVER = json.Options(), json.Leftover()  # the same in every file of ours
 _HISTORY_LINE = re.compile(rb"^\S+ - (OK|Pending|Failure) - ", re.MULTILINE)
 
 
@@ -202,9 +203,9 @@ def dump(record: BlobRecord) -> bytes:
     document = json.Document(
         id=record.id,
         location=record.location,
-        options=json.Options(),
+        options=_NO_OPTIONS,
         status=json.Log(entries, len(entries) % LOG_SLOTS),
-        UpdateMU=json.Leftover(),
+        UpdateMU=_LEFTOVER,
         blobkeep=json.Ours(
             record.seq,
             record.size,

@@ -179,9 +179,10 @@ class Change:
 
     def close(self) -> None:
         """Close what is open of it: files, and the folders that were held."""
-        for held in (self.unsynced, self._held):
-            while held:
-                os.close(held.pop())
+        if self.unsynced:
+            self._close_files()
+        while self._held:
+            os.close(self._held.pop())
 
     def retire(self) -> None:
         """Give the old blob's Failure state its name. Its earlier state stays under the temporary name.

@@ -37,26 +37,12 @@ class FreeSpace:
         wanted, self._wanted_bytes = self._wanted_bytes, 0
         return wanted
 
-    def check(self, size_bytes: int) -> None:
-        """Count an upload of `size_bytes` in.
+    def check(self, size_bytes: int, *, more_bytes: int = _BLOB_BYTES, inodes: int = _BLOB_INODES) -> None:
+        """Count an upload of `size_bytes` in, and what it takes besides its body.
 
         Raises NoSpace, after a fresh look, if it does not fit; StorageFailed if the disk is gone.
         """
-        self._take(size_bytes + _BLOB_BYTES, _BLOB_INODES)
-
-    def check_more(self, size_bytes: int) -> None:
-        """Count further bytes of an upload in, which has its inodes already. Raises as `check`."""
-        self._take(size_bytes, 0)
-
-    def is_short_after_delete(self) -> bool:
-        """Count a delete in; True where so little is left that it had better leave nothing behind."""
-        try:
-            self._take(_FAILURE_BYTES, _FAILURE_INODES)
-        except BlobkeepError:
-            return True
-        return False
-
-    def _take(self, size_bytes: int, inodes: int) -> None:
+        size_bytes += more_bytes
         now = time.monotonic()
         fits = self._left_bytes >= size_bytes and self._left_inodes >= inodes
         if not fits or now - self._looked_at >= _BELIEVED_S:
@@ -64,6 +50,18 @@ class FreeSpace:
             self._looked_at = now
         self._left_bytes -= size_bytes
         self._left_inodes -= inodes
+
+    def check_more(self, size_bytes: int) -> None:
+        """Count further bytes of an upload in, which has its inodes already. Raises as `check`."""
+        self.check(size_bytes, more_bytes=0, inodes=0)
+
+    def is_short_after_delete(self) -> bool:
+        """Count a delete in; True where so little is left that it had better leave nothing behind."""
+        try:
+            self.check(0, more_bytes=_FAILURE_BYTES, inodes=_FAILURE_INODES)
+        except BlobkeepError:
+            return True
+        return False
 
     def _look(self, size_bytes: int, inodes: int) -> None:
         try:

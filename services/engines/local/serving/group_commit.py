@@ -235,7 +235,10 @@ class GroupCommit:
         self._hint(alive)
 
     def _hint(self, changes: list[Change]) -> None:
-        ids = [change.failure.id for change in changes if change.failure is not None]
+        ids = []
+        for change in changes:  # most batches have none
+            if change.failure is not None:
+                ids.append(change.failure.id)
         if ids:
             blob_folder.hint(self._data_dir, ids)
 

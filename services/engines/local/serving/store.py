@@ -318,9 +318,9 @@ class LocalStore:
                 if change.then.error is not None:
                     raise change.then.error
                 index.show(source.location, None)
-            for failure in (change.failure, change.then.failure if change.then is not None else None):
-                if failure is not None:
-                    self.told(failure, len(failure.events) - 1)
+            for one in (change, change.then):
+                if one is not None and one.failure is not None:
+                    self.told(one.failure, len(one.failure.events) - 1)
             return blob, seen is not None or damaged is not None
 
     def told(self, record: BlobRecord, since: int) -> None:
