@@ -117,8 +117,9 @@ class JournalFile:
         self._batch += 1
         records = b"".join(
             [
-                journal.framed(payload, self.epoch, self._batch, index, self._salt)
+                part
                 for index, payload in enumerate(batch.payloads)
+                for part in journal.framed(payload, self.epoch, self._batch, index, self._salt)
             ]
         )
         try:

@@ -339,10 +339,12 @@ def header_of(epoch: int, clean: bool, salt: int) -> bytes:
     return _HEADER_MAGIC + struct.pack("<I", crc(body)) + body
 
 
-def framed(payload: bytes, epoch: int, batch: int, index: int, salt: int) -> bytes:
-    """A whole record, padded."""
-    rest = _HEAD.pack(epoch, batch, index, len(payload)) + payload
-    return _RECORD_MAGIC + struct.pack("<I", crc(rest, salt)) + rest + bytes(-len(rest) % _ALIGN)
+def framed(payload: bytes, epoch: int, batch: int, index: int, salt: int) -> tuple[bytes, bytes, bytes]:
+    """A whole record, padded: the three parts that follow one another. So a large payload is not copied."""
+    head = _HEAD.pack(epoch, batch, index, len(payload))
+    sum_of_both = crc(payload, crc(head, salt))
+    padding = bytes(-(len(head) + len(payload)) % _ALIGN)
+    return _RECORD_MAGIC + struct.pack("<I", sum_of_both) + head, payload, padding
 
 
 def record_bytes(payload: bytes) -> int:
