@@ -27,7 +27,9 @@ class Limits:
     write_buffer_bytes: int = 256 * KIB  # unsent data above this makes the futures of writes wait
 
     # The work of one connection in one turn of the event loop, before the others have their turn.
-    turn_bytes: int = 128 * KIB  # of a body, taken off the wire
+    # uvloop reads 256,000 bytes at once, and reads on in the same turn if so many were there: only then
+    # must it be stopped.
+    turn_bytes: int = 256_000  # of a body, taken off the wire
     turn_lines: int = 64  # chunk sizes and trailers of a body: 4 us each
 
     # Time.
