@@ -327,7 +327,6 @@ class Store(Protocol):
     @property
     def multiparts(self) -> Multiparts | None:
         """Uploads in parts; None where the engine has no way of its own, and parts are to be blobs."""
-        ...
 
     is_remote: bool  # every read asks another machine, so `peek` and `open_nowait` never have anything
 
@@ -354,14 +353,15 @@ class Store(Protocol):
 
         Raises what `condition` raises, TooLarge, NoSpace, Busy.
         """
-        ...
+
+    def begin_nowait(self, location: str, condition: Condition, content: Content, size: int) -> Upload | None:
+        """As `begin`, where that takes no waiting; raises as it does. None says nothing: ask `begin` then."""
 
     async def write_whole(
         self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:
         """An upload in one step, of a body that is small and whole. Returns and raises what `begin` and
         Upload.commit do."""
-        ...
 
     async def delete(self, location: str, condition: Condition) -> None:
         """Delete it; returns once that is durable. Raises NotFound, what `condition` raises, SyncFailed."""

@@ -160,6 +160,12 @@ class MemoryStore:
         self._admit(location, condition, size)
         return MemoryUpload(self, location, condition, content)
 
+    def begin_nowait(
+        self, location: str, condition: Condition, content: Content, size: int
+    ) -> MemoryUpload | None:
+        self._admit(location, condition, size)
+        return MemoryUpload(self, location, condition, content)
+
     async def write_whole(
         self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:

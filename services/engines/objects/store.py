@@ -137,6 +137,9 @@ class ObjectsStore:
         self._uploads.add(upload)
         return upload
 
+    def begin_nowait(self, location: str, condition: Condition, content: Content, size: int) -> None:
+        """See store.Store: always None, as `open_nowait`."""
+
     async def write_whole(
         self, location: str, condition: Condition, content: Content, body: bytes
     ) -> tuple[Blob, bool]:

@@ -51,16 +51,24 @@ class Uploading(HTTPMessageDelegate):
         self._answered = answered
         self._upload: Upload | None = None
 
-    async def headers_received(
+    def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> None:
-        """See HTTPMessageDelegate."""
+    ) -> Awaitable[None] | None:
+        """See HTTPMessageDelegate. What comes while a task begins it would be joined, and copied."""
         size = self._exchange.head.body_bytes
+        try:
+            self._upload = self._store.begin_nowait(self._location, self._condition, self._content, size)
+        except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
+            self._refuse(err)
+            return None
+        return None if self._upload is not None else self._begin(size)
+
+    async def _begin(self, size: int) -> None:
         try:
             self._upload = await self._store.begin(
                 self._location, self._condition, self._content, size, waits=False
             )
-        except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
+        except Exception as err:  # noqa: BLE001 - as above
             self._refuse(err)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:

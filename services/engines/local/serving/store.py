@@ -59,12 +59,11 @@ from services.engines.local.serving.unread import Unread
 from services.engines.local.serving.upload import ALL_WHOLE_BYTES, LocalUpload
 from services.engines.local.serving.usage import usage_of
 from services.store import Blob as AnyBlob
-from services.store import Condition, Content, Page, Usage
+from services.store import Condition, Content, Page, Upload, Usage
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
 _DISK_THREADS = 8
 
 
@@ -203,10 +202,17 @@ class LocalStore:
         """See store.Store."""
         return await self.begin_draft(Draft(location, content), condition, size)
 
+    def begin_nowait(self, location: str, condition: Condition, content: Content, size: int) -> Upload | None:
+        """See store.Store."""
+        return None if self._index.may_wait else self._begun(Draft(location, content), condition, size)
+
     async def begin_draft(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload:
         """For `copies`: as `begin`."""
         if self._index.may_wait:
             await self._index.fetch(draft.location)
+        return self._begun(draft, condition, size)
+
+    def _begun(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload:
         self.admit(draft.location, condition, size, self.uploads(), size or 0)
         upload = LocalUpload(self, draft, condition, draft.location in self._index.blobs, size)
         self._uploads.add(upload)
@@ -296,12 +302,7 @@ class LocalStore:
             is_short = draft is None and self.space.is_short_after_delete()
             keeps = seen is not None and ends is None and self.keeping.keeps(location)
             change = Change(
-                self.data_dir,
-                self.ids,
-                self.sequence,
-                draft,
-                old,
-                released,
+                *(self.data_dir, self.ids, self.sequence, draft, old, released),
                 leaves_nothing=is_short,
                 keeps=keeps,
                 why=why,
