@@ -153,8 +153,8 @@ ROWS = [
     Mutation(
         "lost-journal-noticed-by-the-next-write-alone",
         "services/engines/local/serving/background.py",
-        "            await store.keep_journal()\n",
-        "            pass\n",
+        "        await committer.keep_journal()\n",
+        "        pass\n",
         ("tests/process/test_lost_journal.py",),
     ),
     Mutation(

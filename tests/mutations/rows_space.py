@@ -17,7 +17,7 @@ ROWS = [
     Mutation(
         "reserve-not-made-again",
         "services/engines/local/serving/background.py",
-        "            await asyncio.to_thread(reserve.keep, store.data_dir)\n",
+        "            reserve.keep(store.data_dir)\n",
         "            pass\n",
         ROOM,
     ),

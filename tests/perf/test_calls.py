@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +24,10 @@ from tornado.web import Application
 
 from common.options import Config
 from services.access.decisions import Access
-from services.engines.local.serving import upload
+from services.engines.local.disk import reserve
+from services.engines.local.disk.layout import Layout
+from services.engines.local.serving import background, upload
+from services.engines.local.serving.background import Watch
 from services.engines.local.serving.sharing import LocalSharing
 from services.frontends.native.fast_path import FastPath
 from services.frontends.native.ready_answers import ReadyAnswers
@@ -230,3 +234,40 @@ def test_a_piece_of_a_body_makes_no_more_calls_than_recorded(
             assert 0 < min(calls[1:-1]) <= CALLS_OF_A_PIECE  # the first begins the body, the last ends it
 
     asyncio.run(test())
+
+
+def test_an_idle_store_looks_at_its_folders_without_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop began five such looks a second, and waited for each: most of what an idle server did."""
+    monkeypatch.setattr(background, "_LOOK_EVERY_S", 0.001)
+    woken: list[object] = []
+
+    async def test() -> None:
+        async with opened(str(tmp_path)) as store:
+            of, loop, done = store.store, asyncio.get_running_loop(), threading.Event()
+            look, lacks, keep = of.place.look, of.committer.lacks_journal_file, reserve.keep
+            seen = Counter[str]()
+
+            def kept(data_dir: Layout) -> bool:
+                seen.update(["reserve"])
+                if seen["reserve"] >= 4:
+                    done.set()
+                return keep(data_dir)
+
+            monkeypatch.setattr(of.place, "look", lambda: (seen.update(["place"]), look())[1])
+            monkeypatch.setattr(
+                of.committer, "lacks_journal_file", lambda: (seen.update(["journal"]), lacks())[1]
+            )
+            monkeypatch.setattr(reserve, "keep", kept)
+            with monkeypatch.context() as patch:
+                for way in ("run_in_executor", "call_soon_threadsafe"):
+                    patch.setattr(loop, way, lambda *to: woken.append(to))
+                watch = Watch(of)
+                assert done.wait(120)  # the loop does nothing meanwhile
+            await watch.end()
+            assert seen["place"] >= 8
+            assert seen["journal"] >= 8
+
+    asyncio.run(test())
+    assert not woken

@@ -31,7 +31,7 @@ from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.recovery.restart import restart, without_index
 from services.engines.local.serving import multiparts, own_socket
-from services.engines.local.serving.background import keep_journal, keep_reserve, watch_place
+from services.engines.local.serving.background import Watch
 from services.engines.local.serving.by_id import LocalAdmin
 from services.engines.local.serving.damage_socket import serve_reports
 from services.engines.local.serving.expiry import end_expired
@@ -68,6 +68,7 @@ class LocalEngine:
         self._probe: DiskProbe | None = None
         self._reports: HTTPServer | None = None
         self._behind: list[asyncio.Task[None]] = []  # what goes on beside the requests
+        self._watch: Watch | None = None
 
     @property
     def data_dir(self) -> Layout:
@@ -119,13 +120,13 @@ class LocalEngine:
         self._reports = serve_reports(self.data_dir.ours(layout.SOCKET_NAME), self._store)
         store = self._store
         work = (
-            *(store.remove_leftovers(), store.given_up.try_again(), keep_reserve(store), watch_place(store)),
-            *(keep_journal(store), store.names.run(), store.comparison.run(), end_expired(store)),
-            keep_within_limits(store),
+            *(store.remove_leftovers(), store.given_up.try_again(), store.names.run()),
+            *(store.comparison.run(), end_expired(store), keep_within_limits(store)),
         )
         self._behind = [asyncio.ensure_future(one) for one in work]
         for task in self._behind:
             task.add_done_callback(_tell_error)
+        self._watch = Watch(store)
         if found.seen >= _MANY_BLOBS and not found.by_index:
             del found
             process.give_back_memory()
@@ -145,6 +146,8 @@ class LocalEngine:
         for task in self._behind:
             task.cancel()
         await asyncio.gather(*self._behind, return_exceptions=True)
+        if self._watch is not None:
+            await self._watch.end()
         if self._reports is not None:
             self._reports.stop()
         if self._store is not None:

@@ -33,7 +33,10 @@ class FreeSpace:
         self._wanted_bytes = 0  # of the largest that was refused
 
     def take_wanted(self) -> int:
-        """The largest size that was refused for lack of room since the last call; 0: none was."""
+        """The largest size that was refused for lack of room since the last call; 0: none was.
+
+        Any thread may call it. One that is refused at that very moment may be missed.
+        """
         wanted, self._wanted_bytes = self._wanted_bytes, 0
         return wanted
 

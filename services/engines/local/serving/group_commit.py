@@ -109,11 +109,15 @@ class GroupCommit:
         """Why commits go without the journal that they should have; empty if they do not."""
         return "" if self._journaling is None else self._journaling.problem
 
+    def lacks_journal_file(self) -> bool:
+        """True if somebody has removed or moved a file of the journal. Any thread may ask. Raises OSError."""
+        return self._journaling is not None and self._journaling.lacks_file()
+
     async def keep_journal(self) -> None:
         """Make a file of the journal again that was removed or moved away, without waiting for the next
         write. What it covered is then durable in the folders. Raises SyncFailed, OSError.
         """
-        if self._journaling is not None and await asyncio.to_thread(self._journaling.lacks_file):
+        if self._journaling is not None:
             await self.between(self._journaling.replace_lost)
 
     @property

@@ -105,7 +105,6 @@ class LocalStore:
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
         self._keeper = keeper_for(self._index.blobs, writer, self.sequence, self.stop)
         self._committer = self.committer = committer_for(data_dir, config.sync, self.stop_for, self._keeper)
-        self.keep_journal = self._committer.keep_journal
         self._events = events
         self.garbage = Garbage()
         self.garbage.failed(len(found.failures), 0)  # how long their data is was not looked at
