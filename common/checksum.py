@@ -100,10 +100,10 @@ class Hasher(Crcs):
         return self._sha256.digest()
 
 
-def sums_of(data: Bytes) -> tuple[bytes, bytes]:
-    """(SHA-256, packed CRCs) of a body that is whole in memory."""
+def sums_of(data: Bytes, sha256: bytes = b"") -> tuple[bytes, bytes]:
+    """(SHA-256, packed CRCs) of a body that is whole in memory. `sha256`: its SHA-256, if that is known."""
     if 0 < len(data) <= CHUNK_BYTES:
-        return hashlib.sha256(data).digest(), struct.pack(">I", crc(data))
+        return sha256 or hashlib.sha256(data).digest(), struct.pack(">I", crc(data))
     hasher = Hasher()
     hasher.update(data)
     return hasher.sha256(), hasher.crcs()

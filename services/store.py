@@ -358,10 +358,10 @@ class Store(Protocol):
         """As `begin`, where that takes no waiting; raises as it does. None says nothing: ask `begin` then."""
 
     async def write_whole(
-        self, location: str, condition: Condition, content: Content, body: bytes
+        self, location: str, condition: Condition, content: Content, body: bytes, sha256: bytes = b""
     ) -> tuple[Blob, bool]:
-        """An upload in one step, of a body that is small and whole. Returns and raises what `begin` and
-        Upload.commit do."""
+        """An upload in one step, of a body that is small and whole. `sha256`: that of the body, if the caller
+        has computed it. Returns and raises what `begin` and Upload.commit do."""
 
     async def delete(self, location: str, condition: Condition) -> None:
         """Delete it; returns once that is durable. Raises NotFound, what `condition` raises, SyncFailed."""

@@ -8,6 +8,7 @@ PARTS = "tests/store/test_multiparts.py"
 CRASHES = "tests/crashes/test_multiparts.py"
 
 FAST = "tests/s3/test_fast_path.py"
+PLAIN_PUT = (f"{FAST}::test_a_plain_put_is_answered_as_the_handler_does",)
 
 BY_HAND = "tests/s3/test_objects.py::test_what_a_record_made_by_hand_says_is_not_believed"
 ALIKE = "services/frontends/s3/signed_alike.py"
@@ -131,6 +132,27 @@ ROWS = [
         (f"{FAST}::test_what_is_put_is_answered_alike",),
     ),
     Mutation(
+        "plain-put-of-other-bytes-than-were-signed",
+        "services/frontends/s3/plain_puts.py",
+        "if claim.payload not in (digest.hex(), UNSIGNED):",
+        "if False:",
+        PLAIN_PUT,
+    ),
+    Mutation(
+        "plain-put-of-who-may-not-replace",
+        "services/frontends/s3/plain_puts.py",
+        "            or not (client is None or client.may(Action.UPDATE, location))\n",
+        "",
+        PLAIN_PUT,
+    ),
+    Mutation(
+        "sha256-of-what-had-come-before",
+        "services/engines/local/serving/upload.py",
+        "                if self._hashed_bytes != self._size:  # more came since\n",
+        "                if False:\n",
+        ("tests/perf/test_hashed_once.py",),
+    ),
+    Mutation(
         "small-put-of-a-page-of-another-origin",
         "services/frontends/s3/fast_path.py",
         'frozenset(("Expect", "Origin", "Sec-Fetch-Site", "Transfer-Encoding"))',
@@ -217,7 +239,7 @@ ROWS = [
     Mutation(
         "small-restic-file-is-not-compared-with-its-name",
         "services/frontends/restic/small_uploads.py",
-        "if sha256(self._body).hexdigest() == named.sha256:",
+        "if digest.hex() == named.sha256:",
         "if self._body:",
         ("tests/restic/test_small_uploads.py",),
     ),

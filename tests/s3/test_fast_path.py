@@ -243,6 +243,40 @@ PUTS: dict[str, tuple[str, str, bytes, dict[str, str]]] = {
 }
 
 
+@pytest.mark.parametrize("etag", ["md5", "fast"])
+def test_a_plain_put_is_answered_as_the_handler_does(etag: str) -> None:
+    """Also what is refused: other bytes than were signed, a bucket that is not there, no right to replace."""
+    whole = wire("PUT", "/photos/put/a", "alice", SECRET, b"a body", Content_Type="text/x")
+    answers = []
+    for how in (True, False):
+        with served(fast_path=how, s3_etag=etag) as front:
+            front.client().create_bucket(Bucket="photos")
+            said = []
+            for request in (
+                whole,
+                changed(whole, b"a body", b"A body"),
+                wire("PUT", "/none/put/a", "alice", SECRET, b"a body"),
+                wire("PUT", "/photos/put/a", "adder", SECRET, b"another"),
+                wire("PUT", "/photos/put/new", "adder", SECRET, b"another"),
+                wire("PUT", "/photos/put/new", "reader", SECRET, b"another"),
+                wire("PUT", "/photos/put/new", "photos", SECRET, b"another"),
+            ):
+                with connected(front.port) as connection:
+                    connection.send(request)
+                    said.append(_OWN.sub(rb"\1\2 ...", connection.rest()))
+            there = {
+                where: (one.type, one.sha256, dict(one.metadata), content)
+                for where, (one, content) in front.store.blobs.items()
+            }
+            assert front.quick.count(True) == (14 if how else 0)
+        answers.append((said, there))
+    assert answers[0] == answers[1]
+    said, there = answers[0]
+    assert [one.count(b" 200 OK") for one in said] == [2, 0, 0, 0, 1, 0, 0]
+    assert said[1].count(b"XAmzContentSHA256Mismatch") == 2
+    assert there["photos/put/a"][3] == b"a body"
+
+
 @pytest.mark.parametrize("name", PUTS)
 @pytest.mark.parametrize("key", ["alice", "adder", "reader", "photos", "eve"])
 def test_what_is_put_is_answered_alike(both: Both, name: str, key: str) -> None:

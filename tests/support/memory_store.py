@@ -120,6 +120,7 @@ class MemoryStore:
 
     multiparts: Multiparts | None = None
     is_remote = False
+    told_sha256 = b""  # with the last `write_whole`
 
     def __init__(self, events: Events | None = None) -> None:
         self.events = events or Events()
@@ -167,8 +168,10 @@ class MemoryStore:
         return MemoryUpload(self, location, condition, content)
 
     async def write_whole(
-        self, location: str, condition: Condition, content: Content, body: bytes
+        self, location: str, condition: Condition, content: Content, body: bytes, sha256: bytes = b""
     ) -> tuple[Blob, bool]:
+        assert sha256 in (b"", hashlib.sha256(body).digest())
+        self.told_sha256 = sha256
         upload = await self.begin(location, condition, content, len(body))
         await upload.write(body)
         return await upload.commit()

@@ -141,7 +141,7 @@ class ObjectsStore:
         """See store.Store: always None, as `open_nowait`."""
 
     async def write_whole(
-        self, location: str, condition: Condition, content: Content, body: bytes
+        self, location: str, condition: Condition, content: Content, body: bytes, sha256: bytes = b""
     ) -> tuple[Blob, bool]:
         """See store.Store. One conditional write, if there is no blob or the pointer was seen recently."""
         self._admit(len(body))
@@ -149,7 +149,8 @@ class ObjectsStore:
         judge = self._judge(condition)
         try:
             if len(body) <= self.inline_bytes:
-                return await self.commit_inline(location, judge, await facts_of_body(content, body), (body,))
+                facts = await facts_of_body(content, body, sha256)
+                return await self.commit_inline(location, judge, facts, (body,))
             upload = ObjectUpload(self, location, judge, content, None)
             await upload.write(body)
             return await upload.commit()

@@ -68,6 +68,7 @@ class ObjectUpload:
         self._pieces: list[bytes] = []
         self._held_bytes = 0
         self._size = 0
+        self._hashed = 0, b""  # the SHA-256 of what was not staged, and the size that it belongs to
         self._hasher = Hasher()  # of what was staged
         self._write: StagedWrite | None = None
         self._parts = 0
@@ -124,7 +125,9 @@ class ObjectUpload:
             return copy.sha256()
         if self._write is not None:
             return self._hasher.sha256()
-        return (await _sums_of(self._pieces, self._size))[0]
+        sha256, _ = await _sums_of(self._pieces, self._size)
+        self._hashed = self._size, sha256
+        return sha256
 
     async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> tuple[ObjectBlob, bool]:
         """See store.Upload."""
@@ -146,7 +149,8 @@ class ObjectUpload:
 
     async def _commit_inline(self, attributes: Mapping[str, str]) -> tuple[ObjectBlob, bool]:
         body = self._pieces
-        sha256, crcs = await _sums_of(body, self._size)
+        hashed_bytes, sha256 = self._hashed
+        sha256, crcs = await _sums_of(body, self._size, sha256 if hashed_bytes == self._size else b"")
         facts = _facts_of(self._content, self._begun_ns, self._size, sha256, attributes, crcs=crcs)
         return await self._owner.commit_inline(self._location, self._judge, facts, body)
 
@@ -244,10 +248,10 @@ class ObjectUpload:
             self._owner.given_up(self._write)
 
 
-async def facts_of_body(content: Content, body: bytes) -> Facts:
-    """Of a small body that is here whole."""
+async def facts_of_body(content: Content, body: bytes, sha256: bytes) -> Facts:
+    """Of a small body that is here whole. `sha256`: empty if it is not known."""
     begun_ns = time.time_ns()
-    sha256, crcs = await _sums_of([body], len(body))
+    sha256, crcs = await _sums_of([body], len(body), sha256)
     return _facts_of(content, begun_ns, len(body), sha256, NO_ATTRIBUTES, crcs=crcs)
 
 
@@ -278,10 +282,10 @@ def _facts_of(
     )
 
 
-async def _sums_of(pieces: Sequence[bytes], size: int) -> tuple[bytes, bytes]:
+async def _sums_of(pieces: Sequence[bytes], size: int, sha256: bytes = b"") -> tuple[bytes, bytes]:
     """checksum.sums_of, in a thread where it takes long."""
     if size <= _HASHED_AT_ONCE_BYTES:
-        return checksum.sums_of(b"".join(pieces))
+        return checksum.sums_of(b"".join(pieces), sha256)
     return await asyncio.to_thread(_sums_of_pieces, pieces)
 
 

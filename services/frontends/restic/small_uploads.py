@@ -92,9 +92,10 @@ class _SmallUpload(WholeRequest):
         """Returns once the file is durable, also where it was there already. Raises what refuses it."""
         named, store = self._named, self._owner.store
         condition = upload_condition(named, lambda: None)  # which asks it only about a config
-        if sha256(self._body).hexdigest() == named.sha256:
+        digest = sha256(self._body).digest()
+        if digest.hex() == named.sha256:
             with contextlib.suppress(AlreadyExists):
-                await store.write_whole(named.location, condition, FILE_TYPE, self._body)
+                await store.write_whole(named.location, condition, FILE_TYPE, self._body, digest)
             return
         with contextlib.suppress(AlreadyExists, Damaged):  # what the handler would find first
             condition(await store.stat(named.location), False)

@@ -16,7 +16,7 @@ from services.frontends.s3.body import XmlOperation
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.names import BUCKET_RECORD, OWNER_ID, is_bucket_name
 from services.frontends.s3.request import Operation, Request
-from services.store import Blob, Content
+from services.store import Blob, Content, Store
 
 _RECORD = Content("application/json")
 _RECORD_BODY = b"{}\n"
@@ -26,10 +26,15 @@ _STEP = 1000
 _MAX_LOOKED_AT = 10_000
 
 
+def has_record(store: Store, bucket: str) -> bool:
+    """Whether the bucket has a record, if its store tells that without waiting. False says nothing."""
+    return store.peek(BUCKET_RECORD + bucket, body=False) is not None
+
+
 async def bucket_exists(request: Request, bucket: str) -> bool:
     """Whether the bucket exists."""
     store = request.store
-    if store.peek(BUCKET_RECORD + bucket, body=False) is not None:
+    if has_record(store, bucket):
         return True
     if await store.stat(BUCKET_RECORD + bucket) is not None:
         return True

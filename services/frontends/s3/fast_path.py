@@ -22,14 +22,15 @@ from services.frontends.s3 import sigv4
 from services.frontends.s3.identity import Identity, identify
 from services.frontends.s3.names import S3Target, bucket_of_host, parse_target, s3_hosts
 from services.frontends.s3.parts_in_blobs import parts_of
-from services.frontends.s3.request import Answering, Request
+from services.frontends.s3.plain_puts import PlainPut, PlainPuts, is_plain
+from services.frontends.s3.request import Answering, Request, begin_of_200
 from services.frontends.s3.routes import decide, is_judged
 from services.frontends.s3.signed_alike import SignedAlike
 from services.frontends.s3.small_puts import SmallPut
 from services.frontends.s3.stored import checksum_fields, object_fields
 from services.frontends.shortcut import Shortcut
 from services.http1 import Exchange, FieldBlock, RequestContext, RequestHead
-from services.rules.answers import sent, sent_common
+from services.rules.answers import sent
 from services.rules.cors import origins_of
 from services.store import Blob, Store
 from services.watch.request_log import RequestLog
@@ -56,11 +57,12 @@ class Kind:
     """What follows from the names of a request's fields. It is the same for all requests of one shape.
 
     `names`: each as in the head, and in lower case. `may_read`, `may_put`: whether no field needs a handler.
+    `is_plain_put`: see plain_puts.
     `is_judged`: a field's value decides whether it is supported. `has_mode`: whether a checksum may be asked
     for. `named`: what `bucket_of_host` says of the host, which belongs to the shape; None: not asked yet.
     """
 
-    __slots__ = ("alike", "has_mode", "is_judged", "may_put", "may_read", "named", "names")
+    __slots__ = ("alike", "has_mode", "is_judged", "is_plain_put", "may_put", "may_read", "named", "names")
 
     def __init__(self, fields: Iterable[str]) -> None:
         self.names = [(name, name.lower()) for name in fields]
@@ -69,6 +71,7 @@ class Kind:
             for name, _ in self.names
         )
         self.may_put = all(name not in _UNPLAIN_OF_WRITES for name, _ in self.names)
+        self.is_plain_put = is_plain(lower for _, lower in self.names)
         self.is_judged = any(map(is_judged, (lower for _, lower in self.names)))
         self.has_mode = any(name == _MODE for name, _ in self.names)
         self.named: tuple[bool, str | None] | None = None
@@ -79,7 +82,9 @@ def kind_of(block: FieldBlock) -> Kind:
     """The Kind of a block, computed once for all blocks of a shape."""
     shape = block.shape
     if shape is None:
-        return Kind(block.fields)
+        made = Kind(block.fields)
+        made.is_plain_put = False  # a field occurs twice
+        return made
     if shape.memo is None:
         shape.memo = Kind(block.fields)
     assert isinstance(shape.memo, Kind)
@@ -109,6 +114,7 @@ class S3FastPath(Shortcut):
         self._base = base
         self._hosts = s3_hosts(config)
         self._region = config.s3_region
+        self._plain_puts = PlainPuts(store, requests, config)
         self._cors = origins_of(config.cors_origins).answer_fields(None)
         # The fields of objects as they are sent, by location: without a checksum, and with it.
         self._fields: dict[str, tuple[Blob, bytes, bytes]] = {}
@@ -130,24 +136,22 @@ class S3FastPath(Shortcut):
             or not kind.may_put
         ):
             return None
-        given = head.block.fields
-        fields = {
-            lower: values[0] if len(values := given[name]) == 1 else ",".join(values)
-            for name, lower in kind.names
-        }
         try:
-            asked, (client, secret, claim) = self._asked(head, path, query, kind, time())
-            if not asked.key or (kind.is_judged and decide(method, asked, (), fields) != "PutObject"):
+            asked, identity = self._asked(head, path, query, kind, time())
+            if not asked.key:
+                return None
+            if kind.is_judged and decide(method, asked, (), _joined(head, kind)) != "PutObject":
                 return None
         except BlobkeepError:
             return None
 
         def request_of(answering: Answering) -> Request:
+            client, secret, claim = identity
             return Request(
                 method,
                 asked,
                 {},
-                fields,
+                _joined(head, kind),
                 claim,
                 secret,
                 client,
@@ -158,6 +162,8 @@ class S3FastPath(Shortcut):
                 answering,
             )
 
+        if kind.is_plain_put:
+            return PlainPut(exchange, request_of, self._plain_puts, asked, identity)
         return SmallPut(exchange, request_of, self._requests, self._cors)
 
     def _asked(
@@ -220,7 +226,7 @@ class S3FastPath(Shortcut):
         else:
             user = "-" if client is None or claim is None else client.name
             requests.answered_quickly(head, context, 200, len(body), began_s, user)
-        return b"%s%016X\r\n%s" % (_ok(int(now_s)), getrandbits(64), fields), body
+        return b"%s%016X\r\n%s" % (begin_of_200(int(now_s)), getrandbits(64), fields), body
 
     def _fields_of(self, location: str, blob: Blob, *, with_checksum: bool) -> bytes | None:
         """The fields of the object and the empty line, as sent; None if the handler must judge."""
@@ -241,10 +247,13 @@ class S3FastPath(Shortcut):
         return known[2] if with_checksum else known[1]
 
 
-@lru_cache(2)
-def _ok(now_s: int) -> bytes:
-    """The beginning of every 200 within one second, up to the request id."""
-    return b"HTTP/1.1 200 OK\r\n" + sent_common(now_s) + b"x-amz-request-id: "
+def _joined(head: RequestHead, kind: Kind) -> dict[str, str]:
+    """The fields by lower-case name, the values of each joined by commas."""
+    given = head.block.fields
+    return {
+        lower: values[0] if len(values := given[name]) == 1 else ",".join(values)
+        for name, lower in kind.names
+    }
 
 
 def _is_plain_mode(fields: dict[str, list[str]]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import getrandbits
 from typing import Protocol
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from services.access.decisions import Access, Action, Client
 from services.frontends.s3 import sigv4
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.names import S3Target, text_of
+from services.rules.answers import sent_common
 from services.rules.dates import format_http_date
 from services.store import Multiparts, Reading, Store
 
@@ -123,6 +125,12 @@ class Request:
 def new_request_id() -> str:
     """A name for one answer, for clients' logs; not a secret."""
     return f"{getrandbits(64):016X}"
+
+
+@lru_cache(2)
+def begin_of_200(now_s: int) -> bytes:
+    """The beginning of every 200 within one second, up to the request id."""
+    return b"HTTP/1.1 200 OK\r\n" + sent_common(now_s) + b"x-amz-request-id: "
 
 
 def http_date(time_s: int) -> str:

@@ -42,12 +42,13 @@ class SmallPut(WholeRequest):
     ) -> None:
         self._began_s = perf_counter()
         self._exchange = exchange
-        self._request = request_of(self)
+        self._request_of = request_of
         self._requests = requests
         self._cors = cors
         self._status = 500
         self._fields: Fields = []
         self._content = b""
+        self._request_id = new_request_id()
 
     def begin(self, status: int, fields: Fields) -> None:
         """See request.Answering."""
@@ -63,25 +64,28 @@ class SmallPut(WholeRequest):
         raise TypeError("a PutObject is not answered with an object")
 
     async def _answer(self) -> None:
-        operation = PutObject(self._request)
-        request_id = new_request_id()
+        request = self._request_of(self)
+        operation = PutObject(request)
         try:
-            check_acl(self._request)
+            check_acl(request)
             await operation.put(self._body)
         except Exception as err:  # noqa: BLE001 - it is answered, and told if it is not expected
             await operation.abort(str(err))
-            self._refuse(err, request_id)
+            self._refuse(err)
+        self._respond(request.user)
+
+    def _respond(self, user: str) -> None:
         exchange = self._exchange
         start_line = b"HTTP/1.1 %d %s\r\n" % (self._status, responses[self._status].encode())
         fields = [
-            ("x-amz-request-id", request_id),
+            ("x-amz-request-id", self._request_id),
             *self._fields,
             *self._cors,
         ]
         exchange.respond(start_line + sent_common(int(time())) + sent(fields) + b"\r\n", self._content)
-        self._requests.answered_exchange(exchange, self._status, self._began_s, self._request.user)
+        self._requests.answered_exchange(exchange, self._status, self._began_s, user)
 
-    def _refuse(self, err: Exception, request_id: str) -> None:
+    def _refuse(self, err: Exception) -> None:
         method, target, _ = self._exchange.head.start_line
         if isinstance(err, BlobkeepError):
             told = described(err)
@@ -90,6 +94,6 @@ class SmallPut(WholeRequest):
             told = UNEXPECTED
         self._status = told.status
         path = target.partition("?")[0]
-        self._content = xml.error(told.code, told.text, told.details, path, request_id)
+        self._content = xml.error(told.code, told.text, told.details, path, self._request_id)
         length = ("Content-Length", str(len(self._content)))
         self._fields = [*fields_of(told), ("Content-Type", "application/xml"), length]

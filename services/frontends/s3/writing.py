@@ -49,13 +49,14 @@ class PutObject(Receiving):
         content, condition = await self._judged()
         try:
             whole = b"".join(await self.body.feed(body))
-            await self.body.finish(sha256(whole).digest() if self.body.needs_sha256 else None)
+            digest = sha256(whole).digest() if self.body.needs_sha256 else b""
+            await self.body.finish(digest or None)
         except S3Error:
             await self._begin(content, condition)  # a refusal is answered first
             raise
         said = Content(content.type, content.encoding, {**content.metadata, **self.body.kept()})
         request = self.request
-        blob, _ = await request.store.write_whole(request.location, condition, said, whole)
+        blob, _ = await request.store.write_whole(request.location, condition, said, whole, digest)
         self._answer(blob)
 
     async def _judged(self) -> tuple[Content, Condition]:

@@ -43,7 +43,8 @@ class Draft:
     """The new blob of a change: whole in memory (`body`), or staged on disk with its bytes synced.
 
     `staged` is the Pending record; its folder is there and data.raw is complete. `is_unnamed`: there is no
-    state file yet, and data.raw has its temporary name. `message`: the beginning of its history, if that is
+    state file yet, and data.raw has its temporary name. `sha256`: of a body in memory, if it is known; of
+    staged bytes always, as `size` and `crcs`. `message`: the beginning of its history, if that is
     neither created nor updated.
     """
 
@@ -321,7 +322,7 @@ class Change:
         self._undo.append(lambda: blob_folder.discard(self.data_dir, blob_id))
         body, said = draft.body, draft.content
         self._write(f"{self.data_dir.folder(blob_id)}/{DATA_TEMP_NAME}", body)
-        sha256, crcs = checksum.sums_of(body)
+        sha256, crcs = checksum.sums_of(body, draft.sha256)
         return record.whole(
             blob_id,
             draft.location,

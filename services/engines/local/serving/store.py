@@ -222,7 +222,7 @@ class LocalStore:
         self._uploads.add(upload)
 
     async def write_whole(
-        self, location: str, condition: Condition, content: Content, body: bytes
+        self, location: str, condition: Condition, content: Content, body: bytes, sha256: bytes = b""
     ) -> tuple[Blob, bool]:
         """See store.Store. Its body has come, so it is admitted under the location's lock, once."""
         size = len(body)
@@ -230,6 +230,7 @@ class LocalStore:
         self._whole += 1
         try:
             draft = Draft(location, content, body)
+            draft.sha256 = sha256
             blob, was_there = await self._change(location, condition, draft, room_bytes=size)
         finally:
             self._whole -= 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import time
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Protocol
 
-from common import checksum, durable
+from common import durable
 from common.checksum import Bytes, Hasher
 from common.errors import GIVEN_UP, BlobkeepError, Busy, SyncFailed, TooLarge
 from services.engines.local.disk import blob_folder
@@ -95,6 +96,8 @@ def piece_bytes(uploads: int) -> int:
 
 class LocalUpload:
     """See store.Upload. Methods run on the event loop; the disk work in threads, one step at a time."""
+
+    _hashed_bytes = 0  # its size when the draft's SHA-256 was computed
 
     def __init__(
         self, owner: UploadOwner, draft: Draft, condition: Condition, is_update: bool, size: int | None = None
@@ -192,7 +195,9 @@ class LocalUpload:
             await self._staging  # what it has taken is in no list until it is on disk
         self._must_go_on()
         if self._pending is None and self._held_bytes <= self._owner.small_body_bytes:
-            return checksum.sums_of(b"".join(self._pieces))[0]
+            self._draft.sha256 = sha256 = hashlib.sha256(b"".join(self._pieces)).digest()
+            self._hashed_bytes = self._size
+            return sha256
         await self._flush(whole=True)
         if self._hasher is None:
             raise Busy(GIVEN_UP)  # meanwhile
@@ -215,6 +220,8 @@ class LocalUpload:
                 draft.size, draft.sha256, draft.crcs = sums.size, sums.sha256(), sums.crcs()
             else:
                 draft.body = b"".join(self._pieces)
+                if self._hashed_bytes != self._size:  # more came since
+                    draft.sha256 = b""
             committed = await self._owner.commit_draft(draft, self._condition)
         except SyncFailed:
             self._end()  # only the restart can tell what is true: what is on disk stays as it is for it
