@@ -18,6 +18,13 @@ ROWS = [
         (FOUND, LADDER),
     ),
     Mutation(
+        "failed-sync-of-a-cancelled-upload",
+        "services/engines/local/serving/disk_step.py",
+        "            owner.stop_for(errors[0])  # whoever waits",
+        "            pass  # whoever waits",
+        ("tests/store/test_disk_steps.py",),
+    ),
+    Mutation(
         "undo-failure-ignored",
         "services/engines/local/serving/group_commit.py",
         "        if [change for change in changes if change.stuck]:\n",

