@@ -157,15 +157,15 @@ class _Buffers:
         self._kept: list[bytearray] = []
 
     def take(self, length: int) -> memoryview:
-        """`length` bytes that nobody else uses, as long as anybody refers to them."""
+        """`length` bytes, and one more, that nobody else uses, as long as anybody refers to them."""
         if not _KEPT_FROM_BYTES <= length <= KEPT_TO_BYTES:
-            return memoryview(bytearray(length))
+            return memoryview(bytearray(length + 1))
         found = next(filter(_is_free, self._kept), None)
         if found is None:
-            found = bytearray(KEPT_TO_BYTES)
+            found = bytearray(KEPT_TO_BYTES + 1)
             if len(self._kept) < KEPT_BUFFERS:
                 self._kept.append(found)
-        return memoryview(found)[:length]
+        return memoryview(found)[: length + 1]
 
 
 def _is_free(buffer: bytearray) -> bool:
@@ -190,7 +190,9 @@ class _Connection(asyncio.BufferedProtocol):
         self._view = memoryview(self._read)
         self._filled = 0  # bytes of the buffer, then of the body
         self._asked: asyncio.Future[Response] | None = None
-        self._begun: tuple[Response, memoryview] | None = None  # an answer whose body is not whole
+        # An answer whose body is not whole, and where its body goes. That has room for one byte more: the
+        # loop reads again at once after a read that fills all room, and would find nothing.
+        self._begun: tuple[Response, memoryview] | None = None
         self._most_bytes = 0
         self._socket: socket.socket | None = None
         self._wakes_at_bytes = 1
@@ -226,12 +228,13 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See BaseProtocol."""
         self._transport = cast(asyncio.Transport, transport)
-        if _WAKES_WHEN_TOLD:
-            self._socket = transport.get_extra_info("socket")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See BaseProtocol."""
         self._transport = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
         self.give_up(f"the store closed the connection{f': {exc}' if exc else ''}")
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -245,13 +248,15 @@ class _Connection(asyncio.BufferedProtocol):
             self.give_up("the store says what nobody has asked")
         elif self._begun is None:
             self._read_head(self._asked)
-        elif self._filled == len(self._begun[1]):
+        else:
+            missing = len(self._begun[1]) - 1 - self._filled
+            if missing > 0:
+                self._await(missing)
+                return
             answer, _ = self._begun
             self._begun = None
             self._await(1)
-            self._answer(self._asked, answer, ends_here=True)
-        else:
-            self._await(len(self._begun[1]) - self._filled)
+            self._answer(self._asked, answer, ends_here=not missing)
 
     def _read_head(self, asked: asyncio.Future[Response]) -> None:
         while True:
@@ -283,10 +288,10 @@ class _Connection(asyncio.BufferedProtocol):
             return
         here = self._filled - begin
         if here < length:
-            body = self._buffers.take(length)
-            body[:here] = self._view[begin : self._filled]
+            room = self._buffers.take(length)
+            room[:here] = self._view[begin : self._filled]
             self._filled = here
-            self._begun = Response(status, head, lower, body), body
+            self._begun = Response(status, head, lower, room[:length]), room
             self._await(length - here)
             return
         answer = Response(status, head, lower, bytes(self._view[begin : begin + length]))
@@ -295,10 +300,14 @@ class _Connection(asyncio.BufferedProtocol):
     def _await(self, missing: int) -> None:
         """Be woken when `missing` bytes are there, if they are many; never at more, which would not come."""
         wakes_at = min(missing, KEPT_TO_BYTES) if missing >= _AWAITED_BYTES else 1
-        if wakes_at != self._wakes_at_bytes and self._socket is not None:
+        if wakes_at == self._wakes_at_bytes or self._transport is None or not _WAKES_WHEN_TOLD:
+            return
+        with contextlib.suppress(OSError):  # no descriptor is left, or the connection is lost: it is not told
+            if self._socket is None:
+                # A duplicate: the loop's own makes a new object for each call.
+                self._socket = self._transport.get_extra_info("socket").dup()
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wakes_at)
             self._wakes_at_bytes = wakes_at
-            with contextlib.suppress(OSError):  # the connection is lost, as the transport will tell
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wakes_at)
 
     def _answer(self, asked: asyncio.Future[Response], answer: Response, *, ends_here: bool) -> None:
         transport = self._transport
