@@ -59,6 +59,20 @@ class ChunkBuffers:
             else:
                 self._free.append(held.data)
 
+    def take_now(self) -> bytearray | None:
+        """A buffer of CHUNK_BYTES for a reader that keeps none, without waiting; None while all are borrowed.
+
+        For a moment in which nothing is waited for: then `put_back`.
+        """
+        return None if self._room.locked() else self._any()
+
+    def put_back(self, data: bytearray, reader: object, chunk: int | None) -> None:
+        """After `take_now`. `chunk`: what `reader` has of the blob in `data`, and keeps; None: nothing."""
+        if chunk is None:
+            self._free.append(data)
+        else:
+            self._kept[reader] = chunk, data
+
     def forget(self, reader: object) -> None:
         """The reader will not come back."""
         kept = self._kept.pop(reader, None)

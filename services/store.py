@@ -172,7 +172,6 @@ class Sink(Protocol):
 
         0: nothing, until `ready`. Raises what tells that nobody takes anything any more.
         """
-        ...
 
     def take_file(self, fd: int, at: int, count: int) -> int:
         """The same of `count` bytes, from number `at` on, of a file in memory that nobody can change."""
@@ -192,18 +191,18 @@ class Reading(Protocol):
 
         Raises Damaged at the first piece whose checksum is wrong. A piece is valid until the next one.
         """
-        ...
 
     async def pour(self, first: int, last: int, sink: Sink) -> None:
         """The same bytes into `sink`, each verified before it is taken. Raises Damaged, and what it raises.
 
         For many or slow clients: memory is held only while the sink takes something.
         """
-        ...
+
+    def pour_now(self, sink: Sink) -> int:
+        """The beginning of the blob, as far as nothing has to be waited for; how many bytes. As `pour`."""
 
     def close(self) -> None:
         """Give back what is held. Idempotent."""
-        ...
 
 
 class Upload(Protocol):

@@ -191,6 +191,10 @@ class Exchange(HTTPConnection):
         """
         return self._connection.loop.create_task(work)
 
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call it in the next turn of the connection's loop."""
+        self._connection.loop.call_soon(call)
+
     def begin(self, head: bytes, body_bytes: int, first: memoryview | None = None) -> int:
         """Write the head of such an answer, and as much of `first` as `take` would; how many bytes of it.
 

@@ -54,6 +54,13 @@ def test_any_range(engine: Maker, size: int) -> None:
             assert bytes(sink.taken) == body[first : last + 1]
             reading.close()
             reading.close()
+        for most in (size, 70_000):
+            reading, sink = await under.store.open("a"), Drops(most)
+            sent_bytes = reading.pour_now(sink)
+            assert sent_bytes == len(sink.taken) <= most
+            await reading.pour(sent_bytes, size - 1, sink)
+            assert bytes(sink.taken) == body
+            reading.close()
 
     run(engine, test)
 

@@ -214,8 +214,8 @@ ROWS = [
     Mutation(
         "unverified-bytes-are-kept",
         "services/engines/local/serving/reading.py",
-        "                self._verify(view, chunk)\n                return\n",
-        "                return\n",
+        "        self._verify(view, chunk)\n        return True\n",
+        "        return True\n",
         (SEALED,),
     ),
     Mutation(

@@ -54,6 +54,9 @@ class MemoryReading:
             first += sink.take(memoryview(self._body)[first : last + 1])
             await sink.ready()
 
+    def pour_now(self, sink: Sink) -> int:
+        return sink.take(memoryview(self._body))
+
     def close(self) -> None: ...
 
 

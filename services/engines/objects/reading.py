@@ -41,6 +41,10 @@ class InlineReading:
             if first <= last:
                 await sink.ready()
 
+    def pour_now(self, sink: Sink) -> int:
+        """See store.Reading."""
+        return sink.take(self._body)
+
     def close(self) -> None:
         """See store.Reading."""
         ended, self._ended = self._ended, lambda: None
@@ -108,6 +112,10 @@ class StagedReading:
             at = start + begin
             if begin < end:
                 await sink.ready()
+
+    def pour_now(self, sink: Sink) -> int:
+        """See store.Reading: each chunk waits for its object."""
+        return 0
 
     def close(self) -> None:
         """See store.Reading."""

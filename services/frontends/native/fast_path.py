@@ -82,7 +82,8 @@ class FastPath(QuickReads, Shortcut):
             return None
         if self._store.is_remote:
             return self._opening(exchange)
-        answer = self.quick_answer(head, exchange.context)
+        # The connection has asked for a quick answer already, unless it is to close after this one.
+        answer = None if self.declined is head else self.quick_answer(head, exchange.context)
         return (
             self._sending(exchange) if answer is None else _Answering(exchange, answer[0], bytes(answer[1]))
         )

@@ -75,6 +75,7 @@ class QuickReads:
         self._is_anothers = is_anothers if config.s3_hosts else None
         self._cors = sent(origins_of(config.cors_origins).answer_fields(None))
         self._fields: dict[str, tuple[Blob, bytes]] = {}  # of blobs, by location
+        self.declined: RequestHead | None = None  # the last that was plain, of what is not in memory
 
     def quick_answer(
         self, head: RequestHead, context: RequestContext
@@ -95,6 +96,7 @@ class QuickReads:
             return None
         found = self._blobs.peek(location, body=method == "GET")
         if found is None:
+            self.declined = head
             return None
         blob, body = found
         known = self._fields.get(location)

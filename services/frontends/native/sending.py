@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
@@ -42,33 +43,61 @@ class Sending(HTTPMessageDelegate):
         self._answered = answered
 
     def finish(self) -> None:
-        """See HTTPMessageDelegate."""
-        self._task = self._exchange.run(self.send())
+        """See HTTPMessageDelegate.
+
+        It sends in the next turn of the loop: first all requests of this one are read, and then all are
+        answered. To do both for each in turn cost 5 % more with 16 clients; the processor's caches like to
+        do one thing many times.
+        """
+        self._exchange.call_soon(self._send_now)
+
+    def _send_now(self) -> None:
+        """Send what need not wait, and the rest in a task."""
+        try:
+            sent_bytes = self._reading.pour_now(self)
+        except Exception as err:  # noqa: BLE001 - see `_end`
+            self._end(err)
+            return
+        if sent_bytes == self._reading.blob.size:
+            self._end(None)
+        else:
+            self._task = self._exchange.run(self.send(sent_bytes))
 
     def on_connection_close(self) -> None:
         """See HTTPMessageDelegate: called in place of `finish`."""
         self._reading.close()
 
-    async def send(self) -> None:
-        """Send all of it. Errors are answered or cut the connection; it raises nothing."""
-        exchange, reading = self._exchange, self._reading
-        status = 200
+    async def send(self, sent_bytes: int = 0) -> None:
+        """Send what follows the first `sent_bytes`. It raises nothing."""
+        error: Exception | None = None
         try:
-            await reading.pour(0, reading.blob.size - 1, self)
-            if not exchange.finished:
+            await self._reading.pour(sent_bytes, self._reading.blob.size - 1, self)
+        except Exception as err:  # noqa: BLE001 - see `_end`
+            error = err
+        except asyncio.CancelledError:
+            self._reading.close()
+            raise
+        self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        """All was sent, or `error` came in between: that is answered, or cuts the connection, and is logged
+        where it is none of ours.
+        """
+        exchange, status = self._exchange, 200
+        self._reading.close()
+        if error is None and not exchange.finished:
+            try:
                 self._begin()  # where there are no bytes
                 exchange.finish()
-        except StreamClosedError:
-            pass  # the client has left; nothing is owed
-        except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
-            answer = answer_without_handler(exchange.head, err)
+            except Exception as err:  # noqa: BLE001 - as any other
+                error = err
+        if error is not None and not isinstance(error, StreamClosedError):  # then the client has left
+            answer = answer_without_handler(exchange.head, error)
             if exchange.started:
                 exchange.stream.close()  # the client must see that what it has is not the whole
             else:
                 status = answer[0]
                 exchange.respond(*whole_answer(*answer))
-        finally:
-            reading.close()
         self._answered(exchange, status, self._began)
 
     def take(self, data: memoryview) -> int:

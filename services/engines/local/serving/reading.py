@@ -55,6 +55,10 @@ class SealedReading:
             if first <= last:
                 await sink.ready()
 
+    def pour_now(self, sink: Sink) -> int:
+        """See store.Reading."""
+        return sink.take_file(self._sealed.fd, 0, self.blob.size)
+
     def close(self) -> None:
         """See store.Reading: the memory is given back with this object."""
 
@@ -130,6 +134,26 @@ class LocalReading:
             elif at <= last:
                 await asyncio.sleep(0)  # others have their turn, however fast this client is
 
+    def pour_now(self, sink: Sink) -> int:
+        """See store.Reading: at most one chunk, which is kept, or in the page cache."""
+        length = min(CHUNK_BYTES, self.blob.size)
+        sealed = self._kept.find(self.blob, 0)
+        if sealed is not None:
+            return sink.take_file(sealed.fd, 0, length)
+        data = self._buffers.take_now()
+        if data is None:
+            return 0
+        sent = length
+        try:
+            view = memoryview(data)[:length]
+            if not self._read_now(view, 0):
+                return 0
+            self._kept.offer(self.blob, 0, view)
+            sent = sink.take(view)
+            return sent
+        finally:
+            self._buffers.put_back(data, self, 0 if sent < length else None)
+
     def _read_cached(self, length: int, start: int) -> bytes | None:
         """The bytes if they are in the page cache; None where the disk would block the loop."""
         buffer = bytearray(length)  # of the exact size: a larger one costs more than the read
@@ -149,12 +173,8 @@ class LocalReading:
 
     async def _fill(self, view: memoryview, chunk: int) -> None:
         """Read one chunk, as long as `view`, and verify it; in a thread where that waits for the disk."""
-        try:
-            if os.preadv(self._fd, [view], chunk * CHUNK_BYTES, os.RWF_NOWAIT) == len(view):
-                self._verify(view, chunk)
-                return
-        except OSError:  # as above
-            pass
+        if self._read_now(view, chunk):
+            return
         loop = asyncio.get_running_loop()
         self._reading = loop.run_in_executor(self._threads, self._read, view, chunk * CHUNK_BYTES)
         try:
@@ -164,6 +184,16 @@ class LocalReading:
             raise self._reports.unreadable(self.blob, err) from err
         self._reading = None
         self._verify(view[:got], chunk)
+
+    def _read_now(self, view: memoryview, chunk: int) -> bool:
+        """Read and verify one chunk, if it is in the page cache; False if it is not."""
+        try:
+            if os.preadv(self._fd, (view,), chunk * CHUNK_BYTES, os.RWF_NOWAIT) < len(view):
+                return False
+        except OSError:  # as above
+            return False
+        self._verify(view, chunk)
+        return True
 
     def _read(self, view: memoryview, start: int) -> int:
         try:
