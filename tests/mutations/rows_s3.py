@@ -8,6 +8,9 @@ PARTS = "tests/store/test_multiparts.py"
 CRASHES = "tests/crashes/test_multiparts.py"
 
 FAST = "tests/s3/test_fast_path.py"
+OTHERS_PARTS = (
+    "tests/process/test_access_matrix.py::test_uploads_in_parts_of_others_are_changed_by_who_may_change_blobs",
+)
 PLAIN_PUT = (f"{FAST}::test_a_plain_put_is_answered_as_the_handler_does",)
 
 BY_HAND = "tests/s3/test_objects.py::test_what_a_record_made_by_hand_says_is_not_believed"
@@ -130,6 +133,20 @@ ROWS = [
         "request.check(Action.CREATE, request.location)\n        content = content_of",
         "content = content_of",
         (f"{FAST}::test_what_is_put_is_answered_alike",),
+    ),
+    Mutation(
+        "who-may-only-add-aborts-what-others-upload",
+        "services/frontends/s3/multipart.py",
+        "            check_begun_by(request, begun, Action.DELETE)\n",
+        "",
+        OTHERS_PARTS,
+    ),
+    Mutation(
+        "who-may-only-add-sends-the-parts-of-others-again",
+        "services/frontends/s3/multipart.py",
+        "    if upload.content.metadata.get(BEGUN_BY) != request.user:\n",
+        "    if False:\n",
+        OTHERS_PARTS,
     ),
     Mutation(
         "plain-put-of-other-bytes-than-were-signed",

@@ -302,6 +302,46 @@ def test_a_door_lets_in_whom_the_rules_do(server: Server, door: Callable[..., bo
     assert sum(asked) == 7 * 3 * DOORS[door]
 
 
+@pytest.mark.parametrize(
+    ("name", "repository", "rights"),
+    [
+        *(("appender", "other", "own"), ("teamadder", "team", "own"), ("teamadder", "other", "")),
+        *(("teamreader", "team", ""), ("team", "team", "all"), ("team", "other", "")),
+    ],
+)
+def test_uploads_in_parts_of_others_are_changed_by_who_may_change_blobs(
+    server: Server, name: str, repository: str, rights: str
+) -> None:
+    """Who may only add changes what it began itself: an acknowledged part is not another's to drop."""
+    client = next(one for one in CLIENTS if one.name == name)
+    theirs = client_of_s3(server, client)
+    copied = f"{repository}/data/{os.urandom(32).hex()}"
+    assert ask(server, CLIENTS[2], "POST", f"/store/restic/{copied}", b"a source").status == 201
+    for owner in (CLIENTS[2], client) if rights == "own" else (CLIENTS[2],):
+        at = {"Bucket": "restic", "Key": f"{repository}/data/{os.urandom(32).hex()}"}
+        owners = client_of_s3(server, owner)
+        upload = {**at, "UploadId": owners.create_multipart_upload(**at)["UploadId"]}
+        gone = {**at, "UploadId": owners.create_multipart_upload(**at)["UploadId"]}
+        tag = owners.upload_part(**upload, PartNumber=2, Body=b"the owner's")["ETag"]
+        named = {"Parts": [{"PartNumber": 2, "ETag": tag}]}
+        source = {"Bucket": "restic", "Key": copied}
+        for do in (
+            functools.partial(theirs.upload_part, **upload, PartNumber=1, Body=b"x"),
+            functools.partial(theirs.upload_part_copy, **upload, PartNumber=1, CopySource=source),
+            functools.partial(theirs.complete_multipart_upload, **upload, MultipartUpload=named),
+            functools.partial(theirs.abort_multipart_upload, **gone),
+        ):
+            try:
+                do()
+                found = True
+            except ClientError as err:
+                found = judged(err.response["ResponseMetadata"]["HTTPStatusCode"])
+            assert found == (owner is client or rights == "all"), do
+        if not found:
+            assert [part["ETag"] for part in owners.list_parts(**upload)["Parts"]] == [tag]
+            assert "Parts" not in owners.list_parts(**gone)
+
+
 @pytest.mark.parametrize("door", [door for door in DOORS if door not in (s3, s3_parts, s3_others)])
 def test_a_link_opens_one_door_for_one_thing(server: Server, door: Callable[..., bool | None]) -> None:
     for kind in (links.READ, links.WRITE):

@@ -12,7 +12,7 @@ from services.frontends.s3.body import XmlOperation
 from services.frontends.s3.checksums import FULL_OBJECT
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import ETAG, etag_of, multipart_tag, write_condition
-from services.frontends.s3.multipart import algorithm_of, part_tag
+from services.frontends.s3.multipart import algorithm_of, check_begun_by, part_tag
 from services.frontends.s3.reading import checksum_tag
 from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE, MAX_PARTS, PARTS, checksum_of, format_parts
 from services.frontends.s3.writing import MAX_OBJECT_BYTES
@@ -82,6 +82,7 @@ class CompleteMultipartUpload(XmlOperation):
         request = self.request
         store, location = request.parts, request.location
         upload = await store.find_multipart(location, upload_id)
+        check_begun_by(request, upload, Action.UPDATE)
         parts = _chosen(await store.list_parts(location, upload_id), wanted)
         size = sum(part.size for part in parts)
         if size > MAX_OBJECT_BYTES:

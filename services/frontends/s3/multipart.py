@@ -26,12 +26,22 @@ from services.rules.ranges import parse_ranges
 from services.store import Blob, Content, Multipart, Part, PartUpload
 
 ALGORITHM = ".s3-algorithm"  # the checksum algorithm of the parts
+BEGUN_BY = ".s3-begun-by"  # the client, if it may only add: the upload is its own to change
 
 
 def algorithm_of(upload: Multipart) -> Algorithm | None:
     """The checksum algorithm of its parts; None if the client asked for none."""
     name = upload.content.metadata.get(ALGORITHM)
     return None if name is None else checksums.algorithm(name)
+
+
+def check_begun_by(request: Request, upload: Multipart, action: Action) -> None:
+    """Raise Forbidden if another client began `upload`, and this one may not change what others wrote.
+
+    To send a part again, to complete without some parts, and to abort are such changes.
+    """
+    if upload.content.metadata.get(BEGUN_BY) != request.user:
+        request.check(action, request.location)
 
 
 def part_tag(part: Part) -> str:
@@ -63,7 +73,10 @@ class CreateMultipartUpload(Operation):
         request.check(Action.CREATE, request.location)
         content = content_of(request.fields)
         self._kept = self._checksums(request.fields)
-        self._content = Content(content.type, content.encoding, {**content.metadata, **self._kept})
+        begun_by = {} if request.may_update else {BEGUN_BY: request.user}
+        self._content = Content(
+            content.type, content.encoding, {**content.metadata, **self._kept, **begun_by}
+        )
         await require_bucket(request)
         if not request.may_update and await request.store.stat(request.location) is not None:
             request.check_update()
@@ -115,6 +128,7 @@ class UploadPart(Receiving):
         request.check(Action.CREATE, request.location)
         number, upload_id = part_number(request), request.query["uploadId"]
         begun = await request.parts.find_multipart(request.location, upload_id)
+        check_begun_by(request, begun, Action.UPDATE)
         self.body = Body(request, with_md5=True, also=algorithm_of(begun))
         self.upload = await request.parts.begin_part(
             request.location,
@@ -140,6 +154,7 @@ class UploadPartCopy(Operation):
         request.check(Action.CREATE, request.location)
         self._number = part_number(request)
         upload = await request.parts.find_multipart(request.location, request.query["uploadId"])
+        check_begun_by(request, upload, Action.UPDATE)
         self._algorithm = algorithm_of(upload)
 
     async def answer(self) -> None:
@@ -222,5 +237,8 @@ class AbortMultipartUpload(Operation):
     async def answer(self) -> None:
         """See Operation."""
         request = self.request
+        if not request.may_update:
+            begun = await request.parts.find_multipart(request.location, request.query["uploadId"])
+            check_begun_by(request, begun, Action.DELETE)
         await request.parts.abort_multipart(request.location, request.query["uploadId"])
         request.send(204)
