@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 
 import pytest
 
@@ -151,11 +152,18 @@ def test_lists_of_uploads_and_many_parts_at_once(engine: Maker) -> None:
     run(engine, go)
 
 
-def test_uploads_of_which_nothing_is_heard_are_dropped(engine: Maker) -> None:
+def test_uploads_of_which_nothing_is_heard_are_dropped(
+    engine: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def go(under: Under) -> None:
-        parts, upload = await begun(under)
+        real = time.time_ns
+        with monkeypatch.context() as past:
+            past.setattr(time, "time_ns", lambda: real() - 1000 * 10**9)
+            parts, upload = await begun(under)
+            _, silent = await begun(under)
         await send(parts, upload, 1, A)
-        assert await parts.sweep(60.0) == 0
+        assert await parts.sweep(500.0) == 1
+        assert await gone(parts, silent)
         assert not await gone(parts, upload)
         assert await parts.sweep(0.0) == 1
         assert await gone(parts, upload)

@@ -1,0 +1,210 @@
+"""Breaks of what S3 and restic check of a request: who signed it, its body, its conditions, its rights."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+S3 = "services/frontends/s3"
+OBJECTS = "tests/s3/test_objects.py"
+RIGHTS = "tests/s3/test_rights.py"
+MULTIPART = "tests/s3/test_multipart.py"
+SIGNING = ("tests/s3/test_sigv4.py",)
+CHUNKS = ("tests/s3/test_aws_chunked.py",)
+
+ROWS = [
+    Mutation(
+        "host-need-not-be-signed",
+        f"{S3}/sigv4.py",
+        '    if "host" not in signed:\n',
+        "    if False:\n",
+        SIGNING,
+    ),
+    Mutation(
+        "a-field-of-s3-need-not-be-signed", f"{S3}/sigv4.py", "    if bare:\n", "    if False:\n", SIGNING
+    ),
+    Mutation(
+        "a-presigned-link-without-an-end",
+        f"{S3}/sigv4.py",
+        "    elif now_s > signed_s + claim.expires_s:\n",
+        "    elif False:\n",
+        SIGNING,
+    ),
+    Mutation(
+        "signed-at-any-time",
+        f"{S3}/sigv4.py",
+        "        if abs(now_s - signed_s) > MAX_SKEW_S:\n",
+        "        if False:\n",
+        SIGNING,
+    ),
+    Mutation(
+        "signed-for-another-service",
+        f"{S3}/sigv4.py",
+        '    if service != "s3":\n',
+        "    if False:\n",
+        SIGNING,
+    ),
+    Mutation(
+        "a-chunk-by-anybody",
+        f"{S3}/aws_chunked.py",
+        "        if not hmac.compare_digest(right, signature):\n",
+        "        if False:\n",
+        CHUNKS,
+    ),
+    Mutation(
+        "chunks-in-any-order",
+        f"{S3}/aws_chunked.py",
+        "        self._last = right\n",
+        "        pass\n",
+        CHUNKS,
+    ),
+    Mutation(
+        "a-trailer-by-nobody",
+        f"{S3}/aws_chunked.py",
+        "            if signature is None:\n",
+        "            if False:\n",
+        CHUNKS,
+    ),
+    Mutation(
+        "chunks-that-stop-early",
+        f"{S3}/aws_chunked.py",
+        "        if self._state != self._read_trailer:\n",
+        "        if False:\n",
+        CHUNKS,
+    ),
+    Mutation(
+        "another-body-than-was-signed",
+        f"{S3}/body.py",
+        "            if not hmac.compare_digest(sha256.hex(), self._sha256):\n",
+        "            if False:\n",
+        (f"{OBJECTS}::test_a_body_that_was_changed_on_the_way_is_refused",),
+    ),
+    Mutation(
+        "another-body-than-its-md5",
+        f"{S3}/body.py",
+        "            if self._content_md5 is not None and raw != self._content_md5:\n",
+        "            if False:\n",
+        (f"{OBJECTS}::test_a_put_that_is_refused_leaves_nothing",),
+    ),
+    Mutation(
+        "another-body-than-its-checksum",
+        f"{S3}/body.py",
+        "        if wanted is not None and self._promised(wanted) != computed:\n",
+        "        if False:\n",
+        (f"{OBJECTS}::test_a_put_that_is_refused_leaves_nothing",),
+    ),
+    Mutation(
+        "an-unknown-checksum-is-not-compared",
+        f"{S3}/routes.py",
+        "            algorithm(name.removeprefix(HEADER))\n",
+        "            pass\n",
+        (OBJECTS,),
+    ),
+    Mutation(
+        "a-lock-that-is-not-kept",
+        f"{S3}/routes.py",
+        '        if name.startswith(_REFUSED_FIELDS) and value.lower() != "false":\n',
+        "        if False:\n",
+        (
+            f"{OBJECTS}::test_what_is_not_there_is_501",
+            f"{OBJECTS}::test_a_put_that_is_refused_leaves_nothing",
+        ),
+    ),
+    Mutation(
+        "a-completion-with-other-parts-gets-the-answer-of-the-first",
+        f"{S3}/completing.py",
+        "        return there if named else None\n",
+        "        return there\n",
+        (MULTIPART,),
+    ),
+    Mutation(
+        "a-part-by-another-tag",
+        f"{S3}/completing.py",
+        "        if part is None or tag != part_tag(part) or not _same_checksums(part, one):\n",
+        "        if part is None:\n",
+        (MULTIPART,),
+    ),
+    Mutation(
+        "a-put-replaces-whatever-if-match-says",
+        f"{S3}/etags.py",
+        '        _check(wanted, blob, "PUT")\n',
+        "        pass\n",
+        (f"{OBJECTS}::test_conditions_of_writes",),
+    ),
+    Mutation(
+        "a-delete-whatever-if-match-says",
+        f"{S3}/etags.py",
+        '            _check(wanted, blob, "DELETE")\n',
+        "            pass\n",
+        (f"{OBJECTS}::test_conditions_of_writes",),
+    ),
+    Mutation(
+        "who-may-only-add-replaces",
+        f"{S3}/etags.py",
+        "            check_update()\n",
+        "            pass\n",
+        (RIGHTS,),
+    ),
+    Mutation(
+        "a-copy-of-what-it-may-not-read",
+        f"{S3}/writing.py",
+        "    request.check(Action.READ, source.location)\n",
+        "",
+        (RIGHTS,),
+    ),
+    Mutation(
+        "many-deleted-outside-of-the-prefix",
+        f"{S3}/writing.py",
+        "            request.check(Action.DELETE, location)\n",
+        "",
+        (RIGHTS,),
+    ),
+    Mutation(
+        "a-bucket-that-is-not-empty-is-deleted",
+        f"{S3}/buckets.py",
+        '        if (await request.store.list(f"{bucket}/", "", "", 1)).blobs:\n',
+        "        if False:\n",
+        ("tests/s3/test_buckets.py::test_the_life_of_a_bucket",),
+    ),
+    Mutation(
+        "uploads-listed-outside-of-the-prefix",
+        f"{S3}/multipart_lists.py",
+        '        request.check(Action.READ, f"{request.target.bucket}/{self._prefix}")\n',
+        "",
+        (RIGHTS,),
+    ),
+    Mutation(
+        "a-part-of-an-upload-that-is-over",
+        f"{S3}/parts_in_blobs.py",
+        "            await self._parts.check_begun(self._location, self._upload_id)\n",
+        "            pass\n",
+        ("tests/engines/test_multiparts.py",),
+    ),
+    Mutation(
+        "a-part-that-was-sent-again-meanwhile",
+        f"{S3}/parts_in_blobs.py",
+        "                if reading.blob.version != part.id:\n",
+        "                if False:\n",
+        ("tests/engines/test_multiparts.py",),
+    ),
+    Mutation(
+        "uploads-dropped-while-they-are-sent",
+        f"{S3}/parts_in_blobs.py",
+        "                newest_ns = max(newest_ns, part.modified_ns)\n",
+        "                pass\n",
+        ("tests/engines/test_multiparts.py",),
+    ),
+    Mutation(
+        "a-restic-file-is-not-compared-with-its-name",
+        "services/frontends/handler.py",
+        "            if await upload.sha256() != sha256:\n",
+        "            if False:\n",
+        ("tests/restic/test_small_uploads.py", "tests/restic/test_protocol.py::test_a_repository"),
+    ),
+    Mutation(
+        "who-may-only-add-deletes-a-snapshot",
+        "services/frontends/restic/handlers.py",
+        'gives_back = action is Action.DELETE and self.named.kind == "locks"',
+        "gives_back = action is Action.DELETE",
+        ("tests/restic/test_protocol.py::test_private_and_append_only",),
+    ),
+]
