@@ -27,6 +27,7 @@ ASKED = [
     "GET /store/folder\r\nAccept: text/html",
     "GET /store/folder\r\nUser-Agent: Wget/1",
     "HEAD /store/small",
+    "GET /store/" + "a" * 1025,
 ]
 
 
@@ -44,7 +45,7 @@ def test_plain_reads_are_answered_as_handlers_do(store_process: Seaweed, tmp_pat
         answers = {asked: _answer(fast, asked) for asked in ASKED}
         assert answers == {asked: _answer(slow, asked) for asked in ASKED}
         statuses = [int(answer[9:12]) for answer in answers.values()]
-        assert statuses == [200, 200, 200, 200, 500, 404, 404, 308, 308, 200]
+        assert statuses == [200, 200, 200, 200, 500, 404, 404, 308, 308, 200, 400]
         assert answers["GET /store/large"].endswith(b"\r\n\r\n" + bodies["large"])
         # A client that leaves meanwhile does no harm.
         with connected(fast.port) as raw:

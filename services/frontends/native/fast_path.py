@@ -34,7 +34,6 @@ from services.frontends.native.write_conditions import write_condition
 from services.frontends.shortcut import Shortcut, WholeRequest
 from services.http1 import CHUNKED, Exchange
 from services.rules.listing import follows_links, wants_html
-from services.rules.locations import MAX_LOCATION_BYTES
 from services.rules.media_types import upload_media_type
 from services.store import Condition, Content, Store
 from services.watch.request_log import RequestLog
@@ -135,7 +134,6 @@ class FastPath(QuickReads, Shortcut):
             head.body_bytes == CHUNKED
             or (method == "DELETE" and head.body_bytes)
             or not is_plain_target(target)
-            or len(location) > MAX_LOCATION_BYTES
             or not self._allows(head.host)
             or not is_plain(head.block, writing=True)
         ):

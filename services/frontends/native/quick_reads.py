@@ -28,6 +28,7 @@ from services.rules.answers import sent, sent_common
 from services.rules.conditions import NOT_MODIFIED, etag, evaluate
 from services.rules.cors import origins_of
 from services.rules.framed import is_form
+from services.rules.locations import MAX_LOCATION_BYTES
 from services.store import Blob
 from services.watch.request_log import RequestLog
 
@@ -46,6 +47,7 @@ _CONDITIONS = frozenset(("If-None-Match", "If-Modified-Since"))
 _ONCE = ("Authorization", "Content-Type", FORWARDED_PREFIX)
 # Fields that an upload's blob keeps, or that name another one, in addition to x-meta-*.
 _KEPT = frozenset(("Cache-Control", "Content-Disposition", "Content-Language", "Expires", "Blob-Expires"))
+_MAX_TARGET_CHARS = len(PREFIX) + MAX_LOCATION_BYTES
 _MAX_HEADS = 4096  # of blobs: about 600 bytes each
 _READ = Action.READ  # as a name of this module: to ask an enum for a member costs 90 ns in Python 3.11
 
@@ -214,11 +216,12 @@ def _ok(now_s: int) -> bytes:
 def is_plain_target(target: str) -> bool:
     """Whether the text after /store/ is unchanged the location of a blob, or no location at all.
 
-    The store may have blobs whose names this front end cannot express, such as `a//b` of S3. So a target with
-    segments that are dropped, or a slash at the end, goes to a handler.
+    The store may have blobs whose names this front end cannot express, such as `a//b` of S3. So a target that
+    is too long, that has segments that are dropped, or a slash at the end, goes to a handler.
     """
     return (
         target.startswith(PREFIX)
+        and len(target) <= _MAX_TARGET_CHARS
         and target.isascii()
         and "%" not in target
         and "?" not in target
