@@ -59,7 +59,7 @@ MSG_NOT_COMMITTED = "Commit failed - Deleting!"
 MSG_SUPERSEDED = "Superseded by a newer blob of this location - Deleting!"
 
 
-def replaced_by(blob_id: int) -> str:
+def replaced_by(blob_id: int | str) -> str:
     """The message of a blob that an update replaced. It begins with MSG_DELETED, as the original's."""
     return f"{MSG_DELETED} Replaced by blob {blob_id}"
 

@@ -117,6 +117,24 @@ def test_a_blob_by_id_has_its_history(system: System) -> None:
     assert [blob["id"] for blob in failed] == [blob_id]
 
 
+def test_a_replaced_blob_by_id_has_its_whole_history(system: System) -> None:
+    server = system.server()
+    ids = []
+    for method in ("POST", "PUT"):
+        server.ask(method, "/store/a", b"small")
+        ids.append(server.ask("HEAD", "/store/a").headers["blob-id"])
+    server.ask("DELETE", "/store/a")
+    shown = [json.loads(server.ask("GET", f"/blobs/{blob_id}").body) for blob_id in ids]
+    ends = [f"Deleted! Replaced by blob {ids[1]}", "Deleted!"]
+    begins = ["Blob Created & Saved!", "Blob Updated & Saved!"]
+    for blob, end, begin in zip(shown, ends, begins, strict=True):
+        messages = [event["message"] for event in blob["history"]]
+        assert messages == [end, "Blob Data WR Complete!", "Starting Data WR", begin]
+        times = [event["time"] for event in blob["history"]]
+        assert times == sorted(times, reverse=True)
+    assert [blob["sequence"] for blob in shown] == [1, 2]
+
+
 def test_the_gc_leaves_what_is_served_and_nothing_else(system: System) -> None:
     server = system.server()
     for _ in range(3):

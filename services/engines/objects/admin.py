@@ -76,7 +76,7 @@ class ObjectsAdmin:
                 return history.description(history.of_entry(found), type=found.type)
         if pointer is None or past is None:
             raise NotFound("No blob has this id: it never had one, or was collected.")
-        return history.description(history.of_past(pointer, past))
+        return history.description_of_past(pointer, past)
 
     async def find_damaged(self) -> Sequence[DamagedBlob]:
         """See engine.Admin. Looks at every pointer."""
@@ -134,7 +134,7 @@ class ObjectsAdmin:
         past = known.pointer.find(one.old) if known.pointer is not None and one.old else None
         if known.pointer is None or past is None:
             return []
-        return [((one.location, one.old), history.description(history.of_past(known.pointer, past)))]
+        return [((one.location, one.old), history.description_of_past(known.pointer, past))]
 
     async def _entry(self, write: str) -> Entry | None:
         async with self._places:

@@ -14,6 +14,7 @@ from common.states import (
     MSG_WRITING,
     WORD_OF_CODE,
     State,
+    replaced_by,
 )
 from common.times import rfc3339
 from services.engines.objects import txn
@@ -81,11 +82,16 @@ def of_pointer(pointer: Pointer, facts: Facts) -> Happened:
     return Happened(pointer.txn, pointer.location, events)
 
 
-def of_replaced(pointer: Pointer, facts: Facts, ended_ns: int) -> Happened:
-    """The blob that a pointer held until it was replaced or deleted."""
+def of_replaced(pointer: Pointer, facts: Facts, after: Pointer) -> Happened:
+    """The blob that `pointer` held until `after` took its place."""
     happened = of_pointer(pointer, facts)
-    end = Transition(_FAILURE, MSG_DELETED, ended_ns)
+    end = Transition(_FAILURE, _ended_by(after.state, id_of(after)), after.changed_ns)
     return msgspec.structs.replace(happened, events=(*happened.events, end))
+
+
+def _ended_by(state: str, blob_id: str) -> str:
+    """What ended a blob whose place was taken by the blob `blob_id`, or by a tombstone."""
+    return MSG_DELETED if state == DELETED else replaced_by(blob_id)
 
 
 def of_entry(entry: Entry) -> Happened:
@@ -98,21 +104,44 @@ def of_entry(entry: Entry) -> Happened:
 
 def of_past(pointer: Pointer, past: Past) -> Happened:
     """A past state in a pointer's history: a blob that it held, or a write that was killed."""
-    message = MSG_DELETED if past.state != KILLED else "Given up by the gc - Deleting!"
-    end = Transition(_FAILURE, message, past.ended_ns)
-    return Happened(past.txn, pointer.location, (end,))
+    begun_ns = min(txn.begun_ns(past.txn), past.done_ns or past.ended_ns)
+    if past.state == KILLED:
+        end = Transition(_FAILURE, "Given up by the gc - Deleting!", past.ended_ns)
+        return Happened(past.txn, pointer.location, (*_begun(begun_ns, is_update=False), end))
+    states = [one for one in pointer.past if one.state != KILLED]  # the newest first
+    at = states.index(past)
+    before = states[at + 1] if at + 1 < len(states) else None
+    after = states[at - 1] if at else pointer
+    events = _begun(begun_ns, is_update=before is not None and before.state != DELETED)
+    if past.done_ns:
+        events = (*events, Transition(_COMPLETE, MSG_COMPLETE, past.done_ns))
+    end = Transition(
+        _FAILURE, _ended_by(after.state, txn.blob_id(pointer.location, after.txn)), past.ended_ns
+    )
+    return Happened(past.txn, pointer.location, (*events, end))
+
+
+def description_of_past(pointer: Pointer, past: Past) -> Description:
+    """The same as the view by id shows it."""
+    return description(of_past(pointer, past), generation=past.since if past.state != KILLED else 0)
 
 
 def description(
-    happened: Happened, *, pointer: Pointer | None = None, type: str = "", expires_s: float | None = None
+    happened: Happened,
+    *,
+    pointer: Pointer | None = None,
+    generation: int = 0,
+    type: str = "",
+    expires_s: float | None = None,
 ) -> Description:
-    """As the view by id shows it. `pointer`: where it holds the blob; `expires_s`: when that does."""
+    """As the view by id shows it. `pointer`: where it holds the blob; else `generation`: with which it took
+    effect, if it did. `expires_s`: when it does."""
     facts = pointer.facts if pointer is not None and pointer.state == OK else None
     return Description(
         id=happened.id,
         location=happened.location,
         state=WORD_OF_CODE[happened.events[-1].code],
-        seq=pointer.generation if pointer is not None else 0,
+        seq=pointer.generation if pointer is not None else generation,
         size=facts.size if facts is not None else None,
         etag=f'"{facts.sha256.hex()}"' if facts is not None else None,
         modified=rfc3339(facts.modified_ns) if facts is not None else None,

@@ -65,12 +65,14 @@ class Past(msgspec.Struct, frozen=True, array_like=True):
 
     `since`: the generation that it began with; `ended_ns`: when it was replaced; `state`: what it was.
     KILLED: the gc took the write for dead at the generation `since`, and it can never become the state.
+    `done_ns`: when its blob was complete, 0 if there was none, or an earlier version wrote this.
     """
 
     txn: str
     since: int
     ended_ns: int
     state: str
+    done_ns: int = 0
 
 
 class Pointer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -247,7 +249,8 @@ def next_state(
             location, state, generation, write, generation, now_ns, first, [], generation - 1, facts
         )
     generation = old.generation + 1
-    past, forgot = _remember(old, Past(old.txn, old.since, now_ns, old.state), now_ns)
+    done_ns = old.facts.modified_ns if old.facts is not None else 0
+    past, forgot = _remember(old, Past(old.txn, old.since, now_ns, old.state, done_ns), now_ns)
     return Pointer(location, state, generation, write, generation, now_ns, old.first, past, forgot, facts)
 
 

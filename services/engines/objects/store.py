@@ -253,7 +253,7 @@ class ObjectsStore:
     def _told_replaced(self, before: Known, after: Known) -> None:
         blob = before.blob
         if blob is not None and after.pointer is not None:
-            happened = history.of_replaced(blob.pointer, blob.facts, after.pointer.changed_ns)
+            happened = history.of_replaced(blob.pointer, blob.facts, after.pointer)
             self.events.told(happened, len(happened.events) - 1)
         if before.is_damaged:
             self._damaged.pop(after.pointer.location if after.pointer is not None else "", None)

@@ -1,8 +1,8 @@
 """The id of one write: 26 characters that sort by time. A writer recognises its write by it.
 
 48 bits of Unix time in ms and 80 random bits, in base 32 without i, l, o and u. Only the order in which the
-gc reads state objects depends on the time. A blob's id is the txn that made it and its location, so that the
-pointer can be found from the id.
+gc reads state objects, and the history of a replaced blob, depend on the time. A blob's id is the txn that
+made it and its location, so that the pointer can be found from the id.
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ def new_txn(now_ns: int) -> str:
     """A txn that was never used. `now_ns`: Unix time in nanoseconds."""
     random = os.urandom(_RANDOM_CHARS).translate(_RANDOM_DIGITS).decode()
     return _base32(now_ns // 1_000_000, _TIME_CHARS) + random
+
+
+def begun_ns(txn: str) -> int:
+    """When it was made: Unix time in nanoseconds, of whole milliseconds."""
+    number = 0
+    for digit in txn[:_TIME_CHARS]:
+        number = number << 5 | _VALUES[digit]
+    return number * 1_000_000
 
 
 def is_txn(text: str) -> bool:
