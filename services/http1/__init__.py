@@ -6,6 +6,7 @@ from services.http1.limits import Limits
 from services.http1.parser import CHUNKED, RequestHead
 from services.http1.server import HTTPServer
 from services.http1.similar_fields import FieldBlock, Shape
+from services.http1.steady_cache import SteadyCache
 
 __all__ = [
     "CHUNKED",
@@ -17,4 +18,5 @@ __all__ = [
     "RequestContext",
     "RequestHead",
     "Shape",
+    "SteadyCache",
 ]

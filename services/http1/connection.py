@@ -310,7 +310,7 @@ class Connection(PlainProtocol):
                 self.advance_later()
             else:
                 self.step(IDLE)
-                if not head.is_once:
+                if not head.is_once and len(data) <= KNOWN_BYTES:
                     self.server.known_heads.add(data, head)
             return
         self._cycle = RequestCycle(self, head, head_bytes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate
@@ -12,6 +11,7 @@ from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from services.http1.context import RequestContext
 from services.http1.limits import Limits
 from services.http1.parser import RequestHead
+from services.http1.steady_cache import SteadyCache
 
 if TYPE_CHECKING:
     from services.http1.connection import Connection
@@ -24,17 +24,11 @@ Answer = tuple[bytes, bytes | memoryview]
 most COPY_BYTES, which are joined to the head at once."""
 
 
-class KnownHeads(dict[bytes, RequestHead]):
+class KnownHeads(SteadyCache[bytes, RequestHead]):
     """Heads of requests that were answered at once, by their bytes: clients repeat themselves."""
 
-    def add(self, data: bytes, head: RequestHead) -> None:
-        """Remember `head`; forget the older half if there are too many."""
-        if len(data) <= KNOWN_BYTES:
-            if len(self) >= _MAX_KNOWN:
-                # Half at once: to find the oldest alone, a dict steps over the places of all before it.
-                for old in list(islice(self, _MAX_KNOWN // 2)):
-                    del self[old]
-            self[data] = head
+    def __init__(self) -> None:
+        super().__init__(_MAX_KNOWN)
 
 
 class Server(Protocol):

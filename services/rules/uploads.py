@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import functools
 import re
 from collections.abc import Mapping
@@ -107,7 +108,7 @@ def _old_digests(header: str) -> dict[str, bytes]:
 
 def format_digest(sha256: bytes) -> str:
     """The value of Repr-Digest: `sha-256=:base64:` (RFC 9530, section 3)."""
-    return f"sha-256=:{base64.b64encode(sha256).decode()}:"
+    return f"sha-256=:{binascii.b2a_base64(sha256, newline=False).decode()}:"
 
 
 def stored_media_type(header: str | None) -> str:

@@ -100,8 +100,9 @@ def test_memory_is_bounded_and_the_least_used_goes_first(data_dir: Layout) -> No
     there = [blob.id for blob in blobs if cache.bytes_of(blob) is not None]
     assert there == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     big = [stored(data_dir, n, bytes(3000), f"c{n}") for n in range(10, 13)]
-    for blob in big:
-        assert cache.bytes_of(blob) is not None
+    for _ in range(40):  # where it is full, one in 16 second reads is let in
+        for blob in big:
+            assert cache.bytes_of(blob) is not None
     there = [blob.id for blob in blobs if cache.bytes_of(blob) is not None]
     assert there == [8, 9]
     assert HotCache(data_dir, 0).bytes_of(big[0]) is not None

@@ -12,7 +12,6 @@ from http.client import responses
 from time import perf_counter, time
 from typing import Protocol
 
-from common.bounded import make_room
 from common.options import Config
 from services.access.decisions import Access, Action
 from services.frontends.native.headers import (
@@ -23,7 +22,7 @@ from services.frontends.native.headers import (
     sent_blob_fields,
     validators,
 )
-from services.http1 import FieldBlock, RequestContext, RequestHead
+from services.http1 import FieldBlock, RequestContext, RequestHead, SteadyCache
 from services.rules.answers import sent, sent_common
 from services.rules.conditions import NOT_MODIFIED, etag, evaluate
 from services.rules.cors import origins_of
@@ -76,7 +75,7 @@ class QuickReads:
         self._requests = requests
         self._is_anothers = is_anothers if config.s3_hosts else None
         self._cors = sent(origins_of(config.cors_origins).answer_fields(None))
-        self._fields: dict[str, tuple[Blob, bytes]] = {}  # of blobs, by location
+        self._fields: SteadyCache[str, tuple[Blob, bytes]] = SteadyCache(_MAX_HEADS)  # of blobs, by location
         self.declined: RequestHead | None = None  # the last that was plain, of what is not in memory
 
     def quick_answer(
@@ -182,8 +181,7 @@ class QuickReads:
     def fields_of(self, blob: Blob) -> bytes:
         """The blob's own fields, as they are sent, and the empty line."""
         fields = sent_blob_fields(blob) + self._cors + b"\r\n"
-        make_room(self._fields, _MAX_HEADS)
-        self._fields[blob.location] = (blob, fields)
+        self._fields.add(blob.location, (blob, fields))
         return fields
 
 

@@ -14,7 +14,6 @@ from time import perf_counter, time
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
-from common.bounded import make_room
 from common.config import Config
 from common.errors import BlobkeepError, Misdirected
 from services.access.decisions import Access, Action
@@ -29,7 +28,7 @@ from services.frontends.s3.signed_alike import SignedAlike
 from services.frontends.s3.small_puts import SmallPut
 from services.frontends.s3.stored import checksum_fields, object_fields
 from services.frontends.shortcut import Shortcut
-from services.http1 import Exchange, FieldBlock, RequestContext, RequestHead
+from services.http1 import Exchange, FieldBlock, RequestContext, RequestHead, SteadyCache
 from services.rules.answers import sent
 from services.rules.cors import origins_of
 from services.store import Blob, Store
@@ -117,7 +116,7 @@ class S3FastPath(Shortcut):
         self._plain_puts = PlainPuts(store, requests, config)
         self._cors = origins_of(config.cors_origins).answer_fields(None)
         # The fields of objects as they are sent, by location: without a checksum, and with it.
-        self._fields: dict[str, tuple[Blob, bytes, bytes]] = {}
+        self._fields: SteadyCache[str, tuple[Blob, bytes, bytes]] = SteadyCache(_MAX_HEADS)
 
     def take(self, exchange: Exchange) -> HTTPMessageDelegate | None:
         """See Shortcut."""
@@ -242,8 +241,7 @@ class S3FastPath(Shortcut):
                 )
             except ValueError:  # what no field can carry
                 return None
-            make_room(self._fields, _MAX_HEADS)
-            self._fields[location] = known
+            self._fields.add(location, known)
         return known[2] if with_checksum else known[1]
 
 

@@ -17,7 +17,7 @@ from services.engines.local.disk.read_nowait import read_file_nowait
 from services.engines.local.serving.index import is_same
 from services.engines.local.serving.second_reads import SecondReads
 
-# Blobs up to this size are kept at the first read, since many fit. Larger ones are kept at the second.
+# Blobs up to this size are kept at the first read while there is room, since many fit. See SecondReads.
 _CHEAP_BYTES = 16 << 10
 # Up to here a read on the event loop costs less than handing it to a thread (49 µs): 64 KiB take 12.
 MAX_BYTES = 64 << 10
@@ -75,8 +75,9 @@ class HotCache:
         if data is None or (size and checksum.crc(data) != blob.crc(0)):
             return None
         over_at_s = self._expires_at_s(blob)
-        if size <= _CHEAP_BYTES or self._second_reads.lets_in(
-            (blob.id, blob.seq), is_full=self._left_bytes < size + _ENTRY_BYTES
+        is_full = self._left_bytes < size + _ENTRY_BYTES
+        if (size <= _CHEAP_BYTES and not is_full) or self._second_reads.lets_in(
+            (blob.id, blob.seq), is_full=is_full
         ):
             self.kept[blob.location] = made = blob, bytes(data), over_at_s
             self._left_bytes -= size + _ENTRY_BYTES
