@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from common import config, logs, process, self_report
-from common.errors import BlobkeepError, ConfigError
+from common.errors import BlobkeepError, ConfigError, Unavailable
 from common.self_report import LastPass, SelfReport
 
 log = logging.getLogger("worker")
@@ -95,20 +95,24 @@ class Worker(ABC):
         """One pass that never raises.
 
         The first of several equal errors in a row is logged with its traceback, the first pass that
-        succeeds after them as a recovery.
+        succeeds after them as a recovery. Unavailable has no traceback: its text says it all, and who raised
+        it has logged the cause.
         """
         began = time.monotonic()
         self.about_pass = LastPass(time.time(), 0.0)
         try:
             line = self.run_once()
         except Exception as err:
-            self.tell(time.monotonic() - began, failed=repr(err)[:300])
+            said = str(err) if isinstance(err, BlobkeepError) else repr(err)
+            self.tell(time.monotonic() - began, failed=said[:300])
             self._failures += 1
-            if repr(err) == self._last_error:
-                log.error("pass failed again, %d times in a row: %r", self._failures, err)
+            if said == self._last_error:
+                log.error("pass failed again, %d times in a row: %s", self._failures, said)
+            elif isinstance(err, Unavailable):
+                log.error("pass failed: %s", said)
             else:
                 log.exception("pass failed")
-            self._last_error = repr(err)
+            self._last_error = said
             return
         self.tell(time.monotonic() - began)
         if self._failures:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from common.config import Config
-from common.errors import ConfigError, LockHeld
+from common.errors import ConfigError, LockHeld, Unavailable
 from common.worker import MAX_BACKOFF_S, STOP, Worker, run_worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +113,19 @@ def test_only_the_first_of_equal_errors_has_a_traceback(caplog: pytest.LogCaptur
         worker.guarded_pass()
     assert [record.exc_info is not None for record in caplog.records] == [True, False, False, True, True]
     assert "3 times in a row: OSError(5" in caplog.records[2].getMessage()
+
+
+def test_what_is_not_to_be_reached_is_said_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    def unreachable() -> str:
+        raise Unavailable("The object store cannot be reached: try again.") from OSError("refused")
+
+    worker = Scripted(unreachable, unreachable)
+    for _ in range(2):
+        worker.guarded_pass()
+    assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
+        ("pass failed: The object store cannot be reached: try again.", None),
+        ("pass failed again, 2 times in a row: The object store cannot be reached: try again.", None),
+    ]
 
 
 def test_the_pause_doubles_with_errors_up_to_a_minute_and_is_back_after_a_success() -> None:
