@@ -7,15 +7,26 @@ so that each of the syncs before it is missed at once where it is left out.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from tornado.netutil import bind_sockets
+from tornado.web import Application
 
 from common import durable
+from common.config import Config
+from services.access.decisions import Access
+from services.frontends.front_door import FrontDoor
+from services.frontends.native.fast_path import FastPath
+from services.listening import make_server
 from services.store import Content
 from services.tools import export
 from services.tools.storage import Exported
+from services.watch.request_log import RequestLog
 from tests.cuts.cuts import one_image
 from tests.cuts.disk import Disk, Image
 from tests.cuts.recorder import ListLog, recording
@@ -75,6 +86,42 @@ def test_an_upload_its_parts_and_its_end_are_durable_when_they_are_answered(tmp_
                 answers.now("the line of a part", has(f"/{upload.id}/parts.log", part.id.encode()))
             await parts.abort_multipart("a/b", upload.id)
             answers.now("the abort", lambda image: not has(record, b"")(image))
+
+    with recording(answers.log):
+        asyncio.run(main())
+    answers.judge()
+
+
+def test_a_small_body_is_durable_when_a_front_end_answers(tmp_path: Path) -> None:
+    """Over S3 and restic, by their own ways for a body that came with its head."""
+    answers = Answers(tmp_path)
+    bodies = [answers.rng.randbytes(500) for _ in range(3)]
+    requests = [
+        ("PUT", "127.0.0.1", "/bucket/key", bodies[0]),
+        ("PUT", "127.0.0.1", "/bucket/key", bodies[1]),  # which replaces it
+        ("POST", "localhost", f"/restic/r/data/{hashlib.sha256(bodies[2]).hexdigest()}", bodies[2]),
+    ]
+
+    async def main() -> None:
+        async with opened(str(tmp_path / "data")) as made:
+            store: Any = made.store
+            config, log, access = Config(s3_hosts="127.0.0.1", restic=True), RequestLog(), Access()
+            door = FrontDoor(Application(), store, config, access, log)
+            fast = FastPath(door, store, access, log, config, door.is_s3_host)
+            server, drain = make_server(fast, config, log, None)
+            sockets = bind_sockets(0, "127.0.0.1")
+            server.add_sockets(sockets)
+            reader, writer = await asyncio.open_connection(*sockets[0].getsockname()[:2])
+            for method, host, target, body in [("PUT", "127.0.0.1", "/bucket", b""), *requests]:
+                head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
+                writer.write(head.encode() + body)
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+                if body:
+                    answers.now("the body", has("", body))
+                    answers.now("its state", has("", hashlib.sha256(body).hexdigest().encode()))
+            writer.close()
+            await drain(5)
+            await server.close_all_connections()
 
     with recording(answers.log):
         asyncio.run(main())

@@ -151,7 +151,7 @@ ROWS = [
     Mutation(
         "plain-put-of-other-bytes-than-were-signed",
         "services/frontends/s3/plain_puts.py",
-        "if claim.payload not in (digest.hex(), UNSIGNED):",
+        "if payload not in (digest.hex(), UNSIGNED):",
         "if False:",
         PLAIN_PUT,
     ),

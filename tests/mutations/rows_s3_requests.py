@@ -201,6 +201,24 @@ ROWS = [
         ("tests/restic/test_small_uploads.py", "tests/restic/test_protocol.py::test_a_repository"),
     ),
     Mutation(
+        "small-put-answered-while-it-is-written",
+        f"{S3}/plain_puts.py",
+        "            await shared.store.write_whole(location, _anything, content, body, digest)\n",
+        "            coroutine = shared.store.write_whole(location, _anything, content, body, digest)\n"
+        '            self._writing = __import__("asyncio").ensure_future(coroutine)\n',
+        ("tests/cuts/test_acknowledged.py",),
+    ),
+    Mutation(
+        "small-restic-file-answered-while-it-is-written",
+        "services/frontends/restic/small_uploads.py",
+        "                await store.write_whole(named.location, condition, FILE_TYPE, self._body, digest)\n",
+        "                coroutine = store.write_whole(\n"
+        "                    named.location, condition, FILE_TYPE, self._body, digest\n"
+        "                )\n"
+        '                self._writing = __import__("asyncio").ensure_future(coroutine)\n',
+        ("tests/cuts/test_acknowledged.py",),
+    ),
+    Mutation(
         "who-may-only-add-deletes-a-snapshot",
         "services/frontends/restic/handlers.py",
         'gives_back = action is Action.DELETE and self.named.kind == "locks"',

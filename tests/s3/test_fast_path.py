@@ -243,6 +243,24 @@ PUTS: dict[str, tuple[str, str, bytes, dict[str, str]]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("sha256", "status"), [(None, b"200"), ("UNSIGNED-PAYLOAD", b"200"), ("0" * 64, b"400"), ("odd", b"200")]
+)
+def test_a_plain_put_without_a_signature(sha256: str | None, status: bytes) -> None:
+    """Where everyone may do everything. What the bytes are said to be is compared all the same."""
+    answers = []
+    for how in (True, False):
+        with served(is_open=True, fast_path=how) as front:
+            front.client().create_bucket(Bucket="photos")
+            said = {} if sha256 is None else {"x_amz_content_sha256": sha256}
+            with connected(front.port) as connection:
+                connection.send(wire("PUT", "/photos/put/a", None, SECRET, b"a body", **said))
+                answers.append(_OWN.sub(rb"\1\2 ...", connection.rest()))
+            assert ("photos/put/a" in front.store.blobs) == (status == b"200")
+    assert answers[0] == answers[1]
+    assert answers[0].count(b"HTTP/1.1 " + status) == 2
+
+
 @pytest.mark.parametrize("etag", ["md5", "fast"])
 def test_a_plain_put_is_answered_as_the_handler_does(etag: str) -> None:
     """Also what is refused: other bytes than were signed, a bucket that is not there, no right to replace."""

@@ -34,6 +34,7 @@ _OPTIONS = {
     "BLOBKEEP_GC_INTERVAL": "0.2",
     "BLOBKEEP_RECOVERY_INTERVAL": "0.5",
     "BLOBKEEP_S3_PATH": S3.rstrip("/"),
+    "BLOBKEEP_RESTIC": "true",
 }
 
 

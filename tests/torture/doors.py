@@ -1,9 +1,10 @@
-"""Clients that also use S3, and copy and move on the server. A copy or a move names its source by the tag, so
-it is known what one without an answer may have done.
+"""Clients that also use S3 and restic, and copy and move on the server. A copy or a move names its source by
+the tag, so it is known what one without an answer may have done.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from tests.support.linearizable import Call, Move
 from tests.torture.clients import Client
 
 S3 = "/s3/"
+RESTIC = "/restic/"
 _PARTS_BYTES = ([20_000], [300_000], [5 << 20, 1000])  # all but the last part have 5 MiB or more
 
 
@@ -23,6 +25,7 @@ class ManyDoors(Client):
         "get": (8, 6),
         "clear": (3, 8),
         "multipart": (3, 3),
+        "restic": (4, 4),
         "copy": (5, 5),
         "copy_object": (4, 4),
         "move": (10, 14),
@@ -115,6 +118,38 @@ class ManyDoors(Client):
         elif answer[0] not in (412, 409):
             self._refused("copy_object", location, answer[0], answer[2])
 
+    # --- restic ---
+
+    def do_restic(self, _location: str) -> None:
+        """A file whose name is the hash of its bytes, so only this client uses it. It is sent until there is
+        an answer (200 also if it came before), read, and deleted."""
+        _, body = self._record.bodies.make(self._size())
+        name = f"torture/data/{hashlib.sha256(body).hexdigest()}"
+        sent = self._until_answered("POST", name, body)
+        if sent is not None and sent[0] == 200:
+            found = self._until_answered("GET", name)
+            if found is not None and found[0] != 503 and (found[0], found[2]) != (200, body):
+                self._record.complain(
+                    f"restic: {name} was answered for, and is {found[0]}: {found[2][:50]!r}"
+                )
+            self._record.counts["restic"] += 1
+        elif sent is not None:
+            self._refused("restic", name, sent[0], sent[2])
+        gone = self._until_answered("DELETE", name)
+        if gone is not None and gone[0] == 200:
+            there = self._ask("GET", name, door=RESTIC)
+            if there is not None and there[0] not in (404, 503):
+                self._record.complain(f"restic: {name} was deleted, and is answered with {there[0]}")
+
+    def _until_answered(
+        self, method: str, name: str, body: bytes | None = None
+    ) -> tuple[int, dict[str, str], bytes] | None:
+        """None if the campaign ends before."""
+        while (answer := self._ask(method, name, body, door=RESTIC)) is None:
+            if self._stopping.wait(0.05):
+                return None
+        return answer
+
     # --- copies and moves, natively ---
 
     def do_copy(self, location: str) -> None:
@@ -192,8 +227,12 @@ class ManyDoors(Client):
 
 class StoreDoors(ManyDoors):
     """The same on an object store, where a move is a copy and then a delete, so others see the state in
-    between.
+    between. Without restic, whose files would take the place of others there.
     """
+
+    KINDS: ClassVar[dict[str, tuple[int, int]]] = {
+        kind: weights for kind, weights in ManyDoors.KINDS.items() if kind != "restic"
+    }
 
     def _moved(self, source: str, target: str, began: float, number: int, at: int, *, is_sure: bool) -> None:
         if not number:

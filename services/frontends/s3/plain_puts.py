@@ -36,13 +36,12 @@ _PLAIN = frozenset(
         *("amz-sdk-invocation-id", "amz-sdk-request", "x-amz-user-agent"),
     )
 )
-_NEEDED = frozenset(("authorization", "x-amz-content-sha256", "content-length"))
 
 
 def is_plain(names: Iterable[str]) -> bool:
     """Whether a PutObject with these fields, in lower case, is plain."""
     given = frozenset(names)
-    return given <= _PLAIN and given >= _NEEDED
+    return given <= _PLAIN and "content-length" in given
 
 
 class PlainPuts:
@@ -78,21 +77,25 @@ class PlainPut(SmallPut):
         body, shared, asked = self._body, self._shared, self._asked
         location = asked.location
         client, _, claim = self._identity
+        fields = self._exchange.head.block.fields
         if (
-            claim is None
-            or len(body) > MAX_BYTES
+            len(body) > MAX_BYTES
             or not (client is None or client.may(Action.UPDATE, location))
             or not has_record(shared.store, asked.bucket)
         ):
             await super()._answer()
             return
         digest = sha256(body).digest()
-        if claim.payload not in (digest.hex(), UNSIGNED):
+        if claim is not None:
+            payload = claim.payload
+        else:  # everyone may do everything
+            payload = fields.get("X-Amz-Content-Sha256", [UNSIGNED])[0]
+        if payload not in (digest.hex(), UNSIGNED):
             await super()._answer()
             return
         tag = md5(body, usedforsecurity=False).hexdigest() if shared.computes_md5 else None
         exchange = self._exchange
-        said = exchange.head.block.fields.get("Content-Type")
+        said = fields.get("Content-Type")
         kind = stored_media_type(said[0] if said else None)
         content = Content(kind) if tag is None else Content(kind, "", {ETAG: tag})
         user = "-" if client is None else client.name
