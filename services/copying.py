@@ -7,6 +7,8 @@ import contextlib
 from common.errors import Busy, NotFound
 from services.store import UPLOAD_ID, Blob, Condition, Content, Store
 
+NOTHING_TO_COPY = "There is no such blob to copy."
+
 
 def content_of_copy(blob: Blob, said: Content | None) -> Content:
     """The attributes of a copy of `blob`: those of the request (`said`), or the blob's.
@@ -38,7 +40,10 @@ async def copy_bytes(
     A move that is cut between its two commits leaves both blobs. If the source was deleted meanwhile, the
     move is done. If the source was written meanwhile, nothing is deleted, and Busy is raised.
     """
-    reading = await store.open(source)
+    try:
+        reading = await store.open(source)
+    except NotFound as err:
+        raise NotFound(NOTHING_TO_COPY) from err
     try:
         blob = reading.blob
         source_condition(blob, False)

@@ -71,7 +71,7 @@ def test_conditions_of_both_sides(engine: Maker, move: bool) -> None:
             await under.store.copy("s", refuse, "t", anything, None, move=move)
         with pytest.raises(AlreadyExists):
             await under.store.copy("s", anything, "t", only_new, None, move=move)
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match="no such blob to copy"):
             await under.store.copy("nothing", anything, "t", anything, None, move=move)
         assert (await under.get("s"), await under.get("t")) == (b"source", b"target")
 

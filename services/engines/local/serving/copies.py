@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from common.errors import BlobkeepError, Busy, NotFound
-from services.copying import content_of_copy
+from services.copying import NOTHING_TO_COPY, content_of_copy
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.serving.change import Draft
@@ -75,7 +75,7 @@ async def copy(
     for _ in range(_TRIES):
         blob = await store.stat(source)
         if blob is None:
-            raise NotFound("There is no such blob to copy.")
+            raise NotFound(NOTHING_TO_COPY)
         source_condition(blob, False)
         draft = Draft(target, content_of_copy(blob, content))
         if move and source != target:
