@@ -19,6 +19,15 @@ ALIKE_TESTS = ("tests/s3/test_signed_alike.py",)
 
 ROWS = [
     Mutation(
+        "completed-upload-ended-without-the-lock",
+        "services/engines/local/serving/multiparts.py",
+        "return await upload.commit(said, lambda: self._end_completed(one))",
+        "done = await upload.commit(said)\n"
+        "            await self._end_completed(one)\n"
+        "            return done",
+        (PARTS,),
+    ),
+    Mutation(
         "part-answered-before-its-bytes-are-durable",
         "services/engines/local/serving/part_upload.py",
         "            durable.sync_file(fd)\n",
@@ -249,8 +258,8 @@ ROWS = [
     Mutation(
         "parts-removed-before-the-commit",
         "services/engines/local/serving/multiparts.py",
-        "            done = await upload.commit(said)\n",
-        "            await self._end(one)\n            done = await upload.commit(said)\n",
+        "return await upload.commit(said, lambda: self._end_completed(one))",
+        "await self._end(one)\n            return await upload.commit(said)",
         (CRASHES,),
     ),
     Mutation(

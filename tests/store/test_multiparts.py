@@ -397,3 +397,71 @@ def test_a_piece_of_a_part_that_could_not_be_written_fails_its_commit(
             assert await store.read("a") == A
 
     asyncio.run(go())
+
+
+def test_nobody_replaces_the_blob_until_its_upload_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blob alone says that its upload is complete. If another write came between, and then a kill, a
+    completion that is sent again would undo that write: the torture saw a deleted blob come back.
+    """
+    order: list[str] = []
+    ending, may_end = threading.Event(), threading.Event()
+    real = multipart_folder.end
+
+    def end(*args: object) -> None:
+        ending.set()
+        assert may_end.wait(60)
+        real(*args)  # type: ignore[arg-type]
+        order.append("over")
+
+    monkeypatch.setattr(multipart_folder, "end", end)
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            upload, done = await three_parts(store)
+            completion = parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
+            completing = asyncio.create_task(completion)
+            assert await asyncio.to_thread(ending.wait, 60)
+            assert await store.read("a") == A + B + C  # it is durable, so it is shown
+
+            async def delete() -> None:
+                await store.store.delete("a", anything)
+                order.append("deleted")
+
+            deleting = asyncio.create_task(delete())
+            await asyncio.sleep(0)
+            try:  # its batch comes after the delete's, if that has one
+                await store.store.write_whole("b", anything, Content(), b"b")
+            finally:
+                may_end.set()
+            await asyncio.gather(completing, deleting)
+
+    asyncio.run(go())
+    assert order == ["over", "deleted"]
+    assert not rules.broken_rules(str(tmp_path))
+
+
+def test_an_upload_that_could_not_be_ended_is_ended_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = multipart_folder.end
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            upload, done = await three_parts(store)
+            monkeypatch.setattr(multipart_folder, "end", refused)
+            await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
+            assert folders(tmp_path) == [upload.id]
+            monkeypatch.setattr(multipart_folder, "end", real)
+            await parts.sweep(3600.0)
+            assert folders(tmp_path) == []
+            assert await store.read("a") == A + B + C
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))

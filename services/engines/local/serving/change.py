@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -56,6 +56,7 @@ class Draft:
     crcs = b""
     attributes: Mapping[str, str] = record.NO_METADATA  # what is known once all bytes have come
     source: Blob | None = None  # of a move: the blob at another location that ends with the same commit
+    afterwards: Callable[[], Awaitable[None]] | None = None  # before others may change the location again
 
     def __init__(
         self, location: str, content: Content, body: bytes | bytearray = b"", *, message: str = ""

@@ -17,6 +17,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from sortedcontainers import SortedDict
@@ -105,6 +106,7 @@ class LocalMultiparts:
         self._open: dict[str, _Open] = {}
         self._sorted: SortedDict = SortedDict()  # (location, id): _Open
         self._followers = asyncio.Semaphore(_FOLLOWERS)
+        self._unended: list[str] = []  # complete, and still on disk: an error of the disk
         for upload, parts in found:
             one = _Open(upload, multipart_folder.folder(self._data_dir, upload.id), parts)
             one.may_write_in_place = not multipart_folder.may_be_a_blob(self._data_dir, upload.id)
@@ -190,15 +192,9 @@ class LocalMultiparts:
             except RottenPart as err:
                 self._drop_rotten(one, err)
                 raise
-            done = await upload.commit(said)
-            try:
-                await self._end(one)
-            except SyncFailed:
-                raise
-            except BlobkeepError as err:  # the blob is there, and says whose parts it has: a start ends it
-                log.error("upload %s is complete, and is ended at the next start: %s", upload_id, err)
-                self._forget(one)
-        return done
+            # The blob alone says that the upload is complete, so nobody may replace it until the upload is
+            # over: after a kill it could else be completed again, and undo what came after the first time.
+            return await upload.commit(said, lambda: self._end_completed(one))
 
     async def abort_multipart(self, location: str, upload_id: str) -> None:
         """See store.Multiparts."""
@@ -208,6 +204,9 @@ class LocalMultiparts:
 
     async def sweep(self, older_than_s: float) -> int:
         """See store.Multiparts."""
+        for upload_id in tuple(self._unended):
+            await self._step(partial(multipart_folder.end, self._data_dir, upload_id))
+            self._unended.remove(upload_id)
         before_ns = time.time_ns() - int(older_than_s * 1e9)
         swept = 0
         for one in [one for one in self._open.values() if one.newest_ns() < before_ns]:
@@ -248,6 +247,16 @@ class LocalMultiparts:
             self._follow(one)
             raise
         self._forget(one)
+
+    async def _end_completed(self, one: _Open) -> None:
+        try:
+            await self._end(one)
+        except SyncFailed:
+            raise
+        except BlobkeepError as err:  # the blob is there, and says whose parts it has
+            log.error("upload %s is complete, and is ended later: %s", one.upload.id, err)
+            self._unended.append(one.upload.id)
+            self._forget(one)
 
     def _forget(self, one: _Open) -> None:
         one.is_over = True

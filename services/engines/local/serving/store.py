@@ -225,13 +225,12 @@ class LocalStore:
         self, location: str, condition: Condition, content: Content, body: bytes, sha256: bytes = b""
     ) -> tuple[Blob, bool]:
         """See store.Store. Its body has come, so it is admitted under the location's lock, once."""
-        size = len(body)
-        self._admission.check_limits(size, self._whole)
+        self._admission.check_limits(len(body), self._whole)
         self._whole += 1
         try:
             draft = Draft(location, content, body)
             draft.sha256 = sha256
-            blob, was_there = await self._change(location, condition, draft, room_bytes=size)
+            blob, was_there = await self._change(location, condition, draft, room_bytes=len(body))
         finally:
             self._whole -= 1
         assert blob is not None
@@ -299,11 +298,10 @@ class LocalStore:
             if damaged is not None and damaged.name is None:
                 damaged = await self.damage.quarantine_now(location, damaged)
             released = (damaged.name, damaged.note) if damaged and damaged.name and damaged.note else None
-            is_short = draft is None and self.space.is_short_after_delete()
             keeps = seen is not None and ends is None and self.keeping.keeps(location)
             change = Change(
                 *(self.data_dir, self.ids, self.sequence, draft, old, released),
-                leaves_nothing=is_short,
+                leaves_nothing=draft is None and self.space.is_short_after_delete(),
                 keeps=keeps,
                 why=why,
             )
@@ -315,6 +313,8 @@ class LocalStore:
             if draft is not None and record is not None:
                 was_told = draft.staged is not None and not draft.is_unnamed
                 self._events.told(record, len(draft.staged.events) if was_told and draft.staged else 0)
+                if draft.afterwards is not None:
+                    await draft.afterwards()
             if source is not None and change.then is not None:
                 if change.then.error is not None:
                     raise change.then.error

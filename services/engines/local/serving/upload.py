@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from typing import Protocol
 
@@ -203,11 +203,15 @@ class LocalUpload:
             raise Busy(GIVEN_UP)  # meanwhile
         return self._hasher.sha256()
 
-    async def commit(self, attributes: Mapping[str, str] = NO_METADATA) -> tuple[Blob, bool]:
-        """See store.Upload."""
+    async def commit(
+        self,
+        attributes: Mapping[str, str] = NO_METADATA,
+        afterwards: Callable[[], Awaitable[None]] | None = None,
+    ) -> tuple[Blob, bool]:
+        """See store.Upload. `afterwards`: see Draft; it may raise SyncFailed alone."""
         self._must_go_on()
         draft = self._draft
-        draft.attributes = attributes
+        draft.attributes, draft.afterwards = attributes, afterwards
         self._committing = True
         try:
             self._timer.cancel()
