@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,6 @@ from services.engines.local.index.format import (
     PAGE_ENTRIES,
     IndexDamaged,
     RunInfo,
-    decode_blob,
     id_key,
     location_key,
 )
@@ -58,6 +59,11 @@ def made(path: Path, items: Items) -> Run:
     return Run(str(path), info)
 
 
+def content(run: Run, start: str = "") -> Items:
+    """All from `start` on, as it was given to be written."""
+    return [pair for span in run.spans(start, True) for pair in zip(*span, strict=True)]
+
+
 def answers(run: Run, items: Items) -> None:
     """Every query of a run gives what was written."""
     for location, expected in items:
@@ -66,7 +72,7 @@ def answers(run: Run, items: Items) -> None:
             assert run.with_id(expected.id, id_key(SALT, expected.id), True) == [expected]
     for location in ("", "a/", "a/00003x", "b"):
         assert run.find(location, location_key(SALT, location), True) is None
-    assert [(at, decode_blob(raw)) for at, raw in run.from_("", True, True)] == items
+    assert content(run) == items
 
 
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 5000])
@@ -90,9 +96,7 @@ def test_a_read_begins_anywhere(tmp_path: Path) -> None:
     run = made(tmp_path / "run", items)
     places = ["", "a/", "a/00031", "a/00032", "a/00032x", "a/04095", "a/04999", "b"]
     for start in [*places, *(location for location, _ in choose("index from", items, 40))]:
-        for inclusive in (True, False):
-            expected = [at for at, _ in items if at > start or (inclusive and at == start)]
-            assert [at for at, _ in run.from_(start, inclusive, True)] == expected, (start, inclusive)
+        assert content(run, start) == [item for item in items if item[0] >= start], start
 
 
 def test_who_may_not_wait_is_told_what_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,20 +206,29 @@ def test_the_newest_of_several_speaks(ages: list[dict[str, int | None]]) -> None
     expected: dict[str, int | None] = {}
     for age in reversed(ages):
         expected |= age
-    found = list(newest([iter(sorted(age.items())) for age in ages]))  # type: ignore[arg-type]
-    assert found == sorted(expected.items())
+    for most in (1, 3, 9):
+        found = newest([spans_of(age, most) for age in ages])
+        assert [pair for span in found for pair in zip(*span, strict=True)] == sorted(expected.items())
+
+
+def spans_of(values: dict[str, int | None], most: int) -> Iterator[Any]:
+    """As a run gives its blocks, `most` a block."""
+    items = sorted(values.items())
+    for begin in range(0, len(items), most):
+        part = items[begin : begin + most]
+        yield [at for at, _ in part], [value for _, value in part]
 
 
 def test_runs_are_merged_into_one(tmp_path: Path) -> None:
     old = made(tmp_path / "old", some(300))
     new = made(tmp_path / "new", [(f"a/{n:05}", None if n % 2 else blob(f"a/{n:05}", n)) for n in range(150)])
-    expected = {at: decode_blob(raw) for run in (old, new) for at, raw in run.from_("", True, True)}
+    expected = dict(content(old) + content(new))
     assert dict(merged([new, old], are_all=False)) == expected
     left = {at: one for at, one in expected.items() if one is not None}
     for do in (work, have_done):
         info = do(Task(str(tmp_path), [new.info, old.info], True, "merged", SALT))
         run = Run(str(tmp_path / "merged"), info)
-        assert {at: decode_blob(raw) for at, raw in run.from_("", True, True)} == left
+        assert dict(content(run)) == left
 
 
 def test_damage_is_told_by_who_merges(tmp_path: Path) -> None:

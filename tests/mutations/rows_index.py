@@ -31,6 +31,13 @@ ROWS = [
         RUNS,
     ),
     Mutation(
+        "index-older-run-speaks-where-a-newer-one-begins",
+        "services/engines/local/index/catalogue.py",
+        "else bisect_left(locations, following, at)",
+        "else end",
+        RUNS,
+    ),
+    Mutation(
         "index-of-somebody-else-is-believed",
         "services/engines/local/recovery/restart.py",
         "if manifest.stamp != stamp:",

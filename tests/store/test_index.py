@@ -112,8 +112,8 @@ class Both:
         plain, stored = self.plain.blobs, self.stored.blobs
         assert len(stored.ids) == len(plain.ids)
         assert stored.bytes == plain.bytes
-        names = list(plain.irange(""))
-        assert list(stored.irange("")) == names
+        names = [blob.location for some in plain.spans("") for blob in some]
+        assert [blob.location for some in stored.spans("") for blob in some] == names
         for name in [*names, "a", "zz", ""]:
             assert stored.get(name) == plain.get(name)
             assert (name in stored) == (name in plain)

@@ -10,23 +10,21 @@ Used only from the event loop; before that, from the thread that opens the engin
 from __future__ import annotations
 
 import heapq
+import itertools
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import cast
 
-import msgspec
 from sortedcontainers import SortedDict
 
 from services.engines.local.disk.blob import Blob
-from services.engines.local.index.format import IndexDamaged, decode_blob, id_key, location_key
+from services.engines.local.index.format import BLOCK_BLOBS, IndexDamaged, id_key, location_key
 from services.engines.local.index.id_set import IdSet
-from services.engines.local.index.run import Run
+from services.engines.local.index.run import Found, Run, Span
 
 # Of what was looked up last, twice as many are kept at the most: some 500 bytes each.
 _KEPT = 8192
-
-_Found = tuple[str, "msgspec.Raw | Blob | None"]
-_Stream = Iterator[_Found]
 
 
 class _Unknown:
@@ -52,7 +50,6 @@ class Catalogue:
         self.recent: dict[str, Blob | None] = {}
         self._old: dict[str, Blob | None] = {}
         self.on_damage: Callable[[IndexDamaged], None] = lambda err: None
-        self._at: tuple[str, msgspec.Raw | Blob | None] = ("", None)  # what `irange` gave last
 
     # --- one ---
 
@@ -178,39 +175,32 @@ class Catalogue:
 
     # --- many, in order ---
 
-    def irange(self, start: str, inclusive: tuple[bool, bool] = (True, True)) -> Iterator[str]:
-        """Locations from `start` on. `[location]` then gives the blob of the last one without a lookup.
+    def spans(self, start: str) -> Iterator[list[Blob]]:
+        """The blobs from `start` on, in order, a few at a time.
 
         Raises NotCached instead of waiting for the disk: fetch, then begin again. Nothing may change
         meanwhile.
         """
-        for location, value in self._from(start, inclusive[0], False):
-            self._at = (location, value)
-            yield location
+        return self._from(start, False)
 
     def __getitem__(self, location: str) -> Blob:
-        blob = _blob(self._at[1]) if self._at[0] is location else self.get(location)
+        blob = self.get(location)
         if blob is None:
             raise KeyError(location)
         return blob
 
     def after(self, location: str, most: int) -> list[Blob]:
         """The next `most` blobs after `location`. Raises NotCached instead of waiting for the disk."""
-        found = []
-        for _, value in self._from(location, False, False):
-            blob = _blob(value)
-            assert blob is not None
-            found.append(blob)
-            if len(found) == most:
+        found: list[Blob] = []
+        for blobs in self._from(location + "\0", False):
+            found += blobs
+            if len(found) >= most:
                 break
-        return found
+        return found[:most]
 
     def values(self) -> Iterator[Blob]:
         """All blobs, in order. May wait for the disk. Nothing may change meanwhile."""
-        for _, value in self._from("", True, True):
-            blob = _blob(value)
-            assert blob is not None
-            yield blob
+        return itertools.chain.from_iterable(self._from("", True))
 
     def __iter__(self) -> Iterator[str]:
         return (blob.location for blob in self.values())
@@ -226,89 +216,102 @@ class Catalogue:
         large run and many small ones, the small ones rarely are. Raises NotCached instead of waiting for the
         disk. Nothing may change meanwhile.
         """
-        seek: list[Callable[[str], _Found | None]] = [
+        seek: list[Callable[[str], Found | None]] = [
             partial(_first, changes) for changes in (self.changed, self.frozen) if changes
         ]
         seek += [partial(run.first, waits=False) for run in self.runs]
-        heads: list[_Found | None] = [("", None)] * len(seek)  # of each: where it is; None at its end
+        if len(seek) == 1:
+            return partial(self._first_of_one, seek[0])
+        heads: list[Found | None] = [("", False)] * len(seek)  # of each: where it is; None at its end
 
         def first(start: str) -> str | None:
             while True:
-                least: _Found | None = None
+                least: Found | None = None
                 for number, head in enumerate(heads):
                     if head is not None and head[0] < start:
                         head = heads[number] = self._guarded(seek[number], start)
                     if head is not None and (least is None or head[0] < least[0]):
                         least = head
-                if least is None or not _is_nothing(least[1]):
+                if least is None or least[1]:
                     return None if least is None else least[0]
                 start = least[0] + "\0"  # deleted: whatever comes next
 
         return first
 
-    def _guarded(self, seek: Callable[[str], _Found | None], start: str) -> _Found | None:
+    def _first_of_one(self, seek: Callable[[str], Found | None], start: str) -> str | None:
+        found = self._guarded(seek, start)
+        while found is not None and not found[1]:
+            found = self._guarded(seek, found[0] + "\0")
+        return None if found is None else found[0]
+
+    def _guarded(self, seek: Callable[[str], Found | None], start: str) -> Found | None:
         try:
             return seek(start)
         except IndexDamaged as err:
             self.on_damage(err)
             raise
 
-    def _from(self, start: str, inclusive: bool, waits: bool) -> _Stream:
-        streams: list[_Stream] = [
-            _changes(changes, start, inclusive) for changes in (self.changed, self.frozen) if changes
+    def _from(self, start: str, waits: bool) -> Iterator[list[Blob]]:
+        streams: list[Iterator[Span]] = [
+            _changes(changes, start) for changes in (self.changed, self.frozen) if changes
         ]
-        streams += [run.from_(start, inclusive, waits) for run in self.runs]
+        streams += [run.spans(start, waits) for run in self.runs]
         try:
-            for location, value in streams[0] if len(streams) == 1 else newest(streams):
-                if not _is_nothing(value):
-                    yield location, value
+            for _, blobs in streams[0] if len(streams) == 1 else newest(streams):
+                yield [blob for blob in blobs if blob is not None]
         except IndexDamaged as err:
             self.on_damage(err)
             raise
 
 
-_NOTHING = msgspec.Raw(b"\xc0")  # nil in msgpack
+def _changes(changes: SortedDict[str, Blob | None], start: str) -> Iterator[Span]:
+    locations = changes.irange(start)
+    while some := list(itertools.islice(locations, BLOCK_BLOBS)):
+        yield some, [changes[location] for location in some]
 
 
-def _is_nothing(value: msgspec.Raw | Blob | None) -> bool:
-    return value is None or (isinstance(value, msgspec.Raw) and value == _NOTHING)
-
-
-def _blob(value: msgspec.Raw | Blob | None) -> Blob | None:
-    return decode_blob(value) if isinstance(value, msgspec.Raw) else value
-
-
-def _changes(changes: SortedDict[str, Blob | None], start: str, inclusive: bool) -> _Stream:
-    for location in changes.irange(start, inclusive=(inclusive, True)):
-        yield location, changes[location]
-
-
-def _first(changes: SortedDict[str, Blob | None], start: str) -> _Found | None:
+def _first(changes: SortedDict[str, Blob | None], start: str) -> Found | None:
     for location in changes.irange(start):
-        return location, changes[location]
+        return location, changes[location] is not None
     return None
 
 
-def newest(streams: Iterable[_Stream]) -> _Stream:
-    """All locations in order, each once, with the value of the first stream that has it."""
-    heap: list[tuple[str, int, msgspec.Raw | Blob | None, _Stream]] = []
-    for age, stream in enumerate(streams):
-        for location, value in stream:
-            heap.append((location, age, value, stream))
-            break
+def newest(streams: Iterable[Iterator[Span]]) -> Iterator[Span]:
+    """All locations in order, each once, with the value of the first stream that has it.
+
+    What one stream has before all others is taken at once, so a location costs next to nothing where a large
+    run stands beside small ones.
+    """
+    heap = [head for age, stream in enumerate(streams) if (head := _head(age, stream)) is not None]
     heapq.heapify(heap)
     last = None
-    while len(heap) > 1:
-        location, age, value, stream = heap[0]
-        if location != last:
-            last = location
-            yield location, value
-        for following in stream:
-            heapq.heapreplace(heap, (following[0], age, following[1], stream))
-            break
-        else:
+    while heap:
+        location, age, at, (locations, blobs), stream = heap[0]
+        end = len(locations)
+        if len(heap) > 1:
+            following = min(heap[1:3])[0]  # the two below the top: the next one is among them
+            # One that is in both is older there, and is passed over when its turn comes.
+            end = at + 1 if following == location else bisect_left(locations, following, at)
+        at += location == last
+        if at < end:
+            yield (locations, blobs) if end - at == len(locations) else (locations[at:end], blobs[at:end])
+            last = locations[end - 1]
+        head = (
+            (locations[end], age, end, (locations, blobs), stream)
+            if end < len(locations)
+            else _head(age, stream)
+        )
+        if head is None:
             heapq.heappop(heap)
-    for location, _, value, stream in heap:
-        if location != last:
-            yield location, value
-        yield from stream
+        else:
+            heapq.heapreplace(heap, head)
+
+
+_Head = tuple[str, int, int, Span, Iterator[Span]]  # where it is, its age, the place in what it gave last
+
+
+def _head(age: int, stream: Iterator[Span]) -> _Head | None:
+    for span in stream:
+        if span[0]:
+            return span[0][0], age, 0, span, stream
+    return None

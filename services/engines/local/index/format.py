@@ -61,11 +61,29 @@ class Fence(msgspec.Struct, array_like=True, frozen=True):
     blocks: list[int]
 
 
+class _Some(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A blob of which nothing is decoded."""
+
+
 class Block(msgspec.Struct, array_like=True, frozen=True):
     """One data block. A blob is decoded when it is asked for."""
 
     locations: list[str]
     blobs: list[msgspec.Raw]
+
+
+class Names(msgspec.Struct, array_like=True, frozen=True):
+    """A data block without what is known of its blobs: None for what was deleted."""
+
+    locations: list[str]
+    blobs: list[_Some | None]
+
+
+class Rows(msgspec.Struct, array_like=True, frozen=True):
+    """A data block with all its blobs."""
+
+    locations: list[str]
+    blobs: list[Blob | None]
 
 
 class RunInfo(msgspec.Struct, array_like=True, frozen=True):
@@ -79,6 +97,8 @@ class RunInfo(msgspec.Struct, array_like=True, frozen=True):
 
 encode = msgspec.msgpack.Encoder().encode
 decode_block = msgspec.msgpack.Decoder(Block).decode
+decode_names = msgspec.msgpack.Decoder(Names).decode
+decode_rows = msgspec.msgpack.Decoder(Rows).decode
 decode_fence = msgspec.msgpack.Decoder(Fence).decode
 decode_footer = msgspec.msgpack.Decoder(Footer).decode
 decode_blob = msgspec.msgpack.Decoder(Blob | None).decode

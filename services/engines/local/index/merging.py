@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from services.engines.local.disk.blob import Blob
 from services.engines.local.index.catalogue import newest
-from services.engines.local.index.format import RunInfo, decode_blob
+from services.engines.local.index.format import RunInfo
 from services.engines.local.index.run import Run
 
 _AT_ONCE = 4  # fewer runs are not worth it
@@ -34,7 +34,7 @@ def to_merge(runs: Sequence[RunInfo]) -> Sequence[RunInfo]:
 
 def merged(runs: Sequence[Run], *, are_all: bool) -> Iterator[tuple[str, Blob | None]]:
     """The merged content of `runs` (the newest first). `are_all`: no older run needs the deletions."""
-    for location, raw in newest([run.from_("", True, True) for run in runs]):
-        blob = decode_blob(raw)  # type: ignore[arg-type]
-        if blob is not None or not are_all:
-            yield location, blob
+    for locations, blobs in newest([run.spans("", True) for run in runs]):
+        for location, blob in zip(locations, blobs, strict=True):
+            if blob is not None or not are_all:
+                yield location, blob

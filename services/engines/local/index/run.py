@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -19,18 +19,30 @@ from services.engines.local.index.format import (
     Block,
     Fence,
     IndexDamaged,
+    Names,
+    Rows,
     RunInfo,
     checksum,
     decode_blob,
     decode_block,
     decode_fence,
     decode_footer,
+    decode_names,
+    decode_rows,
     page_of,
 )
 
 _READ_BYTES = 4 << 10  # holds most blocks, so that one read does
 _AHEAD_BYTES = 256 << 10  # what is fetched at once from a disk
+_SPAN_BYTES = 16 << 10  # what is read at once for a page: some ten blocks
+# Answers of the last searches, twice as many at the most: 300 bytes each. A page of 1,000 folders that is
+# asked for again needs no search.
+_KEPT_SEEKS = 1024
+_KEPT_ROWS = 128  # blocks of the last pages: some 6 KB each. A page of 1,000 names has 63.
 _KEPT_TABLE_PAGES = 512  # a table of up to 1 MiB, of 18,000 blobs, stays in memory
+
+Span = tuple[Sequence[str], Sequence[Blob | None]]  # locations in order, and their blobs
+Found = tuple[str, bool]  # a location, and whether it has a blob
 
 
 class NotCached(Exception):
@@ -60,6 +72,11 @@ class Run:
         self._nonce = info.nonce
         self._block: tuple[int, Block] = (-1, Block([], []))  # the last ones that were read
         self._fence: tuple[int, Fence] = (-1, Fence([], []))
+        self._rows: dict[int, Rows] = {}  # by place: those of the last pages
+        self._names: tuple[int, Names] = (-1, Names([], []))
+        self._ahead: tuple[int, bytes | memoryview] = (0, b"")  # a place, and the bytes from there on
+        self._seeks: dict[str, Found] = {}  # the last answers of `first`, and the ones before
+        self._old_seeks: dict[str, Found] = {}
         self._table: bytes | None = None
         try:
             self._fd = open_ours(path)
@@ -130,33 +147,62 @@ class Run:
 
     # --- many, in order ---
 
-    def from_(self, location: str, inclusive: bool, waits: bool) -> Iterator[tuple[str, msgspec.Raw]]:
-        """All from `location` on, in order: (location, the blob as it is encoded)."""
-        cut = bisect_left if inclusive else bisect_right
+    def spans(self, location: str, waits: bool) -> Iterator[Span]:
+        """All from `location` on, in order, a block at a time. The lists must not be modified."""
         first = max(0, bisect_right(self._firsts, location) - 1)
         is_first = True
         for number in range(first, len(self._fences)):
             fence = self.fence(self._fences[number], waits)
             begin = max(0, bisect_right(fence.firsts, location) - 1) if is_first else 0
             for place in range(begin, len(fence.blocks)):
-                block = self.block(fence.blocks[place], waits)
-                locations, blobs = block.locations, block.blobs
-                start = cut(locations, location) if is_first else 0
+                rows = self._rows_at(fence.blocks[place], waits)
+                if is_first:
+                    start = bisect_left(rows.locations, location)
+                    yield rows.locations[start:], rows.blobs[start:]
+                else:
+                    yield rows.locations, rows.blobs
                 is_first = False
-                for entry in range(start, len(locations)):
-                    yield locations[entry], blobs[entry]
 
-    def first(self, location: str, waits: bool) -> tuple[str, msgspec.Raw] | None:
-        """What `from_` gives first (inclusive); None if there is nothing. Cheaper than an iterator."""
+    def first(self, location: str, waits: bool) -> Found | None:
+        """The first location from `location` on, and whether it has a blob; None if there is nothing."""
+        found = self._seeks.get(location) or self._old_seeks.get(location) or self._seek(location, waits)
+        if found is not None:
+            if len(self._seeks) >= _KEPT_SEEKS:
+                self._seeks, self._old_seeks = {}, self._seeks
+            self._seeks[location] = found
+        return found
+
+    def _seek(self, location: str, waits: bool) -> Found | None:
         first = max(0, bisect_right(self._firsts, location) - 1)
         for number in range(first, len(self._fences)):
             fence = self.fence(self._fences[number], waits)
             for place in range(max(0, bisect_right(fence.firsts, location) - 1), len(fence.blocks)):
-                block = self.block(fence.blocks[place], waits)
-                entry = bisect_left(block.locations, location)
-                if entry < len(block.locations):
-                    return block.locations[entry], block.blobs[entry]
+                names = self._names_at(fence.blocks[place], waits)
+                entry = bisect_left(names.locations, location)
+                if entry < len(names.locations):
+                    return names.locations[entry], names.blobs[entry] is not None
         return None
+
+    def _names_at(self, at: int, waits: bool) -> Names:
+        kept = self._names
+        if kept[0] != at:
+            try:
+                kept = self._names = (at, decode_names(self._framed(at, waits)))
+            except msgspec.MsgspecError as err:
+                raise self._damaged(at) from err
+        return kept[1]
+
+    def _rows_at(self, at: int, waits: bool) -> Rows:
+        rows = self._rows.get(at)
+        if rows is None:
+            try:
+                rows = decode_rows(self._framed_ahead(at, waits))
+            except msgspec.MsgspecError as err:
+                raise self._damaged(at) from err
+            if len(self._rows) >= _KEPT_ROWS:
+                self._rows.clear()
+            self._rows[at] = rows
+        return rows
 
     def block(self, at: int, waits: bool) -> Block:
         """The data block at a place."""
@@ -188,7 +234,19 @@ class Run:
         return page
 
     def _framed(self, at: int, waits: bool) -> bytes | memoryview:
-        content = self._bytes(at, FRAME.size, _READ_BYTES, waits)
+        return self._checked(self._bytes(at, FRAME.size, _READ_BYTES, waits), at, waits)
+
+    def _framed_ahead(self, at: int, waits: bool) -> bytes | memoryview:
+        """As `_framed`, where the frames that follow will be asked for next."""
+        begin, content = self._ahead
+        rest = content[at - begin :] if at >= begin else b""
+        if len(rest) < _READ_BYTES:
+            rest = self._bytes(at, FRAME.size, _SPAN_BYTES, waits)
+            self._ahead = (at, rest)
+        return self._checked(rest, at, waits)
+
+    def _checked(self, content: bytes | memoryview, at: int, waits: bool) -> bytes | memoryview:
+        """The payload of the frame at `at`, which `content` begins with."""
         length, found = FRAME.unpack_from(content)
         end = FRAME.size + length
         if end > len(content):

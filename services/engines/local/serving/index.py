@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Container, Mapping, Sized
+from collections.abc import Callable, Container, Iterator, Mapping, Sized
 from typing import Protocol
 
 import msgspec
@@ -69,7 +69,6 @@ class InMemory:
         self.get: Callable[[str], Blob | None] = self._sorted.get
         self.get_nowait = self.get
         self.by_id: Callable[[int], Blob | None] = self._by_id.get
-        self.irange = self._sorted.irange
         self.recent: Mapping[str, Blob | None] = self._sorted
 
     @property
@@ -87,6 +86,13 @@ class InMemory:
         """The next `most` blobs after `location`."""
         found = itertools.islice(self._sorted.irange(location, inclusive=(False, True)), most)
         return [self._sorted[at] for at in found]
+
+    def spans(self, start: str) -> Iterator[list[Blob]]:
+        """The blobs from `start` on, in order, a few at a time."""
+        locations, most = self._sorted.irange(start), 4
+        while some := list(itertools.islice(locations, most)):
+            yield list(map(self._sorted.__getitem__, some))
+            most = 32
 
     def firsts(self) -> Callable[[str], str | None]:
         """A function that gives the first location from its argument on; None if there is none."""

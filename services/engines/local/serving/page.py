@@ -7,6 +7,7 @@ page cache the walk stops, and goes on from there once the bytes are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Protocol
 
 from services.engines.local.disk.blob import Blob
@@ -20,11 +21,9 @@ _AFTER_RECORDS = "\x01"
 class Locations(Protocol):
     """Blobs by location, in order."""
 
-    def irange(self, start: str, inclusive: tuple[bool, bool] = ...) -> Iterator[str]: ...
+    def spans(self, start: str) -> Iterator[list[Blob]]: ...
 
     def firsts(self) -> Callable[[str], str | None]: ...
-
-    def __getitem__(self, location: str) -> Blob: ...
 
 
 class PageWalk:
@@ -39,41 +38,69 @@ class PageWalk:
         self._prefixes: list[str] = []
         self._last = ""  # of these: the one that was added last
         first = prefix or _AFTER_RECORDS
-        self._start, self._inclusive = (first, True) if first > after else (after, False)
+        self._start = max(first, after + "\0")  # nothing sorts between a string and itself with a NUL
         if delimiter and len(after) > len(prefix) and after.startswith(prefix) and after.endswith(delimiter):
-            self._start, self._inclusive = _past(after), True  # `after` was a common prefix: skip all of it
+            self._start = _past(after)  # `after` was a common prefix: skip all of it
 
     def take(self) -> Page:
         """The page. Raises NotCached: fetch, then call it again, to go on. Nothing may change in one call."""
         try:
-            return self._walk()
+            return Page(self._blobs, self._prefixes, self._last if self._walk() else None)
         except NotCached:
             if self._prefixes and self._last == self._prefixes[-1]:
-                self._start, self._inclusive = _past(self._last), True
+                self._start = _past(self._last)
             elif self._last:
-                self._start, self._inclusive = self._last, False
+                self._start = self._last + "\0"
             raise
 
-    def _walk(self) -> Page:
-        locations, prefix, delimiter, limit = self._locations, self._prefix, self._delimiter, self._limit
-        blobs, prefixes = self._blobs, self._prefixes
-        first_from = locations.firsts() if delimiter else None
-        start, inclusive = self._start, self._inclusive
-        while True:
-            following: str | None = None
-            for key in locations.irange(start, inclusive=(inclusive, True)):
-                if not key.startswith(prefix):
-                    return Page(blobs, prefixes, None)
-                if len(blobs) + len(prefixes) == limit:
-                    return Page(blobs, prefixes, self._last)
-                if first_from is not None and key.find(delimiter, len(prefix)) >= 0:
-                    following = self._fold(key, first_from)
-                    break
-                blobs.append(locations[key])
-                self._last = key
-            if following is None:
-                return Page(blobs, prefixes, None)
-            start, inclusive = following, True
+    def _walk(self) -> bool:
+        """Fill the page. True if it is full and there is more."""
+        if not self._delimiter:
+            return self._add_blobs(self._start) is not None
+        first_from = self._locations.firsts()
+        location = first_from(self._start)
+        while location is not None:
+            location = self._fold(location, first_from)
+            if location is not None:
+                if self._left() == 0:
+                    return True
+                location = self._add_blobs(location)
+        return False
+
+    def _add_blobs(self, start: str) -> str | None:
+        """Add blobs from `start` on until the page is full, or a folder begins.
+
+        Returns the location after them; None if it is not below the prefix.
+        """
+        prefix, delimiter = self._prefix, self._delimiter
+        for some in self._locations.spans(start):
+            if not some:
+                continue
+            is_last = not some[-1].location.startswith(prefix)
+            if is_last:
+                some = list(takewhile(lambda blob: blob.location.startswith(prefix), some))
+            most = self._left()
+            if delimiter:
+                most = min(most, self._before_folder(some))
+            if most:
+                self._blobs += some[:most]
+            if most and some:
+                self._last = self._blobs[-1].location
+            if most < len(some):
+                return some[most].location
+            if is_last:
+                return None
+        return None
+
+    def _before_folder(self, some: list[Blob]) -> int:
+        delimiter, skipped = self._delimiter, len(self._prefix)
+        for number, blob in enumerate(some):
+            if blob.location.find(delimiter, skipped) >= 0:
+                return number
+        return len(some)
+
+    def _left(self) -> int:
+        return self._limit - len(self._blobs) - len(self._prefixes)
 
     def _fold(self, location: str | None, first_from: Callable[[str], str | None]) -> str | None:
         """Add the folders from that of `location` on until the page is full, or a blob stands between them.
