@@ -219,6 +219,13 @@ ROWS = [
         ("tests/cuts/test_acknowledged.py",),
     ),
     Mutation(
+        "uploads-that-nobody-continues-stay",
+        "services/frontends/front_door.py",
+        "swept = sum([await parts.sweep(self._expiry_s) for parts in _all_parts(self._store)])",
+        "swept = sum([await parts.sweep(self._expiry_s) for parts in _all_parts(self._store)[:1]])",
+        ("tests/s3/test_server.py::test_a_port_of_its_own_and_uploads_that_nobody_continues",),
+    ),
+    Mutation(
         "who-may-only-add-deletes-a-snapshot",
         "services/frontends/restic/handlers.py",
         'gives_back = action is Action.DELETE and self.named.kind == "locks"',

@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from tests.support.processes import Server, wait_for
 from tests.support.tools import tool
@@ -97,8 +98,8 @@ def test_a_host_name_of_s3_and_keys_of_the_access_file(tmp_path: Path) -> None:
         server.end()
 
 
-def test_a_port_of_its_own(tmp_path: Path) -> None:
-    server = Server(tmp_path / "data", "--s3-listen", "127.0.0.1:0")
+def test_a_port_of_its_own_and_uploads_that_nobody_continues(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", "--s3-listen", "127.0.0.1:0", "--multipart-expiry", "0.3")
     try:
         # This line comes after the other port answers.
         wait_for(lambda: re.search(r"S3 on 127.0.0.1:\d+\n", server.said()), what="the line with the port")
@@ -106,5 +107,11 @@ def test_a_port_of_its_own(tmp_path: Path) -> None:
         s3 = client(port)
         s3.create_bucket(Bucket="own")
         assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == ["own"]
+        left = {"Bucket": "own", "Key": "left"}
+        upload = s3.create_multipart_upload(**left)["UploadId"]
+        wait_for(lambda: "Uploads" not in s3.list_multipart_uploads(Bucket="own"), 30.0, "its expiry")
+        assert not [*(tmp_path / "data/.multipart").iterdir()]
+        with pytest.raises(ClientError, match="NoSuchUpload"):
+            s3.upload_part(**left, UploadId=upload, PartNumber=1, Body=b"")
     finally:
         server.end()
