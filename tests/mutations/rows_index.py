@@ -128,4 +128,18 @@ ROWS = [
         "if True]",
         UNLISTED,
     ),
+    Mutation(
+        "names-are-not-compared-behind-a-start",
+        "services/engines/local/engine.py",
+        ", store.names.run()",
+        "",
+        UNLISTED,
+    ),
+    Mutation(
+        "blobs-are-not-compared-behind-a-start",
+        "services/engines/local/engine.py",
+        "store.comparison.run(), ",
+        "",
+        UNLISTED,
+    ),
 ]

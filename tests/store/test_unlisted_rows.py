@@ -8,18 +8,22 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
+from common.config import Config
 from common.errors import Damaged, Unreadable
 from common.states import State
 from services.engines.local.disk import blob_folder, directory, record
 from services.engines.local.disk.layout import Layout
+from services.engines.local.engine import LocalEngine
 from services.engines.local.index import row_stamps
 from services.engines.local.serving import names_comparison
+from services.engines.local.serving.store import LocalStore
 from services.store import Content
 from tests.support.stores import Opened, memory_folder, opened, quiet_ns, small_journal, until
 
@@ -241,3 +245,37 @@ def test_a_folder_that_is_older_than_its_blob_is_served_after_a_kill(root: str) 
             assert await store.read("up") == b"x" * 20_000
 
     asyncio.run(start_again())
+
+
+def test_the_engine_begins_both_comparisons_by_itself(tmp_path: Path) -> None:
+    """A folder by hand while it ran, and data that was cut off while it did not: nobody asks for either."""
+
+    async def run() -> None:
+        async with engine(tmp_path) as store:
+            blob, _ = await store.write_whole("a", lambda *_: None, Content(), b"a")
+            await store.write_whole("b", lambda *_: None, Content(), b"b")
+            data_dir, gone = store.data_dir, store.index.blobs.get("b")
+            assert gone is not None
+            number = blob.id ^ (2 if blob.id ^ 1 == gone.id else 1)
+            shutil.copytree(data_dir.folder(blob.id), data_dir.folder(number))
+            _write(data_dir, number, "hand", gone.seq + 1)
+            await store.committer.call(lambda: None)
+            await quiet()
+        os.truncate(data_dir.data(gone.id), 0)
+        async with engine(tmp_path) as store:
+            assert store.index.blobs.get("hand") is None, "the start did not list its row"
+            assert store.index.blobs.get("b") == gone
+            await until(lambda: store.index.blobs.get("hand"), "the comparison of names")
+            await until(lambda: "b" in store.index.damaged, "the comparison of blobs")
+
+    asyncio.run(run())
+
+
+@asynccontextmanager
+async def engine(root: Path) -> AsyncIterator[LocalStore]:
+    one = LocalEngine(Config(dir=str(root / "data"), id_bits=32, index=True))
+    await one.own()
+    try:
+        yield await one.open(lambda done, total: None, lambda err: None)
+    finally:
+        await one.close()
