@@ -21,6 +21,7 @@ help:
 	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
 	@echo 'make bench-readers   a server with readers beside nginx with as many processes (READERS=1)'
 	@echo 'make bench-many   a million blobs: starts with the index and without, memory, pages (BLOBS, FOLDER, INDEXED=1; minutes)'
+	@echo 'make bench-all   all of these, one after the other (an hour, 12 GB)'
 	@echo 'make pythons  a part of the tests on each Python from 3.11 to 3.14 that is here, and with python -O'
 	@echo 'make check    format, lint and type checks'
 	@echo 'make format   format the code'
@@ -109,6 +110,12 @@ BLOBS ?= 1000000
 bench-many:
 	@./bootstrap.sh bench
 	.venv/bin/python -m bench.many --blobs $(BLOBS) $(if $(INDEXED),--indexed,--maps) --cold $(if $(FOLDER),--folder '$(FOLDER)')
+
+# All of the above, one after the other, since each wants the machine for itself: an hour and 12 GB.
+.PHONY: bench-all
+bench-all:
+	@for part in bench bench-readers bench-s3 bench-restic bench-many; do $(MAKE) $$part || exit; done
+	@$(MAKE) bench ENGINE=objects
 
 # OpenStack Swift's object server as one more peer, in an environment of its own: it pins what we pin, too.
 bench-swift:
