@@ -76,6 +76,15 @@ def test_a_changed_byte_of_a_signed_body_never_passes_as_another_content(
             assert decoder.trailers in ({}, {"x-amz-checksum-crc32c": "sOO8/Q=="})
 
 
+@pytest.mark.parametrize("changed", [b"first", b"other"])
+def test_a_chunk_that_was_changed_on_its_way_is_refused(changed: bytes) -> None:
+    body = framed([b"first", b"other"], signed=True, trailer=None)
+    decoder = Decoder(10, signing(), has_trailer=False)
+    with pytest.raises(S3Error) as refused:
+        decode(decoder, body.replace(changed, changed[::-1]), [])
+    assert refused.value.code == "SignatureDoesNotMatch"
+
+
 @given(CHUNKS, st.booleans(), st.data())
 def test_a_body_that_is_cut_short_is_refused(chunks: list[bytes], signed: bool, data: st.DataObject) -> None:
     body = framed(chunks, signed=signed, trailer=TRAILER)
