@@ -15,6 +15,7 @@ import pytest
 from common import durable
 from common.errors import PartsChanged, PreconditionFailed, StorageFailed, SyncFailed, UnknownUpload
 from services.engines.local.disk import layout, multipart_folder
+from services.engines.local.disk.layout import Layout
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content, Multipart, Part
 from tests.engines.test_multiparts import send
@@ -465,3 +466,34 @@ def test_an_upload_that_could_not_be_ended_is_ended_later(
 
     asyncio.run(go())
     assert not rules.broken_rules(str(tmp_path))
+
+
+def test_an_upload_that_the_disk_does_not_end_keeps_no_other_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = multipart_folder.end
+    refused: set[str] = set()
+
+    def end(data_dir: Layout, upload_id: str) -> None:
+        if upload_id in refused:
+            raise OSError(errno.EIO, "the disk failed")
+        real(data_dir, upload_id)
+
+    monkeypatch.setattr(multipart_folder, "end", end)
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            completed, done = await three_parts(store)
+            refused.add(completed.id)
+            await parts.complete_multipart("a", completed.id, sorted(done, key=number), anything)
+            left = await parts.create_multipart("b", Content())
+            refused.add(left.id)
+            await parts.create_multipart("c", Content())
+            assert await parts.sweep(0.0) == 1  # the last one
+            assert sorted(folders(tmp_path)) == sorted((completed.id, left.id))
+            refused.clear()
+            assert await parts.sweep(0.0) == 1
+            assert folders(tmp_path) == []
+
+    asyncio.run(go())

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -205,16 +205,14 @@ class LocalMultiparts:
     async def sweep(self, older_than_s: float) -> int:
         """See store.Multiparts."""
         for upload_id in tuple(self._unended):
-            await self._step(partial(multipart_folder.end, self._data_dir, upload_id))
-            self._unended.remove(upload_id)
+            step = partial(multipart_folder.end, self._data_dir, upload_id)
+            if await _is_ended(upload_id, self._step(step)):
+                self._unended.remove(upload_id)
         before_ns = time.time_ns() - int(older_than_s * 1e9)
         swept = 0
         for one in [one for one in self._open.values() if one.newest_ns() < before_ns]:
-            try:
-                await self.abort_multipart(one.upload.location, one.upload.id)
-                swept += 1
-            except UnknownUpload:
-                pass  # it ended meanwhile
+            upload = one.upload
+            swept += await _is_ended(upload.id, self.abort_multipart(upload.location, upload.id))
         return swept
 
     # --- inside ---
@@ -374,6 +372,20 @@ def _named(one: _Open, parts: Sequence[Part]) -> list[Placed]:
 def _is_behind(named: Sequence[Placed], writers: Iterable[LocalPart]) -> bool:
     """Whether a part behind `named` waits to be remembered, which happens if the completion fails."""
     return any(part.place.slot_bytes and part.place.number > len(named) for part in writers)
+
+
+async def _is_ended(upload_id: str, ending: Awaitable[None]) -> bool:
+    """Whether `ending` ends it. What the disk refuses for one keeps no other there. Raises SyncFailed."""
+    try:
+        await ending
+    except SyncFailed:
+        raise
+    except UnknownUpload:
+        return False  # it ended meanwhile
+    except BlobkeepError as err:
+        log.warning("upload %s could not be ended, which is tried again: %s", upload_id, err)
+        return False
+    return True
 
 
 def _remove(path: str) -> None:
