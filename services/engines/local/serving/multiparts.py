@@ -247,12 +247,8 @@ class LocalMultiparts:
         self._forget(one)
 
     async def _end_completed(self, one: _Open) -> None:
-        try:
-            await self._end(one)
-        except SyncFailed:
-            raise
-        except BlobkeepError as err:  # the blob is there, and says whose parts it has
-            log.error("upload %s is complete, and is ended later: %s", one.upload.id, err)
+        # If the disk refuses, the blob is there nevertheless, and says whose parts it has.
+        if not await _is_ended(one.upload.id, self._end(one)):
             self._unended.append(one.upload.id)
             self._forget(one)
 
@@ -383,7 +379,7 @@ async def _is_ended(upload_id: str, ending: Awaitable[None]) -> bool:
     except UnknownUpload:
         return False  # it ended meanwhile
     except BlobkeepError as err:
-        log.warning("upload %s could not be ended, which is tried again: %s", upload_id, err)
+        log.error("upload %s could not be ended, which is tried again: %s", upload_id, err)
         return False
     return True
 
