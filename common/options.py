@@ -291,7 +291,7 @@ class Config:
         "us-east-1", "Front ends", "The region that S3 clients sign for. Any name will do.", positive=True
     )
     s3_etag: str = _option(
-        "md5", "Front ends", 'ETags of S3. "fast": no MD5s (docs/s3.md).', choices=("md5", "fast")
+        "auto", "Front ends", "ETags of S3: which are MD5s (docs/s3.md).", choices=("auto", "md5", "fast")
     )
     multipart_expiry_s: float = _option(
         7 * 86400.0, "Front ends", "An upload in parts that is idle for this long is dropped.", positive=True

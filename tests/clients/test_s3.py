@@ -150,6 +150,7 @@ def test_rclone(door: Door, tmp_path: Path) -> None:
         return run("rclone", *args, cwd=tmp_path, env=rclone_env(door))[0]
 
     rclone("copy", "d", "b:bkt/rc")
+    rclone("check", "d", "b:bkt/rc")  # by MD5: the small one's ETag
     rclone("check", "--download", "d", "b:bkt/rc")
     rclone("move", "b:bkt/rc", "b:bkt/rc2")
     assert sorted(rclone("lsf", "-R", "--files-only", "b:bkt/rc2").split("\n")) == ["", "sm all", "x/large"]
@@ -250,6 +251,14 @@ def test_s3cmd(door: Door, tmp_path: Path) -> None:
     assert "s3://bkt/s3cmd" in s3cmd("ls", "s3://bkt/")
     s3cmd("cp", "s3://bkt/s3cmd", "s3://bkt/s3cmd2")
     s3cmd("del", "s3://bkt/s3cmd", "s3://bkt/s3cmd2")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/whole").write_bytes(LARGE)  # in one piece: it compares the ETag with the MD5
+    assert "upload: " in s3cmd("sync", "d/", "s3://bkt/s3cmd-d/")
+    assert "upload: " not in s3cmd("sync", "d/", "s3://bkt/s3cmd-d/")
+    os.utime(tmp_path / "d/whole", (1, 1))
+    (tmp_path / "d/whole").write_bytes(LARGE[::-1])  # of the same length
+    assert "upload: " in s3cmd("sync", "d/", "s3://bkt/s3cmd-d/")
+    s3cmd("del", "--recursive", "s3://bkt/s3cmd-d")
 
 
 def test_s3fs(door: Door, tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ def test_a_plain_put_without_a_signature(sha256: str | None, status: bytes) -> N
     assert answers[0].count(b"HTTP/1.1 " + status) == 2
 
 
-@pytest.mark.parametrize("etag", ["md5", "fast"])
+@pytest.mark.parametrize("etag", ["auto", "md5", "fast"])
 def test_a_plain_put_is_answered_as_the_handler_does(etag: str) -> None:
     """Also what is refused: other bytes than were signed, a bucket that is not there, no right to replace."""
     whole = wire("PUT", "/photos/put/a", "alice", SECRET, b"a body", Content_Type="text/x")

@@ -110,7 +110,7 @@ def test_parts_are_listed_in_pages_and_completed_after_a_restart(
         done = client.ask("POST", target, document)[0].decode()
         said, tag = client.ask("GET", "/bucket/key")
         assert said == b"".join(b"%d," % n for n in range(1, count + 1))
-        raw = b"".join(hashlib.md5(b"%d," % n).digest() for n in range(1, count + 1))
+        raw = b"".join(hashlib.sha256(b"%d," % n).digest()[:16] for n in range(1, count + 1))
         assert tag == f'"{hashlib.md5(raw).hexdigest()}-{count}"'
         assert tag.strip('"') in done
         assert client.ask("POST", target, document)[0].decode() == done  # the answer was lost

@@ -12,6 +12,7 @@ import hmac
 import re
 from collections.abc import Awaitable, Sequence
 
+from common.config import Config
 from services.frontends.digests import Digests, Hash
 from services.frontends.s3 import checksums, sigv4
 from services.frontends.s3.aws_chunked import ChunkSigning, Decoder
@@ -32,9 +33,9 @@ _MODES = {
     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER": (True, True),
 }
 _LENGTH = re.compile(r"[0-9]{1,18}")
-# Up to this size the MD5 of a body is its ETag, as clients expect for an object in one piece. MD5 takes
-# longer than everything else that is done with the bytes, so larger ones get a tag of another form (see
-# etags).
+# Up to this size the MD5 of a body is its ETag: some clients compare it with the file's (s3cmd sync, rclone
+# --checksum, terraform). They send larger files in parts, whose tag is no MD5 in S3 either. MD5 takes longer
+# than everything else that is done with the bytes, so larger bodies get a tag of another form (see etags).
 MD5_UP_TO_BYTES = 16 << 20
 _PARSE_INLINE_BYTES = 32 << 10
 
@@ -43,8 +44,8 @@ class Body:
     """See the module docstring. Made when the head is known; raises S3Error if the fields are not valid.
 
     `declared_bytes`: the length of the content, None if it is not known. `with_md5`: compute it even if the
-    client did not send one; None: that depends on the length. With `s3_etag = "fast"` it is only computed if
-    the client sent one. `also`: a checksum to compute in any case.
+    client did not send one; None: as the ETag of a whole object needs it. `also`: a checksum to compute in
+    any case.
     """
 
     def __init__(
@@ -66,8 +67,8 @@ class Body:
         self._wanted = checksums.wanted(fields, names)
         self._content_md5 = checksums.content_md5(fields.get("content-md5"))
         if with_md5 is None:
-            with_md5 = self.declared_bytes is not None and self.declared_bytes <= MD5_UP_TO_BYTES
-        with_md5 = with_md5 and computes_md5(request)
+            is_small = self.declared_bytes is not None and self.declared_bytes <= MD5_UP_TO_BYTES
+            with_md5 = is_small and whole_has_md5(request.config)
         self._md5: Hash | None = None
         if with_md5 or self._content_md5 is not None:
             self._md5 = hashlib.md5(usedforsecurity=False)
@@ -182,9 +183,17 @@ class Body:
         return value
 
 
-def computes_md5(request: Request) -> bool:
-    """Whether to compute an MD5 that nobody sent, for the ETag."""
-    return request.config.s3_etag == "md5"
+def whole_has_md5(config: Config) -> bool:
+    """Whether to compute an MD5 that nobody sent of an object that comes in one piece and is small."""
+    return config.s3_etag != "fast"
+
+
+def part_has_md5(config: Config) -> bool:
+    """The same of a part, however small: the tag of an upload in parts has a dash, so no client compares it.
+
+    Those that can compare it (rclone) send Content-MD5 with each part, which then is its tag.
+    """
+    return config.s3_etag == "md5"
 
 
 def digests_of(md5: Hash | None, algorithm: Algorithm | None, checksum: Hash | None) -> Digests:

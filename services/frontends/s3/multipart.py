@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from common.checksum import Bytes
 from services.access.decisions import Action
 from services.frontends.s3 import checksums, xml
-from services.frontends.s3.body import Body, Receiving, computes_md5, digests_of
+from services.frontends.s3.body import Body, Receiving, digests_of, part_has_md5
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.checksums import COMPOSITE, FULL_OBJECT, Algorithm
 from services.frontends.s3.errors import S3Error
@@ -129,7 +129,7 @@ class UploadPart(Receiving):
         number, upload_id = part_number(request), request.query["uploadId"]
         begun = await request.parts.find_multipart(request.location, upload_id)
         check_begun_by(request, begun, Action.UPDATE)
-        self.body = Body(request, with_md5=True, also=algorithm_of(begun))
+        self.body = Body(request, with_md5=part_has_md5(request.config), also=algorithm_of(begun))
         self.upload = await request.parts.begin_part(
             request.location,
             upload_id,
@@ -193,11 +193,11 @@ class UploadPartCopy(Operation):
 
     def _needs_sha256(self) -> bool:
         one = self._algorithm
-        return not computes_md5(self.request) if one is None else one.name == "SHA256"
+        return not part_has_md5(self.request.config) if one is None else one.name == "SHA256"
 
     async def _copy(self, chunks: AsyncIterator[Bytes], upload: PartUpload) -> Part:
         one = self._algorithm
-        md5 = hashlib.md5(usedforsecurity=False) if computes_md5(self.request) else None
+        md5 = hashlib.md5(usedforsecurity=False) if part_has_md5(self.request.config) else None
         checksum = one.make() if one is not None and one.name != "SHA256" else None
         digests = digests_of(md5, one, checksum)
         async for data in chunks:

@@ -14,6 +14,7 @@ from time import time
 
 from common.config import Config
 from services.access.decisions import Action
+from services.frontends.s3.body import whole_has_md5
 from services.frontends.s3.buckets import has_record
 from services.frontends.s3.etags import ETAG, tag_of_sha256
 from services.frontends.s3.identity import Identity
@@ -50,7 +51,7 @@ class PlainPuts:
     def __init__(self, store: Store, requests: RequestLog, config: Config) -> None:
         self.store = store
         self.requests = requests
-        self.computes_md5 = config.s3_etag == "md5"
+        self.computes_md5 = whole_has_md5(config)
         self.cors = origins_of(config.cors_origins).answer_fields(None)
         fields = [("ETag", '"%s"'), ("Content-Length", "0")]
         escaped = [(name, value.replace("%", "%%")) for name, value in self.cors]
