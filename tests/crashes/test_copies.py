@@ -16,6 +16,7 @@ from tests.crashes.test_ladder import acknowledged_by, base, small_journal
 from tests.store.test_copies import anything
 from tests.support.campaign import choose
 from tests.support.disk_calls import Death
+from tests.support.index_states import SYNCS
 from tests.support.operations import STAGED
 from tests.support.stores import Opened, opened
 
@@ -45,8 +46,23 @@ def name_of(rung: tuple[bool, bool, str, bool]) -> str:
     )
 
 
+BESIDE_INDEXES = [
+    (move, large, sync, late)
+    for move in (False, True)
+    for large in (False, True)
+    for sync in SYNCS
+    for late in (False, True)
+]
+
+
 @pytest.mark.parametrize(
-    "rung", [*choose("moves", IN_ONE_RECORD, 1), *choose("copies", RUNGS, 1)], ids=name_of
+    "rung",
+    [
+        *choose("moves", IN_ONE_RECORD, 1),
+        *choose("copies", RUNGS, 1),
+        *choose("copies beside indexes", BESIDE_INDEXES, 1),
+    ],
+    ids=name_of,
 )
 def test_a_server_that_dies_in_a_copy_or_move_loses_nothing(
     rung: tuple[bool, bool, str, bool], base: Path

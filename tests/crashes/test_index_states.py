@@ -7,99 +7,73 @@ same: an index that cannot be believed is made anew, and a half-made one is not 
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from services.engines.local.index.manifest import Stamp
+from services.engines.local.disk.layout import Layout
 from tests.crashes.ladder import steps
 from tests.crashes.test_ladder import base, dies
+from tests.support import index_states
 from tests.support.campaign import choose
 from tests.support.disk_calls import CHANGES, Death, standing_between
-from tests.support.stores import Opened, opened, small_journal
+from tests.support.index_states import SYNCS
+from tests.support.stores import Opened, leave_as_killed, opened, small_journal
 
 __all__ = ["base", "small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
-Break = Callable[[Path, Path], None]  # the index, and how it was before the last writes
 WANT = {"a": b"a2" * 50, "c": b"c" * 100, "d": b"d" * 100}
+Rung = tuple[str, bool, int]
+RUNGS = [(sync, killed, id_bits) for sync in SYNCS for killed in (False, True) for id_bits in (16, 32)]
 
 
-def right(index: Path, before: Path) -> None: ...
+def name_of(rung: Rung) -> str:
+    sync, killed, id_bits = rung
+    return f"{sync}-{'killed' if killed else 'stopped'}-{id_bits}"
 
 
-def old(index: Path, before: Path) -> None:
-    shutil.rmtree(index)
-    shutil.copytree(before, index)
-
-
-def torn(index: Path, before: Path) -> None:
-    for path in index.iterdir():
-        os.truncate(path, path.stat().st_size // 2)
-
-
-def missing(index: Path, before: Path) -> None:
-    shutil.rmtree(index)
-
-
-def turned(index: Path, before: Path) -> None:
-    for path in index.iterdir():
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 4
-        path.write_bytes(content)
-
-
-def of_another(index: Path, before: Path) -> None:
-    """Nothing is changed in it: the stamp of the directory is not the one it has."""
-
-
-STATES: list[Break] = [right, old, torn, missing, turned, of_another]
-
-
-async def fill(root: str, before: Path) -> None:
-    async with opened(root, "index") as store:
+async def fill(root: str, rung: Rung) -> None:
+    """Two servers have written, and the index is in its state."""
+    sync, killed, id_bits = rung
+    async with opened(root, sync, id_bits) as store:
         for at in ("a", "b", "c"):
             await store.put(at, at.encode() * 100)
-    shutil.copytree(f"{root}/.index", before)
-    async with opened(root, "index") as store:
+    async with opened(root, sync, id_bits) as store:
         await store.put("a", WANT["a"])
         await store.delete("b")
         await store.put("d", WANT["d"])
+        if killed:
+            leave_as_killed(store)
+    index_states.put_into(Layout(root, id_bits), sync)
 
 
-@pytest.mark.parametrize("state", choose("index states", STATES, 1), ids=lambda state: state.__name__)
+@pytest.mark.parametrize("rung", choose("index states", RUNGS, 1), ids=name_of)
 @pytest.mark.parametrize("late", choose("index states late", [False, True], 1))
 def test_a_start_that_dies_at_each_disk_call_comes_to_the_same_end(
-    base: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    state: Break,
-    late: bool,
+    base: Path, rung: Rung, late: bool
 ) -> None:
-    asyncio.run(fill(str(base / "before"), base / "index before"))
-    state(base / "before" / ".index", base / "index before")
-    if state is of_another:
-        monkeypatch.setattr("tests.support.stores.SAME", Stamp(2, 2, 2))
+    id_bits = rung[2]
+    asyncio.run(fill(str(base / "before"), rung))
     for step in steps(base):
         at, root = step.at, step.root
         shutil.copytree(base / "before", root)
 
         async def serve(root: str = root, at: int = at) -> None:
             with standing_between(Death(at, late=late), CHANGES):
-                store = Opened(root, "index")
+                store = Opened(root, "index", id_bits)
                 await store.put("new", b"new")
                 await store.store.close()
 
         step.died = dies(lambda serve=serve: asyncio.run(serve()))  # type: ignore[misc]
         for _ in range(2):
-            found = asyncio.run(served_by(root))
+            found = asyncio.run(served_by(root, id_bits))
             assert found.pop("new", None) in ((None, b"new") if step.died else (b"new",)), at
-            assert found == WANT, (state.__name__, at)
+            assert found == WANT, at
 
 
-async def served_by(root: str) -> dict[str, bytes | None]:
-    async with opened(root, "index") as store:
+async def served_by(root: str, id_bits: int) -> dict[str, bytes | None]:
+    async with opened(root, "index", id_bits) as store:
         assert not store.found.quarantined
         return await store.values()

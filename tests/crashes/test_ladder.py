@@ -10,7 +10,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from tests.crashes.ladder import steps
 from tests.support import rules
 from tests.support.campaign import choose
 from tests.support.disk_calls import CHANGES, DIED, Death, standing_between
+from tests.support.index_states import SYNCS
 from tests.support.operations import OLD, OPERATIONS, Operation
 from tests.support.stores import Opened, memory_folder, opened, small_journal, until
 
@@ -92,24 +93,32 @@ async def judge(
         await store.delete("after")
 
 
+Rung = tuple[Operation, str, int, bool]
+
+
+def rungs_of(syncs: Iterable[str]) -> list[Rung]:
+    return [
+        (operation, sync, id_bits, late)
+        for operation in OPERATIONS
+        for sync in syncs
+        for id_bits in (16, 32)
+        for late in (False, True)
+    ]
+
+
 RUNGS = [
-    (operation, sync, id_bits, late)
-    for operation in OPERATIONS
-    for sync in ("journal", "index", "folder", "none")
-    for id_bits in (16, 32)
-    for late in (False, True)
+    *choose("crashes", rungs_of(("journal", "index", "folder", "none")), 6),
+    *choose("crashes of indexes", rungs_of(SYNCS[1:]), 1),
 ]
 
 
-def name_of(rung: tuple[Operation, str, int, bool]) -> str:
+def name_of(rung: Rung) -> str:
     operation, sync, id_bits, late = rung
     return f"{operation.__name__}-{sync}-{id_bits}-{'after' if late else 'before'}"
 
 
-@pytest.mark.parametrize("rung", choose("crashes", RUNGS, 6), ids=name_of)
-def test_a_process_that_dies_at_each_disk_call_loses_nothing(
-    rung: tuple[Operation, str, int, bool], base: Path
-) -> None:
+@pytest.mark.parametrize("rung", RUNGS, ids=name_of)
+def test_a_process_that_dies_at_each_disk_call_loses_nothing(rung: Rung, base: Path) -> None:
     operation, sync, id_bits, late = rung
     before = str(base / "before")
     asyncio.run(old_values(before, sync, id_bits))

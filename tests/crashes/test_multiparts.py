@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.engines.test_multiparts import send
 from tests.store.test_multiparts import anything, number
 from tests.support.campaign import choose
 from tests.support.disk_calls import CHANGES, Death, standing_between
+from tests.support.index_states import SYNCS
 from tests.support.stores import Opened, opened
 
 __all__ = ["base", "small_journal"]
@@ -33,13 +35,21 @@ SHAPES: dict[str, list[tuple[int, bytes]]] = {
     "unequal": [(1, b"a" * MIB), (2, b"b" * 1000), (3, b"c" * 1000)],
     "again": [(1, b"a" * MIB), (2, b"b" * MIB), (2, b"B" * MIB)],
 }
-RUNGS = [(s, sync, late) for s in SHAPES for sync in ("journal", "index", "folder") for late in (False, True)]
+Rung = tuple[str, str, bool]
 
 
-@pytest.mark.parametrize("rung", choose("multiparts", RUNGS, 2), ids=lambda r: f"{r[0]}-{r[1]}-{r[2]}")
-def test_a_server_that_dies_in_an_upload_in_parts_loses_nothing(
-    rung: tuple[str, str, bool], base: Path
-) -> None:
+def rungs_of(syncs: Iterable[str]) -> list[Rung]:
+    return [(shape, sync, late) for shape in SHAPES for sync in syncs for late in (False, True)]
+
+
+RUNGS = [
+    *choose("multiparts", rungs_of(("journal", "index", "folder")), 1),
+    *choose("multiparts beside indexes", rungs_of(SYNCS[1:]), 1),
+]
+
+
+@pytest.mark.parametrize("rung", RUNGS, ids=lambda r: f"{r[0]}-{r[1]}-{r[2]}")
+def test_a_server_that_dies_in_an_upload_in_parts_loses_nothing(rung: Rung, base: Path) -> None:
     shape, sync, late = rung
     sent = SHAPES[shape]
     whole = b"".join(dict(sent).values())

@@ -19,6 +19,7 @@ from tests.crashes.test_ladder import dies, judge
 from tests.support import rules
 from tests.support.campaign import choose
 from tests.support.disk_calls import CHANGES, Death, Fault, standing_between
+from tests.support.index_states import SYNCS
 from tests.support.stores import STAGED_BYTES, Opened, memory_folder, opened, small_journal
 
 __all__ = ["small_journal"]
@@ -27,13 +28,22 @@ pytestmark = pytest.mark.usefixtures("small_journal")
 KEEP_S = 1e6
 SMALL, LARGE = b"small and deleted", bytes(range(256)) * (STAGED_BYTES // 256)
 _MAX_CALLS = 400
-RUNGS = [
-    (body, over, sync, id_bits)
-    for body in (SMALL, LARGE)
-    for over in (False, True)
-    for sync in ("journal", "folder", "none")
-    for id_bits in (16, 32)
-]
+Rung = tuple[bytes, bool, str, int]
+
+
+def rungs(name: str, share: int) -> list[Rung]:
+    """Some without an index, and one with an index in any state."""
+    without, beside = (
+        [
+            (body, over, sync, id_bits)
+            for body in (SMALL, LARGE)
+            for over in (False, True)
+            for sync in syncs
+            for id_bits in (16, 32)
+        ]
+        for syncs in (("journal", "folder", "none"), SYNCS)
+    )
+    return [*choose(name, without, share), *choose(f"{name} beside indexes", beside, 1)]
 
 
 @pytest.fixture
@@ -66,7 +76,7 @@ async def undelete(store: Opened, blob_id: str) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("rung", choose("undelete crashes", RUNGS, 3), ids=name_of)
+@pytest.mark.parametrize("rung", rungs("undelete crashes", 2), ids=name_of)
 def test_an_undelete_that_dies_at_each_disk_call(
     rung: tuple[bytes, bool, str, int], late: bool, base: Path
 ) -> None:
@@ -97,7 +107,7 @@ def test_an_undelete_that_dies_at_each_disk_call(
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EMFILE])
-@pytest.mark.parametrize("rung", choose("undelete faults", RUNGS, 2), ids=name_of)
+@pytest.mark.parametrize("rung", rungs("undelete faults", 1), ids=name_of)
 def test_an_undelete_whose_disk_calls_fail_in_turn(
     rung: tuple[bytes, bool, str, int], error: int, base: Path
 ) -> None:

@@ -22,6 +22,7 @@ from tests.cuts.cuts import digest, one_image
 from tests.cuts.disk import Disk, Image
 from tests.cuts.recorder import ListLog, Op, recording
 from tests.cuts.session import ANYTHING, DAMAGED, Expected, Value
+from tests.support import index_states
 from tests.support.processes import Process, Server
 from tests.support.rules import broken_rules, layout_of
 from tests.support.same_disk import SAME
@@ -41,6 +42,7 @@ class Checker:
     second_cuts: int = 0
     checked: int = 0
     by_index: int = 0  # starts that used an index
+    old: Image = field(default_factory=dict)  # the index of an earlier disk
     seen: set[bytes] = field(default_factory=set)  # digests of what was checked, with what was expected
 
     def is_new(self, image: Image, expected: Expected) -> bool:
@@ -57,6 +59,8 @@ class Checker:
         self.checked += 1
         possible = dict(expected.possible)
         root = self._build(image)
+        if self._put_index_into_a_state(root, is_recorded=True):
+            image = read_image(root.parent)
         log = _Interrupted(self.rng.choice((0, 1, self.rng.randint(2, 60))), lambda: _gc_pass(root))
         with _booted(2), recording(log):
             values, wrong = self._recover(root)
@@ -66,6 +70,7 @@ class Checker:
         with _booted(2), recording(log):
             wrong += broken_rules(str(root), rotten=self.rotten)
         for boot, when in ((2, "after a gc pass"), (3, "after a second restart")):
+            self._put_index_into_a_state(root)
             with _booted(boot):
                 again, more = self._recover(root)
                 wrong += more + _compare(when, again, exactly)
@@ -92,6 +97,26 @@ class Checker:
         shutil.rmtree(top, ignore_errors=True)
         write_image(image, top)
         return top / "data"
+
+    def _put_index_into_a_state(self, root: Path, *, is_recorded: bool = False) -> bool:
+        """Of two starts, one finds the index as it was left, the other in another state. True: that one.
+
+        `is_recorded`: it is as the cut left it, not as a start of ours did, on a disk that is no more: so it
+        may be the old one of a later disk.
+        """
+        home = root / layout.INDEX_NAME
+        if not home.is_dir():
+            return False
+        now = {name: content for name, content in read_image(home).items() if content is not None}
+        state = self.rng.choice(["", "", "", "", *index_states.STATES])
+        if state == "old":
+            shutil.rmtree(home)
+            write_image(self.old, home)
+        elif state:
+            index_states.put_into(layout_of(str(root)), f"index {state}")
+        if is_recorded and self.rng.random() < 0.3:
+            self.old = dict(now)
+        return bool(state)
 
     def _recover(self, root: Path) -> tuple[Values, list[str]]:
         """What a starting server finds: (by location what it serves, what is wrong)."""
@@ -180,6 +205,14 @@ def write_image(image: Image, top: Path) -> None:
             fd = os.open(top / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             os.write(fd, content)
             os.close(fd)
+
+
+def read_image(top: Path) -> Image:
+    """What the folder `top` holds: see `write_image`."""
+    image: Image = {}
+    for path in sorted(top.rglob("*")):
+        image[str(path.relative_to(top))] = None if path.is_dir() else path.read_bytes()
+    return image
 
 
 def _compare(when: str, values: Values, possible: dict[str, frozenset[Value]]) -> list[str]:

@@ -34,7 +34,7 @@ from tests.cuts.recorder import ListLog, Op, RecordingOs, recording
 from tests.cuts.session import Expected, Mark, Recording, Value
 from tests.support.campaign import SIZE, choose, chooser, tally
 from tests.support.disk_calls import ALL, CHANGES, READS, standing_between
-from tests.support.stores import SMALL_BODY_BYTES, Opened, memory_folder, small_journal
+from tests.support.stores import SMALL_BODY_BYTES, Opened, leave_as_killed, memory_folder, small_journal
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
@@ -50,6 +50,7 @@ GIVES: dict[str, frozenset[str]] = {
     "stat": frozenset({"EACCES", "EIO", "ENOMEM"}),
     "read": frozenset({"EIO", "ENOMEM"}),
     "pread": frozenset({"EIO", "ENOMEM"}),
+    "preadv": frozenset({"EIO", "ENOMEM"}),
     **dict.fromkeys(("write", "pwrite", "fdatasync", "fsync", "posix_fallocate"), _WRITES),
     **dict.fromkeys(("mkdir", "rename", "unlink", "rmdir"), _ENTRIES),
 }
@@ -128,8 +129,9 @@ class Repeated:
 class Client:
     """Writes to a store, and marks in the log the answers that it got."""
 
-    def __init__(self, log: ListLog, seed: int) -> None:
+    def __init__(self, log: ListLog, seed: int, sync: str) -> None:
         self.log = log
+        self.sync = sync  # of the stores, see Opened
         self.rng = random.Random(seed)
         self.expected = Expected()
         self._count = 0
@@ -174,7 +176,7 @@ Stage = Callable[[str, Client, Repeated], Coroutine[Any, Any, None]]
 
 async def turn(root: str, client: Client, fault: Repeated) -> None:
     """The files take turns, and are checkpointed in the background."""
-    store = Opened(root)
+    store = Opened(root, client.sync)
     await _fill(store, client)
     fault.armed = True
     for _ in range(_WRITES_EACH):
@@ -196,7 +198,7 @@ async def turn_with_early_syncs(root: str, client: Client, fault: Repeated) -> N
 
 async def empty(root: str, client: Client, fault: Repeated) -> None:
     """The journal is emptied again and again, as for a quarantine."""
-    store = Opened(root)
+    store = Opened(root, client.sync)
     await _fill(store, client)
     fault.armed = True
     for _ in range(4):
@@ -210,17 +212,17 @@ async def empty(root: str, client: Client, fault: Repeated) -> None:
 
 async def close(root: str, client: Client, fault: Repeated) -> None:
     """A clean stop."""
-    store = Opened(root)
+    store = Opened(root, client.sync)
     await _fill(store, client)
     fault.armed = True
-    await store.store.close()
+    await store.close()
     fault.armed = False
     await _restart(root, client)
 
 
 async def start(root: str, client: Client, fault: Repeated) -> None:
     """A replay after a kill, repeated as by supervisord."""
-    store = Opened(root)
+    store = Opened(root, client.sync)
     await _fill(store, client)
     for _ in range(5):
         await client.write(store)
@@ -258,7 +260,7 @@ async def _go_on(store: Opened, client: Client) -> None:
 
 
 async def _restart(root: str, client: Client) -> None:
-    store = Opened(root)
+    store = Opened(root, client.sync)
     assert not store.found.quarantined
     await client.read_all(store)
     for _ in range(3):
@@ -268,10 +270,8 @@ async def _restart(root: str, client: Client) -> None:
 
 async def _kill(store: Opened) -> None:
     """End its threads, without any further change on the disk."""
-    writer = store.store._committer._journaling
-    assert writer is not None
-    writer.empty = lambda: None  # type: ignore[method-assign]
-    await store.store.close()
+    leave_as_killed(store)
+    await store.close()
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ def base() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def run(base: Path, stage: Stage, fault: Repeated, seed: int) -> Recording:
+def run(base: Path, stage: Stage, sync: str, fault: Repeated, seed: int) -> Recording:
     """Run a stage with a fault, recorded."""
     top = base / "recorded"
     shutil.rmtree(top, ignore_errors=True)
@@ -290,32 +290,41 @@ def run(base: Path, stage: Stage, fault: Repeated, seed: int) -> Recording:
     kernel = mock.patch.object(durable, "_sync_file_range", fault.sync_file_range)
     waits = mock.patch.object(format, "DISK_WAITS_S", (0.0, 0.0))
     with recording(fault.log), standing_between(fault, CHANGES | READS), kernel, waits:
-        asyncio.run(stage(str(top / "data"), Client(fault.log, seed), fault))
+        asyncio.run(stage(str(top / "data"), Client(fault.log, seed, sync), fault))
     return Recording(str(top), fault.log.ops)
 
 
-LADDERS = [(stage, error, times) for stage in STAGES for error in ERRORS for times in TIMES]
+Ladder = tuple[Stage, str, str, str]
 
 
-def name_of(ladder: tuple[Stage, str, str]) -> str:
-    return f"{ladder[0].__name__}-{ladder[1]}-{ladder[2]}"
+def ladders_of(sync: str) -> list[Ladder]:
+    return [(stage, error, times, sync) for stage in STAGES for error in ERRORS for times in TIMES]
+
+
+LADDERS = [
+    *choose("journal ladder", ladders_of("journal"), 12),
+    *choose("journal ladder of indexes", ladders_of("index"), 2),
+]
+
+
+def name_of(ladder: Ladder) -> str:
+    stage, error, times, sync = ladder
+    return f"{stage.__name__}-{error}-{times}" + ("" if sync == "journal" else f"-{sync}")
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("ladder", choose("journal ladder", LADDERS, 12), ids=name_of)
-def test_nothing_acknowledged_is_lost_after_a_failure_and_a_power_cut(
-    ladder: tuple[Stage, str, str], base: Path
-) -> None:
-    stage, error, times = ladder
+@pytest.mark.parametrize("ladder", LADDERS, ids=name_of)
+def test_nothing_acknowledged_is_lost_after_a_failure_and_a_power_cut(ladder: Ladder, base: Path) -> None:
+    stage, error, times, sync = ladder
     name = name_of(ladder)
     rng = chooser(name)
     seed = rng.randrange(1 << 30)
     unharmed = Repeated(error, 1, 0, ListLog())
-    run(base, stage, unharmed, seed)
+    run(base, stage, sync, unharmed, seed)
     rungs = range(1, unharmed.calls + 1)
     for at in rungs if SIZE == 0 else sorted(rng.sample(rungs, min(SIZE, len(rungs)))):
         fault = Repeated(error, TIMES[times], at, ListLog())
-        recorded = run(base, stage, fault, seed)
+        recorded = run(base, stage, sync, fault, seed)
         found = campaign.check(
             f"{name}, call {at}", recorded, base, seed, _DISKS, after=fault.first_no, served=False
         )

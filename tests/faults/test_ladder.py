@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from services.engines.local.index.catalogue import Catalogue
 from tests.support import rules
 from tests.support.campaign import choose, tally
 from tests.support.disk_calls import Fault, standing_between
+from tests.support.index_states import SYNCS
 from tests.support.operations import OLD, OPERATIONS, Operation, Partly, create
 from tests.support.stores import (
     Opened,
@@ -42,14 +43,24 @@ ERRORS = {
     "EMFILE": errno.EMFILE,
     "short": 0,
 }
+Rung = tuple[Operation, str, bool, str, int]
+
+
+def rungs_of(syncs: Iterable[str]) -> list[Rung]:
+    return [
+        (operation, error, lasting, sync, id_bits)
+        for operation in OPERATIONS
+        for error in ERRORS
+        for lasting in (False, True)
+        for sync in syncs
+        for id_bits in (16, 32)
+        if not (error == "short" and lasting and id_bits == 32)
+    ]
+
+
 RUNGS = [
-    (operation, error, lasting, sync, id_bits)
-    for operation in OPERATIONS
-    for error in ERRORS
-    for lasting in (False, True)
-    for sync in ("journal", "index", "folder", "none")
-    for id_bits in (16, 32)
-    if not (error == "short" and lasting and id_bits == 32)
+    *choose("ladder", rungs_of(("journal", "index", "folder", "none")), 15),
+    *choose("ladder of indexes", rungs_of(SYNCS[1:]), 3),
 ]
 
 
@@ -61,13 +72,13 @@ def base() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def name_of(rung: tuple[Operation, str, bool, str, int]) -> str:
+def name_of(rung: Rung) -> str:
     operation, error, lasting, sync, id_bits = rung
     return f"{operation.__name__}-{error}-{'lasting' if lasting else 'once'}-{sync}-{id_bits}"
 
 
-@pytest.mark.parametrize("rung", choose("ladder", RUNGS, 15), ids=name_of)
-def test_each_disk_call_fails_in_turn(rung: tuple[Operation, str, bool, str, int], base: Path) -> None:
+@pytest.mark.parametrize("rung", RUNGS, ids=name_of)
+def test_each_disk_call_fails_in_turn(rung: Rung, base: Path) -> None:
     operation, error, lasting, sync, id_bits = rung
     for at in range(1, 400):
         root = str(base / f"{at}")

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.faults.test_ladder import base
 from tests.support import rules
 from tests.support.campaign import choose
 from tests.support.disk_calls import CHANGES, Fault, standing_between
+from tests.support.index_states import SYNCS
 from tests.support.operations import (
     NEW,
     OLD,
@@ -63,12 +65,21 @@ OPERATIONS: dict[Operation, dict[str, bytes | None]] = {
 
 
 Rung = tuple[Operation, str, int, bool]
-RUNGS: list[Rung] = [
-    (operation, sync, id_bits, lasting)
-    for operation in OPERATIONS
-    for sync in ("journal", "folder")
-    for id_bits in (16, 32)
-    for lasting in (False, True)
+
+
+def rungs_of(syncs: Iterable[str]) -> list[Rung]:
+    return [
+        (operation, sync, id_bits, lasting)
+        for operation in OPERATIONS
+        for sync in syncs
+        for id_bits in (16, 32)
+        for lasting in (False, True)
+    ]
+
+
+RUNGS = [
+    *choose("no descriptors", rungs_of(("journal", "folder")), 5),
+    *choose("no descriptors beside indexes", rungs_of(SYNCS), 1),
 ]
 
 
@@ -102,7 +113,7 @@ async def value(store: Opened, location: str) -> bytes | None:
         return b"damaged"
 
 
-@pytest.mark.parametrize("rung", choose("no descriptors", RUNGS, 6), ids=name_of)
+@pytest.mark.parametrize("rung", RUNGS, ids=name_of)
 def test_a_write_without_a_descriptor_is_refused_and_stops_nothing(rung: Rung, base: Path) -> None:
     operation, sync, id_bits, lasting = rung
 

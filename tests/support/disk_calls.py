@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from common import durable, ours
 from services.engines.local.disk import blob_folder, directory
+from services.engines.local.index import manifest, row_stamps, run
 from services.engines.local.journal import file, format, replay
 from services.engines.local.recovery import reconcile, scan_slices
 from services.engines.local.upkeep import collector
@@ -26,11 +27,11 @@ CHANGES = frozenset(
         *("link", "ftruncate"),
     }
 )
-READS = frozenset({"open", "read", "pread", "stat", "listdir", "scandir"})
+READS = frozenset({"open", "read", "pread", "preadv", "stat", "listdir", "scandir"})
 ALL = "all"  # the second argument of an "fsync" that was a syncfs
 _MODULES = (
     *(blob_folder, collector, directory, durable, file, format, ours, replay, reconcile),
-    scan_slices,
+    *(scan_slices, manifest, row_stamps, run),
 )
 
 

@@ -30,6 +30,7 @@ from services.engines.local.serving.store import LocalStore
 from services.engines.local.serving.upload import ALL_WHOLE_BYTES
 from services.store import Blob as AnyBlob
 from services.store import Content
+from tests.support import index_states
 from tests.support.same_disk import SAME
 
 SMALL_BODY_BYTES = 4 << 10
@@ -47,10 +48,13 @@ class Opened:
         events: Events | None = None,
         **options: Any,
     ) -> None:
-        """`sync`: as the option; "index": "journal" with the index on disk, and the state lock is held."""
-        index, sync = sync == "index", "journal" if sync == "index" else sync
-        config = Config(dir=root, sync=sync, id_bits=id_bits, small_body_bytes=SMALL_BODY_BYTES, **options)
+        """`sync`: as the option; "index": "journal" with the index on disk, and the state lock is held.
+        "index torn" and the like: before that the index is put into that state, see `index_states`.
+        """
         self.data_dir: Layout = directory.open_directory(root, id_bits, owner=True)
+        index, state = index_states.put_into(self.data_dir, sync), sync
+        sync = "journal" if index else sync
+        config = Config(dir=root, sync=sync, id_bits=id_bits, small_body_bytes=SMALL_BODY_BYTES, **options)
         self.fatal: list[BlobkeepError] = []
         self.lock: StateLock | None = None
         writer = None
@@ -59,6 +63,7 @@ class Opened:
             self.lock.acquire(0.0)
             with mock.patch.object(restart, "stamp_of", return_value=SAME):
                 self.found, writer = restart.restart(self.data_dir, self.lock)
+            index_states.keep(self.data_dir, state)
         else:
             self.found = restart.without_index(self.data_dir)
         durable._syncs = sync != "none"  # after the recovery, as in the server
@@ -154,6 +159,15 @@ def quiet_ns() -> int:
         times.append(os.stat(base).st_ctime_ns)
     shutil.rmtree(base)
     return 0 if len(set(times)) == len(times) else 20_000_000
+
+
+def leave_as_killed(store: Opened) -> None:
+    """When it is closed, journal and index stay as they are."""
+    journaling, keeper = store.store._committer._journaling, store.store._keeper
+    assert journaling is not None
+    journaling.empty = lambda: None  # type: ignore[method-assign]
+    if keeper is not None:
+        keeper._seal = lambda epoch: None  # type: ignore[method-assign]
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
