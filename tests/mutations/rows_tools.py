@@ -62,9 +62,16 @@ ROWS = [
     Mutation(
         "gc-gives-an-export-no-turn",
         "services/engines/local/upkeep/collector.py",
-        "                    if not stop and self._is_wanted():",
-        "                    if not stop and False:",
+        "                    if self._is_wanted():\n                        self._still_to_do",
+        "                    if False:\n                        self._still_to_do",
         (_BACKUP + "a_gc_whose_passes_follow_each_other_at_once_lets_an_export_begin",),
+    ),
+    Mutation(
+        "a-round-forgets-a-row-that-cannot-be-read",
+        "services/engines/local/upkeep/folder_round.py",
+        "self._rows[-1])[0])\n            self._rows.pop()",
+        "self._rows.pop())[0])",
+        ("tests/disk/test_folder_round.py",),
     ),
     Mutation(
         "gc-not-held-without-links",

@@ -13,10 +13,12 @@ A pass reads only what may have changed since the last one:
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import os
 import re
 import time
+from collections.abc import Iterator
 
 import msgspec
 
@@ -31,6 +33,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal import format as journal
 from services.engines.local.upkeep import trash
+from services.engines.local.upkeep.folder_round import FolderRound
 from services.engines.local.upkeep.kept import Kept
 
 log = logging.getLogger("gc")
@@ -67,7 +70,7 @@ class Collector(Worker):
         self._hinted: set[int] = set()  # what this pass was told of
         self._still_to_do: set[int] = set()  # what could not be looked at or removed; only success clears it
         self._hurry = False  # the rest of this round in one pass
-        self._round: list[int] = []  # ids that this round has still to look at
+        self._round: FolderRound | None = None  # what it has still to look at
         self._round_began_ns = 0
         self._last_round_ns = 0  # when the round before began: what is older was looked at then
         self._lock = locks.FileLock(data_dir.ours(layout.GC_LOCK_NAME), "gc")
@@ -99,10 +102,11 @@ class Collector(Worker):
         self._named: list[NamedBlob] = []
         freed_bytes += self._finish_leftovers()
         taken_out: dict[str, BlobRecord] = {}  # by their names in DIR/.gone
-        suspects = self._suspects()
+        told = self._need_no_search()
+        is_in_a_hurry, self._hurry = self._hurry, False
         with Progress("gc pass", "folders") as progress:
-            for done, blob_id in enumerate(suspects):
-                progress(done, len(suspects))
+            for done, blob_id in enumerate(itertools.chain(told, self._slice(is_in_a_hurry))):
+                progress(done, 0)
                 try:
                     found = self._if_due(blob_id)
                     if found is not None and (name := self._take_out(found)) is not None:
@@ -115,16 +119,18 @@ class Collector(Worker):
                     errors += 1
                     self._still_to_do.add(blob_id)
                     log.error("blob %d: could not be removed: %s", blob_id, err, extra=logs.about(blob_id))
-                stop = self.should_stop() or done + 1 == len(suspects)
-                if taken_out and (stop or len(taken_out) == REMOVED_AT_ONCE):
+                if self.should_stop():
+                    break
+                if len(taken_out) == REMOVED_AT_ONCE:
                     removed += len(taken_out)
                     freed_bytes += self._remove(taken_out)
                     taken_out = {}
-                    if not stop and self._is_wanted():
-                        self._still_to_do.update(suspects[done + 1 :])
-                        stop = True
-                if stop:
-                    break
+                    if self._is_wanted():
+                        self._still_to_do.update(told[done + 1 :])
+                        self._hurry = self._hurry or is_in_a_hurry  # the rest stays in the round
+                        break
+        removed += len(taken_out)
+        freed_bytes += self._remove(taken_out)
         self._forget_hints()
         self.total_removed += removed
         self.about_pass = msgspec.structs.replace(
@@ -153,14 +159,15 @@ class Collector(Worker):
         self._wanted.release()
         return False
 
-    def _suspects(self) -> list[int]:
+    def _need_no_search(self) -> list[int]:
+        """The ids that this pass need not look for."""
         self._given_up = self._kept.given_up()
         if self._given_up:
             log.info("%d blobs that were kept after their end are given up for room", len(self._given_up))
         known = (*self._given_up, *self._kept.due(time.time_ns()))
         hinted = list(dict.fromkeys([*self._still_to_do, *self._take_hints(), *known]))
         self._hinted = set(hinted)
-        return [*hinted, *(i for i in self._slice() if self._may_have_changed(i))]
+        return hinted
 
     def _take_hints(self) -> list[int]:
         taken = self._data_dir.ours(layout.HINTS_TAKEN_NAME)
@@ -187,20 +194,19 @@ class Collector(Worker):
             self._said.add(text)
             log.log(level, "%s", text)
 
-    def _slice(self) -> list[int]:
-        """The next folders to look at; a new round begins with a new list of what is there."""
-        if not self._round:
+    def _slice(self, is_in_a_hurry: bool) -> Iterator[int]:
+        """Of the next folders those that may have changed; a new round begins where one is over."""
+        if self._round is None or self._round.is_over:
             now_ns = time.time_ns()
             # A clock that went back would hide changes: then this round reads everything.
             back = now_ns < self._round_began_ns
             self._last_round_ns = 0 if back else self._round_began_ns
             self._round_began_ns = now_ns
-            self._round = directory.ids_in(self._data_dir)
-        size = len(self._round) if self._hurry else self._slice_folders
-        self._hurry = False
-        ids = self._round[-size:]
-        del self._round[-size:]
-        return ids
+            self._round = FolderRound(self._data_dir)
+        ids = iter(self._round.next_id, None)
+        return filter(
+            self._may_have_changed, ids if is_in_a_hurry else itertools.islice(ids, self._slice_folders)
+        )
 
     def _may_have_changed(self, blob_id: int) -> bool:
         try:

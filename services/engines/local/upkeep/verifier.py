@@ -8,7 +8,6 @@ taken only when it is free, and released at once).
 from __future__ import annotations
 
 import logging
-import random
 import sys
 import time
 
@@ -25,6 +24,7 @@ from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.upkeep import scrubber
 from services.engines.local.upkeep.check import check
 from services.engines.local.upkeep.damage_client import tell_server
+from services.engines.local.upkeep.folder_round import FolderRound, count_folders
 
 log = logging.getLogger("recovery")
 
@@ -57,8 +57,8 @@ class Verifier(Worker):
         self._lock = locks.StateLock(data_dir.root, "recovery", says=False)
         self._patience_s = patience_s
         self._free_since_s: float | None = None
-        self._round: list[int] = []
-        self._round_blobs = 0
+        self._round: FolderRound | None = None
+        self._round_blobs = 0  # when it began
         self._next_round_at = 0.0
         self._round_tally = scrubber.ScrubTally()
         self._progress = _scrub_progress()
@@ -106,23 +106,26 @@ class Verifier(Worker):
     def _scrub(self, seconds: float) -> scrubber.ScrubTally:
         """Re-read blobs for about `seconds`, no faster than the rate; a round over all begins once a day."""
         began = time.monotonic()
-        if not self._round and began >= self._next_round_at:
-            self._round = directory.ids_in(self.data_dir)
-            self._round_blobs = len(self._round)
-            random.shuffle(self._round)  # so that restarts do not starve the tail
+        if self._round is None and began >= self._next_round_at:
+            self._round_blobs = count_folders(self.data_dir)
+            self._round = FolderRound(self.data_dir, shuffled=True)  # so that restarts do not starve the tail
             self._next_round_at = began + ROUND_PAUSE_S
             self._round_tally = scrubber.ScrubTally()
             self._progress = _scrub_progress()
         tally = scrubber.ScrubTally()
-        was_under_way = bool(self._round)
-        while self._round and time.monotonic() - began < seconds and not self.should_stop():
-            self._progress(self._round_blobs - len(self._round), self._round_blobs)
-            damage = scrubber.check_blob(self.data_dir, self._round.pop(), tally, self._slow_down)
+        was_under_way = self._round is not None
+        while self._round is not None and time.monotonic() - began < seconds and not self.should_stop():
+            self._progress(self._round.done, self._round_blobs)
+            blob_id = self._round.next_id()
+            if blob_id is None:
+                self._round = None
+                break
+            damage = scrubber.check_blob(self.data_dir, blob_id, tally, self._slow_down)
             self._slow_down(BLOB_COUNTS_AS_BYTES)
             if damage is not None:
                 tell_server(self.data_dir, damage.id, damage.location, damage.seq, damage.reason)
         self._round_tally.add(tally)
-        if was_under_way and not self._round and self._round_tally.checked:
+        if was_under_way and self._round is None and self._round_tally.checked:
             log.info("scrub round: %s", self._round_tally)
         self._keep(tally)
         return tally
@@ -134,8 +137,8 @@ class Verifier(Worker):
             sums.checked + tally.checked,
             sums.checked_bytes + tally.checked_bytes,
             sums.damaged + len(tally.damaged),
-            self._round_blobs if self._round else 0,
-            len(self._round),
+            self._round_blobs if self._round is not None else 0,
+            max(0, self._round_blobs - self._round.done) if self._round is not None else 0,
             time.time() + self._next_round_at - time.monotonic(),
             sums.unreadable + len(tally.unreadable),
         )
