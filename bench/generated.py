@@ -26,10 +26,9 @@ from services.engines.local.disk.locks import StateLock
 from services.engines.local.index.id_set import IdSet
 from services.engines.local.index.manifest import IndexFiles
 from services.engines.local.index.row_stamps import row_stamps
-from services.engines.local.index.writer import IndexWriter
 from services.engines.local.journal import format as journal_format
 from services.engines.local.journal.writer import open_journal
-from services.engines.local.recovery.restart import stamp_of
+from services.engines.local.recovery.restart import writer_of
 
 PREFIXES = 5000
 BODY = b"x" * 64
@@ -76,7 +75,7 @@ def write_index(root: Path, blobs: int) -> None:
             for number, blob_id in zip(_numbers_of(row, blobs), _ids_of(row), strict=False):
                 all_ids[number] = blob_id
                 ids.add(blob_id)
-        writer = IndexWriter(files, 32, stamp_of(data_dir, lock.now()), None)
+        writer = writer_of(data_dir, files, None, lock)
         items = _in_order(all_ids)
         newest = max(epoch[0] for epoch in journal_format.epochs(data_dir) if epoch is not None)
         last = _BEGIN_NS // 1000 + blobs

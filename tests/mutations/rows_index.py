@@ -73,6 +73,13 @@ ROWS = [
         STORE,
     ),
     Mutation(
+        "index-copy-from-before-a-write-past-the-journal-is-believed",
+        "services/engines/local/index/writer.py",
+        "                self._stamp = self.renew()\n",
+        "",
+        ("tests/store/test_old_indexes.py",),
+    ),
+    Mutation(
         "what-a-comparison-found-is-forgotten-at-the-stop",
         "services/engines/local/serving/index_keeper.py",
         "if seals and self._on_loop",

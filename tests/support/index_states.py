@@ -18,7 +18,7 @@ from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.index.format import IndexDamaged
 from services.engines.local.index.id_set import IdSet
-from services.engines.local.index.manifest import IndexFiles, Stamp
+from services.engines.local.index.manifest import IndexFiles, Manifest, Stamp
 from services.engines.local.index.writer import IndexWriter
 from tests.support.campaign import chooser, tally
 
@@ -70,7 +70,7 @@ def of_another(data_dir: Layout) -> None:
     blobs: list[tuple[str, Blob | None]] = []
     ids = IdSet()
     try:
-        for blob in IndexWriter(files, data_dir.id_bits, manifest.stamp, manifest).open().values():
+        for blob in _writer(files, data_dir, manifest.stamp, manifest).open().values():
             other = msgspec.structs.replace(blob, location=f"another/{blob.location}")
             blobs.append((other.location, other))
             ids.add(other.id)
@@ -78,10 +78,14 @@ def of_another(data_dir: Layout) -> None:
         blobs = []
     missing(data_dir)
     files.make_home()
-    writer = IndexWriter(files, data_dir.id_bits, _OF_ANOTHER, None)
+    writer = _writer(files, data_dir, _OF_ANOTHER, None)
     size_bytes = sum(blob.size for _, blob in blobs if blob is not None)
     what = (blobs, len(blobs), ids.rows(), size_bytes, manifest.epoch, manifest.max_seq, manifest.rows)
     writer.seal(*what)
+
+
+def _writer(files: IndexFiles, data_dir: Layout, stamp: Stamp, manifest: Manifest | None) -> IndexWriter:
+    return IndexWriter(files, data_dir.id_bits, stamp, manifest, lambda: stamp)
 
 
 STATES: dict[str, State] = {

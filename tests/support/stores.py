@@ -63,6 +63,8 @@ class Opened:
             self.lock.acquire(0.0)
             with mock.patch.object(restart, "stamp_of", return_value=SAME):
                 self.found, writer = restart.restart(self.data_dir, self.lock)
+            if writer is not None:
+                writer.renew = lambda: SAME
             index_states.keep(self.data_dir, state)
         else:
             self.found = restart.without_index(self.data_dir)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -26,11 +26,20 @@ from services.engines.local.index.run_writer import write_run
 class IndexWriter:
     """Any thread may call it; calls run one at a time.
 
-    `manifest`: the current one; None begins a new index.
+    `manifest`: the current one; None begins a new index. `renew`: makes the directory's stamp another one,
+    durably, so that no manifest of before fits it, nor a copy of one.
     """
 
-    def __init__(self, files: IndexFiles, id_bits: int, stamp: Stamp, manifest: Manifest | None) -> None:
+    def __init__(
+        self,
+        files: IndexFiles,
+        id_bits: int,
+        stamp: Stamp,
+        manifest: Manifest | None,
+        renew: Callable[[], Stamp],
+    ) -> None:
         self.files = files
+        self.renew = renew
         self._stamp = stamp
         self._lock = threading.Lock()
         self._is_given_up = False
@@ -83,9 +92,14 @@ class IndexWriter:
             return run
 
     def give_up(self) -> None:
-        """Give the index up, durably, until the next `seal`. Idempotent. Raises OSError, SyncFailed."""
+        """Give the index up, durably, until the next `seal`. Idempotent. Raises OSError, SyncFailed.
+
+        The journal will not tell of what comes now. So the stamp is renewed: else somebody could put a copy
+        of the index back, of a moment before, and it would be believed.
+        """
         with self._lock:
             if not self._is_given_up:
+                self._stamp = self.renew()
                 self.files.forget()
                 self._is_given_up = True
 

@@ -79,6 +79,17 @@ def stamp_of(data_dir: Layout, lock_file: os.stat_result | None) -> Stamp:
     return Stamp(os.stat(data_dir.root).st_ino, lock_file.st_ino, lock_file.st_ctime_ns)
 
 
+def writer_of(data_dir: Layout, files: IndexFiles, manifest: Manifest | None, lock: FileLock) -> IndexWriter:
+    """The writer of the index of this directory, for the holder of `lock`."""
+
+    def renew() -> Stamp:
+        lock.say()
+        lock.make_durable()
+        return stamp_of(data_dir, lock.now())
+
+    return IndexWriter(files, data_dir.id_bits, stamp_of(data_dir, lock.now()), manifest, renew)
+
+
 def why_not(data_dir: Layout, manifest: Manifest | None, stamp: Stamp) -> str:
     """Why the index must not be used; empty if it may. Call it before the journal is replayed."""
     if manifest is None:
@@ -96,7 +107,7 @@ def why_not(data_dir: Layout, manifest: Manifest | None, stamp: Stamp) -> str:
 def _with_index(
     data_dir: Layout, files: IndexFiles, manifest: Manifest, replayed: Replayed, lock: FileLock
 ) -> tuple[Reconciled, IndexWriter | None]:
-    writer = IndexWriter(files, data_dir.id_bits, stamp_of(data_dir, lock.now()), manifest)
+    writer = writer_of(data_dir, files, manifest, lock)
     catalogue = writer.open()
     stamps = row_stamps(data_dir, catalogue.ids.row_numbers())
     same = unchanged(manifest.rows, stamps) - {blob_id >> 16 for blob_id in replayed.ids}
@@ -160,7 +171,7 @@ def _made_anew(
     for blob in live.values():
         ids.add(blob.id)
     size_bytes = sum(blob.size for blob in live.values())
-    writer = IndexWriter(files, data_dir.id_bits, stamp_of(data_dir, lock.now()), None)
+    writer = writer_of(data_dir, files, None, lock)
     try:
         if not files.make_home():
             raise NotADirectoryError(errno.ENOTDIR, "something else stands in its place")
