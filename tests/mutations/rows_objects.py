@@ -11,8 +11,38 @@ _REQUESTS = "tests/objects/test_requests.py::test_"
 _PROXY = "tests/objects/test_through_a_proxy.py::test_"
 _DIRECT = "tests/objects/test_direct.py::test_"
 _COPY = "tests/objects/test_copy.py::test_"
+_COMPLETIONS = ("tests/objects/test_completions.py",)
+_PARTS = "services/frontends/s3/parts_in_blobs.py"
 
 ROWS = [
+    Mutation(
+        "completion-over-objects-that-nobody-remembers",
+        _PARTS,
+        "attempts=[*there.attempts, attempt]",
+        "attempts=[]",
+        _COMPLETIONS,
+    ),
+    Mutation(
+        "completion-over-objects-beside-one-that-is-slow",
+        _PARTS,
+        "            await store.stop_attempts(location, there.attempts)\n",
+        "",
+        _COMPLETIONS,
+    ),
+    Mutation(
+        "completion-over-objects-that-was-stopped",
+        _ENGINE + "attempts.py",
+        "        if _outcome(own, known) is Outcome.KILLED:\n",
+        "        if False:\n",
+        _COMPLETIONS,
+    ),
+    Mutation(
+        "completion-over-objects-judged-before-its-past",
+        _PARTS,
+        "        await store.check_attempts(location, said.attempts)\n",
+        "",
+        _COMPLETIONS,
+    ),
     Mutation(
         "what-follows-an-answer-is-taken-for-the-next",
         _ENGINE + "connections.py",
@@ -58,7 +88,7 @@ ROWS = [
     Mutation(
         "the-gc-does-not-fence",
         _ENGINE + "collect.py",
-        "            now = await self._kill(entry)\n            found = finding(entry, now)\n",
+        "            self.fences += is_ours\n            found = finding(entry, now)\n",
         "            found = Finding.KILLED\n",
         (_MODEL,),
     ),

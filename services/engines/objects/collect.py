@@ -5,10 +5,10 @@ any of them may die between two requests. The steps run on any Bucket: the model
 
 - claim: a Pending state object without a sign of life is swapped to Failure. People see that, and its write
   stops if it still runs.
-- fence: the pointer gets the next generation, and says that the write was killed. From then on no swap of
-  that write can succeed: the store refuses a swap of the old pointer, and a writer that reads the new one
-  sees that its write was killed. Safety depends on this step, and not on the state object: that is removed
-  in the end, and a delayed request may create it again.
+- fence: the pointer gets the next generation, and says that the write was killed (fence.py). From then on no
+  swap of that write can succeed: the store refuses a swap of the old pointer, and a writer that reads the new
+  one sees that its write was killed. Safety depends on this step, and not on the state object: that is
+  removed in the end, and a delayed request may create it again.
 - delete: first the data, then the state object, so that an interrupted delete is found again.
 
 A write that took effect needs neither claim nor fence: what it replaced is garbage as soon as no reader is
@@ -22,11 +22,12 @@ from collections.abc import Sequence
 
 from common.errors import CorruptRecord
 from services.engines.objects import entry as entries
-from services.engines.objects import keys, pointer
-from services.engines.objects.bucket import ABSENT, Refused, Unclear, starting_with
+from services.engines.objects import keys
+from services.engines.objects.bucket import Refused, Unclear, starting_with
 from services.engines.objects.commit import Tools
 from services.engines.objects.decide import Ended, Finding, ended, finding, garbage
 from services.engines.objects.entry import FAILURE, Entry
+from services.engines.objects.fence import fence
 from services.engines.objects.pointer import Known
 
 _AT_ONCE = 1000  # objects that one request removes, at most
@@ -47,6 +48,7 @@ class Collecting:
     """Collects with one bucket. `reading_s`: how long replaced data is kept for those who read it."""
 
     def __init__(self, tools: Tools, reading_s: float) -> None:
+        self._tools = tools
         self._bucket, self._pointers, self._clock = tools
         self._reading_ns = int(reading_s * 1e9)
         self.removed_objects = 0
@@ -77,33 +79,12 @@ class Collecting:
             except (Refused, Unclear):
                 return Result.AGAIN
         while found is Finding.OPEN:
-            now = await self._kill(entry)
+            now, is_ours = await fence(self._tools, entry.location, entry.txn, entry.base)
+            self.fences += is_ours
             found = finding(entry, now)
         if found is Finding.UNREADABLE:
             return Result.UNREADABLE
         return await self._delete(entry, now)
-
-    async def _kill(self, entry: Entry) -> Known:
-        """Fence its write. Returns the pointer as it is then, whoever changed it."""
-        known, whole = await self._pointers.read_whole(entry.location)
-        if finding(entry, known) is not Finding.OPEN:
-            return known
-        after = pointer.fenced(
-            known,
-            location=entry.location,
-            killed=entry.txn,
-            write=self._clock.new_txn(),
-            now_ns=self._clock.now_ns(),
-        )
-        body = whole[known.body_at :]
-        data = pointer.encode(after, body)
-        when = known.etag if known.etag is not None else ABSENT
-        try:
-            etag = await self._bucket.put(keys.pointer_key(entry.location), data, when)
-        except (Refused, Unclear):
-            return await self._pointers.read(entry.location)
-        self.fences += 1
-        return Known(etag, after, len(data) - len(body))
 
     async def _delete(self, entry: Entry, now: Known) -> Result:
         for write in garbage(entry, now):

@@ -118,11 +118,14 @@ class StateObject:
 class Change:
     """One change of one location: a write of new facts, or with `facts` None a delete."""
 
-    def __init__(self, tools: Tools, location: str, judge: Judge, *, brings: bool = False) -> None:
+    def __init__(
+        self, tools: Tools, location: str, judge: Judge, *, brings: bool = False, write: str = ""
+    ) -> None:
+        """`write`: its txn; empty for a new one."""
         self._bucket, self._pointers, self._clock = tools
         self._location = location
         self._judge = judge
-        self._write = self._clock.new_txn()
+        self._write = write or self._clock.new_txn()
         self._is_settled = False  # whether it is known that no swap of ours is on its way, or can succeed
         self.state_object = StateObject(
             tools, Entry(self._write, location, 0, self._clock.now_ns(), brings=brings)
@@ -249,15 +252,16 @@ async def change_at_once(
     judge: Judge,
     facts: Facts | None,
     *body: Bytes,
+    write: str = "",
 ) -> tuple[Known, Known]:
     """Write a blob that is stored in its pointer, or delete if `facts` is None. Returns (before, after).
 
-    `body`: its bytes, in pieces.
+    `body`: its bytes, in pieces. `write`: the txn; empty for a new one.
 
     Raises what the judge raises, Unavailable.
     """
-    for _ in range(MAX_TRIES):
-        change = Change(tools, location, judge)
+    for _ in range(1 if write else MAX_TRIES):
+        change = Change(tools, location, judge, write=write)
         try:
             return await change.take_effect(await change.first_look(), facts, *body)
         except Claimed:
@@ -268,10 +272,10 @@ async def change_at_once(
 class StagedWrite:
     """A write whose bytes are in objects of their own: begun, sent part by part, then made to take effect."""
 
-    def __init__(self, tools: Tools, location: str, judge: Judge) -> None:
+    def __init__(self, tools: Tools, location: str, judge: Judge, write: str = "") -> None:
         self.location = location
         self._bucket = tools.bucket
-        self._change = Change(tools, location, judge, brings=True)
+        self._change = Change(tools, location, judge, brings=True, write=write)
 
     @property
     def entry(self) -> Entry:

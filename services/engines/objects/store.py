@@ -15,8 +15,10 @@ from common.chunk_buffers import ChunkBuffers
 from common.errors import BlobkeepError, Busy, Damaged, NotFound, TooLarge
 from common.keyed_lock import KeyedLock
 from common.self_report import NamedBlob
+from services.attempts import Attempt
 from services.copying import copy_bytes
 from services.engine import Events
+from services.engines.objects import attempts as attempted
 from services.engines.objects import damage, history
 from services.engines.objects.commit import Judge, StagedWrite, Tools, change_at_once
 from services.engines.objects.expiry import Expiry
@@ -137,6 +139,27 @@ class ObjectsStore:
         self._uploads.add(upload)
         return upload
 
+    async def begin_attempt(
+        self, location: str, condition: Condition, content: Content, size: int | None
+    ) -> tuple[ObjectUpload, Attempt]:
+        """See attempts.Attempting."""
+        self._admit(size)
+        judge = self._judge(condition)
+        known = await self.tools.pointers.read(location)
+        judge(known)
+        own = Attempt(self.tools.clock.new_txn(), known.generation)
+        upload = ObjectUpload(self, location, attempted.unless_stopped(own, judge), content, known, own.write)
+        self._uploads.add(upload)
+        return upload, own
+
+    async def check_attempts(self, location: str, attempts: abc.Sequence[Attempt]) -> None:
+        """See attempts.Attempting."""
+        await attempted.check(self.tools, location, attempts)
+
+    async def stop_attempts(self, location: str, attempts: abc.Sequence[Attempt]) -> None:
+        """See attempts.Attempting."""
+        await attempted.stop(self.tools, location, attempts)
+
     def begin_nowait(self, location: str, condition: Condition, content: Content, size: int) -> None:
         """See store.Store: always None, as `open_nowait`."""
 
@@ -173,11 +196,11 @@ class ObjectsStore:
         self._told_replaced(before, after)
 
     async def commit_inline(
-        self, location: str, judge: Judge, facts: Facts, body: abc.Sequence[bytes]
+        self, location: str, judge: Judge, facts: Facts, body: abc.Sequence[bytes], write: str = ""
     ) -> tuple[ObjectBlob, bool]:
-        """For ObjectUpload: make a small body its location's blob."""
+        """For ObjectUpload: make a small body its location's blob. `write`: its txn; empty for a new one."""
         async with self._locks.of(location):
-            before, after = await change_at_once(self.tools, location, judge, facts, *body)
+            before, after = await change_at_once(self.tools, location, judge, facts, *body, write=write)
         return self._changed(before, after, since=0)
 
     async def commit_staged(self, write: StagedWrite, facts: Facts) -> tuple[ObjectBlob, bool]:

@@ -41,7 +41,7 @@ class UploadOwner(Protocol):
     max_blob_bytes: int
 
     async def commit_inline(
-        self, location: str, judge: Judge, facts: Facts, body: Sequence[bytes]
+        self, location: str, judge: Judge, facts: Facts, body: Sequence[bytes], write: str = ""
     ) -> tuple[ObjectBlob, bool]: ...
 
     async def commit_staged(self, write: StagedWrite, facts: Facts) -> tuple[ObjectBlob, bool]: ...
@@ -54,16 +54,26 @@ class UploadOwner(Protocol):
 
 
 class ObjectUpload:
-    """See store.Upload. Used only from the event loop; sums are computed in threads."""
+    """See store.Upload. Used only from the event loop; sums are computed in threads.
+
+    `txn`: of its write; empty for a new one.
+    """
 
     def __init__(
-        self, owner: UploadOwner, location: str, judge: Judge, content: Content, known: Known | None
+        self,
+        owner: UploadOwner,
+        location: str,
+        judge: Judge,
+        content: Content,
+        known: Known | None,
+        txn: str = "",
     ) -> None:
         self._owner = owner
         self._location = location
         self._judge = judge
         self._content = content
         self._known = known
+        self._txn = txn
         self._begun_ns = time.time_ns()
         self._pieces: list[bytes] = []
         self._held_bytes = 0
@@ -152,7 +162,7 @@ class ObjectUpload:
         hashed_bytes, sha256 = self._hashed
         sha256, crcs = await _sums_of(body, self._size, sha256 if hashed_bytes == self._size else b"")
         facts = _facts_of(self._content, self._begun_ns, self._size, sha256, attributes, crcs=crcs)
-        return await self._owner.commit_inline(self._location, self._judge, facts, body)
+        return await self._owner.commit_inline(self._location, self._judge, facts, body, self._txn)
 
     async def _commit_staged(
         self, write: StagedWrite, attributes: Mapping[str, str]
@@ -175,7 +185,7 @@ class ObjectUpload:
 
     async def _stage(self) -> None:
         """Show it in the bucket as Pending, before any of its bytes are there."""
-        write = StagedWrite(self._owner.tools, self._location, self._judge)
+        write = StagedWrite(self._owner.tools, self._location, self._judge, self._txn)
         try:
             await write.begin(self._known or await self._owner.tools.pointers.read(self._location))
         finally:

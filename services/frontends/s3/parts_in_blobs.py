@@ -6,6 +6,10 @@ r"""Uploads in parts over any store: each part is a blob of its own until the up
 So parts are as durable as every blob, survive a kill at any moment, and need no support by an engine.
 Completing reads the parts, verified, and writes the object, which costs a copy. After that the record is
 deleted first. So a kill in between is safe: parts without a record are swept.
+
+A completion may be cut after its commit, and others may replace or delete the object before it is sent again.
+So the record gets the attempt before its commit, where the store can tell later what became of it
+(services/attempts.py). A completion that took effect has the same answer again, and changes nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +17,13 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from common.checksum import Bytes
-from common.errors import NotFound, PartsChanged, UnknownUpload
+from common.errors import Damaged, NotFound, PartsChanged, PreconditionFailed, UnknownUpload
+from services.attempts import Attempt, Attempting, TookEffect
 from services.frontends.s3.names import RECORD
 from services.store import (
     NO_ATTRIBUTES,
@@ -49,6 +54,24 @@ class _Begun(msgspec.Struct, frozen=True):
     encoding: str
     metadata: dict[str, str]
     begun_ns: int
+    attempts: list[Attempt] = []  # to complete it
+
+
+class _Completed(msgspec.Struct, frozen=True):
+    """See store.Blob: an object that was replaced or deleted before its completion was answered.
+
+    Its SHA-256 is not known here.
+    """
+
+    location: str
+    version: str
+    size: int
+    modified_ns: int
+    type: str
+    encoding: str
+    metadata: Mapping[str, str]
+    id: str = ""
+    sha256: bytes = b""
 
 
 def parts_of(store: Store) -> Multiparts:
@@ -74,16 +97,8 @@ class PartsInBlobs:
 
     async def find_multipart(self, location: str, upload_id: str) -> Multipart:
         """See Multiparts."""
-        try:
-            reading = await self._store.open(_record(location, upload_id))
-        except NotFound:
-            raise _unknown() from None
-        try:
-            body = b"".join([bytes(piece) async for piece in reading.chunks(0, reading.blob.size - 1)])
-        finally:
-            reading.close()
-        said = msgspec.json.decode(body, type=_Begun)
-        return Multipart(location, upload_id, Content(said.type, said.encoding, said.metadata), said.begun_ns)
+        said, _ = await self._read(location, upload_id)
+        return Multipart(location, upload_id, _content(said), said.begun_ns)
 
     async def begin_part(
         self, location: str, upload_id: str, number: int, size: int | None, *, with_sha256: bool = True
@@ -121,11 +136,15 @@ class PartsInBlobs:
         attributes: Mapping[str, str] = NO_ATTRIBUTES,
     ) -> tuple[Blob, bool]:
         """See Multiparts."""
-        upload = await self.find_multipart(location, upload_id)
+        said, version = await self._read(location, upload_id)
         size = sum(part.size for part in parts)
-        async with contextlib.aclosing(self._opened(upload_id, parts)) as pieces:
-            upload_id_too = {**attributes, UPLOAD_ID: upload_id}
-            done = await self._write(location, condition, upload.content, size, pieces, upload_id_too)
+        kept = {**attributes, UPLOAD_ID: upload_id}
+        try:
+            upload, ready = await self._begin(location, upload_id, condition, said, version, size)
+            async with contextlib.aclosing(self._opened(upload_id, parts)) as pieces:
+                done = await _write(upload, pieces, ready, kept)
+        except TookEffect as err:
+            done = await self._found(location, said, size, kept, err.write)
         await self._remove(location, upload_id)
         return done
 
@@ -157,6 +176,58 @@ class PartsInBlobs:
 
     # --- inside ---
 
+    async def _read(self, location: str, upload_id: str) -> tuple[_Begun, str]:
+        """The record, and its version. Raises UnknownUpload."""
+        try:
+            reading = await self._store.open(_record(location, upload_id))
+        except NotFound:
+            raise _unknown() from None
+        try:
+            body = b"".join([bytes(piece) async for piece in reading.chunks(0, reading.blob.size - 1)])
+        finally:
+            reading.close()
+        return msgspec.json.decode(body, type=_Begun), reading.blob.version
+
+    async def _begin(
+        self, location: str, upload_id: str, condition: Condition, said: _Begun, version: str, size: int
+    ) -> tuple[Upload, Callable[[], Awaitable[None]]]:
+        """The upload that becomes the object, and what must be done just before its commit."""
+        store = self._store
+        if not isinstance(store, Attempting):
+            return await store.begin(location, condition, _content(said), size), _nothing
+        await store.check_attempts(location, said.attempts)
+        upload, attempt = await store.begin_attempt(location, condition, _content(said), size)
+
+        async def remember() -> None:
+            """Not earlier: until now it stops no other request that completes the same upload."""
+            there, seen = said, version
+            while True:
+                added = msgspec.structs.replace(there, attempts=[*there.attempts, attempt])
+                try:
+                    await store.write_whole(
+                        _record(location, upload_id),
+                        _only(seen),
+                        Content(_TYPE),
+                        msgspec.json.encode(added),
+                    )
+                    break
+                except _AnotherVersion:  # another request completes it, too
+                    there, seen = await self._read(location, upload_id)
+            await store.stop_attempts(location, there.attempts)
+
+        return upload, remember
+
+    async def _found(
+        self, location: str, said: _Begun, size: int, attributes: Mapping[str, str], write: str
+    ) -> tuple[Blob, bool]:
+        """What an earlier attempt to complete it made: as it is, or as it was."""
+        with contextlib.suppress(Damaged):
+            there = await self._store.stat(location)
+            if there is not None and there.version == write:
+                return there, False
+        metadata = {**said.metadata, **attributes}
+        return _Completed(location, write, size, said.begun_ns, said.type, said.encoding, metadata), False
+
     async def _check(self, location: str, upload_id: str) -> None:
         if await self._store.stat(_record(location, upload_id)) is None:
             raise _unknown()
@@ -184,26 +255,6 @@ class PartsInBlobs:
                 yield reading, reading.blob
             finally:
                 reading.close()
-
-    async def _write(
-        self,
-        location: str,
-        condition: Condition,
-        content: Content,
-        size: int,
-        pieces: AsyncIterator[tuple[Reading, Blob]],
-        attributes: Mapping[str, str],
-    ) -> tuple[Blob, bool]:
-        """Write the bytes of `pieces`, verified, as the blob of `location`."""
-        upload = await self._store.begin(location, condition, content, size)
-        try:
-            async for reading, blob in pieces:
-                async for data in reading.chunks(0, blob.size - 1):
-                    await upload.write(bytes(data))
-        except BaseException as err:
-            await upload.abort(str(err))
-            raise
-        return await upload.commit(attributes)
 
     async def _remove(self, location: str, upload_id: str) -> None:
         await self._drop(_record(location, upload_id))
@@ -243,6 +294,48 @@ class _PartInBlob:
 
     async def abort(self, reason: str) -> None:
         await self._upload.abort(reason)
+
+
+class _AnotherVersion(PreconditionFailed):
+    """The record is not the one that was read."""
+
+
+async def _write(
+    upload: Upload,
+    pieces: AsyncIterator[tuple[Reading, Blob]],
+    ready: Callable[[], Awaitable[None]],
+    attributes: Mapping[str, str],
+) -> tuple[Blob, bool]:
+    """Write the bytes of `pieces`, verified, and commit. `ready`: called before that."""
+    try:
+        async for reading, blob in pieces:
+            async for data in reading.chunks(0, blob.size - 1):
+                await upload.write(bytes(data))
+        await ready()
+    except BaseException as err:
+        await upload.abort(str(err))
+        raise
+    return await upload.commit(attributes)
+
+
+def _content(said: _Begun) -> Content:
+    return Content(said.type, said.encoding, said.metadata)
+
+
+def _only(version: str) -> Condition:
+    """The condition that the record is the one that was read. Raises UnknownUpload, _AnotherVersion."""
+
+    def judge(blob: Blob | None, damaged: bool) -> None:
+        if blob is None:
+            raise _unknown()
+        if blob.version != version:
+            raise _AnotherVersion
+
+    return judge
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _record(location: str, upload_id: str) -> str:
