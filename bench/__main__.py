@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import background, cases, large, limits, peers, report
+from bench import background, cases, large, limits, paced, peers, report
 from bench.measure import Case, Figure
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -106,6 +106,9 @@ class _Run:
             for number in range(self._options.rounds):
                 for case in self._chosen(background.CASES, number):
                     self._measure(number, case, "blobkeep", self.base)
+        for number in range(self._options.rounds):
+            for name in self.names:
+                self._peer(number, name, paced.CASES)
         for name in self.names:
             self._peer(0, name, large.CASES)
 

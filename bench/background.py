@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ from pathlib import Path
 import psutil
 
 from bench import load, peers
-from bench.large import GIB, upload
 from bench.measure import Case, Values
 from bench.peers import ROOT, SERVER_CORE, Running
 from common import checksum
@@ -159,14 +157,6 @@ def _reclaiming(peer: Running, seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _uploading(peer: Running, seconds: float) -> Iterator[None]:
-    thread = threading.Thread(target=upload, args=(peer, f"big-{time.monotonic_ns()}", GIB))
-    thread.start()
-    yield
-    thread.join()
-
-
-@contextlib.contextmanager
 def _neighbour(peer: Running, seconds: float) -> Iterator[None]:
     command = [sys.executable, "-m", "bench.neighbour", str(peer.folder.parent), str(seconds + 2)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as child:
@@ -206,7 +196,6 @@ CASES = [
     Case("an idle hour with 60,000 blobs", "cpu_s", _idle, once=True),
     _reading_while("quiet", _nothing),
     _reading_while("while deletes are reclaimed", _reclaiming),
-    _reading_while("while 1 GiB comes in", _uploading),
     _reading_while("while a neighbour dirties the disk", _neighbour),
     _creating_while("quiet", _nothing),
     _creating_while("while a neighbour dirties the disk", _neighbour),

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bench import background, cases, large, limits
+from bench import background, cases, large, limits, paced
 from bench.measure import Case, Figure, median
 from bench.targets import verdicts
 
@@ -60,6 +60,8 @@ def page(about: dict[str, str], figures: list[Figure]) -> str:
         _plots(),
         "## Large bodies\n\nMiB a second, CPU of the server a MiB, and by how much its memory grew.\n\n"
         + _table(large.CASES, names, figures, _large),
+        "## Steady reads\n\nSixteen connections, timed by the system from the request to its answer "
+        "(`bench/paced.py`).\n\n" + _table(paced.CASES, names, figures, _house),
         "## Restart\n\n" + _table(background.RESTARTS, names, figures, _restart),
         "## Beside the requests\n\n" + _table(background.CASES, [OURS], figures, _house),
         "## What the machine can do\n\n" + _table(limits.CASES, ["limit"], figures, _limit),

@@ -44,6 +44,7 @@ _RESTART = "restart with 60,000 blobs after kill -9, to the first answer"
 _EMPTY = "restart with 0 blobs after kill -9, to the first answer"
 _IDLE = "an idle hour with 60,000 blobs"
 _QUIET = "create 1 KiB, 16 connections, quiet"
+_BESIDE = "GET 1 KiB, 1,000 a second, while 1 GiB after 1 GiB comes in"
 _NEIGHBOUR = "create 1 KiB, 16 connections, while a neighbour dirties the disk"
 
 
@@ -120,6 +121,7 @@ TARGETS: list[tuple[str, tuple[str, Callable[[float], bool]], Value]] = [
         _ratio(_value(_RESTART, _OURS, "seconds"), _value(_RESTART, "go server", "seconds")),
     ),
     ("memory: bytes a blob", _at_most(400), _bytes_a_blob),
+    ("GET beside uploads of 1 GiB: p99 in µs", _at_most(5_000), _value(_BESIDE, _OURS, "p99_us")),
     ("upload of 1 GiB: growth in MiB", _at_most(32), _value("upload of 1 GiB", _OURS, "grown_mib")),
     (
         "upload of 32 x 64 MiB at once: growth in MiB",
