@@ -52,6 +52,20 @@ ROWS = [
         STORE,
     ),
     Mutation(
+        "index-newer-than-the-journal-is-believed",
+        "services/engines/local/recovery/restart.py",
+        "if max(one[0] for one in found if one is not None) < manifest.epoch:",
+        "if False:",
+        ("tests/disk/test_index_stamps.py",),
+    ),
+    Mutation(
+        "state-of-another-blob-is-overwritten",
+        "services/engines/local/serving/restored_state.py",
+        "    except RecordOfAnother:\n        raise\n",
+        "",
+        ("tests/store/test_exchanged_folders.py",),
+    ),
+    Mutation(
         "index-keeps-what-the-journal-covers",
         "services/engines/local/recovery/restart.py",
         "for blob_id in replayed.ids:",

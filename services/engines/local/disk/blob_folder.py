@@ -68,6 +68,10 @@ def is_folder(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
 
 
+class RecordOfAnother(CorruptRecord):
+    """A state file is whole, but not of the blob whose folder it is in."""
+
+
 def read_record(data_dir: Layout, blob_id: int) -> BlobRecord:
     """What the blob's state file says. Raises FileNotFoundError, CorruptRecord, other OSError."""
     return read_record_in(data_dir.folder(blob_id), blob_id)
@@ -77,7 +81,7 @@ def read_record_in(folder: str, blob_id: int | None) -> BlobRecord:
     """The same for a folder anywhere, such as one in quarantine; `blob_id`: what its id must be, or None."""
     found = record.load(read_state(f"{folder}/{layout.STATE_NAME}", f"{folder}/{layout.DATA_NAME}"))
     if blob_id is not None and found.id != blob_id:
-        raise CorruptRecord(f"The state file says id {found.id}, its folder is that of {blob_id}.")
+        raise RecordOfAnother(f"The state file says id {found.id}, its folder is that of {blob_id}.")
     return found
 
 

@@ -99,6 +99,8 @@ def why_not(data_dir: Layout, manifest: Manifest | None, stamp: Stamp) -> str:
     found = journal.epochs(data_dir)
     if None in found:
         return "a file of the journal is missing or damaged"
+    if max(one[0] for one in found if one is not None) < manifest.epoch:
+        return "the journal is older than it"
     newer = sorted(one for one in found if one is not None and one[0] > manifest.epoch)
     expected = [(manifest.epoch + 1 + number, False) for number in range(len(newer))]
     return "" if newer == expected else "the journal does not have all that was written since"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import time
@@ -247,11 +246,11 @@ class Change:
             if not os.path.isdir(self.data_dir.folder(old.id)):
                 self._prepare_without_folder(old, now_ns)
                 return
-            before = _from_memory(old, now_ns)
+            before = from_memory(old, now_ns)
         except (CorruptRecord, OSError) as err:
             if isinstance(err, OSError) and err.errno not in DISK_ERRNOS:
                 raise
-            before = _from_memory(old, now_ns)
+            before = from_memory(old, now_ns)
         temp = self.data_dir.state(old.id) + ".tmp"
         self._undo.append(lambda: durable.remove_file(temp))
         if self.keeps and not self.leaves_nothing:
@@ -296,7 +295,7 @@ class Change:
     def _prepare_without_folder(self, old: Blob, now_ns: int) -> None:
         """Somebody removed the folder by hand: neither the journal nor a power cut may bring it back."""
         durable.sync_folder(self.data_dir.parent(old.id))
-        failure = blob_folder.failed(_from_memory(old, now_ns), self._end_of_old, now_ns)
+        failure = blob_folder.failed(from_memory(old, now_ns), self._end_of_old, now_ns)
         self._removed = JournalEntry(failure.id, failure.seq, False, record.dump(failure), None)
 
     def _prepare_new(self, draft: Draft) -> None:
@@ -377,19 +376,7 @@ def _first_message(is_update: bool) -> str:
     return MSG_UPDATED if is_update else MSG_CREATED
 
 
-def restore_state(data_dir: Layout, blob: Blob) -> bool:
-    """Write the damaged or lost state of a live blob again, durably. False if the state is right."""
-    try:
-        blob_folder.read_record(data_dir, blob.id)
-    except (FileNotFoundError, CorruptRecord, OSError) as err:
-        if isinstance(err, OSError) and err.errno not in {errno.ENOENT, *DISK_ERRNOS}:
-            raise
-        blob_folder.write_record(data_dir, _from_memory(blob, time.time_ns()))
-        return True
-    return False
-
-
-def _from_memory(blob: Blob, now_ns: int) -> BlobRecord:
+def from_memory(blob: Blob, now_ns: int) -> BlobRecord:
     """The record of a blob whose state file is damaged or lost; its history begins again."""
     first = record.created(
         *(blob.id, blob.location, blob.seq, MSG_CREATED, blob.modified_ns),

@@ -23,9 +23,9 @@ from services.engines.local.disk import blob_folder, layout
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.reconciled import Reconciled
-from services.engines.local.serving.change import restore_state
 from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.index import Index, KnownDamage
+from services.engines.local.serving.restored_state import restore_state
 from services.store import DamagedBlob
 
 log = logging.getLogger(__name__)
