@@ -127,6 +127,23 @@ def test_a_long_answer_that_is_cut_is_none() -> None:
     run([[whole(b"x" * 300_000)[:-100_000], None]], test)
 
 
+def test_a_request_that_takes_too_long_is_given_up_and_no_other_one() -> None:
+    """One timer watches all requests: it must see each of them, also those that begin while it runs."""
+
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        connections._timeout_s = 0.4
+        for _ in range(2):  # the timer begins anew
+            began_s = time.monotonic()
+            with pytest.raises(NoAnswer, match="too long"):
+                await ask(connections)
+            assert time.monotonic() - began_s >= 0.4
+            assert (await ask(connections)).body == b"a"
+            while connections._watch is not None:
+                await asyncio.sleep(0.01)
+
+    run([[], [whole(b"a")], [], [whole(b"a")]], test)
+
+
 def test_memory_is_used_again_when_nobody_refers_to_it() -> None:
     sizes = [300_000, 600_000, 1 << 20, 400_000]
     bodies = [bytes([number]) * size for number, size in enumerate(sizes)]
@@ -235,7 +252,7 @@ def test_connections_of_a_burst_do_not_stay_while_others_are_used() -> None:
     async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
         await asyncio.gather(*(ask(connections) for _ in range(3)))
         for old in list(connections._idle)[:2]:
-            old.idle_since -= IDLE_S
+            old.since -= IDLE_S
         for left in (2, 1, 1):
             await ask(connections)
             assert len(connections._idle) == left

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import obstore
 from obstore import exceptions
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("objects")
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 FIRST_PAUSE_S = 0.05
 MAX_PAUSE_S = 2.0
@@ -64,29 +65,33 @@ class BucketClient:
 
     async def get(self, key: str, first: int = 0, limit: int | None = None) -> Got | None:
         """See bucket.Bucket."""
-        path = self._prefix + key
-        return await self._repeat("get", lambda: self._get_what_is_there(path, first, limit))
-
-    async def _get_what_is_there(self, path: str, first: int, limit: int | None) -> Got | None:
-        """Without bytes if the object ends before `first`, for which stores give an error. See `_get`."""
-        try:
-            return await self._get(path, first, limit)
-        except (exceptions.BaseError, OSError) as err:
-            if _status(err) != 416 or not (first or limit):
-                raise
-        if not first:
-            return await self._get(path, 0, None)  # it is empty: then it has no range at all
-        got = await self._get_what_is_there(path, 0, 1)
-        return None if got is None else Got(b"", got.etag, got.size)
+        return await self._repeat("get", self._get, self._prefix + key, first, limit)
 
     async def _get(self, path: str, first: int, limit: int | None) -> Got | None:
-        """Sent once, or once more through obstore. Raises its errors, OSError."""
+        """Sent once, or once more through obstore. Raises its errors, OSError.
+
+        Without bytes if the object ends before `first`, for which stores give an error.
+        """
         if self._direct is not None:
             try:
                 return await self._direct.get(path, first, limit)
             except Unusual as err:
                 if err.always:
                     self._direct = None
+            except WrongStatus as err:
+                if _status(err) != 416:
+                    raise
+        try:
+            return await self._get_by_obstore(path, first, limit)
+        except (exceptions.BaseError, OSError) as err:
+            if _status(err) != 416 or not (first or limit):
+                raise
+        if not first:
+            return await self._get(path, 0, None)  # it is empty: then it has no range at all
+        got = await self._get(path, 0, 1)
+        return None if got is None else Got(b"", got.etag, got.size)
+
+    async def _get_by_obstore(self, path: str, first: int, limit: int | None) -> Got | None:
         options: GetOptions = {}
         if limit is not None:
             options["range"] = (first, first + limit)
@@ -107,12 +112,12 @@ class BucketClient:
 
         path = self._prefix + key
 
-        async def ask(mode: PutMode | None = None) -> str:
+        async def ask(mode: PutMode | None) -> str:
             result = await obstore.put_async(self._store, path, data, mode=mode, use_multipart=False)
             return result["e_tag"] or ""
 
         if when is None:
-            return await self._repeat("put", ask)
+            return await self._repeat("put", ask, None)
         if not when:
             raise ValueError("a condition without an ETag would be none")
         began = time.monotonic()
@@ -150,7 +155,7 @@ class BucketClient:
 
     async def list(self, folder: str, after: str) -> ListPage:
         """See bucket.Bucket."""
-        found = await self._repeat("list", lambda: self._page(folder, after))
+        found = await self._repeat("list", self._page, folder, after)
         return ListPage(found, len(found) == LIST_PAGE)
 
     async def _page(self, folder: str, after: str) -> Sequence[Listed]:
@@ -173,14 +178,14 @@ class BucketClient:
             ]
         return []
 
-    async def _repeat(self, kind: str, ask: Callable[[], Awaitable[T]]) -> T:
-        """The answer of `ask`, asked again while that may help. Raises Unavailable."""
+    async def _repeat(self, kind: str, ask: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """The answer of `ask(*args)`, asked again while that may help. Raises Unavailable."""
         deadline = time.monotonic() + self._patience_s
         pause_s = FIRST_PAUSE_S
         while True:
             began = time.monotonic()
             try:
-                answer = await ask()
+                answer = await ask(*args)
             except (exceptions.BaseError, OSError) as err:
                 self.meter.count(kind, began, failed=True)
                 asked_s = err.retry_after_s if isinstance(err, WrongStatus) else 0.0

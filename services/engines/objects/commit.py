@@ -193,7 +193,8 @@ class Change:
         key = keys.pointer_key(self._location)
         state = pointer.OK if facts is not None else pointer.DELETED
         while True:
-            await self._keep_unreadable(known)
+            if known.pointer is None and known.etag is not None:
+                await self._keep_unreadable(known)
             await self.state_object.cover(known)
             after = pointer.next_state(
                 known,
@@ -234,10 +235,9 @@ class Change:
 
     async def _keep_unreadable(self, known: Known) -> None:
         """A pointer that cannot be read is kept when it is replaced: it may hold a blob's bytes."""
-        if known.pointer is None and known.etag is not None:
-            got = await self._bucket.get(keys.pointer_key(self._location))
-            if got is not None and got.etag == known.etag:
-                await self._bucket.put(keys.damaged_key(self._write), got.data, None)
+        got = await self._bucket.get(keys.pointer_key(self._location))
+        if got is not None and got.etag == known.etag:
+            await self._bucket.put(keys.damaged_key(self._write), got.data, None)
 
     async def look(self) -> Known:
         """What is there now, judged. Raises what the judge raises; Unavailable."""

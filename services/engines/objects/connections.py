@@ -32,6 +32,7 @@ KEPT_BUFFERS = 16
 # one piece. It wakes us sooner when its own buffer is full; Linux before 5 may not, and then none would come.
 _AWAITED_BYTES = 64 << 10
 _WAKES_WHEN_TOLD = sys.platform == "linux" and int(os.uname().release.partition(".")[0]) >= 5
+_LOOKS = 16  # at requests that are under way, within the time that one may take
 # Of an answer that says that something was done, or what went wrong.
 SHORT_BYTES = 1 << 20
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})[ \r]")
@@ -68,6 +69,8 @@ class Connections:
         self._timeout_s = timeout_s
         self._make = functools.partial(_Connection, _Buffers())
         self._idle: deque[_Connection] = deque()  # the last one used is used first
+        self._busy: set[_Connection] = set()
+        self._watch: asyncio.TimerHandle | None = None  # one for all requests: a timer for each costs 4 µs
         self._worked: object = None  # the address to which the last connection was made
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: AsyncIterator[None]
@@ -79,24 +82,37 @@ class Connections:
         if loop is not self._loop:
             await self._begin(loop)
         connection = self._take_idle(loop) or await self._connect(loop)
-        timer = loop.call_later(self._timeout_s, connection.give_up, "the store took too long")
+        connection.since = loop.time()
+        self._busy.add(connection)
+        if self._watch is None:
+            self._watch_busy(loop)
         try:
             answer = await connection.ask(loop, head, body, most_bytes)
         except BaseException:
             connection.give_up("given up")  # an answer may be on its way
             raise
         finally:
-            timer.cancel()
+            self._busy.discard(connection)
         if connection.is_reusable:
-            connection.idle_since = loop.time()
+            connection.since = loop.time()
             self._idle.append(connection)
             # What a burst has left is closed, one connection a request, also if others are used all the time.
-            if connection.idle_since - self._idle[0].idle_since >= IDLE_S:
+            if connection.since - self._idle[0].since >= IDLE_S:
                 self._idle.popleft().give_up("idle")
         return answer
 
+    def _watch_busy(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End what takes too long, looking again and again while anything is under way."""
+        too_old = loop.time() - self._timeout_s
+        for connection in [one for one in self._busy if one.since <= too_old]:
+            connection.give_up("the store took too long")
+        later = self._timeout_s / _LOOKS
+        self._watch = loop.call_later(later, self._watch_busy, loop) if self._busy else None
+
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._idle.clear()  # those of a loop that has ended
+        self._busy.clear()
+        self._watch = None
         self._loop = loop
         self._end = self._until_the_loop_ends()
         await anext(self._end)
@@ -118,7 +134,7 @@ class Connections:
             connection = self._idle.pop()
             if not connection.is_reusable:
                 continue
-            if loop.time() - connection.idle_since < IDLE_S:
+            if loop.time() - connection.since < IDLE_S:
                 return connection
             connection.give_up("idle")
             self._close()  # all others were idle for longer
@@ -183,7 +199,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def __init__(self, buffers: _Buffers) -> None:
         self._buffers = buffers
-        self.idle_since = 0.0
+        self.since = 0.0  # the loop's time: since when it is idle, or its request is under way
         self.is_reusable = False
         self._transport: asyncio.Transport | None = None
         self._read = bytearray(HEAD_BYTES)

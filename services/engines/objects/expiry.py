@@ -16,6 +16,7 @@ class Expiry:
 
     def __init__(self, by_prefix: Sequence[tuple[str, float]] = ()) -> None:
         self._by_prefix = ByPrefix(by_prefix)
+        self._is_rare = not by_prefix  # only a blob's own metadata may say that it expires
 
     def at_s(self, blob: ObjectBlob) -> float | None:
         """The Unix time at which `blob` expires; None: never."""
@@ -30,7 +31,9 @@ class Expiry:
     def live(self, known: Known) -> ObjectBlob | None:
         """The blob that clients see; None if there is none, or it has expired."""
         blob = known.blob
-        return None if blob is None or self.is_over(blob) else blob
+        if blob is None or (self._is_rare and not blob.facts.metadata):
+            return blob
+        return None if self.is_over(blob) else blob
 
     async def end(self, tools: Tools, blob: ObjectBlob) -> bool:
         """Delete `blob`, which has expired; False if its location was written or deleted meanwhile.

@@ -66,13 +66,17 @@ def id_of(pointer: Pointer) -> str:
 
 def replaced_something(pointer: Pointer) -> bool:
     """Whether this state took the place of a blob."""
+    if not pointer.past:
+        return False
     before = next((past for past in pointer.past if past.state != KILLED), None)
     return before is not None and before.state != DELETED and before.ended_ns == pointer.changed_ns
 
 
 def of_pointer(pointer: Pointer, facts: Facts) -> Happened:
     """The blob that a pointer holds."""
-    events = tuple(Transition(CODE_OF_WORD[e.state], e.message, e.time) for e in facts.history)
+    events: tuple[Transition, ...] = ()
+    if facts.history:
+        events = tuple(Transition(CODE_OF_WORD[e.state], e.message, e.time) for e in facts.history)
     if not events or events[-1].message != MSG_COMPLETE:
         done = Transition(_COMPLETE, MSG_COMPLETE, facts.modified_ns)
         begun = () if events else _begun(facts.begun_ns, is_update=replaced_something(pointer))

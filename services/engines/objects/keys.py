@@ -119,7 +119,8 @@ def end_of(prefix: str) -> str:
 
 def pointer_key(location: str) -> str:
     """The key of a location's pointer."""
-    return LOC + name_of(location)
+    stem = location.translate(_TABLE)  # most are short: `name_of` gives the same with three calls more
+    return f"{LOC}{stem}{_END}" if len(stem) * 4 < _SEGMENT_BYTES else LOC + name_of(location)
 
 
 def part_key(location: str, txn: str, part: int) -> str:

@@ -24,10 +24,10 @@ OnDamage = Callable[[ObjectBlob, str], object]
 class InlineReading:
     """A blob that was read with its pointer and verified: its bytes are in memory."""
 
-    def __init__(self, blob: ObjectBlob, body: memoryview, ended: Callable[[], object]) -> None:
+    def __init__(self, blob: ObjectBlob, body: memoryview, give_back: Callable[[int], object]) -> None:
         self.blob = blob
         self._body = body
-        self._ended = ended
+        self._give_back: Callable[[int], object] | None = give_back  # its bytes in memory, when it is closed
 
     async def chunks(self, first: int, last: int) -> AsyncIterator[Bytes]:
         """See store.Reading."""
@@ -47,8 +47,9 @@ class InlineReading:
 
     def close(self) -> None:
         """See store.Reading."""
-        ended, self._ended = self._ended, lambda: None
-        ended()
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back(len(self._body))
 
 
 class StagedReading:

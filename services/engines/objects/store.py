@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import abc, deque
-from collections.abc import Callable
 
 from common.chunk_buffers import ChunkBuffers
 from common.errors import BlobkeepError, Busy, Damaged, NotFound, TooLarge
@@ -99,7 +98,9 @@ class ObjectsStore:
         if reason:
             self.report_damage(blob, reason)
             raise Damaged(damage.TEXT)
-        return InlineReading(blob, body, await self._inline.take(len(body)))
+        if not self._inline.has_taken(len(body)):
+            await self._inline.take(len(body))
+        return InlineReading(blob, body, self._inline.give_back)
 
     async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """See store.Store."""
@@ -296,22 +297,26 @@ class _Budget:
         self._free = size
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    async def take(self, size: int) -> Callable[[], None]:
-        """Returns a function that gives them back."""
-        if self._free >= size and not self._waiting:
-            self._free -= size
-        else:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append((size, turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._give_back(size)
-                raise
-        return lambda: self._give_back(size)
+    def has_taken(self, size: int) -> bool:
+        """Take them if that needs no wait, as it nearly always does not."""
+        if self._waiting or self._free < size:
+            return False
+        self._free -= size
+        return True
 
-    def _give_back(self, size: int) -> None:
+    async def take(self, size: int) -> None:
+        """Wait for them, and take them."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give_back(size)
+            raise
+
+    def give_back(self, size: int) -> None:
+        """Let others have them."""
         self._free += size
         while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
             wanted, turn = self._waiting.popleft()

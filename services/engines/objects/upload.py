@@ -261,7 +261,10 @@ class ObjectUpload:
 async def facts_of_body(content: Content, body: bytes, sha256: bytes) -> Facts:
     """Of a small body that is here whole. `sha256`: empty if it is not known."""
     begun_ns = time.time_ns()
-    sha256, crcs = await _sums_of([body], len(body), sha256)
+    if len(body) <= _HASHED_AT_ONCE_BYTES:
+        sha256, crcs = checksum.sums_of(body, sha256)
+    else:
+        sha256, crcs = await _sums_of([body], len(body), sha256)
     return _facts_of(content, begun_ns, len(body), sha256, NO_ATTRIBUTES, crcs=crcs)
 
 

@@ -43,4 +43,7 @@ class Opening(WholeRequest):
             exchange.respond(*whole_answer(*answer))
             self._answered(exchange, answer[0], self._began)
             return
-        await Sending(exchange, reading, head, self._answered, began=self._began).send()
+        sending = Sending(exchange, reading, head, self._answered, began=self._began)
+        sent_bytes = sending.send_now()
+        if sent_bytes is not None:
+            await sending.send(sent_bytes)
