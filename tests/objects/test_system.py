@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import os
 import subprocess
 import sys
@@ -115,6 +116,20 @@ def test_a_blob_by_id_has_its_history(system: System) -> None:
     assert shown["state"] == "Failure"
     failed = json.loads(server.ask("GET", "/blobs/?state=Failure").body)["blobs"]
     assert [blob["id"] for blob in failed] == [blob_id]
+
+
+def test_ids_are_described_as_the_text_that_they_are(system: System) -> None:
+    server = system.server()
+    server.ask("POST", "/store/of/an/id", b"x")
+    page = json.loads(server.ask("GET", "/blobs/?limit=1").body)
+    described = json.loads(server.ask("GET", "/openapi.json").body)["paths"]["/blobs/"]["get"]["parameters"]
+    pattern = next(one["schema"]["pattern"] for one in described if one["name"] == "after")
+    blob_id = page["blobs"][0]["id"]
+    assert re.fullmatch(pattern, blob_id)
+    assert server.ask("GET", f"/blobs/?after={blob_id}").status == 200
+    refused = server.ask("GET", "/blobs/?after=5")
+    assert refused.status == 400
+    assert b"pass the last page's next" in refused.body
 
 
 def test_a_replaced_blob_by_id_has_its_whole_history(system: System) -> None:

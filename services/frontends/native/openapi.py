@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import functools
 from importlib.metadata import version
+from typing import cast
 
 import msgspec
 
 from services.frontends.native.base import BaseHandler
 from services.frontends.native.downloads import MAX_LINK_S
 from services.frontends.native.openapi_parts import (
+    AFTER_ID,
     BLOB,
     DESCRIBED,
     ENTRY,
+    ID,
     ID_LIMIT,
     LIMIT,
     LOCATION,
-    MAX_ID,
+    NEXT_ID,
     PLAIN,
     SCHEMAS,
     SESSION,
@@ -38,11 +41,12 @@ from services.frontends.native.openapi_parts import (
     operation,
     parameter,
     readable,
+    with_text_ids,
 )
 from services.rules.listing import STATES
 from services.rules.locations import MAX_LOCATION_BYTES
 
-_ID = parameter("path", "id", {"type": "integer", "minimum": 0, "maximum": MAX_ID})
+_ID = parameter("path", "id", ID)
 _TEXT: Json = {"type": "string", "pattern": PLAIN, "maxLength": MAX_LOCATION_BYTES}
 # A browser asks each time, and mostly gets 304.
 _PAGE: Json = {
@@ -57,20 +61,26 @@ class OpenApiHandler(BaseHandler):
     def get(self) -> None:
         """The description."""
         self.set_header("Content-Type", "application/json")
-        self.finish(_encoded())
+        self.finish(_encoded(self.config.engine))
 
     head = get
 
 
 @functools.cache
-def _encoded() -> bytes:
-    return msgspec.json.format(msgspec.json.encode(document()), indent=1) + b"\n"
+def _encoded(engine: str) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document(engine)), indent=1) + b"\n"
 
 
-def document() -> Json:
+def document(engine: str = "local") -> Json:
     """The whole description, as JSON values."""
+    described = _of_numbered()
+    return described if engine == "local" else cast(Json, with_text_ids(described))
+
+
+def _of_numbered() -> Json:
+    """The same for an engine whose ids are numbers."""
     page: Json = {"blobs": list_of(ENTRY), "prefixes": list_of({"type": "string"})}
-    page_by_id: Json = {"blobs": list_of(DESCRIBED), "next": {"type": ["integer", "null"]}}
+    page_by_id: Json = {"blobs": list_of(DESCRIBED), "next": NEXT_ID}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -108,7 +118,7 @@ def document() -> Json:
                 {"200": answer("The page.", (), {"application/json": object_of(page_by_id)})},
                 [
                     parameter("query", "state", {"enum": sorted(STATES)}),
-                    parameter("query", "after", {"type": "integer", "minimum": 0, "maximum": 10**10 - 1}),
+                    parameter("query", "after", AFTER_ID),
                     ID_LIMIT,
                 ],
             ),

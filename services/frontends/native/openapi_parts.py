@@ -43,11 +43,15 @@ ANYWHERE = {
 }
 
 TIME = {"type": "string", "format": "date-time"}
-_ID = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
+# Ids of the engine local; those of the engine objects are text: see `with_text_ids`.
+ID = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
+AFTER_ID = {"type": "integer", "minimum": 0, "maximum": 10**10 - 1}
+NEXT_ID = {"type": ["integer", "null"]}
+_TEXT_ID = {"type": "string", "pattern": "^[0-9a-z]{26}\\.[0-9A-Za-z_-]*$"}
 _SIZE = {"type": "integer", "minimum": 0}
 _OF_ENTRY: Json = {
     "location": {"type": "string", "minLength": 1},
-    "id": _ID,
+    "id": ID,
     "size": _SIZE,
     "etag": {"type": "string", "pattern": TAG},
     "modified": TIME,
@@ -127,6 +131,17 @@ _FIELDS: Json = {
 }
 VALIDATORS = ("ETag", "Last-Modified")  # and Cache-Control, where a blob has no Expires of its own
 WITH_A_BLOB = (*VALIDATORS, "Accept-Ranges", "Repr-Digest", "Blob-Id", "Content-Security-Policy")
+
+
+def with_text_ids(described: Any) -> Any:
+    """A description, or a part of it, for the engine objects."""
+    if described in (ID, AFTER_ID):
+        return _TEXT_ID
+    if described == NEXT_ID:
+        return {"type": ["string", "null"]}
+    if isinstance(described, dict):
+        return {name: with_text_ids(part) for name, part in described.items()}
+    return [*map(with_text_ids, described)] if isinstance(described, list) else described
 
 
 def answer(text: str, fields: tuple[str, ...] = (), content: Json | None = None) -> Json:
