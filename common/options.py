@@ -227,12 +227,16 @@ class Config:
         ALL,
     )
     objects_timeout_s: float = _option(
-        15.0, "Engine objects", "A request to the store that takes longer is given up.", ALL, positive=True
+        10.0,
+        "Engine objects",
+        "A request to the store that takes longer is given up; a read after half of objects_patience_s.",
+        ALL,
+        positive=True,
     )
     objects_patience_s: float = _option(
-        20.0,
+        10.0,
         "Engine objects",
-        "How long a request that may be repeated is repeated, before the client gets 503.",
+        "How long a request that may be repeated is tried, all tries together, before the client gets 503.",
         ALL,
         positive=True,
     )

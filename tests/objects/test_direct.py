@@ -90,6 +90,12 @@ async def ask(connections: Connections) -> Response:
     return await connections.ask(b"GET / HTTP/1.1\r\n\r\n", b"")
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("length", [0, 1, HEAD_BYTES - 65, HEAD_BYTES - 64, HEAD_BYTES, 300_000])
 def test_a_body_of_any_length_comes_whole_in_any_pieces(length: int) -> None:
     body = bytes(range(256)) * (length // 256) + b"x" * (length % 256)
@@ -138,10 +144,40 @@ def test_a_request_that_takes_too_long_is_given_up_and_no_other_one() -> None:
                 await ask(connections)
             assert time.monotonic() - began_s >= 0.4
             assert (await ask(connections)).body == b"a"
-            while connections._watch is not None:
-                await asyncio.sleep(0.01)
+            await until(lambda: connections._watch is None)
 
     run([[], [whole(b"a")], [], [whole(b"a")]], test)
+
+
+@pytest.mark.parametrize("way", ["ours", "obstore"])
+def test_a_read_without_an_answer_is_sent_once_more_on_another_connection(way: str) -> None:
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        client = BucketClient(settings, Meter())
+        if way == "obstore":
+            client._direct = None
+        got = await client.get("k")
+        assert got is not None
+        assert bytes(got.data) == b"a"
+        assert store.connections == 2
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await client.get("k")  # it hangs from now on
+        assert client.meter.by_kind["get"].errors == 3
+
+    dated = b"Last-Modified: Sun, 29 Nov 2026 00:00:00 GMT\r\n"
+    store = run([[], [whole(b"a", also=dated)], [], []], test)
+    assert len(store.heads) == 4
+
+
+def test_a_read_from_a_store_that_hangs_takes_no_longer_than_the_patience() -> None:
+    """Three tries of 15 s within a patience of 20 s took 30 s."""
+
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        client = BucketClient(settings._replace(patience_s=2.0, request_timeout_s=3600.0), Meter())
+        async with asyncio.timeout(60):
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                await client.get("k")
+
+    run([[]] * 3, test)
 
 
 def test_memory_is_used_again_when_nobody_refers_to_it() -> None:
@@ -252,7 +288,7 @@ def test_connections_of_a_burst_do_not_stay_while_others_are_used() -> None:
     async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
         await asyncio.gather(*(ask(connections) for _ in range(3)))
         for old in list(connections._idle)[:2]:
-            old.since -= IDLE_S
+            old.idle_since -= IDLE_S
         for left in (2, 1, 1):
             await ask(connections)
             assert len(connections._idle) == left

@@ -41,6 +41,8 @@ MAX_PAUSE_S = 2.0
 MAX_ASKED_PAUSE_S = 5.0  # by Retry-After
 COPIED_BYTES = 64 << 10
 LIST_PAGE = 1000  # what stores give at most
+_READS = ("get", "list")  # of the meter's kinds
+_LEAST_READ_S = 1.0  # a read may take so long, whatever the patience
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -60,6 +62,8 @@ class BucketClient:
         self.quoted_etags = True  # some stores compare only without the quotes: the self-test finds out
         self._prefix = settings.prefix
         self._patience_s = settings.patience_s
+        self._timeout_s = settings.request_timeout_s
+        self._read_s = min(settings.request_timeout_s, max(settings.patience_s / 2, _LEAST_READ_S))
         self._store = _open(settings)
         self._direct = direct_to(settings)
 
@@ -67,14 +71,14 @@ class BucketClient:
         """See bucket.Bucket."""
         return await self._repeat("get", self._get, self._prefix + key, first, limit)
 
-    async def _get(self, path: str, first: int, limit: int | None) -> Got | None:
+    async def _get(self, within_s: float, path: str, first: int, limit: int | None) -> Got | None:
         """Sent once, or once more through obstore. Raises its errors, OSError.
 
         Without bytes if the object ends before `first`, for which stores give an error.
         """
         if self._direct is not None:
             try:
-                return await self._direct.get(path, first, limit)
+                return await self._direct.get(path, first, limit, within_s)
             except Unusual as err:
                 if err.always:
                     self._direct = None
@@ -82,24 +86,25 @@ class BucketClient:
                 if _status(err) != 416:
                     raise
         try:
-            return await self._get_by_obstore(path, first, limit)
+            return await self._get_by_obstore(within_s, path, first, limit)
         except (exceptions.BaseError, OSError) as err:
             if _status(err) != 416 or not (first or limit):
                 raise
         if not first:
-            return await self._get(path, 0, None)  # it is empty: then it has no range at all
-        got = await self._get(path, 0, 1)
+            return await self._get(within_s, path, 0, None)  # it is empty: then it has no range at all
+        got = await self._get(within_s, path, 0, 1)
         return None if got is None else Got(b"", got.etag, got.size)
 
-    async def _get_by_obstore(self, path: str, first: int, limit: int | None) -> Got | None:
+    async def _get_by_obstore(self, within_s: float, path: str, first: int, limit: int | None) -> Got | None:
         options: GetOptions = {}
         if limit is not None:
             options["range"] = (first, first + limit)
         elif first:
             options["range"] = {"offset": first}
         try:
-            result = await obstore.get_async(self._store, path, options=options)
-            data = await result.bytes_async()
+            async with asyncio.timeout(within_s):
+                result = await obstore.get_async(self._store, path, options=options)
+                data = await result.bytes_async()
         except FileNotFoundError as err:
             _must_say(err, "NoSuchKey")
             return None
@@ -112,12 +117,13 @@ class BucketClient:
 
         path = self._prefix + key
 
-        async def ask(mode: PutMode | None) -> str:
-            result = await obstore.put_async(self._store, path, data, mode=mode, use_multipart=False)
+        async def ask(within_s: float, mode: PutMode | None = None) -> str:
+            async with asyncio.timeout(within_s):
+                result = await obstore.put_async(self._store, path, data, mode=mode, use_multipart=False)
             return result["e_tag"] or ""
 
         if when is None:
-            return await self._repeat("put", ask, None)
+            return await self._repeat("put", ask)
         if not when:
             raise ValueError("a condition without an ETag would be none")
         began = time.monotonic()
@@ -128,7 +134,10 @@ class BucketClient:
                 )
             else:
                 etag = _must_have(
-                    await ask("create" if isinstance(when, Absent) else {"e_tag": self._as_sent(when)})
+                    await ask(
+                        self._timeout_s,
+                        "create" if isinstance(when, Absent) else {"e_tag": self._as_sent(when)},
+                    )
                 )
         except (Refused, exceptions.AlreadyExistsError, exceptions.PreconditionError) as err:
             self.meter.count("swap", began)
@@ -144,9 +153,10 @@ class BucketClient:
         """See bucket.Bucket."""
         paths = [self._prefix + key for key in keys]
 
-        async def ask() -> None:
+        async def ask(within_s: float) -> None:
             try:
-                await obstore.delete_async(self._store, paths if len(paths) > 1 else paths[0])
+                async with asyncio.timeout(within_s):
+                    await obstore.delete_async(self._store, paths if len(paths) > 1 else paths[0])
             except FileNotFoundError as err:
                 _must_say(err, "NoSuchKey")
 
@@ -158,7 +168,11 @@ class BucketClient:
         found = await self._repeat("list", self._page, folder, after)
         return ListPage(found, len(found) == LIST_PAGE)
 
-    async def _page(self, folder: str, after: str) -> Sequence[Listed]:
+    async def _page(self, within_s: float, folder: str, after: str) -> Sequence[Listed]:
+        async with asyncio.timeout(within_s):
+            return await self._page_in_time(folder, after)
+
+    async def _page_in_time(self, folder: str, after: str) -> Sequence[Listed]:
         start = len(self._prefix)
         stream = obstore.list(
             self._store,
@@ -178,14 +192,20 @@ class BucketClient:
             ]
         return []
 
-    async def _repeat(self, kind: str, ask: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """The answer of `ask(*args)`, asked again while that may help. Raises Unavailable."""
-        deadline = time.monotonic() + self._patience_s
+    async def _repeat(self, kind: str, ask: Callable[[float, *Ts], Awaitable[T]], *args: *Ts) -> T:
+        """The answer of `ask(within_s, *args)`, asked again while that may help. Raises Unavailable.
+
+        All tries together take no longer than `patience_s`. A read is given up after half of that, so that it
+        is sent once more, on another connection: the store, or one machine of it, may accept requests and
+        answer none.
+        """
+        began = time.monotonic()
+        deadline = began + self._patience_s
+        within_s = longest_s = self._read_s if kind in _READS else self._timeout_s
         pause_s = FIRST_PAUSE_S
         while True:
-            began = time.monotonic()
             try:
-                answer = await ask(*args)
+                answer = await ask(within_s, *args)
             except (exceptions.BaseError, OSError) as err:
                 self.meter.count(kind, began, failed=True)
                 asked_s = err.retry_after_s if isinstance(err, WrongStatus) else 0.0
@@ -198,8 +218,10 @@ class BucketClient:
             else:
                 self.meter.count(kind, began)
                 return answer
-            await asyncio.sleep(max(pause_s, min(asked_s, MAX_ASKED_PAUSE_S)))
+            await asyncio.sleep(max(pause_s, min(asked_s, MAX_ASKED_PAUSE_S, deadline - time.monotonic())))
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
+            began = time.monotonic()
+            within_s = min(longest_s, max(deadline - began, FIRST_PAUSE_S))
 
     def _as_sent(self, etag: str) -> str:
         return etag if self.quoted_etags else etag.strip('"')
@@ -281,4 +303,5 @@ def _code(err: Exception) -> str:
 
 def _brief(err: Exception) -> str:
     """One line for the log: what was asked, and the beginning of the answer."""
-    return " ".join(str(err).partition("Debug source:")[0].split())[:_DETAIL_CHARS]
+    text = str(err) or "it took too long"  # a TimeoutError says nothing
+    return " ".join(text.partition("Debug source:")[0].split())[:_DETAIL_CHARS]

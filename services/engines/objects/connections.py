@@ -32,7 +32,7 @@ KEPT_BUFFERS = 16
 # one piece. It wakes us sooner when its own buffer is full; Linux before 5 may not, and then none would come.
 _AWAITED_BYTES = 64 << 10
 _WAKES_WHEN_TOLD = sys.platform == "linux" and int(os.uname().release.partition(".")[0]) >= 5
-_LOOKS = 16  # at requests that are under way, within the time that one may take
+_LOOKS_EVERY_S = 0.1  # for requests that take too long, while any is under way
 # Of an answer that says that something was done, or what went wrong.
 SHORT_BYTES = 1 << 20
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})[ \r]")
@@ -75,14 +75,17 @@ class Connections:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: AsyncIterator[None]
 
-    async def ask(self, head: bytes, body: Bytes, most_bytes: int = SHORT_BYTES) -> Response:
+    async def ask(
+        self, head: bytes, body: Bytes, most_bytes: int = SHORT_BYTES, within_s: float | None = None
+    ) -> Response:
         """Send a request, once. Raises OSError: NoAnswer if it was sent, also if the answer's body is longer
-        than `most_bytes`."""
+        than `most_bytes`, or does not come `within_s`."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             await self._begin(loop)
+        end = loop.time() + (within_s if within_s is not None else self._timeout_s)
         connection = self._take_idle(loop) or await self._connect(loop)
-        connection.since = loop.time()
+        connection.busy_until = end
         self._busy.add(connection)
         if self._watch is None:
             self._watch_busy(loop)
@@ -94,20 +97,23 @@ class Connections:
         finally:
             self._busy.discard(connection)
         if connection.is_reusable:
-            connection.since = loop.time()
+            connection.idle_since = loop.time()
             self._idle.append(connection)
             # What a burst has left is closed, one connection a request, also if others are used all the time.
-            if connection.since - self._idle[0].since >= IDLE_S:
+            if connection.idle_since - self._idle[0].idle_since >= IDLE_S:
                 self._idle.popleft().give_up("idle")
         return answer
 
     def _watch_busy(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End what takes too long, looking again and again while anything is under way."""
-        too_old = loop.time() - self._timeout_s
-        for connection in [one for one in self._busy if one.since <= too_old]:
+        """End what takes too long, looking again and again while anything is under way.
+
+        Idle connections are closed, too: they may lead to the same machine, which gives no answer.
+        """
+        now = loop.time()
+        for connection in [one for one in self._busy if one.busy_until <= now]:
             connection.give_up("the store took too long")
-        later = self._timeout_s / _LOOKS
-        self._watch = loop.call_later(later, self._watch_busy, loop) if self._busy else None
+            self._close()
+        self._watch = loop.call_later(_LOOKS_EVERY_S, self._watch_busy, loop) if self._busy else None
 
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._idle.clear()  # those of a loop that has ended
@@ -134,7 +140,7 @@ class Connections:
             connection = self._idle.pop()
             if not connection.is_reusable:
                 continue
-            if loop.time() - connection.since < IDLE_S:
+            if loop.time() - connection.idle_since < IDLE_S:
                 return connection
             connection.give_up("idle")
             self._close()  # all others were idle for longer
@@ -199,7 +205,8 @@ class _Connection(asyncio.BufferedProtocol):
 
     def __init__(self, buffers: _Buffers) -> None:
         self._buffers = buffers
-        self.since = 0.0  # the loop's time: since when it is idle, or its request is under way
+        self.idle_since = 0.0  # the loop's time
+        self.busy_until = 0.0  # then its request has taken too long
         self.is_reusable = False
         self._transport: asyncio.Transport | None = None
         self._read = bytearray(HEAD_BYTES)

@@ -71,8 +71,10 @@ class Direct:
         )
         self._head_of_get = functools.lru_cache(_MAX_SIGNED)(self._signed_get)
 
-    async def get(self, path: str, first: int = 0, limit: int | None = None) -> Got | None:
-        """See bucket.Bucket. Raises Unusual, too."""
+    async def get(
+        self, path: str, first: int = 0, limit: int | None = None, within_s: float | None = None
+    ) -> Got | None:
+        """See bucket.Bucket. Raises Unusual, too. `within_s`: how long it may take."""
         asked = ""
         if limit is not None:
             asked = f"range:bytes={first}-{first + limit - 1}"
@@ -81,7 +83,7 @@ class Direct:
         now_s = int(time.time())
         head = self._head_of_get(path, asked, now_s - now_s % _SIGNED_FOR_S)
         most_bytes = max(limit, SHORT_BYTES) if limit is not None else _MOST_BYTES
-        answer = await self._connections.ask(head, b"", most_bytes)
+        answer = await self._connections.ask(head, b"", most_bytes, within_s)
         if answer.body is None and answer.status < 500:
             raise Unusual(always=answer.status < 300)
         if answer.status == 404 and b"<Code>NoSuchKey</Code>" in bytes(answer.body or b""):

@@ -40,8 +40,8 @@ class Settings(NamedTuple):
     credentials: StoreCredentials | None = None
     virtual_hosts: bool = False
     connect_timeout_s: float = 3.0
-    request_timeout_s: float = 15.0
-    patience_s: float = 20.0
+    request_timeout_s: float = 10.0
+    patience_s: float = 10.0
     ca_file: str = ""
 
 
