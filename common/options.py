@@ -227,11 +227,7 @@ class Config:
         ALL,
     )
     objects_timeout_s: float = _option(
-        10.0,
-        "Engine objects",
-        "A request to the store that takes longer is given up; a read after half of objects_patience_s.",
-        ALL,
-        positive=True,
+        10.0, "Engine objects", "A request to the store that takes longer is given up.", ALL, positive=True
     )
     objects_patience_s: float = _option(
         10.0,

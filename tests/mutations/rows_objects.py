@@ -123,9 +123,16 @@ ROWS = [
     Mutation(
         "what-has-expired-is-there-on-an-object-store",
         _ENGINE + "expiry.py",
-        "        return None if blob is None or self.is_over(blob) else blob\n",
+        "        return None if self.is_over(blob) else blob\n",
         "        return blob\n",
         ("tests/objects/test_expiry.py",),
+    ),
+    Mutation(
+        "a-read-waits-for-a-store-that-hangs",
+        _ENGINE + "client.py",
+        "        within_s = longest_s = self._read_s if kind in _READS else self._timeout_s\n",
+        "        within_s = longest_s = self._timeout_s\n",
+        ("tests/objects/test_direct.py",),
     ),
     Mutation(
         "what-was-written-anew-is-ended-for-what-had-expired",
