@@ -261,6 +261,20 @@ def allocate(fd: int, size_bytes: int) -> None:
 # --- short sequences of them ---
 
 
+def scratch_file(path: str) -> int:
+    """An empty file to write and read, without a name: it lasts as long as its descriptor, which is returned.
+
+    `path`: a free one, which it has for a moment.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE_MODE)
+    try:
+        os.unlink(path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
     """Write every byte of `data`, however many calls that takes."""
     written = write_some(fd, data)

@@ -122,10 +122,31 @@ ROWS = [
         UNLISTED,
     ),
     Mutation(
+        "a-full-start-serves-any-of-the-blobs-of-a-location",
+        "services/engines/local/recovery/full_start.py",
+        "newest = max(rivals, key=rank)",
+        "newest = rivals[0]",
+        ("tests/disk/test_full_start.py",),
+    ),
+    Mutation(
+        "a-full-start-that-could-not-write-away-serves-what-it-had-read",
+        "services/engines/local/recovery/full_start.py",
+        "    has_all = False  # `live`",
+        "    has_all = True  # `live`",
+        ("tests/disk/test_full_start.py",),
+    ),
+    Mutation(
+        "a-full-start-believes-what-it-wrote-away",
+        "services/engines/local/index/spills.py",
+        " or crc32c(payload) != found",
+        "",
+        ("tests/disk/test_full_start.py",),
+    ),
+    Mutation(
         "index-rows-left-out-after-a-start-that-could-not-read-all",
         "services/engines/local/recovery/restart.py",
-        "return found, _made_anew(data_dir, files, found, lock, stamps if found.is_settled else {})",
-        "return found, _made_anew(data_dir, files, found, lock, stamps)",
+        "found.live, found.max_seq, stamps if found.is_settled else {})",
+        "found.live, found.max_seq, stamps)",
         UNLISTED,
     ),
     Mutation(

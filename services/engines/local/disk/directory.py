@@ -297,6 +297,16 @@ def row_numbers(data_dir: Layout) -> list[int]:
     return rows
 
 
+def links_of_rows(data_dir: Layout) -> int:
+    """About how many ids have a folder; 0 if the file system does not count folders as links."""
+    homes = [str(row) for row in row_numbers(data_dir)] if data_dir.id_bits == 32 else ["."]
+    found = 0
+    for home in homes:
+        with contextlib.suppress(FileNotFoundError):
+            found += max(0, os.stat(f"{data_dir.root}/{home}", follow_symlinks=False).st_nlink - 2)
+    return found
+
+
 def names_of_row(data_dir: Layout, row: int) -> tuple[list[int], list[str]]:
     """(ids that have a folder, foreign names) in one first-level folder, with 32 bits."""
     path = f"{data_dir.root}/{row}"

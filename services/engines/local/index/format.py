@@ -5,7 +5,8 @@ never changed. Every part has a checksum that is checked before use. It also dep
 place in it, so that neither a flipped bit nor a block in a wrong place is taken for right.
 
     data blocks    length u32, CRC-32C u32, then a msgpack list of locations and one of their blobs
-    fence blocks   the same frame: the first location of each data block, and where it begins
+    fence blocks   the same frame: the first location of each data block, and where it begins. A fence block
+                   follows its data blocks
     table          pages of 2 KiB: CRC-32C u32, then entries of 8 bytes of a hash and 8 of a block's place
     footer         the same frame: see Footer
     tail           16 bytes: magic "BKIX", CRC-32C u32 of the rest, where the footer begins u64

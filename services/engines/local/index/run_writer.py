@@ -22,9 +22,9 @@ from services.engines.local.index.format import (
     framed,
     id_key,
     location_key,
-    page_of,
     pages_for,
 )
+from services.engines.local.index.table_entries import TableEntries
 
 _WRITE_BYTES = 1 << 20
 
@@ -32,7 +32,7 @@ _WRITE_BYTES = 1 << 20
 def write_run(path: str, items: Iterable[tuple[str, Blob | None]], most: int, salt: bytes) -> RunInfo:
     """Write a run to `path`; its bytes are durable when this returns, its name is not.
 
-    `items`: locations in order, each once; at most `most` of them. It takes 60 bytes of memory for each.
+    `items`: locations in order, each once; at most `most` of them. However many, it takes some MiB of memory.
     Raises OSError, SyncFailed; OverflowError if more hashes fall on a page than it holds, which is very rare.
     """
     writer = _Writer(path, most, salt)
@@ -47,11 +47,12 @@ class _Writer:
         self._path = path
         self._salt = salt
         self._nonce = int.from_bytes(os.urandom(4), "little")
-        self._pages = [bytearray() for _ in range(pages_for(most))]
+        self._pages = pages_for(most)
+        self._table = TableEntries(f"{path}.tmp", self._pages)
         self._held = bytearray()
         self._at = 0
         self._fence: tuple[list[str], list[int]] = ([], [])
-        self._fences: list[tuple[list[str], list[int]]] = []
+        self._fences: list[tuple[str, int]] = []  # of each: its first location, and its place
         self._fd = durable.rewrite_file(path)
 
     def write(self, items: Iterable[tuple[str, Blob | None]]) -> RunInfo:
@@ -74,30 +75,29 @@ class _Writer:
     def _block(self, locations: list[str], blobs: list[Blob | None]) -> None:
         at = self._framed(encode((locations, blobs)))
         if len(self._fence[0]) == FENCE_BLOCKS:
-            self._fences.append(self._fence)
-            self._fence = ([], [])
+            self._end_fence()
         self._fence[0].append(locations[0])
         self._fence[1].append(at)
         for location, blob in zip(locations, blobs, strict=True):
-            self._enter(location_key(self._salt, location), at)
+            self._table.add(location_key(self._salt, location), at)
             if blob is not None:
-                self._enter(id_key(self._salt, blob.id), at)
+                self._table.add(id_key(self._salt, blob.id), at)
 
-    def _enter(self, key: bytes, at: int) -> None:
-        self._pages[page_of(key, len(self._pages))] += ENTRY.pack(key[4:], at)
+    def _end_fence(self) -> None:
+        self._fences.append((self._fence[0][0], self._framed(encode(self._fence))))
+        self._fence = ([], [])
 
     def _finish(self, count: int) -> None:
         if self._fence[0]:
-            self._fences.append(self._fence)
-        firsts = [fence[0][0] for fence in self._fences]
-        fences = [self._framed(encode(fence)) for fence in self._fences]
+            self._end_fence()
         table_at = self._at
-        for page in self._pages:
+        for page in self._table.pages():
             if len(page) > PAGE_ENTRIES * ENTRY.size:
                 raise OverflowError("a page of the index has no room for all that hash to it")
             payload = bytes(page.ljust(PAGE_BYTES - 4, b"\0"))
             self._put(checksum(payload, self._nonce, self._at).to_bytes(4, "little") + payload)
-        footer = Footer(self._salt, count, table_at, len(self._pages), firsts, fences)
+        firsts, fences = [first for first, _ in self._fences], [place for _, place in self._fences]
+        footer = Footer(self._salt, count, table_at, self._pages, firsts, fences)
         at = self._framed(encode(footer))
         rest = at.to_bytes(8, "little")
         self._put(TAIL.pack(TAIL_MAGIC, checksum(rest, self._nonce, self._at), at))
@@ -118,4 +118,5 @@ class _Writer:
             self._held = bytearray()
 
     def close(self) -> None:
+        self._table.close()
         os.close(self._fd)

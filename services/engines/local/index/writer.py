@@ -58,6 +58,20 @@ class IndexWriter:
         runs = [Run(self.files.path(info.name), info) for info in last.runs]
         return Catalogue(runs, last.salt, IdSet(last.ids), last.size_bytes)
 
+    def begin(self, items: Iterable[tuple[str, Blob]], most: int) -> Run | None:
+        """Write the first run: all blobs, in order, at most `most`. The next `seal` makes it the index.
+
+        Returns the run, None if there is no blob. Raises as `seal`.
+        """
+        if not most:
+            return None
+        with self._lock:
+            path = self.files.path(new_name())
+            info = write_run(path, items, most, self._last.salt)
+            run = Run(path, info)
+            self._last = msgspec.structs.replace(self._last, runs=[info])
+            return run
+
     def seal(
         self,
         items: Iterable[tuple[str, Blob | None]],

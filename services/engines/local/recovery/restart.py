@@ -14,7 +14,6 @@ not read (`serving/comparison.py`). No byte is sent without its checksum anyway.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 
@@ -25,12 +24,12 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.locks import FileLock
 from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.format import IndexDamaged
-from services.engines.local.index.id_set import IdSet
 from services.engines.local.index.manifest import IndexFiles, Manifest, Stamp
 from services.engines.local.index.row_stamps import RowStamp, row_stamps, unchanged
 from services.engines.local.index.writer import IndexWriter
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.replay import Replayed, replay
+from services.engines.local.recovery.full_start import read_all
 from services.engines.local.recovery.reconcile import Reconciliation, reconcile
 from services.engines.local.recovery.reconciled import Reconciled
 
@@ -61,9 +60,13 @@ def restart(
     log.info("no index to start with (%s): every folder is read", why)
     files.forget()
     stamps = row_stamps(data_dir, directory.row_numbers(data_dir))
-    found = reconcile(data_dir, progress=progress)
+    writer = writer_of(data_dir, files, None, lock)
+    found = read_all(data_dir, files, writer, progress)
     found.max_seq = max(found.max_seq, replayed.max_seq)
-    return found, _made_anew(data_dir, files, found, lock, stamps if found.is_settled else {})
+    if not isinstance(found.live, Catalogue):
+        return found, None
+    _sealed(data_dir, writer, found.live, found.max_seq, stamps if found.is_settled else {})
+    return found, writer
 
 
 def without_index(data_dir: Layout, progress: OnProgress | None = None) -> Reconciled:
@@ -162,32 +165,6 @@ def _sealed(
         log.warning("the index could not be written, the next start may read every folder: %s", err)
     else:
         catalogue.thaw(run)
-
-
-def _made_anew(
-    data_dir: Layout, files: IndexFiles, found: Reconciled, lock: FileLock, rows: dict[int, RowStamp]
-) -> IndexWriter | None:
-    """Write the index of what was found, and use it in place of the maps in memory."""
-    live = found.live
-    ids = IdSet()
-    for blob in live.values():
-        ids.add(blob.id)
-    size_bytes = sum(blob.size for blob in live.values())
-    writer = writer_of(data_dir, files, None, lock)
-    try:
-        if not files.make_home():
-            raise NotADirectoryError(errno.ENOTDIR, "something else stands in its place")
-        files.sweep(set())
-        what = (sorted(live.items()), len(live), ids.rows(), size_bytes)
-        writer.seal(*what, _epoch(data_dir), found.max_seq, rows)
-        found.live = writer.open()
-    except SyncFailed:
-        raise
-    except (OSError, IndexDamaged, OverflowError) as err:
-        log.warning("no index can be kept: %s", err)
-        files.forget()
-        return None
-    return writer
 
 
 def _epoch(data_dir: Layout) -> int:
