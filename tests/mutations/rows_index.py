@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.table import Mutation
 
 RUNS = ("tests/disk/test_index_runs.py",)
+FOLDERS = ("tests/disk/test_index_folders.py",)
 STORE = ("tests/store/test_index.py",)
 UNLISTED = ("tests/store/test_unlisted_rows.py",)
 
@@ -36,6 +37,27 @@ ROWS = [
         "else bisect_left(locations, following, at)",
         "else end",
         RUNS,
+    ),
+    Mutation(
+        "index-fence-tells-of-folders-that-were-deleted",
+        "services/engines/local/index/format.py",
+        "if None in blobs:",
+        "if False:",
+        FOLDERS,
+    ),
+    Mutation(
+        "index-fence-passes-over-the-rest-of-a-folder",
+        "services/engines/local/index/run.py",
+        'if end < 0 or f"{before[:end]}0" > location:',
+        "if end < 0:",
+        FOLDERS,
+    ),
+    Mutation(
+        "index-fence-passes-over-what-is-in-no-folder",
+        "services/engines/local/index/run.py",
+        'if end < 0 or f"{before[:end]}0" > location:',
+        'if f"{before[:end]}0" > location:',
+        FOLDERS,
     ),
     Mutation(
         "index-of-somebody-else-is-believed",

@@ -71,7 +71,7 @@ class Run:
         self._fd = -1
         self._nonce = info.nonce
         self._block: tuple[int, Block] = (-1, Block([], []))  # the last ones that were read
-        self._fence: tuple[int, Fence] = (-1, Fence([], []))
+        self._fence: tuple[int, Fence] = (-1, Fence([], [], []))
         self._rows: dict[int, Rows] = {}  # by place: those of the last pages
         self._names: tuple[int, Names] = (-1, Names([], []))
         self._ahead: tuple[int, bytes | memoryview] = (0, b"")  # a place, and the bytes from there on
@@ -177,6 +177,11 @@ class Run:
         for number in range(first, len(self._fences)):
             fence = self.fence(self._fences[number], waits)
             for place in range(max(0, bisect_right(fence.firsts, location) - 1), len(fence.blocks)):
+                next_folder = _next_folder(fence, place, location)
+                if next_folder:
+                    return next_folder, True
+                if next_folder is not None:
+                    continue
                 names = self._names_at(fence.blocks[place], waits)
                 entry = bisect_left(names.locations, location)
                 if entry < len(names.locations):
@@ -279,3 +284,24 @@ class Run:
 
     def _damaged(self, at: int) -> IndexDamaged:
         return IndexDamaged(f"The index is damaged: {self.info.name}, at byte {at}.")
+
+
+def _next_folder(fence: Fence, place: int, location: str) -> str | None:
+    """The first location from `location` on in a data block, by its fence; "" if all of it is before.
+
+    None: the block must be read.
+    """
+    folders = fence.folders[place]
+    if folders is None:
+        return None
+    first = fence.firsts[place]
+    if first >= location:
+        return first
+    number = bisect_left(folders, location)
+    before = folders[number - 1] if number else first
+    # What follows is in the folder of `before`: all of it sorts before `location`, if that comes after the
+    # last name that this folder could have. "0" comes after "/".
+    end = before.rfind("/")
+    if end < 0 or f"{before[:end]}0" > location:
+        return None
+    return folders[number] if number < len(folders) else ""

@@ -15,10 +15,12 @@ from services.engines.local.index.format import (
     PAGE_ENTRIES,
     TAIL,
     TAIL_MAGIC,
+    Fence,
     Footer,
     RunInfo,
     checksum,
     encode,
+    folders_of,
     framed,
     id_key,
     location_key,
@@ -51,7 +53,7 @@ class _Writer:
         self._table = TableEntries(f"{path}.tmp", self._pages)
         self._held = bytearray()
         self._at = 0
-        self._fence: tuple[list[str], list[int]] = ([], [])
+        self._fence = Fence([], [], [])
         self._fences: list[tuple[str, int]] = []  # of each: its first location, and its place
         self._fd = durable.rewrite_file(path)
 
@@ -74,21 +76,22 @@ class _Writer:
 
     def _block(self, locations: list[str], blobs: list[Blob | None]) -> None:
         at = self._framed(encode((locations, blobs)))
-        if len(self._fence[0]) == FENCE_BLOCKS:
+        if len(self._fence.blocks) == FENCE_BLOCKS:
             self._end_fence()
-        self._fence[0].append(locations[0])
-        self._fence[1].append(at)
+        self._fence.firsts.append(locations[0])
+        self._fence.blocks.append(at)
+        self._fence.folders.append(folders_of(locations, blobs))
         for location, blob in zip(locations, blobs, strict=True):
             self._table.add(location_key(self._salt, location), at)
             if blob is not None:
                 self._table.add(id_key(self._salt, blob.id), at)
 
     def _end_fence(self) -> None:
-        self._fences.append((self._fence[0][0], self._framed(encode(self._fence))))
-        self._fence = ([], [])
+        self._fences.append((self._fence.firsts[0], self._framed(encode(self._fence))))
+        self._fence = Fence([], [], [])
 
     def _finish(self, count: int) -> None:
-        if self._fence[0]:
+        if self._fence.blocks:
             self._end_fence()
         table_at = self._at
         for page in self._table.pages():
