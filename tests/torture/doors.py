@@ -227,12 +227,8 @@ class ManyDoors(Client):
 
 class StoreDoors(ManyDoors):
     """The same on an object store, where a move is a copy and then a delete, so others see the state in
-    between. Without restic, whose files would take the place of others there.
+    between.
     """
-
-    KINDS: ClassVar[dict[str, tuple[int, int]]] = {
-        kind: weights for kind, weights in ManyDoors.KINDS.items() if kind != "restic"
-    }
 
     def _moved(self, source: str, target: str, began: float, number: int, at: int, *, is_sure: bool) -> None:
         if not number:

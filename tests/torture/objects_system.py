@@ -38,6 +38,7 @@ _OPTIONS = {
     "BLOBKEEP_RECOVERY_INTERVAL": "0.5",
     "BLOBKEEP_SCRUB_RATE": "100",
     "BLOBKEEP_S3_PATH": S3.rstrip("/"),
+    "BLOBKEEP_RESTIC": "true",
 }
 
 
