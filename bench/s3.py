@@ -187,7 +187,10 @@ def put_large(signer: Signer, count: int) -> Figure:
 
 
 def multipart(signer: Signer, count: int) -> Figure:
-    """MiB a second of the same in parts of 8 MiB, four at once, from the first to the completion."""
+    """MiB a second of the same in parts of 8 MiB, four at once, from the first to the completion.
+
+    The SHA-256 of each part is signed, so it is hashed twice: see docs/s3.md for what others send.
+    """
     body = os.urandom(_PART)
     told = signer.ask("POST", f"/{BUCKET}/parts?uploads").decode()
     upload = told.partition("<UploadId>")[2].partition("<")[0]
