@@ -39,10 +39,12 @@ def run(args: argparse.Namespace, out: Output) -> int:
             out.document({"kept": kept})
             for one in kept:
                 out.line(f"{one['id']:>10} {one['size']:>14,}  kept until {one['kept_until']}")
-            return exits.OK if kept else exits.NOT_THERE
+            if kept:
+                return exits.OK
+            raise CommandFailed(exits.NOT_THERE, _nothing(client, args.location))
         chosen = [one for one in kept if args.id in (None, str(one["id"]))]
         if not chosen:
-            raise CommandFailed(exits.NOT_THERE, f"Nothing is kept of {args.location!r}.")
+            raise CommandFailed(exits.NOT_THERE, _nothing(client, args.location))
         blob_id = chosen[0]["id"]
         query = "?replace" if args.replace else ""
         status, headers, text = client.text("POST", f"/blobs/{quote(str(blob_id))}/undelete{query}")
@@ -68,6 +70,17 @@ def _kept(client: HttpClient, location: str) -> list[dict[str, Any]]:
         if page["next"] is None:
             return sorted(found, key=lambda one: (one["kept_until"], one["sequence"]), reverse=True)
         after = f"&after={page['next']}"
+
+
+def _nothing(client: HttpClient, location: str) -> str:
+    """What to say where nothing is kept: no other try helps on a server that keeps nothing at all."""
+    status, _, text = client.text("GET", "/session")
+    if status == 200 and not json.loads(text)["keep_deleted_s"]:
+        return (
+            f"Nothing is kept of {location!r}, since this server keeps nothing that is deleted or replaced: "
+            "write it again, from a backup."
+        )
+    return f"Nothing is kept of {location!r}."
 
 
 def _said(text: str) -> str:

@@ -12,6 +12,8 @@ import pytest
 from services.engines.objects import keys
 from services.engines.objects.client import BucketClient
 from services.engines.objects.meter import Meter
+from services.store import Content
+from tests.engines.makers import objects_store
 from tests.objects.test_system import System
 from tests.support.seaweed import Seaweed
 from tests.support.tools import tool
@@ -73,3 +75,27 @@ def test_what_is_damaged_is_named(system: System) -> None:
     assert "checksum" in found["reason"]
     assert "damaged" in command(system, "show", "bad", status=1)
     assert "written anew" in command(system, "quarantine", "drop", "x", status=2)
+
+
+def test_the_check_counts_what_ls_shows_and_says_what_else_it_read(system: System) -> None:
+    assert f"{len(command(system, 'ls').split())} blobs, " in command(system, "check", status=1)
+    store = objects_store(BucketClient(system.settings, Meter()))
+    asyncio.run(store.write_whole("\0mark", lambda blob, damaged: None, Content("text/plain"), b"x"))
+    shown = len(command(system, "ls").split())
+    assert f"{shown} blobs and 1 records of front ends, " in command(system, "check", status=1)
+
+
+def test_a_server_that_keeps_nothing_says_so(system: System) -> None:
+    server = system.server()
+    server.ask("POST", "/store/gone", b"x")
+    server.ask("DELETE", "/store/gone")
+    url = f"http://127.0.0.1:{server.port}"
+    for words in (["gone"], ["gone", "--list"]):
+        assert "write it again, from a backup" in command(system, "undelete", *words, "--url", url, status=3)
+    failed = json.loads(server.ask("GET", "/blobs/?state=Failure").body)["blobs"]
+    blob_id = next((one["id"] for one in failed if one["location"] == "gone"), None)
+    for asked in (blob_id, server.ask("HEAD", "/store/a/1").headers["blob-id"]):
+        if asked is not None:
+            refused = server.ask("POST", f"/blobs/{asked}/undelete")
+            assert refused.status == 404
+            assert b"from a backup" in refused.body

@@ -23,7 +23,7 @@ from services.store import Blob, Condition, DamagedBlob, Description, Reading
 
 _OK = WORD_OF_CODE[0]
 _NOT_KEPT = (
-    "This blob is not served any more, and the engine objects keeps none that was deleted or replaced."
+    "Write this blob again, from a backup: the engine objects keeps none that was deleted or replaced."
 )
 
 

@@ -130,9 +130,10 @@ class ObjectsEngine:
             )
             for blob in found.named:
                 sys.stdout.write(f"damaged  {blob.id}  {blob.location}  {blob.text}\n")
+            records = f" and {found.records} records of front ends" if found.records else ""
             sys.stdout.write(
-                f"{found.blobs} blobs, {found.bytes} bytes re-read; {found.damaged} damaged, "
-                f"{found.swept} leaks removed\n"
+                f"{found.blobs - found.records} blobs{records}, {found.bytes} bytes re-read; "
+                f"{found.damaged} damaged, {found.swept} leaks removed\n"
             )
             return 1 if found.damaged else 0
 

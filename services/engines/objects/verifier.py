@@ -34,9 +34,10 @@ ROUND_EVERY_S = 86_400.0
 
 
 class Found(msgspec.Struct):
-    """What a round found so far."""
+    """What a round found so far. `blobs` includes the `records` of front ends, which `ls` does not show."""
 
     blobs: int = 0
+    records: int = 0
     bytes: int = 0
     damaged: int = 0
     swept: int = 0
@@ -76,6 +77,7 @@ class Verifying:
                 async for read in self._verify(blob):
                     yield read
                 self.found.blobs += 1
+                self.found.records += blob.location.startswith("\0")
         async for page in pages(self._tools.bucket, keys.DATA):
             for owner, objects in groupby(page, lambda listed: keys.owner_of(listed.key)):
                 if owner is not None:
