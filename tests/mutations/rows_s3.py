@@ -19,6 +19,13 @@ ALIKE_TESTS = ("tests/s3/test_signed_alike.py",)
 
 ROWS = [
     Mutation(
+        "blob-goes-before-an-upload-that-could-not-be-ended",
+        "services/engines/local/serving/damage.py",
+        "                step()\n",
+        "                pass\n",
+        (f"{PARTS}::test_the_blob_stays_until_an_upload_that_could_not_be_ended_is",),
+    ),
+    Mutation(
         "completed-upload-ended-without-the-lock",
         "services/engines/local/serving/multiparts.py",
         "return await upload.commit(said, lambda: self._end_completed(one))",

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from common import durable
-from common.errors import PartsChanged, PreconditionFailed, StorageFailed, SyncFailed, UnknownUpload
+from common.errors import (
+    BlobkeepError,
+    PartsChanged,
+    PreconditionFailed,
+    StorageFailed,
+    SyncFailed,
+    UnknownUpload,
+)
 from services.engines.local.disk import layout, multipart_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.serving.part_upload import LocalPart
@@ -228,7 +235,7 @@ def test_the_file_of_a_blob_is_written_by_no_upload_that_came_back(
     """
 
     def dies(*args: object) -> None:
-        raise OSError(5, "Input/output error")
+        """As an earlier version could leave it: now the blob stays until its upload is over."""
 
     async def go() -> None:
         async with opened(str(tmp_path)) as store:
@@ -260,7 +267,7 @@ def test_the_file_of_a_blob_is_not_cut_by_an_upload_that_came_back(
     """The same, but the client completes with fewer parts, without the one that is corrupt."""
 
     def dies(*args: object) -> None:
-        raise OSError(5, "Input/output error")
+        """As an earlier version could leave it: now the blob stays until its upload is over."""
 
     async def go() -> None:
         async with opened(str(tmp_path)) as store:
@@ -463,6 +470,42 @@ def test_an_upload_that_could_not_be_ended_is_ended_later(
             await parts.sweep(3600.0)
             assert folders(tmp_path) == []
             assert await store.read("a") == A + B + C
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_the_blob_stays_until_an_upload_that_could_not_be_ended_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool
+) -> None:
+    """Else, after a kill, nobody would know that it is complete: sent again, it would be completed twice."""
+    real = multipart_folder.end
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+
+            async def change() -> None:
+                if replaces:
+                    await store.store.write_whole("a", anything, Content(), b"new")
+                else:
+                    await store.store.delete("a", anything)
+
+            upload, done = await three_parts(store)
+            monkeypatch.setattr(multipart_folder, "end", refused)
+            await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
+            with pytest.raises(BlobkeepError):
+                await change()
+            assert await store.read("a") == A + B + C
+            monkeypatch.setattr(multipart_folder, "end", real)
+            await change()
+            assert folders(tmp_path) == []
+            await parts.sweep(3600.0)
+            assert folders(tmp_path) == []
 
     asyncio.run(go())
     assert not rules.broken_rules(str(tmp_path))

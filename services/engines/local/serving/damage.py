@@ -53,6 +53,7 @@ class LocalDamage:
         self._events = events
         self._stop_for = stop_for
         self.unsettled = found.unsettled
+        self._first: dict[str, list[Callable[[], None]]] = {}  # other steps, of locations in `unsettled`
         self.nameless = found.nameless  # paths of damaged folders whose location nobody knows
         self.tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
 
@@ -168,8 +169,14 @@ class LocalDamage:
         """Do not count what an operator has dropped of the folders of unknown locations."""
         self.nameless = [path for path in self.nameless if os.path.lexists(path)]
 
+    def do_first(self, location: str, step: Callable[[], None]) -> None:
+        """Have `step` done on disk before the location is written or deleted; it may be done twice."""
+        self.unsettled.setdefault(location, [])
+        self._first.setdefault(location, []).append(step)
+
     async def settle_now(self, location: str) -> None:
-        """Before a location is written or deleted: mark its older blobs that recovery could not mark."""
+        """Before a location is written or deleted: mark its older blobs that recovery could not mark, and do
+        what had to be done first."""
         if location not in self.unsettled:
             return
 
@@ -178,9 +185,12 @@ class LocalDamage:
                 older = blob_folder.read_record(self._data_dir, blob_id)
                 if older.state is State.COMPLETE:
                     blob_folder.fail(self._data_dir, older, MSG_SUPERSEDED, time.time_ns())
+            for step in self._first.get(location, ()):
+                step()
 
         try:
             await self._committer.call(mark)
         except OSError as err:
             raise from_os_error(err, "mark an older blob of this location") from err
         del self.unsettled[location]
+        self._first.pop(location, None)

@@ -31,6 +31,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
 from services.engines.local.recovery.reconciled import LiveBlobs
 from services.engines.local.serving.change import Draft
+from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.joined_hash import JoinedHash, RottenPart
 from services.engines.local.serving.joining import JoiningOwner, joined, linked, stand_in_order
@@ -48,6 +49,8 @@ _FOLLOWERS = 2  # uploads whose bytes are hashed at the same time
 
 class MultipartsOwner(JoiningOwner, Protocol):
     """What this needs of the store."""
+
+    damage: LocalDamage
 
     def admit(
         self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
@@ -247,9 +250,11 @@ class LocalMultiparts:
         self._forget(one)
 
     async def _end_completed(self, one: _Open) -> None:
-        # If the disk refuses, the blob is there nevertheless, and says whose parts it has.
+        # If the disk refuses, the blob is there, and says whose parts it has: it stays until that is done.
         if not await _is_ended(one.upload.id, self._end(one)):
-            self._unended.append(one.upload.id)
+            data_dir, upload = self._data_dir, one.upload
+            self._unended.append(upload.id)
+            self._owner.damage.do_first(upload.location, lambda: multipart_folder.end(data_dir, upload.id))
             self._forget(one)
 
     def _forget(self, one: _Open) -> None:
