@@ -17,18 +17,19 @@ from services.store import Condition, Content, Upload
 
 class Attempt(msgspec.Struct, frozen=True):
     """A commit under way, or cut. `write`: its id, which no other has; `since`: the location's generation
-    before it."""
+    before it; `makes`: what it makes, as whoever writes it down calls that."""
 
     write: str
     since: int
+    makes: str = ""
 
 
 class TookEffect(Exception):
-    """The attempt `write` took effect, so another must not. Never shown to a client."""
+    """`attempt` took effect, so another must not. Never shown to a client."""
 
-    def __init__(self, write: str) -> None:
-        super().__init__(f"the attempt {write} took effect")
-        self.write = write
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__(f"the attempt {attempt.write} took effect")
+        self.attempt = attempt
 
 
 @runtime_checkable
@@ -43,5 +44,10 @@ class Attempting(Protocol):
     async def check_attempts(self, location: str, attempts: Sequence[Attempt]) -> None:
         """Raise TookEffect if one of them did, and Unavailable if that is not known any more."""
 
-    async def stop_attempts(self, location: str, attempts: Sequence[Attempt]) -> None:
-        """Make sure, durably, that none of them takes effect any more. Raises as `check_attempts`."""
+    async def stop_attempts(
+        self, location: str, attempts: Sequence[Attempt], *, in_doubt: bool = False
+    ) -> None:
+        """Make sure, durably, that none of them takes effect any more. Raises as `check_attempts`.
+
+        `in_doubt`: also where it is not known any more whether it did.
+        """

@@ -44,6 +44,27 @@ ROWS = [
         _COMPLETIONS,
     ),
     Mutation(
+        "completion-over-objects-after-its-abort",
+        _PARTS,
+        "await store.stop_attempts(location, said.attempts, in_doubt=True)",
+        "await store.check_attempts(location, said.attempts)",
+        _COMPLETIONS,
+    ),
+    Mutation(
+        "completion-over-objects-that-begins-during-an-abort",
+        _PARTS,
+        "await store.delete(_record(location, upload_id), _only(version))",
+        "await store.delete(_record(location, upload_id), _whatever)",
+        _COMPLETIONS,
+    ),
+    Mutation(
+        "completion-over-objects-with-other-parts",
+        _PARTS,
+        'if err.attempt.makes not in ("", makes):',
+        "if False:",
+        _COMPLETIONS,
+    ),
+    Mutation(
         "what-follows-an-answer-is-taken-for-the-next",
         _ENGINE + "connections.py",
         "self._answer(asked, answer, ends_here=here == length)",

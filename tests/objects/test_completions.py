@@ -198,6 +198,9 @@ def test_what_is_not_known_any_more_is_not_done_again(store_process: Seaweed) ->
             await two.complete(two.second)
         assert await two.second.get(WHERE) == b"another's"
         assert not await two.is_over()
+        await PartsInBlobs(two.second.store).abort_multipart(WHERE, two.upload.id)
+        assert await two.second.get(WHERE) == b"another's"
+        assert await two.is_over()
 
     run(store_process, b"x", go)
 
@@ -217,3 +220,78 @@ def test_of_completions_at_once_one_takes_effect(store_process: Seaweed, size: i
         assert versions == {there.version}
 
     run(store_process, b"x" * size, go)
+
+
+@small_and_large
+@pytest.mark.parametrize("step", [None, delete, replace])
+def test_other_parts_than_those_that_took_effect_are_not_said_to_be_the_object(
+    store_process: Seaweed, size: int, step: Callable[[Under], Awaitable[None]] | None
+) -> None:
+    async def go(two: Two) -> None:
+        await two.cut_before_its_end()
+        if step is not None:
+            await step(two.second)
+        left = await two.second.store.stat(WHERE)
+        parts = PartsInBlobs(two.second.store)
+        others = [await send(parts, two.upload, 1, b"other")]
+        with pytest.raises(UnknownUpload):
+            await parts.complete_multipart(WHERE, two.upload.id, others, anything, {".tag": "another answer"})
+        assert await two.second.store.stat(WHERE) == left
+
+    run(store_process, b"x" * size, go)
+
+
+@small_and_large
+@pytest.mark.parametrize("before", [None, b"before"], ids=["absent", "there"])
+@pytest.mark.parametrize("step", [None, delete, replace])
+def test_a_slow_completion_does_not_come_after_the_abort(
+    store_process: Seaweed,
+    size: int,
+    before: bytes | None,
+    step: Callable[[Under], Awaitable[None]] | None,
+) -> None:
+    async def go(two: Two) -> None:
+        if before is not None:
+            await two.second.put(WHERE, before)
+        goes_on = await two.cut_before_its_commit()
+        await PartsInBlobs(two.second.store).abort_multipart(WHERE, two.upload.id)
+        if step is not None and not (before is None and step is delete):
+            await step(two.second)
+        left = await two.second.store.stat(WHERE)
+        with pytest.raises(Unavailable):
+            await goes_on()
+        assert await two.second.store.stat(WHERE) == left
+        assert await two.is_over()
+
+    run(store_process, b"x" * size, go)
+
+
+def test_an_abort_stops_a_completion_that_began_meanwhile(store_process: Seaweed) -> None:
+    async def go(two: Two) -> None:
+        store: Any = two.second.store
+        real = store.stop_attempts
+        late: list[Callable[[], Awaitable[Any]]] = []
+
+        async def stop_attempts(*args: Any, **kwargs: Any) -> None:
+            await real(*args, **kwargs)
+            if not late:
+                late.append(await two.cut_before_its_commit())
+
+        vars(store)["stop_attempts"] = stop_attempts
+        await PartsInBlobs(store).abort_multipart(WHERE, two.upload.id)
+        with pytest.raises(Unavailable):
+            await late[0]()
+        assert await two.first.get(WHERE) is None
+
+    run(store_process, b"x", go)
+
+
+def test_what_took_effect_cannot_be_aborted_any_more(store_process: Seaweed) -> None:
+    async def go(two: Two) -> None:
+        await two.cut_before_its_end()
+        with pytest.raises(UnknownUpload):
+            await PartsInBlobs(two.second.store).abort_multipart(WHERE, two.upload.id)
+        assert await two.second.get(WHERE) == b"x"
+        assert await two.is_over()
+
+    run(store_process, b"x", go)

@@ -33,18 +33,18 @@ async def check(tools: Tools, location: str, attempts: Sequence[Attempt]) -> Non
             _outcome(one, known)
 
 
-async def stop(tools: Tools, location: str, attempts: Sequence[Attempt]) -> None:
+async def stop(tools: Tools, location: str, attempts: Sequence[Attempt], *, in_doubt: bool) -> None:
     """See attempts.Attempting: a fence for each, as the gc makes one."""
     for one in attempts:
         known = await tools.pointers.read(location)
-        while _outcome(one, known) is not Outcome.KILLED:
+        while _outcome(one, known, in_doubt=in_doubt) is not Outcome.KILLED:
             known, _ = await fence(tools, location, one.write, one.since)
 
 
-def _outcome(one: Attempt, known: Known) -> Outcome:
+def _outcome(one: Attempt, known: Known, *, in_doubt: bool = False) -> Outcome:
     found = outcome(one.write, one.since, known, mortal=True)
     if found is Outcome.APPLIED:
-        raise TookEffect(one.write)
-    if found is Outcome.UNKNOWN:
+        raise TookEffect(one)
+    if found is Outcome.UNKNOWN and (known.pointer is None or not in_doubt):
         raise Unavailable(UNKNOWN)
     return found

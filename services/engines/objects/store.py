@@ -157,9 +157,11 @@ class ObjectsStore:
         """See attempts.Attempting."""
         await attempted.check(self.tools, location, attempts)
 
-    async def stop_attempts(self, location: str, attempts: abc.Sequence[Attempt]) -> None:
+    async def stop_attempts(
+        self, location: str, attempts: abc.Sequence[Attempt], *, in_doubt: bool = False
+    ) -> None:
         """See attempts.Attempting."""
-        await attempted.stop(self.tools, location, attempts)
+        await attempted.stop(self.tools, location, attempts, in_doubt=in_doubt)
 
     def begin_nowait(self, location: str, condition: Condition, content: Content, size: int) -> None:
         """See store.Store: always None, as `open_nowait`."""

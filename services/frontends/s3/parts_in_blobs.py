@@ -9,12 +9,14 @@ deleted first. So a kill in between is safe: parts without a record are swept.
 
 A completion may be cut after its commit, and others may replace or delete the object before it is sent again.
 So the record gets the attempt before its commit, where the store can tell later what became of it
-(services/attempts.py). A completion that took effect has the same answer again, and changes nothing.
+(services/attempts.py). A completion that took effect has the same answer again, and changes nothing. The same
+goes for an abort: an attempt of which a server is still about to do the commit is stopped first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -139,18 +141,34 @@ class PartsInBlobs:
         said, version = await self._read(location, upload_id)
         size = sum(part.size for part in parts)
         kept = {**attributes, UPLOAD_ID: upload_id}
+        makes = hashlib.sha256(msgspec.json.encode([size, kept], order="sorted")).hexdigest()
         try:
-            upload, ready = await self._begin(location, upload_id, condition, said, version, size)
+            upload, ready = await self._begin(location, upload_id, condition, said, version, size, makes)
             async with contextlib.aclosing(self._opened(upload_id, parts)) as pieces:
                 done = await _write(upload, pieces, ready, kept)
         except TookEffect as err:
-            done = await self._found(location, said, size, kept, err.write)
+            if err.attempt.makes not in ("", makes):  # it was completed with other parts
+                await self._remove(location, upload_id)
+                raise _unknown() from None
+            done = await self._found(location, said, size, kept, err.attempt.write)
         await self._remove(location, upload_id)
         return done
 
     async def abort_multipart(self, location: str, upload_id: str) -> None:
         """See Multiparts."""
-        await self._check(location, upload_id)
+        store = self._store
+        while True:
+            said, version = await self._read(location, upload_id)
+            try:
+                if isinstance(store, Attempting):
+                    await store.stop_attempts(location, said.attempts, in_doubt=True)
+                await store.delete(_record(location, upload_id), _only(version))
+                break
+            except _AnotherVersion:  # meanwhile somebody began to complete it
+                continue
+            except TookEffect:
+                await self._remove(location, upload_id)
+                raise _unknown() from None
         await self._remove(location, upload_id)
 
     async def sweep(self, older_than_s: float) -> int:
@@ -189,14 +207,22 @@ class PartsInBlobs:
         return msgspec.json.decode(body, type=_Begun), reading.blob.version
 
     async def _begin(
-        self, location: str, upload_id: str, condition: Condition, said: _Begun, version: str, size: int
+        self,
+        location: str,
+        upload_id: str,
+        condition: Condition,
+        said: _Begun,
+        version: str,
+        size: int,
+        makes: str,
     ) -> tuple[Upload, Callable[[], Awaitable[None]]]:
         """The upload that becomes the object, and what must be done just before its commit."""
         store = self._store
         if not isinstance(store, Attempting):
             return await store.begin(location, condition, _content(said), size), _nothing
         await store.check_attempts(location, said.attempts)
-        upload, attempt = await store.begin_attempt(location, condition, _content(said), size)
+        upload, begun = await store.begin_attempt(location, condition, _content(said), size)
+        attempt = msgspec.structs.replace(begun, makes=makes)
 
         async def remember() -> None:
             """Not earlier: until now it stops no other request that completes the same upload."""
