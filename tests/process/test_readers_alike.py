@@ -1,0 +1,290 @@
+"""What a client gets through a reader, and what is written of it, is what the server alone gives: the same
+requests are sent to a server with readers and to one without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.access import file as access_file
+from services.access.secret_hash import hash_token
+from services.engines.local.disk import layout
+from tests.http.test_damage import rot
+from tests.support import readers
+from tests.support.processes import Answer, Server, wait_for
+from tests.support.raw import RawConnection
+from tests.support.rules import DataDirectory
+
+OWN = re.compile(rb"(^(?:Date|Last-Modified|Blob-Id|x-amz-[a-z0-9-]+): |<RequestId>)[^\r<]+", re.M | re.I)
+# Fields of the access log that no two requests have in common: the time, and how long it took.
+TIMES = re.compile(r"\[[^]]*\]|\d\.\d{6}$", re.MULTILINE)
+
+
+class Pair:
+    """A server with one reader, and one without, with the same options."""
+
+    def __init__(self, base: Path, **options: str) -> None:
+        env = {f"BLOBKEEP_{name.upper()}": value for name, value in options.items()}
+        self.directories = [DataDirectory(base / "shared" / "data"), DataDirectory(base / "alone" / "data")]
+        for one in self.directories:
+            one.path.parent.mkdir(parents=True)
+        with_readers = env | {"BLOBKEEP_READERS": "1"}
+        self.shared = Server(self.directories[0].path, env=with_readers)
+        self.alone = Server(self.directories[1].path, env=env)
+        self.reader = readers.started_reader(self.directories[0].path, 0, with_readers)
+        readers.wait_until_there(self.reader)
+
+    def connections(self) -> tuple[RawConnection, RawConnection]:
+        """One that the reader has accepted, and one of the other server."""
+        through = readers.accepted_by(
+            self.reader, [self.shared], lambda: RawConnection(self.shared.port), lambda one: one.sock
+        )
+        return through, RawConnection(self.alone.port)
+
+    def ask(self, *requests: bytes) -> bytes:
+        """The answers to these bytes on one connection, until it closes; the same from both."""
+        answers = []
+        for connection in self.connections():
+            connection.send(*requests)
+            answers.append(OWN.sub(rb"\1...", connection.rest()))
+            connection.close()
+        assert answers[0] == answers[1], requests
+        return answers[0]
+
+    def both(self, do: Callable[[Server], Answer]) -> list[int]:
+        """Ask both servers; their statuses are the same."""
+        statuses = [do(server).status for server in (self.shared, self.alone)]
+        assert statuses[0] == statuses[1]
+        return statuses
+
+    def put(self, location: str, body: bytes, **fields: str) -> None:
+        headers = {name.replace("_", "-"): value for name, value in fields.items()}
+        assert self.both(lambda server: server.ask("POST", f"/store/{location}", body, headers))[0] == 201
+
+    def logs(self) -> list[str]:
+        """What both processes of the one said, and the other."""
+        return [self.shared.said() + self.reader.said(), self.alone.said()]
+
+    def logs_by_line(self) -> list[list[str]]:
+        """The lines for requests, in no order."""
+        return [sorted(map(without_times, log.splitlines())) for log in self.logs()]
+
+    def end(self) -> None:
+        for process in (self.reader, self.shared, self.alone):
+            process.end()
+            assert "Traceback" not in process.said()
+        for one in self.directories:
+            one.check()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Callable[..., Pair]]:
+    made: list[Pair] = []
+
+    def start(**options: str) -> Pair:
+        made.append(Pair(tmp_path / str(len(made)), **options))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.end()
+
+
+def without_times(line: str) -> str:
+    """A line of the access log without its time and its seconds; empty for another line."""
+    return TIMES.sub("[]", line) if "HTTP/1.1" in line else ""
+
+
+def wire(method: str, target: str, *fields: str) -> bytes:
+    return "\r\n".join((f"{method} {target} HTTP/1.1", "Host: localhost", *fields)).encode() + b"\r\n\r\n"
+
+
+CLOSE = "Connection: close"
+CONDITIONS = [
+    (),
+    ("If-None-Match: *",),
+    ("If-None-Match: {etag}",),
+    ("If-None-Match: W/{etag}",),
+    ('If-None-Match: "a", {etag}',),
+    ("If-None-Match: {etag}", "If-None-Match: *"),
+    ('If-Match: "no such tag"',),
+    ("If-Match: {etag}",),
+    ("If-Modified-Since: Thu, 01 Jan 2099 00:00:00 GMT",),
+    ("If-Modified-Since: rubbish",),
+    ("If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT",),
+    ("If-None-Match: {etag}", "If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT"),
+    ("Range: bytes=0-3",),
+    ("Range: bytes=-2",),
+    ("Range: bytes=0-0,2-2",),
+    ("Range: bytes=999999999-",),
+    ("Range: bytes=0-3", "If-Range: {etag}"),
+    ("Range: bytes=0-3", "If-None-Match: {etag}"),
+    ("Accept-Encoding: gzip, br", "Accept: text/html", "Cookie: a=b"),
+    ("Origin: http://elsewhere.example",),
+    ("Content-Length: 0",),
+    ("Authorization: Bearer nobody",),
+]
+BLOBS = {
+    "empty": b"",
+    "small": b"0123456789",
+    "64k": bytes(range(256)) * 256,
+    "more": bytes(range(256)) * 256 + b"x",
+    "a/b%20c/%C3%BC%25": b"odd",
+}
+ODD = [
+    *("/store/large", "/store/none", "/store/a//b", "/store/./small", "/store/a/../small", "/store/small/"),
+    *("/store/small?", "/store/small?a=b", "/store/%73mall", "/store/small;x", "/store/%0a"),
+    *("/store/?limit=x", "/blobs/x", "/blobs/1/data"),
+    *("/nothing", "//store/small", "/STORE/small", "/s3/b/key", "/s3/b/none"),
+]
+
+
+def test_reads_are_answered_byte_for_byte_alike(pair: Callable[..., Pair]) -> None:
+    both = pair(s3_path="/s3")
+    large = bytes(1_200_000)
+    for location, body in (BLOBS | {"large": large, "b/key": b"of s3"}).items():
+        both.put(location, body, Content_Type="text/plain", X_Meta_Of="a", Cache_Control="no-cache")
+    for location in BLOBS:
+        target = f"/store/{location}"
+        tag = both.alone.ask("HEAD", target).headers["etag"]
+        for fields in CONDITIONS:
+            sent = [field.format(etag=tag) for field in fields]
+            both.ask(wire("GET", target, *sent) * 2, wire("HEAD", target, *sent, CLOSE))
+    for target in ODD:
+        for method in ("GET", "HEAD"):
+            both.ask(wire(method, target) * 2, wire(method, "/store/small", CLOSE))
+
+
+def test_a_reader_lets_in_whom_the_server_does(pair: Callable[..., Pair], tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    clients = [
+        access_file.make_client(name, role, prefix, hash_token(f"token-of-{name}"))
+        for name, role, prefix in (
+            *(("all", "read-write", ""), ("reads", "read-only", ""), ("adds", "append-only", "")),
+            *(("team", "read-write", "team/"), ("teamreads", "read-only", "team/")),
+        )
+    ]
+    keys.write_text("".join(map(access_file.entry_text, clients)))
+    keys.chmod(0o600)
+    both = pair(auth_file=str(keys), public="open/")
+    owner = "Bearer token-of-all"
+    for at in ("team/a", "teams", "other/a", "open/a"):
+        both.put(at, b"0123456789", Authorization=owner)
+    tag = both.alone.ask("HEAD", "/store/open/a").headers["etag"]
+    found = set()
+    for who in (*(client.name for client in clients), "nobody", ""):
+        credentials = [f"Authorization: Bearer token-of-{who}"] if who else []
+        for at in ("team/a", "teams", "other/a", "open/a", "team/none", "none"):
+            for fields in ((), (f"If-None-Match: {tag}",), ("Range: bytes=1-2",)):
+                target = f"/store/{at}"
+                answers = both.ask(
+                    wire("GET", target, *credentials, *fields) * 2,
+                    wire("HEAD", target, *credentials, *fields, CLOSE),
+                )
+                found.add((who, at, answers[9:12]))
+    assert {status for who, at, status in found if at == "teams"} == {b"200", b"304", b"206", b"401", b"403"}
+    assert {who for who, at, status in found if at == "teams" and status == b"200"} == {
+        "all",
+        "reads",
+        "adds",
+    }
+
+
+def test_a_readers_line_in_the_access_log_is_the_servers(pair: Callable[..., Pair], tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(
+        access_file.entry_text(access_file.make_client("me", "read-write", "", hash_token("token")))
+    )
+    keys.chmod(0o600)
+    both = pair(access_log="true", auth_file=str(keys), public="open/")
+    who = "Authorization: Bearer token"
+    for at in ("a", "open/a"):
+        both.put(at, b"12345", Authorization="Bearer token")
+    both.both(lambda server: server.ask("HEAD", "/store/open/a"))
+    tag = f'"{hashlib.sha256(b"12345").hexdigest()}"'
+    agent = ('User-Agent: x" 500\\', "Referer: http://from.example/")
+    through, alone = both.connections()
+    for method, target, *fields in (
+        ("GET", "/store/a", who, *agent),
+        ("HEAD", "/store/a", who),
+        ("GET", "/store/open/a"),
+        ("GET", "/store/open/a", f"If-None-Match: {tag}", *agent),
+        ("HEAD", "/store/open/a", who, f"If-None-Match: {tag}"),
+    ):
+        for connection in (through, alone):
+            connection.send(wire(method, target, *fields))
+            assert connection.answer(method).status in (200, 304)
+    # At least these: requests of their own connections may have been the reader's, too.
+    wait_for(lambda: both.reader.said().count("HTTP/1.1") >= 5, what="the reader's lines")
+    # The connection moves: the server writes the line.
+    for connection in (through, alone):
+        connection.send(wire("GET", "/store/none", who, *agent))
+        assert connection.answer().status == 404
+        connection.close()
+    wait_for(lambda: {log.count("HTTP/1.1") for log in both.logs()} == {9}, what="the last lines")
+    shared, single = ([line for line in map(without_times, log) if line] for log in both.logs_by_line())
+    assert shared == single
+    assert sum('"GET /store/a HTTP/1.1" 200 5' in line for line in shared) == 1
+    assert sum(" - me [" in line for line in shared) >= 4
+
+
+def test_damage_that_a_reader_meets_is_the_servers_to_tell(pair: Callable[..., Pair]) -> None:
+    both = pair()
+    states = []
+    for data in both.directories:
+        data.rotten = True
+    for at, size in (("small", 1000), ("whole", 65_536)):
+        body = os.urandom(size)
+        both.put(at, body)
+        for server, data in zip((both.shared, both.alone), both.directories, strict=True):
+            rot(server, data, at, size // 2)
+        for _ in range(2):
+            answers = both.ask(wire("GET", f"/store/{at}", CLOSE))
+            assert answers.startswith(b"HTTP/1.1 500 ")
+            assert body[:100] not in answers
+        assert both.ask(wire("HEAD", f"/store/{at}", CLOSE)).startswith(b"HTTP/1.1 500 ")
+    for server, data in zip((both.shared, both.alone), both.directories, strict=True):
+        metrics = server.ask("GET", "/metrics").body.decode()
+        counted = sorted(
+            line for line in metrics.splitlines() if re.match("blobkeep_.*(damage|quarantine)", line)
+        )
+        told = re.findall(r"(?:ERROR|WARNING).*damaged.*", server.said())
+        quarantined = os.listdir(f"{data.root}/{layout.QUARANTINE_NAME}")
+        states.append((counted, [re.sub(r"\b\d[\d:.TZ-]*", "N", line) for line in told], len(quarantined)))
+    assert states[0] == states[1]
+    assert states[0][0]
+    assert states[0][1]
+    assert states[0][2] == 2
+    assert "damaged" not in both.reader.said()
+
+
+def test_a_reader_that_dies_or_stands_still_cuts_its_own_connections_alone(pair: Callable[..., Pair]) -> None:
+    """In the middle of an answer to many requests, which its client has not taken."""
+    both = pair()
+    both.put("a", bytes(65_536))
+    through, other = both.connections()
+    through.send(wire("GET", "/store/a") * 2000)
+    assert through.answer().body == bytes(65_536)
+    os.kill(both.reader.pid, signal.SIGSTOP)
+    assert both.shared.ask("PUT", "/store/a", b"new").status == 200
+    direct = readers.accepted_by(
+        both.shared, [], lambda: RawConnection(both.shared.port), lambda one: one.sock
+    )
+    assert direct.ask("GET", "/store/a").body == b"new"
+    both.reader.kill()
+    begun = through.rest()  # what had been sent, and then the end
+    assert len(begun) < 1999 * 65_536
+    assert direct.ask("GET", "/store/a").body == b"new"
+    both.reader.restart()
+    readers.wait_until_there(both.reader)
+    again, another = both.connections()
+    assert again.ask("GET", "/store/a").body == b"new"
+    for one in (through, other, direct, again, another):
+        one.close()
