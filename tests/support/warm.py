@@ -34,11 +34,11 @@ _CHOSEN = (
 class Forked:
     """What `subprocess.Popen` offers of a process that was started, as far as tests use it."""
 
-    def __init__(self, source: Source, pid: int) -> None:
+    def __init__(self, source: Source, pid: int, handle: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
         self._source = source
-        self._handle = os.pidfd_open(pid)  # after it has ended, its pid may belong to another process
+        self._handle = handle  # a pidfd: after it has ended, its pid may belong to another process
 
     def poll(self) -> int | None:
         """The exit status, negative for a signal; None while it runs."""
@@ -96,9 +96,9 @@ class Source:
         with self._lock:
             self._socket.send(json.dumps([list(arguments), dict(environment), str(log)]).encode())
             while True:
-                pid, status = self._hear()
+                pid, status, handles = self._hear()
                 if status is None:
-                    return Forked(self, pid)
+                    return Forked(self, pid, *handles)
                 self._ended[pid] = status
 
     def status(self, pid: int, timeout: float | None) -> int | None:
@@ -107,7 +107,7 @@ class Source:
         while True:
             with self._lock:
                 while select.select([self._socket], [], [], 0)[0]:
-                    ended, status = self._hear()
+                    ended, status, _ = self._hear()
                     assert status is not None
                     self._ended[ended] = status
                 if pid in self._ended:
@@ -118,12 +118,12 @@ class Source:
             # another thread may use it
             select.select([self._socket], [], [], 1 if left is None else min(1, left))
 
-    def _hear(self) -> tuple[int, int | None]:
-        """(pid, None): it was started. (pid, exit status): it ended."""
-        message = self._socket.recv(1000)
+    def _hear(self) -> tuple[int, int | None, list[int]]:
+        """(pid, None, [pidfd]): it was started. (pid, exit status, []): it ended."""
+        message, handles, _, _ = socket.recv_fds(self._socket, 1000, 1)
         assert message, "the process that forks has ended"
         pid, status = json.loads(message)
-        return pid, status
+        return pid, status, handles
 
     def close(self) -> None:
         """End it. The processes that it started go on."""
@@ -172,7 +172,9 @@ def _fork_for(asked: socket.socket) -> Any:
                 for one in (asked, woken, wakes):
                     one.close()
                 return json.loads(message)
-            asked.send(json.dumps([pid, None]).encode())
+            handle = os.pidfd_open(pid)  # here, where it is not reaped before: a short process may have ended
+            socket.send_fds(asked, [json.dumps([pid, None]).encode()], [handle])
+            os.close(handle)
 
 
 def _main() -> None:
