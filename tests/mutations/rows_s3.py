@@ -26,6 +26,13 @@ ROWS = [
         (f"{PARTS}::test_the_blob_stays_until_an_upload_that_could_not_be_ended_is",),
     ),
     Mutation(
+        "start-forgets-an-upload-that-it-could-not-end",
+        "services/engines/local/recovery/multiparts.py",
+        "            found.unended.append(upload)\n",
+        "",
+        ("tests/store/test_unended_multiparts.py",),
+    ),
+    Mutation(
         "completed-upload-ended-without-the-lock",
         "services/engines/local/serving/multiparts.py",
         "return await upload.commit(said, lambda: self._end_completed(one))",
@@ -257,9 +264,9 @@ ROWS = [
     ),
     Mutation(
         "complete-upload-open-again-after-a-crash",
-        "services/engines/local/serving/multiparts.py",
-        "blob.metadata.get(UPLOAD_ID) == upload.id:",
-        "False:",
+        "services/engines/local/recovery/multiparts.py",
+        "        if blob is None or blob.metadata.get(UPLOAD_ID) != upload.id:",
+        "        if True:",
         (CRASHES,),
     ),
     Mutation(

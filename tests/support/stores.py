@@ -24,8 +24,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.locks import StateLock
 from services.engines.local.index import row_stamps
 from services.engines.local.journal import file as journal_file
-from services.engines.local.recovery import restart
-from services.engines.local.serving import multiparts
+from services.engines.local.recovery import multiparts, restart
 from services.engines.local.serving.store import LocalStore
 from services.engines.local.serving.upload import ALL_WHOLE_BYTES
 from services.store import Blob as AnyBlob

@@ -27,10 +27,11 @@ from services.engines.local.disk.keeping import Keeping
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import READ_ONLY_TEXT
 from services.engines.local.index.writer import IndexWriter
+from services.engines.local.recovery import multiparts
 from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.recovery.restart import restart, without_index
-from services.engines.local.serving import multiparts, own_socket
+from services.engines.local.serving import own_socket
 from services.engines.local.serving.background import Watch
 from services.engines.local.serving.by_id import LocalAdmin
 from services.engines.local.serving.damage_socket import serve_reports

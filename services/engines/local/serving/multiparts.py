@@ -27,9 +27,8 @@ from common.checksum import CHUNK_BYTES
 from common.errors import BlobkeepError, Busy, PartsChanged, SyncFailed, UnknownUpload
 from services.engines.local.disk import layout, multipart_folder
 from services.engines.local.disk.blob import Blob
-from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
-from services.engines.local.recovery.reconciled import LiveBlobs
+from services.engines.local.recovery.multiparts import Loaded
 from services.engines.local.serving.change import Draft
 from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.disk_step import disk_step
@@ -40,8 +39,6 @@ from services.engines.local.serving.upload import LocalUpload
 from services.store import NO_ATTRIBUTES, UPLOAD_ID, Condition, Content, Multipart, Part
 
 log = logging.getLogger(__name__)
-
-Loaded = Sequence[tuple[Multipart, Mapping[int, Placed]]]
 
 _STEP_BYTES = 32 << 20  # so much is hashed behind the uploads before others have a thread
 _FOLLOWERS = 2  # uploads whose bytes are hashed at the same time
@@ -55,23 +52,6 @@ class MultipartsOwner(JoiningOwner, Protocol):
     def admit(
         self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
     ) -> None: ...
-
-
-def load(data_dir: Layout, live: LiveBlobs) -> Loaded:
-    """The uploads that are under way at a start. Those that were completed just before are ended.
-
-    None in a read-only directory, where nobody can go on with them.
-    """
-    if data_dir.read_only:
-        return []
-    found = []
-    for upload, parts in multipart_folder.load(data_dir):
-        blob = live.get(upload.location)
-        if blob is not None and blob.metadata.get(UPLOAD_ID) == upload.id:
-            multipart_folder.end(data_dir, upload.id)
-        else:
-            found.append((upload, parts))
-    return found
 
 
 class _Open:
@@ -101,7 +81,7 @@ class _Open:
 
 
 class LocalMultiparts:
-    """See store.Multiparts. `found`: see `load`."""
+    """See store.Multiparts. `found`: at the start."""
 
     def __init__(self, owner: MultipartsOwner, found: Loaded) -> None:
         self._owner = owner
@@ -110,7 +90,9 @@ class LocalMultiparts:
         self._sorted: SortedDict = SortedDict()  # (location, id): _Open
         self._followers = asyncio.Semaphore(_FOLLOWERS)
         self._unended: list[str] = []  # complete, and still on disk: an error of the disk
-        for upload, parts in found:
+        for upload in found.unended:
+            self._end_later(upload)
+        for upload, parts in found.under_way:
             one = _Open(upload, multipart_folder.folder(self._data_dir, upload.id), parts)
             one.may_write_in_place = not multipart_folder.may_be_a_blob(self._data_dir, upload.id)
             self._show(one)
@@ -252,10 +234,13 @@ class LocalMultiparts:
     async def _end_completed(self, one: _Open) -> None:
         # If the disk refuses, the blob is there, and says whose parts it has: it stays until that is done.
         if not await _is_ended(one.upload.id, self._end(one)):
-            data_dir, upload = self._data_dir, one.upload
-            self._unended.append(upload.id)
-            self._owner.damage.do_first(upload.location, lambda: multipart_folder.end(data_dir, upload.id))
+            self._end_later(one.upload)
             self._forget(one)
+
+    def _end_later(self, upload: Multipart) -> None:
+        data_dir = self._data_dir
+        self._unended.append(upload.id)
+        self._owner.damage.do_first(upload.location, lambda: multipart_folder.end(data_dir, upload.id))
 
     def _forget(self, one: _Open) -> None:
         one.is_over = True

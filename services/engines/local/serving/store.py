@@ -35,6 +35,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import Place
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.index.writer import IndexWriter
+from services.engines.local.recovery.multiparts import Loaded
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.admission import Admission
 from services.engines.local.serving.change import Change, Draft
@@ -51,7 +52,7 @@ from services.engines.local.serving.index import DAMAGED_TEXT, Index, damaged_of
 from services.engines.local.serving.index_keeper import committer_for, keeper_for
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
 from services.engines.local.serving.limits import PrefixLimits
-from services.engines.local.serving.multiparts import Loaded, LocalMultiparts
+from services.engines.local.serving.multiparts import LocalMultiparts
 from services.engines.local.serving.names_comparison import NamesComparison
 from services.engines.local.serving.reading import LocalReading
 from services.engines.local.serving.shared_syncs import SharedSyncs
@@ -79,7 +80,7 @@ class LocalStore:
         config: Config,
         events: Events,
         on_fatal: Callable[[BlobkeepError], None],
-        multiparts: Loaded = (),
+        multiparts: Loaded | None = None,
         writer: IndexWriter | None = None,
     ) -> None:
         self.data_dir = data_dir
@@ -105,8 +106,7 @@ class LocalStore:
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
         self._keeper = keeper_for(self._index.blobs, writer, self.sequence, self.stop)
         self._committer = self.committer = committer_for(data_dir, config.sync, self.stop_for, self._keeper)
-        self._events = events
-        self.garbage = Garbage()
+        self._events, self.garbage = events, Garbage()
         self.garbage.failed(len(found.failures), 0)  # how long their data is was not looked at
         self._uploads: set[LocalUpload] = set()
         self.whole_left_bytes = ALL_WHOLE_BYTES
@@ -128,7 +128,7 @@ class LocalStore:
         self.names = NamesComparison(self, self._unread.read_again, found)
         if self._keeper is not None:
             self._keeper.is_settled = self.names.is_settled
-        self.multiparts = LocalMultiparts(self, multiparts)
+        self.multiparts = LocalMultiparts(self, multiparts or Loaded())
 
     # --- reading ---
 
