@@ -91,6 +91,7 @@ bench:
 bench-s3:
 	@./bootstrap.sh dev-objects
 	.venv/bin/python -m bench.s3 --rounds $(ROUNDS)
+	.venv/bin/python -m bench.s3_parts --rounds $(ROUNDS)
 
 # What a backup by restic asks, beside nginx.
 bench-restic:

@@ -21,8 +21,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import psutil
@@ -33,6 +34,8 @@ from services.engines.objects.development import ACCESS_KEY, SECRET_KEY, Ports
 
 KIB, MIB = 1 << 10, 1 << 20
 BUCKET = "bench"
+TOKEN = "bench-native"
+"""Of the same client, for native requests."""
 PEERS = ("blobkeep", "seaweedfs", "seaweedfs, fsync")
 _CONNECTIONS = 16
 _LARGE, _PART = 64 * MIB, 8 * MIB
@@ -45,7 +48,8 @@ class Figure(NamedTuple):
     cpu_s: float
 
 
-def _cpu_s(process: psutil.Process) -> float:
+def cpu_s(process: psutil.Process) -> float:
+    """CPU time so far of a process and its children, in seconds."""
     everyone = [process, *process.children(recursive=True)]
     return sum(sum(one.cpu_times()[:2]) for one in everyone)
 
@@ -58,26 +62,36 @@ class Signer:
         self.server = server
         self._host = f"127.0.0.1:{port}"
 
-    def head(self, method: str, target: str, body: bytes = b"") -> bytes:
-        """The head of a request for `target`, which is encoded, its query sorted."""
+    def head(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        payload: str = "",
+        fields: Mapping[str, str] = MappingProxyType({}),
+    ) -> bytes:
+        """The head of a request for `target`, which is encoded, its query sorted.
+
+        `payload`: what to sign in place of the body's SHA-256. `fields`: more fields, signed, in lower case.
+        """
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         scope = f"{stamp[:8]}/us-east-1/s3/aws4_request"
         path, _, query = target.partition("?")
         query = "&".join(part if "=" in part else part + "=" for part in query.split("&") if part)
-        hashed = hashlib.sha256(body).hexdigest()
-        names = "host;x-amz-content-sha256;x-amz-date"
-        canonical = (
-            f"{method}\n{path}\n{query}\nhost:{self._host}\nx-amz-content-sha256:{hashed}\n"
-            f"x-amz-date:{stamp}\n\n{names}\n{hashed}"
-        )
+        hashed = payload or hashlib.sha256(body).hexdigest()
+        signed = {**fields, "host": self._host, "x-amz-content-sha256": hashed, "x-amz-date": stamp}
+        names = ";".join(sorted(signed))
+        lines = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
+        canonical = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{hashed}"
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
         key = b"AWS4" + SECRET_KEY.encode()
         for part in scope.split("/"):
             key = hmac.digest(key, part.encode(), "sha256")
         signature = hmac.digest(key, text.encode(), "sha256").hex()
+        sent = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
         return (
-            f"{method} {target} HTTP/1.1\r\nHost: {self._host}\r\nx-amz-date: {stamp}\r\n"
-            f"x-amz-content-sha256: {hashed}\r\nContent-Length: {len(body)}\r\n"
+            f"{method} {target} HTTP/1.1\r\n{sent}Content-Length: {len(body)}\r\n"
             # as SDKs do, so that no two heads are the same
             f"amz-sdk-invocation-id: {os.urandom(16).hex()}\r\n"
             f"Authorization: AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, SignedHeaders={names}, "
@@ -125,7 +139,7 @@ def rate(port: int, server: psutil.Process, requests: list[bytes], connections: 
     left = iter(requests)
     poll = select.epoll()
     socks: dict[int, socket.socket] = {}
-    before_s = _cpu_s(server)
+    before_s = cpu_s(server)
     began = time.perf_counter()
     for _ in range(connections):
         sock = socket.create_connection(("127.0.0.1", port))
@@ -150,12 +164,12 @@ def rate(port: int, server: psutil.Process, requests: list[bytes], connections: 
                 sock.sendall(request)
     took_s = time.perf_counter() - began
     poll.close()
-    return Figure(len(requests) / took_s, (_cpu_s(server) - before_s) / len(requests))
+    return Figure(len(requests) / took_s, (cpu_s(server) - before_s) / len(requests))
 
 
 def _per_mib(signer: Signer, began: float, before_s: float) -> Figure:
     mib = _LARGE / MIB
-    return Figure(mib / (time.perf_counter() - began), (_cpu_s(signer.server) - before_s) / mib)
+    return Figure(mib / (time.perf_counter() - began), (cpu_s(signer.server) - before_s) / mib)
 
 
 def put_small(signer: Signer, count: int) -> Figure:
@@ -181,7 +195,7 @@ def put_large(signer: Signer, count: int) -> Figure:
     """MiB a second of one PUT of 64 MiB."""
     body = os.urandom(_LARGE)
     head = signer.head("PUT", f"/{BUCKET}/large", body)
-    before_s, began = _cpu_s(signer.server), time.perf_counter()
+    before_s, began = cpu_s(signer.server), time.perf_counter()
     signer.send(head, body)
     return _per_mib(signer, began, before_s)
 
@@ -199,7 +213,7 @@ def multipart(signer: Signer, count: int) -> Figure:
         for number in range(1, _LARGE // _PART + 1)
     }
     tags: dict[int, str] = {}
-    before_s, began = _cpu_s(signer.server), time.perf_counter()
+    before_s, began = cpu_s(signer.server), time.perf_counter()
 
     def send(first: int) -> None:
         for number in range(first, _LARGE // _PART + 1, 4):
@@ -235,6 +249,7 @@ def started(name: str, folder: Path) -> Iterator[Signer]:
         keys = folder / "keys"
         keys.write_text(
             f'[[client]]\nname = "{ACCESS_KEY}"\nrole = "read-write"\ns3_secret = "{SECRET_KEY}"\n'
+            f'hash = "sha256:{hashlib.sha256(TOKEN.encode()).hexdigest()}"\n'
         )
         keys.chmod(0o600)
         port = free_port()
