@@ -1,8 +1,9 @@
 """`python -m bench.s3_parts`: 64 MiB in parts over S3 against a native PUT, in each form that clients send.
 
-Bodies, checksums, framing and signatures are made before the clock starts. While it runs the client only
-sends, reads the answers, and names the parts' ETags in the completion. A native PUT is one request on one
-connection; the parts are sent on one connection after another, and four at a time. The cases take turns in
+Bodies, checksums, framing and the parts' signatures are made before the clock starts. While it runs the
+client connects for each request, sends, reads the answers, and makes and signs the completion, since that
+names the parts' ETags. A native PUT (a create, which is a POST with a token) is one request on one
+connection; parts are sent one after the other, and four at a time. The cases take turns in
 each round, and the ratios are the medians of those of the rounds, since a busy machine changes both alike.
 """
 
