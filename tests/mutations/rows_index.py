@@ -88,6 +88,20 @@ ROWS = [
         ("tests/store/test_exchanged_folders.py",),
     ),
     Mutation(
+        "another-blob-is-retired-by-the-id-of-the-index",
+        "services/engines/local/serving/old_record.py",
+        "    except RecordOfAnother as err:\n        raise Busy(_OF_ANOTHER) from err\n",
+        "",
+        ("tests/store/test_exchanged_folders.py",),
+    ),
+    Mutation(
+        "edited-location-is-retired-by-the-id-of-the-index",
+        "services/engines/local/serving/old_record.py",
+        "if found.location != old.location:",
+        "if False:",
+        ("tests/store/test_exchanged_folders.py",),
+    ),
+    Mutation(
         "index-keeps-what-the-journal-covers",
         "services/engines/local/recovery/restart.py",
         "for blob_id in replayed.ids:",

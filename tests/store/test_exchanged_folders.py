@@ -7,10 +7,11 @@ import os
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from common.errors import Damaged
-from services.engines.local.disk import layout
+from common.errors import Busy, Damaged
+from services.engines.local.disk import blob_folder, layout
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from tests.support.stores import opened, small_journal, until
@@ -26,8 +27,12 @@ def exchange(data_dir: Layout, one: Blob, two: Blob) -> None:
     os.rename(third, second)
 
 
+def contents(data_dir: Layout, name: str) -> set[bytes]:
+    return {path.read_bytes() for path in Path(data_dir.root).rglob(name)}
+
+
 def states_in(data_dir: Layout) -> set[bytes]:
-    return {path.read_bytes() for path in Path(data_dir.root).rglob(layout.STATE_NAME)}
+    return contents(data_dir, layout.STATE_NAME)
 
 
 @pytest.mark.parametrize("sync", ["journal", "index"])
@@ -58,5 +63,51 @@ def test_a_state_of_another_blob_is_not_overwritten(tmp_path: Path, sync: str) -
                     await store.read(at)
             assert states_in(data_dir) == states, "and an operator can put both back"
         shutil.rmtree(root)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_write", [True, False])
+def test_a_location_that_is_changed_before_the_comparison_ends_no_other_blob(
+    tmp_path: Path, is_write: bool
+) -> None:
+    """A delete and an overwrite retire a blob by the id that the index has: its folder holds another."""
+
+    async def run() -> None:
+        root = str(tmp_path / "data")
+        async with opened(root, "index") as store:
+            blobs = [await store.put(at, at.encode() * 100) for at in ("a", "b")]
+            data_dir = store.data_dir
+        exchange(data_dir, blobs[0], blobs[1])
+        states = states_in(data_dir)
+        async with opened(root, "index") as store:
+            change = store.put("a", b"new") if is_write else store.delete("a")
+            with pytest.raises(Busy):
+                await change
+            assert states_in(data_dir) == states, "nothing is changed"
+            await store.store.comparison.run()
+            await until(lambda: not store.store.damage.tasks, "the quarantine")
+            await (store.put("a", b"new") if is_write else store.delete("a"))
+            assert await store.read("a") == (b"new" if is_write else None)
+            with pytest.raises(Damaged):
+                await store.read("b")
+            assert b"b" * 100 in contents(data_dir, layout.DATA_NAME), "the other blob is kept in quarantine"
+
+    asyncio.run(run())
+
+
+def test_a_blob_whose_location_was_edited_is_not_ended_at_its_old_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        root = str(tmp_path / "data")
+        async with opened(root, "index") as store:
+            blob = await store.put("a", b"a" * 100)
+            data_dir = store.data_dir
+        found = blob_folder.read_record(data_dir, blob.id)
+        edited = msgspec.structs.replace(found, location="new", seq=found.seq + 1)
+        blob_folder.write_record(data_dir, edited)
+        async with opened(root, "index") as store:
+            with pytest.raises(Busy):
+                await store.delete("a")
+            assert blob_folder.read_record(data_dir, blob.id) == edited
 
     asyncio.run(run())

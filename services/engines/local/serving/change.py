@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from common import checksum, durable
-from common.errors import DISK_ERRNOS, NO_SPACE_ERRNOS, BlobkeepError, CorruptRecord, SyncFailed
+from common.errors import NO_SPACE_ERRNOS, BlobkeepError, SyncFailed
 from common.states import (
     CODE_OF_WORD,
     MSG_CREATED,
@@ -33,6 +33,7 @@ from services.engines.local.disk.layout import DATA_TEMP_NAME, STATE_TEMP_NAME, 
 from services.engines.local.disk.record import BlobRecord, Transition
 from services.engines.local.journal.format import JournalEntry
 from services.engines.local.serving.ids import IdAllocator, Sequence
+from services.engines.local.serving.old_record import from_memory, record_of
 from services.store import Content
 
 log = logging.getLogger(__name__)
@@ -240,17 +241,10 @@ class Change:
 
     def _prepare_failure(self, old: Blob) -> None:
         now_ns = time.time_ns()
-        try:
-            before = blob_folder.read_record(self.data_dir, old.id)
-        except FileNotFoundError:
-            if not os.path.isdir(self.data_dir.folder(old.id)):
-                self._prepare_without_folder(old, now_ns)
-                return
-            before = from_memory(old, now_ns)
-        except (CorruptRecord, OSError) as err:
-            if isinstance(err, OSError) and err.errno not in DISK_ERRNOS:
-                raise
-            before = from_memory(old, now_ns)
+        before = record_of(self.data_dir, old, now_ns)
+        if before is None:
+            self._prepare_without_folder(old, now_ns)
+            return
         temp = self.data_dir.state(old.id) + ".tmp"
         self._undo.append(lambda: durable.remove_file(temp))
         if self.keeps and not self.leaves_nothing:
@@ -374,14 +368,3 @@ def first_records(draft: Draft, blob_id: int, seq: int, now_ns: int, is_update: 
 
 def _first_message(is_update: bool) -> str:
     return MSG_UPDATED if is_update else MSG_CREATED
-
-
-def from_memory(blob: Blob, now_ns: int) -> BlobRecord:
-    """The record of a blob whose state file is damaged or lost; its history begins again."""
-    first = record.created(
-        *(blob.id, blob.location, blob.seq, MSG_CREATED, blob.modified_ns),
-        *(blob.type, blob.encoding, blob.metadata),
-    )
-    return first.advanced(State.PENDING, MSG_WRITING, now_ns).completed(
-        blob.size, blob.sha256, blob.crcs, blob.modified_ns
-    )

@@ -10,7 +10,7 @@ from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.blob_folder import RecordOfAnother
 from services.engines.local.disk.layout import Layout
-from services.engines.local.serving.change import from_memory
+from services.engines.local.serving.old_record import from_memory
 
 
 def restore_state(data_dir: Layout, blob: Blob) -> bool:
