@@ -89,9 +89,9 @@ class Signer:
         for part in scope.split("/"):
             key = hmac.digest(key, part.encode(), "sha256")
         signature = hmac.digest(key, text.encode(), "sha256").hex()
-        sent = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
+        sent = "".join(f"{name}: {value}\r\n" for name, value in signed.items() if name != "host")
         return (
-            f"{method} {target} HTTP/1.1\r\n{sent}Content-Length: {len(body)}\r\n"
+            f"{method} {target} HTTP/1.1\r\nHost: {self._host}\r\n{sent}Content-Length: {len(body)}\r\n"
             # as SDKs do, so that no two heads are the same
             f"amz-sdk-invocation-id: {os.urandom(16).hex()}\r\n"
             f"Authorization: AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, SignedHeaders={names}, "
