@@ -19,7 +19,7 @@ help:
 	@echo 'make bench ENGINE=objects   what Blobkeep adds to the object store that it runs on'
 	@echo 'make bench-s3, make bench-restic   S3 beside SeaweedFS, restic beside nginx'
 	@echo 'make bench    measure Blobkeep beside nginx and others (CASES="GET 1 KiB;create", PEERS, SECONDS, ROUNDS, GO; bench/)'
-	@echo 'make bench-readers   a server with readers beside nginx with as many processes (READERS=1)'
+	@echo 'make bench-readers   a server with readers beside nginx with as many processes (READERS=1 WORKERS=2)'
 	@echo 'make bench-many   a million blobs: starts with the index and without, memory, pages (BLOBS, FOLDER, INDEXED=1; minutes)'
 	@echo 'make bench-all   all of these, one after the other (an hour, 12 GB)'
 	@echo 'make pythons  a part of the tests on each Python from 3.11 to 3.14 that is here, and with python -O'
@@ -100,10 +100,11 @@ bench-restic:
 
 # A server with readers beside nginx with as many processes, on all cores.
 READERS ?= 1
+WORKERS ?= 0
 .PHONY: bench-readers
 bench-readers:
 	@./bootstrap.sh bench
-	.venv/bin/python -m bench.readers --readers $(READERS) --seconds $(SECONDS) --rounds $(ROUNDS)
+	.venv/bin/python -m bench.readers --readers $(READERS) --workers $(WORKERS) --seconds $(SECONDS) --rounds $(ROUNDS)
 
 # Very many blobs, in a directory that is made without a server: minutes, three inodes and 12 KB a blob.
 BLOBS ?= 1000000

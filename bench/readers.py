@@ -1,4 +1,4 @@
-"""`python -m bench.readers`: reads by a server with readers, beside nginx with as many processes.
+"""`python -m bench.readers`: reads by a server with readers, beside nginx with as many processes (--workers).
 
 No process is bound to a core. The rounds alternate, and the table has their medians. On a busy machine the
 CPU time per request tells more than the rate.
@@ -72,17 +72,19 @@ def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.readers", description=__doc__)
     parser.add_argument("--readers", type=int, default=max(1, len(ALL_CORES) - 1))
+    parser.add_argument("--workers", type=int, default=0, help="of nginx; one more than readers if not given")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     count, base = options.readers, Path(tempfile.mkdtemp(prefix="blobkeep-bench-"))
-    readers, workers = f"server, {count} reader{'s' * (count > 1)}", f"nginx, {count + 1} workers"
+    beside = options.workers or count + 1
+    readers, workers = f"server, {count} reader{'s' * (count > 1)}", f"nginx, {beside} workers"
     names = ("one process", readers, workers)
     found: dict[str, list[Figure]] = {name: [] for name in names}
     with (
         _blobkeep(base, 0) as one,
         _blobkeep(base, count) as several,
-        _nginx(base, count + 1) as nginx,
+        _nginx(base, beside) as nginx,
     ):
         for peer, _ in (one, several, nginx):
             fill(peer, "get-", _BLOBS, KIB)
