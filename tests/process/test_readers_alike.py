@@ -18,70 +18,9 @@ from services.access.secret_hash import hash_token
 from services.engines.local.disk import layout
 from tests.http.test_damage import rot
 from tests.support import readers
-from tests.support.processes import Answer, Server, wait_for
+from tests.support.processes import wait_for
 from tests.support.raw import RawConnection
-from tests.support.rules import DataDirectory
-
-OWN = re.compile(rb"(^(?:Date|Last-Modified|Blob-Id|x-amz-[a-z0-9-]+): |<RequestId>)[^\r<]+", re.M | re.I)
-# Fields of the access log that no two requests have in common: the time, and how long it took.
-TIMES = re.compile(r"\[[^]]*\]|\d\.\d{6}$", re.MULTILINE)
-
-
-class Pair:
-    """A server with one reader, and one without, with the same options."""
-
-    def __init__(self, base: Path, **options: str) -> None:
-        env = {f"BLOBKEEP_{name.upper()}": value for name, value in options.items()}
-        self.directories = [DataDirectory(base / "shared" / "data"), DataDirectory(base / "alone" / "data")]
-        for one in self.directories:
-            one.path.parent.mkdir(parents=True)
-        with_readers = env | {"BLOBKEEP_READERS": "1"}
-        self.shared = Server(self.directories[0].path, env=with_readers)
-        self.alone = Server(self.directories[1].path, env=env)
-        self.reader = readers.started_reader(self.directories[0].path, 0, with_readers)
-        readers.wait_until_there(self.reader)
-
-    def connections(self) -> tuple[RawConnection, RawConnection]:
-        """One that the reader has accepted, and one of the other server."""
-        through = readers.accepted_by(
-            self.reader, [self.shared], lambda: RawConnection(self.shared.port), lambda one: one.sock
-        )
-        return through, RawConnection(self.alone.port)
-
-    def ask(self, *requests: bytes) -> bytes:
-        """The answers to these bytes on one connection, until it closes; the same from both."""
-        answers = []
-        for connection in self.connections():
-            connection.send(*requests)
-            answers.append(OWN.sub(rb"\1...", connection.rest()))
-            connection.close()
-        assert answers[0] == answers[1], requests
-        return answers[0]
-
-    def both(self, do: Callable[[Server], Answer]) -> list[int]:
-        """Ask both servers; their statuses are the same."""
-        statuses = [do(server).status for server in (self.shared, self.alone)]
-        assert statuses[0] == statuses[1]
-        return statuses
-
-    def put(self, location: str, body: bytes, **fields: str) -> None:
-        headers = {name.replace("_", "-"): value for name, value in fields.items()}
-        assert self.both(lambda server: server.ask("POST", f"/store/{location}", body, headers))[0] == 201
-
-    def logs(self) -> list[str]:
-        """What both processes of the one said, and the other."""
-        return [self.shared.said() + self.reader.said(), self.alone.said()]
-
-    def logs_by_line(self) -> list[list[str]]:
-        """The lines for requests, in no order."""
-        return [sorted(map(without_times, log.splitlines())) for log in self.logs()]
-
-    def end(self) -> None:
-        for process in (self.reader, self.shared, self.alone):
-            process.end()
-            assert "Traceback" not in process.said()
-        for one in self.directories:
-            one.check()
+from tests.support.reader_pair import Pair, wire, without_times
 
 
 @pytest.fixture
@@ -89,21 +28,12 @@ def pair(tmp_path: Path) -> Iterator[Callable[..., Pair]]:
     made: list[Pair] = []
 
     def start(**options: str) -> Pair:
-        made.append(Pair(tmp_path / str(len(made)), **options))
+        made.append(Pair(tmp_path / str(len(made)), options))
         return made[-1]
 
     yield start
     for one in made:
         one.end()
-
-
-def without_times(line: str) -> str:
-    """A line of the access log without its time and its seconds; empty for another line."""
-    return TIMES.sub("[]", line) if "HTTP/1.1" in line else ""
-
-
-def wire(method: str, target: str, *fields: str) -> bytes:
-    return "\r\n".join((f"{method} {target} HTTP/1.1", "Host: localhost", *fields)).encode() + b"\r\n\r\n"
 
 
 CLOSE = "Connection: close"
@@ -269,7 +199,7 @@ def test_a_reader_that_dies_or_stands_still_cuts_its_own_connections_alone(pair:
     """In the middle of an answer to many requests, which its client has not taken."""
     both = pair()
     both.put("a", bytes(65_536))
-    through, other = both.connections()
+    (through,) = both.through_the_reader(1)
     through.send(wire("GET", "/store/a") * 2000)
     assert through.answer().body == bytes(65_536)
     os.kill(both.reader.pid, signal.SIGSTOP)
@@ -284,7 +214,7 @@ def test_a_reader_that_dies_or_stands_still_cuts_its_own_connections_alone(pair:
     assert direct.ask("GET", "/store/a").body == b"new"
     both.reader.restart()
     readers.wait_until_there(both.reader)
-    again, another = both.connections()
+    (again,) = both.through_the_reader(1)
     assert again.ask("GET", "/store/a").body == b"new"
-    for one in (through, other, direct, again, another):
+    for one in (through, direct, again):
         one.close()

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import io
 import socket
+import ssl
 from collections.abc import Iterator
 
 from tests.support.processes import Answer
@@ -14,8 +15,10 @@ from tests.support.processes import Answer
 class RawConnection:
     """Sends exactly the bytes that it is given, and reads one answer after the other."""
 
-    def __init__(self, port: int, timeout_s: float = 120.0) -> None:
+    def __init__(self, port: int, timeout_s: float = 120.0, tls: ssl.SSLContext | None = None) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+        if tls is not None:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="127.0.0.1")
         self._file: io.BufferedReader = self.sock.makefile("rb")
 
     def send(self, *parts: bytes) -> None:
