@@ -95,8 +95,8 @@ class Worker(ABC):
         """One pass that never raises.
 
         The first of several equal errors in a row is logged with its traceback, the first pass that
-        succeeds after them as a recovery. Unavailable has no traceback: its text says it all, and who raised
-        it has logged the cause.
+        succeeds after them as a recovery. Unavailable and ConfigError have no traceback: the text says it
+        all, and who raised Unavailable has logged the cause.
         """
         began = time.monotonic()
         self.about_pass = LastPass(time.time(), 0.0)
@@ -108,7 +108,7 @@ class Worker(ABC):
             self._failures += 1
             if said == self._last_error:
                 log.error("pass failed again, %d times in a row: %s", self._failures, said)
-            elif isinstance(err, Unavailable):
+            elif isinstance(err, Unavailable | ConfigError):
                 log.error("pass failed: %s", said)
             else:
                 log.exception("pass failed")

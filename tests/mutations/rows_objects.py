@@ -135,6 +135,13 @@ ROWS = [
         (_REQUESTS + "a_large_blob",),
     ),
     Mutation(
+        "wrong-credentials-look-like-an-unfit-store",
+        _ENGINE + "self_test.py",
+        "    await _answers(client)\n",
+        "",
+        ("tests/objects/test_self_test.py::test_wrong_credentials_are_said_to_be_wrong",),
+    ),
+    Mutation(
         "the-self-test-does-not-see-old-states-come-back",
         _ENGINE + "self_test.py",
         "        if got is None or got.data != state:\n",

@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape, unescape
 
 import pytest
 
+from common.errors import Unavailable
 from services.engines.objects import self_test
 from services.engines.objects.bucket import pages
 from services.engines.objects.client import BucketClient
@@ -35,6 +36,8 @@ class FakeStore(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if "denied" in self.faults:
+            return self._answer(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
         with self.lock:
             if "late" in self.faults and self._is_late(body):
                 return self._answer(500, b"")
@@ -59,6 +62,8 @@ class FakeStore(BaseHTTPRequestHandler):
         return self._answer(200, b"", self._etag(body))
 
     def do_GET(self) -> None:
+        if "denied" in self.faults:
+            return self._answer(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
         query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
         if "list-type" in query:
             return self._list(query)
@@ -204,3 +209,21 @@ def test_a_write_that_comes_late_does_not_make_a_fit_store_unfit() -> None:
 def test_a_store_that_is_not_fit_is_refused(fault: str, said: str) -> None:
     with fake_store(fault) as client, pytest.raises(Unfit, match=said):
         asyncio.run(self_test.check(client))
+
+
+def test_wrong_credentials_are_said_to_be_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        fake_store("denied") as client,
+        pytest.raises(Unavailable, match=r"SignatureDoesNotMatch.*credentials"),
+    ):
+        asyncio.run(self_test.check(client))
+    assert len(caplog.records) == 1
+
+
+def test_a_store_that_is_not_there_is_named_with_its_address(caplog: pytest.LogCaptureFixture) -> None:
+    with fake_store() as stopped:
+        client = BucketClient(stopped.settings._replace(patience_s=0.1), Meter())
+    with pytest.raises(Unavailable, match=f"{client.settings.endpoint} .*objects_endpoint"):
+        asyncio.run(self_test.check(client))
+    assert len(caplog.records) == 1
+    assert "a get: " in caplog.records[0].getMessage()

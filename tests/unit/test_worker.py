@@ -119,12 +119,16 @@ def test_what_is_not_to_be_reached_is_said_in_one_line(caplog: pytest.LogCapture
     def unreachable() -> str:
         raise Unavailable("The object store cannot be reached: try again.") from OSError("refused")
 
-    worker = Scripted(unreachable, unreachable)
-    for _ in range(2):
+    def misconfigured() -> str:
+        raise ConfigError("objects_endpoint: it must be a URL.")
+
+    worker = Scripted(unreachable, unreachable, misconfigured)
+    for _ in range(3):
         worker.guarded_pass()
     assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
         ("pass failed: The object store cannot be reached: try again.", None),
         ("pass failed again, 2 times in a row: The object store cannot be reached: try again.", None),
+        ("pass failed: objects_endpoint: it must be a URL.", None),
     ]
 
 

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from common.errors import ConfigError, Unavailable
 from services.engines.objects import keys
 from services.engines.objects.bucket import ABSENT, Bucket, Refused, Unclear, When, pages
-from services.engines.objects.client import BucketClient
+from services.engines.objects.client import BucketClient, Denied
 
 FOLDER = "selftest/"
 RACERS = 4
@@ -56,8 +56,9 @@ class Unfit(ConfigError):
 async def check(client: BucketClient) -> None:
     """Return if the store is fit. Also finds out whether it compares ETags with their quotes.
 
-    Raises Unfit; Unavailable if the store does not answer.
+    Raises Unfit; Unavailable if the store does not answer, or refuses our credentials.
     """
+    await _answers(client)
     async with _folder(client) as folder:
         # At the same time: a store of many processes may take a second for each write that others race with.
         results = await asyncio.gather(
@@ -67,6 +68,22 @@ async def check(client: BucketClient) -> None:
         for wrong in results:
             if wrong is not None:
                 raise wrong
+
+
+async def _answers(client: BucketClient) -> None:
+    """One plain read before all else: seventy failures at once would not tell a wrong address or wrong
+    credentials from a store that is not fit. The client has logged the cause.
+    """
+    try:
+        await client.get(f"{FOLDER}none")
+    except Denied as err:
+        raise Unavailable(f"{err} Look at the credentials, their rights, and objects_bucket.") from err
+    except Unavailable as err:
+        where = client.settings.endpoint or "AWS"
+        raise Unavailable(
+            f"The object store at {where} does not serve the bucket {client.settings.bucket}: see the line "
+            "before. Look at objects_endpoint and objects_bucket, and whether the store runs."
+        ) from err
 
 
 async def _create_only(client: BucketClient, folder: str) -> None:
