@@ -88,6 +88,11 @@ def load(argv: Sequence[str], program: str, environment: Mapping[str, str] = os.
     return config
 
 
+def keeps_index(config: Config) -> bool:
+    """Whether there is an index: it needs the journal, which is its log."""
+    return config.index and config.sync == "journal"
+
+
 def reader_count(config: Config, *, is_supervised: bool | None = None) -> int:
     """How many reader processes there are: 0 if they could not answer as the server does.
 

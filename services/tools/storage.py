@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from common.config import Config
+from common.config import Config, keeps_index
 from common.errors import BlobkeepError, LockHeld
 from common.progress import Progress, nothing
 from common.states import WORD_OF_CODE, State
@@ -89,6 +89,7 @@ class Storage:
 
     def __init__(self, config: Config) -> None:
         self._data_dir = directory.existing(config.dir)
+        self._keeps_index = keeps_index(config)
         self._expiry = Expiry(config.expire_s)
         self.place = self._data_dir.root
 
@@ -145,7 +146,7 @@ class Storage:
 
     def check(self, *, dry_run: bool) -> Report:
         """Re-read everything; reconcile it, too, where no server runs. `dry_run`: change nothing."""
-        return check(self._data_dir, dry_run=dry_run)
+        return check(self._data_dir, dry_run=dry_run, keeps_index=self._keeps_index)
 
     def quarantined(self) -> list[Quarantined]:
         """What is in quarantine, by name."""

@@ -8,6 +8,7 @@ RUNS = ("tests/disk/test_index_runs.py",)
 FOLDERS = ("tests/disk/test_index_folders.py",)
 STORE = ("tests/store/test_index.py",)
 UNLISTED = ("tests/store/test_unlisted_rows.py",)
+WORKER = ("tests/disk/test_worker_reconciles.py",)
 
 ROWS = [
     Mutation(
@@ -219,5 +220,26 @@ ROWS = [
         "store.comparison.run(), ",
         "",
         UNLISTED,
+    ),
+    Mutation(
+        "recovery-worker-holds-all-blobs-in-memory",
+        "services/engines/local/upkeep/verifier.py",
+        "keeps_index=self._keeps_index)",
+        "keeps_index=False)",
+        WORKER,
+    ),
+    Mutation(
+        "recovery-worker-leaves-a-server-without-its-index",
+        "services/engines/local/engine.py",
+        "            keeps_index=with_index,\n",
+        "",
+        WORKER,
+    ),
+    Mutation(
+        "check-believes-the-index",
+        "services/engines/local/upkeep/check.py",
+        "reads_all=True",
+        "reads_all=False",
+        WORKER,
     ),
 ]

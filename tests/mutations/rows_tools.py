@@ -191,7 +191,7 @@ ROWS = [
     Mutation(
         "check-settles-in-a-dry-run",
         "services/engines/local/upkeep/check.py",
-        "reconcile(data_dir, dry_run=dry_run, progress=progress)",
+        "reconcile(data_dir, dry_run=True, progress=progress)",
         "reconcile(data_dir, progress=progress)",
         (_TOOLS + "check_without_a_server_settles_what_a_dead_one_left",),
     ),

@@ -348,6 +348,11 @@ def test_the_recovery_worker_leaves_a_server_with_an_index_the_time_to_come_back
     assert found is not None
     assert len(found.live) == 1
     assert not believed_by(root)
+    keeper = Verifier(Layout(root, 16), 5.0, 1e9, keeps_index=True)
+    found = keeper.reconcile_if_free()
+    assert found is not None
+    assert found.by_index
+    assert believed_by(root)
 
 
 def has_index(root: str) -> bool:

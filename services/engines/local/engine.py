@@ -17,7 +17,7 @@ from types import MappingProxyType
 from tornado.httpserver import HTTPServer
 
 from common import durable, process
-from common.config import Config, reader_count
+from common.config import Config, keeps_index, reader_count
 from common.errors import BlobkeepError
 from common.self_report import SelfReport
 from common.worker import Worker
@@ -28,9 +28,8 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import READ_ONLY_TEXT
 from services.engines.local.index.writer import IndexWriter
 from services.engines.local.recovery import multiparts
-from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
-from services.engines.local.recovery.restart import restart, without_index
+from services.engines.local.recovery.restart import recover
 from services.engines.local.serving import own_socket
 from services.engines.local.serving.background import Watch
 from services.engines.local.serving.by_id import LocalAdmin
@@ -134,13 +133,8 @@ class LocalEngine:
         return self._store
 
     def _recover(self, progress: OnProgress) -> tuple[Reconciled, IndexWriter | None]:
-        """Recover, with the index if it is wanted. The index needs the journal, which is its log."""
         assert self._lock is not None
-        if self.data_dir.read_only:
-            return reconcile(self.data_dir, progress=progress), None
-        if self._config.index and self._config.sync == "journal":
-            return restart(self.data_dir, self._lock, progress)
-        return without_index(self.data_dir, progress), None
+        return recover(self.data_dir, self._lock, progress, keeps_index=keeps_index(self._config))
 
     async def close(self) -> None:
         """See Engine."""
@@ -178,16 +172,19 @@ class LocalEngine:
         from services.engines.local.upkeep.verifier import Verifier
 
         config = self._config
+        with_index = keeps_index(config)
         return Verifier(
             *(self._shared(), config.recovery_interval_s, config.scrub_rate_mb_per_s * 1e6),
-            patience_s=_PATIENCE_S if config.index else 0.0,
+            keeps_index=with_index,
+            patience_s=_PATIENCE_S if with_index else 0.0,
         )
 
     def check(self, *, dry_run: bool) -> int:
         """See Engine. Raises ConfigError if there is no data directory: a check makes none."""
         from services.engines.local.upkeep.verifier import check_once
 
-        return check_once(directory.existing(self._config.dir), dry_run=dry_run)
+        config = self._config
+        return check_once(directory.existing(config.dir), dry_run=dry_run, keeps_index=keeps_index(config))
 
     def _shared(self) -> Layout:
         """The directory, for a process that does not own it. Such processes always sync, whatever `sync` is

@@ -36,19 +36,39 @@ from services.engines.local.recovery.reconciled import Reconciled
 log = logging.getLogger(__name__)
 
 
+def recover(
+    data_dir: Layout,
+    lock: FileLock,
+    progress: OnProgress | None = None,
+    *,
+    keeps_index: bool,
+    reads_all: bool = False,
+) -> tuple[Reconciled, IndexWriter | None]:
+    """For every holder of `lock`: `restart` where the server keeps an index, else `without_index`.
+
+    So whoever recovers a directory, the next start has an index, and memory does not grow with the blobs.
+    """
+    if data_dir.read_only:
+        return reconcile(data_dir, progress=progress), None
+    if keeps_index:
+        return restart(data_dir, lock, progress, reads_all=reads_all)
+    return without_index(data_dir, progress), None
+
+
 def restart(
-    data_dir: Layout, lock: FileLock, progress: OnProgress | None = None
+    data_dir: Layout, lock: FileLock, progress: OnProgress | None = None, *, reads_all: bool = False
 ) -> tuple[Reconciled, IndexWriter | None]:
     """As `reconcile`, with the index, which is made if there is no valid one. Returns its writer, too.
 
     The result's `live` is a Catalogue, and the index on disk agrees with it. If the index could not be
-    written there is no writer, and `live` is in memory. `lock`: held. Raises as `reconcile` does.
+    written there is no writer, and `live` is in memory. `lock`: held. `reads_all`: whatever the index knows,
+    every folder is read, and the index is made anew. Raises as `reconcile` does.
     """
     files = IndexFiles(data_dir)
     lock.make_durable()  # a manifest may not survive a power cut that the stamp in it does not
     replayed = Replayed(0, 0)
     manifest = files.load()
-    why = why_not(data_dir, manifest, stamp_of(data_dir, lock.found))
+    why = "all was asked for" if reads_all else why_not(data_dir, manifest, stamp_of(data_dir, lock.found))
     if manifest is not None and not why:
         replayed = replay(data_dir)
         try:

@@ -15,8 +15,10 @@ from services.engines.local.disk import directory, locks
 from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
+from services.engines.local.recovery.restart import recover
 from services.engines.local.upkeep import scrubber, survey
 from services.engines.local.upkeep.damage_client import tell_server
+from services.engines.local.upkeep.folder_round import FolderRound, count_folders
 
 
 @dataclass
@@ -100,9 +102,10 @@ class Report:
         return told
 
 
-def check(data_dir: Layout, *, dry_run: bool) -> Report:
+def check(data_dir: Layout, *, dry_run: bool, keeps_index: bool = False) -> Report:
     """Reconcile unless a server serves, then re-read everything. With `dry_run` nothing changes on disk.
 
+    `keeps_index`: the server keeps an index, so a new one is made of all that is read.
     Raises OSError and SyncFailed if the disk does not allow to reconcile.
     """
     report = Report(dry_run=dry_run)
@@ -115,20 +118,25 @@ def check(data_dir: Layout, *, dry_run: bool) -> Report:
             data_dir = directory.open_directory(data_dir.root, data_dir.id_bits, owner=True)
         if not serving:
             with Progress("recovery", "folders") as progress:
-                report.reconciled = reconcile(data_dir, dry_run=dry_run, progress=progress)
+                report.reconciled = (
+                    reconcile(data_dir, dry_run=True, progress=progress)
+                    if dry_run
+                    else recover(data_dir, held, progress, keeps_index=keeps_index, reads_all=True)[0]
+                )
     finally:
         held.release()
     live: Container[str]
     if report.reconciled is not None:
         live = report.reconciled.live
     else:
-        report.counted, live = _count(data_dir)
-    ids = directory.ids_in(data_dir)
+        asked = {entry.note.location for entry in survey.quarantined(data_dir) if entry.note is not None}
+        report.counted, live = _count(data_dir, asked)
+    folders, total = FolderRound(data_dir), count_folders(data_dir)
     with Progress("re-reading", "blobs") as progress:
-        for done, blob_id in enumerate(ids):
+        while (blob_id := folders.next_id()) is not None:
 
-            def tell(read_bytes: int, done: int = done) -> None:
-                progress(done, len(ids))  # within a large blob, too
+            def tell(read_bytes: int) -> None:
+                progress(folders.done, total)  # within a large blob, too
 
             tell(0)
             damage = scrubber.check_blob(data_dir, blob_id, report.tally, tell)
@@ -148,10 +156,18 @@ def _is_answered(entry: survey.Quarantined, live: Container[str]) -> bool:
     return note is not None and (note.released or (note.location is not None and note.location in live))
 
 
-def _count(data_dir: Layout) -> tuple[Counted, Container[str]]:
-    """What is there, and which locations are live."""
-    found = [entry for entry in survey.records(data_dir) if not isinstance(entry, survey.UnreadableFolder)]
-    live = survey.live_among(found)
-    pending = sum(entry.state in (State.PENDING, State.CREATED) for entry in found)
-    failure = sum(entry.state is State.FAILURE for entry in found)
-    return Counted(len(live), pending, failure), live
+def _count(data_dir: Layout, asked: Container[str | None]) -> tuple[Counted, Container[str]]:
+    """What is there, and which of the locations `asked` are live. One replaced meanwhile may count twice."""
+    counted, live = Counted(), set()
+    for entry in survey.records(data_dir):
+        if isinstance(entry, survey.UnreadableFolder):
+            continue
+        if entry.state is State.COMPLETE:
+            counted.live += 1
+            if entry.location in asked:
+                live.add(entry.location)
+        elif entry.state is State.FAILURE:
+            counted.failure += 1
+        else:
+            counted.pending += 1
+    return counted, live

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from common.errors import SHORTAGE_ERRNOS, CorruptRecord
 from common.progress import nothing
 from common.states import State
-from services.engines.local.disk import blob_folder, directory, layout
+from services.engines.local.disk import blob_folder, layout
 from services.engines.local.disk.blob_folder import Note
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord, rank
+from services.engines.local.upkeep.folder_round import FolderRound, count_folders
 
 
 @dataclass
@@ -40,10 +41,10 @@ class Quarantined:
 def records(
     data_dir: Layout, progress: Callable[[int, int], None] = nothing
 ) -> Iterator[BlobRecord | UnreadableFolder]:
-    """The record of every folder, in the order of the directory. Folders that vanish are skipped."""
-    ids = directory.ids_in(data_dir)
-    for done, blob_id in enumerate(ids):
-        progress(done, len(ids))
+    """The record of every folder, in any order. Folders that vanish are skipped."""
+    folders, total = FolderRound(data_dir), count_folders(data_dir)
+    while (blob_id := folders.next_id()) is not None:
+        progress(folders.done, total)
         try:
             yield blob_folder.read_record(data_dir, blob_id)
         except FileNotFoundError:

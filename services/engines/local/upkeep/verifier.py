@@ -19,8 +19,8 @@ from common.worker import Worker
 from services.engines.local.disk import directory, locks
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.leftovers import remove_leftovers
-from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
+from services.engines.local.recovery.restart import recover
 from services.engines.local.upkeep import scrubber
 from services.engines.local.upkeep.check import check
 from services.engines.local.upkeep.damage_client import tell_server
@@ -44,17 +44,24 @@ SCRUB_LINE_EVERY_S = 300.0
 class Verifier(Worker):
     """One recovery worker. `run_once` is one pass: reconcile if nobody serves, then re-read for a while.
 
-    `patience_s`: it reconciles only after so long without a server. A server with an index is back sooner
-    than we could read every folder; and after that it would have to read them all itself.
+    `keeps_index`: the server keeps an index, so we do, too. `patience_s`: it reconciles only after so long
+    without a server. A server with a valid index is back sooner than we could read every folder.
     """
 
     def __init__(
-        self, data_dir: Layout, interval_s: float, rate_bytes_per_s: float, *, patience_s: float = 0.0
+        self,
+        data_dir: Layout,
+        interval_s: float,
+        rate_bytes_per_s: float,
+        *,
+        keeps_index: bool = False,
+        patience_s: float = 0.0,
     ) -> None:
         super().__init__("recovery", interval_s, data_dir.reports_dir)
         self.data_dir = data_dir
         self._rate_bytes_per_s = rate_bytes_per_s
         self._lock = locks.StateLock(data_dir.root, "recovery", says=False)
+        self._keeps_index = keeps_index
         self._patience_s = patience_s
         self._free_since_s: float | None = None
         self._round: FolderRound | None = None
@@ -96,8 +103,9 @@ class Verifier(Worker):
             self._lock.say()
             data_dir = directory.open_directory(self.data_dir.root, self.data_dir.id_bits, owner=True)
             with Progress("recovery", "folders") as progress:
-                found = reconcile(data_dir, progress=progress)
-            remove_leftovers(data_dir, (blob.id for blob in found.live.values()))
+                found, _ = recover(data_dir, self._lock, progress, keeps_index=self._keeps_index)
+            if not found.by_index:  # to look into every folder would keep a server waiting: it does so itself
+                remove_leftovers(data_dir, (blob.id for blob in found.live.values()))
             self._is_reconciled = not found.unreadable  # what the disk did not give is read again
             return found
         finally:
@@ -160,13 +168,13 @@ def _scrub_progress() -> Progress:
     return Progress("scrub", "blobs", every_s=SCRUB_LINE_EVERY_S, bar=False)
 
 
-def check_once(data_dir: Layout, *, dry_run: bool) -> int:
+def check_once(data_dir: Layout, *, dry_run: bool, keeps_index: bool = False) -> int:
     """The operator's check: reconcile unless a server serves, re-read everything, print a table.
 
     Returns the exit status: 1 if anything is damaged, in place or in quarantine, else 0. With `dry_run`
-    nothing changes, and nothing is reported to a server.
+    nothing changes, and nothing is reported to a server. `keeps_index`: see `check`.
     """
-    report = check(data_dir, dry_run=dry_run)
+    report = check(data_dir, dry_run=dry_run, keeps_index=keeps_index)
     table = [f"{name:34} {count:>14,}" for name, count in report.lines()]
     sys.stdout.write("\n".join([*table, *report.damage()]) + "\n")
     return 0 if report.is_well else 1
