@@ -9,6 +9,7 @@ from common.errors import BadLocation
 from services.rules.text import CONTROL, BadEscape, decode_percent
 
 MAX_LOCATION_BYTES = 1024  # of UTF-8, after decoding (http.md, "Refusals")
+RECORDS = "\0"  # begins the locations of what front ends keep for themselves: no client can name one
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~/-]*")
 _MAX_KEPT_BYTES = 64 + MAX_LOCATION_BYTES  # a bucket's name before an S3 key
@@ -59,16 +60,19 @@ def check_location(location: str) -> None:
 
 def check_kept(location: str) -> None:
     """Raise BadLocation if no front end could have written it. S3 keys such as `a//b`, `../x` and `dir/`
-    pass.
-
-    A front end's own record begins with NUL.
+    pass, and so does a front end's own record.
     """
-    if location.startswith("\0"):
+    if is_record(location):
         return
     if not location or len(location.encode("utf-8", "surrogatepass")) > _MAX_KEPT_BYTES:
         raise _too_long()
     if CONTROL.search(location):
         raise BadLocation(f"{location!r} is no location: it has a control character.")
+
+
+def is_record(location: str) -> bool:
+    """Whether it is a front end's own record (a lock, an upload in parts, a bucket), not a client's blob."""
+    return location.startswith(RECORDS)
 
 
 def split_listing(raw: str | bytes) -> str | None:

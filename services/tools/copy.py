@@ -22,6 +22,7 @@ from common.config import Config
 from common.errors import BlobkeepError
 from common.progress import Progress
 from services.engine import Admin
+from services.rules.locations import RECORDS
 from services.store import Blob, Content, Store
 from services.tools import exits
 from services.tools.copying import NOTE, CopyCounts, SnapshotSource, Source, StoreSource, copy_all
@@ -151,7 +152,7 @@ async def _claim(store: Store, source: Config, target: Config) -> None:
     """TO must be empty, or a copy of FROM that is not finished: nothing else may be deleted from it."""
     note = msgspec.json.encode({"copy_of": _identity(source)})
     if await store.stat(NOTE) is None:
-        if (await store.list("", "", "", 1)).blobs or (await store.list("\0", "", "", 1)).blobs:
+        if (await store.list("", "", "", 1)).blobs or (await store.list(RECORDS, "", "", 1)).blobs:
             raise CommandFailed(
                 exits.USAGE,
                 f"{_identity(target)} holds blobs, and is no copy that was begun: use an empty place.",

@@ -15,11 +15,12 @@ from typing import Protocol
 from common.checksum import Bytes
 from common.errors import CorruptRecord, Damaged, NotFound
 from services.engine import Admin
+from services.rules.locations import RECORDS
 from services.store import Blob, Content, Event, Origin, Store
 from services.tools.storage import DirectorySnapshot, HeldBlob, Record, Storage, history_of
 
 # A front end's records begin with NUL; this one says of a target what it is a copy of.
-NOTE = "\0copy"
+NOTE = RECORDS + "copy"
 _PAGE = 1000
 _PARALLEL = 16
 
@@ -155,7 +156,7 @@ async def copy_all(source: Source, target: Store, progress: Callable[[int], None
 
 async def everything(store: Store) -> AsyncIterator[Blob]:
     """Every blob, records of front ends first, in the order of their locations."""
-    for prefix in ("\0", ""):
+    for prefix in (RECORDS, ""):
         after: str | None = ""
         while after is not None:
             page = await store.list(prefix, "", after, _PAGE)

@@ -43,7 +43,7 @@ ROWS = [
     Mutation(
         "records-of-front-ends-are-kept",
         "services/engines/local/disk/keeping.py",
-        '        return self.deleted_s > 0 and not location.startswith("\\0")\n',
+        "        return self.deleted_s > 0 and not is_record(location)\n",
         "        return self.deleted_s > 0\n",
         (KEEPING,),
     ),

@@ -230,7 +230,7 @@ ROWS = [
     Mutation(
         "a-copy-may-be-begun-over-others",
         "services/tools/copy.py",
-        'if (await store.list("", "", "", 1)).blobs or (await store.list("\\0", "", "", 1)).blobs:',
+        'if (await store.list("", "", "", 1)).blobs or (await store.list(RECORDS, "", "", 1)).blobs:',
         "if False:",
         (_COPY + "a_place_with_other_blobs_is_refused",),
     ),

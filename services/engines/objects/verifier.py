@@ -27,6 +27,7 @@ from services.engines.objects.listing import BucketListing
 from services.engines.objects.pointer import ObjectBlob
 from services.engines.objects.reading import StagedReading
 from services.engines.objects.sweep import Fate, Sweeping
+from services.rules.locations import is_record
 
 log = logging.getLogger("recovery")
 
@@ -77,7 +78,7 @@ class Verifying:
                 async for read in self._verify(blob):
                     yield read
                 self.found.blobs += 1
-                self.found.records += blob.location.startswith("\0")
+                self.found.records += is_record(blob.location)
         async for page in pages(self._tools.bucket, keys.DATA):
             for owner, objects in groupby(page, lambda listed: keys.owner_of(listed.key)):
                 if owner is not None:

@@ -11,10 +11,11 @@ import contextlib
 import msgspec
 
 from common.errors import AlreadyExists, BadRequest, BlobkeepError, Damaged, NotFound, TooLarge
+from services.rules.locations import RECORDS
 from services.store import Blob, Condition, Content, Store
 
 MAX_BYTES = 16 << 10
-_RECORDS = "\0lock/"  # no location begins so
+_LOCKS = RECORDS + "lock/"
 _TYPE = Content("application/json")
 
 
@@ -50,7 +51,7 @@ async def lock(store: Store, location: str, said: bytes) -> None:
     asked = lock_id(said)
     for _ in range(2):  # it may be given back meanwhile
         with contextlib.suppress(AlreadyExists):
-            await store.write_whole(_RECORDS + location, _only_new, _TYPE, said)
+            await store.write_whole(_LOCKS + location, _only_new, _TYPE, said)
             return
         found = await _found(store, location)
         if found is not None and lock_id(found[1]) == asked:
@@ -78,13 +79,13 @@ async def unlock(store: Store, location: str, said: bytes) -> None:
         except Damaged:
             pass
         with contextlib.suppress(NotFound, _Changed):  # another may have taken it meanwhile: not that one's
-            await store.delete(_RECORDS + location, _still(blob))
+            await store.delete(_LOCKS + location, _still(blob))
             return
 
 
 async def _found(store: Store, location: str) -> tuple[Blob, bytes] | None:
     try:
-        reading = await store.open(_RECORDS + location)
+        reading = await store.open(_LOCKS + location)
     except NotFound:
         return None
     try:

@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from common.config import Config
 from services.frontends.s3.errors import S3Error
+from services.rules.locations import RECORDS
 from services.rules.text import CONTROL, BadEscape, decode_percent
 
 # All buckets have one owner: the server. Clients compare the id with those in ACLs.
 OWNER_ID = "blobkeep"
 MAX_KEY_BYTES = 1024
 # Records of a front end begin with NUL, as no native location does.
-RECORD = "\0s3/"
+RECORD = RECORDS + "s3/"
 BUCKET_RECORD = RECORD + "bucket/"
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")

@@ -11,6 +11,7 @@ import msgspec
 from common.states import State
 from common.times import unix_ns
 from services.engines.local.disk.record import BlobRecord
+from services.rules.locations import is_record
 
 NEVER = (1 << 63) - 1  # later than any time that a record can hold
 AT_ONCE = 0
@@ -24,10 +25,10 @@ class Keeping(msgspec.Struct, frozen=True):
     def keeps(self, location: str) -> bool:
         """Whether a blob of `location` is kept when it is deleted or replaced.
 
-        Records of front ends (their locations begin with NUL) are not kept: the bytes of an upload's parts,
+        Records of front ends are not kept: the bytes of an upload's parts,
         say, are also in the blob that was made of them.
         """
-        return self.deleted_s > 0 and not location.startswith("\0")
+        return self.deleted_s > 0 and not is_record(location)
 
 
 def not_before(record: BlobRecord, options: Keeping, now_ns: int) -> int:

@@ -16,6 +16,7 @@ from common.states import MSG_EXPIRED
 from services.engines.local.disk.blob import Blob
 from services.engines.local.serving.index import Index
 from services.rules.expiry import ByPrefix, own_time_s
+from services.rules.locations import is_record
 from services.rules.metadata import EXPIRES
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ async def end_expired(store: ExpiryOwner, *, pause_s: float = PAUSE_S) -> None:
         blobs = await store.index.after(after, PAGE)
         after = blobs[-1].location if len(blobs) == PAGE else ""
         for blob in store.expiry.over(blobs):
-            if not blob.location.startswith("\0"):  # a record of a front end
+            if not is_record(blob.location):
                 try:
                     await store.end(blob, MSG_EXPIRED)
                 except BlobkeepError as err:  # a full disk, say: it stays hidden, and is tried again
