@@ -33,6 +33,13 @@ ROWS = [
         ("tests/store/test_unended_multiparts.py",),
     ),
     Mutation(
+        "sweep-ends-an-upload-behind-the-back-of-what-waits-for-it",
+        "services/engines/local/serving/multiparts.py",
+        "self._owner.damage.settle(upload.location)",
+        "self._step(lambda: multipart_folder.end(self._data_dir, upload.id))",
+        ("tests/store/test_unended_multiparts.py",),
+    ),
+    Mutation(
         "completed-upload-ended-without-the-lock",
         "services/engines/local/serving/multiparts.py",
         "return await upload.commit(said, lambda: self._end_completed(one))",

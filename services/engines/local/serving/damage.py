@@ -174,6 +174,18 @@ class LocalDamage:
         self.unsettled.setdefault(location, [])
         self._first.setdefault(location, []).append(step)
 
+    async def settle(self, location: str) -> None:
+        """Do what has to be done first now, though the location is neither written nor deleted.
+
+        Raises as `settle_now`. SyncFailed stops the server.
+        """
+        async with self._locks.of(location):
+            try:
+                await self.settle_now(location)
+            except SyncFailed as err:
+                self._stop_for(err)
+                raise
+
     async def settle_now(self, location: str) -> None:
         """Before a location is written or deleted: mark its older blobs that recovery could not mark, and do
         what had to be done first."""

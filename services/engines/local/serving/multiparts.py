@@ -17,7 +17,6 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Protocol
 
 from sortedcontainers import SortedDict
@@ -89,7 +88,7 @@ class LocalMultiparts:
         self._open: dict[str, _Open] = {}
         self._sorted: SortedDict = SortedDict()  # (location, id): _Open
         self._followers = asyncio.Semaphore(_FOLLOWERS)
-        self._unended: list[str] = []  # complete, and still on disk: an error of the disk
+        self._unended: list[Multipart] = []  # complete, and still on disk: an error of the disk
         for upload in found.unended:
             self._end_later(upload)
         for upload, parts in found.under_way:
@@ -189,10 +188,9 @@ class LocalMultiparts:
 
     async def sweep(self, older_than_s: float) -> int:
         """See store.Multiparts."""
-        for upload_id in tuple(self._unended):
-            step = partial(multipart_folder.end, self._data_dir, upload_id)
-            if await _is_ended(upload_id, self._step(step)):
-                self._unended.remove(upload_id)
+        for upload in tuple(self._unended):
+            if await _is_ended(upload.id, self._owner.damage.settle(upload.location)):
+                self._unended.remove(upload)
         before_ns = time.time_ns() - int(older_than_s * 1e9)
         swept = 0
         for one in [one for one in self._open.values() if one.newest_ns() < before_ns]:
@@ -239,7 +237,7 @@ class LocalMultiparts:
 
     def _end_later(self, upload: Multipart) -> None:
         data_dir = self._data_dir
-        self._unended.append(upload.id)
+        self._unended.append(upload)
         self._owner.damage.do_first(upload.location, lambda: multipart_folder.end(data_dir, upload.id))
 
     def _forget(self, one: _Open) -> None:
