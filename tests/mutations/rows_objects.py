@@ -137,7 +137,7 @@ ROWS = [
     Mutation(
         "wrong-credentials-look-like-an-unfit-store",
         _ENGINE + "self_test.py",
-        "    await _answers(client)\n",
+        "        await _answers(client, folder)\n",
         "",
         ("tests/objects/test_self_test.py::test_wrong_credentials_are_said_to_be_wrong",),
     ),

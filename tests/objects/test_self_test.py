@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,6 +178,11 @@ def test_seaweedfs_is_fit(store_process: Seaweed) -> None:
     assert client.meter.requests < 100
 
 
+def test_a_store_that_makes_its_bucket_at_the_first_write_is_fit(store_process: Seaweed) -> None:
+    settings = store_process.settings()._replace(bucket=f"new-{secrets.token_hex(4)}")
+    asyncio.run(self_test.check(BucketClient(settings, Meter())))
+
+
 def test_a_fake_store_without_faults_is_fit() -> None:
     with fake_store() as client:
         asyncio.run(self_test.check(client))
@@ -226,4 +232,4 @@ def test_a_store_that_is_not_there_is_named_with_its_address(caplog: pytest.LogC
     with pytest.raises(Unavailable, match=f"{client.settings.endpoint} .*objects_endpoint"):
         asyncio.run(self_test.check(client))
     assert len(caplog.records) == 1
-    assert "a get: " in caplog.records[0].getMessage()
+    assert "a put: " in caplog.records[0].getMessage()

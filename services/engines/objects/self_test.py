@@ -58,8 +58,8 @@ async def check(client: BucketClient) -> None:
 
     Raises Unfit; Unavailable if the store does not answer, or refuses our credentials.
     """
-    await _answers(client)
     async with _folder(client) as folder:
+        await _answers(client, folder)
         # At the same time: a store of many processes may take a second for each write that others race with.
         results = await asyncio.gather(
             *(part(client, folder) for part in (_create_only, _racing_creates, _swaps, _reads, _names)),
@@ -70,12 +70,14 @@ async def check(client: BucketClient) -> None:
                 raise wrong
 
 
-async def _answers(client: BucketClient) -> None:
-    """One plain read before all else: seventy failures at once would not tell a wrong address or wrong
+async def _answers(client: BucketClient, folder: str) -> None:
+    """One plain write before all else: seventy failures at once would not tell a wrong address or wrong
     credentials from a store that is not fit. The client has logged the cause.
+
+    No read: SeaweedFS makes a bucket at the first write into it.
     """
     try:
-        await client.get(f"{FOLDER}none")
+        await client.put(f"{folder}first", b"", None)
     except Denied as err:
         raise Unavailable(f"{err} Look at the credentials, their rights, and objects_bucket.") from err
     except Unavailable as err:
