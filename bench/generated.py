@@ -79,7 +79,7 @@ def write_index(root: Path, blobs: int) -> None:
         items = _in_order(all_ids)
         newest = max(epoch[0] for epoch in journal_format.epochs(data_dir) if epoch is not None)
         last = _BEGIN_NS // 1000 + blobs
-        writer.seal(items, blobs, ids.rows(), blobs * len(BODY), newest, last, stamps)
+        writer.seal(items, blobs, None, ids.rows(), blobs * len(BODY), newest, last, stamps)
 
 
 def _in_order(all_ids: array.array[int]) -> Iterator[tuple[str, Blob]]:

@@ -1,61 +1,151 @@
-"""A run finds the next location by what its fences say of folders, and it is the one that the blocks have."""
+"""Pages of folders come from marks and nets of runs, and are those that the blobs themselves give."""
 
 from __future__ import annotations
 
 import tempfile
-from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.engines.local.disk.blob import Blob
-from services.engines.local.index import run_writer
+from services.engines.local.index import run_writer, stretches
+from services.engines.local.index.catalogue import Catalogue
+from services.engines.local.index.format import folder_of
+from services.engines.local.index.id_set import IdSet
+from services.engines.local.index.merging import merged
 from services.engines.local.index.run import Run
 from services.engines.local.index.run_writer import write_run
+from services.engines.local.index.stretches import Nets, NetsOfChanges, NetsOfRuns
+from services.engines.local.serving.index import Index
 from tests.store.test_index_pages import SALT, blob
 from tests.support.stores import memory_folder
 
 # Names around "/" in the order of locations, so that folders begin, end and hold others within a block.
 NAMES = st.text("./0a", min_size=1, max_size=5)
+PARTS = st.lists(st.dictionaries(NAMES, st.booleans(), max_size=12), max_size=4)
+
+
+class Stored:
+    """Blobs in an index on disk, and in maps."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._made = 0
+        self.live: dict[str, Blob] = {}
+        self.catalogue = Catalogue([], SALT, IdSet(), 0)
+
+    def change(self, changes: Iterable[tuple[str, bool]]) -> None:
+        """Put (True) or delete these."""
+        for name, is_put in changes:
+            self._made += 1
+            self.catalogue.show(name, blob(name, self._made) if is_put else None)
+            if is_put:
+                self.live[name] = blob(name, self._made)
+            else:
+                self.live.pop(name, None)
+
+    def seal(self) -> None:
+        """All changes become a run."""
+        frozen = self.catalogue.freeze()
+        nets = NetsOfChanges(frozen.nets.items())
+        self.catalogue.thaw(self._written(frozen.items(), nets) if frozen else None)
+
+    def merge(self, first: int, end: int) -> None:
+        """These runs become one."""
+        runs = self.catalogue.runs[first:end]
+        if runs:
+            are_all = runs[-1] is self.catalogue.runs[-1]
+            nets = None if are_all else NetsOfRuns([run.nets() for run in runs])
+            self.catalogue.replace(runs, self._written(list(merged(runs, are_all=are_all)), nets))
+
+    def _written(self, items: list[tuple[str, Blob | None]], nets: Nets | None) -> Run:
+        self._made += 1
+        path = f"{self._folder}/{self._made}.run"
+        return Run(path, write_run(path, items, len(items), SALT, nets))
+
+    def must_be_the_maps(self, prefix: str, after: str, limit: int) -> None:
+        plain = Index(dict(self.live), {}).page(prefix, "/", after, limit)
+        assert Index(self.catalogue, {}).page(prefix, "/", after, limit) == plain, (prefix, after, limit)
 
 
 @settings(deadline=None, max_examples=150)
 @given(
-    st.dictionaries(NAMES, st.integers(0, 5), min_size=1, max_size=40),
-    st.lists(NAMES, max_size=20),
-    st.integers(1, 4),
-    st.integers(0, 3),
+    *(st.sets(NAMES, max_size=40), PARTS, st.tuples(st.integers(0, 3), st.integers(1, 4))),
+    *(st.lists(NAMES, max_size=6), st.integers(1, 4), st.integers(1, 4)),
 )
-def test_the_next_location_is_the_same_with_and_without_reading_blocks(
-    names: dict[str, int], starts: list[str], block_blobs: int, most_folders: int
+def test_pages_of_folders_are_those_of_the_maps(
+    names: set[str],
+    parts: list[dict[str, bool]],
+    merging: tuple[int, int],
+    asked: list[str],
+    block_blobs: int,
+    marks: int,
 ) -> None:
-    """One in six was deleted."""
-    items: list[tuple[str, Blob | None]] = [
-        (name, blob(name, number) if names[name] else None) for number, name in enumerate(sorted(names))
-    ]
-    locations = [name for name, _ in items]
+    """Some runs, neighbours of which were merged; the last changes are in memory, the ones before frozen."""
     with (
         tempfile.TemporaryDirectory(dir=memory_folder()) as folder,
         mock.patch.object(run_writer, "BLOCK_BLOBS", block_blobs),
         mock.patch.object(run_writer, "FENCE_BLOCKS", 3),
-        mock.patch("services.engines.local.index.format.MAX_FOLDERS", most_folders),
+        mock.patch.object(stretches, "FOLDERS_MARKS", marks),
     ):
-        run = Run(f"{folder}/1.run", write_run(f"{folder}/1.run", items, len(items), SALT))
-        for name in [*locations, *starts]:
-            for start in (name, name + "\0", name[: name.rfind("/")] + "0"):  # past a folder
-                at = bisect_left(locations, start)
-                wanted = (locations[at], items[at][1] is not None) if at < len(locations) else None
-                assert run.first(start, True) == wanted, start
+        stored = Stored(folder)
+        stored.change((name, True) for name in names)
+        for number, part in enumerate(parts):
+            if number % 3 < 2:
+                stored.seal()
+            else:
+                stored.catalogue.freeze()
+            stored.change(part.items())
+        if stored.catalogue.frozen is None:
+            stored.merge(*merging)
+            left: Counter[str] = Counter(stored.catalogue.changed.nets)
+            for run in stored.catalogue.runs:
+                for mark, net in run.nets():
+                    left[folder_of(mark)] += net
+            assert {at: net for at, net in left.items() if net} == Counter(map(folder_of, stored.live))
+        for prefix in ("", "a/", "0", *asked[:2]):
+            for after in ("", *stored.live, *asked):
+                for start in (after, after[: after.rfind("/") + 1]):
+                    stored.must_be_the_maps(prefix, start, 2)
+            stored.must_be_the_maps(prefix, "", 100)
 
 
-def test_a_page_of_large_folders_reads_no_block(tmp_path: Path) -> None:
+@pytest.mark.parametrize("deleted", ["none", "the first of each", "every second folder"])
+def test_a_page_of_folders_reads_no_blob(tmp_path: Path, deleted: str) -> None:
+    """It read a block for each folder that had lost a blob since the runs were merged."""
+    stored = Stored(str(tmp_path))
     names = [f"{number // 40:03}/{number:05}" for number in range(4000)]
-    items: list[tuple[str, Blob | None]] = [(name, blob(name, n)) for n, name in enumerate(names)]
-    run = Run(f"{tmp_path}/1.run", write_run(f"{tmp_path}/1.run", items, len(items), SALT))
-    with mock.patch.object(run, "_names_at", side_effect=AssertionError("it was read")):
-        for folder in range(99):
-            found = run.first(f"{folder:03}0", True)
-            assert found == (f"{folder + 1:03}/{40 * (folder + 1):05}", True)
-        assert run.first("0990", True) is None
+    stored.change((name, True) for name in names)
+    stored.seal()
+    for part in (0, 1):  # into a run, and then in memory
+        some = names[2000 * part : 2000 * part + 2000]
+        if deleted == "the first of each":
+            stored.change((name, False) for name in some[::40])
+        elif deleted == "every second folder":
+            stored.change((name, False) for name in some if int(name[:3]) % 2)
+        if not part:
+            stored.seal()
+    with mock.patch.object(Run, "_rows_at", side_effect=AssertionError("it was read")):
+        stored.must_be_the_maps("", "", 30)
+        stored.must_be_the_maps("", "020/", 60)
+        stored.must_be_the_maps("", "", 1000)
+
+
+def test_folders_that_many_blocks_tell_of_are_found(tmp_path: Path) -> None:
+    """Where what is left of a folder is not told by one folder block, a blob is read."""
+    stored = Stored(str(tmp_path))
+    names = [f"{outer}/{inner:03}/{name}" for outer in "abc" for inner in range(700) for name in "xy"]
+    stored.change((name, True) for name in names)
+    stored.seal()
+    stored.change((name, False) for name in names if not name.startswith("a/699"))
+    for _ in range(2):
+        for prefix in ("", "a/", "b/"):
+            for after in ("", "a/", "a/500/", "a/500/x", "b/"):
+                stored.must_be_the_maps(prefix, after, 1)
+                stored.must_be_the_maps(prefix, after, 1000)
+        stored.seal()

@@ -26,6 +26,7 @@ from services.engines.local.index.id_set import IdSet
 from services.engines.local.index.merging import merged
 from services.engines.local.index.run import Run
 from services.engines.local.index.run_writer import write_run
+from services.engines.local.index.stretches import Nets, NetsOfChanges, NetsOfRuns
 from services.engines.local.recovery import restart
 from services.engines.local.serving import comparison
 from services.engines.local.serving.index import Index
@@ -95,18 +96,20 @@ class Both:
         elif step == "freeze":
             catalogue.freeze()
         elif step == "write":
-            catalogue.thaw(self.write(list(catalogue.freeze().items())))
+            frozen = catalogue.freeze()
+            catalogue.thaw(self.write(frozen.items(), NetsOfChanges(frozen.nets.items())))
         elif step == "merge" and len(catalogue.runs) > 1:
             runs = catalogue.runs[: self.count % len(catalogue.runs) + 1]
             are_all = len(runs) == len(catalogue.runs)
-            catalogue.replace(runs, self.write(list(merged(runs, are_all=are_all))))
+            nets = None if are_all else NetsOfRuns([run.nets() for run in runs])
+            catalogue.replace(runs, self.write(list(merged(runs, are_all=are_all)), nets))
         elif step == "forget":  # as if many others had been looked up since
             catalogue.recent.clear()
             catalogue._old = {}
 
-    def write(self, items: list[tuple[str, Blob | None]]) -> Run:
+    def write(self, items: list[tuple[str, Blob | None]], nets: Nets | None) -> Run:
         path = f"{self.folder}/{self.count}.run"
-        return Run(path, write_run(path, items, len(items), SALT))
+        return Run(path, write_run(path, items, len(items), SALT, nets))
 
     def compare(self) -> None:
         plain, stored = self.plain.blobs, self.stored.blobs

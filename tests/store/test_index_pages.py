@@ -10,6 +10,7 @@ import pytest
 
 from services.engines.local.disk.blob import Blob
 from services.engines.local.index.catalogue import Catalogue
+from services.engines.local.index.folder_search import InRun
 from services.engines.local.index.id_set import IdSet
 from services.engines.local.index.run import NotCached, Run
 from services.engines.local.index.run_writer import write_run
@@ -70,7 +71,7 @@ def test_small_runs_are_not_searched_for_each_folder(tmp_path: Path) -> None:
         path = f"{tmp_path}/{len(runs)}.run"
         items: list[tuple[str, Blob | None]] = [(at, blob(at, n)) for n, at in enumerate(part)]
         runs.append(Run(path, write_run(path, items, len(items), SALT)))
-    with mock.patch.object(Run, "first", autospec=True, side_effect=Run.first) as searched:
+    with mock.patch.object(InRun, "seek", autospec=True, side_effect=InRun.seek) as searched:
         page = Index(Catalogue(runs, SALT, IdSet(), 0), {}).page("", "/", "", 1000)
     assert page.prefixes == [f"{number:03}/" for number in range(200)]
     assert searched.call_count <= len(names) + 2 * len(runs)

@@ -80,7 +80,7 @@ def of_another(data_dir: Layout) -> None:
     files.make_home()
     writer = _writer(files, data_dir, _OF_ANOTHER, None)
     size_bytes = sum(blob.size for _, blob in blobs if blob is not None)
-    what = (blobs, len(blobs), ids.rows(), size_bytes, manifest.epoch, manifest.max_seq, manifest.rows)
+    what = (blobs, len(blobs), None, ids.rows(), size_bytes, manifest.epoch, manifest.max_seq, manifest.rows)
     writer.seal(*what)
 
 

@@ -13,15 +13,14 @@ import heapq
 import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import cast
 
-from sortedcontainers import SortedDict
-
 from services.engines.local.disk.blob import Blob
-from services.engines.local.index.format import BLOCK_BLOBS, IndexDamaged, id_key, location_key
+from services.engines.local.index.changes import Changes, Span
+from services.engines.local.index.folder_search import FolderSearch
+from services.engines.local.index.format import IndexDamaged, id_key, location_key
 from services.engines.local.index.id_set import IdSet
-from services.engines.local.index.run import Found, Run, Span
+from services.engines.local.index.run import Run
 
 # Of what was looked up last, twice as many are kept at the most: some 500 bytes each.
 _KEPT = 8192
@@ -42,8 +41,8 @@ class Catalogue:
         self.salt = salt
         self.ids = ids
         self.bytes = size_bytes  # of the data of all blobs
-        self.changed: SortedDict[str, Blob | None] = SortedDict()
-        self.frozen: SortedDict[str, Blob | None] | None = None  # on its way into a run
+        self.changed = Changes()
+        self.frozen: Changes | None = None  # on its way into a run
         self._by_id: dict[int, str] = {}  # of those in `changed` and `frozen`: where it is
         # The last lookups (None: no blob), and the ones before. `recent` is always the same object, so that
         # callers may look into it directly.
@@ -66,9 +65,9 @@ class Catalogue:
     def _look_up(self, location: str, waits: bool) -> Blob | None:
         found: Blob | _Unknown | None = self._old.get(location, _UNKNOWN)
         if found is _UNKNOWN:
-            found = self.changed.get(location, _UNKNOWN)
+            found = self.changed.blobs.get(location, _UNKNOWN)
         if found is _UNKNOWN and self.frozen is not None:
-            found = self.frozen.get(location, _UNKNOWN)
+            found = self.frozen.blobs.get(location, _UNKNOWN)
         if found is _UNKNOWN:
             found = self._in_runs(location, waits)
         blob = cast(Blob | None, found)
@@ -130,7 +129,7 @@ class Catalogue:
             self._by_id.pop(old.id, None)
         elif blob is None:
             return
-        self.changed[location] = blob
+        self.changed.show(location, old, blob)
         if blob is not None:
             self.bytes += blob.size
             self.ids.add(blob.id)
@@ -149,13 +148,13 @@ class Catalogue:
         self.show(location, None)
         return blob
 
-    def freeze(self) -> SortedDict[str, Blob | None]:
+    def freeze(self) -> Changes:
         """All changes, which are to become the newest run. They must not be modified afterwards."""
         if self.frozen is None:
             self.frozen = self.changed
         else:  # the last one could not be written: both
-            self.frozen = SortedDict({**self.frozen, **self.changed})
-        self.changed = SortedDict()
+            self.frozen = self.frozen.followed_by(self.changed)
+        self.changed = Changes()
         return self.frozen
 
     def thaw(self, run: Run | None) -> None:
@@ -166,7 +165,7 @@ class Catalogue:
         if not self.changed:
             self._by_id = {}
         else:
-            self._by_id = {blob.id: at for at, blob in self.changed.items() if blob is not None}
+            self._by_id = {blob.id: at for at, blob in self.changed.blobs.items() if blob is not None}
 
     def replace(self, merged: list[Run], by: Run) -> None:
         """Replace these runs, neighbours in age, by `by`, which has the same content."""
@@ -209,52 +208,17 @@ class Catalogue:
         """All, in order: as `values`."""
         return ((blob.location, blob) for blob in self.values())
 
-    def firsts(self) -> Callable[[str], str | None]:
-        """A function that gives the first location from its argument on; None if there is none.
+    def firsts(self, level: int) -> Callable[[str], str | None]:
+        """See FolderSearch."""
+        search = FolderSearch(self._changes(), self.runs, level, self.spans, self.on_damage)
+        return search.first
 
-        The arguments must grow. A run is searched again only when what was found in it is passed: with a
-        large run and many small ones, the small ones rarely are. Raises NotCached instead of waiting for the
-        disk. Nothing may change meanwhile.
-        """
-        seek: list[Callable[[str], Found | None]] = [
-            partial(_first, changes) for changes in (self.changed, self.frozen) if changes
-        ]
-        seek += [partial(run.first, waits=False) for run in self.runs]
-        if len(seek) == 1:
-            return partial(self._first_of_one, seek[0])
-        heads: list[Found | None] = [("", False)] * len(seek)  # of each: where it is; None at its end
-
-        def first(start: str) -> str | None:
-            while True:
-                least: Found | None = None
-                for number, head in enumerate(heads):
-                    if head is not None and head[0] < start:
-                        head = heads[number] = self._guarded(seek[number], start)
-                    if head is not None and (least is None or head[0] < least[0]):
-                        least = head
-                if least is None or least[1]:
-                    return None if least is None else least[0]
-                start = least[0] + "\0"  # deleted: whatever comes next
-
-        return first
-
-    def _first_of_one(self, seek: Callable[[str], Found | None], start: str) -> str | None:
-        found = self._guarded(seek, start)
-        while found is not None and not found[1]:
-            found = self._guarded(seek, found[0] + "\0")
-        return None if found is None else found[0]
-
-    def _guarded(self, seek: Callable[[str], Found | None], start: str) -> Found | None:
-        try:
-            return seek(start)
-        except IndexDamaged as err:
-            self.on_damage(err)
-            raise
+    def _changes(self) -> list[Changes]:
+        """The newest first."""
+        return [changes for changes in (self.changed, self.frozen) if changes]
 
     def _from(self, start: str, waits: bool) -> Iterator[list[Blob]]:
-        streams: list[Iterator[Span]] = [
-            _changes(changes, start) for changes in (self.changed, self.frozen) if changes
-        ]
+        streams: list[Iterator[Span]] = [changes.spans(start) for changes in self._changes()]
         streams += [run.spans(start, waits) for run in self.runs]
         try:
             for _, blobs in streams[0] if len(streams) == 1 else newest(streams):
@@ -262,18 +226,6 @@ class Catalogue:
         except IndexDamaged as err:
             self.on_damage(err)
             raise
-
-
-def _changes(changes: SortedDict[str, Blob | None], start: str) -> Iterator[Span]:
-    locations = changes.irange(start)
-    while some := list(itertools.islice(locations, BLOCK_BLOBS)):
-        yield some, [changes[location] for location in some]
-
-
-def _first(changes: SortedDict[str, Blob | None], start: str) -> Found | None:
-    for location in changes.irange(start):
-        return location, changes[location] is not None
-    return None
 
 
 def newest(streams: Iterable[Iterator[Span]]) -> Iterator[Span]:

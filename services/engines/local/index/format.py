@@ -5,8 +5,9 @@ never changed. Every part has a checksum that is checked before use. It also dep
 place in it, so that neither a flipped bit nor a block in a wrong place is taken for right.
 
     data blocks    length u32, CRC-32C u32, then a msgpack list of locations and one of their blobs
-    fence blocks   the same frame: the first location of each data block, where it begins, and its folders:
-                   see Fence. A fence block follows its data blocks
+    fence blocks   the same frame: the first location of each data block, and where it begins. A fence block
+                   follows its data blocks
+    folder blocks  the same frame, among the data blocks: see Folders
     table          pages of 2 KiB: CRC-32C u32, then entries of 8 bytes of a hash and 8 of a block's place
     footer         the same frame: see Footer
     tail           16 bytes: magic "BKIX", CRC-32C u32 of the rest, where the footer begins u64
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
 
 import msgspec
 from crc32c import crc32c
@@ -31,7 +31,7 @@ from services.engines.local.disk.blob import Blob
 
 BLOCK_BLOBS = 16
 FENCE_BLOCKS = 128  # data blocks that one fence block tells of
-MAX_FOLDERS = 8  # a block with more is read, which then serves for all of them
+FOLDERS_MARKS = 512  # stretches that one folder block tells of
 PAGE_BYTES = 2048
 ENTRY = struct.Struct("<8sQ")
 PAGE_ENTRIES = (PAGE_BYTES - 4) // ENTRY.size
@@ -55,22 +55,23 @@ class Footer(msgspec.Struct, array_like=True, frozen=True):
     pages: int
     firsts: list[str]  # of each fence block: the first location
     fences: list[int]  # where it begins
+    folder_firsts: list[str]  # of each folder block: the first mark
+    folders: list[int]  # where it begins
+    removes: bool  # whether a location was deleted
 
 
 class Fence(msgspec.Struct, array_like=True, frozen=True):
-    """One fence block. So a page of folders need not read the data blocks: see Run.first.
-
-    `folders`, of each data block: its locations that are not in the folder of the one before, but for the
-    first one; None if there are more than MAX_FOLDERS, or a location in the block was deleted.
-    """
+    """One fence block."""
 
     firsts: list[str]
     blocks: list[int]
-    folders: list[list[str] | None]
 
 
-class _Some(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A blob of which nothing is decoded."""
+class Folders(msgspec.Struct, array_like=True, frozen=True):
+    """One folder block: of some stretches the marks, in order, and the nets: see `stretches`."""
+
+    marks: list[str]
+    nets: list[int]
 
 
 class Block(msgspec.Struct, array_like=True, frozen=True):
@@ -78,13 +79,6 @@ class Block(msgspec.Struct, array_like=True, frozen=True):
 
     locations: list[str]
     blobs: list[msgspec.Raw]
-
-
-class Names(msgspec.Struct, array_like=True, frozen=True):
-    """A data block without what is known of its blobs: None for what was deleted."""
-
-    locations: list[str]
-    blobs: list[_Some | None]
 
 
 class Rows(msgspec.Struct, array_like=True, frozen=True):
@@ -105,9 +99,9 @@ class RunInfo(msgspec.Struct, array_like=True, frozen=True):
 
 encode = msgspec.msgpack.Encoder().encode
 decode_block = msgspec.msgpack.Decoder(Block).decode
-decode_names = msgspec.msgpack.Decoder(Names).decode
 decode_rows = msgspec.msgpack.Decoder(Rows).decode
 decode_fence = msgspec.msgpack.Decoder(Fence).decode
+decode_folders = msgspec.msgpack.Decoder(Folders).decode
 decode_footer = msgspec.msgpack.Decoder(Footer).decode
 decode_blob = msgspec.msgpack.Decoder(Blob | None).decode
 
@@ -120,19 +114,6 @@ def checksum(payload: bytes | memoryview, nonce: int, at: int) -> int:
 def framed(payload: bytes, nonce: int, at: int) -> bytes:
     """A block for the place `at`."""
     return FRAME.pack(len(payload), checksum(payload, nonce, at)) + payload
-
-
-def folders_of(locations: list[str], blobs: Sequence[object | None]) -> list[str] | None:
-    """See Fence."""
-    if None in blobs:
-        return None
-    found = []
-    folder = folder_of(locations[0])
-    for location in locations:
-        if (other := folder_of(location)) != folder:
-            found.append(location)
-            folder = other
-    return found if len(found) <= MAX_FOLDERS else None
 
 
 def folder_of(location: str) -> str:

@@ -22,7 +22,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.index.format import RunInfo
 from services.engines.local.index.row_stamps import RowStamp
 
-FORMAT = 2  # 1: runs without the folders in their fences; such an index is made anew
+FORMAT = 3  # 1, 2: runs without folder blocks; such an index is made anew
 _NAME = "manifest"
 _MAX_BYTES = 1 << 30  # a bit for each of 32 bits' ids is half of that
 

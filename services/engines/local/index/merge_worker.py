@@ -19,6 +19,7 @@ from services.engines.local.index.format import IndexDamaged, RunInfo
 from services.engines.local.index.merging import merged
 from services.engines.local.index.run import Run
 from services.engines.local.index.run_writer import write_run
+from services.engines.local.index.stretches import NetsOfRuns
 
 DAMAGED = 3
 _NICE = 10
@@ -38,7 +39,9 @@ def work(task: Task) -> RunInfo:
     """Do it here. Raises IndexDamaged, OSError, SyncFailed, OverflowError."""
     runs = [Run(f"{task.home}/{info.name}", info) for info in task.runs]
     most = sum(info.count for info in task.runs)
-    return write_run(f"{task.home}/{task.name}", merged(runs, are_all=task.are_all), most, task.salt)
+    items = merged(runs, are_all=task.are_all)
+    nets = None if task.are_all else NetsOfRuns([run.nets() for run in runs])
+    return write_run(f"{task.home}/{task.name}", items, most, task.salt, nets)
 
 
 def have_done(task: Task) -> RunInfo:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
 from common.ours import open_ours
 from services.engines.local.disk.blob import Blob
+from services.engines.local.index.changes import Span
 from services.engines.local.index.format import (
     ENTRY,
     FRAME,
@@ -18,16 +19,16 @@ from services.engines.local.index.format import (
     TAIL_MAGIC,
     Block,
     Fence,
+    Folders,
     IndexDamaged,
-    Names,
     Rows,
     RunInfo,
     checksum,
     decode_blob,
     decode_block,
     decode_fence,
+    decode_folders,
     decode_footer,
-    decode_names,
     decode_rows,
     page_of,
 )
@@ -35,14 +36,10 @@ from services.engines.local.index.format import (
 _READ_BYTES = 4 << 10  # holds most blocks, so that one read does
 _AHEAD_BYTES = 256 << 10  # what is fetched at once from a disk
 _SPAN_BYTES = 16 << 10  # what is read at once for a page: some ten blocks
-# Answers of the last searches, twice as many at the most: 300 bytes each. A page of 1,000 folders that is
-# asked for again needs no search.
-_KEPT_SEEKS = 1024
+_KEPT_FOLDERS_BYTES = 256 << 10  # folder blocks of the last pages: four, if the names of folders are short
+_MARK_BYTES = 72  # that one takes beside its characters
 _KEPT_ROWS = 128  # blocks of the last pages: some 6 KB each. A page of 1,000 names has 63.
 _KEPT_TABLE_PAGES = 512  # a table of up to 1 MiB, of 18,000 blobs, stays in memory
-
-Span = tuple[Sequence[str], Sequence[Blob | None]]  # locations in order, and their blobs
-Found = tuple[str, bool]  # a location, and whether it has a blob
 
 
 class NotCached(Exception):
@@ -71,12 +68,11 @@ class Run:
         self._fd = -1
         self._nonce = info.nonce
         self._block: tuple[int, Block] = (-1, Block([], []))  # the last ones that were read
-        self._fence: tuple[int, Fence] = (-1, Fence([], [], []))
+        self._fence: tuple[int, Fence] = (-1, Fence([], []))
         self._rows: dict[int, Rows] = {}  # by place: those of the last pages
-        self._names: tuple[int, Names] = (-1, Names([], []))
         self._ahead: tuple[int, bytes | memoryview] = (0, b"")  # a place, and the bytes from there on
-        self._seeks: dict[str, Found] = {}  # the last answers of `first`, and the ones before
-        self._old_seeks: dict[str, Found] = {}
+        self._folders: dict[int, Folders] = {}  # by number: those of the last pages
+        self._folders_bytes = 0  # what they take
         self._table: bytes | None = None
         try:
             self._fd = open_ours(path)
@@ -95,6 +91,8 @@ class Run:
             raise IndexDamaged(f"The index is damaged: {path}.") from err
         self.salt, self.count = footer.salt, footer.count
         self._firsts, self._fences = footer.firsts, footer.fences
+        self._folder_places, self.folder_firsts = footer.folders, footer.folder_firsts
+        self.removes = footer.removes
         self._table_at, self._pages = footer.table_at, footer.pages
         if self._pages <= _KEPT_TABLE_PAGES:
             table = b"".join(self._page(number, True) for number in range(self._pages))
@@ -163,39 +161,27 @@ class Run:
                     yield rows.locations, rows.blobs
                 is_first = False
 
-    def first(self, location: str, waits: bool) -> Found | None:
-        """The first location from `location` on, and whether it has a blob; None if there is nothing."""
-        found = self._seeks.get(location) or self._old_seeks.get(location) or self._seek(location, waits)
-        if found is not None:
-            if len(self._seeks) >= _KEPT_SEEKS:
-                self._seeks, self._old_seeks = {}, self._seeks
-            self._seeks[location] = found
-        return found
-
-    def _seek(self, location: str, waits: bool) -> Found | None:
-        first = max(0, bisect_right(self._firsts, location) - 1)
-        for number in range(first, len(self._fences)):
-            fence = self.fence(self._fences[number], waits)
-            for place in range(max(0, bisect_right(fence.firsts, location) - 1), len(fence.blocks)):
-                next_folder = _next_folder(fence, place, location)
-                if next_folder:
-                    return next_folder, True
-                if next_folder is not None:
-                    continue
-                names = self._names_at(fence.blocks[place], waits)
-                entry = bisect_left(names.locations, location)
-                if entry < len(names.locations):
-                    return names.locations[entry], names.blobs[entry] is not None
-        return None
-
-    def _names_at(self, at: int, waits: bool) -> Names:
-        kept = self._names
-        if kept[0] != at:
+    def folders_at(self, number: int, waits: bool) -> Folders:
+        """A folder block by its number. Its lists must not be modified."""
+        found = self._folders.get(number)
+        if found is None:
+            at = self._folder_places[number]
+            payload = self._framed(at, waits)
             try:
-                kept = self._names = (at, decode_names(self._framed(at, waits)))
+                found = decode_folders(payload)
             except msgspec.MsgspecError as err:
                 raise self._damaged(at) from err
-        return kept[1]
+            if self._folders_bytes > _KEPT_FOLDERS_BYTES:
+                self._folders, self._folders_bytes = {}, 0
+            self._folders[number] = found
+            self._folders_bytes += len(payload) + _MARK_BYTES * len(found.marks)
+        return found
+
+    def nets(self) -> Iterator[tuple[str, int]]:
+        """The marks of all stretches, in order, and their nets. Waits for the disk."""
+        for number in range(len(self._folder_places)):
+            found = self.folders_at(number, True)
+            yield from zip(found.marks, found.nets, strict=True)
 
     def _rows_at(self, at: int, waits: bool) -> Rows:
         rows = self._rows.get(at)
@@ -284,24 +270,3 @@ class Run:
 
     def _damaged(self, at: int) -> IndexDamaged:
         return IndexDamaged(f"The index is damaged: {self.info.name}, at byte {at}.")
-
-
-def _next_folder(fence: Fence, place: int, location: str) -> str | None:
-    """The first location from `location` on in a data block, by its fence; "" if all of it is before.
-
-    None: the block must be read.
-    """
-    folders = fence.folders[place]
-    if folders is None:
-        return None
-    first = fence.firsts[place]
-    if first >= location:
-        return first
-    number = bisect_left(folders, location)
-    before = folders[number - 1] if number else first
-    # What follows is in the folder of `before`: all of it sorts before `location`, if that comes after the
-    # last name that this folder could have. "0" comes after "/".
-    end = before.rfind("/")
-    if end < 0 or f"{before[:end]}0" > location:
-        return None
-    return folders[number] if number < len(folders) else ""

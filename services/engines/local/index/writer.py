@@ -21,6 +21,7 @@ from services.engines.local.index.manifest import FORMAT, IndexFiles, Manifest, 
 from services.engines.local.index.row_stamps import RowStamp
 from services.engines.local.index.run import Run
 from services.engines.local.index.run_writer import write_run
+from services.engines.local.index.stretches import Nets
 
 
 class IndexWriter:
@@ -76,6 +77,7 @@ class IndexWriter:
         self,
         items: Iterable[tuple[str, Blob | None]],
         count: int,
+        nets: Nets | None,
         ids: dict[int, bytes],
         size_bytes: int,
         epoch: int,
@@ -83,7 +85,7 @@ class IndexWriter:
         rows: dict[int, RowStamp],
     ) -> Run | None:
         """Make `count` changed items, in order, the newest run. Then the index is complete up to `epoch`,
-        durably. `rows`: see Manifest.
+        durably. `nets`: see Stretches. `rows`: see Manifest.
 
         Returns the run, None if nothing changed. Raises OSError, SyncFailed, OverflowError, and IndexDamaged
         if the new run cannot be opened: then the index is unchanged.
@@ -94,7 +96,7 @@ class IndexWriter:
             runs = last.runs
             if count:
                 path = self.files.path(new_name())
-                info = write_run(path, items, count, last.salt)
+                info = write_run(path, items, count, last.salt, nets)
                 run = Run(path, info)
                 runs = [info, *runs]
             manifest = Manifest(

@@ -26,6 +26,7 @@ from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.format import IndexDamaged
 from services.engines.local.index.manifest import IndexFiles, Manifest, Stamp
 from services.engines.local.index.row_stamps import RowStamp, row_stamps, unchanged
+from services.engines.local.index.stretches import NetsOfChanges
 from services.engines.local.index.writer import IndexWriter
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.replay import Replayed, replay
@@ -176,7 +177,8 @@ def _sealed(
 ) -> None:
     """Make the index on disk agree with the catalogue, with the stamp of this start."""
     changes = catalogue.freeze()
-    what = (changes.items(), len(changes), catalogue.ids.rows(), catalogue.bytes)
+    nets = NetsOfChanges(changes.nets.items())
+    what = (changes.items(), len(changes), nets, catalogue.ids.rows(), catalogue.bytes)
     try:
         run = writer.seal(*what, _epoch(data_dir), max_seq, rows)
     except SyncFailed:

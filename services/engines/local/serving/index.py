@@ -94,7 +94,7 @@ class InMemory:
             yield list(map(self._sorted.__getitem__, some))
             most = 32
 
-    def firsts(self) -> Callable[[str], str | None]:
+    def firsts(self, level: int) -> Callable[[str], str | None]:
         """A function that gives the first location from its argument on; None if there is none."""
         return lambda start: next(self._sorted.irange(start), None)
 

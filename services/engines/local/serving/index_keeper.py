@@ -22,6 +22,7 @@ from services.engines.local.index.merge_worker import Task, have_done
 from services.engines.local.index.merging import to_merge
 from services.engines.local.index.row_stamps import row_stamps
 from services.engines.local.index.run import Run
+from services.engines.local.index.stretches import Nets, NetsOfChanges
 from services.engines.local.index.writer import IndexWriter, new_name
 from services.engines.local.journal.writer import open_journal
 from services.engines.local.serving.group_commit import GroupCommit
@@ -76,9 +77,9 @@ class IndexKeeper:
 
     def _seal(self, epoch: int) -> None:
         stamps = row_stamps(self._writer.files.data_dir, self._catalogue.ids.row_numbers())
-        items, ids, size_bytes, max_seq, is_settled = self._on_loop(self._freeze)
+        items, nets, ids, size_bytes, max_seq, is_settled = self._on_loop(self._freeze)
         rows = stamps if is_settled else {}
-        run = self._writer.seal(items, len(items), ids, size_bytes, epoch, max_seq, rows)
+        run = self._writer.seal(items, len(items), nets, ids, size_bytes, epoch, max_seq, rows)
         self._on_loop(lambda: self._catalogue.thaw(run))
 
     def give_up(self) -> None:
@@ -100,10 +101,12 @@ class IndexKeeper:
 
     # --- on the loop ---
 
-    def _freeze(self) -> tuple[list[tuple[str, Blob | None]], dict[int, bytes], int, int, bool]:
+    def _freeze(self) -> tuple[list[tuple[str, Blob | None]], Nets, dict[int, bytes], int, int, bool]:
         catalogue = self._catalogue
-        frozen = list(catalogue.freeze().items())
-        return frozen, catalogue.ids.rows(), catalogue.bytes, self._sequence.last, self.is_settled()
+        frozen = catalogue.freeze()
+        nets = NetsOfChanges(frozen.nets.items())
+        ids, last = catalogue.ids.rows(), self._sequence.last
+        return frozen.items(), nets, ids, catalogue.bytes, last, self.is_settled()
 
     def _damaged(self, err: IndexDamaged) -> None:
         if self._is_damaged:

@@ -23,7 +23,7 @@ class Locations(Protocol):
 
     def spans(self, start: str) -> Iterator[list[Blob]]: ...
 
-    def firsts(self) -> Callable[[str], str | None]: ...
+    def firsts(self, level: int) -> Callable[[str], str | None]: ...
 
 
 class PageWalk:
@@ -57,14 +57,16 @@ class PageWalk:
         """Fill the page. True if it is full and there is more."""
         if not self._delimiter:
             return self._add_blobs(self._start) is not None
-        first_from = self._locations.firsts()
+        first_from = self._locations.firsts(len(self._prefix))
         location = first_from(self._start)
         while location is not None:
             location = self._fold(location, first_from)
             if location is not None:
-                if self._left() == 0:
+                if self._left() == 0 and location.find(self._delimiter, len(self._prefix)) >= 0:
                     return True
-                location = self._add_blobs(location)
+                location = self._add_blobs(location)  # none, if it is full: then only whether there is more
+                if location is not None and self._left() == 0:
+                    return True
         return False
 
     def _add_blobs(self, start: str) -> str | None:
