@@ -17,6 +17,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from sortedcontainers import SortedDict
@@ -31,7 +32,7 @@ from services.engines.local.recovery.multiparts import Loaded
 from services.engines.local.serving.change import Draft
 from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.disk_step import disk_step
-from services.engines.local.serving.joined_hash import JoinedHash, RottenPart
+from services.engines.local.serving.joined_hash import JoinedHash, RottenPart, RunningSha256
 from services.engines.local.serving.joining import JoiningOwner, joined, linked, stand_in_order
 from services.engines.local.serving.part_upload import OVER, LocalPart, PartPlace
 from services.engines.local.serving.upload import LocalUpload
@@ -131,11 +132,13 @@ class LocalMultiparts:
         if one.is_ending:
             raise Busy("This upload is being completed: send no more parts.")
         self._owner.admit(location, _whatever, size, self._owner.uploads(), size or 0)
+        place = self._place(one, number, size)
         part = LocalPart(
             self._owner,
-            self._place(one, number, size),
-            lambda placed: self._remember(one, placed),
-            lambda part: self._part_ended(one, part),
+            place,
+            partial(self._remember, one),
+            partial(self._part_ended, one),
+            one.hash.ahead(number) if place.slot_bytes else None,
             with_sha256=with_sha256,
         )
         one.writers.add(part)
@@ -262,11 +265,15 @@ class LocalMultiparts:
         if place.slot_bytes and (remembered is None or remembered.id != place.part_id):
             one.used.discard(place.number)
 
-    async def _remember(self, one: _Open, placed: Placed) -> None:
+    async def _remember(self, one: _Open, placed: Placed, joined: RunningSha256 | None) -> None:
+        """`joined`: see JoinedHash.take_over."""
         async with one.lock:
             if one.is_over:
                 raise UnknownUpload(OVER)
             await self._step(lambda: multipart_folder.append(self._data_dir, one.upload.id, placed))
+            if joined is not None and one.hash.awaits(placed.number):
+                async with one.hash_lock:  # nobody reads for long where this part is the next
+                    one.hash.take_over(placed, joined)
             old = one.parts.get(placed.number)
             one.parts[placed.number] = placed
         if old is not None and not old.is_in_place:
@@ -281,7 +288,7 @@ class LocalMultiparts:
                 pass
             if one.hash.ids == [part.id for part in named]:
                 path = f"{one.path}/{layout.DATA_NAME}"
-                upload = await linked(self._owner, path, draft, one.hash.hasher, condition, cuts=True)
+                upload = await linked(self._owner, path, draft, one.hash, condition, cuts=True)
                 if upload is not None:
                     return upload
         return await joined(self._owner, one.path, draft, named, condition)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from common import durable
-from common.checksum import Bytes, Crcs, Hasher
+from common.checksum import Bytes, Crcs
 from common.errors import BlobkeepError, TooLarge, UnknownUpload
 from services.engines.local.disk import multipart_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
 from services.engines.local.serving.disk_step import Stepping, disk_step
 from services.engines.local.serving.free_space import FreeSpace
+from services.engines.local.serving.joined_hash import RunningSha256
 from services.engines.local.serving.upload import FEW_UPLOADS, MOST_PIECES, piece_bytes
 from services.store import NO_ATTRIBUTES, Part
 
@@ -52,14 +54,17 @@ class PartPlace:
 class LocalPart:
     """See store.PartUpload. `remember` adds a part whose bytes are durable to the upload. `ended` is called
     once, when nothing is written any more. Bytes that are not remembered belong to no part.
+
+    `ahead`: see JoinedHash. This one goes on from it, and `remember` gets what it became.
     """
 
     def __init__(
         self,
         owner: PartUploadOwner,
         place: PartPlace,
-        remember: Callable[[Placed], Awaitable[None]],
+        remember: Callable[[Placed, RunningSha256 | None], Awaitable[None]],
         ended: Callable[[LocalPart], None],
+        ahead: RunningSha256 | None,
         *,
         with_sha256: bool,
     ) -> None:
@@ -71,7 +76,12 @@ class LocalPart:
         self._pieces: list[bytes] = []
         self._held_bytes = 0
         self._size = 0
-        self._sums = Hasher() if with_sha256 else Crcs()
+        self._crcs = Crcs()
+        self._joined = ahead
+        # Nothing stands before the first part, so its hash and that of the whole are the same.
+        own = ahead if ahead is not None and place.number == 1 else hashlib.sha256()
+        self._own = own if with_sha256 else None
+        self._hashes = {one for one in (self._own, self._joined) if one is not None}
         self._behind: asyncio.Task[None] | None = None  # writes the last piece
         self._broken: BlobkeepError | None = None  # bytes were lost on the way to the disk: it cannot go on
         self._begun_bytes = 0  # that the disk was told to begin with
@@ -121,8 +131,8 @@ class LocalPart:
     async def sha256(self) -> bytes:
         """See store.PartUpload."""
         await self._flush()
-        assert isinstance(self._sums, Hasher)  # it was to be asked for
-        return self._sums.sha256()
+        assert self._own is not None  # it was to be asked for
+        return self._own.digest()
 
     async def commit(self, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> Part:
         """See store.PartUpload."""
@@ -138,15 +148,15 @@ class LocalPart:
                 number=place.number,
                 id=place.part_id,
                 size=self._size,
-                sha256=self._sums.sha256().hex() if isinstance(self._sums, Hasher) else "",
-                crcs=self._sums.crcs().hex(),
+                sha256="" if self._own is None else self._own.digest().hex(),
+                crcs=self._crcs.crcs().hex(),
                 modified_ns=time.time_ns(),
                 attributes=dict(attributes),
                 file=place.file,
                 offset=place.offset,
                 slot_bytes=place.slot_bytes,
             )
-            await self._remember(placed)
+            await self._remember(placed, self._joined)
         except BaseException:
             await self._give_up()
             raise
@@ -209,10 +219,12 @@ class LocalPart:
     def _append(self, pieces: list[bytes]) -> None:
         self._open()
         for piece in pieces:
-            durable.write_at(self._fd, piece, self.place.offset + self._sums.size)
-            self._sums.update(piece)
+            durable.write_at(self._fd, piece, self.place.offset + self._crcs.size)
+            self._crcs.update(piece)
+            for one in self._hashes:
+                one.update(piece)
         pieces.clear()  # before the caller wakes: more come in then
-        new_bytes = self._sums.size - self._begun_bytes
+        new_bytes = self._crcs.size - self._begun_bytes
         if new_bytes >= _WRITE_BACK_BYTES:
             durable.begin_write_back(self._fd, self.place.offset + self._begun_bytes, new_bytes)
             self._begun_bytes += new_bytes

@@ -1,0 +1,49 @@
+"""Disk calls for each part of an upload in parts, counted in this process. A count above the recorded one
+fails: something came in by mistake, or it is worth its cost, and then the record says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from services.store import Content
+from tests.engines.test_multiparts import send
+from tests.store.test_multiparts import anything
+from tests.support.disk_calls import CHANGES, READS, standing_between
+from tests.support.rules import DataDirectory
+from tests.support.stores import opened
+
+MIB = 1 << 20
+BODY = b"x" * (2 * MIB)  # comes in seven pieces
+PARTS = 8
+# Its bytes and their sync; its line and the sync of that. No byte is read again.
+OF_A_PART = {"open": 2, "pwrite": 7, "write": 1, "fdatasync": 2}
+
+
+class _Counting:
+    """A Plan that only counts."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    def before(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        self.calls[name] += 1
+        return args
+
+    def after(self, name: str) -> None: ...
+
+
+def test_a_part_in_order_makes_no_more_disk_calls_than_recorded(data: DataDirectory) -> None:
+    async def go() -> None:
+        async with opened(data.root) as store:
+            parts = store.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            counting = _Counting()
+            with standing_between(counting, CHANGES | READS):
+                done = [await send(parts, upload, number, BODY) for number in range(1, PARTS + 1)]
+            assert counting.calls == Counter({name: PARTS * count for name, count in OF_A_PART.items()})
+            await parts.complete_multipart("a", upload.id, done, anything)
+
+    asyncio.run(go())
