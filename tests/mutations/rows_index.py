@@ -8,6 +8,7 @@ RUNS = ("tests/disk/test_index_runs.py",)
 FOLDERS = ("tests/disk/test_index_folders.py",)
 STORE = ("tests/store/test_index.py",)
 UNLISTED = ("tests/store/test_unlisted_rows.py",)
+EXCHANGED = ("tests/store/test_exchanged_folders.py",)
 WORKER = ("tests/disk/test_worker_reconciles.py",)
 
 ROWS = [
@@ -276,5 +277,12 @@ ROWS = [
         "reads_all=True",
         "reads_all=False",
         WORKER,
+    ),
+    Mutation(
+        "replay-writes-over-another-blob",
+        "services/engines/local/journal/replay.py",
+        "    _must_be_ours(data_dir, entry.id)\n",
+        "",
+        EXCHANGED,
     ),
 ]

@@ -14,7 +14,8 @@ from common.errors import Busy, Damaged
 from services.engines.local.disk import blob_folder, layout
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
-from tests.support.stores import opened, small_journal, until
+from services.engines.local.recovery.reconcile import reconcile
+from tests.support.stores import leave_as_killed, opened, small_journal, until
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
@@ -109,5 +110,34 @@ def test_a_blob_whose_location_was_edited_is_not_ended_at_its_old_one(tmp_path: 
             with pytest.raises(Busy):
                 await store.delete("a")
             assert blob_folder.read_record(data_dir, blob.id) == edited
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("sync", ["journal", "index"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_replay_writes_over_no_other_blob(tmp_path: Path, sync: str, ends: bool) -> None:
+    """The journal has a blob, or its end, by the id: its folder holds another, which the journal has not."""
+
+    async def run() -> None:
+        root = str(tmp_path / "data")
+        async with opened(root, sync) as store:
+            other = await store.put("other", b"o" * 100)
+            if ends:
+                blob = await store.put("a", b"a" * 100)
+            data_dir = store.data_dir
+        async with opened(root, sync) as store:
+            if ends:
+                await store.delete("a")
+            else:
+                blob = await store.put("a", b"a" * 100)
+            leave_as_killed(store)
+        before = states_in(data_dir)
+        exchange(data_dir, blob, other)
+        async with opened(root, sync) as store:
+            assert before <= states_in(data_dir)
+            assert b"o" * 100 in contents(data_dir, layout.DATA_NAME)
+            assert await store.read("a") == (None if ends else b"a" * 100)
+        assert reconcile(data_dir).failures == [], "the gc would remove it"
 
     asyncio.run(run())

@@ -22,7 +22,7 @@ from common.errors import DISK_ERRNOS, FOREIGN_ERRNOS, CorruptRecord, SyncFailed
 from common.ours import open_ours
 from common.states import State
 from services.engines.local.disk import blob_folder, layout, record
-from services.engines.local.disk.blob_folder import is_folder
+from services.engines.local.disk.blob_folder import RecordOfAnother, is_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal import format as journal
@@ -133,17 +133,19 @@ def _apply(data_dir: Layout, entry: JournalEntry, *, rewrite: bool) -> bool:
         return False
     try:
         return _write_patiently(data_dir, entry, rewrite)
+    except RecordOfAnother as err:
+        reason = str(err)
     except OSError as err:
         if err.errno not in FOREIGN_ERRNOS | {errno.ENOTEMPTY, errno.EEXIST}:
             raise
-        # A folder, say, in the place of a file. What stands there is kept, and the blob is written elsewhere.
-        log.error("blob %d: %s: moved to quarantine", entry.id, err)
-        # Its location, only where the journal has no bytes to write it anew.
-        location = record.load(entry.state).location if entry.alive and entry.body is None else None
-        blob_folder.quarantine(
-            data_dir, entry.id, location, entry.seq, f"found by the replay: {err.strerror}"
-        )
-        return _write(data_dir, entry, rewrite)
+        reason = err.strerror or str(err)
+    # Exchanged folders, or a folder, say, in the place of a file. What stands there is kept, and the blob is
+    # written elsewhere.
+    log.error("blob %d: %s: moved to quarantine", entry.id, reason)
+    # Its location, only where the journal has no bytes to write it anew.
+    location = record.load(entry.state).location if entry.alive and entry.body is None else None
+    blob_folder.quarantine(data_dir, entry.id, location, entry.seq, f"found by the replay: {reason}")
+    return _write(data_dir, entry, rewrite)
 
 
 def _write_patiently(data_dir: Layout, entry: JournalEntry, rewrite: bool) -> bool:
@@ -177,8 +179,10 @@ def _wanted(data_dir: Layout, entry: JournalEntry, is_kept: _IsKept) -> _Wanted:
     try:
         content = blob_folder.read_state(data_dir.state(entry.id), data_dir.data(entry.id))
         found = record.load(content)
+        if found.id != entry.id:
+            raise RecordOfAnother(f"The state file says id {found.id}.")
     except (FileNotFoundError, CorruptRecord):
-        content = found = None  # lost or torn: the journal knows better
+        content = found = None  # lost, torn or another's: the journal knows better
     except OSError as err:
         if err.errno not in DISK_ERRNOS:
             raise
@@ -201,6 +205,7 @@ def _write(data_dir: Layout, entry: JournalEntry, rewrite: bool) -> bool:
     wanted = _wanted(data_dir, entry, lambda path: not rewrite and _is_kept(data_dir, path))
     if wanted == _NOTHING:
         return False
+    _must_be_ours(data_dir, entry.id)
     if not entry.alive:
         with contextlib.suppress(FileNotFoundError):  # collected in this very moment
             blob_folder.replace_state(data_dir, entry.id, entry.state)
@@ -213,6 +218,19 @@ def _write(data_dir: Layout, entry: JournalEntry, rewrite: bool) -> bool:
         blob_folder.finish_publish(data_dir, entry.id, record.load(entry.state).size)
     blob_folder.replace_state(data_dir, entry.id, entry.state)
     return True
+
+
+def _must_be_ours(data_dir: Layout, blob_id: int) -> None:
+    """Raises RecordOfAnother if somebody exchanged folders: this one may have an acknowledged blob."""
+    try:
+        blob_folder.read_record(data_dir, blob_id)
+    except RecordOfAnother:
+        raise
+    except (FileNotFoundError, CorruptRecord):
+        return
+    except OSError as err:
+        if err.errno not in DISK_ERRNOS:
+            raise
 
 
 def _has_name(data_dir: Layout, blob_id: int) -> bool:
