@@ -285,4 +285,32 @@ ROWS = [
         "",
         EXCHANGED,
     ),
+    Mutation(
+        "rival-of-the-index-is-ended-whatever-its-folder-has",
+        "services/engines/local/recovery/reconcile.py",
+        "if not self.is_in_its_folder(older):",
+        "if False:",
+        EXCHANGED,
+    ),
+    Mutation(
+        "rival-whose-folder-was-changed-is-not-judged",
+        "services/engines/local/serving/unread.py",
+        "        index.unreadable.update(reconciled.unreadable)\n",
+        "",
+        EXCHANGED,
+    ),
+    Mutation(
+        "older-blob-is-marked-at-a-location-that-it-has-left",
+        "services/engines/local/serving/damage.py",
+        " and older.location == location",
+        "",
+        EXCHANGED,
+    ),
+    Mutation(
+        "data-beside-the-unborn-state-of-another-is-removed",
+        "services/engines/local/recovery/reconcile.py",
+        "found.id == blob_id and ",
+        "",
+        EXCHANGED,
+    ),
 ]

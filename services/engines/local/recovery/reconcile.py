@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from common.errors import (
-    FOREIGN_ERRNOS,
     SHORTAGE_ERRNOS,
     BlobkeepError,
     CorruptRecord,
@@ -33,6 +32,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord, rank
 from services.engines.local.disk.record_json import MAX_PLAUSIBLE_SEQ
 from services.engines.local.journal.replay import replay, unplaced
+from services.engines.local.recovery.adoption import with_sums
 from services.engines.local.recovery.quarantined import damaged_locations
 from services.engines.local.recovery.reconciled import LiveBlobs, Reconciled
 from services.engines.local.recovery.scan_pool import ScanPool, how_many
@@ -208,9 +208,24 @@ class Reconciliation:
         """Two complete ones for one location: the newer is served, the other becomes Failure."""
         newer, older = (found, rival) if rank(found) > rank(rival) else (rival, found)
         self.result.live[found.location] = newer
+        if not self.is_in_its_folder(older):
+            self.result.unreadable[older.id] = (
+                "its folder was changed"  # what is there now is judged for itself
+            )
+            return
         self.result.superseded += 1
         if not self.to_failure(older.id, older.location, MSG_SUPERSEDED):
             self.result.unsettled.setdefault(older.location, []).append(older.id)
+
+    def is_in_its_folder(self, blob: Blob) -> bool:
+        """False if somebody put another state into its folder, or none: an index says what was there."""
+        try:
+            found = blob_folder.read_record(self.data_dir, blob.id)
+        except (CorruptRecord, FileNotFoundError):
+            return False
+        except OSError:
+            return True  # nobody knows: it is left as it is
+        return (found.location, found.seq) == (blob.location, blob.seq)
 
     def size_of(self, found: BlobRecord) -> int:
         """The size of its data, checked against its record. Raises Damaged."""
@@ -297,7 +312,8 @@ class Reconciliation:
         """True if the temporary state file is that of a new blob, or a torn one."""
         try:
             content = blob_folder.read_file(f"{self.data_dir.folder(blob_id)}/{layout.STATE_TEMP_NAME}")
-            return record.load(content).state is not State.FAILURE
+            found = record.load(content)
+            return found.id == blob_id and found.state is not State.FAILURE
         except FileNotFoundError:
             return False
         except CorruptRecord:
@@ -380,21 +396,3 @@ def look_again(data_dir: Layout, blob_id: int, current: Blob | None) -> Reconcil
     run.set_aside_unadopted()
     blob_folder.hint(data_dir, run.result.failures)
     return run.result
-
-
-def with_sums(
-    data_dir: Layout, found: BlobRecord | Blob, go_on: Callable[[], bool] = lambda: True
-) -> BlobRecord:
-    """The record of an original's blob, with the checksums of its data as it is now.
-
-    `go_on` is asked after each MiB; InterruptedError if it says no. Raises OSError; Damaged, CorruptRecord if
-    its files have changed.
-    """
-    try:
-        size, sha256, crcs = blob_folder.sums(data_dir, found.id, go_on)
-    except OSError as err:
-        if err.errno in FOREIGN_ERRNOS or isinstance(err, FileNotFoundError):
-            raise Damaged(f"data.raw cannot be read: {err.strerror}") from err
-        raise
-    whole = blob_folder.read_record(data_dir, found.id)  # with its history
-    return msgspec.structs.replace(whole, size=size, sha256=sha256, crcs=crcs)

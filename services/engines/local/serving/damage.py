@@ -21,6 +21,7 @@ from common.states import MSG_SUPERSEDED, State
 from services.engine import Events
 from services.engines.local.disk import blob_folder, layout
 from services.engines.local.disk.blob import Blob
+from services.engines.local.disk.blob_folder import RecordOfAnother
 from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.group_commit import GroupCommit
@@ -194,9 +195,10 @@ class LocalDamage:
 
         def mark() -> None:
             for blob_id in self.unsettled[location]:
-                older = blob_folder.read_record(self._data_dir, blob_id)
-                if older.state is State.COMPLETE:
-                    blob_folder.fail(self._data_dir, older, MSG_SUPERSEDED, time.time_ns())
+                with contextlib.suppress(RecordOfAnother):  # somebody exchanged folders
+                    older = blob_folder.read_record(self._data_dir, blob_id)
+                    if older.state is State.COMPLETE and older.location == location:
+                        blob_folder.fail(self._data_dir, older, MSG_SUPERSEDED, time.time_ns())
             for step in self._first.get(location, ()):
                 step()
 

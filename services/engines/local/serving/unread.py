@@ -23,6 +23,7 @@ from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery import reconcile
+from services.engines.local.recovery.adoption import with_sums
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.garbage import Garbage
@@ -136,6 +137,7 @@ class Unread:
         """Put the decision into the index. Under the lock of the location."""
         index = self._index
         del index.unreadable[blob_id]
+        index.unreadable.update(reconciled.unreadable)
         log.warning("blob %d of %r: could be read again", blob_id, location, extra=about(blob_id, location))
         self._sequence.saw(reconciled.max_seq)
         blob = reconciled.live.get(location)
@@ -151,7 +153,7 @@ class Unread:
     async def _adopt(self, location: str, blob: Blob) -> None:
         try:
             adopted = await self._in_thread(
-                lambda: reconcile.with_sums(self._data_dir, blob, lambda: not self._stopping)
+                lambda: with_sums(self._data_dir, blob, lambda: not self._stopping)
             )
         except InterruptedError:
             return
