@@ -307,6 +307,13 @@ ROWS = [
         EXCHANGED,
     ),
     Mutation(
+        "copy-of-a-blob-whose-folder-has-another",
+        "services/engines/local/serving/copies.py",
+        "if not await _is_in_its_folder(store, blob):",
+        "if False:",
+        EXCHANGED,
+    ),
+    Mutation(
         "data-beside-the-unborn-state-of-another-is-removed",
         "services/engines/local/recovery/reconcile.py",
         "found.id == blob_id and ",

@@ -17,7 +17,8 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.recovery.reconcile import reconcile
 from tests.disk.test_reconcile import put as put_by_hand
-from tests.support.stores import leave_as_killed, opened, small_journal, until
+from tests.store.test_copies import anything
+from tests.support.stores import STAGED_BYTES, leave_as_killed, opened, small_journal, until
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
@@ -214,6 +215,22 @@ def test_what_is_to_be_marked_first_may_be_another_blob_by_then(tmp_path: Path) 
             await store.put("d", b"new")
             assert states <= states_in(data_dir)
             assert not store.store.damage.unsettled
+
+    asyncio.run(run())
+
+
+def test_a_copy_of_another_blob_is_not_made(tmp_path: Path) -> None:
+    """It would have the checksums of the one that was asked for, so nobody could read it."""
+
+    async def run() -> None:
+        root = str(tmp_path / "data")
+        async with opened(root, "index") as store:
+            blobs = [await store.put(at, at.encode() * STAGED_BYTES) for at in ("a", "b")]
+        exchange(store.data_dir, blobs[0], blobs[1])
+        async with opened(root, "index") as store:
+            with pytest.raises(Busy):
+                await store.store.copy("a", anything, "t", anything, None)
+            assert await store.read("t") is None
 
     asyncio.run(run())
 

@@ -6,6 +6,7 @@ If the file rots, both blobs are damaged.
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 from common.errors import BlobkeepError, Busy, NotFound
@@ -13,8 +14,10 @@ from services.copying import NOTHING_TO_COPY, content_of_copy
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.serving.change import Draft
+from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.index import is_same
 from services.engines.local.serving.joining import JoiningOwner, linked
+from services.engines.local.serving.old_record import record_of
 from services.engines.local.serving.reading import LocalReading
 from services.engines.local.serving.upload import LocalUpload
 from services.store import Condition, Content
@@ -94,6 +97,8 @@ async def _upload(store: CopiesOwner, blob: Blob, draft: Draft, condition: Condi
     if blob.size > store.small_body_bytes:
         store.admit(draft.location, condition, blob.size, 0, 0)
         path = store.data_dir.data(blob.id)
+        if not await _is_in_its_folder(store, blob):
+            return None
         try:
             upload = await linked(store, path, draft, SumsOf(blob), condition, cuts=False)
         except NotFound:  # collected, or about to be called damaged by who opens it
@@ -115,6 +120,20 @@ async def _upload(store: CopiesOwner, blob: Blob, draft: Draft, condition: Condi
         return upload
     finally:
         reading.close()
+
+
+async def _is_in_its_folder(store: CopiesOwner, blob: Blob) -> bool:
+    """False if its location has another blob by now.
+
+    Raises Busy if somebody exchanged folders: the file would be linked with the checksums of another.
+    """
+    try:
+        await disk_step(store, lambda: record_of(store.data_dir, blob, time.time_ns()))
+    except Busy:
+        if not is_same(await store.stat(blob.location), blob):
+            return False
+        raise
+    return True
 
 
 async def _checked(store: CopiesOwner, upload: LocalUpload, blob: Blob) -> LocalUpload | None:
