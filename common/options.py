@@ -187,7 +187,7 @@ class Config:
         "recently read blobs are deleted, also with keep_deleted (docs/operating.md).",
     )
     hot_bytes: int = _option(
-        64 * MIB, "Engine local", "Memory for blobs that are read often (docs/operating.md). 0: none."
+        64 * MIB, "Engine local", "Memory for blobs that are read often, with any engine. 0: none."
     )
     min_free_space_bytes: int = _option(
         MIB,

@@ -30,6 +30,7 @@ T = TypeVar("T")
 # own.
 INLINE_BYTES = 64 << 10
 PART_BYTES = 1 << 20
+HOT_BYTES = 8 << 20
 
 
 class Told1:
@@ -145,11 +146,15 @@ def objects(process: Seaweed) -> Maker:
     return make
 
 
-def objects_store(client: BucketClient, events: Events | None = None) -> ObjectsStore:
+def objects_store(
+    client: BucketClient, events: Events | None = None, hot_bytes: int = HOT_BYTES
+) -> ObjectsStore:
     """One server's store on the bucket of `client`."""
     clock = SystemClock()
     tools = Tools(client, Pointers(client, clock), clock)
-    return ObjectsStore(tools, events or Events(), inline_bytes=INLINE_BYTES, part_bytes=PART_BYTES)
+    return ObjectsStore(
+        tools, events or Events(), inline_bytes=INLINE_BYTES, part_bytes=PART_BYTES, hot_bytes=hot_bytes
+    )
 
 
 def another_server(client: BucketClient) -> BucketClient:

@@ -9,6 +9,7 @@ _ENGINE = "services/engines/objects/"
 _MODEL = "tests/objects/test_model.py"
 _REQUESTS = "tests/objects/test_requests.py::test_"
 _PROXY = "tests/objects/test_through_a_proxy.py::test_"
+_HELD = "tests/objects/test_held.py::test_"
 _DIRECT = "tests/objects/test_direct.py::test_"
 _COPY = "tests/objects/test_copy.py::test_"
 _COMPLETIONS = ("tests/objects/test_completions.py",)
@@ -74,8 +75,8 @@ ROWS = [
     Mutation(
         "an-answer-without-an-etag-is-taken",
         _ENGINE + "direct.py",
-        "        if not etag:\n            raise WrongStatus(",
-        "        if etag is None:\n            raise WrongStatus(",
+        "    if not etag:\n        raise WrongStatus(",
+        "    if etag is None:\n        raise WrongStatus(",
         (_DIRECT + "an_answer_without_an_etag_is_none",),
     ),
     Mutation(
@@ -140,6 +141,43 @@ ROWS = [
         "        await _answers(client, folder)\n",
         "",
         ("tests/objects/test_self_test.py::test_wrong_credentials_are_said_to_be_wrong",),
+    ),
+    Mutation(
+        "a-held-blob-comes-back-after-it-was-dropped",
+        _ENGINE + "held.py",
+        "        if self.find(location) is held:\n",
+        "        if True:\n",
+        (_HELD + "what_was_dropped_meanwhile_does_not_come_back",),
+    ),
+    Mutation(
+        "a-held-blob-is-a-view-of-borrowed-memory",
+        _ENGINE + "held.py",
+        "known.etag, bytes(whole))",
+        "known.etag, whole)",
+        (_HELD + "a_view_of_borrowed_memory_is_copied",),
+    ),
+    Mutation(
+        "an-unchanged-object-has-the-body-that-it-declares",
+        _ENGINE + "connections.py",
+        "        if status == 304:",
+        "        if status == 3040:",
+        (_DIRECT + "an_object_that_is_unchanged_has_no_body_whatever_length_it_declares",),
+    ),
+    Mutation(
+        "that-another-object-is-unchanged-is-believed",
+        _ENGINE + "direct.py",
+        """if _etag(answer).strip('"') not in""",
+        """if False and _etag(answer).strip('"') not in""",
+        (_DIRECT + "that_another_object_is_unchanged_is_no_answer",),
+    ),
+    Mutation(
+        "a-store-that-says-unchanged-of-all-is-believed",
+        _ENGINE + "self_test.py",
+        "client.tells_unchanged = is_right and",
+        "client.tells_unchanged = True or is_right and",
+        (
+            "tests/objects/test_self_test.py::test_what_is_held_is_asked_for_only_where_the_answer_can_be_trusted",
+        ),
     ),
     Mutation(
         "the-self-test-does-not-see-old-states-come-back",

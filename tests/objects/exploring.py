@@ -24,7 +24,17 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, NamedTuple
 
 from common.errors import BlobkeepError
-from services.engines.objects.bucket import Absent, Got, Listed, ListPage, Refused, Unclear, When
+from services.engines.objects.bucket import (
+    UNCHANGED,
+    Absent,
+    Got,
+    Listed,
+    ListPage,
+    Refused,
+    Unchanged,
+    Unclear,
+    When,
+)
 
 
 class Request(NamedTuple):
@@ -101,6 +111,10 @@ class ModelBucket:
     async def get(self, key: str, first: int = 0, limit: int | None = None) -> Got | None:
         got: Got | None = await Request("get", key, first=first, limit=limit)
         return got
+
+    async def get_changed(self, key: str, etag: str) -> Got | Unchanged | None:
+        got = await self.get(key)
+        return UNCHANGED if got is not None and got.etag == etag else got
 
     async def put(self, key: str, data: Any, when: When) -> str:
         answer = await Request("put", key, bytes(data), when)

@@ -16,7 +16,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
 from common.errors import Unavailable
-from services.engines.objects.bucket import ABSENT, Got, Refused, Unclear
+from services.engines.objects.bucket import ABSENT, Got, Refused, Unchanged, Unclear
 from services.engines.objects.client import BucketClient
 from services.engines.objects.connections import HEAD_BYTES, IDLE_S, Connections, NoAnswer, Response
 from services.engines.objects.meter import Meter
@@ -123,6 +123,33 @@ def test_a_short_answer_follows_a_long_one_that_came_slowly() -> None:
 
     slow = [long[at : at + 50_000] for at in range(0, len(long), 50_000)]
     assert run([slow, [whole(b"a")], [long], [whole(b"a")]], test).connections == 1
+
+
+def test_an_object_that_is_unchanged_has_no_body_whatever_length_it_declares() -> None:
+    unchanged = b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\nContent-Length: 5\r\n\r\n'
+
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        client = BucketClient(settings, Meter())
+        assert isinstance(await client.get_changed("a", '"e"'), Unchanged)
+        assert await client.get("a") == Got(b"new", '"e"', 3)
+        assert await client.get_changed("a", '"e"') == Got(b"other", '"e"', 5)
+        assert isinstance(await client.get_changed("a", '"e"'), Unchanged)
+
+    store = run([[unchanged], [whole(b"new")], [whole(b"other")], [unchanged]], test)
+    assert store.connections == 1
+    assert [b'\r\nif-none-match:"e"\r\n' in head for head in store.heads] == [True, False, True, True]
+
+
+def test_that_another_object_is_unchanged_is_no_answer() -> None:
+    async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
+        client = BucketClient(settings._replace(patience_s=0.1), Meter())
+        with pytest.raises(Unavailable):
+            await client.get_changed("a", '"mine"')
+        with pytest.raises(Unavailable):
+            await client.get("a")  # nobody has asked whether it is unchanged
+
+    another = [b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n']
+    run([another] * 9, test)
 
 
 def test_a_long_answer_that_is_cut_is_none() -> None:

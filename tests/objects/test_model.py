@@ -21,6 +21,7 @@ from services.engines.objects import commit, keys, pointer, pointers
 from services.engines.objects.bucket import Bucket, Clock, pages
 from services.engines.objects.collect import Collecting
 from services.engines.objects.commit import StagedWrite, Tools, change_at_once
+from services.engines.objects.held import HeldObject
 from services.engines.objects.pointer import Facts, Known
 from services.engines.objects.pointers import Pointers
 from services.engines.objects.sweep import Sweeping
@@ -211,6 +212,19 @@ async def reader(history: History, bucket: Bucket, clock: Any) -> None:
     history.unclear(clock.name)
 
 
+async def holder(history: History, bucket: Bucket, clock: Any) -> None:
+    """Two GETs of a small blob. The second names what the first has read, and may get only word of it."""
+    seen = tools_of(bucket, clock).pointers
+    history.begin(clock.name)
+    known, whole = await seen.read_whole(LOCATION)
+    history.has_read(clock.name, known.blob.version if known.blob is not None else None)
+    if known.etag is not None:
+        await bucket.get(keys.GC)  # it does something else meanwhile
+        history.begin(clock.name)
+        known, _ = await seen.read_again(LOCATION, HeldObject(known, known.etag, bytes(whole)))
+        history.has_read(clock.name, known.blob.version if known.blob is not None else None)
+
+
 async def collector(history: object, bucket: Bucket, clock: Clock) -> None:
     """One pass of the gc that does not wait: it takes every Pending write for dead."""
     collecting = Collecting(tools_of(bucket, clock), reading_s=0)
@@ -255,6 +269,9 @@ SCENES: dict[str, Scene] = {
     "create, then delete, and create": scene(
         Faults(late=1, twice=1), w=many(small(only_new), small(only_there, None)), v=small(only_new), r=reader
     ),
+    "a reader that holds what it has read": scene(
+        Faults(late=1), w=many(small(only_new), small(only_there)), d=small(only_there, None), r=holder
+    ),
     "three that write anything": scene(
         Faults(lost=1, false_412=1), w=small(anything), v=small(anything), u=small(anything)
     ),
@@ -291,7 +308,7 @@ SCENES: dict[str, Scene] = {
 
 # Explored in every run of the tests, in a second each; the others take up to minutes.
 QUICK = ["two creates", "create, then delete, and create", "three that write anything", "update and delete"]
-QUICK += ["large create", "large anything, and again late"]
+QUICK += ["a reader that holds what it has read", "large create", "large anything, and again late"]
 QUICK += ["a large blob deleted, no fault", "a large blob replaced, an answer lost"]
 
 

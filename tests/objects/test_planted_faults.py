@@ -14,7 +14,9 @@ from services.engines.objects.collect import Collecting
 from services.engines.objects.commit import Change, StagedWrite, StateObject
 from services.engines.objects.decide import Finding, Outcome
 from services.engines.objects.entry import Entry
+from services.engines.objects.held import HeldObject
 from services.engines.objects.pointer import Known
+from services.engines.objects.pointers import Pointers
 from services.engines.objects.sweep import Fate, Sweeping
 from tests.objects.exploring import Faults, Scene, Wrong, explore
 from tests.objects.test_model import (
@@ -22,6 +24,7 @@ from tests.objects.test_model import (
     Swept,
     anything,
     collector,
+    holder,
     large,
     many,
     only_new,
@@ -180,6 +183,15 @@ def sweep_looks_late(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Sweeping, "sweep", sweep)
 
 
+def held_is_served_unasked(patch: pytest.MonkeyPatch) -> None:
+    """What is in memory is served without a word of the store."""
+
+    async def read_again(self: Pointers, location: str, held: HeldObject) -> tuple[Known, bytes]:
+        return held.known, held.whole
+
+    patch.setattr(Pointers, "read_again", read_again)
+
+
 async def tombstone_remover(history: object, bucket: Bucket, clock: Clock) -> None:
     """A cleanup that the protocol does not have: it removes the pointer of a deleted location."""
     got = await bucket.get(POINTER)
@@ -228,6 +240,10 @@ PLANTED: dict[str, tuple[Plant, Scene]] = {
     "what is served taken for garbage": (current_is_garbage, LARGE),
     "data before its state object": (data_before_state, SWEPT),
     "a sweep that looks in the wrong order": (sweep_looks_late, SWEPT),
+    "what is in memory served unasked": (
+        held_is_served_unasked,
+        scene(w=many(small(only_new), small(only_there)), r=holder),
+    ),
     "a tombstone removed": (
         nothing,
         scene(Faults(twice=1), w=many(small(only_new), small(only_there, None)), t=tombstone_remover),

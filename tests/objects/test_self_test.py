@@ -18,7 +18,7 @@ import pytest
 
 from common.errors import Unavailable
 from services.engines.objects import self_test
-from services.engines.objects.bucket import pages
+from services.engines.objects.bucket import Got, pages
 from services.engines.objects.client import BucketClient
 from services.engines.objects.meter import Meter
 from services.engines.objects.self_test import Unfit
@@ -74,6 +74,12 @@ class FakeStore(BaseHTTPRequestHandler):
                 data = replaced[-1]
         if data is None:
             return self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+        have = self.headers.get("If-None-Match")
+        if have is not None and "refuses if-none-match" in self.faults:
+            return self._answer(400, b"<Error><Code>InvalidArgument</Code></Error>")
+        is_told = have == self._etag(data) and "ignores if-none-match" not in self.faults
+        if have is not None and (is_told or "always unchanged" in self.faults):
+            return self._answer(304, b"", have)
         asked = self.headers.get("Range")
         if asked is None or "ranges" in self.faults:
             return self._answer(200, data, self._etag(data))
@@ -215,6 +221,29 @@ def test_a_write_that_comes_late_does_not_make_a_fit_store_unfit() -> None:
 def test_a_store_that_is_not_fit_is_refused(fault: str, said: str) -> None:
     with fake_store(fault) as client, pytest.raises(Unfit, match=said):
         asyncio.run(self_test.check(client))
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_used"),
+    [
+        ("", True),
+        ("ignores if-none-match", True),  # then all bytes come
+        ("refuses if-none-match", False),
+        ("always unchanged", False),
+    ],
+)
+def test_what_is_held_is_asked_for_only_where_the_answer_can_be_trusted(fault: str, is_used: bool) -> None:
+    async def go(client: BucketClient) -> None:
+        await self_test.check(client)
+        assert client.tells_unchanged is is_used
+        etag = await client.put("a", b"old", None)
+        await client.put("a", b"new", None)
+        got = await client.get_changed("a", etag)
+        assert isinstance(got, Got)
+        assert bytes(got.data) == b"new"
+
+    with fake_store(fault) as client:
+        asyncio.run(go(client))
 
 
 def test_wrong_credentials_are_said_to_be_wrong(caplog: pytest.LogCaptureFixture) -> None:

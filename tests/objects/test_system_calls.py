@@ -23,6 +23,8 @@ pytestmark = [needs("strace"), pytest.mark.skipif(not can_trace(), reason="strac
 # obstore a create took 28 calls: its threads woke each other and the loop.
 GET = {"epoll_pwait": 3, "read": 2, "write": 2, "getpid": 2}
 CREATE = GET | {"getrandom": 1}  # its txn
+# Of 1 MiB that is held: the store says that it is unchanged, and the client gets it in one call.
+HELD = {"epoll_pwait": 3, "read": 2, "write": 1, "sendmsg": 1, "getpid": 2}
 
 
 @pytest.fixture
@@ -46,3 +48,15 @@ def test_a_request_takes_no_threads_and_no_more_calls_than_recorded(server: Serv
             assert answers == {status}
             check(seen, recorded, what)
             assert seen.counts.get("futex", 0) < SLACK + seen.idle, f"{what} hands something to a thread"
+
+
+def test_a_blob_that_is_held_does_not_come_from_the_store_again(server: Server, tmp_path: Path) -> None:
+    with closing(Client(server.port)) as client:
+        assert client.ask("POST", "large", b"x" * (1 << 20)) == 201
+        for _ in range(20):
+            assert client.ask("GET", "large") == 200
+        with counted(server, tmp_path) as seen:
+            answers = {client.ask("GET", "large") for _ in range(REQUESTS)}
+        assert answers == {200}
+        check(seen, HELD, "a GET of 1 MiB that is held")
+        assert seen.counts.get("setsockopt", 0) < SLACK, "the server waits for bytes of the store"

@@ -14,9 +14,9 @@ import pytest
 
 from common.errors import Damaged
 from common.sealed import Sealed, memory_bytes
+from common.second_reads import SecondReads
 from services.engines.local.disk.blob import Blob
 from services.engines.local.serving.sealed_chunks import SealedChunks
-from services.engines.local.serving.second_reads import SecondReads
 from tests.support.stores import Opened, opened
 
 MIB = 1 << 20

@@ -53,6 +53,13 @@ When = Absent | str | None
 """The condition of a write: ABSENT, the ETag that the object must have, or None for any."""
 
 
+class Unchanged:
+    """As the answer to a GET: the object has the ETag that was named, and its bytes were not sent."""
+
+
+UNCHANGED = Unchanged()
+
+
 class Bucket(Protocol):
     """One prefix of one bucket. All methods raise Unavailable if the store gives no usable answer.
 
@@ -61,6 +68,10 @@ class Bucket(Protocol):
 
     async def get(self, key: str, first: int = 0, limit: int | None = None) -> Got | None:
         """Bytes from `first` on, at most `limit` of them; None if there is no such object."""
+        ...
+
+    async def get_changed(self, key: str, etag: str) -> Got | Unchanged | None:
+        """The whole object, or UNCHANGED if it has this ETag. A store may send that one, too."""
         ...
 
     async def put(self, key: str, data: Bytes, when: When) -> str:

@@ -22,7 +22,17 @@ from obstore.store import S3Store
 from common.checksum import Bytes
 from common.errors import ConfigError, Unavailable
 from services.engines.objects import txn
-from services.engines.objects.bucket import Absent, Got, Listed, ListPage, Refused, Unclear, When
+from services.engines.objects.bucket import (
+    UNCHANGED,
+    Absent,
+    Got,
+    Listed,
+    ListPage,
+    Refused,
+    Unchanged,
+    Unclear,
+    When,
+)
 from services.engines.objects.direct import MAX_PUT_BYTES, Unusual, WrongStatus, direct_to
 from services.engines.objects.meter import Meter
 from services.engines.objects.settings import Settings
@@ -60,6 +70,7 @@ class BucketClient:
         self.settings = settings
         self.meter = meter
         self.quoted_etags = True  # some stores compare only without the quotes: the self-test finds out
+        self.tells_unchanged = True  # `get_changed` may name an ETag: the self-test finds out
         self._prefix = settings.prefix
         self._patience_s = settings.patience_s
         self._timeout_s = settings.request_timeout_s
@@ -86,7 +97,12 @@ class BucketClient:
                 if _status(err) != 416:
                     raise
         try:
-            return await self._get_by_obstore(within_s, path, first, limit)
+            options: GetOptions = {}
+            if limit is not None:
+                options["range"] = (first, first + limit)
+            elif first:
+                options["range"] = {"offset": first}
+            return await self._get_by_obstore(within_s, path, options)
         except (exceptions.BaseError, OSError) as err:
             if _status(err) != 416 or not (first or limit):
                 raise
@@ -95,12 +111,26 @@ class BucketClient:
         got = await self._get(within_s, path, 0, 1)
         return None if got is None else Got(b"", got.etag, got.size)
 
-    async def _get_by_obstore(self, within_s: float, path: str, first: int, limit: int | None) -> Got | None:
-        options: GetOptions = {}
-        if limit is not None:
-            options["range"] = (first, first + limit)
-        elif first:
-            options["range"] = {"offset": first}
+    async def get_changed(self, key: str, etag: str) -> Got | Unchanged | None:
+        """See bucket.Bucket."""
+        if not self.tells_unchanged:
+            return await self.get(key)
+        return await self._repeat("get", self._get_changed, self._prefix + key, etag)
+
+    async def _get_changed(self, within_s: float, path: str, etag: str) -> Got | Unchanged | None:
+        """Sent once, or once more through obstore. Raises its errors, OSError."""
+        if self._direct is not None:
+            try:
+                return await self._direct.get_changed(path, etag, within_s)
+            except Unusual as err:
+                if err.always:
+                    self._direct = None
+        try:
+            return await self._get_by_obstore(within_s, path, {"if_none_match": etag})
+        except exceptions.NotModifiedError:
+            return UNCHANGED
+
+    async def _get_by_obstore(self, within_s: float, path: str, options: GetOptions) -> Got | None:
         try:
             async with asyncio.timeout(within_s):
                 result = await obstore.get_async(self._store, path, options=options)

@@ -300,6 +300,10 @@ class _Connection(asyncio.BufferedProtocol):
             self._view[: len(rest)] = rest
             self._filled = len(rest)
         lower = head.lower()
+        if status == 304:  # it has no body, whatever length it declares (RFC 9110 section 15.4.5)
+            is_plain = self._filled == end + 4 and b"\r\ntransfer-encoding" not in lower
+            self._answer(asked, Response(status, head, lower, b""), ends_here=is_plain)
+            return
         declared = _field(head, lower, b"content-length")
         unclear = b"\r\ntransfer-encoding" in lower or lower.count(b"\r\ncontent-length") != 1
         if unclear or not _length(declared):

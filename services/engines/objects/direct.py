@@ -10,11 +10,12 @@ from __future__ import annotations
 import functools
 import re
 import time
+from collections.abc import Awaitable
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies_environment
 
 from common.checksum import Bytes
-from services.engines.objects.bucket import Got, Refused
+from services.engines.objects.bucket import UNCHANGED, Got, Refused, Unchanged
 from services.engines.objects.connections import SHORT_BYTES, Connections, Response
 from services.engines.objects.settings import Settings
 from services.engines.objects.signing import Signer
@@ -80,23 +81,21 @@ class Direct:
             asked = f"range:bytes={first}-{first + limit - 1}"
         elif first:
             asked = f"range:bytes={first}-"
-        now_s = int(time.time())
-        head = self._head_of_get(path, asked, now_s - now_s % _SIGNED_FOR_S)
         most_bytes = max(limit, SHORT_BYTES) if limit is not None else _MOST_BYTES
-        answer = await self._connections.ask(head, b"", most_bytes, within_s)
-        if answer.body is None and answer.status < 500:
-            raise Unusual(always=answer.status < 300)
-        if answer.status == 404 and b"<Code>NoSuchKey</Code>" in bytes(answer.body or b""):
-            return None
-        if answer.status != (206 if asked else 200) or answer.body is None:
-            raise _wrong(answer, "GET")
-        size = len(answer.body)
-        if asked:
-            size = _whole_size(answer, first, len(answer.body))
-        etag = _etag(answer)
-        if not etag:
-            raise WrongStatus("the store answers without an ETag")
-        return Got(answer.body, etag, size)
+        answer = await self._ask(path, asked, most_bytes, within_s)
+        got = _got(answer, 206 if asked else 200)
+        if asked and got is not None:
+            return got._replace(size=_whole_size(answer, first, len(got.data)))
+        return got
+
+    async def get_changed(self, path: str, etag: str, within_s: float) -> Got | Unchanged | None:
+        """See bucket.Bucket. Raises Unusual, too."""
+        answer = await self._ask(path, f"if-none-match:{etag}", _MOST_BYTES, within_s)
+        if answer.status != 304:
+            return _got(answer, 200)
+        if _etag(answer).strip('"') not in ("", etag.strip('"')):
+            raise WrongStatus("the store says that another object than ours is unchanged")
+        return UNCHANGED
 
     async def swap(self, path: str, data: Bytes, etag: str | None) -> str:
         """Replace the object with this ETag, or with None create one; the new ETag. Raises Refused."""
@@ -111,6 +110,11 @@ class Direct:
             raise _wrong(answer, "PUT")
         return made
 
+    def _ask(self, path: str, condition: str, most_bytes: int, within_s: float | None) -> Awaitable[Response]:
+        now_s = int(time.time())
+        head = self._head_of_get(path, condition, now_s - now_s % _SIGNED_FOR_S)
+        return self._connections.ask(head, b"", most_bytes, within_s)
+
     def _signed_get(self, path: str, asked: str, now_s: int) -> bytes:
         return self._signer.head("GET", self._target(path), b"", asked, now_s)
 
@@ -119,6 +123,21 @@ class Direct:
         if _PLAIN.fullmatch(path, 0, len(path) - 1) and path[-1] == "!":
             return f"{self._bucket}{path[:-1]}%21"
         return self._bucket + quote(path, safe="/-._~")
+
+
+def _got(answer: Response, status: int) -> Got | None:
+    """The object of an answer that has `status`, if there is one. Raises Unusual, WrongStatus."""
+    body = answer.body
+    if body is None and answer.status < 500:
+        raise Unusual(always=answer.status < 300)
+    if answer.status == 404 and b"<Code>NoSuchKey</Code>" in bytes(body or b""):
+        return None
+    if answer.status != status or body is None:
+        raise _wrong(answer, "GET")
+    etag = _etag(answer)
+    if not etag:
+        raise WrongStatus("the store answers without an ETag")
+    return Got(body, etag, len(body))
 
 
 def _etag(answer: Response) -> str:

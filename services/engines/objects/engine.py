@@ -93,6 +93,7 @@ class ObjectsEngine:
             max_blob_bytes=config.max_blob_size_bytes,
             max_uploads=config.max_uploads,
             expiry=Expiry(config.expire_s),
+            hot_bytes=config.hot_bytes,
         )
         return self._store
 

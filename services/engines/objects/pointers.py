@@ -11,7 +11,8 @@ from collections import OrderedDict
 from common.checksum import Bytes
 from common.errors import CorruptRecord
 from services.engines.objects import framing, keys, pointer
-from services.engines.objects.bucket import Bucket, Clock, Got
+from services.engines.objects.bucket import Bucket, Clock, Got, Unchanged
+from services.engines.objects.held import HeldObject
 from services.engines.objects.pointer import Known
 
 # How long a remembered pointer is tried first. Not longer: a pointer's history has only its last states, and
@@ -37,6 +38,14 @@ class Pointers:
         while got is not None and (more := _missing(got)):
             got = await self._bucket.get(key, limit=more)
         return self._remember(location, got)
+
+    async def read_again(self, location: str, held: HeldObject) -> tuple[Known, Bytes]:
+        """As `read_whole`. Gives what is `held` if that is still there. Raises Unavailable."""
+        got = await self._bucket.get_changed(keys.pointer_key(location), held.etag)
+        if isinstance(got, Unchanged):
+            self.note(location, held.known)
+            return held.known, held.whole
+        return self._remember(location, got), got.data if got is not None else b""
 
     async def read_whole(self, location: str) -> tuple[Known, Bytes]:
         """The pointer as it is now, and the bytes of its object. Raises Unavailable."""

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 
 from common.errors import ConfigError, Unavailable
 from services.engines.objects import keys
-from services.engines.objects.bucket import ABSENT, Bucket, Refused, Unclear, When, pages
+from services.engines.objects.bucket import ABSENT, Bucket, Got, Refused, Unchanged, Unclear, When, pages
 from services.engines.objects.client import BucketClient, Denied
 
 FOLDER = "selftest/"
@@ -62,7 +62,7 @@ async def check(client: BucketClient) -> None:
         await _answers(client, folder)
         # At the same time: a store of many processes may take a second for each write that others race with.
         results = await asyncio.gather(
-            *(part(client, folder) for part in (_create_only, _racing_creates, _swaps, _reads, _names)),
+            *(part(client, folder) for part in _PARTS),
             return_exceptions=True,
         )
         for wrong in results:
@@ -191,6 +191,21 @@ async def _reads(client: BucketClient, folder: str) -> None:
     await _until_clear(attempt, f"{folder}read")
 
 
+async def _changed_reads(client: BucketClient, folder: str) -> None:
+    """Finds out whether a GET may name the ETag that we have. A store need not: then it sends all bytes."""
+    key = f"{folder}changed"
+    first = await client.put(key, b"first", None)
+    try:
+        same = await client.get_changed(key, first)
+        await client.put(key, b"second", None)
+        other = await client.get_changed(key, first)
+    except Unavailable:
+        client.tells_unchanged = False
+        return
+    is_right = isinstance(same, Unchanged) or (same is not None and same.data == b"first")
+    client.tells_unchanged = is_right and isinstance(other, Got) and other.data == b"second"
+
+
 async def _names(client: BucketClient, folder: str) -> None:
     names = sorted({keys.name_of(name) for name in [*_NAMES, "x" * 300]}, key=str.encode)
     etags = await asyncio.gather(*(client.put(f"{folder}n/{name}", name.encode(), None) for name in names))
@@ -204,6 +219,9 @@ async def _names(client: BucketClient, folder: str) -> None:
     rest = [listed async for page in pages(client, f"{folder}n/", after) for listed in page]
     if [listed.key.removeprefix(f"{folder}n/") for listed in rest] != names[middle + 1 :]:
         raise Unfit("The object store does not list what follows a name (start-after).")
+
+
+_PARTS = (_create_only, _racing_creates, _swaps, _reads, _changed_reads, _names)
 
 
 async def _until_clear(attempt: Callable[[str], Awaitable[None]], stem: str) -> None:

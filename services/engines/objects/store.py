@@ -21,6 +21,7 @@ from services.engines.objects import attempts as attempted
 from services.engines.objects import damage, history
 from services.engines.objects.commit import Judge, StagedWrite, Tools, change_at_once
 from services.engines.objects.expiry import Expiry
+from services.engines.objects.held import HeldBlobs
 from services.engines.objects.listing import BucketListing
 from services.engines.objects.pointer import Facts, Known, ObjectBlob
 from services.engines.objects.reading import InlineReading, StagedReading
@@ -52,7 +53,9 @@ class ObjectsStore:
         max_blob_bytes: int = 0,
         max_uploads: int = 256,
         expiry: Expiry | None = None,
+        hot_bytes: int = 0,
     ) -> None:
+        """`hot_bytes`: the option."""
         self.tools = tools
         self.inline_bytes = inline_bytes
         self.part_bytes = part_bytes
@@ -66,6 +69,7 @@ class ObjectsStore:
         self._locks = KeyedLock()
         self._buffers = ChunkBuffers(_BUFFERS)
         self._ahead = asyncio.Semaphore(_AHEAD)
+        self._held = HeldBlobs(hot_bytes)
         self._inline = _Budget(_INLINE_READING_BYTES)
         self._damaged: dict[str, DamagedBlob] = {}
         self._behind: set[asyncio.Task[None]] = set()
@@ -84,8 +88,16 @@ class ObjectsStore:
         return self._served(location, await self.tools.pointers.read(location))
 
     async def open(self, location: str) -> InlineReading | StagedReading:
-        """See store.Store. One GET; a small blob comes with it."""
-        known, whole = await self.tools.pointers.read_whole(location)
+        """See store.Store. One GET; a small blob comes with it, unless it is held."""
+        held = self._held.find(location)
+        if held is None:
+            known, whole = await self.tools.pointers.read_whole(location)
+        else:
+            known, whole = await self.tools.pointers.read_again(location, held)
+            if known is held.known:
+                self._held.is_current(location, held)
+            else:
+                self._held.drop(location)
         blob = self._served(location, known)
         if blob is None:
             raise NotFound("There is no such blob: create it with POST.")
@@ -94,10 +106,12 @@ class ObjectsStore:
             await reading.prepare()
             return reading
         body = memoryview(whole)[known.body_at :]
-        reason = damage.wrong_body(known, body)
-        if reason:
-            self.report_damage(blob, reason)
-            raise Damaged(damage.TEXT)
+        if held is None or known is not held.known:
+            reason = damage.wrong_body(known, body)
+            if reason:
+                self.report_damage(blob, reason)
+                raise Damaged(damage.TEXT)
+            self._held.saw(location, known, whole)
         if not self._inline.has_taken(len(body)):
             await self._inline.take(len(body))
         return InlineReading(blob, body, self._inline.give_back)

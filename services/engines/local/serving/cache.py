@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from common import checksum
+from common.second_reads import SecondReads
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.read_nowait import read_file_nowait
 from services.engines.local.serving.index import is_same
-from services.engines.local.serving.second_reads import SecondReads
 
 # Blobs up to this size are kept at the first read while there is room, since many fit. See SecondReads.
 _CHEAP_BYTES = 16 << 10

@@ -11,9 +11,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from common.sealed import Sealed, memory_bytes
+from common.second_reads import SecondReads
 from services.engines.local.disk.blob import Blob
 from services.engines.local.serving.index import is_same
-from services.engines.local.serving.second_reads import SecondReads
 
 _MAX_FILES = 4096
 _SHARE = 8  # of the descriptors that this process may have
