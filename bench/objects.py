@@ -2,8 +2,11 @@
 
 GET and create of 1 KiB and 1 MiB at 16 connections, through one server and through three, and straight to the
 store by obstore: the same client library and the same machine for all, in alternation. What Blobkeep adds is
-the ratio of the medians. SeaweedFS is one process that does not sync, so the store is as fast as it can be,
-and the ratio as bad as it can be.
+the ratio of the medians.
+
+A server that holds a blob in memory only asks the store whether it is unchanged. One more server holds none
+(`hot_bytes = 0`): all its bytes come from the store. SeaweedFS is one process that does not sync, so it is as
+fast as it can be, and the ratio as bad as it can be.
 """
 
 from __future__ import annotations
@@ -74,7 +77,7 @@ def _direct(ports: Ports) -> Peer:
     return Peer("the store alone", create, get)
 
 
-def _blobkeep(ports: list[int]) -> Peer:
+def _blobkeep(ports: list[int], also: str = "") -> Peer:
     options = {"allow_http": True}
     stores = [HTTPStore.from_url(f"http://127.0.0.1:{p}/store", client_options=options) for p in ports]  # type: ignore[arg-type]
     turn = iter(range(1 << 62))
@@ -85,7 +88,7 @@ def _blobkeep(ports: list[int]) -> Peer:
     async def get(name: str) -> None:
         await (await obstore.get_async(stores[next(turn) % len(stores)], name)).bytes_async()
 
-    return Peer(f"Blobkeep, {len(ports)} server{'s' if len(ports) > 1 else ''}", create, get)
+    return Peer(f"Blobkeep, {len(ports)} server{'s' if len(ports) > 1 else ''}{also}", create, get)
 
 
 async def _measure(call: Call, names: Iterator[str], seconds: float) -> Figure:
@@ -122,8 +125,8 @@ async def _round(peers: list[Peer], seconds: float) -> dict[tuple[str, str], Fig
 
 
 @contextlib.contextmanager
-def _servers(store: Ports, folder: Path, count: int) -> Iterator[list[int]]:
-    """Start so many servers on the store; gives their ports."""
+def _servers(store: Ports, folder: Path, count: int, **options: str) -> Iterator[list[int]]:
+    """Start so many servers on the store, with these options; gives their ports."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("BLOBKEEP_")},
         "BLOBKEEP_CONFIG": os.devnull,
@@ -134,12 +137,13 @@ def _servers(store: Ports, folder: Path, count: int) -> Iterator[list[int]]:
         "BLOBKEEP_PUT_CREATES": "true",
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        **{f"BLOBKEEP_{name.upper()}": value for name, value in options.items()},
     }
     ports = [free_port() for _ in range(count)]
     children = []
     with (folder / "log").open("ab") as log:
-        for number, port in enumerate(ports):
-            where = ["--dir", str(folder / str(number)), "-s", f"127.0.0.1:{port}"]
+        for port in ports:
+            where = ["--dir", str(folder / str(port)), "-s", f"127.0.0.1:{port}"]
             command = [sys.executable, "-m", "services.server", *where]
             children.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
     try:
@@ -204,7 +208,13 @@ def main() -> int:
         (folder / "store").mkdir()
         ports, _ = development.start(str(folder / "store"))
         servers = stack.enter_context(_servers(ports, folder, 3))
-        peers = [_direct(ports), _blobkeep(servers[:1]), _blobkeep(servers)]
+        cold = stack.enter_context(_servers(ports, folder, 1, hot_bytes="0"))
+        peers = [
+            _direct(ports),
+            _blobkeep(servers[:1]),
+            _blobkeep(servers),
+            _blobkeep(cold, ", nothing held"),
+        ]
         rounds = [asyncio.run(_round(peers, options.seconds)) for _ in range(options.rounds)]
     load = os.getloadavg()[0]
     about = f"{os.cpu_count()} cores for all of it, a load of {load:.0f} at the end, {options.rounds} rounds."
