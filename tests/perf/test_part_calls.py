@@ -1,5 +1,5 @@
-"""Disk calls for each part of an upload in parts, counted in this process. A count above the recorded one
-fails: something came in by mistake, or it is worth its cost, and then the record says why.
+"""Calls for each part of an upload in parts, counted in this process. A count above the recorded one fails:
+something came in by mistake, or it is worth its cost, and then the record says why.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tests.store.test_multiparts import anything
 from tests.support.disk_calls import CHANGES, READS, standing_between
 from tests.support.rules import DataDirectory
 from tests.support.stores import opened
+from tests.support.work import calls_of
 
 MIB = 1 << 20
 BODY = b"x" * (2 * MIB)  # comes in seven pieces
@@ -45,5 +46,27 @@ def test_a_part_in_order_makes_no_more_disk_calls_than_recorded(data: DataDirect
                 done = [await send(parts, upload, number, BODY) for number in range(1, PARTS + 1)]
             assert counting.calls == Counter({name: PARTS * count for name, count in OF_A_PART.items()})
             await parts.complete_multipart("a", upload.id, done, anything)
+
+    asyncio.run(go())
+
+
+def test_a_piece_costs_the_same_however_many_uploads_are_open(data: DataDirectory) -> None:
+    """Their parts were counted for each piece of any upload: with 1,000 uploads that took 0.1 ms."""
+
+    async def go() -> None:
+        async with opened(data.root) as store:
+            parts = store.store.multiparts
+            calls = []
+            for others in (0, 30):
+                for number in range(others):
+                    await parts.create_multipart(f"other {number}", Content())
+                upload = await parts.create_multipart("a", Content())
+                part = await parts.begin_part("a", upload.id, 1, MIB)
+                assert part.takes(b"x" * 1000)
+                calls.append(calls_of(lambda part=part: part.takes(b"x" * 1000)))  # type: ignore[misc]
+                assert store.store.uploads() == 1
+                await part.commit()
+                assert store.store.uploads() == 0
+            assert calls[0] == calls[1]
 
     asyncio.run(go())

@@ -89,6 +89,7 @@ class LocalMultiparts:
         self._open: dict[str, _Open] = {}
         self._sorted: SortedDict = SortedDict()  # (location, id): _Open
         self._followers = asyncio.Semaphore(_FOLLOWERS)
+        self._writing = 0
         self._unended: list[Multipart] = []  # complete, and still on disk: an error of the disk
         for upload in found.unended:
             self._end_later(upload)
@@ -98,8 +99,8 @@ class LocalMultiparts:
             self._show(one)
 
     def writing(self) -> int:
-        """How many parts are under way."""
-        return sum(len(one.writers) for one in self._open.values())
+        """How many parts are under way. Asked with each piece of a body."""
+        return self._writing
 
     async def close(self) -> None:
         """End the parts under way; remembered parts stay."""
@@ -142,6 +143,7 @@ class LocalMultiparts:
             with_sha256=with_sha256,
         )
         one.writers.add(part)
+        self._writing += 1
         return part
 
     async def list_parts(self, location: str, upload_id: str) -> Sequence[Part]:
@@ -259,7 +261,8 @@ class LocalMultiparts:
         return PartPlace(upload_id, number, part_id, layout.DATA_NAME, one.slot_bytes)
 
     def _part_ended(self, one: _Open, part: LocalPart) -> None:
-        one.writers.discard(part)
+        one.writers.remove(part)
+        self._writing -= 1
         place = part.place
         remembered = one.parts.get(place.number)
         if place.slot_bytes and (remembered is None or remembered.id != place.part_id):
