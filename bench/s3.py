@@ -2,7 +2,7 @@
 
 Requests are signed before the measurement begins. Their number is fixed, on 16 connections; the result is the
 median of some rounds. The server has one core, the client another. On a busy machine the CPU time per request
-tells more than the rate.
+tells more than the rate. The last lines have the ratios that are wanted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KIB, MIB = 1 << 10, 1 << 20
 BUCKET = "bench"
 TOKEN = "bench-native"
 """Of the same client, for native requests."""
-PEERS = ("blobkeep", "seaweedfs", "seaweedfs, fsync")
+OURS, SEAWEEDFS, SEAWEEDFS_FSYNC = PEERS = ("blobkeep", "seaweedfs", "seaweedfs, fsync")
 _CONNECTIONS = 16
 _LARGE, _PART = 64 * MIB, 8 * MIB
 
@@ -52,6 +52,28 @@ def cpu_s(process: psutil.Process) -> float:
     """CPU time so far of a process and its children, in seconds."""
     everyone = [process, *process.children(recursive=True)]
     return sum(sum(one.cpu_times()[:2]) for one in everyone)
+
+
+class Target(NamedTuple):
+    """`case` of ours is to be `ratio` times as fast as `beside` of `peer`."""
+
+    case: str
+    ratio: float
+    peer: str
+    beside: str
+
+    def line(self, figures: Mapping[str, Mapping[str, Figure]]) -> str:
+        """What was found; empty if that was not measured."""
+        ours, theirs = figures[self.case].get(OURS), figures[self.beside].get(self.peer)
+        if ours is None or theirs is None:
+            return ""
+        found = ours.rate / theirs.rate
+        verdict = "yes" if found >= self.ratio else "no"
+        beside = self.peer if self.beside == self.case else self.beside
+        return (
+            f"{self.case}: {found:.2f} of {beside} (wanted {self.ratio}: {verdict}), "
+            f"by CPU {theirs.cpu_s / ours.cpu_s:.2f}\n"
+        )
 
 
 class Signer:
@@ -232,12 +254,34 @@ def multipart(signer: Signer, count: int) -> Figure:
     return _per_mib(signer, began, before_s)
 
 
+def put_native(signer: Signer, count: int) -> Figure:
+    """MiB a second of one native create of 64 MiB; the host is not that of S3."""
+    body = os.urandom(_LARGE)
+    head = (
+        f"POST /store/native-{time.monotonic_ns()} HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    before_s, began = cpu_s(signer.server), time.perf_counter()
+    signer.send(head, body)
+    return _per_mib(signer, began, before_s)
+
+
+PUT_SMALL, GET_SMALL = "PUT 1 KiB, 16 connections, a second", "GET 1 KiB, 16 connections, a second"
+IN_PARTS, NATIVE = "64 MiB in parts, MiB a second", "native PUT of 64 MiB, MiB a second"
 CASES: dict[str, Callable[[Signer, int], Figure]] = {
-    "PUT 1 KiB, 16 connections, a second": put_small,
-    "GET 1 KiB, 16 connections, a second": get_small,
+    PUT_SMALL: put_small,
+    GET_SMALL: get_small,
     "PUT 64 MiB, MiB a second": put_large,
-    "64 MiB in parts, MiB a second": multipart,
+    IN_PARTS: multipart,
+    NATIVE: put_native,
 }
+TARGETS = (
+    Target(PUT_SMALL, 3.0, SEAWEEDFS_FSYNC, PUT_SMALL),
+    Target(PUT_SMALL, 1.5, SEAWEEDFS, PUT_SMALL),
+    Target(GET_SMALL, 5.0, SEAWEEDFS_FSYNC, GET_SMALL),
+    Target(GET_SMALL, 5.0, SEAWEEDFS, GET_SMALL),
+    Target(IN_PARTS, 0.8, OURS, NATIVE),
+)
 
 
 @contextlib.contextmanager
@@ -245,7 +289,7 @@ def started(name: str, folder: Path) -> Iterator[Signer]:
     """A peer on an empty folder, on the server's core, with an empty bucket."""
     env = {**os.environ, "BLOBKEEP_CONFIG": os.devnull}
     ports = Ports(*development.free_ports())
-    if name == "blobkeep":
+    if name == OURS:
         keys = folder / "keys"
         keys.write_text(
             f'[[client]]\nname = "{ACCESS_KEY}"\nrole = "read-write"\ns3_secret = "{SECRET_KEY}"\n'
@@ -304,11 +348,13 @@ def main() -> int:
     for name in PEERS:
         with tempfile.TemporaryDirectory(prefix="bk-s3-") as folder, started(name, Path(folder)) as signer:
             for case, run in CASES.items():
-                if options.only not in case:
+                if options.only not in case or (case == NATIVE and name != OURS):
                     continue
                 found = [run(signer, options.requests) for _ in range(options.rounds)]
                 figures[case][name] = one = Figure(*map(statistics.median, zip(*found, strict=True)))
                 sys.stdout.write(f"{name}: {case}: {one.rate:,.0f}, {one.cpu_s * 1e6:,.0f} us of CPU each\n")
+    for target in TARGETS:
+        sys.stdout.write(target.line(figures))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2))
     return 0

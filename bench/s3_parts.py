@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.peers import LOAD_CORE
-from bench.s3 import BUCKET, MIB, TOKEN, Figure, Signer, cpu_s, started
+from bench.s3 import BUCKET, MIB, Figure, Signer, cpu_s, put_native, started
 
 _LARGE, _PART = 64 * MIB, 8 * MIB
 _CHUNK = 1 * MIB
@@ -72,15 +72,6 @@ def _measured(signer: Signer, run: Callable[[], object]) -> Figure:
     return Figure(mib / (time.perf_counter() - began), (cpu_s(signer.server) - before_s) / mib)
 
 
-def native(signer: Signer, body: bytes) -> Figure:
-    """One native PUT; the host is not that of S3."""
-    head = (
-        f"POST /store/native-{time.monotonic_ns()} HTTP/1.1\r\nHost: localhost\r\n"
-        f"Authorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode()
-    return _measured(signer, lambda: signer.send(head, body))
-
-
 def in_parts(signer: Signer, body: bytes, form: Form, at_once: int) -> Figure:
     """The same bytes in parts, from the first of them to the completion."""
     target = f"/{BUCKET}/parts-{time.monotonic_ns()}"
@@ -118,7 +109,7 @@ def main() -> int:
     found: dict[tuple[str, int], list[Figure]] = {(form, n): [] for form in FORMS for n in (1, 4)}
     with tempfile.TemporaryDirectory(prefix="bk-s3-") as folder, started("blobkeep", Path(folder)) as signer:
         for _ in range(options.rounds):
-            natives.append(native(signer, body))
+            natives.append(put_native(signer, 1))
             for (form, at_once), figures in found.items():
                 figures.append(in_parts(signer, body, FORMS[form], at_once))
     middle = statistics.median(one.rate for one in natives)
