@@ -22,8 +22,8 @@ ROWS = [
     Mutation(
         "kept-blob-is-kept-for-ever",
         "services/engines/local/upkeep/collector.py",
-        "        known = (*self._given_up, *self._kept.due(time.time_ns()))\n",
-        "        known = (*self._given_up,)\n",
+        "self._still_to_do.update(self._given_up, self._kept.due(time.time_ns()))",
+        "self._still_to_do.update(self._given_up)",
         (UNDELETE,),
     ),
     Mutation(

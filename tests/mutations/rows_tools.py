@@ -62,9 +62,16 @@ ROWS = [
     Mutation(
         "gc-gives-an-export-no-turn",
         "services/engines/local/upkeep/collector.py",
-        "                    if self._is_wanted():\n                        self._still_to_do",
-        "                    if False:\n                        self._still_to_do",
+        "                    if self._is_wanted():\n                        # The rest",
+        "                    if False:\n                        # The rest",
         (_BACKUP + "a_gc_whose_passes_follow_each_other_at_once_lets_an_export_begin",),
+    ),
+    Mutation(
+        "gc-forgets-hints-that-it-did-not-come-to",
+        "services/engines/local/upkeep/hints.py",
+        "            lines = content[:end].split()\n",
+        "            lines, self._at, end = content[:end].split(), self._at + end, 0\n",
+        ("tests/disk/test_gc.py",),
     ),
     Mutation(
         "a-round-forgets-a-row-that-cannot-be-read",

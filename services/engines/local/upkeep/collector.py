@@ -22,8 +22,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from common import durable, logs
-from common.errors import DISK_ERRNOS, CorruptRecord
+from common import logs
+from common.errors import CorruptRecord
 from common.progress import Progress
 from common.self_report import MAX_NAMED, NamedBlob
 from common.worker import Worker
@@ -34,6 +34,7 @@ from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal import format as journal
 from services.engines.local.upkeep import trash
 from services.engines.local.upkeep.folder_round import FolderRound
+from services.engines.local.upkeep.hints import Hints
 from services.engines.local.upkeep.kept import Kept
 
 log = logging.getLogger("gc")
@@ -44,7 +45,6 @@ log = logging.getLogger("gc")
 SLICE_FOLDERS = 1024
 # Change times have the granularity of the kernel's clock tick; a look must overlap the one before.
 OVERLAP_NS = 1_000_000_000
-_HINTS_BYTES = 64 << 20  # five million ids of 32 bits
 _LEFTOVER = re.compile(r"(quarantine-)?\d+-\d+(-\d+)?")  # what is on its way out, in DIR/.gone
 REMOVED_AT_ONCE = 256  # folders that share the sync of their leaving
 
@@ -67,7 +67,6 @@ class Collector(Worker):
         self._kept = Kept(data_dir, min_free_bytes)
         self._given_up: set[int] = set()  # of these, in this pass
         self._slice_folders = slice_folders
-        self._hinted: set[int] = set()  # what this pass was told of
         self._still_to_do: set[int] = set()  # what could not be looked at or removed; only success clears it
         self._hurry = False  # the rest of this round in one pass
         self._round: FolderRound | None = None  # what it has still to look at
@@ -77,6 +76,8 @@ class Collector(Worker):
         self._hold = locks.FileLock(data_dir.ours(layout.GC_HOLD_NAME), "gc", says=False)
         self._wanted = locks.FileLock(data_dir.ours(layout.GC_WANTED_NAME), "gc", says=False)
         self._said: set[str] = set()
+        self._hints = Hints(data_dir, self._say_once)
+        self._is_told = False  # that the blob which this pass looks at is Failure
         self.total_removed = 0
 
     def run_once(self) -> str | None:
@@ -102,10 +103,9 @@ class Collector(Worker):
         self._named: list[NamedBlob] = []
         freed_bytes += self._finish_leftovers()
         taken_out: dict[str, BlobRecord] = {}  # by their names in DIR/.gone
-        told = self._need_no_search()
         is_in_a_hurry, self._hurry = self._hurry, False
         with Progress("gc pass", "folders") as progress:
-            for done, blob_id in enumerate(itertools.chain(told, self._slice(is_in_a_hurry))):
+            for done, blob_id in enumerate(self._suspects(is_in_a_hurry)):
                 progress(done, 0)
                 try:
                     found = self._if_due(blob_id)
@@ -126,12 +126,11 @@ class Collector(Worker):
                     freed_bytes += self._remove(taken_out)
                     taken_out = {}
                     if self._is_wanted():
-                        self._still_to_do.update(told[done + 1 :])
-                        self._hurry = self._hurry or is_in_a_hurry  # the rest stays in the round
+                        # The rest stays in the hints and in the round.
+                        self._hurry = self._hurry or is_in_a_hurry
                         break
         removed += len(taken_out)
         freed_bytes += self._remove(taken_out)
-        self._forget_hints()
         self.total_removed += removed
         self.about_pass = msgspec.structs.replace(
             self.about_pass,
@@ -159,35 +158,18 @@ class Collector(Worker):
         self._wanted.release()
         return False
 
-    def _need_no_search(self) -> list[int]:
-        """The ids that this pass need not look for."""
+    def _suspects(self, is_in_a_hurry: bool) -> Iterator[int]:
+        """First the ids that this pass need not look for."""
         self._given_up = self._kept.given_up()
         if self._given_up:
             log.info("%d blobs that were kept after their end are given up for room", len(self._given_up))
-        known = (*self._given_up, *self._kept.due(time.time_ns()))
-        hinted = list(dict.fromkeys([*self._still_to_do, *self._take_hints(), *known]))
-        self._hinted = set(hinted)
-        return hinted
-
-    def _take_hints(self) -> list[int]:
-        taken = self._data_dir.ours(layout.HINTS_TAKEN_NAME)
-        try:
-            if not os.path.lexists(taken):  # else one that an earlier gc died over
-                durable.rename(self._data_dir.ours(layout.HINTS_NAME), taken)
-            lines = blob_folder.read_file(taken, _HINTS_BYTES).split()
-        except FileNotFoundError:
-            return []
-        except (CorruptRecord, OSError) as err:
-            if isinstance(err, OSError) and err.errno not in DISK_ERRNOS:
-                raise
-            self._say_once(f"{layout.HINTS_TAKEN_NAME} cannot be read: going on without hints: {err}")
-            return []
-        return list(dict.fromkeys(int(line) for line in lines if line.isdigit() and len(line) <= 10))
-
-    def _forget_hints(self) -> None:
-        path = self._data_dir.ours(layout.HINTS_TAKEN_NAME)
-        if os.path.lexists(path) and not blob_folder.is_folder(path):
-            durable.remove_file(path)
+        self._is_told = True
+        self._still_to_do.update(self._given_up, self._kept.due(time.time_ns()))
+        yield from list(self._still_to_do)
+        for some in self._hints.pieces():
+            yield from some
+        self._is_told = False
+        yield from self._slice(is_in_a_hurry)
 
     def _say_once(self, text: str, level: int = logging.ERROR) -> None:
         if text not in self._said:
@@ -227,7 +209,8 @@ class Collector(Worker):
         if until_ns == keeping.NEVER:
             self._kept.forget(blob_id)
             return None
-        self._hurry = self._hurry or (blob_id not in self._hinted and blob_id not in self._kept)
+        is_known = self._is_told or blob_id in self._still_to_do or blob_id in self._kept
+        self._hurry = self._hurry or not is_known
         if until_ns > now_ns and blob_id not in self._given_up:
             self._kept.keep(blob_id, until_ns, found.size)
             return None
