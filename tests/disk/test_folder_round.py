@@ -10,9 +10,11 @@ import pytest
 
 from services.engines.local.disk import directory
 from services.engines.local.disk.layout import Layout
+from services.engines.local.upkeep import collector
 from services.engines.local.upkeep.collector import Collector
 from services.engines.local.upkeep.folder_round import FolderRound, count_folders
 from services.engines.local.upkeep.verifier import Verifier
+from tests.disk.test_gc import fail, ids, put
 from tests.support.rules import DataDirectory
 
 ROWS, OF_EACH = 5, 40
@@ -57,18 +59,57 @@ def test_each_id_comes_once_and_one_row_is_read_at_a_time(
     assert (folders.is_over, folders.done, count_folders(wide)) == (True, len(IDS), len(IDS))
 
 
-def test_a_row_that_cannot_be_read_has_its_turn_again(wide: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = FolderRound(wide)
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Rows whose names the disk does not give."""
+    rows: set[int] = set()
     names_of_row = directory.names_of_row
 
     def refuse(data_dir: Layout, row: int) -> tuple[list[int], list[str]]:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if row in rows:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return names_of_row(data_dir, row)
 
     monkeypatch.setattr(directory, "names_of_row", refuse)
-    with pytest.raises(OSError, match="error"):
-        folders.next_id()
-    monkeypatch.setattr(directory, "names_of_row", names_of_row)
-    assert sorted(iter(folders.next_id, None)) == IDS
+    return rows
+
+
+def test_a_row_that_cannot_be_read_does_not_keep_others_from_their_turn(
+    wide: Layout, unreadable: set[int]
+) -> None:
+    unreadable |= {1, 3}
+    folders, found, refused = FolderRound(wide), [], 0
+    while not folders.is_over:
+        try:
+            blob_id = folders.next_id()
+        except OSError:
+            refused += 1
+        else:
+            assert blob_id is not None
+            found.append(blob_id)
+    assert sorted(found) == [blob_id for blob_id in IDS if blob_id >> 16 not in unreadable]
+    assert (refused, folders.missed) == (2, True)
+    assert count_folders(wide) == len(found)
+
+
+def test_the_gc_collects_what_was_in_a_row_that_it_could_not_read(
+    wide: Layout, unreadable: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It did not come to any other row, and each pass failed."""
+    for number, blob_id in enumerate(IDS):
+        os.rmdir(wide.folder(blob_id))
+        if number % 10 == 0:
+            fail(wide, put(wide, blob_id, f"{blob_id}"), hinted=False)
+    monkeypatch.setattr(collector, "OVERLAP_NS", 0)
+    gc = Collector(wide, 5.0)
+    unreadable |= {2}
+    for _ in range(4):
+        gc.run_once()
+    assert {blob_id >> 16 for blob_id in ids(wide)} == {2}
+    unreadable.clear()
+    gc.run_once()
+    gc.run_once()
+    assert ids(wide) == set()
 
 
 def test_a_pass_of_the_gc_reads_the_names_that_it_comes_to(wide: Layout, read: list[int]) -> None:

@@ -74,10 +74,17 @@ ROWS = [
         ("tests/disk/test_gc.py",),
     ),
     Mutation(
-        "a-round-forgets-a-row-that-cannot-be-read",
+        "gc-never-looks-again-at-a-row-that-it-could-not-read",
+        "services/engines/local/upkeep/collector.py",
+        "if self._round is None or not self._round.missed:",
+        "if True:",
+        ("tests/disk/test_folder_round.py",),
+    ),
+    Mutation(
+        "a-round-forgets-that-it-could-not-read-a-row",
         "services/engines/local/upkeep/folder_round.py",
-        "self._rows[-1])[0])\n            self._rows.pop()",
-        "self._rows.pop())[0])",
+        "                self.missed = True\n",
+        "",
         ("tests/disk/test_folder_round.py",),
     ),
     Mutation(

@@ -182,13 +182,21 @@ class Collector(Worker):
             now_ns = time.time_ns()
             # A clock that went back would hide changes: then this round reads everything.
             back = now_ns < self._round_began_ns
-            self._last_round_ns = 0 if back else self._round_began_ns
+            if self._round is None or not self._round.missed:  # else it looks at what that one looked at, too
+                self._last_round_ns = self._round_began_ns
+            self._last_round_ns = 0 if back else self._last_round_ns
             self._round_began_ns = now_ns
             self._round = FolderRound(self._data_dir)
-        ids = iter(self._round.next_id, None)
-        return filter(
-            self._may_have_changed, ids if is_in_a_hurry else itertools.islice(ids, self._slice_folders)
-        )
+        for _ in itertools.count() if is_in_a_hurry else range(self._slice_folders):
+            try:
+                blob_id = self._round.next_id()
+            except OSError as err:  # it goes on with the other rows
+                self._say_once(f"what is in it is not looked at: {err}")
+                continue
+            if blob_id is None:
+                return
+            if self._may_have_changed(blob_id):
+                yield blob_id
 
     def _may_have_changed(self, blob_id: int) -> bool:
         try:

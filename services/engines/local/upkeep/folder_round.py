@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 from services.engines.local.disk import directory
@@ -12,13 +13,14 @@ class FolderRound:
     """Ids in the order of the directory; `shuffled`: rows in any order, and the ids of each row, too.
 
     The names of a row are read when its turn comes. `next_id` raises OSError if they cannot be read; called
-    again, it tries again.
+    again, it goes on with the next row.
     """
 
     def __init__(self, data_dir: Layout, *, shuffled: bool = False) -> None:
         self._data_dir = data_dir
         self._shuffled = shuffled
         self.done = 0  # ids so far
+        self.missed = False  # whether the names of a row could not be read
         self._rows: list[int] = []  # whose turn has not come
         self._ids: list[int] = []
         if data_dir.id_bits == 16:
@@ -36,8 +38,12 @@ class FolderRound:
     def next_id(self) -> int | None:
         """The next id; None if the round is over."""
         while not self._ids and self._rows:
-            self._begin_row(directory.names_of_row(self._data_dir, self._rows[-1])[0])
-            self._rows.pop()
+            row = self._rows.pop()
+            try:
+                self._begin_row(directory.names_of_row(self._data_dir, row)[0])
+            except OSError:
+                self.missed = True
+                raise
         if not self._ids:
             return None
         self.done += 1
@@ -50,5 +56,11 @@ class FolderRound:
 
 
 def count_folders(data_dir: Layout) -> int:
-    """How many ids have a folder. Reads all names, a row at a time."""
-    return sum(len(ids) for _, ids, _ in directory.rows_in(data_dir))
+    """How many ids have a folder, but for rows that cannot be read. Reads all names, a row at a time."""
+    if data_dir.id_bits == 16:
+        return len(directory.ids_in(data_dir))
+    count = 0
+    for row in directory.row_numbers(data_dir):
+        with contextlib.suppress(OSError):
+            count += len(directory.names_of_row(data_dir, row)[0])
+    return count
