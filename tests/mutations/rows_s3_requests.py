@@ -232,4 +232,11 @@ ROWS = [
         "gives_back = action is Action.DELETE",
         ("tests/restic/test_protocol.py::test_private_and_append_only",),
     ),
+    Mutation(
+        "key-deleted-under-a-condition-that-is-not-judged",
+        f"{S3}/writing.py",
+        "                if wanted.get(name) is not None:\n",
+        "                if False:\n",
+        ("tests/s3/test_refusals.py",),
+    ),
 ]

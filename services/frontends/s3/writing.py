@@ -12,7 +12,7 @@ from services.frontends.s3 import xml
 from services.frontends.s3.body import Body, Receiving, XmlOperation
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.checksums import FULL_OBJECT, HEADER
-from services.frontends.s3.errors import S3Error, described
+from services.frontends.s3.errors import S3Error, described, not_implemented
 from services.frontends.s3.etags import (
     delete_condition,
     etag_of,
@@ -27,6 +27,7 @@ from services.store import Blob, Condition, Content, Upload
 
 MAX_OBJECT_BYTES = 5 << 40  # S3's own limit
 _MAX_KEYS = 1000
+_OTHER_CONDITIONS = ("LastModifiedTime", "Size")  # of a key of DeleteObjects: ETag alone is judged
 _AT_ONCE = 32  # of the keys of one DeleteObjects: they share the syncs
 
 
@@ -134,6 +135,9 @@ class DeleteObjects(XmlOperation):
                 raise S3Error("InvalidArgument", "A key is empty.")
             if version not in (None, "", "null"):
                 raise S3Error("NoSuchVersion", "There are no versions here.")
+            for name in _OTHER_CONDITIONS:
+                if wanted.get(name) is not None:
+                    raise not_implemented(f"The condition {name} of a key")
             check_key(key)
             location = S3Target(request.target.bucket, key).location
             request.check(Action.DELETE, location)
