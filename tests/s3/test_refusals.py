@@ -38,3 +38,17 @@ def test_a_key_that_is_to_be_deleted_under_a_condition_that_is_not_judged_stays(
     assert (status, "<Deleted>" in said) == (200, False)
     assert "<Code>NotImplemented</Code>" in said
     assert f"{BUCKET}/kept" in front.store.blobs
+
+
+@pytest.mark.parametrize("length", [19, 5000])
+def test_a_range_of_a_source_with_endless_digits_is_refused(front: Served, length: int) -> None:
+    """It was answered with 500: Python refuses to read a number of so many digits."""
+    upload = front.client().create_multipart_upload(Bucket=BUCKET, Key="parts")["UploadId"]
+    status, said = ask(
+        front,
+        "PUT",
+        f"/{BUCKET}/parts?partNumber=1&uploadId={upload}",
+        x_amz_copy_source=f"/{BUCKET}/a",
+        x_amz_copy_source_range="bytes=0-" + "9" * length,
+    )
+    assert (status, "<Code>InvalidArgument</Code>" in said) == (400, True)

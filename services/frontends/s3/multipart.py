@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Mapping
 
 from common.checksum import Bytes
@@ -26,6 +27,7 @@ from services.rules.ranges import parse_ranges
 from services.store import Blob, Content, Multipart, Part, PartUpload
 
 ALGORITHM = ".s3-algorithm"  # the checksum algorithm of the parts
+_SOURCE_RANGE = re.compile(r"bytes=[0-9]{1,18}-([0-9]{1,18})")
 BEGUN_BY = ".s3-begun-by"  # the client, if it may only add: the upload is its own to change
 
 
@@ -216,12 +218,12 @@ def _source_range(request: Request, source: Blob) -> tuple[int, int]:
     asked = request.fields.get("x-amz-copy-source-range")
     if asked is None:
         return 0, source.size - 1
-    first, dash, last = asked.removeprefix("bytes=").partition("-")
-    if not (asked.startswith("bytes=") and dash and first.isdigit() and last.isdigit()):
+    found = _SOURCE_RANGE.fullmatch(asked)
+    if found is None:
         raise S3Error(
             "InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last."
         )
-    parts = parse_ranges(asked, source.size) if int(last) < source.size else None
+    parts = parse_ranges(asked, source.size) if int(found[1]) < source.size else None
     if parts is None or len(parts) != 1:
         raise S3Error("InvalidRange", "The requested range is not satisfiable: it is not within the source.")
     return parts[0]
