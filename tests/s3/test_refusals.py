@@ -52,3 +52,15 @@ def test_a_range_of_a_source_with_endless_digits_is_refused(front: Served, lengt
         x_amz_copy_source_range="bytes=0-" + "9" * length,
     )
     assert (status, "<Code>InvalidArgument</Code>" in said) == (400, True)
+
+
+@pytest.mark.parametrize("escaped", ["%01", "a%0Ab", "a%0Db", "%00", "%7F"])
+def test_a_field_of_the_answer_that_no_field_can_be_is_refused(front: Served, escaped: str) -> None:
+    """Some were answered with 500."""
+    status, said = ask(front, "GET", f"/{BUCKET}/a?response-content-disposition={escaped}")
+    assert (status, "<Code>InvalidArgument</Code>" in said) == (400, True)
+
+
+def test_a_name_of_a_file_in_utf_8_can_be_in_the_answer(front: Served) -> None:
+    status, said = ask(front, "GET", f"/{BUCKET}/a?response-content-disposition=a%3B%20filename%3D%C3%A9")
+    assert (status, said) == (200, BODY.decode())

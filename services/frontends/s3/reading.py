@@ -18,6 +18,7 @@ from services.frontends.s3.request import Operation, Request, http_date
 from services.frontends.s3.stored import (
     checksum_fields,
     checksum_of,
+    fits_answer,
     object_fields,
     part_checksums,
     part_sizes,
@@ -154,8 +155,8 @@ def _overridden(fields: list[tuple[str, str]], request: Request) -> list[tuple[s
         for name, field in _OVERRIDES.items()
         if name in request.query
     }
-    if any(c in value for value in said.values() for c in "\r\n\0"):
-        raise S3Error("InvalidArgument", "A response header has a line break.")
+    if not all(map(fits_answer, said.values())):
+        raise S3Error("InvalidArgument", "A response header has a character that no header may have.")
     return [(name, value) for name, value in fields if name.lower() not in said] + list(said.items())
 
 

@@ -80,9 +80,14 @@ def metadata_fields(blob: Blob) -> Fields:
         given = META + name.removeprefix(PREFIX) if name.startswith(PREFIX) else name
         if name.startswith(".") or not (name in STANDARD or name.startswith(PREFIX)):
             continue
-        if all(" " <= c <= "~" or "\x80" <= c <= "\xff" or c == "\t" for c in value):
+        if fits_answer(value):
             fields.append((given, value))
     return fields
+
+
+def fits_answer(value: str) -> bool:
+    """Whether an answer can have a field with this value, one character a byte, UTF-8 too."""
+    return all(" " <= c <= "~" or "\x80" <= c <= "\xff" or c == "\t" for c in value)
 
 
 def checksum_of(blob: Blob) -> tuple[str, str, str] | None:
