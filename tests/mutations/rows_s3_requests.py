@@ -239,4 +239,11 @@ ROWS = [
         "                if False:\n",
         ("tests/s3/test_refusals.py",),
     ),
+    Mutation(
+        "checksum-in-a-trailer-that-nobody-looks-at",
+        f"{S3}/body.py",
+        "            self._check_trailers(self._decoder.trailers)\n",
+        "",
+        ("tests/s3/test_refusals.py",),
+    ),
 ]

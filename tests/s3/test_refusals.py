@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.s3.serving import Served, served
-from tests.s3.test_objects import BUCKET, ask
+from tests.s3.test_objects import BUCKET, ask, send
 
 BODY = b"a body"
 
@@ -64,3 +64,39 @@ def test_a_field_of_the_answer_that_no_field_can_be_is_refused(front: Served, es
 def test_a_name_of_a_file_in_utf_8_can_be_in_the_answer(front: Served) -> None:
     status, said = ask(front, "GET", f"/{BUCKET}/a?response-content-disposition=a%3B%20filename%3D%C3%A9")
     assert (status, said) == (200, BODY.decode())
+
+
+@pytest.fixture(scope="module")
+def open_front() -> Iterator[Served]:
+    """Nobody has to sign."""
+    with served(is_open=True) as made:
+        assert send(made, "PUT", f"/{BUCKET}", b"", {})[0] == 200
+        yield made
+
+
+@pytest.mark.parametrize("size", [len(BODY), 100_000])
+@pytest.mark.parametrize(
+    ("announced", "trailer", "code"),
+    [
+        ("", "x-amz-checksum-crc32:AAAAAA==", "MalformedTrailerError"),
+        ("x-amz-checksum-crc32", "x-amz-checksum-crc32c:AAAAAA==", "MalformedTrailerError"),
+        ("x-amz-checksum-crc32", "x-amz-checksum-crc32:AAAAAA==", "BadDigest"),
+        ("x-amz-checksum-crc32", "x-amz-meta-a:b", "InvalidRequest"),
+    ],
+)
+def test_a_checksum_in_a_trailer_is_compared_or_refused(
+    open_front: Served, announced: str, trailer: str, code: str, size: int
+) -> None:
+    """One that x-amz-trailer did not name was not looked at, and its client believed that it was."""
+    body = BODY.ljust(size, b".")
+    framed = b"%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(body), body, trailer.encode())
+    fields = {
+        "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+        "content-encoding": "aws-chunked",
+        "x-amz-decoded-content-length": str(len(body)),
+        "x-amz-trailer": announced,
+    }
+    status, said, _ = send(open_front, "PUT", f"/{BUCKET}/trailer", framed, fields)
+    assert status == 400
+    assert f"<Code>{code}</Code>" in said.decode()
+    assert f"{BUCKET}/trailer" not in open_front.store.blobs

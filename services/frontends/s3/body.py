@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 from common.config import Config
 from services.frontends.digests import Digests, Hash
@@ -140,6 +140,7 @@ class Body:
         wanted = self._wanted
         if self._decoder is not None:
             self._decoder.finish()
+            self._check_trailers(self._decoder.trailers)
         if self.declared_bytes is not None and self._size != self.declared_bytes:
             raise S3Error("IncompleteBody", "The body is not as long as it was declared: send it again.")
         await self.digests.finish()
@@ -164,6 +165,15 @@ class Body:
             name = self._algorithm.name
             raise S3Error("BadDigest", f"The {name} you specified did not match the calculated checksum.")
         self.checksum = (self._algorithm, computed)
+
+    def _check_trailers(self, names: Iterable[str]) -> None:
+        """Raise S3Error for a checksum that was not announced, and so was not computed."""
+        promised = self._wanted.algorithm.header if self._wanted and self._wanted.value is None else None
+        for name in names:
+            if name.startswith(checksums.HEADER) and name != promised:
+                raise S3Error(
+                    "MalformedTrailerError", f"x-amz-trailer does not name the trailer {name[:60]}."
+                )
 
     def kept(self) -> dict[str, str]:
         """The attributes to store with the complete content."""
