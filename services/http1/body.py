@@ -66,6 +66,17 @@ class BodyDecoder:
             self._refuse_size("chunked body too large")
         return piece, rest
 
+    def left_bytes(self) -> int:
+        """How many bytes are still to be taken; 0 where that is unknown."""
+        return self._left if self._chunks is None else 0
+
+    def came(self, size_bytes: int) -> None:
+        """So many were received past `take`, at most as many as are left."""
+        self._left -= size_bytes
+        self.whole = not self._left
+        self.spent = size_bytes >= self._limits.turn_bytes
+        self.received_bytes += size_bytes
+
     @property
     def trailers(self) -> list[tuple[str, str]]:
         """The fields that followed a chunked body, once it is whole: (normalized name, value)."""

@@ -49,6 +49,7 @@ class PlainTransport(asyncio.Transport):
     __slots__ = (
         "_ended",
         "_high_bytes",
+        "_into",
         "_is_paused",
         "_loop",
         "_low_bytes",
@@ -81,11 +82,13 @@ class PlainTransport(asyncio.Transport):
         self._writing_paused = False  # the protocol was told that more is unsent than the high-water mark
         self._high_bytes, self._low_bytes = _HIGH_BYTES, _HIGH_BYTES // 4
         self.fd = sock.fileno()
-        self.recv, self.send = sock.recv, sock.send  # for `Turns`: no call of ours in between
+        self.recv: Callable[[int], bytes] = sock.recv
+        self.send = sock.send  # for `Turns`: no call of ours in between
         self.read_bytes = READ_BYTES
         self.unsent = bytearray()
         self.waits_for = 0  # of epoll's flags
-        self._protocol: asyncio.Protocol = protocol
+        self._protocol: asyncio.Protocol | asyncio.BufferedProtocol = protocol
+        self._into: asyncio.BufferedProtocol | None = None  # the protocol, if it has memory of its own
         self.hears = protocol.hears
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             with contextlib.suppress(OSError):  # reset already
@@ -99,9 +102,11 @@ class PlainTransport(asyncio.Transport):
         return self._sock if name == "socket" else default
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        assert isinstance(protocol, asyncio.Protocol)
+        assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
         self._protocol = protocol
-        self.hears = _never
+        self._into = protocol if isinstance(protocol, asyncio.BufferedProtocol) else None
+        self.recv = self._sock.recv if self._into is None else _nothing_yet
+        self.hears = protocol.hears if isinstance(protocol, PlainProtocol) else _never
 
     def is_closing(self) -> bool:
         return self._state is not _OPEN
@@ -183,15 +188,18 @@ class PlainTransport(asyncio.Transport):
     # The rest is our own.
 
     def _read(self) -> None:
+        into, data = self._into, b""
         try:
-            data = self.recv(self.read_bytes)
+            if into is None:
+                data = self.recv(self.read_bytes)
+            count = len(data) if into is None else self._sock.recv_into(into.get_buffer(-1))
         except (BlockingIOError, InterruptedError):
             return
         except OSError as err:
             self._lose(err)
             return
-        if data:
-            self._received(data)
+        if count:
+            self._received(data) if into is None else into.buffer_updated(count)
             return
         self._ended = True
         self._wait()
@@ -200,6 +208,7 @@ class PlainTransport(asyncio.Transport):
 
     def _received(self, data: bytes) -> None:
         self.read_bytes = READ_BYTES if len(data) < READ_BYTES else _READ_MORE_BYTES
+        assert isinstance(self._protocol, asyncio.Protocol)
         self._protocol.data_received(data)
 
     def _flush(self) -> None:
@@ -259,3 +268,8 @@ _NOBODY = asyncio.Protocol()
 
 def _never() -> bool:
     return False
+
+
+def _nothing_yet(_count: int) -> bytes:
+    """In place of `recv`, of a transport that reads into its protocol's memory."""
+    raise BlockingIOError

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tornado.gen import convert_yielded
 from tornado.httputil import HTTPInputError, HTTPMessageDelegate
@@ -18,6 +18,7 @@ from tornado.iostream import StreamClosedError
 from tornado.log import app_log
 
 from services.http1.body import BodyDecoder
+from services.http1.body_receiver import BodyReceiver
 from services.http1.exchange import Exchange
 from services.http1.parser import RequestHead
 from services.http1.phases import ANSWER, BODY, DISCARD, READING_BODY
@@ -25,8 +26,22 @@ from services.http1.phases import ANSWER, BODY, DISCARD, READING_BODY
 if TYPE_CHECKING:
     from services.http1.connection import Connection
 
+# For a shorter body the protocol of the transport is not changed. Chunked ones have no length.
+_LENT_FROM_BYTES = 1 << 20
 # RFC 9110 section 9.3: content in these has no meaning. Applications read and drop it.
 _NEEDS_NO_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", "TRACE"))
+
+
+@runtime_checkable
+class LendsRoom(Protocol):
+    """A delegate that lends memory for its body, so that the bytes are not copied on their way."""
+
+    def room(self) -> memoryview | None:
+        """Memory for the bytes that come next. None, at its first call only: it wants them all by
+        `data_received`, as any other delegate."""
+
+    def filled(self, count: int) -> Awaitable[None] | None:
+        """So many bytes came into the memory that `room` gave last; in place of `data_received`."""
 
 
 class RequestCycle:
@@ -40,6 +55,8 @@ class RequestCycle:
     _waiting_since = 0.0
     _continue_sent = False
     _comes = False  # the body did not come with its head
+    _lender: LendsRoom | None = None  # the delegate, if it lends memory for the body
+    _receiver: BodyReceiver | None = None  # the transport's protocol while the body comes into that memory
 
     def __init__(self, connection: Connection, head: RequestHead, head_bytes: bytes) -> None:
         self._connection = connection
@@ -79,6 +96,9 @@ class RequestCycle:
                 if self._comes:
                     self._receive_no_more()
                 self.body = None
+                if self._receiver is not None:
+                    self._receiver = self._lender = None
+                    connection.transport.hand_to(connection)
                 if self._delegate is not None:
                     connection.step(ANSWER)
                     self._finish_request()
@@ -87,14 +107,68 @@ class RequestCycle:
                 return
             if connection.resting:
                 return
-            piece, connection.pending = body.take(connection.pending)
-            if not piece and not body.whole and not body.spent:
-                connection.refuse_if_cut_short()
-                return
-            if piece and self._delegate is not None:
-                self._call(self._after_piece, self._delegate.data_received, piece)
+            room = self.room() if self._lender is not None and connection.pending else None
+            if room is not None:
+                self._fill(body, room)
+            else:
+                piece, connection.pending = body.take(connection.pending)
+                if not piece and not body.whole and not body.spent:
+                    connection.refuse_if_cut_short()
+                    return
+                if piece and self._delegate is not None:
+                    self._call(self._after_piece, self._delegate.data_received, piece)
             if body.spent and not body.whole and self.waiting is None and connection.phase in READING_BODY:
                 connection.rest()
+
+    # Of a delegate that lends memory.
+
+    def room(self) -> memoryview | None:
+        """Memory of the delegate for what the transport reads next; None: give it to the connection."""
+        lender, body = self._lender, self.body
+        if lender is None or body is None or self._delegate is None or self._busy:
+            return None
+        room = lender.room()
+        return None if room is None else room[: body.left_bytes()]
+
+    def received(self, count: int) -> None:
+        """The transport has read so much into `room`."""
+        connection, body = self._connection, self.body
+        assert body is not None
+        body.heard(connection.clock())
+        try:
+            self._came(body, count)
+        except HTTPInputError as err:
+            connection.refuse_input(err)
+            return
+        if self.waiting is not None:
+            connection.transport.pause_reading(True)  # there is no room meanwhile
+        elif body.whole:
+            connection.advance()
+        elif body.spent and connection.phase in READING_BODY:
+            connection.rest()
+
+    def _fill(self, body: BodyDecoder, room: memoryview) -> None:
+        """Copy what came with the head, or while there was no room."""
+        connection = self._connection
+        count = min(len(room), len(connection.pending), connection.limits.piece_bytes)
+        room[:count] = connection.pending[:count]
+        connection.pending = connection.pending[count:]
+        self._came(body, count)
+
+    def _came(self, body: BodyDecoder, count: int) -> None:
+        assert self._lender is not None
+        body.came(count)
+        self._call(self._after_piece, self._lender.filled, count)
+
+    def _borrow(self) -> None:
+        """Ask the delegate, once, whether it lends memory for the body."""
+        connection, delegate = self._connection, self._delegate
+        if not isinstance(delegate, LendsRoom):
+            return
+        if connection.transport.extra_info("ssl_object") is not None or delegate.room() is None:
+            return
+        self._lender, self._receiver = delegate, BodyReceiver(connection, self)
+        connection.transport.hand_to(self._receiver)
 
     @property
     def reads_to_its_end(self) -> bool:
@@ -217,6 +291,8 @@ class RequestCycle:
             if exchange.head.expects_continue and not exchange.started and not self._connection.pending:
                 self._connection.send(exchange, b"HTTP/1.1 100 Continue\r\n\r\n")
             self._continue_sent = True  # or the client did not wait for it
+            if exchange.head.body_bytes > _LENT_FROM_BYTES:
+                self._borrow()
 
     def _after_piece(self) -> None:
         if self.exchange.finished:

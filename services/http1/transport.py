@@ -201,6 +201,16 @@ class ClientTransport:
             else:
                 self.raw.resume_reading()
 
+    def hand_to(self, protocol: asyncio.BaseProtocol) -> None:
+        """Let another protocol have what comes from now on. uvloop looks at its kind when reading begins."""
+        if self.is_closing():
+            return
+        if not self.reading_paused:
+            self.raw.pause_reading()
+        self.raw.set_protocol(protocol)
+        if not self.reading_paused:
+            self.raw.resume_reading()
+
     def end_writing(self) -> None:
         """Send what is unsent, then say that no more follows, and read on.
 

@@ -6,6 +6,7 @@ from tests.mutations.table import Mutation
 
 TURNS = ("tests/http1/test_turns.py",)
 TIME = ("tests/http1/test_time.py",)
+LENT = "tests/http1/test_lent_room.py"
 
 ROWS = [
     Mutation(
@@ -106,5 +107,40 @@ ROWS = [
         "err.reason in _NOT_TLS",
         "err.reason is None",
         ("tests/http1/test_tls.py",),
+    ),
+    Mutation(
+        "what-came-first-is-received-last",
+        "services/http1/body_receiver.py",
+        "None if self._connection.pending else self._cycle.room()",
+        "self._cycle.room()",
+        (LENT,),
+    ),
+    Mutation(
+        "received-while-the-delegate-waits",
+        "services/http1/request_cycle.py",
+        "            connection.transport.pause_reading(True)  # there is no room meanwhile\n",
+        "            pass\n",
+        (LENT,),
+    ),
+    Mutation(
+        "received-past-the-end-of-a-body",
+        "services/http1/request_cycle.py",
+        "room[: body.left_bytes()]",
+        "room",
+        (LENT,),
+    ),
+    Mutation(
+        "received-bytes-are-not-heard",
+        "services/http1/request_cycle.py",
+        "        body.heard(connection.clock())\n",
+        "        pass\n",
+        (LENT,),
+    ),
+    Mutation(
+        "received-bodies-hold-the-loop",
+        "services/http1/body.py",
+        "self.spent = size_bytes >= self._limits.turn_bytes",
+        "self.spent = False",
+        ("tests/perf/test_calls.py",),
     ),
 ]

@@ -23,7 +23,6 @@ CALLED_FROM_OUTSIDE = {
         ["set_body_timeout", "set_close_callback", "set_max_body_size", "set_nodelay", "write_headers"],
         "Tornado: a connection has these",
     ),
-    **dict.fromkeys(["buffer_updated", "get_buffer"], "asyncio: a protocol has these"),
     **dict.fromkeys(["check_trusted_origin", "mkcol", "propfind"], "Tornado: a handler has these"),
     "emit": "logging: a handler has it",
     "collect": "Prometheus' library: a collector has it",
