@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from typing import Protocol
 
 from crc32c import crc32c as _crc32c
 from crc32c import hardware_based
@@ -70,6 +71,16 @@ class Crcs:
     def crcs(self) -> bytes:
         """CRC-32C of every chunk so far, the last one perhaps short, packed by `pack_crcs`."""
         return pack_crcs([*self._crcs, self._crc] if self._filled else self._crcs)
+
+
+class Checksums(Protocol):
+    """The checksums of bytes, such as a Hasher that has taken them."""
+
+    size: int
+
+    def sha256(self) -> bytes: ...
+
+    def crcs(self) -> bytes: ...
 
 
 class Hasher(Crcs):

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from common.checksum import Bytes
+from common.transfer import LentRoom, Sink
 
 
 class Blob(Protocol):
@@ -164,22 +165,6 @@ class DamagedBlob(msgspec.Struct, frozen=True):
     quarantine: str | None
 
 
-class Sink(Protocol):
-    """Where the bytes of a reading go: a client that takes them as fast as it can."""
-
-    def take(self, data: memoryview) -> int:
-        """Take what goes now from the beginning of `data`, and keep no reference to it; how many bytes.
-
-        0: nothing, until `ready`. Raises what tells that nobody takes anything any more.
-        """
-
-    def take_file(self, fd: int, at: int, count: int) -> int:
-        """The same of `count` bytes, from number `at` on, of a file in memory that nobody can change."""
-
-    async def ready(self) -> None:
-        """Wait until it takes more. Raises as `take`."""
-
-
 class Reading(Protocol):
     """An open blob: reads the bytes it had when it was opened, to the end, whatever happens to the name."""
 
@@ -207,6 +192,10 @@ class Reading(Protocol):
 
 class Upload(Protocol):
     """The bytes of one blob on their way in. Exactly one of `commit` and `abort` must end it."""
+
+    def lend(self) -> LentRoom | None:
+        """Where to put the bytes in place of calling `write`, all of them; asked before the first. None: this
+        upload has no such memory."""
 
     def takes(self, data: Bytes) -> bool:
         """As `write`, where nothing has to be waited for. False: nothing was taken, give it to `write`."""

@@ -20,6 +20,7 @@ from tornado.web import Application
 from common import durable
 from common.config import Config
 from services.access.decisions import Access
+from services.engines.local.serving.data_writer import PAST_CACHE_BYTES
 from services.frontends.front_door import FrontDoor
 from services.frontends.native.fast_path import FastPath
 from services.listening import make_server
@@ -122,6 +123,22 @@ def test_a_small_body_is_durable_when_a_front_end_answers(tmp_path: Path) -> Non
             writer.close()
             await drain(5)
             await server.close_all_connections()
+
+    with recording(answers.log):
+        asyncio.run(main())
+    answers.judge()
+
+
+def test_a_blob_that_goes_past_the_page_cache_is_durable_when_it_is_answered(tmp_path: Path) -> None:
+    answers = Answers(tmp_path)
+
+    async def main() -> None:
+        async with opened(str(tmp_path / "data")) as made:
+            for size in (1 << 20, (1 << 20) + 5000):
+                body = answers.rng.randbytes(size)
+                blob = await made.put_lent("a", body, PAST_CACHE_BYTES)
+                answers.now("the body", has("", body))
+                answers.now("its state", has("", blob.sha256.hex().encode()))
 
     with recording(answers.log):
         asyncio.run(main())

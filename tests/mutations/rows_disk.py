@@ -4,7 +4,37 @@ from __future__ import annotations
 
 from tests.mutations.table import Mutation
 
+LENT = "tests/store/test_lent_pieces.py"
+
 ROWS = [
+    Mutation(
+        "lent-memory-given-to-another-while-it-is-written",
+        "services/engines/local/serving/upload.py",
+        "        async with self._turn:  # nothing is being written\n            self._end_lending()\n",
+        "        self._end_lending()\n        async with self._turn:\n",
+        (LENT,),
+    ),
+    Mutation(
+        "lent-memory-received-into-after-the-end",
+        "services/engines/local/serving/lent_pieces.py",
+        "None if self._is_over else ",
+        "",
+        (LENT,),
+    ),
+    Mutation(
+        "piece-filled-again-before-it-is-written",
+        "services/engines/local/serving/upload.py",
+        "not behind.done() or behind.cancelled()",
+        "behind.cancelled()",
+        (LENT,),
+    ),
+    Mutation(
+        "what-was-written-past-the-cache-is-written-again",
+        "services/engines/local/serving/data_writer.py",
+        "memoryview(piece)[at:] if at else piece",
+        "piece",
+        (LENT,),
+    ),
     Mutation(
         "lower-layer-moves-the-note-last",
         "services/engines/local/disk/blob_folder.py",

@@ -15,6 +15,7 @@ from common.checksum import Bytes, sums_of
 from common.errors import GIVEN_UP, Busy, Damaged, NoSpace, NotFound
 from common.states import CODE, MSG_COMPLETE, MSG_DELETED, State
 from common.times import rfc3339
+from common.transfer import Sink
 from services.copying import copy_bytes
 from services.engine import Events
 from services.engines.local.disk.blob import Blob
@@ -26,7 +27,6 @@ from services.store import (
     Event,
     Multiparts,
     Page,
-    Sink,
     Usage,
 )
 
@@ -74,6 +74,8 @@ class MemoryUpload:
     def _must_go_on(self) -> None:
         if self._is_over:
             raise Busy(GIVEN_UP)
+
+    def lend(self) -> None: ...
 
     def takes(self, data: Bytes) -> bool:
         return False

@@ -6,6 +6,8 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
+from services.engines.local.serving.data_writer import PAST_CACHE_BYTES
+from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from tests.support.stores import STAGED_BYTES, Opened
 
 Operation = Callable[[Opened], Awaitable[None]]
@@ -13,6 +15,7 @@ Operation = Callable[[Opened], Awaitable[None]]
 OLD = {"old": b"old value", "large": b"L" * STAGED_BYTES, "other": b"not touched"}
 NEW = b"the new value"
 STAGED = os.urandom(STAGED_BYTES)
+LENT = STAGED * (PIECE_BYTES // STAGED_BYTES + 1)
 
 
 async def create(store: Opened) -> None:
@@ -40,6 +43,12 @@ async def create_whole(store: Opened) -> None:
 async def update_whole(store: Opened) -> None:
     store.holds_whole()
     await store.put("large", STAGED, pieces=3)
+
+
+async def create_lent(store: Opened) -> None:
+    """Two pieces, received into memory of the upload, and written past the page cache where that is possible.
+    More was declared than comes, as for that."""
+    await store.put_lent("new", LENT, PAST_CACHE_BYTES)
 
 
 async def delete(store: Opened) -> None:
@@ -77,6 +86,7 @@ OPERATIONS: dict[Operation, dict[str, bytes | None]] = {
     update_staged: {"large": STAGED},
     create_whole: {"new": STAGED},
     update_whole: {"large": STAGED},
+    create_lent: {"new": LENT},
     delete: {"old": None},
     several: {"new": NEW, "old": NEW, "large": None},
     checkpoint: {},

@@ -9,10 +9,10 @@ from common import checksum
 from common.checksum import CHUNK_BYTES, Bytes
 from common.chunk_buffers import ChunkBuffers
 from common.errors import Damaged, Unavailable
+from common.transfer import Sink
 from services.engines.objects import damage, keys
 from services.engines.objects.commit import Tools
 from services.engines.objects.pointer import ObjectBlob
-from services.store import Sink
 
 # What a client is given at once.
 PIECE_BYTES = 256 << 10

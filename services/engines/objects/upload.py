@@ -97,6 +97,9 @@ class ObjectUpload:
         """Whether it is in the bucket, in state Pending."""
         return self._write is not None
 
+    def lend(self) -> None:
+        """See store.Upload."""
+
     def takes(self, data: Bytes) -> bool:
         """See store.Upload: True for what may stay in memory."""
         owner = self._owner

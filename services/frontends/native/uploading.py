@@ -8,6 +8,7 @@ from time import perf_counter
 
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 
+from common.transfer import LentRoom
 from services.frontends.handler import CLIENT_LEFT
 from services.frontends.native.errors import answer_without_handler
 from services.frontends.native.headers import FORWARDED_PREFIX, Fields, write_outcome
@@ -27,6 +28,7 @@ class Uploading(HTTPMessageDelegate):
         "_condition",
         "_content",
         "_exchange",
+        "_lent",
         "_location",
         "_store",
         "_task",
@@ -50,6 +52,7 @@ class Uploading(HTTPMessageDelegate):
         self._content = content
         self._answered = answered
         self._upload: Upload | None = None
+        self._lent: LentRoom | None = None  # where the body goes, if the upload lends that
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -76,13 +79,25 @@ class Uploading(HTTPMessageDelegate):
         upload = self._upload
         if upload is None or upload.takes(chunk):
             return None
-        return self._wait_for(upload, chunk)
+        return self._wait_for(upload, upload.write(chunk))
 
-    async def _wait_for(self, upload: Upload, chunk: bytes) -> None:
+    def room(self) -> memoryview | None:
+        """See LendsRoom."""
+        if self._lent is None and self._upload is not None:
+            self._lent = self._upload.lend()
+        return None if self._lent is None else self._lent.room()
+
+    def filled(self, count: int) -> Awaitable[None] | None:
+        """See LendsRoom."""
+        assert self._lent is not None
+        assert self._upload is not None
+        return None if self._lent.filled(count) else self._wait_for(self._upload, self._lent.more())
+
+    async def _wait_for(self, upload: Upload, step: Awaitable[None]) -> None:
         try:
-            await upload.write(chunk)
+            await step
         except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
-            self._upload = None
+            self._upload = self._lent = None
             await upload.abort(str(err))
             self._refuse(err)
 

@@ -51,7 +51,7 @@ class CopiesOwner(JoiningOwner, Protocol):
 
 
 class SumsOf:
-    """See upload.Checksums."""
+    """See checksum.Checksums."""
 
     def __init__(self, blob: Blob) -> None:
         self.size = blob.size

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Protocol
 
 from common import checksum, durable
-from common.checksum import CHUNK_BYTES, Bytes
+from common.checksum import CHUNK_BYTES, Bytes, Checksums
 from common.errors import NotFound
 from common.ours import open_ours, read_at
 from services.engines.local.disk import blob_folder
@@ -18,7 +18,7 @@ from services.engines.local.disk.record import BlobRecord
 from services.engines.local.serving.change import Draft, first_records
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.joined_hash import RottenPart
-from services.engines.local.serving.upload import Checksums, LocalUpload, UploadOwner
+from services.engines.local.serving.upload import LocalUpload, UploadOwner
 from services.store import Condition, Content
 
 # EACCES, EPERM: another user's file, which we may read, but not link, or not sync afterwards.

@@ -14,9 +14,9 @@ from common.chunk_buffers import ChunkBuffers, Held
 from common.errors import FOREIGN_ERRNOS, BlobkeepError, Damaged
 from common.ours import read_at
 from common.sealed import Sealed
+from common.transfer import Sink
 from services.engines.local.disk.blob import Blob
 from services.engines.local.serving.sealed_chunks import SealedChunks
-from services.store import Sink
 
 # Up to here a read from the page cache costs less than handing it to a thread (49 µs): 64 KiB take 12.
 INLINE_BYTES = 64 << 10

@@ -51,6 +51,7 @@ from services.engines.local.serving.ids import IdAllocator, Sequence
 from services.engines.local.serving.index import DAMAGED_TEXT, Index, damaged_of
 from services.engines.local.serving.index_keeper import committer_for, keeper_for
 from services.engines.local.serving.leftovers import remove_leftovers_slowly
+from services.engines.local.serving.lent_pieces import PieceMemory
 from services.engines.local.serving.limits import PrefixLimits
 from services.engines.local.serving.multiparts import LocalMultiparts
 from services.engines.local.serving.names_comparison import NamesComparison
@@ -110,8 +111,7 @@ class LocalStore:
         self.garbage.failed(len(found.failures), 0)  # how long their data is was not looked at
         self._uploads: set[LocalUpload] = set()
         self.whole_left_bytes = ALL_WHOLE_BYTES
-        self.parent_syncs = SharedSyncs()
-        self.given_up = GivenUp(self)
+        self.given_up, self.parent_syncs, self.piece_memory = GivenUp(self), SharedSyncs(), PieceMemory()
         self._whole = self.read_errors = 0  # uploads by `write_whole`; reads that the disk refused so far
         self._locks = KeyedLock()
         self.damage = LocalDamage(

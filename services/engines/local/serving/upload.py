@@ -19,17 +19,19 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from common import durable
-from common.checksum import Bytes, Hasher
+from common.checksum import Bytes, Checksums, Hasher
 from common.errors import GIVEN_UP, BlobkeepError, Busy, SyncFailed, TooLarge
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import NO_METADATA, BlobRecord
 from services.engines.local.serving.change import Draft, first_records
+from services.engines.local.serving.data_writer import PAST_CACHE_BYTES, DataWriter
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.given_up import GivenUp
 from services.engines.local.serving.ids import IdAllocator, Sequence
+from services.engines.local.serving.lent_pieces import LentPieces, PieceMemory
 from services.engines.local.serving.shared_syncs import SharedSyncs
 from services.store import Condition
 
@@ -47,8 +49,6 @@ _WHOLE_BYTES = 1 << 20
 ALL_WHOLE_BYTES = 16 << 20
 # While so few upload, the next piece comes in while the last one is written, so two are in memory.
 FEW_UPLOADS = 4
-# After so many bytes the disk is told to begin, so that the sync at the end has little left to wait for.
-_WRITE_BACK_BYTES = 8 << 20
 MOST_PIECES = 64  # a body that comes byte by byte is copied together: else each byte would take 40
 # An upload that is not complete after this time becomes visible on disk as Pending.
 STAGE_AFTER_S = 0.05
@@ -66,6 +66,7 @@ class UploadOwner(Protocol):
     max_blob_bytes: int
     whole_left_bytes: int  # of ALL_WHOLE_BYTES
     parent_syncs: SharedSyncs
+    piece_memory: PieceMemory
     given_up: GivenUp
 
     async def commit_draft(self, draft: Draft, condition: Condition) -> tuple[Blob, bool]: ...
@@ -77,16 +78,6 @@ class UploadOwner(Protocol):
     def uploads(self) -> int: ...
 
     def upload_ended(self, upload: LocalUpload) -> None: ...
-
-
-class Checksums(Protocol):
-    """The checksums of bytes, such as a Hasher that has taken them. See there."""
-
-    size: int
-
-    def sha256(self) -> bytes: ...
-
-    def crcs(self) -> bytes: ...
 
 
 def piece_bytes(uploads: int) -> int:
@@ -104,10 +95,12 @@ class LocalUpload:
     ) -> None:
         """`size`: as declared."""
         self._owner = owner
+        self._declared_bytes = size or 0
         self._draft = draft
         self._condition = condition
         self._is_update = is_update
-        self._pieces: list[bytes] = []  # as they came, for the disk or the journal
+        self._pieces: list[Bytes] = []  # as they came, for the disk or the journal
+        self._lent: LentPieces | None = None  # the memory of all pieces, if they are received into it
         self._held_bytes = 0  # in these
         self._may_hold_bytes = owner.small_body_bytes
         self._reserved_bytes = 0  # of the owner's `whole_left_bytes`
@@ -126,7 +119,7 @@ class LocalUpload:
         self._timer = self._loop.call_later(STAGE_AFTER_S, self._stage_soon)
         self._staging: asyncio.Task[None] | None = None
         self._behind: asyncio.Task[None] | None = None  # writes the last piece
-        self._begun_bytes = 0  # that the disk was told to begin with
+        self._writer: DataWriter | None = None  # of data.raw
 
     @classmethod
     def of_staged(
@@ -189,8 +182,34 @@ class LocalUpload:
         elif self._held_bytes > self._may_hold_bytes:
             await self._flush()
 
+    def lend(self) -> LentPieces | None:
+        """See store.Upload."""
+        if self._declared_bytes > _WHOLE_BYTES and not self._size and not self._ended:
+            pieces = self._owner.piece_memory.lend()
+            self._lent = None if pieces is None else LentPieces(self._owner.piece_memory, pieces, self)
+        return self._lent
+
+    def write_soon(self, piece: memoryview) -> bool:
+        """See PieceWriter."""
+        self._take(piece)
+        behind = self._behind
+        if behind is not None and (not behind.done() or behind.cancelled() or behind.exception() is not None):
+            return False
+        self._begin_flush()
+        return True
+
+    async def write_next(self) -> None:
+        """See PieceWriter."""
+        await self._flush_behind(waits=False)
+
+    def _take(self, piece: Bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        self._held_bytes += len(piece)
+
     async def sha256(self) -> bytes:
         """See store.Upload."""
+        self._take_lent()
         if self._staging is not None:
             await self._staging  # what it has taken is in no list until it is on disk
         self._must_go_on()
@@ -213,6 +232,7 @@ class LocalUpload:
         draft = self._draft
         draft.attributes, draft.afterwards = attributes, afterwards
         self._committing = True
+        self._take_lent()
         try:
             self._timer.cancel()
             if self._staging is not None:
@@ -234,6 +254,7 @@ class LocalUpload:
             await self._give_up(str(err))
             raise
         self._end()
+        self._end_lending()
         return committed
 
     async def abort(self, reason: str) -> None:
@@ -246,7 +267,8 @@ class LocalUpload:
             return
         self._end()
         self._timer.cancel()
-        async with self._turn:
+        async with self._turn:  # nothing is being written
+            self._end_lending()
             if self._pending is not None:
                 fd, self._fd = self._fd, -1
                 is_unnamed = self._draft.is_unnamed
@@ -262,6 +284,11 @@ class LocalUpload:
             self._ended = True
             self._give_back()
             self._owner.upload_ended(self)
+
+    def _end_lending(self) -> None:
+        self._pieces = []
+        if self._lent is not None:
+            self._lent.end()
 
     def _give_back(self) -> None:
         self._owner.whole_left_bytes += self._reserved_bytes
@@ -285,9 +312,17 @@ class LocalUpload:
         if waits:
             await self._flush()
         else:
-            self._behind = self._loop.create_task(self._flush())
-            # Where nobody waits for it any more, the commit meets the same error.
-            self._behind.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._begin_flush()
+
+    def _begin_flush(self) -> None:
+        self._behind = self._loop.create_task(self._flush())
+        # Where nobody waits for it any more, the commit meets the same error.
+        self._behind.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def _take_lent(self) -> None:
+        """What is in the lent memory of a piece that is not full."""
+        if self._lent is not None:
+            self._take(self._lent.take())
 
     async def _flush(self, *, sync: bool = False, whole: bool = False) -> None:
         """Write what has come, into a folder that is made if there is none; all in one step of a thread,
@@ -319,11 +354,12 @@ class LocalUpload:
 
     # --- in threads, one at a time ---
 
-    def _put(self, pieces: list[bytes], sync: bool, whole: bool) -> None:
+    def _put(self, pieces: list[Bytes], sync: bool, whole: bool) -> None:
         if self._pending is None:
             self._make_folder(whole)
         if pieces:  # a linked one has all its bytes already
-            self._append(pieces)
+            assert self._writer is not None
+            self._writer.append(pieces)
         if sync:
             self._sync_data()
 
@@ -344,18 +380,8 @@ class LocalUpload:
         self._draft.is_unnamed = whole
         self._pending = pending
         self._hasher = self._sums = Hasher()
-
-    def _append(self, pieces: list[bytes]) -> None:
-        """A MiB costs 250 µs to write, 600 for its SHA-256, 36 for its CRC."""
-        assert self._hasher is not None
-        for piece in pieces:
-            durable.write_all(self._fd, piece)
-            self._hasher.update(piece)
-        pieces.clear()  # before the caller wakes: more come in then
-        written = self._hasher.size
-        if written - self._begun_bytes >= _WRITE_BACK_BYTES:
-            durable.begin_write_back(self._fd, self._begun_bytes, written - self._begun_bytes)
-            self._begun_bytes = written
+        past_cache = self._lent is not None and self._declared_bytes >= PAST_CACHE_BYTES
+        self._writer = DataWriter(self._fd, self._hasher, past_cache=past_cache)
 
     def _sync_data(self) -> None:
         """Sync the bytes and the names that lead to them: after that only the state is missing."""

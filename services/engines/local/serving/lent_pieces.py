@@ -1,0 +1,84 @@
+"""Memory that uploads lend to whoever receives their bytes, so that these are not copied on their way.
+
+A piece is received into such memory, written from it and hashed from it. It begins at a page, so that it can
+also be written past the page cache.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Protocol
+
+PIECE_BYTES = 1 << 20
+# 8 MiB for the uploads that come first: two pieces each, of which one comes in while the other is written.
+# All others receive their bytes in the usual way, in smaller pieces.
+_MOST_UPLOADS = 4
+_KEPT_PAIRS = 1  # while nobody uploads: new memory is filled with zeros first
+
+
+class PieceMemory:
+    """The pieces of one store, given out in pairs. On the event loop."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_UPLOADS
+        self._kept: list[list[memoryview]] = []
+
+    def lend(self) -> list[memoryview] | None:
+        """Two pieces; None where all are lent."""
+        if not self._left:
+            return None
+        self._left -= 1
+        return self._kept.pop() if self._kept else [memoryview(mmap.mmap(-1, PIECE_BYTES)) for _ in range(2)]
+
+    def give_back(self, pieces: list[memoryview]) -> None:
+        """Nobody uses them any more."""
+        self._left += 1
+        if len(self._kept) < _KEPT_PAIRS:
+            self._kept.append(pieces)
+
+
+class PieceWriter(Protocol):
+    """The upload that lends."""
+
+    def write_soon(self, piece: memoryview) -> bool:
+        """Write it behind what comes. False: call `write_next`, since the one before it is not written."""
+
+    async def write_next(self) -> None:
+        """Wait until the one before is written. Raises what kept it from that."""
+
+
+class LentPieces:
+    """The two pieces of one upload. See transfer.LentRoom."""
+
+    def __init__(self, memory: PieceMemory, pieces: list[memoryview], writer: PieceWriter) -> None:
+        self._memory = memory
+        self._pieces = pieces  # first the one that is being filled
+        self._writer = writer
+        self._filled_bytes = 0  # of it
+        self._is_over = False
+
+    def room(self) -> memoryview | None:
+        """See transfer.LentRoom."""
+        return None if self._is_over else self._pieces[0][self._filled_bytes :]
+
+    def filled(self, count: int) -> bool:
+        """See transfer.LentRoom."""
+        self._filled_bytes += count
+        return self._filled_bytes < PIECE_BYTES or self._writer.write_soon(self.take())
+
+    async def more(self) -> None:
+        """See transfer.LentRoom."""
+        await self._writer.write_next()
+
+    def take(self) -> memoryview:
+        """What came into the piece that is being filled. The other piece is filled next."""
+        piece = self._pieces[0][: self._filled_bytes]
+        self._pieces.reverse()
+        self._filled_bytes = 0
+        return piece
+
+    def end(self) -> None:
+        """The upload is over, and nothing is being written."""
+        if not self._is_over:
+            self._is_over = True
+            self._memory.give_back(self._pieces)

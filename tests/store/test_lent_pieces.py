@@ -1,0 +1,264 @@
+"""Bytes that are received into the memory of their upload: they are whole, and no upload gets another's."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import os
+import threading
+
+import pytest
+
+from common import durable
+from common.checksum import Bytes
+from common.errors import NoSpace
+from services.engines.local.disk import blob_folder
+from services.engines.local.serving import data_writer, upload
+from services.engines.local.serving.data_writer import PAST_CACHE_BYTES
+from services.engines.local.serving.lent_pieces import PIECE_BYTES
+from services.engines.local.serving.upload import LocalUpload
+from services.store import Content
+from tests.support.rules import DataDirectory
+from tests.support.stores import Opened, opened
+
+BODY = os.urandom(3 * PIECE_BYTES + 12_345)
+PAGE = 4096
+
+
+def anything(blob: object, damaged: bool) -> None: ...
+
+
+async def begun(made: Opened, name: str, size: int = 2 * PIECE_BYTES) -> LocalUpload:
+    return await made.store.begin(name, anything, Content("a/b"), size)
+
+
+def fill(of: LocalUpload, byte: bytes) -> bool:
+    """Fill the rest of a piece. Returns whether more may come at once."""
+    lent = of._lent or of.lend()
+    assert lent is not None
+    room = lent.room()
+    assert room is not None
+    room[:] = byte * len(room)
+    return lent.filled(len(room))
+
+
+def is_past_cache(fd: int) -> bool:
+    return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+
+
+@pytest.mark.parametrize("declared_bytes", [len(BODY), PAST_CACHE_BYTES])
+@pytest.mark.parametrize("step", [777_777, PIECE_BYTES])
+@pytest.mark.parametrize("size", [2 * PIECE_BYTES, len(BODY), PIECE_BYTES + 1, PIECE_BYTES + PAGE, PAGE, 1])
+def test_bytes_are_whole_and_in_order(data: DataDirectory, size: int, step: int, declared_bytes: int) -> None:
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            blob = await made.put_lent("a", BODY[:size], declared_bytes, step)
+            assert blob.sha256 == hashlib.sha256(BODY[:size]).digest()
+            assert await made.read("a") == BODY[:size]
+
+    asyncio.run(main())
+
+
+def test_only_a_large_blob_goes_past_the_page_cache(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past: list[bool] = []
+    real = durable.write_some
+
+    def note(fd: int, piece: Bytes) -> int:
+        if len(piece) >= 3 * PAGE:  # else a state, or the end that is no whole page
+            past.append(is_past_cache(fd))
+        return real(fd, piece)
+
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            fd = os.open(data.root + "/probe", os.O_CREAT | os.O_WRONLY)
+            possible = data_writer._set_past_cache(fd, True)
+            os.close(fd)
+            monkeypatch.setattr(durable, "write_some", note)
+            await made.put_lent("a", BODY, PAST_CACHE_BYTES - 1)
+            assert past == [False] * 4
+            past.clear()
+            await made.put_lent("b", BODY, PAST_CACHE_BYTES)
+            assert past == [possible] * 4
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("refused", [1, 2, 4])
+def test_what_a_file_system_refuses_past_the_page_cache_goes_through_it(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    """Also if it took a part: so many calls may go past the cache before it refuses."""
+    calls = []
+    real = durable.write_some
+
+    def write(fd: int, piece: Bytes) -> int:
+        if not is_past_cache(fd):
+            return real(fd, piece)
+        calls.append(len(piece))
+        if len(calls) == refused:
+            raise OSError(errno.EINVAL, "not so")
+        return real(fd, memoryview(piece)[: len(piece) // 2 // PAGE * PAGE])
+
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            monkeypatch.setattr(durable, "write_some", write)
+            await made.put_lent("a", BODY, PAST_CACHE_BYTES)
+            assert await made.read("a") == BODY
+
+    asyncio.run(main())
+    assert len(calls) in (refused, 0)  # 0: on this file system nothing goes past the cache
+
+
+def test_four_uploads_have_such_memory_and_give_it_back(data: DataDirectory) -> None:
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            for _ in range(3):
+                uploads = [await begun(made, str(number)) for number in range(5)]
+                assert [upload.lend() is not None for upload in uploads] == [True] * 4 + [False]
+                for number, ends in enumerate(uploads[:4]):
+                    assert fill(ends, b"x")
+                    if number % 2:
+                        await ends.commit()
+                    else:
+                        await ends.abort("enough")
+                    lent = ends._lent
+                    assert lent is not None
+                    assert lent.room() is None  # another's now
+                await uploads[4].abort("enough")
+
+    asyncio.run(main())
+
+
+def test_a_small_body_or_one_that_has_begun_lends_nothing(data: DataDirectory) -> None:
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            small = await begun(made, "a", 1 << 20)
+            unknown = await made.store.begin("c", anything, Content("a/b"), None)
+            has_begun = await begun(made, "b")
+            await has_begun.write(b"x")
+            for of in (small, unknown, has_begun):
+                assert of.lend() is None
+                await of.abort("enough")
+
+    asyncio.run(main())
+
+
+def test_memory_that_is_being_written_is_nobody_elses(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client went away, and the disk is slow."""
+    writing, go_on = threading.Event(), threading.Event()
+    written: list[bytes] = []
+    real = durable.write_some
+
+    def slow(fd: int, piece: Bytes) -> int:
+        if not writing.is_set() and len(piece) == PIECE_BYTES:
+            writing.set()
+            assert go_on.wait(60)
+            written.append(bytes(piece[:1]))
+        return real(fd, piece)
+
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            monkeypatch.setattr(durable, "write_some", slow)
+            first = await begun(made, "a")
+            assert fill(first, b"1")
+            assert await asyncio.to_thread(writing.wait, 60)
+            ending = asyncio.ensure_future(first.abort("its client went away"))
+            await asyncio.sleep(0)
+            others = [await begun(made, f"b{number}") for number in range(4)]
+            assert [other.lend() is None for other in others] == [False] * 3 + [True]
+            for other in others[:3]:
+                fill(other, b"2")
+            go_on.set()
+            await ending
+            for other in others:
+                await other.abort("enough")
+        assert written == [b"1"]
+
+    asyncio.run(main())
+
+
+def test_a_piece_is_not_filled_again_before_it_is_written(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    real = durable.write_some
+
+    def slow(fd: int, piece: Bytes) -> int:
+        assert go_on.wait(60)
+        return real(fd, piece)
+
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            monkeypatch.setattr(durable, "write_some", slow)
+            of = await begun(made, "a", 3 * PIECE_BYTES)
+            assert fill(of, b"1")
+            assert not fill(of, b"2")  # the first is not written
+            assert of._lent is not None
+            more = asyncio.ensure_future(of._lent.more())
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not more.done()
+            go_on.set()
+            await more
+            fill(of, b"3")
+            await of.commit()
+            assert await made.read("a") == b"".join(byte * PIECE_BYTES for byte in (b"1", b"2", b"3"))
+
+    asyncio.run(main())
+
+
+def test_a_slow_one_is_shown_as_pending_without_its_last_piece(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "STAGE_AFTER_S", 0.0)
+
+    async def main() -> None:
+        async with opened(data.root) as made:
+            of = await begun(made, "a")
+            lent = of.lend()
+            assert lent is not None
+            room = lent.room()
+            assert room is not None
+            room[:3] = b"one"
+            assert lent.filled(3)
+            while not of.is_staged:  # noqa: ASYNC110 - the timer's work
+                await asyncio.sleep(0.001)
+            assert fill(of, b"x")
+            assert await of.sha256() == hashlib.sha256(b"one" + b"x" * (PIECE_BYTES - 3)).digest()
+            blob, _ = await of.commit()
+            assert [event.message for event in blob_folder.read_record(made.data_dir, blob.id).events][
+                1::2
+            ] == ["Starting Data WR"]
+
+    asyncio.run(main())
+
+
+def test_a_piece_that_found_no_room_fails_the_upload(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = durable.write_some
+    left = [2]
+
+    def write(fd: int, piece: Bytes) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "full")
+        return real(fd, piece)
+
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            monkeypatch.setattr(durable, "write_some", write)
+            with pytest.raises(NoSpace):
+                await made.put_lent("a", BODY * 2, PAST_CACHE_BYTES)
+            monkeypatch.setattr(durable, "write_some", real)
+            assert await made.read("a") is None
+            for number in range(9):  # all memory was given back
+                await made.put_lent(str(number), BODY[:100], PAST_CACHE_BYTES)
+
+    asyncio.run(main())
