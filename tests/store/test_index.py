@@ -147,7 +147,8 @@ Values = dict[str, bytes | None]
 async def write_some(store: Opened, seed: int, want: Values, count: int = 40) -> None:
     rng = random.Random(seed)
     for _ in range(count):
-        at = f"{rng.randrange(12)}"
+        number = rng.randrange(12)
+        at = f"{number % 4}/{number}"  # three in a folder, so that now and then the last one is deleted
         if want.get(at) is not None and rng.random() < 0.4:
             await store.delete(at)
             del want[at]

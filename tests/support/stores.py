@@ -139,8 +139,14 @@ class Opened:
         return bool(self.store._locks._waiting.get(location))
 
     async def values(self) -> dict[str, bytes | None]:
-        """Every location of the index, with the bytes that a client would read."""
+        """Every location of the index, with the bytes that a client would read. Its folders are those of
+        the locations.
+        """
         page = await self.store.list("", "", "", 10_000)
+        folded = await self.store.list("", "/", "", 10_000)
+        cuts = {blob.location: blob.location.find("/") for blob in page.blobs}
+        assert [blob.location for blob in folded.blobs] == [at for at, cut in cuts.items() if cut < 0]
+        assert folded.prefixes == sorted({at[: cut + 1] for at, cut in cuts.items() if cut >= 0})
         return {blob.location: await self.read(blob.location) for blob in page.blobs}
 
 
