@@ -167,8 +167,8 @@ ROWS = [
     Mutation(
         "pages-by-id-unsorted-across-folders",
         "services/engines/local/disk/directory.py",
-        "    for row in sorted(rows):\n        if (row + 1)",
-        "    for row in sorted(rows, reverse=True):\n        if (row + 1)",
+        "    for row in sorted(row_numbers(data_dir)):",
+        "    for row in sorted(row_numbers(data_dir), reverse=True):",
         ("tests/http/test_blobs_by_id.py",),
     ),
     Mutation(

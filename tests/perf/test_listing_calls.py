@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from services.engines.local.disk import directory
 from services.engines.local.disk.blob import Blob
 from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.id_set import IdSet
@@ -15,6 +18,7 @@ from services.engines.local.index.run_writer import write_run
 from services.engines.local.serving.index import Index
 from tests.disk.test_index_folders import Stored
 from tests.store.test_index_pages import SALT, blob
+from tests.support.rules import DataDirectory
 from tests.support.work import calls_of
 
 FOLDERS, EACH, LIMIT = 400, 10, 300
@@ -80,3 +84,15 @@ def test_a_folder_takes_no_more_calls_than_recorded(
     for after in (f"{prefix}0050/", ""):
         assert calls_of(partial(index.page, prefix, "/", after, LIMIT)) / LIMIT <= most
         assert index.page(prefix, "/", after, LIMIT) == plain.page(prefix, "/", after, LIMIT)
+
+
+def test_a_name_of_the_view_by_id_is_no_step_of_its_own(data: DataDirectory) -> None:
+    """With 32 bits each page lists a first-level folder, of 32,768 names if there are many blobs."""
+    data_dir = directory.open_directory(data.root, 32, owner=True)
+    os.mkdir(f"{data.root}/7")
+    ids = [(7 << 16) + 3 * number for number in range(1000)]
+    for blob_id in ids:
+        os.mkdir(data_dir.folder(blob_id))
+    found: list[int] = []
+    assert calls_of(lambda: found.extend(islice(directory.ids_after(data_dir, ids[99]), 100))) < 200
+    assert found == ids[100:200]

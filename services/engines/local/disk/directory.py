@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
+from bisect import bisect_right
 from collections.abc import Container, Iterator
 from functools import partial
 from typing import Annotated
@@ -262,14 +264,10 @@ def ids_after(data_dir: Layout, after: int) -> Iterator[int]:
     if data_dir.id_bits == 16:
         yield from sorted(blob_id for blob_id in ids_in(data_dir) if blob_id > after)
         return
-    rows: list[int] = []
-    _scan(data_dir.root, "", 0, rows, [])
-    for row in sorted(rows):
+    for row in sorted(row_numbers(data_dir)):
         if (row + 1) << 16 > after + 1:
-            ids: list[int] = []
-            with contextlib.suppress(FileNotFoundError):
-                _scan(f"{data_dir.root}/{row}", f"{row}/", row << 16, ids, [])
-            yield from sorted(blob_id for blob_id in ids if blob_id > after)
+            ids = sorted(names_of_row(data_dir, row)[0])
+            yield from itertools.islice(ids, bisect_right(ids, after), None)
 
 
 def rows_in(data_dir: Layout, but: Container[int] = ()) -> Iterator[tuple[int, list[int], list[str]]]:
