@@ -29,8 +29,8 @@ ROWS = [
     Mutation(
         "youngest-kept-is-given-up-first",
         "services/engines/local/upkeep/kept.py",
-        "        for _, blob_id in sorted(self._queue):\n",
-        "        for _, blob_id in sorted(self._queue, reverse=True):\n",
+        "        for _, blob_id, freed_bytes in self._queue:\n",
+        "        for _, blob_id, freed_bytes in reversed(list(self._queue)):\n",
         (UNDELETE,),
     ),
     Mutation(

@@ -222,7 +222,7 @@ class Collector(Worker):
         if until_ns > now_ns and blob_id not in self._given_up:
             self._kept.keep(blob_id, until_ns, found.size)
             return None
-        self._kept.forget(blob_id)
+        self._kept.forget(blob_id, until_ns)
         return found
 
     def _take_out(self, blob: BlobRecord) -> str | None:

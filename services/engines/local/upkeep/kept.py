@@ -6,13 +6,15 @@ Only in memory: a gc that starts learns them by reading every state file in its 
 from __future__ import annotations
 
 import contextlib
-import heapq
+import itertools
 import os
 
 from common import durable
 from common.ours import read_ours
 from services.engines.local.disk import layout, room
 from services.engines.local.disk.layout import Layout
+from services.engines.local.index.id_set import IdSet
+from services.engines.local.upkeep.by_time import ByTime
 
 # Kept blobs are removed early, the oldest first, until so much is free: enough for what is written until the
 # next pass, so that no upload is refused because of kept blobs.
@@ -24,60 +26,61 @@ _BLOB_INODES = 4
 
 
 class Kept:
-    """The kept blobs. `min_free_bytes`: what uploads must leave free."""
+    """The kept blobs, in 20 bytes each. `min_free_bytes`: what uploads must leave free."""
 
     def __init__(self, data_dir: Layout, min_free_bytes: int) -> None:
         self._data_dir = data_dir
         self._min_free_bytes = min_free_bytes
-        self._of: dict[int, tuple[int, int]] = {}  # by id: until when (Unix time, ns), and how many bytes
-        # (until when, id), a heap; what `_of` does not confirm is past.
-        self._queue: list[tuple[int, int]] = []
-        self.bytes = 0
+        self._ids = IdSet()
+        self._queue = ByTime()  # until when; what `_ids` does not confirm is past
+        self.bytes = 0  # of those in the queue
 
     def __len__(self) -> int:
-        return len(self._of)
+        return len(self._ids)
 
     def __contains__(self, blob_id: int) -> bool:
-        return blob_id in self._of
+        return blob_id in self._ids
 
     def keep(self, blob_id: int, until_ns: int, size_bytes: int) -> None:
         """Keep it until then."""
-        if self._of.get(blob_id) != (until_ns, size_bytes):
-            self.forget(blob_id)
-            self._of[blob_id] = (until_ns, size_bytes)
+        self._ids.add(blob_id)
+        if self._queue.add(until_ns, blob_id, size_bytes):
             self.bytes += size_bytes
-            heapq.heappush(self._queue, (until_ns, blob_id))
 
-    def forget(self, blob_id: int) -> None:
-        """Forget it: it was removed, or its id has another blob."""
-        _, size_bytes = self._of.pop(blob_id, (0, 0))
-        self.bytes -= size_bytes
+    def forget(self, blob_id: int, until_ns: int | None = None) -> None:
+        """Forget it: it was removed, or its id has another blob.
+
+        `until_ns`: until when it was kept; if that is not known, it counts in `bytes` until then.
+        """
+        self._ids.discard(blob_id)
+        if until_ns is not None:
+            self.bytes -= self._queue.discard(until_ns, blob_id) or 0
 
     def due(self, now_ns: int) -> list[int]:
         """The ids whose time has come; each is returned once."""
+        over = list(itertools.takewhile(lambda entry: entry[0] <= now_ns, self._queue))
         ids = []
-        while self._queue and self._queue[0][0] <= now_ns:
-            until_ns, blob_id = heapq.heappop(self._queue)
-            if self._of.get(blob_id, (0, 0))[0] == until_ns:
-                self.forget(blob_id)
+        for until_ns, blob_id, size_bytes in over:
+            self._queue.discard(until_ns, blob_id)
+            self.bytes -= size_bytes
+            if blob_id in self._ids:
+                self._ids.discard(blob_id)
                 ids.append(blob_id)
         return ids
 
     def given_up(self) -> set[int]:
         """The oldest ids, as many as make enough room; none if there is enough. Raises OSError."""
-        if not self._of:
-            return set()
-        ids, size_bytes, inodes = self._missing()
         given: set[int] = set()
-        if ids <= 0 and size_bytes <= 0 and inodes <= 0:
+        if not self._ids:
             return given
-        for _, blob_id in sorted(self._queue):
+        ids, size_bytes, inodes = self._missing()
+        for _, blob_id, freed_bytes in self._queue:
             if ids <= 0 and size_bytes <= 0 and inodes <= 0:
                 break
-            if blob_id in self._of and blob_id not in given:
+            if blob_id in self._ids and blob_id not in given:
                 given.add(blob_id)
                 ids -= 1
-                size_bytes -= self._of[blob_id][1] + _BLOB_BYTES
+                size_bytes -= freed_bytes + _BLOB_BYTES
                 inodes -= _BLOB_INODES
         return given
 
