@@ -149,6 +149,8 @@ class Handler(RequestHandler):
             # Kept: the loop itself has only a weak reference.
             self._dropping = asyncio.ensure_future(self.incoming.abort("connection lost"))
         stream: Any = self.request.connection.stream  # type: ignore[union-attr]
+        if self._finished:
+            return  # answered before its body came, and counted
         if stream is None or stream.closed():  # else the connection has refused the rest, and tells of it
             self.set_status(CLIENT_LEFT, "Client Left")
             self.application.log_request(self)

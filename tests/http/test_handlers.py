@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,11 @@ from common.config import Config
 from common.errors import Damaged, NoSpace, SyncFailed
 from services.access.decisions import Access
 from services.frontends.native.app import make_app
+from services.http1 import HTTPServer, RequestContext
+from services.http1.connection import Connection
 from services.watch.monitor import Monitor
 from services.watch.request_log import RequestLog
+from tests.http1.test_cuts import Transport, come_to_rest
 from tests.support.memory_engine import MemoryEngine
 from tests.support.memory_store import MemoryReading, MemoryStore, MemoryUpload
 
@@ -29,12 +34,17 @@ def store() -> MemoryStore:
 
 
 @pytest.fixture
-def app(store: MemoryStore, tmp_path: Path) -> Application:
+def requests() -> RequestLog:
+    return RequestLog()
+
+
+@pytest.fixture
+def app(store: MemoryStore, requests: RequestLog, tmp_path: Path) -> Application:
     """What pytest-tornado serves."""
     config = Config(dir=str(tmp_path), http="tornado")
     engine = MemoryEngine(str(tmp_path))
     engine.store = store
-    monitor = Monitor(engine, store, RequestLog())
+    monitor = Monitor(engine, store, requests)
     return make_app(store, engine.admin(), config, monitor, Access(None))
 
 
@@ -153,3 +163,31 @@ async def test_an_upload_whose_digest_cannot_be_made_is_ended(
     digest = {"Repr-Digest": f"sha-256=:{base64.b64encode(bytes(32)).decode()}:"}
     assert (await ask("POST", "/store/a", b"a", **digest)).code == 507
     assert store.aborted == ["The disk became full."]
+
+
+class LeavesAtOnce(Transport):
+    """Its client leaves when it has the answer, which the handler may not know to be whole yet."""
+
+    connection: Connection
+
+    def write(self, data: Any) -> None:
+        super().write(data)
+        if not self.closed:
+            self.closed = True
+            asyncio.get_running_loop().call_soon(self.connection.connection_lost, None)
+
+
+@pytest.mark.gen_test
+async def test_who_leaves_after_an_early_answer_is_counted_once(
+    app: Application, requests: RequestLog
+) -> None:
+    server = HTTPServer(app)
+    server._the_loop()
+    connection = Connection(server, RequestContext(socket.AF_INET, ("127.0.0.1", 1), "http", None))
+    transport = LeavesAtOnce()
+    transport.connection = connection
+    connection.connection_made(transport)
+    connection.data_received(b"PUT /store/a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+    await come_to_rest(transport)
+    assert transport.sent.startswith(b"HTTP/1.1 404 ")
+    assert requests.tallies["PUT"].statuses == {404: 1}

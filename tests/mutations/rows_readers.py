@@ -169,6 +169,13 @@ ROWS = [
         (f"{PROCESSES}::test_readers_speak_tls_and_the_server_answers_what_they_do_not",),
     ),
     Mutation(
+        "who-leaves-after-an-early-answer-is-counted-twice",
+        "services/frontends/handler.py",
+        "        if self._finished:\n            return  # answered",
+        "        if False:\n            return  # answered",
+        ("tests/http/test_handlers.py",),
+    ),
+    Mutation(
         "a-reader-keeps-the-old-certificate",
         "services/server.py",
         "        credentials.on_certificate = readers.renew_certificates\n",
