@@ -2,6 +2,7 @@
 
 from services.http1.context import RequestContext
 from services.http1.exchange import COPY_BYTES, Exchange
+from services.http1.handed import Handed
 from services.http1.limits import Limits
 from services.http1.parser import CHUNKED, RequestHead
 from services.http1.server import HTTPServer
@@ -14,6 +15,7 @@ __all__ = [
     "Exchange",
     "FieldBlock",
     "HTTPServer",
+    "Handed",
     "Limits",
     "RequestContext",
     "RequestHead",

@@ -62,7 +62,7 @@ class Connection(PlainProtocol):
     # From the transport and the server.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = ClientTransport(transport, self.limits, self.clock())
+        self.transport = ClientTransport(transport, self.limits, self.clock(), self.context.is_relayed)
         self.server.opened(self)
         if self.pending:
             self.step(HEAD)
@@ -99,7 +99,7 @@ class Connection(PlainProtocol):
         if self.phase is IDLE or self.phase in ENDED:
             self._close()
             return False
-        if self.transport.extra_info("ssl_object") is not None:
+        if not self.transport.has_halves:
             return False
         cycle = self._cycle
         if cycle is not None and cycle.body is None:
@@ -203,7 +203,7 @@ class Connection(PlainProtocol):
             return False
         return not (self._eof and not self.pending) and (cycle.body is None or cycle.reads_to_its_end)
 
-    def leave(self, exchange: Exchange) -> tuple[asyncio.Transport, bytes]:
+    def leave(self, exchange: Exchange) -> tuple[ClientTransport, bytes]:
         """Give up the connection: its transport, and what came and was not used. Raises StreamClosedError."""
         if (cycle := self._cycle) is None or cycle.exchange is not exchange or self.closed():
             raise StreamClosedError
@@ -211,7 +211,7 @@ class Connection(PlainProtocol):
         self._cycle = None
         cycle.forget()
         self.server.on_close(self)
-        return self.transport.raw, self.pending
+        return self.transport, self.pending
 
     def answered(self, exchange: Exchange) -> None:
         """The answer of `exchange` was written."""

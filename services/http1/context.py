@@ -12,11 +12,21 @@ if TYPE_CHECKING:
 
 
 class RequestContext(_HTTPRequestContext):
-    """Tornado's context (remote_ip, protocol, the rewriting for `xheaders`), made without an IOStream."""
+    """Tornado's context (remote_ip, protocol, the rewriting for `xheaders`), made without an IOStream.
+
+    `is_relayed`: another process speaks TLS with the client, and relays between it and us.
+    """
 
     def __init__(
-        self, family: socket.AddressFamily, address: Any, protocol: str, trusted_downstream: list[str] | None
+        self,
+        family: socket.AddressFamily,
+        address: Any,
+        protocol: str,
+        trusted_downstream: list[str] | None,
+        *,
+        is_relayed: bool = False,
     ) -> None:
+        self.is_relayed = is_relayed
         self.address = address
         self.address_family = family
         is_ip = family in (socket.AF_INET, socket.AF_INET6) and address

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import cast
 
 from tornado.iostream import IOStream
+
+from services.http1.transport import ClientTransport
 
 _LAST_BYTES_S = 30.0  # for what is unsent when one end closes
 
 
 class Relay(asyncio.Protocol):
-    """Carries what its own transport receives to the other one, no faster than that one takes it."""
+    """Carries what its own transport receives to the other one, no faster than that one takes it.
 
-    def __init__(self, early: bytes = b"") -> None:
-        self._early = early  # received before the other end was there
+    `early`: received before the other end was there. `carried` is told how many bytes each time.
+    """
+
+    def __init__(self, early: bytes = b"", carried: Callable[[int], None] = lambda count: None) -> None:
+        self._early = early
+        self._carried = carried
         self._other: asyncio.Transport | None = None
         self._own: asyncio.Transport | None = None
         self._ended = False
@@ -41,6 +48,7 @@ class Relay(asyncio.Protocol):
             self._early += data
         else:
             self._other.write(data)
+            self._carried(len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True
@@ -59,18 +67,24 @@ class Relay(asyncio.Protocol):
             self._other.resume_reading()
 
 
-def detach(outer: asyncio.Transport, received: bytes) -> IOStream:
+def detach(outer: ClientTransport, received: bytes) -> IOStream:
     """The IOStream of the client behind `outer`, beginning with what was `received` from it and not used."""
     ours, theirs = socket.socketpair()
-    relay(outer, ours, received)
+    _relay(outer.raw, Relay(received), Relay(), ours)
     return IOStream(theirs)
 
 
-def relay(outer: asyncio.Transport, ours: socket.socket, received: bytes) -> None:
-    """Carry between the client behind `outer` and the other end of `ours`, until one of them closes."""
+def relay(client: ClientTransport, ours: socket.socket) -> None:
+    """Carry between the client and the other end of `ours`, until one of them closes.
+
+    What the client is sent counts as sent by `client`, which can tell whether it is taken.
+    """
+    _relay(client.raw, Relay(), Relay(carried=client.queued), ours)
+
+
+def _relay(outer: asyncio.Transport, to_inner: Relay, to_outer: Relay, ours: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ours.setblocking(False)
-    to_inner, to_outer = Relay(received), Relay()
     outer.set_protocol(to_inner)
     outer.resume_reading()
     task = loop.create_task(_link(loop, ours, outer, to_inner, to_outer))

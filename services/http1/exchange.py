@@ -23,6 +23,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from services.http1.body import BodyDecoder
 from services.http1.context import StreamView
 from services.http1.detach import detach, relay
+from services.http1.handed import Handed
 from services.http1.parser import RequestHead
 
 if TYPE_CHECKING:
@@ -255,33 +256,36 @@ class Exchange(HTTPConnection):
         """Leave HTTP: the connection belongs to the holder of the returned IOStream."""
         return detach(*self._connection.leave(self))
 
-    async def give_up(self) -> tuple[socket.socket, bytes]:
+    async def all_sent(self) -> None:
+        """Wait until earlier answers are sent. Raises StreamClosedError."""
+        while self._connection.transport.unsent_bytes:
+            await self.ready()
+
+    def give_up(self) -> tuple[socket.socket, Handed]:
         """Leave HTTP without an answer, so that another process answers. Returns the client's socket, and all
-        bytes from this request on. Nothing may have been answered, or taken of the body.
+        bytes from this request on. Nothing may have been answered, or taken of the body, or be unsent.
 
         Under TLS the socket is one end of a pair, with the client's data in plain. This process goes on to
         encrypt, and the server waits for the end of that when it drains.
 
-        Waits until earlier answers are sent. Raises StreamClosedError; OSError if no descriptor is left: then
-        the request can still be answered.
+        Raises StreamClosedError; OSError if no descriptor is left: then the request can still be answered.
         """
         assert not self.started
-        while self._connection.transport.unsent_bytes:
-            await self.ready()
         if self.closed():
             raise StreamClosedError
-        if self.is_secure:
+        connection, remote_ip = self._connection, self.remote_ip if self.is_secure else ""
+        if remote_ip:
             ours, sock = socket.socketpair()
-            transport, rest = self._connection.leave(self)
-            relay(transport, ours, b"")
-            self._connection.server.relayed(transport)
-            return sock, self._head_bytes + b"\r\n" + rest
-        sock = self._connection.transport.extra_info("socket").dup()
-        transport, rest = self._connection.leave(self)
-        transport.pause_reading()
-        transport.set_protocol(asyncio.Protocol())  # the connection hears no more, also not that it is closed
-        transport.abort()
-        return sock, self._head_bytes + b"\r\n" + rest
+            transport, rest = connection.leave(self)
+            relay(transport, ours)
+            connection.server.relayed(transport)
+        else:
+            sock = connection.transport.extra_info("socket").dup()
+            transport, rest = connection.leave(self)
+            transport.raw.pause_reading()
+            transport.raw.set_protocol(asyncio.Protocol())  # the connection hears no more, nor of its end
+            transport.raw.abort()
+        return sock, Handed(self._head_bytes + b"\r\n" + rest, remote_ip, connection.refused)
 
     @property
     def stream(self) -> StreamView:

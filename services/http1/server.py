@@ -25,11 +25,15 @@ from tornado.netutil import ssl_options_to_context
 from services.http1.acceptor import Acceptor
 from services.http1.connection import Connection
 from services.http1.context import RequestContext
+from services.http1.handed import Handed
 from services.http1.limits import Limits
 from services.http1.parser import RequestHead
 from services.http1.server_interface import Answer, KnownHeads
+from services.http1.sweep import Sweep
+from services.http1.transport import ClientTransport
 from services.http1.turns import ReadyAnswers, Turns
 
+_ACCEPTED_HERE = Handed()
 # The error of OpenSSL for a first record that is not TLS, but the beginning of an HTTP request.
 _ON_ITS_WAY_S = 0.1  # between a connection, or an answer, and the request that follows
 _NOT_TLS = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER"})
@@ -106,12 +110,9 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         # Those that are not told to go; longest there first.
         self._refused: dict[Connection, asyncio.Task[Any]] = {}
         self._receiving: set[Connection] = set()  # bodies that did not come with their heads
-        self._relayed: set[asyncio.Transport] = set()  # clients of others, with whom we speak TLS
+        self._relayed: set[ClientTransport] = set()  # clients of others, with whom we speak TLS
         self.known_heads = KnownHeads()
         self._turns: Turns | None = None
-        self._swept_at = 0.0
-        self._stopped_s = 0.0  # in which this process did not run
-        self._sweep_handle: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
@@ -141,7 +142,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         while self._open or self._connecting or self._relays():
             now = self._the_loop().time()
             for connection in list(self._open):
-                connection.close_if_idle(self._running_time() - _ON_ITS_WAY_S)
+                connection.close_if_idle(self._sweep.time() - _ON_ITS_WAY_S)
             if (
                 self._connecting
                 or self._relays()
@@ -187,9 +188,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     def opened(self, connection: Connection) -> None:
         """A connection is there."""
         self._open.add(connection)
-        if self._sweep_handle is None:
-            self._swept_at = self._the_loop().time()
-            self._sweep_handle = self._the_loop().call_later(self.limits.tick_s(), self._sweep)
+        self._sweep.start()
 
     def on_close(self, server_conn: object) -> None:
         """A connection is gone."""
@@ -197,19 +196,20 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._open.discard(connection)
         self._receiving.discard(connection)
         self._forget(connection)
-        if not self._open and self._sweep_handle is not None:
-            self._sweep_handle.cancel()
-            self._sweep_handle = None
+        if not self._open and not self._relays():
+            self._sweep.stop()
         if isinstance(self.request_callback, HTTPServerConnectionDelegate):
             self.request_callback.on_close(server_conn)
 
-    def relayed(self, transport: asyncio.Transport) -> None:
+    def relayed(self, transport: ClientTransport) -> None:
         """The data of this client is relayed to and from another process (Exchange.give_up)."""
         self._relays()
         self._relayed.add(transport)
+        self._sweep.start()
 
     def _relays(self) -> bool:
-        self._relayed = {one for one in self._relayed if not one.is_closing()}
+        if self._relayed:
+            self._relayed = {one for one in self._relayed if not one.is_closing()}
         return bool(self._relayed)
 
     def spares(self, head: RequestHead) -> bool:
@@ -239,40 +239,28 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         if self.on_refused is not None:
             self.on_refused(method, target, code, getattr(context, "remote_ip", "-"))
 
-    def _running_time(self) -> float:
-        """The loop's time without pauses of the machine or of this process.
-
-        In a pause the bytes of clients wait in their sockets, which is not the clients' fault.
-        """
-        return self._loop_time() - self._stopped_s
-
-    def _sweep(self) -> None:
-        """Check the time of all connections, with one timer for all: none has to be set for each request."""
-        loop = self._the_loop()
-        tick_s = self.limits.tick_s()
-        self._sweep_handle = loop.call_later(tick_s, self._sweep)
-        swept_at, self._swept_at = self._swept_at, loop.time()
-        if self._swept_at - swept_at > 2 * tick_s:
-            self._stopped_s += self._swept_at - swept_at - tick_s
+    def check_time(self) -> None:
+        """Check the time of all connections: no timer has to be set for each request."""
         now = self.clock()
         for connection in list(self._open):
             connection.check_time(now)
+        for transport in self._relayed:
+            transport.check_taken(now)
+        if not self._open and not self._relays():
+            self._sweep.stop()
 
-    def adopt(self, sock: socket.socket, early: bytes, remote_ip: str = "") -> None:
-        """Serve a connection that another process accepted, and from which `early` has come.
-
-        `remote_ip`: the client's, where that process goes on to speak TLS with it, and `sock` leads there.
-        """
-        if remote_ip:
-            family = socket.AF_INET6 if ":" in remote_ip else socket.AF_INET
-            self._begin(sock, family, (remote_ip, 0), None, early)
+    def adopt(self, sock: socket.socket, handed: Handed) -> None:
+        """Serve a connection that another process accepted."""
+        if handed.remote_ip:
+            family = socket.AF_INET6 if ":" in handed.remote_ip else socket.AF_INET
+            self._begin(sock, family, (handed.remote_ip, 0), None, handed)
             return
         try:
             address = sock.getpeername()
         except OSError:  # the client is gone
             sock.close()
             return
-        self._begin(sock, socket.AddressFamily(sock.family), address, None, early)
+        self._begin(sock, socket.AddressFamily(sock.family), address, None, handed)
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:
         self._begin(sock, socket.AddressFamily(sock.family), address, self._tls)
@@ -283,11 +271,11 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         family: socket.AddressFamily,
         address: Any,
         tls: ssl.SSLContext | None,
-        early: bytes = b"",
+        handed: Handed = _ACCEPTED_HERE,
     ) -> None:
         """Serve a connection. `tls`: None where it speaks plain HTTP with us."""
         limits = self.limits
-        refused = len(self._admitted) >= limits.max_connections
+        refused = handed.is_one_too_many or len(self._admitted) >= limits.max_connections
         if refused and len(self._refusing) >= limits.max_refusing and not self._refuse_no_more():
             sock.close()
             return
@@ -296,9 +284,10 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             address,
             self.protocol or ("https" if self._tls else "http"),
             self.trusted_downstream,
+            is_relayed=bool(handed.remote_ip),
         )
         connection = Connection(self, context, refused=refused)
-        connection.pending = early
+        connection.pending = handed.received
         if not refused:
             self._admitted.add(connection)
         if self._turns is not None and tls is None and not refused:
@@ -387,8 +376,8 @@ class HTTPServer(tornado.httpserver.HTTPServer):
             self._loop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
             self.done = self._loop.create_future()
             self.done.set_result(None)
-            self._loop_time = self._loop.time
-            self.clock = self._running_time
+            self._sweep = Sweep(self._loop, self.limits.tick_s(), self.check_time)
+            self.clock = self._sweep.time
         return self._loop
 
 

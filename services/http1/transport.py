@@ -18,9 +18,14 @@ from services.http1.limits import Limits
 
 
 class ClientTransport:
-    """Holds an asyncio or uvloop transport, and knows nothing of HTTP. `now`: seconds, when it was made."""
+    """Holds an asyncio or uvloop transport, and knows nothing of HTTP. `now`: seconds, when it was made.
+
+    `is_relayed`: it leads to a process that relays to the client, and speaks TLS with it. That process judges
+    whether the client takes something: we would see its steps, which are larger than a slow client's.
+    """
 
     __slots__ = (
+        "_client_is_here",
         "_direct",
         "_drain_waiters",
         "_limits",
@@ -29,15 +34,21 @@ class ClientTransport:
         "_taken_at",
         "_taken_bytes",
         "_waits_directly",
+        "has_halves",
         "is_closing",
         "raw",
         "reading_paused",
         "writing_paused",
     )
 
-    def __init__(self, raw: asyncio.BaseTransport, limits: Limits, now: float) -> None:
+    def __init__(
+        self, raw: asyncio.BaseTransport, limits: Limits, now: float, is_relayed: bool = False
+    ) -> None:
         self.raw = raw = cast(asyncio.Transport, raw)  # uvloop's is none by its type
         self.is_closing = raw.is_closing  # True when nothing that is written is sent any more
+        # Whether one direction can end before the other: not over TLS.
+        self.has_halves = not is_relayed and raw.get_extra_info("ssl_object") is None
+        self._client_is_here = not is_relayed
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self.writing_paused = False  # by the client, who takes no more
@@ -82,6 +93,10 @@ class ClientTransport:
         self._drain_waiters.append(future)
         return future
 
+    def queued(self, count: int) -> None:
+        """Somebody else has given so many bytes to the transport."""
+        self._queued_bytes += count
+
     def pause_writing(self) -> None:
         """More is unsent than the high-water mark."""
         self.writing_paused = True
@@ -117,7 +132,7 @@ class ClientTransport:
         if not waits or taken_bytes != self._taken_bytes:
             self._taken_bytes = taken_bytes
             self._taken_at = now
-        elif now - self._taken_at > self._limits.write_idle_timeout_s:
+        elif self._client_is_here and now - self._taken_at > self._limits.write_idle_timeout_s:
             self.raw.abort()
 
     # Past the transport, for bodies in buffers that are used again: what a transport has not sent yet it
@@ -217,7 +232,7 @@ class ClientTransport:
         Not under TLS, which has no such half: there the client ends it, or the time.
         """
         self.pause_reading(False)
-        if self.raw.can_write_eof():
+        if self.has_halves and self.raw.can_write_eof():
             with contextlib.suppress(OSError):  # reset already
                 self.raw.write_eof()
 

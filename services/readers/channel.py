@@ -38,6 +38,7 @@ class Channel:
         self._in = bytearray()
         self._descriptors: list[int] = []  # that came, of messages that are not whole
         self._out: deque[tuple[memoryview, list[int]]] = deque()
+        self._waiting: list[asyncio.Future[None]] = []  # until nothing is unsent
         self.is_open = True
         self._ends = False  # the other side says no more, and reads until we close
         self._loop.add_reader(sock.fileno(), self._read)
@@ -51,6 +52,18 @@ class Channel:
         self._out.append((frame, list(descriptors)))
         if len(self._out) == 1:
             self._write()
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the other side has not taken all yet."""
+        return bool(self._out)
+
+    async def all_sent(self) -> None:
+        """Wait until the other side has taken all, or is lost."""
+        if self._out:
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.append(future)
+            await future
 
     def end(self) -> None:
         """Send no more: the other side then sends what it has under way, and closes."""
@@ -68,6 +81,7 @@ class Channel:
             for _, descriptors in self._out:
                 _close_all(descriptors)
             self._out.clear()
+            self._tell_all_sent()
 
     def _fail(self) -> None:
         if self.is_open:
@@ -93,8 +107,15 @@ class Channel:
             self._loop.call_soon(self._fail)  # not in the middle of who sends
         else:
             self._loop.remove_writer(self._sock.fileno())
+            self._tell_all_sent()
             if self._ends:
                 self._loop.call_soon(self._fail)
+
+    def _tell_all_sent(self) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+        self._waiting.clear()
 
     def read_all(self) -> None:
         """Deliver what has come until now, before `close`."""

@@ -127,23 +127,33 @@ class Guest:
     async def hand_over(self, exchange: Exchange) -> None:
         """Hand a connection over to the server, from this request on.
 
-        Waits for a server if there is none. Raises Unavailable after some seconds, Busy if no descriptor is
-        left, StreamClosedError.
+        Waits for a server if there is none, or if it has not taken what it was sent: those who wait are
+        clients of this process, whose number is limited. Raises Unavailable after some seconds, Busy if no
+        descriptor is left, StreamClosedError.
         """
+        await exchange.all_sent()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await self._present.wait()
+                channel = await self._channel_with_room()
         except TimeoutError:
-            raise Unavailable("The server is starting: ask again in a moment.") from None
+            raise Unavailable("The server is starting, or hangs: ask again in a moment.") from None
         try:
-            remote_ip = exchange.remote_ip if exchange.is_secure else ""
-            sock, received = await exchange.give_up()
+            sock, handed = exchange.give_up()
         except StreamClosedError:  # an OSError, too
             raise
         except OSError:
             raise Busy("This reader is out of file descriptors: try again in a moment.") from None
-        assert self._channel is not None
-        self._channel.send(encode(Over(received, remote_ip)), [sock.detach()])
+        channel.send(encode(Over(handed)), [sock.detach()])
+
+    async def _channel_with_room(self) -> Channel:
+        """That of a server that has taken all that it was sent."""
+        while True:
+            await self._present.wait()
+            channel = self._channel
+            assert channel is not None
+            if channel.is_open and not channel.has_unsent:
+                return channel
+            await channel.all_sent()
 
     def count(self) -> None:
         """Tell the server what was answered since the last report."""

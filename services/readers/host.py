@@ -17,7 +17,7 @@ from services.access.decisions import Access
 from services.engine import Engine, Sharing
 from services.frontends.native.quick_reads import QuickReads
 from services.frontends.native.ready_answers import ReadyAnswers
-from services.http1 import HTTPServer
+from services.http1 import Handed, HTTPServer
 from services.readers.channel import Channel
 from services.readers.messages import (
     Ask,
@@ -39,7 +39,7 @@ log = logging.getLogger("server")
 _ACCEPT_PAUSE_S = 0.5
 _LAST_WORDS_S = 1.0  # how long a drain waits for the readers' last messages
 
-Adopt = Callable[[socket.socket, bytes, str], None]
+Adopt = Callable[[socket.socket, Handed], None]
 """See HTTPServer.adopt."""
 
 
@@ -181,7 +181,7 @@ class Host:
         """Go on with a client's connection."""
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
-        self._adopt(sock, over.received, over.remote_ip)
+        self._adopt(sock, over.handed)
 
     def count(self, counts: Counts) -> None:
         """A reader has answered requests."""

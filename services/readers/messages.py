@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from common.config import Config
+from services.http1 import Handed
 
 
 class Here(msgspec.Struct, frozen=True, tag=True):
@@ -22,14 +23,9 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 
 
 class Over(msgspec.Struct, frozen=True, tag=True):
-    """A connection for the server to go on with, with its descriptor. `received`: what the client sent.
+    """A connection for the server to go on with, with its descriptor."""
 
-    `remote_ip`: that of the client, if the descriptor leads to the reader, which speaks TLS with it; else
-    empty.
-    """
-
-    received: bytes
-    remote_ip: str
+    handed: Handed
 
 
 class Tallied(msgspec.Struct, frozen=True):

@@ -80,8 +80,7 @@ class Running:
 
         def check() -> None:
             self._later_s += seconds
-            for connection in list(self.server._open):
-                connection.check_time(self.server.clock())
+            self.server.check_time()
 
         self.call(check)
 

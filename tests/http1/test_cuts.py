@@ -86,7 +86,7 @@ def conversation(pieces: list[bytes]) -> bytes:
             transport.close()
         await come_to_rest(transport)
         connection.connection_lost(None)
-        assert server._sweep_handle is None
+        assert not server._sweep.runs
         return _REFUSAL.sub(b"<refused>", _DATE.sub(b"Date", transport.sent))
 
     return asyncio.run(run())

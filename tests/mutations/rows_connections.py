@@ -12,8 +12,8 @@ ROWS = [
     Mutation(
         "what-begins-counts-twice",
         "services/http1/server.py",
-        "refused = len(self._admitted) >= limits",
-        "refused = len(self._open) + len(self._connecting) - len(self._refusing) >= limits",
+        "or len(self._admitted) >= limits",
+        "or len(self._open) + len(self._connecting) - len(self._refusing) >= limits",
         ("tests/http1/test_closing.py",),
     ),
     Mutation(
@@ -76,7 +76,7 @@ ROWS = [
     Mutation(
         "readers-that-take-nothing-stay",
         "services/http1/transport.py",
-        "elif now - self._taken_at > self._limits.write_idle_timeout_s:",
+        "elif self._client_is_here and now - self._taken_at > self._limits.write_idle_timeout_s:",
         "elif False:",
         TIME,
     ),

@@ -188,8 +188,8 @@ ROWS = [
     Mutation(
         "drain-closes-on-a-request-that-is-on-its-way",
         "services/http1/server.py",
-        "connection.close_if_idle(self._running_time() - _ON_ITS_WAY_S)",
-        "connection.close_if_idle(self._running_time())",
+        "connection.close_if_idle(self._sweep.time() - _ON_ITS_WAY_S)",
+        "connection.close_if_idle(self._sweep.time())",
         ("tests/http1/test_closing.py::test_drain_answers_who_has_just_connected",),
     ),
     Mutation(

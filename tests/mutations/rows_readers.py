@@ -7,6 +7,7 @@ from tests.mutations.table import Mutation
 SHARING = "services/engines/local/serving/sharing.py"
 IN_MEMORY = ("tests/store/test_sharing.py",)
 READY = ("tests/store/test_ready_answers.py",)
+RELAYS = ("tests/http1/test_relays.py",)
 PROCESSES = "tests/process/test_readers.py"
 
 ROWS = [
@@ -119,11 +120,11 @@ ROWS = [
     Mutation(
         "a-connection-that-cannot-be-handed-over-is-forgotten",
         "services/http1/exchange.py",
-        '        sock = self._connection.transport.extra_info("socket").dup()\n'
-        "        transport, rest = self._connection.leave(self)\n",
-        '        taken = self._connection.transport.extra_info("socket")\n'
-        "        transport, rest = self._connection.leave(self)\n"
-        "        sock = taken.dup()\n",
+        '            sock = connection.transport.extra_info("socket").dup()\n'
+        "            transport, rest = connection.leave(self)\n",
+        '            taken = connection.transport.extra_info("socket")\n'
+        "            transport, rest = connection.leave(self)\n"
+        "            sock = taken.dup()\n",
         ("tests/unit/test_reader_front.py",),
     ),
     Mutation(
@@ -164,9 +165,44 @@ ROWS = [
     Mutation(
         "a-reader-that-speaks-tls-hands-over-what-is-encrypted",
         "services/http1/exchange.py",
-        "        if self.is_secure:\n            ours, sock",
+        "        if remote_ip:\n            ours, sock",
         "        if False:\n            ours, sock",
         (f"{PROCESSES}::test_readers_speak_tls_and_the_server_answers_what_they_do_not",),
+    ),
+    Mutation(
+        "who-relays-does-not-look-whether-its-client-takes-anything",
+        "services/http1/server.py",
+        "            transport.check_taken(now)\n",
+        "            pass\n",
+        RELAYS,
+    ),
+    Mutation(
+        "who-answers-judges-the-clients-of-who-relays",
+        "services/http1/transport.py",
+        "elif self._client_is_here and now",
+        "elif now",
+        RELAYS,
+    ),
+    Mutation(
+        "a-relay-closes-on-a-client-that-still-sends",
+        "services/http1/transport.py",
+        "if self.has_halves and self.raw.can_write_eof():",
+        "if self.raw.can_write_eof():",
+        RELAYS,
+    ),
+    Mutation(
+        "who-left-over-tls-is-told-that-its-body-is-cut-short",
+        "services/http1/connection.py",
+        "if not self.transport.has_halves:",
+        'if self.transport.extra_info("ssl_object") is not None:',
+        RELAYS,
+    ),
+    Mutation(
+        "one-too-many-is-none-where-it-was-handed-over",
+        "services/http1/server.py",
+        "refused = handed.is_one_too_many or len",
+        "refused = len",
+        RELAYS,
     ),
     Mutation(
         "who-leaves-after-an-early-answer-is-counted-twice",

@@ -35,7 +35,7 @@ from services.engines.local.serving.background import Watch
 from services.engines.local.serving.sharing import LocalSharing
 from services.frontends.native.fast_path import FastPath
 from services.frontends.native.ready_answers import ReadyAnswers
-from services.http1 import HTTPServer, RequestContext
+from services.http1 import Handed, HTTPServer, RequestContext
 from services.http1.connection import Connection
 from services.watch.request_log import RequestLog
 from tests.support.processes import ROOT
@@ -145,7 +145,7 @@ def test_a_get_that_is_ready_makes_no_more_calls_than_recorded(tmp_path: Path) -
             for ours, theirs in clients:
                 ours.settimeout(120)
                 theirs.setblocking(False)
-                server.adopt(theirs, b"", "127.0.0.1")
+                server.adopt(theirs, Handed(remote_ip="127.0.0.1"))
             turns = server._turns
             assert turns is not None
             many: dict[int, int] = {}

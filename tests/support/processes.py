@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -122,6 +123,7 @@ class Server(Process):
         through: Sequence[str] = (),
     ) -> None:
         self.port = 0
+        self.trust: ssl.SSLContext | None = None  # where it speaks TLS
         super().__init__("server", root, "-s", "127.0.0.1:0", *flags, env=env, through=through)
         self.wait_until_serving()
 
@@ -151,6 +153,8 @@ class Server(Process):
         Raises OSError, http.client.HTTPException.
         """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        if self.trust is not None:
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=120, context=self.trust)
         try:
             connection.request(method, target, body, headers or {})
             answer = connection.getresponse()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.support import readers
-from tests.support.processes import Answer, Server
+from tests.support.processes import Answer, Process, Server, wait_for
 from tests.support.raw import RawConnection
 from tests.support.rules import DataDirectory
 
@@ -16,6 +17,12 @@ OWN = re.compile(rb"(^(?:Date|Last-Modified|Blob-Id|x-amz-[a-z0-9-]+): |<Request
 # Fields of the access log that no two requests have in common: the time, and how long it took.
 TIMES = re.compile(r"\[[^]]*\]|\d\.\d{6}$", re.MULTILINE)
 _AT_ONCE = 32
+_COUNTED = re.compile(
+    r"^(blobkeep_(?:requests|connection_refusals|request_body_bytes|response_body_bytes"
+    r"|request_duration_seconds_count)\S*) (\S+)$",
+    re.MULTILINE,
+)
+_SENT = 'blobkeep_response_body_bytes_total{method="GET"}'
 
 
 class Pair:
@@ -33,14 +40,15 @@ class Pair:
         self.alone = Server(self.directories[1].path, env=env)
         self.reader = readers.started_reader(self.directories[0].path, 0, with_readers)
         readers.wait_until_there(self.reader)
-        self._trust = trust
+        self.shared.trust = self.alone.trust = self._trust = trust
+        self._metrics_bytes = [0, 0]  # which their answers had
         self._accepted: list[RawConnection] = []  # by the reader, and not used yet
 
     def connections(self) -> tuple[RawConnection, RawConnection]:
         """One that the reader has accepted, and one of the other server."""
         if not self._accepted:
             self._accepted = self.through_the_reader(_AT_ONCE)
-        return self._accepted.pop(0), RawConnection(self.alone.port, tls=self._trust)
+        return self._accepted.pop(0), self.past_readers(1)[0]
 
     def through_the_reader(self, count: int) -> list[RawConnection]:
         """New connections that the reader has accepted. Many at once, since the server stands still
@@ -53,15 +61,56 @@ class Pair:
             lambda made: made[-1].sock,  # it accepts them in their order
         )
 
+    def past_readers(self, count: int) -> list[RawConnection]:
+        """New connections of the other server."""
+        return [RawConnection(self.alone.port, tls=self._trust) for _ in range(count)]
+
+    def close(self, connection: RawConnection) -> None:
+        """Close it, and wait until the other side has, too."""
+        port = connection.sock.getsockname()[1]
+        connection.close()
+        processes: list[Process] = [self.shared, self.reader, self.alone]
+        wait_for(lambda: readers.owner_of_port(port, processes) is None, what="the end of a connection")
+
     def ask(self, *requests: bytes) -> bytes:
         """The answers to these bytes on one connection, until it closes; the same from both."""
-        answers = []
-        for connection in self.connections():
+        connections = self.connections()
+        for connection in connections:
             connection.send(*requests)
-            answers.append(OWN.sub(rb"\1...", connection.rest()))
+        return self.rest(*connections)
+
+    def rest(self, *connections: RawConnection) -> bytes:
+        """What still comes on both; the same. Then they are closed."""
+        answers = []
+        for connection in connections:
+            rest = connection.rest() if self._trust is None else _to_the_last(connection)
+            answers.append(OWN.sub(rb"\1...", rest))
             connection.close()
-        assert answers[0] == answers[1], requests
+        assert answers[0] == answers[1]
         return answers[0]
+
+    def counts_become_alike(self) -> None:
+        """Wait until both have counted the same since their start: a reader tells its counts each second."""
+        try:
+            wait_for(lambda: not self._counted_differently(), what="the same counts")
+        finally:
+            assert self._counted_differently() == {}
+
+    def _counted_differently(self) -> dict[str, tuple[float, float]]:
+        shared, alone = (self._counts(number) for number in range(2))
+        return {
+            name: (shared.get(name, 0), alone.get(name, 0))
+            for name in shared | alone
+            if shared.get(name, 0) != alone.get(name, 0)
+        }
+
+    def _counts(self, number: int) -> dict[str, float]:
+        """What /metrics says of requests, without the bytes of its own answers."""
+        text = (self.shared, self.alone)[number].ask("GET", "/metrics").body.decode()
+        found = {name: float(value) for name, value in _COUNTED.findall(text)}
+        found[_SENT] -= self._metrics_bytes[number]
+        self._metrics_bytes[number] += len(text)
+        return found
 
     def both(self, do: Callable[[Server], Answer]) -> list[int]:
         """Ask both servers; their statuses are the same."""
@@ -98,3 +147,15 @@ def without_times(line: str) -> str:
 
 def wire(method: str, target: str, *fields: str) -> bytes:
     return "\r\n".join((f"{method} {target} HTTP/1.1", "Host: localhost", *fields)).encode() + b"\r\n\r\n"
+
+
+def _to_the_last(connection: RawConnection) -> bytes:
+    """The answers until one is said to be the last. Over TLS the client may have to close first."""
+    text, is_last = b"", False
+    with contextlib.suppress(ConnectionError):
+        while not is_last:
+            answer = connection.answer()
+            lines = [f"{answer.status}", *(f"{name}: {value}" for name, value in answer.headers.items())]
+            text += "\r\n".join(lines).encode() + b"\r\n\r\n" + answer.body
+            is_last = answer.headers.get("connection") == "close"
+    return text

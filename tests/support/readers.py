@@ -32,13 +32,13 @@ def wait_until_there(reader: Process) -> None:
 
 def owner_of(sock: socket.socket, processes: list[Process]) -> Process | None:
     """Which of these processes has the other end of a connection, by the kernel's tables."""
-    port = sock.getsockname()[1]
+    return owner_of_port(sock.getsockname()[1], processes)
+
+
+def owner_of_port(port: int, processes: list[Process]) -> Process | None:
+    """The same by the port of our end, which may be closed."""
     for process in processes:
-        inodes = {
-            link[8:-1]
-            for fd in os.listdir(f"/proc/{process.pid}/fd")
-            if (link := _link(f"/proc/{process.pid}/fd/{fd}")).startswith("socket:[")
-        }
+        inodes = _inodes(process)
         for line in Path(f"/proc/{process.pid}/net/tcp").read_text().splitlines()[1:]:
             fields = line.split()
             if int(fields[2].split(":")[1], 16) == port and fields[9] in inodes:
@@ -63,6 +63,12 @@ def accepted_by(
         for other in others:
             os.kill(other.pid, signal.SIGCONT)
     return made
+
+
+def _inodes(process: Process) -> set[str]:
+    """Of its sockets."""
+    links = [_link(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")]
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
 
 
 def _is_stopped(process: Process) -> bool:

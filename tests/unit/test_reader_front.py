@@ -15,6 +15,7 @@ from services.engine import Engine
 from services.engines.local.disk.blob import Blob
 from services.frontends.native.quick_reads import QuickReads
 from services.readers import guest as guests
+from services.readers.channel import Channel
 from services.readers.front import Front
 from services.readers.guest import Guest
 from services.readers.messages import Hello, answers_by
@@ -60,8 +61,14 @@ def test_where_no_descriptor_is_left_the_client_is_told(reader: tuple[Reader, Ru
     """Its connection must not stay open for ever."""
     made, server = reader
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with server.connect(timeout_s=20) as client:
-        server.call(made.guest._present.set)
+    ours, theirs = socket.socketpair()
+    with server.connect(timeout_s=20) as client, ours, theirs:
+
+        def be_with_a_server() -> None:
+            made.guest._channel = Channel(ours, lambda message, fds: None, lambda: None)
+            made.guest._present.set()
+
+        server.call(be_with_a_server)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:
             client.send(b"PUT /store/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")

@@ -150,7 +150,7 @@ async def _come_while_there_is_none() -> None:
         Config(readers=1),
         Access(),
         RequestLog(),
-        lambda sock, data, ip: None,
+        lambda sock, handed: None,
         [],
     )
     host.start()
