@@ -104,7 +104,7 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             self._loop.add_writer(self._sock.fileno(), self._write)
         except OSError:
-            self._loop.call_soon(self._fail)  # not in the middle of who sends
+            self._loop.call_soon(self._end_of_other)  # not in the middle of who sends
         else:
             self._loop.remove_writer(self._sock.fileno())
             self._tell_all_sent()
@@ -116,6 +116,11 @@ class Channel:
             if not future.done():
                 future.set_result(None)
         self._waiting.clear()
+
+    def _end_of_other(self) -> None:
+        """It hears no more. What it said before is in our socket: connections, perhaps, of clients."""
+        self.read_all()
+        self._fail()
 
     def read_all(self) -> None:
         """Deliver what has come until now, before `close`."""

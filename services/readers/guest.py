@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import socket
@@ -40,6 +41,7 @@ from services.watch.request_log import RequestLog
 log = logging.getLogger("reader")
 
 _LOOK_EVERY_S = 0.1  # for a server, while there is none
+_LAST_WORDS_S = 5.0  # how long the server has to take what we said, when we end
 COUNT_EVERY_S = 1.0
 # A killed server is mostly back sooner. Clients that wait longer get 503.
 PATIENCE_S = 10.0
@@ -100,6 +102,9 @@ class Guest:
             counting.cancel()
             self.count()
             if self._channel is not None:
+                with contextlib.suppress(TimeoutError):  # of what is unsent, connections are lost
+                    async with asyncio.timeout(_LAST_WORDS_S):
+                        await self._channel.all_sent()
                 self._channel.close()
 
     async def ask(self, location: str, authorization: str | None) -> bool:

@@ -163,6 +163,20 @@ ROWS = [
         ("tests/unit/test_reader_channel.py",),
     ),
     Mutation(
+        "what-a-reader-said-last-is-lost-where-the-server-speaks",
+        "services/readers/channel.py",
+        "        self.read_all()\n        self._fail()\n",
+        "        self._fail()\n",
+        ("tests/unit/test_reader_channel.py",),
+    ),
+    Mutation(
+        "a-reader-that-stops-cuts-what-it-is-saying",
+        "services/readers/guest.py",
+        "                        await self._channel.all_sent()\n                self._channel.close()",
+        "                        pass\n                self._channel.close()",
+        ("tests/unit/test_reader_channel.py",),
+    ),
+    Mutation(
         "a-reader-that-speaks-tls-hands-over-what-is-encrypted",
         "services/http1/exchange.py",
         "        if remote_ip:\n            ours, sock",
