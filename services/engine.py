@@ -165,6 +165,60 @@ class Admin(Protocol):
         """The first of the damaged blobs: they answer 500 until they are written or deleted anew."""
         ...
 
+    @property
+    def quarantine(self) -> Quarantine | None:
+        """None if what is kept of damaged blobs can be handled without the engine, as files."""
+        ...
+
+
+class KeptDamage(msgspec.Struct, frozen=True):
+    """What is kept of a damaged blob. `location`, `size`: None where nothing says them any more.
+
+    `state`: what its location is now. `time`: since when it is kept, RFC 3339.
+    """
+
+    name: str
+    location: str | None
+    reason: str
+    time: str
+    state: str
+    size: int | None
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """Where a blob is served again. It stays in quarantine until it is dropped."""
+
+    location: str
+    size: int
+
+
+class Quarantine(Protocol):
+    """What is kept of damaged blobs, by name. All raise NotFound where there is no such name."""
+
+    async def find(self) -> Sequence[KeptDamage]:
+        """All of it, by name."""
+        ...
+
+    async def examine(self, name: str) -> tuple[KeptDamage, list[int] | None, str]:
+        """One of them; which MiB of it are wrong now, None where nothing tells; and what is wrong, empty if
+        it is whole."""
+        ...
+
+    async def restore(self, name: str, to: str | None, *, even_deleted: bool) -> Restored:
+        """Serve it again: at its own location if nothing took its place, or at `to`, if nothing is there.
+
+        Raises Damaged where it is not whole, AlreadyExists where another blob is there, and DeletedSince.
+        """
+        ...
+
+    async def drop(self, name: str) -> int:
+        """Remove it for good; how many bytes. A location that answers 500 for it answers 404 from then on."""
+        ...
+
+
+class DeletedSince(BlobkeepError):
+    """The location of a damaged blob was deleted since, so to restore the blob would undo that."""
+
 
 OnProgress = Callable[[int, int], None]
 """Called with (done, all), while something takes long; from any thread."""

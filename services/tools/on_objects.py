@@ -64,7 +64,7 @@ def ls(args: argparse.Namespace, out: Output) -> int:
                 out.line(one.location)
         return exits.OK
 
-    return _run(args.config, go)
+    return run(args.config, go)
 
 
 def show(args: argparse.Namespace, out: Output) -> int:
@@ -100,7 +100,7 @@ def show(args: argparse.Namespace, out: Output) -> int:
             out.line(f"  {event.time}  ", state(event.state), f"  {event.message}")
         return exits.OK
 
-    return _run(args.config, go)
+    return run(args.config, go)
 
 
 def du(args: argparse.Namespace, out: Output) -> int:
@@ -128,29 +128,7 @@ def du(args: argparse.Namespace, out: Output) -> int:
         )
         return exits.OK
 
-    return _run(args.config, go)
-
-
-def quarantine(args: argparse.Namespace, out: Output) -> int:
-    """`quarantine list`: the damaged blobs. They stay in the bucket, whatever is done to their locations."""
-    if args.action != "list":
-        raise CommandFailed(
-            exits.USAGE,
-            "In an object store a damaged blob is written anew (`put`) or deleted (`rm`) where it is; its "
-            "pointer is kept as damaged/<txn>, its data under data/, until you remove them there.",
-        )
-
-    async def go(store: Store, admin: Admin) -> int:
-        found = await admin.find_damaged()
-        out.document({"quarantined": [msgspec.to_builtins(one) for one in found]})
-        if found:
-            rows = [[one.location or "unknown", str(one.id), one.reason] for one in found]
-            out.table(["location", "id", "reason"], rows)
-        else:
-            out.line("Nothing is damaged.")
-        return exits.OK
-
-    return _run(args.config, go)
+    return run(args.config, go)
 
 
 def export(config: Config, fd: int, must_have_some: Callable[[], None]) -> Exported:
@@ -161,11 +139,13 @@ def export(config: Config, fd: int, must_have_some: Callable[[], None]) -> Expor
         done.append(await export_of_store.write(store, admin, fd, must_have_some))
         return exits.OK
 
-    _run(config, go)
+    run(config, go)
     return done[0]
 
 
-def _run(config: Config, go: Callable[[Store, Admin], Awaitable[int]]) -> int:
+def run(config: Config, go: Callable[[Store, Admin], Awaitable[int]]) -> int:
+    """The status that `go` gives, with the store and what operators ask of it."""
+
     def fatal(err: BlobkeepError) -> None:
         raise err
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 
 from common.config import Config
 from services.rules.locations import check_location
-from services.tools import exits, on_objects
-from services.tools.exits import CommandFailed
-from services.tools.output import Output, size
+from services.tools import exits, on_objects, quarantine_on_objects, quarantine_texts
+from services.tools.output import Output
 from services.tools.parsing import Commands
 from services.tools.storage import Quarantined, Storage, UnreadableFolder
 from services.tools.targets import OfferedBlob, PutOutcome, add_target_arguments, open_target
@@ -44,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     """Do what `args.action` says."""
     if on_objects.is_asked(args.config):
-        return on_objects.quarantine(args, out)
+        return quarantine_on_objects.run(args, out)
     storage = Storage(args.config)
     if args.action == "list":
         return _list(storage, out)
@@ -60,7 +58,7 @@ def _named(storage: Storage, name: str) -> Quarantined:
     for entry in storage.quarantined():
         if entry.name == name:
             return entry
-    raise CommandFailed(exits.NOT_THERE, f"Nothing in quarantine is named {name!r}: see `quarantine list`.")
+    raise quarantine_texts.no_such(name)
 
 
 def _about(entry: Quarantined) -> dict[str, object]:
@@ -114,10 +112,7 @@ async def _restore(storage: Storage, entry: Quarantined, args: argparse.Namespac
     record = entry.record
     damage = Storage.damage(entry)
     if damage is not None or record is None:
-        raise CommandFailed(
-            exits.NOT_WELL,
-            f"{entry.name} is not restored, {damage}. What of it is still of use is in {entry.path}.",
-        )
+        raise quarantine_texts.not_whole(entry.name, damage or "its state cannot be read", entry.path)
     location = args.to or record.location
     if args.to is not None:
         check_location(args.to)
@@ -136,43 +131,23 @@ async def _restore(storage: Storage, entry: Quarantined, args: argparse.Namespac
     async with open_target(config, args) as target:
         outcome = await target.put(blob, replace=False)
     if outcome is PutOutcome.DIFFERS:
-        raise CommandFailed(
-            exits.NOT_WELL,
-            f"{location!r} was written anew since, and stands: restore with --to ANOTHER/LOCATION, "
-            "or delete that one first.",
-        )
+        raise quarantine_texts.written_since(location)
     out.document({"restored": entry.name, "location": location, "outcome": outcome.value})
-    out.line(f"{location} is served again ({size(record.size)}, every checksum right).")
-    out.line(f"`quarantine drop {entry.name}` removes the old folder, which is kept until then.")
+    quarantine_texts.say_restored(out, entry.name, location, record.size, "the old folder")
     return exits.OK
 
 
 def _refuse_if_deleted(storage: Storage, location: str) -> None:
     found = [entry for entry in storage.records() if not isinstance(entry, UnreadableFolder)]
     if location not in storage.live_among(found):
-        raise CommandFailed(
-            exits.NOT_WELL,
-            f"{location!r} was deleted since: restoring would undo that. --even-deleted does, or give --to.",
-        )
+        raise quarantine_texts.deleted_since(location)
 
 
 def _drop(storage: Storage, args: argparse.Namespace, out: Output) -> int:
     storage.must_be_owner()
     entries = [_named(storage, name) for name in args.name]
     if not args.yes:
-        _ask(entries)
+        quarantine_texts.ask([(entry.name, Storage.location_of(entry)) for entry in entries])
     freed_bytes = sum(storage.drop(entry) for entry in entries)
-    out.document({"dropped": [entry.name for entry in entries], "freed_bytes": freed_bytes})
-    out.line(f"{len(entries)} removed, {size(freed_bytes)} freed.")
+    quarantine_texts.say_dropped(out, [entry.name for entry in entries], freed_bytes)
     return exits.OK
-
-
-def _ask(entries: list[Quarantined]) -> None:
-    if not sys.stdin.isatty():
-        raise CommandFailed(exits.USAGE, "This removes what cannot be brought back: say --yes.")
-    for entry in entries:
-        sys.stderr.write(f"{entry.name} of {Storage.location_of(entry)!r}\n")
-    sys.stderr.write("Remove for good? A location that answers 500 for it will answer 404. [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise CommandFailed(exits.NOT_WELL, "Nothing was removed.")

@@ -9,6 +9,7 @@ _ENGINE = "services/engines/objects/"
 _MODEL = "tests/objects/test_model.py"
 _REQUESTS = "tests/objects/test_requests.py::test_"
 _PROXY = "tests/objects/test_through_a_proxy.py::test_"
+_KEPT = "tests/objects/test_quarantine.py::test_"
 _HELD = "tests/objects/test_held.py::test_"
 _DIRECT = "tests/objects/test_direct.py::test_"
 _COPY = "tests/objects/test_copy.py::test_"
@@ -141,6 +142,48 @@ ROWS = [
         "        await _answers(client, folder)\n",
         "",
         ("tests/objects/test_self_test.py::test_wrong_credentials_are_said_to_be_wrong",),
+    ),
+    Mutation(
+        "restored-over-what-was-written-since",
+        _ENGINE + "quarantine.py",
+        " or known.pointer.txn != found.txn:\n",
+        ":\n",
+        (_KEPT + "what_was_written_or_deleted_since_is_not_undone",),
+    ),
+    Mutation(
+        "restored-without-a-look-at-its-bytes",
+        _ENGINE + "quarantine.py",
+        "            if reason:\n                raise Damaged(reason)\n        if to is None",
+        "            pass\n        if to is None",
+        (_KEPT + "what_is_not_whole_is_not_restored",),
+    ),
+    Mutation(
+        "restored-elsewhere-over-what-came-meanwhile",
+        _ENGINE + "quarantine.py",
+        "location, _only_new, content",
+        "location, lambda blob, damaged: None, content",
+        (_KEPT + "a_restore_to_elsewhere_replaces_nothing_that_came_meanwhile",),
+    ),
+    Mutation(
+        "dropped-with-the-bytes-of-what-is-served-again",
+        _ENGINE + "quarantine.py",
+        "if found.data_txn and (now.pointer is None or now.pointer.data_txn != name):",
+        "if found.data_txn:",
+        (_KEPT + "what_is_served_again_keeps_its_bytes_when_it_is_dropped",),
+    ),
+    Mutation(
+        "a-drop-of-the-keeper-of-a-folder",
+        _ENGINE + "quarantine.py",
+        "await self._pointers.read_note(name) if txn.is_txn(name) else (pointer.ABSENT, 0)",
+        "await self._pointers.read_note(name)",
+        (_KEPT + "a_name_that_is_not_there_is_said_to_be_none",),
+    ),
+    Mutation(
+        "a-damaged-blob-without-a-note-stays-so",
+        _ENGINE + "verifier.py",
+        "                    await damage.keep(self._tools, known.pointer)\n",
+        "                    pass\n",
+        (_KEPT + "a_round_makes_a_note_that_was_dropped_too_soon",),
     ),
     Mutation(
         "a-held-blob-comes-back-after-it-was-dropped",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from services.engines.objects.meter import Meter
 from services.store import Content
 from tests.engines.makers import objects_store
 from tests.objects.test_system import System
+from tests.support.processes import wait_for
 from tests.support.seaweed import Seaweed
 from tests.support.tools import tool
 
@@ -66,7 +68,7 @@ def test_blobs_go_in_and_out(system: System, tmp_path: Path) -> None:
 
 def test_what_is_damaged_is_named(system: System) -> None:
     assert "0 damaged" in command(system, "check")
-    assert "Nothing is damaged" in command(system, "quarantine", "list")
+    assert "Nothing is in quarantine" in command(system, "quarantine", "list")
     part, *_ = [key for key in system.keys(keys.DATA) if keys.name_of("bad") in key]
     asyncio.run(BucketClient(system.settings, Meter()).put(part, b"z" * (1 << 20), None))
     assert "1 damaged" in command(system, "check", status=1)
@@ -74,7 +76,62 @@ def test_what_is_damaged_is_named(system: System) -> None:
     assert found["location"] == "bad"
     assert "checksum" in found["reason"]
     assert "damaged" in command(system, "show", "bad", status=1)
-    assert "written anew" in command(system, "quarantine", "drop", "x", status=2)
+    assert found["state"] == "answers 500"
+    assert "Nothing in quarantine is named 'x'" in command(system, "quarantine", "drop", "x", status=3)
+
+
+def test_a_damaged_blob_is_restored_and_dropped_while_servers_run(
+    store_process: Seaweed, tmp_path: Path
+) -> None:
+    system = System(store_process, tmp_path)
+    system.env["BLOBKEEP_PUT_CREATES"] = "true"
+    server, other = system.server(), system.server()
+    client = BucketClient(system.settings, Meter())
+    body = os.urandom(2 << 20)
+
+    def damage() -> tuple[str, str, bytes]:
+        """Rot a blob, so that a read finds it. Gives its name in quarantine, the part, and its good bytes."""
+        assert server.ask("PUT", "/store/bad", body).status in (200, 201)
+        before = set(system.keys(keys.DAMAGED))
+        part = max(key for key in system.keys(keys.DATA) if keys.name_of("bad") in key)
+        got = asyncio.run(client.get(part))
+        assert got is not None
+        good = bytes(got.data)
+        asyncio.run(client.put(part, b"z" * len(good), None))
+        assert server.ask("GET", "/store/bad", headers={"Range": "bytes=1048576-"}).status == 500
+        wait_for(lambda: other.ask("HEAD", "/store/bad").status == 500, what="the damage is known")
+        (name,) = (key.removeprefix(keys.DAMAGED) for key in set(system.keys(keys.DAMAGED)) - before)
+        return name, part, good
+
+    name, part, good = damage()
+    assert "checksum in MiB 1" in command(system, "quarantine", "show", name, status=1)
+    assert "is not restored" in command(system, "quarantine", "restore", name, status=1)
+    asyncio.run(client.put(part, good, None))
+    assert "It is whole" in command(system, "quarantine", "show", name)
+    assert "bad is served again" in command(system, "quarantine", "restore", name)
+    assert [one.ask("GET", "/store/bad").body for one in (server, other)] == [body, body]
+    assert "leave out --url" in command(system, "quarantine", "restore", name, "--url", "x", status=2)
+    assert "say --yes" in command(system, "quarantine", "drop", name, status=2)
+    assert "1 removed" in command(system, "quarantine", "drop", name, "--yes")
+    assert server.ask("GET", "/store/bad").body == body
+
+    name, part, good = damage()
+    asyncio.run(client.put(part, good, None))
+    assert server.ask("PUT", "/store/bad", b"new").status == 200
+    assert "was written anew since" in command(system, "quarantine", "restore", name, status=1)
+    assert server.ask("DELETE", "/store/bad").status == 200
+    assert "was deleted since" in command(system, "quarantine", "restore", name, status=1)
+    command(system, "quarantine", "restore", name, "--to", "good")
+    assert other.ask("GET", "/store/good").body == body
+    freed = json.loads(command(system, "--json", "quarantine", "drop", name, "--yes"))["freed_bytes"]
+    assert freed > len(body)
+    assert not [key for key in system.keys(keys.DATA) if name in key]
+
+    name, part, good = damage()
+    command(system, "quarantine", "drop", name, "--yes")
+    assert [one.ask("GET", "/store/bad").status for one in (server, other)] == [404, 404]
+    assert "Nothing is in quarantine" in command(system, "quarantine", "list")
+    system.end()
 
 
 def test_the_check_counts_what_ls_shows_and_says_what_else_it_read(system: System) -> None:

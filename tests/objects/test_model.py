@@ -11,20 +11,24 @@ What must hold, whatever happens in between (docs/objects.md):
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, cast
 
 import pytest
 
-from common.errors import AlreadyExists, NotFound, Unavailable
-from services.engines.objects import commit, keys, pointer, pointers
+from common.checksum import sums_of
+from common.errors import AlreadyExists, Damaged, NotFound, Unavailable
+from services.engine import DeletedSince
+from services.engines.objects import commit, damage, keys, pointer, pointers
 from services.engines.objects.bucket import Bucket, Clock, pages
 from services.engines.objects.collect import Collecting
 from services.engines.objects.commit import StagedWrite, Tools, change_at_once
 from services.engines.objects.held import HeldObject
 from services.engines.objects.pointer import Facts, Known
 from services.engines.objects.pointers import Pointers
+from services.engines.objects.quarantine import ObjectsQuarantine
 from services.engines.objects.sweep import Sweeping
+from services.store import Blob, Store
 from tests.objects.exploring import (
     Faults,
     ModelBucket,
@@ -40,7 +44,7 @@ from tests.objects.exploring import (
 LOCATION = "a"
 POINTER = keys.pointer_key(LOCATION)
 SMALL = Facts(size=1, sha256=b"", begun_ns=0, modified_ns=0)
-LARGE = Facts(size=1, sha256=b"", begun_ns=0, modified_ns=0, part_bytes=1)
+LARGE = Facts(size=1, sha256=b"", begun_ns=0, modified_ns=0, part_bytes=1, crcs=sums_of(b"x")[1])
 
 
 class History(Watcher):
@@ -130,6 +134,14 @@ class Swept(History):
     """The same, but no data comes after its collection, so the collector alone leaves nothing behind."""
 
     sweeps = False
+
+
+class Noted(History):
+    """The same. What is kept of damaged blobs is dropped at the end."""
+
+    def left(self, world: World) -> None:
+        run_alone(world, dropper, "end")
+        super().left(world)
 
 
 def tools_of(bucket: Bucket, clock: Clock) -> Tools:
@@ -243,6 +255,47 @@ async def sweeper(history: object, bucket: Bucket, clock: Clock) -> None:
             await sweeping.sweep(*owner, [listed.key])
 
 
+async def condemner(history: object, bucket: Bucket, clock: Clock) -> None:
+    """A server takes what is served for damaged."""
+    tools = tools_of(bucket, clock)
+    blob = (await tools.pointers.read(LOCATION)).blob
+    if blob is not None:
+        await damage.condemn(tools, LOCATION, blob.version, "it looked wrong")
+
+
+class Looking:
+    """As much of a store as a restore needs where its location was written or deleted since."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def stat(self, location: str) -> Blob | None:
+        return (await self._tools.pointers.read(location)).blob
+
+
+async def _names(bucket: Bucket) -> list[str]:
+    found = [listed.key async for page in pages(bucket, keys.DAMAGED) for listed in page]
+    return [key.removeprefix(keys.DAMAGED) for key in found]
+
+
+async def restorer(history: object, bucket: Bucket, clock: Clock) -> None:
+    """`quarantine restore` of all that is kept, as an operator who wants nothing overwritten."""
+    tools = tools_of(bucket, clock)
+    quarantine = ObjectsQuarantine(tools, cast(Store, Looking(tools)))
+    for name in await _names(bucket):
+        with suppress(AlreadyExists, DeletedSince, NotFound, Damaged, Unavailable):
+            await quarantine.restore(name, None, even_deleted=False)
+
+
+async def dropper(history: object, bucket: Bucket, clock: Clock) -> None:
+    """`quarantine drop` of all that is kept."""
+    tools = tools_of(bucket, clock)
+    quarantine = ObjectsQuarantine(tools, cast(Store, Looking(tools)))
+    for name in await _names(bucket):
+        with suppress(NotFound, Unavailable):
+            await quarantine.drop(name)
+
+
 def many(*processes: Process) -> Process:
     """Run these one after the other."""
 
@@ -263,6 +316,8 @@ NO_FAULTS = Faults()
 def scene(faults: Faults = NO_FAULTS, **processes: Process) -> Scene:
     return Scene(processes, faults, History)
 
+
+DAMAGED_BLOB = many(large(only_new), condemner)
 
 SCENES: dict[str, Scene] = {
     "two creates": scene(Faults(lost=1, false_412=1, late=1), w=small(only_new), v=small(only_new)),
@@ -301,6 +356,21 @@ SCENES: dict[str, Scene] = {
     "a large blob replaced, an answer lost": Scene(
         {"w": small(anything), "g": collector}, Faults(lost=1), Swept, large(only_new)
     ),
+    "a damaged blob restored or replaced": Scene(
+        {"r": restorer, "w": small(anything), "g": collector}, Faults(lost=1), Noted, DAMAGED_BLOB
+    ),
+    "a damaged blob restored or dropped": Scene(
+        {"r": restorer, "d": dropper}, Faults(lost=1, late=1, twice=1), Noted, DAMAGED_BLOB
+    ),
+    "a damaged blob dropped or replaced": Scene(
+        {"d": dropper, "w": large(anything), "g": collector}, Faults(lost=1), Noted, DAMAGED_BLOB
+    ),
+    "a blob condemned and restored and deleted": Scene(
+        {"c": many(condemner, restorer), "d": small(anything, None), "g": collector},
+        NO_FAULTS,
+        Noted,
+        large(only_new),
+    ),
     "two collectors": scene(Faults(twice=1), w=large(anything), g=collector, c=collector),
     "a sweep and two writers": scene(w=large(anything), v=large(anything), s=sweeper, g=collector),
 }
@@ -308,6 +378,7 @@ SCENES: dict[str, Scene] = {
 
 # Explored in every run of the tests, in a second each; the others take up to minutes.
 QUICK = ["two creates", "create, then delete, and create", "three that write anything", "update and delete"]
+QUICK += ["a damaged blob restored or replaced", "a damaged blob restored or dropped"]
 QUICK += ["a reader that holds what it has read", "large create", "large anything, and again late"]
 QUICK += ["a large blob deleted, no fault", "a large blob replaced, an answer lost"]
 

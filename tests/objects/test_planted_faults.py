@@ -17,18 +17,23 @@ from services.engines.objects.entry import Entry
 from services.engines.objects.held import HeldObject
 from services.engines.objects.pointer import Known
 from services.engines.objects.pointers import Pointers
+from services.engines.objects.quarantine import ObjectsQuarantine
 from services.engines.objects.sweep import Fate, Sweeping
 from tests.objects.exploring import Faults, Scene, Wrong, explore
 from tests.objects.test_model import (
+    DAMAGED_BLOB,
     POINTER,
+    Noted,
     Swept,
     anything,
     collector,
+    dropper,
     holder,
     large,
     many,
     only_new,
     only_there,
+    restorer,
     scene,
     small,
     sweeper,
@@ -192,6 +197,33 @@ def held_is_served_unasked(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Pointers, "read_again", read_again)
 
 
+def restored_unconditionally(patch: pytest.MonkeyPatch) -> None:
+    """A restore does not ask that the damaged blob is still there when it brings it back."""
+
+    async def swap_back(self: ObjectsQuarantine, found: pointer.Pointer, body: Any) -> bool:
+        known = await self._pointers.read(found.location)
+        if known.pointer is None or known.pointer.txn != found.txn:
+            return False
+        await self._bucket.put(POINTER, pointer.encode(pointer.restored(known.pointer), body), None)
+        return True
+
+    patch.setattr(ObjectsQuarantine, "_swap_back", swap_back)
+
+
+def dropped_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A drop removes the data before its location is deleted."""
+
+    async def drop(self: ObjectsQuarantine, name: str) -> int:
+        known, _ = await self._pointers.read_note(name)
+        if known.pointer is not None:
+            await self._bucket.delete([keys.part_key(known.pointer.location, name, 0)])
+            await self._delete(known.pointer)
+        await self._bucket.delete([keys.damaged_key(name)])
+        return 0
+
+    patch.setattr(ObjectsQuarantine, "drop", drop)
+
+
 async def tombstone_remover(history: object, bucket: Bucket, clock: Clock) -> None:
     """A cleanup that the protocol does not have: it removes the pointer of a deleted location."""
     got = await bucket.get(POINTER)
@@ -243,6 +275,14 @@ PLANTED: dict[str, tuple[Plant, Scene]] = {
     "what is in memory served unasked": (
         held_is_served_unasked,
         scene(w=many(small(only_new), small(only_there)), r=holder),
+    ),
+    "a restore without a condition": (
+        restored_unconditionally,
+        Scene({"r": restorer, "w": small(anything)}, Faults(), Noted, DAMAGED_BLOB),
+    ),
+    "a drop that removes data first": (
+        dropped_at_once,
+        Scene({"r": restorer, "d": dropper}, Faults(), Noted, DAMAGED_BLOB),
     ),
     "a tombstone removed": (
         nothing,

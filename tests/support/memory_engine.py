@@ -77,6 +77,8 @@ class MemoryEngine:
 class MemoryAdmin:
     """See services.engine.Admin."""
 
+    quarantine = None
+
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 

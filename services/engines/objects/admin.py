@@ -18,6 +18,7 @@ from services.engines.objects.commit import Tools
 from services.engines.objects.decide import Finding, finding
 from services.engines.objects.entry import Entry
 from services.engines.objects.pointer import KILLED, ObjectBlob
+from services.engines.objects.quarantine import ObjectsQuarantine
 from services.engines.objects.store import ObjectsStore
 from services.store import Blob, Condition, DamagedBlob, Description, Reading
 
@@ -34,6 +35,7 @@ class ObjectsAdmin:
         self._tools = tools
         self._store = store
         self._places = asyncio.Semaphore(32)
+        self.quarantine = ObjectsQuarantine(tools, store)
 
     async def list_by_id(self, state: str | None, after: str | None, limit: int) -> Sequence[Description]:
         """See engine.Admin."""

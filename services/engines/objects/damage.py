@@ -7,7 +7,7 @@ from common.checksum import CHUNK_BYTES, Bytes
 from services.engines.objects import keys, pointer
 from services.engines.objects.bucket import Refused, Unclear
 from services.engines.objects.commit import Tools
-from services.engines.objects.pointer import Facts, Known
+from services.engines.objects.pointer import Facts, Known, Pointer
 
 TEXT = "This blob is damaged in the object store and is not served: write it anew, or delete it."
 
@@ -17,24 +17,33 @@ UNREADABLE = "its pointer is not readable"
 async def condemn(tools: Tools, location: str, txn: str, reason: str) -> bool:
     """Stop serving the blob of the write `txn`, if its location still has it. Returns whether this call did.
 
-    First a copy of the pointer, with the bytes of a small blob, goes to `damaged/<txn>`. The sweep and the gc
-    do not touch data that such a note names, also after the location is written again. Raises Unavailable.
+    First a copy of the pointer as it will be, with the bytes of a small blob, goes to `damaged/<txn>`. The
+    sweep and the gc do not touch data that such a note names, also after the location is written again.
+    quarantine.py brings it back, or removes it. Raises Unavailable.
     """
     known, whole = await tools.pointers.read_whole(location)
     found = known.pointer
     if found is None or found.txn != txn or found.state != pointer.OK or known.etag is None:
         return False
-    await tools.bucket.put(keys.damaged_key(txn), whole, None)
-    after = pointer.damaged(found, reason)
+    data = pointer.encode(pointer.damaged(found, reason), whole[known.body_at :])
+    await tools.bucket.put(keys.damaged_key(txn), data, None)
     try:
-        await tools.bucket.put(
-            keys.pointer_key(location), pointer.encode(after, whole[known.body_at :]), known.etag
-        )
+        await tools.bucket.put(keys.pointer_key(location), data, known.etag)
     except (Refused, Unclear):
         return False  # whoever reads it again finds out
     finally:
         tools.pointers.forget(location)
     return True
+
+
+async def keep(tools: Tools, found: Pointer) -> None:
+    """Make the note of a damaged blob that has none: it may have been dropped just when the blob, which was
+    served again, was found damaged once more. Raises Unavailable."""
+    if (await tools.pointers.read_note(found.txn))[0].etag is not None:
+        return
+    known, whole = await tools.pointers.read_whole(found.location)
+    if known.pointer is not None and known.pointer.txn == found.txn and known.is_damaged:
+        await tools.bucket.put(keys.damaged_key(found.txn), whole, None)
 
 
 def wrong_chunk(facts: Facts, crcs: Bytes, chunk: int, data: Bytes) -> str:

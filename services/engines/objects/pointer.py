@@ -281,3 +281,8 @@ def _remember(old: Pointer, new: Past, now_ns: int) -> tuple[list[Past], int]:
 def damaged(pointer: Pointer, reason: str) -> Pointer:
     """The same state, no longer served. `reason` is for people."""
     return msgspec.structs.replace(pointer, state=DAMAGED, generation=pointer.generation + 1, reason=reason)
+
+
+def restored(pointer: Pointer) -> Pointer:
+    """The inverse: the same state, served again, with the next generation."""
+    return msgspec.structs.replace(pointer, state=OK, generation=pointer.generation + 1, reason="")

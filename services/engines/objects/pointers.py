@@ -33,11 +33,7 @@ class Pointers:
 
     async def read(self, location: str) -> Known:
         """The pointer as it is now; of a small blob, without its bytes. Raises Unavailable."""
-        key = keys.pointer_key(location)
-        got = await self._bucket.get(key, limit=HEAD_BYTES)
-        while got is not None and (more := _missing(got)):
-            got = await self._bucket.get(key, limit=more)
-        return self._remember(location, got)
+        return self._remember(location, await self._head(keys.pointer_key(location)))
 
     async def read_again(self, location: str, held: HeldObject) -> tuple[Known, Bytes]:
         """As `read_whole`. Gives what is `held` if that is still there. Raises Unavailable."""
@@ -54,9 +50,7 @@ class Pointers:
 
     async def read_listed(self, name: str) -> Known:
         """The pointer of a name that a LIST gave, whose location may not be known. Raises Unavailable."""
-        got = await self._bucket.get(keys.LOC + name, limit=HEAD_BYTES)
-        while got is not None and (more := _missing(got)):
-            got = await self._bucket.get(keys.LOC + name, limit=more)
+        got = await self._head(keys.LOC + name)
         if got is None:
             return pointer.ABSENT
         known = pointer.seen(got.etag, got.data, got.size, None)
@@ -64,6 +58,14 @@ class Pointers:
             return Known(got.etag, None)
         self.note(known.pointer.location, known)
         return known
+
+    async def read_note(self, txn: str) -> tuple[Known, int]:
+        """What is kept of the damaged blob of a write, without its bytes; and the length of the note.
+
+        Raises Unavailable.
+        """
+        got = await self._head(keys.damaged_key(txn))
+        return (pointer.seen(got.etag, got.data, got.size, None), got.size) if got else (pointer.ABSENT, 0)
 
     def recent(self, location: str) -> Known | None:
         """The pointer that was seen there a moment ago; None if none was."""
@@ -85,6 +87,13 @@ class Pointers:
     def forget(self, location: str) -> None:
         """Forget what was seen there."""
         self._by_location.pop(location, None)
+
+    async def _head(self, key: str) -> Got | None:
+        """The beginning of an object, which has all of its JSON."""
+        got = await self._bucket.get(key, limit=HEAD_BYTES)
+        while got is not None and (more := _missing(got)):
+            got = await self._bucket.get(key, limit=more)
+        return got
 
     def _remember(self, location: str, got: Got | None) -> Known:
         if got is None:

@@ -69,6 +69,8 @@ class Verifying:
             if known.is_damaged:
                 reason = known.pointer.reason if known.pointer is not None else damage.UNREADABLE
                 self._count(NamedBlob("", location, reason))
+                if known.pointer is not None and not self._dry_run:
+                    await damage.keep(self._tools, known.pointer)
                 yield 0
             elif blob is not None and self._expiry.is_over(blob):
                 if not self._dry_run:

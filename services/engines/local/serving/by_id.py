@@ -45,6 +45,8 @@ _KEEP_NOTHING, _NEVER_EXPIRE = Keeping(), Expiry(())
 class LocalAdmin:
     """See engine.Admin. Ids are decimal numbers."""
 
+    quarantine = None  # its folders are handled without us
+
     def __init__(self, data_dir: Layout, store: LocalStore) -> None:
         self._data_dir = data_dir
         self._store = store

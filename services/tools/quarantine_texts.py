@@ -1,0 +1,58 @@
+"""What `quarantine` says and asks, of a directory and of an object store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from services.tools import exits
+from services.tools.exits import CommandFailed
+from services.tools.output import Output, size
+
+
+def no_such(name: str) -> CommandFailed:
+    return CommandFailed(exits.NOT_THERE, f"Nothing in quarantine is named {name!r}: see `quarantine list`.")
+
+
+def not_whole(name: str, damage: str, place: str) -> CommandFailed:
+    return CommandFailed(
+        exits.NOT_WELL, f"{name} is not restored, {damage}. What of it is still of use is in {place}."
+    )
+
+
+def written_since(location: str) -> CommandFailed:
+    return CommandFailed(
+        exits.NOT_WELL,
+        f"{location!r} was written anew since, and stands: restore with --to ANOTHER/LOCATION, "
+        "or delete that one first.",
+    )
+
+
+def deleted_since(location: str) -> CommandFailed:
+    return CommandFailed(
+        exits.NOT_WELL,
+        f"{location!r} was deleted since: restoring would undo that. --even-deleted does, or give --to.",
+    )
+
+
+def say_restored(out: Output, name: str, location: str, size_bytes: int, kept: str) -> None:
+    """`kept`: what is in quarantine until it is dropped."""
+    out.line(f"{location} is served again ({size(size_bytes)}, every checksum right).")
+    out.line(f"`quarantine drop {name}` removes {kept}, which is kept until then.")
+
+
+def say_dropped(out: Output, names: Sequence[str], freed_bytes: int) -> None:
+    out.document({"dropped": list(names), "freed_bytes": freed_bytes})
+    out.line(f"{len(names)} removed, {size(freed_bytes)} freed.")
+
+
+def ask(named: Sequence[tuple[str, str | None]]) -> None:
+    """Ask whether to remove these, each with its location. Raises CommandFailed unless the answer is yes."""
+    if not sys.stdin.isatty():
+        raise CommandFailed(exits.USAGE, "This removes what cannot be brought back: say --yes.")
+    for name, location in named:
+        sys.stderr.write(f"{name} of {location!r}\n")
+    sys.stderr.write("Remove for good? A location that answers 500 for it will answer 404. [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CommandFailed(exits.NOT_WELL, "Nothing was removed.")
