@@ -99,7 +99,9 @@ def as_plain(content: bytes) -> None:
     blob = scan.parse(content, 7)
     with contextlib.suppress(CorruptRecord):
         whole = record.load(content)
-        if blob is not None:
+        if isinstance(blob, int):
+            assert (whole.state, whole.id, whole.seq) == (State.FAILURE, 7, blob)
+        elif blob is not None:
             assert (whole.state, whole.id) == (State.COMPLETE, 7)
             assert blob == served(whole)
 

@@ -92,6 +92,13 @@ ROWS = [
         ("tests/unit/test_scan.py",),
     ),
     Mutation(
+        "any-record-is-plain-or-in-failure",
+        "services/engines/local/recovery/scan.py",
+        "return ours.seq if newest.startswith(_FAILURE) else None",
+        "return ours.seq",
+        ("tests/unit/test_scan.py",),
+    ),
+    Mutation(
         "plain-record-whose-data-is-not-looked-at",
         "services/engines/local/recovery/scan_slices.py",
         "data.st_size != blob.size or",

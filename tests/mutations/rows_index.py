@@ -315,7 +315,7 @@ ROWS = [
     ),
     Mutation(
         "data-beside-the-unborn-state-of-another-is-removed",
-        "services/engines/local/recovery/reconcile.py",
+        "services/engines/local/recovery/unborn.py",
         "found.id == blob_id and ",
         "",
         EXCHANGED,

@@ -25,6 +25,7 @@ from common.states import (
 )
 from common.times import rfc3339
 from services.engines.local.disk import record
+from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.recovery import scan
 
@@ -124,7 +125,7 @@ def test_whatever_the_location_its_line_is_one_and_says_it(location: str) -> Non
         assert sum(line.startswith("state: ") for line in lines) == 1
         if blob is not failure:
             served = scan.parse(content, 5)
-            assert served is not None
+            assert isinstance(served, Blob)
             assert (served.location, served.size) == (location, blob.size)
 
 
@@ -150,7 +151,7 @@ def test_a_file_from_before_there_was_a_line_for_the_location_is_as_good(locatio
     assert len(old) < len(record.dump(blob))
     assert record.load(old) == blob
     served = scan.parse(old, 5)
-    assert served is not None
+    assert isinstance(served, Blob)
     assert served.location == location
 
 

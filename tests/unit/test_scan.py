@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from common import checksum
 from common.states import MSG_CREATED, MSG_DELETED, MSG_WRITING, State
-from services.engines.local.disk import record
-from services.engines.local.disk.blob import served
+from services.engines.local.disk import blob_folder, record
+from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.recovery.scan import parse
 
@@ -53,7 +53,7 @@ def test_metadata_is_kept_by_the_state_file_and_by_the_blob(
     assert record.load(record.dump(blob)) == blob
     found = parse(record.dump(blob), 5)
     assert found == served(blob)
-    assert found is not None
+    assert isinstance(found, Blob)
     assert found.metadata == {**said, **known_later}
     assert found.crcs == sums[2]
 
@@ -61,10 +61,19 @@ def test_metadata_is_kept_by_the_state_file_and_by_the_blob(
 def test_types_are_held_once() -> None:
     content = record.dump(complete())
     one, two = parse(content, 5), parse(content, 5)
-    assert one is not None
-    assert two is not None
+    assert isinstance(one, Blob)
+    assert isinstance(two, Blob)
     assert one.type is two.type
     assert one.encoding is two.encoding
+
+
+@pytest.mark.parametrize("body", [b"", b"hello"])
+@pytest.mark.parametrize("keeps", [False, True])
+def test_one_in_failure_is_known_by_its_number(body: bytes, keeps: bool) -> None:
+    for before in (complete(body), pending()):
+        failure = blob_folder.failed(before, MSG_DELETED, NOW_NS, keeps=keeps)
+        assert record.load(record.dump(failure)).state is State.FAILURE
+        assert parse(record.dump(failure), 5) == 123
 
 
 @pytest.mark.parametrize(
@@ -72,7 +81,7 @@ def test_types_are_held_once() -> None:
     [
         record.created(5, "a", 1, MSG_CREATED, NOW_NS, "", ""),
         pending(),
-        complete().advanced(State.FAILURE, MSG_DELETED, NOW_NS),
+        msgspec.structs.replace(complete().advanced(State.FAILURE, MSG_DELETED, NOW_NS), id=6),
         msgspec.structs.replace(complete(), sha256=b""),
         msgspec.structs.replace(complete(), crcs=b""),
         msgspec.structs.replace(complete(), size=checksum.CHUNK_BYTES + 1),
@@ -91,7 +100,8 @@ def test_a_record_of_the_original_server_is_not() -> None:
 
 
 def test_no_byte_can_change_or_be_lost_unseen() -> None:
-    content = record.dump(complete())
-    for at in range(len(content)):
-        assert parse(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :], 5) is None
-        assert parse(content[:at], 5) is None
+    for blob in (complete(), complete().advanced(State.FAILURE, MSG_DELETED, NOW_NS)):
+        content = record.dump(blob)
+        for at in range(len(content)):
+            assert parse(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :], 5) is None
+            assert parse(content[:at], 5) is None

@@ -26,7 +26,7 @@ from common.errors import (
 from common.logs import about
 from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
 from common.times import rfc3339
-from services.engines.local.disk import blob_folder, directory, layout, record, reserve
+from services.engines.local.disk import blob_folder, directory, layout, reserve
 from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord, rank
@@ -36,6 +36,7 @@ from services.engines.local.recovery.adoption import with_sums
 from services.engines.local.recovery.quarantined import damaged_locations
 from services.engines.local.recovery.reconciled import LiveBlobs, Reconciled
 from services.engines.local.recovery.scan_pool import ScanPool, how_many
+from services.engines.local.recovery.unborn import NEVER_COMPLETE, has_unborn_state
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,6 @@ ADOPT_BYTES = 256 << 20
 # What the disk did not give is tried again after these pauses, and so long in all.
 READ_AGAIN_AFTER_S = (0.1, 0.4, 1.0)
 READ_AGAIN_S = 5.0
-
-# All that may stand in a folder in which nothing was ever acknowledged.
-_NEVER_COMPLETE = {
-    *(layout.DATA_NAME, layout.DATA_TEMP_NAME, layout.STATE_TEMP_NAME),
-    *(layout.NOTE_NAME, layout.NOTE_NAME + ".tmp"),
-}
 
 
 def reconcile(
@@ -94,10 +89,12 @@ class Reconciliation:
                 if progress is not None:
                     progress(self.result.seen, len(ids))
                 for blob_id, blob in zip(some, blobs, strict=True):
-                    if blob is None:
+                    if isinstance(blob, Blob):
+                        self.plain(blob)
+                    elif blob is None:
                         self.look_at(blob_id)
                     else:
-                        self.plain(blob)
+                        self.ended(blob_id, blob)
 
     def end(self) -> Reconciled:
         """When every folder was read: what follows from all of them together."""
@@ -116,6 +113,11 @@ class Reconciliation:
             log.warning("%r in the data directory is not ours: left alone", name)
         self.result.seconds = time.monotonic() - self.began
         return self.result
+
+    def ended(self, blob_id: int, seq: int) -> None:
+        self.result.seen += 1
+        self.saw(seq)
+        self.result.failures.append(blob_id)
 
     def plain(self, blob: Blob) -> None:
         """A complete blob whose data has the right size."""
@@ -299,25 +301,14 @@ class Reconciliation:
         # A create writes both files under temporary names, and renames the state last: while the state has
         # its temporary name, the blob was never acknowledged. Data without any state is damage. So is a
         # temporary state that was to end the blob's life, since that life had begun.
-        if layout.DATA_NAME in names and not self.has_unborn_state(blob_id):
+        if layout.DATA_NAME in names and not has_unborn_state(self.data_dir, blob_id):
             self.quarantine(blob_id, None, 0, "its state file is missing")
-        elif names <= _NEVER_COMPLETE:
+        elif names <= NEVER_COMPLETE:
             self.result.removed += 1
             what = f"blob {blob_id}: never complete, removed"
             self.attempt((blob_id, None), what, lambda: blob_folder.discard(self.data_dir, blob_id))
         else:
             self.quarantine(blob_id, None, 0, "its state file is missing and foreign files are in its folder")
-
-    def has_unborn_state(self, blob_id: int) -> bool:
-        """True if the temporary state file is that of a new blob, or a torn one."""
-        try:
-            content = blob_folder.read_file(f"{self.data_dir.folder(blob_id)}/{layout.STATE_TEMP_NAME}")
-            found = record.load(content)
-            return found.id == blob_id and found.state is not State.FAILURE
-        except FileNotFoundError:
-            return False
-        except CorruptRecord:
-            return True
 
     def quarantine(self, blob_id: int, location: str | None, seq: int, reason: str) -> None:
         # The note of an interrupted quarantine knows more than a state that does not parse.

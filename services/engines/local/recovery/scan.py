@@ -1,4 +1,5 @@
-"""Parses plain state files: a complete record of ours becomes the blob that is served. Pure.
+"""Parses plain state files: a complete record of ours becomes the blob that is served, and one in Failure is
+known as such. Pure.
 
 A restart mostly does this, once for each blob. So it takes as few steps as possible, and leaves all other
 files to `record.load`. If both accept a record, they give the same result.
@@ -23,6 +24,7 @@ _HEAD_BYTES = len(_HEAD)
 _SEAL = b"state: crc32c %08x\n"
 _SEAL_BYTES = len(_SEAL % 0)
 _CHUNKS = b"\nchunks: "
+_FAILURE = msgspec.json.encode({"status": {"code": CODE[State.FAILURE]}})[:-2] + b","
 _COMPLETE = msgspec.json.encode({"status": {"code": CODE[State.COMPLETE], "msg": MSG_COMPLETE}})[:-1]
 
 
@@ -55,8 +57,12 @@ _to_metadata = msgspec.json.Decoder(dict[str, str]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def parse(content: bytes, blob_id: int) -> Blob | None:
-    """The blob with the state file `content`; None for all but a complete record of ours with this id.
+Scanned = Blob | int | None  # a number: in Failure, with this sequence number
+
+
+def parse(content: bytes, blob_id: int) -> Scanned:
+    """The blob with the state file `content`, or that it is in Failure; None for all but such records of ours
+    with this id.
 
     As in `record.load`, no byte of the file can change unseen. Costs 3 µs, of which base64 and JSON are 1.6;
     `load` and `served` take 7.
@@ -67,9 +73,12 @@ def parse(content: bytes, blob_id: int) -> Blob | None:
         found = _decode(_from_base64(b'"%b"' % content[_HEAD_BYTES : content.index(b"\n")]))
         log = found.status.log
         # A full ring may have wrapped: its last entry need not be the newest.
-        if found.id != blob_id or len(log) >= LOG_SLOTS or not bytes(log[-1]).startswith(_COMPLETE):
+        if found.id != blob_id or len(log) >= LOG_SLOTS:
             return None
+        newest = bytes(log[-1])
         ours = found.blobkeep
+        if not newest.startswith(_COMPLETE):
+            return ours.seq if newest.startswith(_FAILURE) else None
         at = content.rfind(_CHUNKS)
         crcs = b"" if at < 0 else bytes.fromhex(content[at + len(_CHUNKS) : -_SEAL_BYTES - 1].decode())
         sha256 = bytes.fromhex(ours.sha256)

@@ -24,6 +24,7 @@ import msgspec
 from common.process import usable_cpus
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.scan import Scanned
 from services.engines.local.recovery.scan_slices import SLICE_BLOBS, SliceScan
 from services.engines.local.recovery.scan_worker import ID_TYPE, LENGTH, decode
 
@@ -57,14 +58,14 @@ class ScanPool:
         self.helped = 0  # slices that others read for us
         self._given = 0  # slices that were given out
         self._begun = 0  # slices that somebody reads, or has read
-        self._ready: dict[int, list[Blob | None]] = {}  # slices that were read, and not given out yet
+        self._ready: dict[int, list[Scanned]] = {}  # slices that were read, and not given out yet
         self._readers: list[_ScanHelper] = []
         with contextlib.suppress(OSError):  # no memory, no processes left: then without
             for _ in range(count):
                 self._readers.append(_ScanHelper(data_dir))
 
-    def slices(self) -> Iterator[tuple[Sequence[int], list[Blob | None]]]:
-        """Each slice of the ids in turn, with the blob of each id if it is plain: see SliceScan.read."""
+    def slices(self) -> Iterator[tuple[Sequence[int], list[Scanned]]]:
+        """Each slice of the ids in turn, with what each id has: see SliceScan.read."""
         for number, ids in enumerate(self._slices):
             self._given = number
             self._listen()
@@ -106,13 +107,13 @@ class ScanPool:
         self.own.__exit__(kind, err, trace)
 
 
-def _unpacked(payload: bytes, ids: Sequence[int]) -> list[Blob | None]:
+def _unpacked(payload: bytes, ids: Sequence[int]) -> list[Scanned]:
     """The blobs of an answer. Costs 1 µs a blob. Raises ValueError, MsgspecError for a wrong answer."""
     blobs = decode(payload)
     if len(blobs) != len(ids):
         raise ValueError(f"it answered {len(blobs)} blobs instead of {len(ids)}")
     for at, blob in enumerate(blobs):
-        if blob is not None:
+        if isinstance(blob, Blob):
             if blob.id != ids[at] or len(blob.packed) < 48:
                 raise ValueError("it answered what is no blob, or another")
             # Interned, as `parse` does, or each blob would hold a type of its own.

@@ -3,7 +3,7 @@
 It is started by `scan_pool` as `python -m services.engines.local.recovery.scan_worker ROOT ID_BITS`.
 
 On stdin come slices of ids, to stdout go their blobs: frames of a length (4 bytes, little endian) and so
-many bytes; ids as 4 bytes each, blobs as a msgpack list with nil for what is not plain. A first frame without
+many bytes; ids as 4 bytes each, blobs as a msgpack list: see `scan.Scanned`. A first frame without
 blobs says that the helper is ready.
 
 It only reads: it holds no lock, decides nothing, and changes nothing on disk. It ends with its parent, whose
@@ -23,21 +23,21 @@ from array import array
 
 import msgspec
 
-from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
+from services.engines.local.recovery.scan import Scanned
 from services.engines.local.recovery.scan_slices import SliceScan
 
 LENGTH = struct.Struct("<I")
 ID_TYPE = "I"
 encode = msgspec.msgpack.Encoder().encode
-decode = msgspec.msgpack.Decoder(list[Blob | None]).decode
+decode = msgspec.msgpack.Decoder(list[Scanned]).decode
 
 
 def main() -> int:
     """Answer until there is nothing more to read; the exit status is 0."""
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     with SliceScan(Layout(sys.argv[1], int(sys.argv[2]))) as slices:
-        blobs: list[Blob | None] = []
+        blobs: list[Scanned] = []
         while True:
             payload = encode(blobs)
             answers.write(LENGTH.pack(len(payload)) + payload)
