@@ -7,6 +7,7 @@ from tests.mutations.table import Mutation
 SHARING = "services/engines/local/serving/sharing.py"
 IN_MEMORY = ("tests/store/test_sharing.py",)
 READY = ("tests/store/test_ready_answers.py",)
+CHANGES = "tests/process/test_readers_see_changes.py"
 RELAYS = ("tests/http1/test_relays.py",)
 PROCESSES = "tests/process/test_readers.py"
 
@@ -175,6 +176,27 @@ ROWS = [
         "                        await self._channel.all_sent()\n                self._channel.close()",
         "                        pass\n                self._channel.close()",
         ("tests/unit/test_reader_channel.py",),
+    ),
+    Mutation(
+        "a-reader-says-of-what-has-expired-that-it-is-there",
+        SHARING,
+        '(None if self._expiry.is_over(blob) else b"")',
+        'b""',
+        (f"{CHANGES}::test_nobody_gets_what_has_expired",),
+    ),
+    Mutation(
+        "a-reader-that-stops-keeps-its-last-counts",
+        "services/readers/guest.py",
+        "            counting.cancel()\n            self.count()\n",
+        "            counting.cancel()\n",
+        (f"{CHANGES}::test_counts_are_those_of_all_processes_together",),
+    ),
+    Mutation(
+        "a-reader-tells-its-counts-again",
+        "services/watch/request_log.py",
+        "        self.tallies, self.refusals = {}, {}\n",
+        "        self.tallies, self.refusals = dict(self.tallies), {}\n",
+        (f"{CHANGES}::test_counts_are_those_of_all_processes_together",),
     ),
     Mutation(
         "a-reader-that-speaks-tls-hands-over-what-is-encrypted",

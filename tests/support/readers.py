@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from tests.support.processes import Process, wait_for
+from tests.support.processes import Process, Server, wait_for
+from tests.support.raw import RawConnection
+from tests.support.rules import DataDirectory
 
 T = TypeVar("T")
 
@@ -79,3 +81,55 @@ def _link(path: str) -> str:
     with contextlib.suppress(OSError):
         return os.readlink(path)
     return ""
+
+
+class Fleet:
+    """A server with readers, and connections that a certain reader has accepted."""
+
+    def __init__(self, root: Path, count: int, **options: str) -> None:
+        self.data = DataDirectory(root / "data")
+        env = {f"BLOBKEEP_{name.upper()}": value for name, value in options.items()}
+        env["BLOBKEEP_READERS"] = str(count)
+        self.server = Server(self.data.path, env=env)
+        self.readers = [started_reader(self.data.path, number, env) for number in range(count)]
+        for reader in self.readers:
+            wait_until_there(reader)
+        self._unused: dict[Process, list[RawConnection]] = {reader: [] for reader in self.readers}
+
+    def connection(self, reader: Process) -> RawConnection:
+        """One that `reader` has accepted."""
+        unused = self._unused[reader]
+        if not unused:  # some at once, since the others stand still meanwhile
+            others = [one for one in (self.server, *self.readers) if one is not reader]
+            made = accepted_by(reader, others, self._some, lambda some: some[-1].sock)
+            unused.extend(made)
+        return unused.pop(0)
+
+    def _some(self) -> list[RawConnection]:
+        return [RawConnection(self.server.port) for _ in range(24)]
+
+    def of_each(self) -> list[RawConnection]:
+        """A connection of each reader."""
+        return [self.connection(reader) for reader in self.readers]
+
+    def answered_themselves(self, connections: list[RawConnection]) -> bool:
+        """Whether each reader still has its connection: who cannot answer hands it over."""
+        processes: list[Process] = [self.server, *self.readers]
+        return [owner_of(one.sock, processes) for one in connections] == self.readers
+
+    def restart(self, reader: Process) -> None:
+        """Start a reader that was killed again."""
+        for one in self._unused[reader]:
+            one.close()
+        self._unused[reader] = []
+        reader.restart()
+        wait_until_there(reader)
+
+    def end(self) -> None:
+        for connections in self._unused.values():
+            for one in connections:
+                one.close()
+        for process in (*self.readers, self.server):
+            process.end()
+            assert "Traceback" not in process.said()
+        self.data.check()
