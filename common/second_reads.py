@@ -13,11 +13,12 @@ _ONE_IN = 16
 class SecondReads:
     """Remembers the last keys that were read once. So to read every blob once displaces nothing.
 
-    If the cache is full, one in 16 second reads is let in. Else a set larger than the cache, read again and
-    again, would displace itself before it is read again.
+    If the cache is full, one in `one_in` second reads is let in. Else a set larger than the cache, read again
+    and again, would displace itself before it is read again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, one_in: int = _ONE_IN) -> None:
+        self._one_in = one_in
         self._once: dict[Hashable, None] = {}
         self._refused = 0
 
@@ -29,7 +30,7 @@ class SecondReads:
             return False
         if is_full:
             self._refused += 1
-            if self._refused % _ONE_IN:
+            if self._refused % self._one_in:
                 return False
         del self._once[key]
         return True

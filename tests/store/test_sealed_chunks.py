@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from common.checksum import Bytes
 from common.errors import Damaged
 from common.sealed import Sealed, memory_bytes
 from common.second_reads import SecondReads
 from services.engines.local.disk.blob import Blob
+from services.engines.local.serving import sealed_chunks
 from services.engines.local.serving.sealed_chunks import SealedChunks
 from tests.support.stores import Opened, opened
 
@@ -158,6 +160,28 @@ def a_blob(number: int, size: int) -> Blob:
         encoding="",
         modified_ns=0,
     )
+
+
+def test_a_set_larger_than_the_cache_is_seldom_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To keep a chunk costs more than three reads of it: most of what is kept is read more often."""
+    copies = 0
+
+    class Counted(Sealed):
+        def __init__(self, data: Bytes) -> None:
+            nonlocal copies
+            copies += 1
+            super().__init__(data)
+
+    monkeypatch.setattr(sealed_chunks, "Sealed", Counted)
+    chunks = SealedChunks(48 * 4096, lambda blob: True, max_files=1000)
+    blobs = [a_blob(number, 4096) for number in range(320)]
+    hits = 0
+    for _ in range(20):
+        for blob in blobs:
+            hits += chunks.find(blob, 0) is not None
+            chunks.offer(blob, 0, memoryview(bytes(4096)))
+    assert copies < 150
+    assert hits > 5 * copies
 
 
 def test_memory_and_descriptors_are_bounded_and_most_of_what_is_kept_stays() -> None:

@@ -16,6 +16,8 @@ from services.engines.local.disk.blob import Blob
 from services.engines.local.serving.index import is_same
 
 _MAX_FILES = 4096
+# When it is full. To keep a chunk costs more than three reads of it, so it has to stay for long.
+_ONE_IN = 64
 _SHARE = 8  # of the descriptors that this process may have
 
 
@@ -35,7 +37,7 @@ class SealedChunks:
         self.bytes = 0
         self.kept: dict[str, tuple[Blob, dict[int, Sealed]]] = {}
         self._last_read: OrderedDict[tuple[str, int], None] = OrderedDict()  # longest ago first
-        self._second_reads = SecondReads()
+        self._second_reads = SecondReads(_ONE_IN)
 
     @property
     def files(self) -> int:
