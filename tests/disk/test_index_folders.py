@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
@@ -13,15 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.engines.local.disk.blob import Blob
-from services.engines.local.index import run_writer, stretches
+from services.engines.local.index import catalogue, folder_search, run_writer, stretches
 from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.format import folder_of
 from services.engines.local.index.id_set import IdSet
 from services.engines.local.index.merging import merged
-from services.engines.local.index.run import Run
+from services.engines.local.index.run import Paused, Run
 from services.engines.local.index.run_writer import write_run
 from services.engines.local.index.stretches import Nets, NetsOfChanges, NetsOfRuns
 from services.engines.local.serving.index import Index
+from services.engines.local.serving.page import PageWalk
+from services.store import Page
 from tests.store.test_index_pages import SALT, blob
 from tests.support.stores import memory_folder
 
@@ -70,13 +73,24 @@ class Stored:
 
     def must_be_the_maps(self, prefix: str, after: str, limit: int) -> None:
         plain = Index(dict(self.live), {}).page(prefix, "/", after, limit)
-        assert Index(self.catalogue, {}).page(prefix, "/", after, limit) == plain, (prefix, after, limit)
+        page, _ = self.page_in_turns(prefix, "/", after, limit)
+        assert page == plain, (prefix, after, limit)
+
+    def page_in_turns(self, prefix: str, delimiter: str, after: str, limit: int) -> tuple[Page, int]:
+        """A page, and how often it was stopped so that others had their turn."""
+        walk, stops = PageWalk(self.catalogue, prefix, delimiter, after, limit), 0
+        while True:
+            try:
+                return walk.take(), stops
+            except Paused:
+                stops += 1
+                assert stops < 1000, "it does not get on"
 
 
 @settings(deadline=None, max_examples=150)
 @given(
     *(st.sets(NAMES, max_size=40), PARTS, st.tuples(st.integers(0, 3), st.integers(1, 4))),
-    *(st.lists(NAMES, max_size=6), st.integers(1, 4), st.integers(1, 4)),
+    *(st.lists(NAMES, max_size=6), st.integers(1, 4), st.integers(1, 4), st.sampled_from([0, 1, 2, 1000])),
 )
 def test_pages_of_folders_are_those_of_the_maps(
     names: set[str],
@@ -85,6 +99,7 @@ def test_pages_of_folders_are_those_of_the_maps(
     asked: list[str],
     block_blobs: int,
     marks: int,
+    passed: int,
 ) -> None:
     """Some runs, neighbours of which were merged; the last changes are in memory, the ones before frozen."""
     with (
@@ -92,6 +107,8 @@ def test_pages_of_folders_are_those_of_the_maps(
         mock.patch.object(run_writer, "BLOCK_BLOBS", block_blobs),
         mock.patch.object(run_writer, "FENCE_BLOCKS", 3),
         mock.patch.object(stretches, "FOLDERS_MARKS", marks),
+        mock.patch.object(catalogue, "_MOST_PASSED", passed),
+        mock.patch.object(folder_search, "_MOST_PASSED", passed),
     ):
         stored = Stored(folder)
         stored.change((name, True) for name in names)
@@ -149,3 +166,47 @@ def test_folders_that_many_blocks_tell_of_are_found(tmp_path: Path) -> None:
                 stored.must_be_the_maps(prefix, after, 1)
                 stored.must_be_the_maps(prefix, after, 1000)
         stored.seal()
+
+
+SOME_DELETED = 20_000
+
+
+def with_many_deleted(folder: str, *, sealed: bool) -> Stored:
+    """One folder, behind it one whose first 20,000 folders were deleted, and then another."""
+    stored = Stored(folder)
+    names = [f"b/{number:05}/x" for number in range(SOME_DELETED + 1)]
+    stored.change((name, True) for name in ["a/a", "a/b/x", *names, "c/x"])
+    stored.seal()
+    stored.change((name, False) for name in names[:-1])
+    if sealed:
+        stored.seal()
+    return stored
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_page_does_not_look_behind_its_prefix(tmp_path: Path, sealed: bool) -> None:
+    """It passed over all that was deleted there, to find that what follows is not below the prefix."""
+    stored = with_many_deleted(str(tmp_path), sealed=sealed)
+    for delimiter in ("", "/"):
+        page, stops = stored.page_in_turns("a/", delimiter, "", 10)
+        assert page == Index(dict(stored.live), {}).page("a/", delimiter, "", 10)
+        assert stops == 0
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize(("prefix", "delimiter"), [("", ""), ("", "/"), ("b/", "/"), ("b/", "")])
+def test_others_have_their_turn_while_much_deleted_is_passed_over(
+    tmp_path: Path, sealed: bool, prefix: str, delimiter: str
+) -> None:
+    """It held the event loop for seconds where a million had been deleted. It goes on from there."""
+    stored = with_many_deleted(str(tmp_path), sealed=sealed)
+    page, stops = stored.page_in_turns(prefix, delimiter, "", 10)
+    assert page == Index(dict(stored.live), {}).page(prefix, delimiter, "", 10)
+    least, most = SOME_DELETED // 1100, SOME_DELETED // 500
+    assert least <= stops <= most
+
+
+def test_all_that_follow_are_found_behind_much_that_was_deleted(tmp_path: Path) -> None:
+    stored = with_many_deleted(str(tmp_path), sealed=True)
+    found = asyncio.run(Index(stored.catalogue, {}).after("a/a", 3))
+    assert [blob.location for blob in found] == ["a/b/x", f"b/{SOME_DELETED:05}/x", "c/x"]

@@ -120,7 +120,7 @@ class Both:
         for name in [*names, "a", "zz", ""]:
             assert stored.get(name) == plain.get(name)
             assert (name in stored) == (name in plain)
-            assert stored.after(name, 3) == plain.after(name, 3)
+            assert asyncio.run(self.stored.after(name, 3)) == asyncio.run(self.plain.after(name, 3))
         for number in range(1, self.count + 1):
             assert (number in stored.ids) == (number in plain.ids)
             assert stored.by_id(number) == plain.by_id(number)

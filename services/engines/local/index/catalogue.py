@@ -20,10 +20,12 @@ from services.engines.local.index.changes import Changes, Span
 from services.engines.local.index.folder_search import FolderSearch
 from services.engines.local.index.format import IndexDamaged, id_key, location_key
 from services.engines.local.index.id_set import IdSet
-from services.engines.local.index.run import Run
+from services.engines.local.index.run import NotCached, Paused, Run
 
 # Of what was looked up last, twice as many are kept at the most: some 500 bytes each.
 _KEPT = 8192
+# So many deleted locations in a row are passed over before others have their turn: some 2 ms.
+_MOST_PASSED = 1000
 
 
 class _Unknown:
@@ -174,13 +176,33 @@ class Catalogue:
 
     # --- many, in order ---
 
-    def spans(self, start: str) -> Iterator[list[Blob]]:
-        """The blobs from `start` on, in order, a few at a time.
+    def spans(self, start: str, prefix: str = "", *, waits: bool = False) -> Iterator[list[Blob]]:
+        """The blobs from `start` on, in order, a few at a time; ends where no more begin with `prefix`.
 
-        Raises NotCached instead of waiting for the disk: fetch, then begin again. Nothing may change
-        meanwhile.
+        `start` is at least `prefix`. Raises NotCached instead of waiting for the disk, and if much was passed
+        over: fetch, then go on from what it has reached. Nothing may change meanwhile.
         """
-        return self._from(start, False)
+        streams: list[Iterator[Span]] = [changes.spans(start) for changes in self._changes()]
+        streams += [run.spans(start, waits) for run in self.runs]
+        last, passed = "", 0
+        try:
+            for locations, blobs in streams[0] if len(streams) == 1 else newest(streams):
+                found = [blob for blob in blobs if blob is not None]
+                if found:
+                    last, passed = locations[-1], 0
+                    yield found
+                elif locations:
+                    last, passed = locations[-1], passed + len(locations)
+                    if not last.startswith(prefix):
+                        return
+                    if passed > _MOST_PASSED and not waits:
+                        raise Paused
+        except NotCached as missing:
+            missing.reached = last + "\0" if last else start
+            raise
+        except IndexDamaged as err:
+            self.on_damage(err)
+            raise
 
     def __getitem__(self, location: str) -> Blob:
         blob = self.get(location)
@@ -188,18 +210,9 @@ class Catalogue:
             raise KeyError(location)
         return blob
 
-    def after(self, location: str, most: int) -> list[Blob]:
-        """The next `most` blobs after `location`. Raises NotCached instead of waiting for the disk."""
-        found: list[Blob] = []
-        for blobs in self._from(location + "\0", False):
-            found += blobs
-            if len(found) >= most:
-                break
-        return found[:most]
-
     def values(self) -> Iterator[Blob]:
         """All blobs, in order. May wait for the disk. Nothing may change meanwhile."""
-        return itertools.chain.from_iterable(self._from("", True))
+        return itertools.chain.from_iterable(self.spans("", waits=True))
 
     def __iter__(self) -> Iterator[str]:
         return (blob.location for blob in self.values())
@@ -208,24 +221,14 @@ class Catalogue:
         """All, in order: as `values`."""
         return ((blob.location, blob) for blob in self.values())
 
-    def firsts(self, level: int) -> Callable[[str], str | None]:
+    def firsts(self, prefix: str) -> Callable[[str], str | None]:
         """See FolderSearch."""
-        search = FolderSearch(self._changes(), self.runs, level, self.spans, self.on_damage)
+        search = FolderSearch(self._changes(), self.runs, prefix, self.spans, self.on_damage)
         return search.first
 
     def _changes(self) -> list[Changes]:
         """The newest first."""
         return [changes for changes in (self.changed, self.frozen) if changes]
-
-    def _from(self, start: str, waits: bool) -> Iterator[list[Blob]]:
-        streams: list[Iterator[Span]] = [changes.spans(start) for changes in self._changes()]
-        streams += [run.spans(start, waits) for run in self.runs]
-        try:
-            for _, blobs in streams[0] if len(streams) == 1 else newest(streams):
-                yield [blob for blob in blobs if blob is not None]
-        except IndexDamaged as err:
-            self.on_damage(err)
-            raise
 
 
 def newest(streams: Iterable[Iterator[Span]]) -> Iterator[Span]:

@@ -14,10 +14,11 @@ from typing import Protocol
 from services.engines.local.disk.blob import Blob
 from services.engines.local.index.changes import Changes
 from services.engines.local.index.format import Folders, IndexDamaged
-from services.engines.local.index.run import Run
+from services.engines.local.index.run import NotCached, Paused, Run
 
 _END = "\U0010ffff" * 257  # greater than any location: they have at most 1,024 bytes
 _MOST_SUMMED = 64  # folders among changes: to read a blob costs less than to look at more
+_MOST_PASSED = 500  # folders that are empty, before others have their turn: some 2 ms
 
 
 class FolderSource(Protocol):
@@ -115,16 +116,15 @@ class InRun:
 class FolderSearch:
     """A search from the start of a page on, which goes on from folder to folder.
 
-    `level`: how long what all folders begin with is. `spans`: all blobs from a location on, as
-    Catalogue.spans gives them. Nothing may change meanwhile.
+    `prefix`: of all folders. `spans`: see Catalogue.spans. Nothing may change meanwhile.
     """
 
     def __init__(
         self,
         changes: Sequence[Changes],
         runs: Sequence[Run],
-        level: int,
-        spans: Callable[[str], Iterator[list[Blob]]],
+        prefix: str,
+        spans: Callable[[str, str], Iterator[list[Blob]]],
         on_damage: Callable[[IndexDamaged], None],
     ) -> None:
         self._sources: list[FolderSource] = [*map(InChanges, changes), *map(InRun, runs)]
@@ -132,24 +132,30 @@ class FolderSearch:
         self._least = 0  # which one found the least
         self._limit = _END if len(self._sources) == 1 else ""  # the least that the others found
         self._removes = any(one.removes for one in changes) or any(run.removes for run in runs)
-        self._level = level
+        self._prefix, self._level = prefix, len(prefix)
+        self._reached = ""  # before it there is nothing more
         self._spans = spans
         self._on_damage = on_damage
 
     def first(self, start: str) -> str | None:
-        """The first location from `start` on; None if there is none. The arguments must grow.
+        """The first location from `start` on; None if there is none with the prefix. The arguments must grow.
 
-        If it is in a folder below the level, it tells only of the folder, and need not be there itself. Else
-        it may be less: what follows is to be read. Raises NotCached instead of waiting for the disk.
+        If it is in a folder below the prefix, it tells only of the folder, and need not be there itself. Else
+        it may be less: what follows is to be read. Raises NotCached as Catalogue.spans does.
         """
+        self._reached = start
         try:
             return self._first(start)
         except IndexDamaged as err:
             self._on_damage(err)
             raise
+        except NotCached as missing:
+            missing.reached = max(missing.reached, self._reached)
+            raise
 
     def _first(self, start: str) -> str | None:
-        heads, sources, level, removes = self._heads, self._sources, self._level, self._removes
+        heads, sources, removes = self._heads, self._sources, self._removes
+        level, passed = self._level, 0
         while sources:
             if start <= self._limit:  # the others have not changed
                 heads[self._least] = found = sources[self._least].seek(start)
@@ -163,10 +169,17 @@ class FolderSearch:
             folder, end = found[: cut + 1], f"{found[:cut]}0"  # "0" comes after "/"
             net = self._net(folder, end) if start <= folder else None
             if net is None:
-                return next((some[0].location for some in self._spans(max(start, folder)) if some), None)
+                return next(
+                    (some[0].location for some in self._spans(max(start, folder), self._prefix)), None
+                )
             if net:
                 return found
-            start = end
+            if not found.startswith(self._prefix):
+                break
+            self._reached = start = end
+            passed += 1
+            if passed > _MOST_PASSED:
+                raise Paused
         return None
 
     def _seek_all(self, start: str) -> str:

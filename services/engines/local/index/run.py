@@ -43,10 +43,14 @@ _KEPT_TABLE_PAGES = 512  # a table of up to 1 MiB, of 18,000 blobs, stays in mem
 
 
 class NotCached(Exception):
-    """The answer needs the disk, and the caller may not wait: `fetch` in a thread, then ask again."""
+    """The answer needs the disk, and the caller may not wait: `fetch` in a thread, then ask again.
+
+    `reached`: of a search through many locations, where to go on. What is before was given, or is not there.
+    """
 
     def __init__(self, fd: int, owner: object, at: int) -> None:
         super().__init__()
+        self.reached = ""
         self._fd, self._owner, self._at = fd, owner, at  # the owner closes the descriptor when it is gone
 
     def fetch(self) -> None:
@@ -55,6 +59,16 @@ class NotCached(Exception):
             os.pread(self._fd, _AHEAD_BYTES, self._at)
         except OSError:
             return
+
+
+class Paused(NotCached):
+    """Much was passed over and nothing found: others have their turn, then the search goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(-1, None, 0)
+
+    def fetch(self) -> None:
+        """Nothing needs the disk."""
 
 
 class Run:

@@ -82,19 +82,14 @@ class InMemory:
     def __getitem__(self, location: str) -> Blob:
         return self._sorted[location]  # type: ignore[no-any-return]
 
-    def after(self, location: str, most: int) -> list[Blob]:
-        """The next `most` blobs after `location`."""
-        found = itertools.islice(self._sorted.irange(location, inclusive=(False, True)), most)
-        return [self._sorted[at] for at in found]
-
-    def spans(self, start: str) -> Iterator[list[Blob]]:
+    def spans(self, start: str, prefix: str = "") -> Iterator[list[Blob]]:
         """The blobs from `start` on, in order, a few at a time."""
         locations, most = self._sorted.irange(start), 4
         while some := list(itertools.islice(locations, most)):
             yield list(map(self._sorted.__getitem__, some))
             most = 32
 
-    def firsts(self, level: int) -> Callable[[str], str | None]:
+    def firsts(self, prefix: str) -> Callable[[str], str | None]:
         """A function that gives the first location from its argument on; None if there is none."""
         return lambda start: next(self._sorted.irange(start), None)
 
@@ -189,11 +184,20 @@ class Index:
 
     async def after(self, location: str, most: int) -> list[Blob]:
         """The next `most` blobs after `location`, records of front ends and what has expired among them."""
-        while True:
+        found: list[Blob] = []
+        start = location + "\0"
+        while len(found) < most:
             try:
-                return self.blobs.after(location, most)
+                for some in self.blobs.spans(start):
+                    found += some
+                    if len(found) >= most:
+                        break
+                else:
+                    break
             except NotCached as missing:
+                start = missing.reached
                 await asyncio.to_thread(missing.fetch)
+        return found[:most]
 
     async def listing(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """See store.Store.list. What has expired is left out, so a page may hold fewer than `limit`."""

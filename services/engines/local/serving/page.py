@@ -1,7 +1,8 @@
 """One page of a listing: walks the sorted locations, and folds those of one folder into its prefix.
 
 A page costs what it holds: each folder that is folded costs one search. Where the index on disk is not in the
-page cache the walk stops, and goes on from there once the bytes are read.
+page cache, or much was deleted, the walk stops, and goes on from there once the bytes are read, or others had
+their turn.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ _AFTER_RECORDS = "\x01"
 class Locations(Protocol):
     """Blobs by location, in order."""
 
-    def spans(self, start: str) -> Iterator[list[Blob]]: ...
+    def spans(self, start: str, prefix: str) -> Iterator[list[Blob]]: ...
 
-    def firsts(self, level: int) -> Callable[[str], str | None]: ...
+    def firsts(self, prefix: str) -> Callable[[str], str | None]: ...
 
 
 class PageWalk:
@@ -46,18 +47,19 @@ class PageWalk:
         """The page. Raises NotCached: fetch, then call it again, to go on. Nothing may change in one call."""
         try:
             return Page(self._blobs, self._prefixes, self._last if self._walk() else None)
-        except NotCached:
+        except NotCached as missing:
             if self._prefixes and self._last == self._prefixes[-1]:
                 self._start = _past(self._last)
             elif self._last:
                 self._start = self._last + "\0"
+            self._start = max(self._start, missing.reached)
             raise
 
     def _walk(self) -> bool:
         """Fill the page. True if it is full and there is more."""
         if not self._delimiter:
             return self._add_blobs(self._start) is not None
-        first_from = self._locations.firsts(len(self._prefix))
+        first_from = self._locations.firsts(self._prefix)
         location = first_from(self._start)
         while location is not None:
             location = self._fold(location, first_from)
@@ -75,9 +77,7 @@ class PageWalk:
         Returns the location after them; None if it is not below the prefix.
         """
         prefix, delimiter = self._prefix, self._delimiter
-        for some in self._locations.spans(start):
-            if not some:
-                continue
+        for some in self._locations.spans(start, prefix):
             is_last = not some[-1].location.startswith(prefix)
             if is_last:
                 some = list(takewhile(lambda blob: blob.location.startswith(prefix), some))
