@@ -103,8 +103,8 @@ def test_the_gc_collects_what_was_in_a_row_that_it_could_not_read(
     monkeypatch.setattr(collector, "OVERLAP_NS", 0)
     gc = Collector(wide, 5.0)
     unreadable |= {2}
-    for _ in range(4):
-        gc.run_once()
+    said = [gc.run_once() or "" for _ in range(4)]
+    assert all("errors=1" in line for line in said), said
     assert {blob_id >> 16 for blob_id in ids(wide)} == {2}
     unreadable.clear()
     gc.run_once()

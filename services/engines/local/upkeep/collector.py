@@ -70,6 +70,7 @@ class Collector(Worker):
         self._still_to_do: set[int] = set()  # what could not be looked at or removed; only success clears it
         self._hurry = False  # the rest of this round in one pass
         self._round: FolderRound | None = None  # what it has still to look at
+        self._unread_rows = 0  # of it, in this pass
         self._round_began_ns = 0
         self._last_round_ns = 0  # when the round before began: what is older was looked at then
         self._lock = locks.FileLock(data_dir.ours(layout.GC_LOCK_NAME), "gc")
@@ -104,6 +105,7 @@ class Collector(Worker):
         freed_bytes += self._finish_leftovers()
         taken_out: dict[str, BlobRecord] = {}  # by their names in DIR/.gone
         is_in_a_hurry, self._hurry = self._hurry, False
+        self._unread_rows = 0
         with Progress("gc pass", "folders") as progress:
             for done, blob_id in enumerate(self._suspects(is_in_a_hurry)):
                 progress(done, 0)
@@ -131,6 +133,7 @@ class Collector(Worker):
                         break
         removed += len(taken_out)
         freed_bytes += self._remove(taken_out)
+        errors += self._unread_rows
         self.total_removed += removed
         self.about_pass = msgspec.structs.replace(
             self.about_pass,
@@ -191,6 +194,7 @@ class Collector(Worker):
             try:
                 blob_id = self._round.next_id()
             except OSError as err:  # it goes on with the other rows
+                self._unread_rows += 1
                 self._say_once(f"what is in it is not looked at: {err}")
                 continue
             if blob_id is None:
