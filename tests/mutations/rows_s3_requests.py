@@ -246,4 +246,18 @@ ROWS = [
         "",
         ("tests/s3/test_refusals.py",),
     ),
+    Mutation(
+        "part-goes-on-without-its-client",
+        f"{S3}/part_puts.py",
+        'asyncio.ensure_future(self._operation.abort("connection lost"))',
+        "asyncio.ensure_future(asyncio.sleep(0))",
+        ("tests/s3/test_part_puts.py",),
+    ),
+    Mutation(
+        "part-with-a-lock-that-is-not-kept",
+        f"{S3}/fast_path.py",
+        'if kind.is_judged and decide("PUT", asked, given,',
+        'if False and decide("PUT", asked, given,',
+        ("tests/s3/test_part_puts.py",),
+    ),
 ]

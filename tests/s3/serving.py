@@ -8,13 +8,13 @@ from typing import Any
 
 import boto3
 from botocore.config import Config as BotoConfig
+from tornado.httputil import HTTPMessageDelegate
 from tornado.netutil import bind_sockets
 
 from common.config import Config
 from services.access.decisions import Access, Client, Role
 from services.access.secret_hash import NoSecret
 from services.frontends.s3.app import S3FrontEnd
-from services.frontends.s3.small_puts import SmallPut
 from services.http1 import Exchange, RequestContext, RequestHead
 from services.listening import make_server
 from services.watch.request_log import RequestLog
@@ -80,14 +80,15 @@ async def _served(is_open: bool, config: Config, make_store: Callable[[], Any]) 
         front.quick.append(answer is not None)
         return answer
 
-    small_put = fast_path._small_put
+    take = fast_path.take
 
-    def counted(exchange: Exchange) -> SmallPut | None:
-        put = small_put(exchange)
-        front.quick.append(put is not None)
-        return put
+    def counted(exchange: Exchange) -> HTTPMessageDelegate | None:
+        taken = take(exchange)
+        if exchange.head.start_line.method == "PUT":
+            front.quick.append(taken is not None)
+        return taken
 
-    vars(fast_path)["_small_put"] = counted
+    vars(fast_path)["take"] = counted
     if config.fast_path:
         server, drain = make_server(fast_path, config, requests, None, quick_answer)
     else:

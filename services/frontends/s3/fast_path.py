@@ -1,8 +1,8 @@
-"""Plain requests for small objects without a RequestHandler: the same rules, the same bytes.
+"""Plain requests without a RequestHandler: the same rules, the same bytes.
 
-Plain requests are answered here: a GET or HEAD of a whole object in memory, and a PutObject whose body came
-with its head. All others go to the handler, which defines the behaviour. The whole signature is checked. A
-test compares the two, header for header (tests/s3/test_fast_path.py).
+Plain requests are answered here: a GET or HEAD of a whole object in memory, a PutObject whose body came with
+its head, and an UploadPart. All others go to the handler, which defines the behaviour. The whole signature is
+checked. Tests compare the two, header for header (tests/s3/test_fast_path.py, test_part_puts.py).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from services.access.decisions import Access, Action
 from services.frontends.s3 import sigv4
 from services.frontends.s3.identity import Identity, identify
 from services.frontends.s3.names import S3Target, bucket_of_host, parse_target, s3_hosts
+from services.frontends.s3.part_puts import PartPut, part_query
 from services.frontends.s3.parts_in_blobs import parts_of
 from services.frontends.s3.plain_puts import PlainPut, PlainPuts, is_plain
 from services.frontends.s3.request import Answering, Request, begin_of_200
@@ -47,6 +48,8 @@ _PLAIN_AMZ = frozenset(_AMZ + name for name in ("Date", "Content-Sha256", "Check
 _PLAIN_QUERIES = frozenset(("", "x-id=GetObject", "x-id=HeadObject"))  # some SDKs name the operation
 # Fields that make a PutObject not plain: the client waits for 100 Continue, or is a page in a browser.
 _UNPLAIN_OF_WRITES = frozenset(("Expect", "Origin", "Sec-Fetch-Site", "Transfer-Encoding"))
+# The connection itself knows what to do with the other two.
+_UNPLAIN_OF_PARTS = frozenset(("Origin", "Sec-Fetch-Site"))
 _MODE = "X-Amz-Checksum-Mode"
 _MAX_HEADS = 4096  # of objects: about 1 KiB each
 _known_target = lru_cache(1024)(parse_target)
@@ -55,13 +58,17 @@ _known_target = lru_cache(1024)(parse_target)
 class Kind:
     """What follows from the names of a request's fields. It is the same for all requests of one shape.
 
-    `names`: each as in the head, and in lower case. `may_read`, `may_put`: whether no field needs a handler.
+    `names`: each as in the head, and in lower case. `may_read`, `may_put`, `may_send_parts`: whether no field
+    needs a handler.
     `is_plain_put`: see plain_puts.
     `is_judged`: a field's value decides whether it is supported. `has_mode`: whether a checksum may be asked
     for. `named`: what `bucket_of_host` says of the host, which belongs to the shape; None: not asked yet.
     """
 
-    __slots__ = ("alike", "has_mode", "is_judged", "is_plain_put", "may_put", "may_read", "named", "names")
+    __slots__ = (
+        *("alike", "has_mode", "is_judged", "is_plain_put", "may_put", "may_read", "may_send_parts"),
+        *("named", "names"),
+    )
 
     def __init__(self, fields: Iterable[str]) -> None:
         self.names = [(name, name.lower()) for name in fields]
@@ -70,6 +77,7 @@ class Kind:
             for name, _ in self.names
         )
         self.may_put = all(name not in _UNPLAIN_OF_WRITES for name, _ in self.names)
+        self.may_send_parts = all(name not in _UNPLAIN_OF_PARTS for name, _ in self.names)
         self.is_plain_put = is_plain(lower for _, lower in self.names)
         self.is_judged = any(map(is_judged, (lower for _, lower in self.names)))
         self.has_mode = any(name == _MODE for name, _ in self.names)
@@ -120,7 +128,9 @@ class S3FastPath(Shortcut):
 
     def take(self, exchange: Exchange) -> HTTPMessageDelegate | None:
         """See Shortcut."""
-        return self._small_put(exchange) if exchange.head.start_line.method == "PUT" else None
+        if exchange.head.start_line.method != "PUT":
+            return None
+        return self._small_put(exchange) or self._part_put(exchange)
 
     def _small_put(self, exchange: Exchange) -> SmallPut | None:
         """A PutObject whose body has come; None if the handler must judge."""
@@ -145,25 +155,61 @@ class S3FastPath(Shortcut):
             return None
 
         def request_of(answering: Answering) -> Request:
-            client, secret, claim = identity
-            return Request(
-                method,
-                asked,
-                {},
-                _joined(head, kind),
-                claim,
-                secret,
-                client,
-                self._store,
-                self._parts,
-                self._config,
-                self._access,
-                answering,
-            )
+            return self._request(head, kind, asked, identity, {}, answering)
 
         if kind.is_plain_put:
             return PlainPut(exchange, request_of, self._plain_puts, asked, identity)
         return SmallPut(exchange, request_of, self._requests, self._cors)
+
+    def _part_put(self, exchange: Exchange) -> PartPut | None:
+        """An UploadPart; None if the handler must judge."""
+        head = exchange.head
+        path, _, query = head.start_line.path.partition("?")
+        given = part_query(query)
+        if given is None:
+            return None
+        kind = kind_of(head.block)
+        if not kind.may_send_parts:
+            return None
+        try:
+            asked, identity = self._asked(head, path, query, kind, time())
+            if kind.is_judged and decide("PUT", asked, given, _joined(head, kind)) != "UploadPart":
+                return None
+        except BlobkeepError:
+            return None
+        if not asked.key:
+            return None
+        return PartPut(
+            exchange,
+            lambda answering: self._request(head, kind, asked, identity, given, answering),
+            self._requests,
+            self._cors,
+        )
+
+    def _request(
+        self,
+        head: RequestHead,
+        kind: Kind,
+        asked: S3Target,
+        identity: Identity,
+        query: dict[str, str],
+        answering: Answering,
+    ) -> Request:
+        client, secret, claim = identity
+        return Request(
+            head.start_line.method,
+            asked,
+            query,
+            _joined(head, kind),
+            claim,
+            secret,
+            client,
+            self._store,
+            self._parts,
+            self._config,
+            self._access,
+            answering,
+        )
 
     def _asked(
         self, head: RequestHead, path: str, query: str, kind: Kind, now_s: float

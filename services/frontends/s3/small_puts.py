@@ -5,33 +5,19 @@ A handler would take longer than everything else. See fast_path for the requests
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from http.client import responses
-from time import perf_counter, time
+from collections.abc import Callable
 
-from common.errors import BlobkeepError
-from services.frontends.s3 import xml
-from services.frontends.s3.errors import UNEXPECTED, described, fields_of
-from services.frontends.s3.request import Answering, Request, new_request_id
+from services.frontends.s3.exchange_answers import ExchangeAnswer, Fields
+from services.frontends.s3.request import Answering, Request
 from services.frontends.s3.stubs import check_acl
 from services.frontends.s3.writing import PutObject
 from services.frontends.shortcut import WholeRequest
 from services.http1 import Exchange
-from services.rules.answers import sent, sent_common
-from services.store import Reading
 from services.watch.request_log import RequestLog
 
-log = logging.getLogger("s3")
 
-Fields = list[tuple[str, str]]
-
-
-class SmallPut(WholeRequest):
-    """One such request, and where its answer goes (see request.Answering). `cors`: the CORS fields of every
-    answer.
-    """
+class SmallPut(ExchangeAnswer, WholeRequest):
+    """One such request, and where its answer goes."""
 
     def __init__(
         self,
@@ -40,28 +26,8 @@ class SmallPut(WholeRequest):
         requests: RequestLog,
         cors: Fields,
     ) -> None:
-        self._began_s = perf_counter()
-        self._exchange = exchange
+        super().__init__(exchange, requests, cors)
         self._request_of = request_of
-        self._requests = requests
-        self._cors = cors
-        self._status = 500
-        self._fields: Fields = []
-        self._content = b""
-        self._request_id = new_request_id()
-
-    def begin(self, status: int, fields: Fields) -> None:
-        """See request.Answering."""
-        self._status, self._fields = status, fields
-
-    def write_piece(self, data: bytes) -> Awaitable[None]:
-        """See request.Answering."""
-        self._content += data
-        return asyncio.sleep(0)
-
-    async def send_range(self, reading: Reading, first: int, last: int) -> None:
-        """See request.Answering."""
-        raise TypeError("a PutObject is not answered with an object")
 
     async def _answer(self) -> None:
         request = self._request_of(self)
@@ -73,27 +39,3 @@ class SmallPut(WholeRequest):
             await operation.abort(str(err))
             self._refuse(err)
         self._respond(request.user)
-
-    def _respond(self, user: str) -> None:
-        exchange = self._exchange
-        start_line = b"HTTP/1.1 %d %s\r\n" % (self._status, responses[self._status].encode())
-        fields = [
-            ("x-amz-request-id", self._request_id),
-            *self._fields,
-            *self._cors,
-        ]
-        exchange.respond(start_line + sent_common(int(time())) + sent(fields) + b"\r\n", self._content)
-        self._requests.answered_exchange(exchange, self._status, self._began_s, user)
-
-    def _refuse(self, err: Exception) -> None:
-        method, target, _ = self._exchange.head.start_line
-        if isinstance(err, BlobkeepError):
-            told = described(err)
-        else:
-            log.error("%s %s failed", method, target, exc_info=err)
-            told = UNEXPECTED
-        self._status = told.status
-        path = target.partition("?")[0]
-        self._content = xml.error(told.code, told.text, told.details, path, self._request_id)
-        length = ("Content-Length", str(len(self._content)))
-        self._fields = [*fields_of(told), ("Content-Type", "application/xml"), length]
