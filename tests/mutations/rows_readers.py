@@ -199,6 +199,13 @@ ROWS = [
         (f"{CHANGES}::test_counts_are_those_of_all_processes_together",),
     ),
     Mutation(
+        "what-is-being-settled-is-not-said-to-come-back",
+        "services/frontends/statuses.py",
+        "or status_of(err) == 503",
+        "or isinstance(err, errors.Unavailable)",
+        ("tests/process/test_readers_alike.py",),
+    ),
+    Mutation(
         "a-reader-that-speaks-tls-hands-over-what-is-encrypted",
         "services/http1/exchange.py",
         "        if remote_ip:\n            ours, sock",

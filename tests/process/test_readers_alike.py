@@ -18,7 +18,7 @@ from services.access.secret_hash import hash_token
 from services.engines.local.disk import layout
 from tests.http.test_damage import rot
 from tests.support import readers
-from tests.support.processes import wait_for
+from tests.support.processes import Server, wait_for
 from tests.support.raw import RawConnection
 from tests.support.reader_pair import Pair, wire, without_times
 
@@ -193,6 +193,46 @@ def test_damage_that_a_reader_meets_is_the_servers_to_tell(pair: Callable[..., P
     assert states[0][1]
     assert states[0][2] == 2
     assert "damaged" not in both.reader.said()
+
+
+def exchange(server: Server, root: str, one: str, other: str) -> None:
+    """Exchange the folders of two blobs, as somebody might by hand."""
+    first, second = (f"{root}/{server.ask('HEAD', f'/store/{at}').headers['blob-id']}" for at in (one, other))
+    os.rename(first, f"{root}/between")
+    os.rename(second, first)
+    os.rename(f"{root}/between", second)
+
+
+def test_a_write_of_what_is_being_settled_is_told_when_to_come_back(pair: Callable[..., Pair]) -> None:
+    """The folder of its old blob has another blob's state. The writes change nothing."""
+    both = pair(s3_path="/s3", restic="true", put_creates="true")
+    for at in ("bucket/a", "bucket/b", "restic/mine/config", "other"):
+        both.put(at, b"0123456789")
+    both.ask(wire("GET", "/store/bucket/a") * 3, wire("GET", "/store/restic/mine/config", CLOSE))
+    servers = list(zip((both.shared, both.alone), both.directories, strict=True))
+    for server, data in servers:
+        exchange(server, data.root, "bucket/a", "restic/mine/config")
+    for method, target, *fields in (
+        ("PUT", "/store/bucket/a", "Content-Length: 3"),
+        ("PUT", "/store/bucket/a", "Content-Length: 3", "If-Match: *"),
+        ("PUT", "/store/bucket/a", "Content-Length: 0", "Blob-Copy-From: /store/other"),
+        ("DELETE", "/store/bucket/a"),
+        ("PUT", "/s3/bucket/a", "Content-Length: 3"),
+        ("PUT", "/s3/bucket/a", "Content-Length: 0", "x-amz-copy-source: /bucket/b"),
+        ("DELETE", "/s3/bucket/a"),
+        ("DELETE", "/restic/mine/config"),
+    ):
+        body = b"new" if "Content-Length: 3" in fields else b""
+        answer = both.ask(wire("GET", "/store/other"), wire(method, target, *fields, CLOSE), body)
+        refused = answer[answer.index(b"HTTP/1.1", 1) :]
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 5\r\n" in refused
+        assert (b"<Code>SlowDown</Code>" in refused) == target.startswith("/s3/")
+    for server, data in servers:
+        exchange(server, data.root, "bucket/a", "restic/mine/config")
+    for at in ("bucket/a", "restic/mine/config"):
+        kept = both.ask(wire("GET", f"/store/{at}", CLOSE))
+        assert kept.endswith(b"0123456789")
 
 
 def test_a_reader_that_dies_or_stands_still_cuts_its_own_connections_alone(pair: Callable[..., Pair]) -> None:
