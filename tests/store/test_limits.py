@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 
 from common.states import MSG_EVICTED
 from services.engine import Events
+from services.engines.local.disk.blob import Blob, pack
+from services.engines.local.disk.layout import Layout
 from services.engines.local.serving import limits as module
-from services.engines.local.serving.limits import keep_within_limits
+from services.engines.local.serving.limits import PrefixLimits, keep_within_limits
+from services.store import Page
 from tests.engines.makers import Told1
 from tests.support.rules import DataDirectory
 from tests.support.stores import Opened, opened, until
@@ -125,3 +129,35 @@ def test_what_is_read_between_the_look_and_the_end_stays(
             assert await names(store) == ["cache/0", "cache/1", "cache/3", "other/0"]
 
     asyncio.run(test())
+
+
+class Many:
+    """A store with so many blobs under one prefix, which makes them page by page."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.index = self
+        self.limits = PrefixLimits(Layout("/nowhere", 32), ())
+
+    async def listing(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+        first = int(after or 0)
+        end = min(self.count, first + limit)
+        blobs = [
+            Blob(f"{prefix}{number}", number, 1, "", "", pack(number, number) + bytes(36))
+            for number in range(first, end)
+        ]
+        return Page(blobs, (), str(end) if end < self.count else None)
+
+
+def test_a_walk_holds_only_the_blobs_that_may_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_AT_ONCE", 100)
+    peaks = []
+    for count in (10_000, 50_000):
+        tracemalloc.start()
+        try:
+            store: Any = Many(count)
+            asyncio.run(module._walk(store, "cache/", 1e9, 0.0))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 40_000 < 20  # with their ids in a set it was 80

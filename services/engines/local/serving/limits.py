@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Protocol
 
 import msgspec
@@ -55,7 +55,7 @@ class PrefixLimits:
         """The minute in which it was last read or written. Reads of earlier blobs with its id are ignored."""
         return max(self._read_at.get(blob.id, 0), blob.modified_ns // 60_000_000_000)
 
-    def forget_all_but(self, ids: set[int]) -> None:
+    def forget_all_but(self, ids: Container[int]) -> None:
         """Forget all other blobs, which are gone."""
         self._read_at = {blob_id: at for blob_id, at in self._read_at.items() if blob_id in ids}
 
@@ -101,10 +101,9 @@ async def keep_within_limits(store: LimitsOwner, *, pause_s: float = PAUSE_S) ->
     saved_s = time.monotonic()
     try:
         while not store.is_stopping:
-            ids: set[int] = set()
             for prefix, max_bytes in limits.max_bytes:
-                ids |= await _walk(store, prefix, max_bytes, pause_s)
-            limits.forget_all_but(ids)
+                await _walk(store, prefix, max_bytes, pause_s)
+            limits.forget_all_but(store.index.blobs.ids)
             if time.monotonic() - saved_s > SAVE_S:
                 limits.save()
                 saved_s = time.monotonic()
@@ -112,10 +111,9 @@ async def keep_within_limits(store: LimitsOwner, *, pause_s: float = PAUSE_S) ->
         limits.save()
 
 
-async def _walk(store: LimitsOwner, prefix: str, max_bytes: float, pause_s: float) -> set[int]:
-    """Go through `prefix` once, and delete what is too much; the ids that were found."""
+async def _walk(store: LimitsOwner, prefix: str, max_bytes: float, pause_s: float) -> None:
+    """Go through `prefix` once, and delete what is too much."""
     limits = store.limits
-    ids: set[int] = set()
     oldest: list[tuple[int, int, Blob]] = []  # a heap, the youngest of these first
     total_bytes, after = 0, ""
     while True:
@@ -123,7 +121,6 @@ async def _walk(store: LimitsOwner, prefix: str, max_bytes: float, pause_s: floa
         page = await store.index.listing(prefix, "", after, PAGE)
         for blob in page.blobs:
             assert isinstance(blob, Blob)
-            ids.add(blob.id)
             total_bytes += blob.size
             entry = (-limits.last_used(blob), -blob.seq, blob)
             if len(oldest) < MOST_AT_ONCE:
@@ -146,4 +143,3 @@ async def _walk(store: LimitsOwner, prefix: str, max_bytes: float, pause_s: floa
             log.warning("blob %d of %r is to go, and stays for now: %s", blob.id, blob.location, err)
             break
         total_bytes -= blob.size
-    return ids
