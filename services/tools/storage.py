@@ -165,7 +165,7 @@ class Storage:
 
     def snapshot(self) -> DirectorySnapshot:
         """Take a consistent snapshot now. Raises Busy, OSError."""
-        return snapshot.take(self._data_dir)
+        return snapshot.take(self._data_dir, keeps_index=self._keeps_index)
 
     @staticmethod
     def write_backup(taken: DirectorySnapshot, fd: int) -> Exported:

@@ -16,6 +16,7 @@ from common.config import Config
 from common.states import MSG_CREATED
 from services.engines.local import engine
 from services.engines.local.disk import blob_folder, directory, record
+from services.engines.local.disk.blob import served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.locks import StateLock
 from services.engines.local.index import run, run_writer, spills, table_entries
@@ -25,6 +26,7 @@ from services.engines.local.recovery import full_start
 from services.engines.local.recovery.reconcile import reconcile
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.recovery.restart import restart
+from services.engines.local.upkeep import snapshot
 from services.engines.local.upkeep.check import check
 from services.engines.local.upkeep.verifier import Verifier
 from tests.disk import test_full_start
@@ -69,6 +71,11 @@ def by_a_check(where: Layout) -> Reconciled:
     return found
 
 
+def by_an_export(where: Layout) -> Reconciled:
+    with snapshot.take(where, keeps_index=True) as taken:
+        return Reconciled(live={held.location: served(taken.record_of(held)) for held in taken.blobs})
+
+
 BOTH = pytest.mark.parametrize("recover", [by_the_worker, by_a_check])
 
 
@@ -83,7 +90,7 @@ def test_it_finds_and_does_what_reconcile_does(
     assert outcome_of(data_dir, found) == expected
 
 
-@BOTH
+@pytest.mark.parametrize("recover", [by_the_worker, by_a_check, by_an_export])
 def test_a_server_starts_with_the_index_that_it_made(
     data_dir: Layout, recover: Callable[[Layout], Reconciled]
 ) -> None:

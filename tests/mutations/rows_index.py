@@ -272,6 +272,13 @@ ROWS = [
         WORKER,
     ),
     Mutation(
+        "export-voids-the-index",
+        "services/engines/local/upkeep/snapshot.py",
+        "recover(data_dir, held, progress, keeps_index=keeps_index)",
+        "recover(data_dir, held, progress, keeps_index=False)",
+        WORKER,
+    ),
+    Mutation(
         "check-believes-the-index",
         "services/engines/local/upkeep/check.py",
         "reads_all=True",

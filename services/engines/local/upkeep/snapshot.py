@@ -37,7 +37,7 @@ from services.engines.local.disk import blob_folder, directory, layout, locks, r
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord, rank
 from services.engines.local.journal import format as journal
-from services.engines.local.recovery.reconcile import reconcile
+from services.engines.local.recovery.restart import recover
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +105,11 @@ class DirectorySnapshot:
         self.close()
 
 
-def take(data_dir: Layout) -> DirectorySnapshot:
-    """Take a snapshot. Raises Busy if a recovery or a long gc pass must end first, OSError."""
+def take(data_dir: Layout, *, keeps_index: bool = False) -> DirectorySnapshot:
+    """Take a snapshot. Raises Busy if a recovery or a long gc pass must end first, OSError.
+
+    `keeps_index`: the server keeps an index, so it stays valid; else its next start would read every folder.
+    """
     held = locks.StateLock(data_dir.root, "export")
     hold = locks.FileLock(data_dir.ours(layout.GC_HOLD_NAME), "export")
     wanted = locks.FileLock(data_dir.ours(layout.GC_WANTED_NAME), "export", says=False)
@@ -115,7 +118,7 @@ def take(data_dir: Layout) -> DirectorySnapshot:
             held.acquire(_LOCK_WAIT_S)
             data_dir = directory.open_directory(data_dir.root, data_dir.id_bits, owner=True)
             with Progress("recovery", "folders") as progress:
-                reconcile(data_dir, progress=progress)
+                recover(data_dir, held, progress, keeps_index=keeps_index)
         if journal.needs_replay(data_dir):
             raise Busy("The server is recovering from a crash of the system: try again when it serves.")
         try:
