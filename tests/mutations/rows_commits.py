@@ -109,9 +109,16 @@ ROWS = [
         (FOUND,),
     ),
     Mutation(
+        "upload-commits-without-a-piece-that-memory-lacked",
+        "services/engines/local/serving/upload.py",
+        "except BaseException as err:  # MemoryError, say",
+        "except BlobkeepError as err:",
+        ("tests/store/test_lent_pieces.py",),
+    ),
+    Mutation(
         "lost-piece-not-remembered",
         "services/engines/local/serving/upload.py",
-        "                    self._broken = err  # whoever",
+        "                    self._broken = broken_by(err)  # whoever",
         "                    pass  # whoever",
         (FOUND,),
     ),

@@ -166,9 +166,16 @@ ROWS = [
         (CRASHES,),
     ),
     Mutation(
+        "part-commits-without-a-piece-that-memory-lacked",
+        "services/engines/local/serving/part_upload.py",
+        "except BaseException as err:  # MemoryError, say",
+        "except BlobkeepError as err:",
+        ("tests/store/test_multiparts.py",),
+    ),
+    Mutation(
         "part-commits-without-a-lost-piece",
         "services/engines/local/serving/part_upload.py",
-        "                    self._broken = err\n",
+        "                    self._broken = broken_by(err)\n",
         "                    pass\n",
         (f"{PARTS}::test_a_piece_of_a_part_that_could_not_be_written_fails_its_commit",),
     ),

@@ -21,7 +21,7 @@ from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.engines.local.serving.upload import LocalUpload
 from services.store import Content
 from tests.support.rules import DataDirectory
-from tests.support.stores import Opened, opened
+from tests.support.stores import Opened, opened, until
 
 BODY = os.urandom(3 * PIECE_BYTES + 12_345)
 PAGE = 4096
@@ -260,5 +260,31 @@ def test_a_piece_that_found_no_room_fails_the_upload(
             assert await made.read("a") is None
             for number in range(9):  # all memory was given back
                 await made.put_lent(str(number), BODY[:100], PAST_CACHE_BYTES)
+
+    asyncio.run(main())
+
+
+def test_the_last_piece_that_could_not_be_written_fails_the_commit(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written behind what comes, so nobody sees the error. Only ours were remembered: after another one
+    a blob without the piece was acknowledged."""
+    pieces = []
+
+    def lost(writer: data_writer.DataWriter, some: list[Bytes]) -> None:
+        pieces.append(len(some))
+        raise MemoryError
+
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            upload = await begun(made, "a", PIECE_BYTES + 9)
+            with monkeypatch.context() as patch:
+                patch.setattr(data_writer.DataWriter, "append", lost)
+                assert fill(upload, b"x")
+                await until(lambda: upload._behind is not None and upload._behind.done(), "it has failed")
+            assert pieces
+            with pytest.raises(MemoryError):
+                await upload.commit()
+            assert await made.read("a") is None
 
     asyncio.run(main())

@@ -377,14 +377,17 @@ def test_the_next_piece_of_a_part_comes_in_while_one_is_written(
     assert begun[0][0] == 0  # before the sync, which then waits for little
 
 
+@pytest.mark.parametrize(
+    ("broken", "told"), [(OSError(errno.EIO, "the disk failed"), StorageFailed), (MemoryError(), MemoryError)]
+)
 def test_a_piece_of_a_part_that_could_not_be_written_fails_its_commit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Exception, told: type[Exception]
 ) -> None:
     real = durable.write_at
 
     def failing(fd: int, data: bytes, offset: int) -> None:
         if offset == 0:
-            raise OSError(errno.EIO, "the disk failed")
+            raise broken
         real(fd, data, offset)
 
     async def go() -> None:
@@ -395,9 +398,9 @@ def test_a_piece_of_a_part_that_could_not_be_written_fails_its_commit(
             with monkeypatch.context() as patch:
                 patch.setattr(durable, "write_at", failing)
                 await part.write(A[:MIB])
-                with contextlib.suppress(StorageFailed):  # told here, or by the commit
+                with contextlib.suppress(told):  # told here, or by the commit
                     await part.write(A[MIB:])
-                with pytest.raises(StorageFailed):
+                with pytest.raises(told):
                     await part.commit()
             assert await parts.list_parts("a", upload.id) == []
             done = await send(parts, upload, 1, A)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
-from common.errors import SyncFailed, from_os_error
+from common.errors import GIVEN_UP, Busy, SyncFailed, from_os_error
 
 T = TypeVar("T")
 
@@ -55,3 +55,8 @@ async def disk_step(owner: Stepping, step: Callable[[], T]) -> T:
     except OSError as err:
         raise from_os_error(err, "write the blob") from err
     return results[0]
+
+
+def broken_by(err: BaseException) -> Exception:
+    """What an upload raises from then on, if `err` ended a step in which its bytes were to be written."""
+    return err if isinstance(err, Exception) else Busy(GIVEN_UP)

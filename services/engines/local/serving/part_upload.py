@@ -16,7 +16,7 @@ from common.errors import BlobkeepError, TooLarge, UnknownUpload
 from services.engines.local.disk import multipart_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
-from services.engines.local.serving.disk_step import Stepping, disk_step
+from services.engines.local.serving.disk_step import Stepping, broken_by, disk_step
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.joined_hash import RunningSha256
 from services.engines.local.serving.upload import FEW_UPLOADS, MOST_PIECES, piece_bytes
@@ -83,7 +83,7 @@ class LocalPart:
         self._own = own if with_sha256 else None
         self._hashes = {one for one in (self._own, self._joined) if one is not None}
         self._behind: asyncio.Task[None] | None = None  # writes the last piece
-        self._broken: BlobkeepError | None = None  # bytes were lost on the way to the disk: it cannot go on
+        self._broken: Exception | None = None  # bytes were lost on the way to the disk: it cannot go on
         self._begun_bytes = 0  # that the disk was told to begin with
         self._fd = -1
         self._ended = False
@@ -200,8 +200,8 @@ class LocalPart:
                 pieces, self._pieces, self._held_bytes = self._pieces, [], 0
                 try:
                     await disk_step(self._owner, lambda: self._put(pieces, sync))
-                except BlobkeepError as err:
-                    self._broken = err
+                except BaseException as err:  # MemoryError, say
+                    self._broken = broken_by(err)
                     raise
 
     # --- in threads, one at a time ---

@@ -27,7 +27,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import NO_METADATA, BlobRecord
 from services.engines.local.serving.change import Draft, first_records
 from services.engines.local.serving.data_writer import PAST_CACHE_BYTES, DataWriter
-from services.engines.local.serving.disk_step import disk_step
+from services.engines.local.serving.disk_step import broken_by, disk_step
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.given_up import GivenUp
 from services.engines.local.serving.ids import IdAllocator, Sequence
@@ -113,7 +113,7 @@ class LocalUpload:
         self._fd = -1
         self._size = 0
         self._ended = self._committing = False
-        self._broken: BlobkeepError | None = None  # bytes were lost on the way to the disk: it cannot go on
+        self._broken: Exception | None = None  # bytes were lost on the way to the disk: it cannot go on
         self._turn = asyncio.Lock()  # the timer's staging and a write must not meet
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(STAGE_AFTER_S, self._stage_soon)
@@ -339,9 +339,9 @@ class LocalUpload:
             pieces, self._pieces, self._held_bytes = self._pieces, [], 0
             try:
                 await disk_step(self._owner, lambda: self._put(pieces, sync, whole))
-            except BlobkeepError as err:
+            except BaseException as err:  # MemoryError, say
                 if self.is_staged:
-                    self._broken = err  # whoever waits for the timer's staging does not see it raised
+                    self._broken = broken_by(err)  # whoever waits for the timer's staging does not see it
                 else:  # nothing was lost: it may still be committed from memory
                     self._pieces = pieces + self._pieces
                     self._held_bytes = sum(map(len, self._pieces))
