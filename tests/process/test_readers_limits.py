@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.http.test_tls import make_certificate
+from tests.support.processes import Process
 from tests.support.reader_pair import OWN, Pair, wire
 
 MAX_BLOB = 100_000
 MOST = 6  # connections
+MANY = 1000  # answers that are more than any socket holds
 CLOSE = "Connection: close"
 GET = wire("GET", "/store/a")
 
@@ -149,6 +154,54 @@ def test_an_early_refusal_is_seen_by_who_sends_on(limited: Pair) -> None:
         connection.send(body)
         assert connection.answer().status == 413
         connection.close()
+
+
+def test_who_does_not_speak_tls_is_told_so(limited: Pair) -> None:
+    """And who says nothing is cut off."""
+    if limited.shared.trust is None:
+        pytest.skip("this pair speaks no TLS")
+    for sent, expected in ((GET, b"HTTP/1.1 400 "), (b"\x16\x03\x01\xff\xff" + bytes(100), b""), (b"", b"")):
+        answers = []
+        for one in limited.plain_connections():
+            if sent:
+                one.send(sent)
+            with contextlib.suppress(ConnectionResetError):
+                answers.append(OWN.sub(rb"\1...", one.rest()))
+            one.close()
+        if expected:
+            assert answers[0] == answers[1]
+            assert answers[0].startswith(expected)
+    limited.counts_become_alike()
+
+
+@pytest.mark.parametrize("at", ["a/64k", "large"])
+def test_who_takes_nothing_is_cut_off(limited: Pair, at: str) -> None:
+    """Of answers of the reader, and of the server's. What is kept for it is little: requests wait unread.
+
+    The last test of this pair, since how much is answered depends on what the sockets hold.
+    """
+    if at == "a/64k":
+        limited.both(lambda server: server.ask("PUT", f"/store/{at}", bytes(65_536)))
+    processes = [limited.shared, limited.reader, limited.alone]
+    before = [memory_bytes(one) for one in processes]
+    connections = limited.connections()
+    for one in connections:
+        one.send(wire("GET", f"/store/{at}") * MANY)
+    for one in connections:
+        limited.wait_for_the_end(one)
+    assert all(
+        now < then + (40 << 20) for now, then in zip(map(memory_bytes, processes), before, strict=True)
+    )
+    for one in connections:
+        assert len(one.rest()) < MANY * 65_536
+        one.close()
+
+
+def memory_bytes(process: Process) -> int:
+    """The most that it ever had."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert found
+    return int(found[1]) << 10
 
 
 @pytest.fixture(scope="module")

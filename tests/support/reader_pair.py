@@ -61,6 +61,14 @@ class Pair:
             lambda made: made[-1].sock,  # it accepts them in their order
         )
 
+    def plain_connections(self) -> list[RawConnection]:
+        """As `connections`, without TLS, whatever the servers speak."""
+        port = self.shared.port
+        through = readers.accepted_by(
+            self.reader, [self.shared], lambda: RawConnection(port), lambda made: made.sock
+        )
+        return [through, RawConnection(self.alone.port)]
+
     def past_readers(self, count: int) -> list[RawConnection]:
         """New connections of the other server."""
         return [RawConnection(self.alone.port, tls=self._trust) for _ in range(count)]
@@ -69,6 +77,13 @@ class Pair:
         """Close it, and wait until the other side has, too."""
         port = connection.sock.getsockname()[1]
         connection.close()
+        self._wait_for_the_end(port)
+
+    def wait_for_the_end(self, connection: RawConnection) -> None:
+        """Wait until the other side has closed it."""
+        self._wait_for_the_end(connection.sock.getsockname()[1])
+
+    def _wait_for_the_end(self, port: int) -> None:
         processes: list[Process] = [self.shared, self.reader, self.alone]
         wait_for(lambda: readers.owner_of_port(port, processes) is None, what="the end of a connection")
 
