@@ -172,6 +172,29 @@ def test_hints_that_a_pass_did_not_come_to_stay(data_dir: Layout, monkeypatch: p
     assert not os.path.exists(data_dir.ours(layout.HINTS_TAKEN_NAME))
 
 
+def test_an_export_does_not_wait_for_a_pass_that_removes_nothing(
+    data_dir: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited until the gc had looked at all blobs: for ten minutes, with ten million."""
+    monkeypatch.setattr(collector, "LOOKED_AT_AT_ONCE", 4)
+    blobs = {put(data_dir, number, f"{number}").id for number in range(10)}
+    looked_at: list[int] = []
+    read_record = blob_folder.read_record
+
+    def noted(where: Layout, blob_id: int) -> BlobRecord:
+        looked_at.append(blob_id)
+        return read_record(where, blob_id)
+
+    monkeypatch.setattr(blob_folder, "read_record", noted)
+    gc = Collector(data_dir, 5.0, slice_folders=EVERYTHING)
+    wanted = iter([False, True])
+    monkeypatch.setattr(gc, "_is_wanted", lambda: next(wanted, False))
+    gc.run_once()
+    assert len(looked_at) == 4
+    gc.run_once()
+    assert (len(looked_at), set(looked_at)) == (10, blobs)
+
+
 @pytest.mark.parametrize("content", [b"", b"\0\n-1\nx\n99999999999999999999\n7 8\n", b"\xff" * 100])
 def test_a_hint_file_may_hold_anything(data_dir: Layout, content: bytes) -> None:
     keep = put(data_dir, 7, "keep")

@@ -62,9 +62,16 @@ ROWS = [
     Mutation(
         "gc-gives-an-export-no-turn",
         "services/engines/local/upkeep/collector.py",
-        "                    if self._is_wanted():\n                        # The rest",
-        "                    if False:\n                        # The rest",
+        "                if self._is_wanted():\n                    # The rest",
+        "                if False:\n                    # The rest",
         (_BACKUP + "a_gc_whose_passes_follow_each_other_at_once_lets_an_export_begin",),
+    ),
+    Mutation(
+        "an-export-waits-for-all-that-a-pass-of-the-gc-looks-at",
+        "services/engines/local/upkeep/collector.py",
+        "                elif self._is_told or (done + 1) % LOOKED_AT_AT_ONCE:\n",
+        "                else:\n",
+        ("tests/disk/test_gc.py",),
     ),
     Mutation(
         "gc-forgets-hints-that-it-did-not-come-to",
