@@ -206,6 +206,21 @@ ROWS = [
         ("tests/process/test_readers_alike.py",),
     ),
     Mutation(
+        "a-reader-has-limits-of-its-own",
+        "services/listening.py",
+        "    server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)\n"
+        "    server.on_refused = requests.refused\n"
+        "    server.spared = _is_vital\n"
+        "    server.quick_answer = quick_answer\n"
+        "    return server\n\n",
+        "    server = http1.HTTPServer(app, ssl_options=tls)\n"
+        "    server.on_refused = requests.refused\n"
+        "    server.spared = _is_vital\n"
+        "    server.quick_answer = quick_answer\n"
+        "    return server\n\n",
+        ("tests/unit/test_listening.py",),
+    ),
+    Mutation(
         "a-reader-that-speaks-tls-hands-over-what-is-encrypted",
         "services/http1/exchange.py",
         "        if remote_ip:\n            ours, sock",
