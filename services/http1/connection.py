@@ -43,7 +43,6 @@ class Connection(PlainProtocol):
         self.limits = server.limits
         self.loop = asyncio.get_running_loop()
         self.phase: Phase = IDLE  # what it is doing; set by `step` alone
-        self._since = self.clock()  # when the wait began: for a head, the rest of it, after an EOF, to close
         self._cycle: RequestCycle | None = None  # while a request is under way
         self.pending = b""  # received and not used; set before it is connected, by another process
         self._scanned = 0  # so much of it holds no end of a head
@@ -62,6 +61,7 @@ class Connection(PlainProtocol):
     # From the transport and the server.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._since = self.clock()  # when the wait began: for a head, the rest of it, after an EOF, to close
         self.transport = ClientTransport(transport, self.limits, self.clock(), self.context.is_relayed)
         self.server.opened(self)
         if self.pending:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,22 @@ def test_unfinished_handshakes_do_not_keep_out_those_that_are_too_many(
                 client.sock.close()
         wait_until(lambda: server.open_connections() == 0, "closing")
         wait_until(lambda: server.call(lambda: not server.server._refusing), "forgetting them")
+
+
+def test_drain_answers_whose_handshake_was_long(certificate: dict[str, str]) -> None:
+    """Its request is on its way from the end of the handshake on, not from the beginning."""
+    with running(ssl_options=certificate) as server, server.connect() as client:
+        wait_until(lambda: server.call(lambda: len(server.server._connecting) == 1), "its handshake")
+        server.later(1000)
+        drained = asyncio.run_coroutine_threadsafe(server.server.drain(60), server._loop)
+        context = ssl.create_default_context(cafile=certificate["certfile"])
+        secure = Client(context.wrap_socket(client.sock, server_hostname="localhost"))
+        wait_until(lambda: server.open_connections() == 1, "the end of its handshake")
+        time.sleep(0.2)  # in which drain looks at it more than once
+        secure.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert secure.answer()[2] == b"GET /a "
+        secure.sock.close()
+        assert drained.result(60)
 
 
 def _rest(client: Client) -> bytes:

@@ -10,6 +10,13 @@ LENT = "tests/http1/test_lent_room.py"
 
 ROWS = [
     Mutation(
+        "a-handshake-counts-as-idleness",
+        "services/http1/connection.py",
+        "        self._since = self.clock()  # when the wait began",
+        "        self._since = self.clock() - 1000.0  # when the wait began",
+        ("tests/http1/test_tls.py::test_drain_answers_whose_handshake_was_long",),
+    ),
+    Mutation(
         "what-begins-counts-twice",
         "services/http1/server.py",
         "or len(self._admitted) >= limits",
