@@ -116,6 +116,13 @@ ROWS = [
         ("tests/store/test_lent_pieces.py",),
     ),
     Mutation(
+        "commit-without-the-piece-that-is-being-written",
+        "services/engines/local/serving/upload.py",
+        "for step in (self._staging, self._behind):",
+        "for step in (self._staging,):",
+        ("tests/store/test_lent_pieces.py",),
+    ),
+    Mutation(
         "lost-piece-not-remembered",
         "services/engines/local/serving/upload.py",
         "                    self._broken = broken_by(err)  # whoever",

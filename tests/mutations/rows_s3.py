@@ -232,8 +232,8 @@ ROWS = [
     Mutation(
         "digest-without-what-the-timer-took",
         "services/engines/local/serving/upload.py",
-        "            await self._staging  # what it has taken is in no list until it is on disk\n",
-        "            pass\n",
+        "        await self._until_written()\n        self._must_go_on()\n",
+        "        self._must_go_on()\n",
         ("tests/store/test_upload_pieces.py",),
     ),
 ]

@@ -15,6 +15,8 @@ from common import durable
 from common.checksum import Bytes
 from common.errors import NoSpace
 from services.engines.local.disk import blob_folder
+from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.record import BlobRecord
 from services.engines.local.serving import data_writer, upload
 from services.engines.local.serving.data_writer import PAST_CACHE_BYTES
 from services.engines.local.serving.lent_pieces import PIECE_BYTES
@@ -286,5 +288,41 @@ def test_the_last_piece_that_could_not_be_written_fails_the_commit(
             with pytest.raises(MemoryError):
                 await upload.commit()
             assert await made.read("a") is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_the_first_piece_is_in_the_blob_though_it_is_still_being_written_at_the_commit(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch, asks: bool
+) -> None:
+    """A body of 1 MiB and a few bytes: these alone were acknowledged as the blob, from memory."""
+    begun_, go_on = threading.Event(), threading.Event()
+    real = blob_folder.stage
+    body = BODY[: PIECE_BYTES + 1]
+
+    def slow(data_dir: Layout, pending: BlobRecord) -> int:
+        begun_.set()
+        assert go_on.wait(60)
+        return real(data_dir, pending)
+
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            monkeypatch.setattr(blob_folder, "stage", slow)
+            upload = await begun(made, "a", len(body))
+            lent = upload.lend()
+            assert lent is not None
+            for piece in (body[:PIECE_BYTES], body[PIECE_BYTES:]):
+                room = lent.room()
+                assert room is not None
+                room[: len(piece)] = piece
+                assert lent.filled(len(piece))
+                await until(begun_.is_set, "the first piece is being written")
+            asyncio.get_running_loop().call_later(0.2, go_on.set)
+            if asks:
+                assert await upload.sha256() == hashlib.sha256(body).digest()
+            blob, _ = await upload.commit()
+            assert blob.size == len(body)
+            assert await made.read("a") == body
 
     asyncio.run(main())

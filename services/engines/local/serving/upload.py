@@ -210,8 +210,7 @@ class LocalUpload:
     async def sha256(self) -> bytes:
         """See store.Upload."""
         self._take_lent()
-        if self._staging is not None:
-            await self._staging  # what it has taken is in no list until it is on disk
+        await self._until_written()
         self._must_go_on()
         if self._pending is None and self._held_bytes <= self._owner.small_body_bytes:
             self._draft.sha256 = sha256 = hashlib.sha256(b"".join(self._pieces)).digest()
@@ -235,8 +234,7 @@ class LocalUpload:
         self._take_lent()
         try:
             self._timer.cancel()
-            if self._staging is not None:
-                await self._staging
+            await self._until_written()
             if self._pending is not None or self._held_bytes > self._owner.small_body_bytes:
                 await self._flush(sync=True, whole=True)
                 sums, draft.staged = self._sums, self._pending
@@ -318,6 +316,12 @@ class LocalUpload:
         self._behind = self._loop.create_task(self._flush())
         # Where nobody waits for it any more, the commit meets the same error.
         self._behind.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _until_written(self) -> None:
+        """Wait for the steps under way: what they have taken is in no list until it is on disk."""
+        for step in (self._staging, self._behind):
+            if step is not None:
+                await step
 
     def _take_lent(self) -> None:
         """What is in the lent memory of a piece that is not full."""
