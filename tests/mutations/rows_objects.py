@@ -144,6 +144,20 @@ ROWS = [
         ("tests/objects/test_self_test.py::test_wrong_credentials_are_said_to_be_wrong",),
     ),
     Mutation(
+        "all-parts-of-many-uploads-sent-at-once",
+        _ENGINE + "upload.py",
+        "        await self._owner.places.acquire()\n",
+        "",
+        ("tests/objects/test_many_uploads.py::test_parts_of_many_uploads_wait_for_their_turn",),
+    ),
+    Mutation(
+        "the-place-of-a-part-is-never-free-again",
+        _ENGINE + "upload.py",
+        "        self._owner.places.release()\n",
+        "",
+        ("tests/objects/test_many_uploads.py",),
+    ),
+    Mutation(
         "restored-over-what-was-written-since",
         _ENGINE + "quarantine.py",
         " or known.pointer.txn != found.txn:\n",

@@ -80,10 +80,16 @@ def test_what_is_damaged_is_named(system: System) -> None:
     assert "Nothing in quarantine is named 'x'" in command(system, "quarantine", "drop", "x", status=3)
 
 
-def test_a_damaged_blob_is_restored_and_dropped_while_servers_run(
-    store_process: Seaweed, tmp_path: Path
-) -> None:
-    system = System(store_process, tmp_path)
+@pytest.fixture
+def empty(store_process: Seaweed, tmp_path: Path) -> Iterator[System]:
+    """Nothing runs yet, and there is no blob."""
+    made = System(store_process, tmp_path)
+    yield made
+    made.end()
+
+
+def test_a_damaged_blob_is_restored_and_dropped_while_servers_run(empty: System) -> None:
+    system = empty
     system.env["BLOBKEEP_PUT_CREATES"] = "true"
     server, other = system.server(), system.server()
     client = BucketClient(system.settings, Meter())
@@ -131,7 +137,6 @@ def test_a_damaged_blob_is_restored_and_dropped_while_servers_run(
     command(system, "quarantine", "drop", name, "--yes")
     assert [one.ask("GET", "/store/bad").status for one in (server, other)] == [404, 404]
     assert "Nothing is in quarantine" in command(system, "quarantine", "list")
-    system.end()
 
 
 def test_the_check_counts_what_ls_shows_and_says_what_else_it_read(system: System) -> None:

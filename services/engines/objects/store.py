@@ -34,6 +34,7 @@ log = logging.getLogger("objects")
 _INLINE_READING_BYTES = 256 << 20
 _BUFFERS = 64  # of 1 MiB, for chunks of larger blobs
 _AHEAD = 32  # chunks that are asked for before their turn
+MAX_PARTS_SENT = 16  # at once, of all uploads
 _MAX_DAMAGED = 1000  # remembered, for people
 
 
@@ -68,6 +69,7 @@ class ObjectsStore:
         self._whole = 0  # uploads by `write_whole`
         self._locks = KeyedLock()
         self._buffers = ChunkBuffers(_BUFFERS)
+        self.places = asyncio.Semaphore(MAX_PARTS_SENT)
         self._ahead = asyncio.Semaphore(_AHEAD)
         self._held = HeldBlobs(hot_bytes)
         self._inline = _Budget(_INLINE_READING_BYTES)

@@ -3,7 +3,8 @@
 A body up to `inline_bytes` is stored in its pointer, so its commit is one conditional write. From the first
 byte beyond that it is staged: its state object is made, then it goes into the bucket in parts of
 `part_bytes`, each an object of its own. An upload holds one part that is filling, and two that are being
-sent.
+sent. All uploads of a server share the places for parts that are being sent: many at once would take so long
+that the store seems to give no answer. Who waits for a place reads no more of its body.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class UploadOwner(Protocol):
     """What an upload needs of the store that began it."""
 
     tools: Tools
+    places: asyncio.Semaphore  # for parts that are being sent
     inline_bytes: int
     part_bytes: int
     max_blob_bytes: int
@@ -197,7 +199,8 @@ class ObjectUpload:
         self._beating = asyncio.ensure_future(self._beat(write))
 
     async def _send(self, length: int) -> None:
-        """Begin to send the next `length` bytes as one part; waits while two parts are being sent."""
+        """Begin to send the next `length` bytes as one part. Waits while two parts of this upload are being
+        sent, or too many of all."""
         assert self._write is not None
         while len(self._sending) >= PARTS_ON_THEIR_WAY:
             await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
@@ -205,14 +208,24 @@ class ObjectUpload:
             raise self._broken
         if self._parts == MAX_PARTS:
             raise TooLarge(f"The body has over {MAX_PARTS:,} parts of {self._owner.part_bytes} bytes.")
-        held = b"".join(self._pieces)
-        part, rest = held[:length], held[length:]
-        self._pieces, self._held_bytes = ([rest] if rest else []), len(rest)
+        part = self._take(length)
         await asyncio.to_thread(self._hasher.update, part)
+        await self._owner.places.acquire()
         task = asyncio.ensure_future(self._bring(self._write, self._parts, part))
         self._parts += 1
         self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        task.add_done_callback(self._was_sent)
+
+    def _take(self, length: int) -> bytes:
+        """The first `length` bytes of those that it holds, which it holds no more."""
+        held = b"".join(self._pieces)
+        rest = held[length:]
+        self._pieces, self._held_bytes = ([rest] if rest else []), len(rest)
+        return held[:length]
+
+    def _was_sent(self, task: asyncio.Task[None]) -> None:
+        self._owner.places.release()
+        self._sending.discard(task)
 
     async def _bring(self, write: StagedWrite, number: int, part: bytes) -> None:
         try:
