@@ -20,7 +20,7 @@ STEPS = [
     "services.server:self_report.begin",
     "services.server:listening_sockets",
     f"{ENGINE}:directory.open_directory",
-    f"{ENGINE}:without_index",
+    "services.engines.local.recovery.restart:without_index",
     f"{ENGINE}:recovered",
     f"{ENGINE}:LocalStore",
     f"{ENGINE}:DiskProbe",
