@@ -115,6 +115,8 @@ class Process:
 class Server(Process):
     """The server, listening on a free port of 127.0.0.1; returns once it serves."""
 
+    trust: ssl.SSLContext | None = None  # where it speaks TLS
+
     def __init__(
         self,
         root: Path | str,
@@ -123,7 +125,6 @@ class Server(Process):
         through: Sequence[str] = (),
     ) -> None:
         self.port = 0
-        self.trust: ssl.SSLContext | None = None  # where it speaks TLS
         super().__init__("server", root, "-s", "127.0.0.1:0", *flags, env=env, through=through)
         self.wait_until_serving()
 
