@@ -98,7 +98,7 @@ def open_in_place(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def write_at(fd: int, data: bytes, offset: int) -> None:
+def write_at(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
     """Write every byte of `data` at `offset`."""
     written = os.pwrite(fd, data, offset)
     while written < len(data):  # hardly ever

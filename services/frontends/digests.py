@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 from weakref import WeakSet
 
+from common.checksum import Bytes
 from common.errors import BadRequest
 from services.rules.text import list_members
 from services.rules.uploads import DIGEST_BYTES, DIGEST_FIELDS, expected_digests
@@ -30,7 +31,7 @@ _OF_STORE = "sha-256"  # the store computes it anyway
 class Hash(Protocol):
     """The methods of hashlib's objects."""
 
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: Bytes, /) -> None: ...
     def digest(self) -> bytes: ...
 
 
@@ -47,6 +48,11 @@ class Digests:
         self._held_bytes = 0
         self._running: asyncio.Future[None] | None = None
 
+    @property
+    def are_quick(self) -> bool:
+        """Whether `take` keeps no bytes."""
+        return not self._hashes
+
     def has_room(self, data: bytes) -> bool:
         """Whether `take` may be called with the next bytes: there is nothing to hand over yet."""
         if not self._hashes:
@@ -56,10 +62,14 @@ class Digests:
             _batch_bytes() if self in _large else _LEAST_BATCH_BYTES
         )
 
-    def take(self, data: bytes) -> None:
-        """The next bytes, after `has_room`."""
+    def look_at(self, data: Bytes) -> None:
+        """The next bytes where `are_quick`; none of them are kept."""
         for one in self._quick:
             one.update(data)
+
+    def take(self, data: bytes) -> None:
+        """The next bytes, after `has_room`."""
+        self.look_at(data)
         if self._hashes:
             self._held.append(data)
             self._held_bytes += len(data)

@@ -6,6 +6,7 @@ from tests.mutations.table import Mutation
 
 PARTS = "tests/store/test_multiparts.py"
 CRASHES = "tests/crashes/test_multiparts.py"
+LENT = ("tests/store/test_lent_parts.py",)
 JOINED = ("tests/store/test_joined_hash.py",)
 
 ROWS = [
@@ -185,5 +186,19 @@ ROWS = [
         "        await self._quiet.wait()\n",
         "",
         (f"{PARTS}::test_a_part_whose_last_bytes_are_on_their_way_is_waited_for",),
+    ),
+    Mutation(
+        "part-without-the-bytes-in-its-memory",
+        "services/engines/local/serving/part_upload.py",
+        "        self._committing = True\n        self._take_lent()\n",
+        "        self._committing = True\n",
+        LENT,
+    ),
+    Mutation(
+        "memory-of-a-part-is-given-away-while-it-is-written",
+        "services/engines/local/serving/part_upload.py",
+        "        async with self._turn:  # after what is being written\n            self._end_lending()\n",
+        "        self._end_lending()\n        async with self._turn:\n",
+        LENT,
     ),
 ]

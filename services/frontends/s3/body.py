@@ -119,6 +119,16 @@ class Body:
         self._decoder = Decoder(int(length), signing, has_trailer=mode[1], signed=mode[0])
         return int(length)
 
+    @property
+    def may_be_lent_room(self) -> bool:
+        """Whether the bytes that come are the content, and none of them are kept here."""
+        return self._decoder is None and self.digests.are_quick
+
+    def came(self, data: memoryview) -> None:
+        """The next bytes where `may_be_lent_room`, for the digests."""
+        self._size += len(data)
+        self.digests.look_at(data)
+
     def content_of(self, data: bytes) -> list[bytes]:
         """The content in the next bytes of the body, for `digests` too. Raises S3Error."""
         pieces = self._decoder.feed(data) if self._decoder is not None else [data]

@@ -19,6 +19,7 @@ try:
 except ImportError:  # no wheel for this platform: 12 times as slow
     from zlib import crc32
 
+from common.checksum import Bytes
 from services.frontends.digests import Hash
 from services.frontends.s3.errors import S3Error
 
@@ -29,12 +30,12 @@ FULL_OBJECT, COMPOSITE = "FULL_OBJECT", "COMPOSITE"
 class Crc:
     """A CRC with the methods of a Hash."""
 
-    def __init__(self, step: Callable[[bytes, int], int], size_bytes: int) -> None:
+    def __init__(self, step: Callable[[Bytes, int], int], size_bytes: int) -> None:
         self._step = step
         self._size_bytes = size_bytes
         self._value = 0
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: Bytes, /) -> None:
         """Add `data` to the end."""
         self._value = self._step(data, self._value)
 
@@ -79,7 +80,7 @@ def _crt() -> Any:
     return checksums
 
 
-def _crc32c(data: bytes, before: int) -> int:
+def _crc32c(data: Bytes, before: int) -> int:
     return int(crc32c(data, before))
 
 

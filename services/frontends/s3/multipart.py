@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 
 from common.checksum import Bytes
+from common.transfer import LentRoom
 from services.access.decisions import Action
 from services.frontends.s3 import checksums, xml
 from services.frontends.s3.body import Body, Receiving, digests_of, part_has_md5
@@ -139,6 +140,14 @@ class UploadPart(Receiving):
             self.body.declared_bytes,
             with_sha256=self.body.needs_sha256 or not self.body.has_other_sums,
         )
+
+    def lend(self) -> LentRoom | None:
+        """Memory of the part for the body, in place of `take`; None if the body needs that."""
+        return self.upload.lend() if self.body.may_be_lent_room else None
+
+    def came(self, data: memoryview) -> None:
+        """The next bytes of the body, which are in that memory."""
+        self.body.came(data)
 
     async def answer(self) -> None:
         """See Operation."""

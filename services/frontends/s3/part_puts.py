@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 
+from common.transfer import LentRoom
 from services.frontends.handler import CLIENT_LEFT
 from services.frontends.s3.exchange_answers import ExchangeAnswer, Fields
 from services.frontends.s3.multipart import UploadPart
@@ -44,6 +45,8 @@ class PartPut(ExchangeAnswer, HTTPMessageDelegate):
         super().__init__(exchange, requests, cors)
         self._request = request_of(self)
         self._operation = UploadPart(self._request)
+        self._lent: LentRoom | None = None  # where the body goes, if the part lends that
+        self._room: memoryview | None = None
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -62,6 +65,20 @@ class PartPut(ExchangeAnswer, HTTPMessageDelegate):
         except Exception as err:  # noqa: BLE001 - answered, and logged where it is none of ours
             return self._end(err)
         return None if taking is None else self._or_refuse(taking)
+
+    def room(self) -> memoryview | None:
+        """See LendsRoom."""
+        if self._lent is None and not self._exchange.finished:
+            self._lent = self._operation.lend()
+        self._room = None if self._lent is None else self._lent.room()
+        return self._room
+
+    def filled(self, count: int) -> Awaitable[None] | None:
+        """See LendsRoom."""
+        assert self._lent is not None
+        assert self._room is not None
+        self._operation.came(self._room[:count])
+        return None if self._lent.filled(count) else self._or_refuse(self._lent.more())
 
     async def _or_refuse(self, step: Awaitable[None]) -> None:
         try:

@@ -25,6 +25,7 @@ import msgspec
 
 from common.checksum import Bytes
 from common.errors import Damaged, NotFound, PartsChanged, PreconditionFailed, UnknownUpload
+from common.transfer import LentRoom
 from services.attempts import Attempt, Attempting, TookEffect
 from services.frontends.s3.names import RECORD
 from services.store import (
@@ -300,6 +301,9 @@ class _PartInBlob:
         self._upload = upload
         self._location = location
         self._upload_id = upload_id
+
+    def lend(self) -> LentRoom | None:
+        return self._upload.lend()
 
     def takes(self, data: Bytes) -> bool:
         return self._upload.takes(data)

@@ -140,6 +140,7 @@ class LocalMultiparts:
             partial(self._remember, one),
             partial(self._part_ended, one),
             one.hash.ahead(number) if place.slot_bytes else None,
+            size or 0,
             with_sha256=with_sha256,
         )
         one.writers.add(part)

@@ -19,6 +19,7 @@ from services.engines.local.disk.multipart_folder import Placed
 from services.engines.local.serving.disk_step import Stepping, broken_by, disk_step
 from services.engines.local.serving.free_space import FreeSpace
 from services.engines.local.serving.joined_hash import RunningSha256
+from services.engines.local.serving.lent_pieces import PIECE_BYTES, LentPieces, PieceMemory
 from services.engines.local.serving.upload import FEW_UPLOADS, MOST_PIECES, piece_bytes
 from services.store import NO_ATTRIBUTES, Part
 
@@ -32,6 +33,7 @@ class PartUploadOwner(Stepping, Protocol):
 
     data_dir: Layout
     space: FreeSpace
+    piece_memory: PieceMemory
 
     def uploads(self) -> int: ...
 
@@ -55,7 +57,8 @@ class LocalPart:
     """See store.PartUpload. `remember` adds a part whose bytes are durable to the upload. `ended` is called
     once, when nothing is written any more. Bytes that are not remembered belong to no part.
 
-    `ahead`: see JoinedHash. This one goes on from it, and `remember` gets what it became.
+    `ahead`: see JoinedHash. This one goes on from it, and `remember` gets what it became. `declared_bytes`: 0
+    if its length is not known.
     """
 
     def __init__(
@@ -65,15 +68,18 @@ class LocalPart:
         remember: Callable[[Placed, RunningSha256 | None], Awaitable[None]],
         ended: Callable[[LocalPart], None],
         ahead: RunningSha256 | None,
+        declared_bytes: int,
         *,
         with_sha256: bool,
     ) -> None:
         self.place = place
+        self._declared_bytes = declared_bytes
+        self._lent: LentPieces | None = None  # the memory of all pieces, if they are received into it
         self._owner = owner
         self._remember = remember
         self._tell_ended = ended
         self._path = f"{multipart_folder.folder(owner.data_dir, place.upload_id)}/{place.file}"
-        self._pieces: list[bytes] = []
+        self._pieces: list[Bytes] = []
         self._held_bytes = 0
         self._size = 0
         self._crcs = Crcs()
@@ -123,13 +129,57 @@ class LocalPart:
             await behind
         if uploads > FEW_UPLOADS:
             await self._flush()
-        else:  # the next piece comes in while this one is written
-            self._behind = asyncio.get_running_loop().create_task(self._flush())
-            # Where nobody waits for it any more, the commit meets the same error.
-            self._behind.add_done_callback(lambda task: task.cancelled() or task.exception())
+        else:
+            self._begin_flush()
+
+    def _begin_flush(self) -> None:
+        """Write what has come, while the next piece comes in."""
+        self._behind = asyncio.get_running_loop().create_task(self._flush())
+        # Where nobody waits for it any more, the commit meets the same error.
+        self._behind.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def lend(self) -> LentPieces | None:
+        """See store.PartUpload."""
+        if self._declared_bytes > PIECE_BYTES and not self._size and not self._ended:
+            pieces = self._owner.piece_memory.lend()
+            self._lent = None if pieces is None else LentPieces(self._owner.piece_memory, pieces, self)
+        return self._lent
+
+    def write_soon(self, piece: memoryview) -> bool:
+        """See PieceWriter."""
+        self._take(piece)
+        behind = self._behind
+        if behind is not None and (not behind.done() or behind.cancelled() or behind.exception() is not None):
+            return False
+        self._begin_flush()
+        return True
+
+    async def write_next(self) -> None:
+        """See PieceWriter."""
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            await behind
+        self._begin_flush()
+
+    def _take(self, piece: Bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        self._held_bytes += len(piece)
+
+    def _take_lent(self) -> None:
+        """What is in the lent memory of a piece that is not full."""
+        if self._lent is not None:
+            self._take(self._lent.take())
+
+    def _end_lending(self) -> None:
+        """Nothing is being written any more."""
+        self._pieces = []
+        if self._lent is not None:
+            self._lent.end()
 
     async def sha256(self) -> bytes:
         """See store.PartUpload."""
+        self._take_lent()
         await self._flush()
         assert self._own is not None  # it was to be asked for
         return self._own.digest()
@@ -138,6 +188,7 @@ class LocalPart:
         """See store.PartUpload."""
         self._must_go_on()
         self._committing = True
+        self._take_lent()
         place = self.place
         try:
             try:
@@ -161,6 +212,7 @@ class LocalPart:
             await self._give_up()
             raise
         self._end()
+        self._end_lending()
         return placed.part
 
     async def abort(self, reason: str) -> None:
@@ -178,6 +230,7 @@ class LocalPart:
             return
         self._ended = True
         async with self._turn:  # after what is being written
+            self._end_lending()
             with contextlib.suppress(BlobkeepError):  # its bytes are nobody's, whatever becomes of them
                 await disk_step(self._owner, self._forget)
         self._quiet.set()
@@ -211,12 +264,12 @@ class LocalPart:
             in_place = self.place.slot_bytes > 0
             self._fd = durable.open_in_place(self._path) if in_place else durable.create_file(self._path)
 
-    def _put(self, pieces: list[bytes], sync: bool) -> None:
+    def _put(self, pieces: list[Bytes], sync: bool) -> None:
         self._append(pieces)
         if sync:
             self._sync()
 
-    def _append(self, pieces: list[bytes]) -> None:
+    def _append(self, pieces: list[Bytes]) -> None:
         self._open()
         for piece in pieces:
             durable.write_at(self._fd, piece, self.place.offset + self._crcs.size)

@@ -1,0 +1,144 @@
+"""Parts whose bytes are received into memory of theirs: they are whole, and no part gets another's bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import threading
+
+import pytest
+
+from common import durable
+from common.checksum import Bytes
+from common.errors import BlobkeepError, StorageFailed
+from services.engines.local.serving.lent_pieces import PIECE_BYTES
+from services.engines.local.serving.part_upload import LocalPart
+from services.store import Content
+from tests.store.test_multiparts import anything
+from tests.support import rules
+from tests.support.rules import DataDirectory
+from tests.support.stores import opened
+
+BODY = os.urandom(3 * PIECE_BYTES + 12_345)
+PART = 4 * PIECE_BYTES
+WHOLE_PART = BODY.ljust(PART, b".")
+
+
+async def fill(part: LocalPart, body: bytes, step: int = PIECE_BYTES) -> None:
+    """Put `body` into the memory that the part lends, `step` bytes at a time."""
+    lent = part._lent or part.lend()
+    assert lent is not None
+    left = memoryview(body)
+    while left:
+        room = lent.room()
+        assert room
+        count = min(len(room), len(left), step)
+        room[:count] = left[:count]
+        left = left[count:]
+        if not lent.filled(count):
+            await lent.more()
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+@pytest.mark.parametrize("hashed", [False, True])
+@pytest.mark.parametrize("step", [777_777, PIECE_BYTES])
+def test_parts_are_whole_and_in_order(
+    data: DataDirectory, step: int, hashed: bool, order: tuple[int, int]
+) -> None:
+    bodies = {1: WHOLE_PART, 2: BODY}
+
+    async def main() -> None:
+        async with opened(data.root) as made:
+            parts = made.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            await (await parts.begin_part("a", upload.id, 9, PART)).abort("it sets the distance of parts")
+            done = {}
+            for n in order:
+                part = await parts.begin_part("a", upload.id, n, len(bodies[n]), with_sha256=hashed)
+                await fill(part, bodies[n], step)
+                if hashed:
+                    assert await part.sha256() == hashlib.sha256(bodies[n]).digest()
+                done[n] = await part.commit()
+            blob, _ = await parts.complete_multipart("a", upload.id, [done[1], done[2]], anything)
+            assert blob.sha256 == hashlib.sha256(WHOLE_PART + BODY).digest()
+            assert await made.read("a") == WHOLE_PART + BODY
+
+    asyncio.run(main())
+    assert not rules.broken_rules(data.root)
+
+
+def test_four_parts_have_such_memory_and_give_it_back(data: DataDirectory) -> None:
+    async def main() -> None:
+        async with opened(data.root) as made:
+            parts = made.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            for aborts in (True, False, True):
+                begun = [await parts.begin_part("a", upload.id, n, PART) for n in range(1, 6)]
+                assert [part.lend() is not None for part in begun] == [True] * 4 + [False]
+                for part in begun[:4]:
+                    await fill(part, BODY)
+                for part in begun:
+                    await (part.abort("its client left") if aborts else part.commit())
+
+    asyncio.run(main())
+
+
+def test_memory_that_is_being_written_is_given_to_nobody(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun, may_write = durable.write_at, threading.Event(), threading.Event()
+
+    def late(fd: int, piece: Bytes, offset: int) -> None:
+        begun.set()
+        assert may_write.wait(60)
+        real(fd, piece, offset)
+
+    async def main() -> None:
+        async with opened(data.root) as made:
+            parts, memory = made.store.multiparts, made.store.piece_memory
+            upload = await parts.create_multipart("a", Content())
+            part = await parts.begin_part("a", upload.id, 1, PART)
+            monkeypatch.setattr(durable, "write_at", late)
+            await fill(part, BODY[:PIECE_BYTES])
+            assert await asyncio.to_thread(begun.wait, 60)
+            ending = asyncio.create_task(part.abort("its client left"))
+            await asyncio.sleep(0)
+            lent = [memory.lend() for _ in range(4)]
+            assert lent[3] is None
+            may_write.set()
+            await ending
+            assert memory.lend() is not None
+
+    asyncio.run(main())
+
+
+def test_a_piece_that_could_not_be_written_fails_the_commit(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = durable.write_at
+
+    def failing(fd: int, piece: Bytes, offset: int) -> None:
+        if offset == PIECE_BYTES:
+            raise OSError(errno.EIO, "the disk failed")
+        real(fd, piece, offset)
+
+    async def main() -> None:
+        async with opened(data.root) as made:
+            parts = made.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            part = await parts.begin_part("a", upload.id, 1, PART)
+            monkeypatch.setattr(durable, "write_at", failing)
+            try:
+                await fill(part, WHOLE_PART)
+            except BlobkeepError:  # told here, or by the commit
+                await part.abort("the disk failed")
+            else:
+                with pytest.raises(StorageFailed):
+                    await part.commit()
+            monkeypatch.setattr(durable, "write_at", real)
+            assert await parts.list_parts("a", upload.id) == []
+            assert [made.store.piece_memory.lend() is not None for _ in range(5)] == [True] * 4 + [False]
+
+    asyncio.run(main())
