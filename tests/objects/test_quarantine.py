@@ -173,6 +173,15 @@ def test_a_restore_that_died_at_any_request_can_be_given_again(size: str) -> Non
     asyncio.run(go())
 
 
+@pytest.mark.parametrize(("size", "mib"), [("small", 0), ("large", 2)])
+def test_a_restore_in_place_takes_the_requests_of_the_docs(size: str, mib: int) -> None:
+    async def go() -> None:
+        world, name = await damaged(size)
+        assert await requests_of(world, restore(name)) == 3 + mib
+
+    asyncio.run(go())
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_a_restore_to_elsewhere_that_died_at_any_request_can_be_given_again(size: str) -> None:
     async def go() -> None:
