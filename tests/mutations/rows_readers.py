@@ -206,6 +206,13 @@ ROWS = [
         ("tests/process/test_readers_alike.py",),
     ),
     Mutation(
+        "a-reader-hands-over-to-a-server-that-takes-nothing",
+        "services/readers/guest.py",
+        "if channel.is_open and not channel.has_unsent:",
+        "if channel.is_open:",
+        ("tests/unit/test_reader_front.py",),
+    ),
+    Mutation(
         "a-reader-has-limits-of-its-own",
         "services/listening.py",
         "    server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)\n"

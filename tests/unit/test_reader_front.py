@@ -21,7 +21,7 @@ from services.readers.guest import Guest
 from services.readers.messages import Hello, answers_by
 from services.readers.rights import ToldAccess
 from services.watch.request_log import RequestLog
-from tests.http1.serving import Running, running
+from tests.http1.serving import Running, running, wait_until
 
 
 class Reader:
@@ -76,6 +76,35 @@ def test_where_no_descriptor_is_left_the_client_is_told(reader: tuple[Reader, Ru
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert status == 503
+
+
+def test_what_a_server_does_not_take_stays_a_client_of_the_reader(reader: tuple[Reader, Running]) -> None:
+    """So `max_connections` holds, and memory is bounded, while the server hangs."""
+    made, server = reader
+    ours, theirs = socket.socketpair()
+    put = b"PUT /store/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
+    with server.connect(timeout_s=20) as client, ours, theirs:
+
+        def be_with_a_server_that_hangs() -> None:
+            channel = made.guest._channel = Channel(ours, lambda message, fds: None, lambda: None)
+            made.guest._present.set()
+            channel.send(bytes(1 << 20))
+
+        server.call(be_with_a_server_that_hangs)
+        for _ in range(2):
+            client.send(put)
+            assert client.answer()[0] == 503
+        assert server.open_connections() == 1
+        taken = 0
+        while taken < 1 << 20:
+            taken += len(theirs.recv(1 << 16))
+        channel = made.guest._channel
+        assert channel is not None
+        wait_until(lambda: not channel.has_unsent, "the end of what was said")
+        client.send(put)
+        message, descriptors, _, _ = socket.recv_fds(theirs, 1 << 16, 1)
+        os.close(*descriptors)
+        assert put in message
 
 
 class Shares:
