@@ -174,6 +174,13 @@ ROWS = [
         ("tests/store/test_multiparts.py",),
     ),
     Mutation(
+        "part-that-was-sent-again-dropped-for-the-damaged-one",
+        "services/engines/local/serving/multiparts.py",
+        "if one.parts.get(part.number) == part:",
+        "if part.number in one.parts:",
+        ("tests/store/test_joined_hash.py",),
+    ),
+    Mutation(
         "part-commits-without-a-lost-piece",
         "services/engines/local/serving/part_upload.py",
         "                    self._broken = broken_by(err)\n",

@@ -6,18 +6,20 @@ import asyncio
 import hashlib
 import os
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from common import ours
 from common.errors import UnknownUpload
 from services.engines.local.serving import joined_hash
 from services.store import Content, Multiparts, Part
 from tests.engines.test_multiparts import send
-from tests.store.test_multiparts import anything, number
+from tests.store.test_multiparts import anything, number, three_parts
 from tests.support import rules
-from tests.support.stores import opened
+from tests.support.stores import opened, until
 
 MIB = 1 << 20
 BODIES = [os.urandom(2 * MIB), os.urandom(2 * MIB), os.urandom(2 * MIB), os.urandom(MIB + 5)]
@@ -187,3 +189,37 @@ def test_parts_that_come_together_in_any_order_are_hashed_right(tmp_path: Path, 
 
     asyncio.run(go())
     assert not rules.broken_rules(str(tmp_path))
+
+
+def test_a_part_that_is_sent_again_while_its_damage_is_found_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new one was forgotten in place of the damaged one, though it was acknowledged."""
+    begun, go_on = threading.Event(), threading.Event()
+    real = ours.read_at
+
+    def slow(fd: int, view: memoryview, at: int) -> int:
+        begun.set()
+        assert go_on.wait(60)
+        got = real(fd, view, at)
+        view[0] ^= 4
+        return got
+
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            upload, _ = await three_parts(store)
+        monkeypatch.setattr(joined_hash, "read_at", slow)  # from the restart on
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            await until(begun.is_set, "the parts are being read")
+            again = await send(parts, upload, 1, BODIES[1])
+            go_on.set()
+            following = parts._open[upload.id].following
+            assert following is not None
+            await asyncio.wait([following])
+            listed = await parts.list_parts("a", upload.id)
+            assert (listed[0].number, listed[0].id) == (1, again.id)
+            await parts.complete_multipart("a", upload.id, listed[:1], anything)
+            assert await store.read("a") == BODIES[1]
+
+    asyncio.run(go())

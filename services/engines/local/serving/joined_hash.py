@@ -34,11 +34,11 @@ class RunningSha256(Protocol):
 
 
 class RottenPart(PartsChanged):
-    """The bytes of part `number` on disk are not those that came."""
+    """The bytes of `part` on disk are not those that came."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"Part {number} is damaged on disk: send it again.")
-        self.number = number
+    def __init__(self, part: Placed) -> None:
+        super().__init__(f"Part {part.number} is damaged on disk: send it again.")
+        self.part = part
 
 
 class JoinedHash:
@@ -106,7 +106,7 @@ class JoinedHash:
             wanted = checksum.unpack_crc(bytes.fromhex(part.crcs), self._at // CHUNK_BYTES)
             if got != len(data) or checksum.crc(data) != wanted:
                 self._id = ""
-                raise RottenPart(part.number)
+                raise RottenPart(part)
             self._reading.update(data)
             self._at += got
         if self._at == part.size:

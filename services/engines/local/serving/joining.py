@@ -132,7 +132,7 @@ async def _read(owner: JoiningOwner, path: str, part: Placed) -> AsyncIterator[B
             data = bytearray(min(CHUNK_BYTES, part.size - at))
             got = await disk_step(owner, lambda: read_at(fd, memoryview(data), part.offset + at))  # noqa: B023
             if got != len(data) or checksum.crc(data) != checksum.unpack_crc(crcs, chunk):
-                raise RottenPart(part.number)
+                raise RottenPart(part)
             yield data
     finally:
         os.close(fd)

@@ -319,11 +319,11 @@ class LocalMultiparts:
             return await disk_step(self._owner, lambda: one.hash.advance(one.parts, _STEP_BYTES))
 
     def _drop_rotten(self, one: _Open, err: RottenPart) -> None:
-        log.error(
-            "upload %s of %r: part %d is damaged on disk", one.upload.id, one.upload.location, err.number
-        )
-        one.parts.pop(err.number, None)
-        one.used.discard(err.number)
+        part, upload = err.part, one.upload
+        log.error("upload %s of %r: part %d is damaged on disk", upload.id, upload.location, part.number)
+        if one.parts.get(part.number) == part:  # else it was sent again while it was read
+            del one.parts[part.number]
+            one.used.discard(part.number)
 
 
 class _Ending:
