@@ -33,7 +33,6 @@ _digits = re.compile(
 _host = re.compile(r"[A-Za-z0-9\-._~!$&'()*+;=%\[\]:]*").fullmatch
 _absolute = re.compile(r"https?://([^/?#@]+)((?:[/?][^#]*)?)", re.IGNORECASE).fullmatch
 _authority = re.compile(r"[^/?#@]+:[0-9]+").fullmatch
-_bare_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n)(?!\Z)|\0").search
 _quoted = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)')
 _empty_lines = re.compile(rb"(?:\r\n)+").match
 
@@ -41,6 +40,7 @@ _CACHED_BLOCK_BYTES = 2048
 _CACHED_BLOCKS = 512  # so the cache holds at most a few MiB
 
 CHUNKED = -1
+_CR = 13
 
 _MOST_MEMBERS = 64  # of a list that frames a message; 64 KiB of commas would take 5 ms
 _LEAST_LINE_BYTES = 4  # of a field: `a:` and its end
@@ -115,10 +115,23 @@ def check_partial_head(data: bytes, checked_bytes: int, limits: Limits) -> None:
         _refuse_target(limits)
     if len(data) > limits.head_bytes:
         _refuse_head(limits)
-    if _bare_line_end(data, checked_bytes):
+    if _has_bare_line_end(data, checked_bytes):
         raise Refusal(
             400, "End every line of the head with CR LF and send no NUL.", "bare CR, LF or NUL in the head"
         )
+
+
+def _has_bare_line_end(data: bytes, first: int) -> bool:
+    """Whether there is a NUL from `first` on, or a CR or LF that is no part of a CRLF. A CR at the end may
+    become one.
+
+    By counts: a regular expression takes twelve times as long, most of the time of a long head.
+    """
+    if first and data[first - 1] == _CR:
+        first -= 1
+    pairs = data.count(b"\r\n", first)
+    crs = data.count(b"\r", first) - data.endswith(b"\r")
+    return crs != pairs or data.count(b"\n", first) != pairs or data.find(b"\0", first) >= 0
 
 
 def parse_head(data: bytes, limits: Limits) -> RequestHead:

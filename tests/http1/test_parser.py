@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 
 import pytest
 from hypothesis import given
@@ -254,6 +255,22 @@ def test_the_end_of_what_came_may_be_half_a_line_end() -> None:
     check_partial_head(b"GET / HTTP/1.1\r", 0, LIMITS)
     with pytest.raises(Refusal):
         check_partial_head(b"GET / HTTP/1.1\rx", 13, LIMITS)
+
+
+def test_each_way_that_line_ends_can_come_in_two_pieces() -> None:
+    for text in map(bytes, itertools.product(b"\r\nx\0", repeat=5)):
+        for middle in range(len(text) + 1):
+            rest = text.removesuffix(b"\r").replace(b"\r\n", b"")
+            wrong = any(byte in b"\r\n\0" for byte in rest)
+            assert is_refused(text[:middle], 0) or is_refused(text, middle) == wrong, (text, middle)
+
+
+def is_refused(data: bytes, checked_bytes: int) -> bool:
+    try:
+        check_partial_head(data, checked_bytes, LIMITS)
+    except Refusal:
+        return True
+    return False
 
 
 def test_empty_lines_before_a_request_are_skipped() -> None:

@@ -11,6 +11,13 @@ _LISTINGS = ("tests/http/test_listings.py",)
 
 ROWS = [
     Mutation(
+        "a-line-end-that-comes-in-two-pieces-is-bare",
+        "services/http1/parser.py",
+        "        first -= 1\n",
+        "        pass\n",
+        ("tests/http1/test_parser.py::test_each_way_that_line_ends_can_come_in_two_pieces",),
+    ),
+    Mutation(
         "unlock-gives-back-whose-lock-it-is-now",
         "services/frontends/native/state_locks.py",
         "blob.version != found.version",
