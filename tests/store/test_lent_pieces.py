@@ -266,11 +266,12 @@ def test_a_piece_that_found_no_room_fails_the_upload(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("told", [False, True])
 def test_the_last_piece_that_could_not_be_written_fails_the_commit(
-    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
-    """It is written behind what comes, so nobody sees the error. Only ours were remembered: after another one
-    a blob without the piece was acknowledged."""
+    """It is written behind what comes, so nobody may have seen the error. Only ours were remembered: after
+    another one a blob without the piece was acknowledged. `told`: who brings the next piece sees it."""
     pieces = []
 
     def lost(writer: data_writer.DataWriter, some: list[Bytes]) -> None:
@@ -285,6 +286,9 @@ def test_the_last_piece_that_could_not_be_written_fails_the_commit(
                 assert fill(upload, b"x")
                 await until(lambda: upload._behind is not None and upload._behind.done(), "it has failed")
             assert pieces
+            if told:
+                with pytest.raises(MemoryError):
+                    await upload.write_next()
             with pytest.raises(MemoryError):
                 await upload.commit()
             assert await made.read("a") is None
