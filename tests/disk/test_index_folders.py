@@ -168,6 +168,18 @@ def test_folders_that_many_blocks_tell_of_are_found(tmp_path: Path) -> None:
         stored.seal()
 
 
+def test_a_merge_of_some_runs_keeps_how_many_blobs_were_deleted(tmp_path: Path) -> None:
+    stored = Stored(str(tmp_path))
+    stored.change((name, True) for name in ("a/x", "a/y", "b/x"))
+    for name in ("a/x", "a/y"):
+        stored.seal()
+        stored.change([(name, False)])
+    stored.seal()
+    stored.merge(0, 2)
+    assert len(stored.catalogue.runs) == 2
+    stored.must_be_the_maps("", "", 10)
+
+
 SOME_DELETED = 20_000
 
 
