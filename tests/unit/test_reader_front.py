@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
@@ -43,6 +44,24 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Reader, Running]]:
         yield made, server
 
 
+@contextlib.contextmanager
+def with_a_server(made: Reader, server: Running) -> Iterator[tuple[Channel, socket.socket]]:
+    """The reader has met a server that says nothing: the channel to it, and the server's end."""
+    ours, theirs = socket.socketpair()
+
+    def meet() -> Channel:
+        channel = made.guest._channel = Channel(ours, lambda message, fds: None, lambda: None)
+        made.guest._present.set()
+        return channel
+
+    with theirs:
+        channel = server.call(meet)
+        try:
+            yield channel, theirs
+        finally:
+            server.call(channel.close)  # in its loop, where it is read from: the socket is the channel's
+
+
 def test_who_is_told_to_come_back_can_ask_again_on_the_connection(reader: tuple[Reader, Running]) -> None:
     """The answer to a HEAD has no body. Clients would read one as the beginning of the next answer."""
     made, server = reader
@@ -61,14 +80,7 @@ def test_where_no_descriptor_is_left_the_client_is_told(reader: tuple[Reader, Ru
     """Its connection must not stay open for ever."""
     made, server = reader
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    ours, theirs = socket.socketpair()
-    with server.connect(timeout_s=20) as client, ours, theirs:
-
-        def be_with_a_server() -> None:
-            made.guest._channel = Channel(ours, lambda message, fds: None, lambda: None)
-            made.guest._present.set()
-
-        server.call(be_with_a_server)
+    with server.connect(timeout_s=20) as client, with_a_server(made, server):
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:
             client.send(b"PUT /store/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
@@ -81,16 +93,9 @@ def test_where_no_descriptor_is_left_the_client_is_told(reader: tuple[Reader, Ru
 def test_what_a_server_does_not_take_stays_a_client_of_the_reader(reader: tuple[Reader, Running]) -> None:
     """So `max_connections` holds, and memory is bounded, while the server hangs."""
     made, server = reader
-    ours, theirs = socket.socketpair()
     put = b"PUT /store/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
-    with server.connect(timeout_s=20) as client, ours, theirs:
-
-        def be_with_a_server_that_hangs() -> None:
-            channel = made.guest._channel = Channel(ours, lambda message, fds: None, lambda: None)
-            made.guest._present.set()
-            channel.send(bytes(1 << 20))
-
-        server.call(be_with_a_server_that_hangs)
+    with server.connect(timeout_s=20) as client, with_a_server(made, server) as (channel, theirs):
+        server.call(lambda: channel.send(bytes(1 << 20)))  # and it hangs
         for _ in range(2):
             client.send(put)
             assert client.answer()[0] == 503
@@ -98,8 +103,6 @@ def test_what_a_server_does_not_take_stays_a_client_of_the_reader(reader: tuple[
         taken = 0
         while taken < 1 << 20:
             taken += len(theirs.recv(1 << 16))
-        channel = made.guest._channel
-        assert channel is not None
         wait_until(lambda: not channel.has_unsent, "the end of what was said")
         client.send(put)
         message, descriptors, _, _ = socket.recv_fds(theirs, 1 << 16, 1)
