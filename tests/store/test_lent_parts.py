@@ -17,7 +17,7 @@ from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content
 from tests.store.test_multiparts import anything
-from tests.support import rules
+from tests.support import rules, stores
 from tests.support.rules import DataDirectory
 from tests.support.stores import opened
 
@@ -30,15 +30,7 @@ async def fill(part: LocalPart, body: bytes, step: int = PIECE_BYTES) -> None:
     """Put `body` into the memory that the part lends, `step` bytes at a time."""
     lent = part._lent or part.lend()
     assert lent is not None
-    left = memoryview(body)
-    while left:
-        room = lent.room()
-        assert room
-        count = min(len(room), len(left), step)
-        room[:count] = left[:count]
-        left = left[count:]
-        if not lent.filled(count):
-            await lent.more()
+    await stores.fill(lent, body, step)
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])

@@ -25,6 +25,7 @@ from services.engines.local.disk.locks import StateLock
 from services.engines.local.index import row_stamps
 from services.engines.local.journal import file as journal_file
 from services.engines.local.recovery import multiparts, restart
+from services.engines.local.serving.lent_pieces import LentPieces
 from services.engines.local.serving.store import LocalStore
 from services.engines.local.serving.upload import ALL_WHOLE_BYTES
 from services.store import Blob as AnyBlob
@@ -104,16 +105,8 @@ class Opened:
         upload = await self.store.begin(location, lambda *_: None, Content("text/plain"), declared_bytes)
         lent = upload.lend()
         assert lent is not None
-        left = memoryview(body)
         try:
-            while left:
-                room = lent.room()
-                assert room
-                count = min(len(room), len(left), step)
-                room[:count] = left[:count]
-                left = left[count:]
-                if not lent.filled(count):
-                    await lent.more()
+            await fill(lent, body, step)
         except BlobkeepError as err:
             await upload.abort(str(err))
             raise
@@ -195,6 +188,19 @@ def leave_as_killed(store: Opened) -> None:
     journaling.empty = lambda: None  # type: ignore[method-assign]
     if keeper is not None:
         keeper._seal = lambda epoch: None  # type: ignore[method-assign]
+
+
+async def fill(lent: LentPieces, body: bytes, step: int) -> None:
+    """Put `body` into lent memory, `step` bytes at a time."""
+    left = memoryview(body)
+    while left:
+        room = lent.room()
+        assert room
+        count = min(len(room), len(left), step)
+        room[:count] = left[:count]
+        left = left[count:]
+        if not lent.filled(count):
+            await lent.more()
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
