@@ -105,6 +105,11 @@ def write_at(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None
         written += os.pwrite(fd, memoryview(data)[written:], offset + written)
 
 
+def write_some_at(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int:
+    """One write call at `offset`; returns how many bytes it took, which may be fewer than there are."""
+    return os.pwrite(fd, data, offset)
+
+
 def shared_memory(size_bytes: int) -> int:
     """Memory, all zeros, that other processes can map: no file of any disk. Returns its descriptor."""
     fd = os.memfd_create("blobkeep", os.MFD_CLOEXEC)

@@ -78,14 +78,14 @@ def test_bytes_that_the_timer_could_not_write_are_not_left_out(
     async def run() -> None:
         async with opened(data.root) as store:
             upload = await store.store.begin("a", lambda blob, damaged: None, Content("text/plain"), None)
-            real = durable.write_all
+            real = durable.write_some_at
 
-            def full_once(fd: int, piece: bytes) -> None:
+            def full_once(fd: int, piece: bytes, at: int) -> int:
                 if piece == b"the first piece, ":
                     raise OSError(errno.ENOSPC, "full")
-                real(fd, piece)
+                return real(fd, piece, at)
 
-            monkeypatch.setattr(durable, "write_all", full_once)
+            monkeypatch.setattr(durable, "write_some_at", full_once)
             await upload.write(b"the first piece, ")
             await until(lambda: upload._staging and upload._staging.done(), "staging")
             await upload.write(b"the second")

@@ -110,21 +110,21 @@ ROWS = [
     ),
     Mutation(
         "upload-commits-without-a-piece-that-memory-lacked",
-        "services/engines/local/serving/upload.py",
+        "services/engines/local/serving/outgoing.py",
         "except BaseException as err:  # MemoryError, say",
         "except BlobkeepError as err:",
-        ("tests/store/test_lent_pieces.py",),
+        ("tests/store/test_lent_pieces.py", "tests/store/test_multiparts.py"),
     ),
     Mutation(
         "commit-without-the-piece-that-is-being-written",
         "services/engines/local/serving/upload.py",
-        "for step in (self._staging, self._behind):",
-        "for step in (self._staging,):",
+        "        await self._outgoing.written_behind()\n",
+        "",
         ("tests/store/test_lent_pieces.py",),
     ),
     Mutation(
         "lost-piece-not-remembered",
-        "services/engines/local/serving/upload.py",
+        "services/engines/local/serving/outgoing.py",
         "                    self._broken = broken_by(err)  # whoever",
         "                    pass  # whoever",
         (FOUND,),
@@ -202,8 +202,8 @@ ROWS = [
     Mutation(
         "upload-that-was-given-up-is-committed",
         "services/engines/local/serving/upload.py",
-        "        self._must_go_on()\n        draft = self._draft\n",
-        "        draft = self._draft\n",
+        "        self._must_go_on()\n        draft, outgoing = self._draft, self._outgoing\n",
+        "        draft, outgoing = self._draft, self._outgoing\n",
         ("tests/store/test_whole_uploads.py",),
     ),
 ]

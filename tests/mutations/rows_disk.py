@@ -9,10 +9,10 @@ LENT = "tests/store/test_lent_pieces.py"
 ROWS = [
     Mutation(
         "lent-memory-given-to-another-while-it-is-written",
-        "services/engines/local/serving/upload.py",
-        "        async with self._turn:  # nothing is being written\n            self._end_lending()\n",
-        "        self._end_lending()\n        async with self._turn:\n",
-        (LENT,),
+        "services/engines/local/serving/outgoing.py",
+        "        async with self._turn:\n            self.give_back()\n",
+        "        self.give_back()\n",
+        (LENT, "tests/store/test_lent_parts.py"),
     ),
     Mutation(
         "lent-memory-received-into-after-the-end",
@@ -23,7 +23,7 @@ ROWS = [
     ),
     Mutation(
         "piece-filled-again-before-it-is-written",
-        "services/engines/local/serving/upload.py",
+        "services/engines/local/serving/outgoing.py",
         "not behind.done() or behind.cancelled()",
         "behind.cancelled()",
         (LENT,),
@@ -31,7 +31,7 @@ ROWS = [
     Mutation(
         "what-was-written-past-the-cache-is-written-again",
         "services/engines/local/serving/data_writer.py",
-        "memoryview(piece)[at:] if at else piece",
+        "memoryview(piece)[done:] if done else piece",
         "piece",
         (LENT,),
     ),

@@ -152,8 +152,8 @@ ROWS = [
     ),
     Mutation(
         "room-looked-at-only-at-the-start",
-        "services/engines/local/serving/upload.py",
-        "            self._owner.space.check_more(self._held_bytes)\n",
+        "services/engines/local/serving/outgoing.py",
+        "            self._owner.space.check_more(self.held_bytes)\n",
         "",
         ("tests/store/test_room.py",),
     ),

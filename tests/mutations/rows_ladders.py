@@ -157,6 +157,13 @@ ROWS = [
         FAULTS,
     ),
     Mutation(
+        "short-writes-of-data-not-continued",
+        "services/engines/local/serving/data_writer.py",
+        "            while done < len(piece):  # once",
+        "            if done < len(piece):  # once",
+        FAULTS,
+    ),
+    Mutation(
         "impossible-values-of-a-state-escape",
         "services/engines/local/disk/record.py",
         "    except Exception as err:\n",

@@ -167,25 +167,11 @@ ROWS = [
         (CRASHES,),
     ),
     Mutation(
-        "part-commits-without-a-piece-that-memory-lacked",
-        "services/engines/local/serving/part_upload.py",
-        "except BaseException as err:  # MemoryError, say",
-        "except BlobkeepError as err:",
-        ("tests/store/test_multiparts.py",),
-    ),
-    Mutation(
         "part-that-was-sent-again-dropped-for-the-damaged-one",
         "services/engines/local/serving/multiparts.py",
         "if one.parts.get(part.number) == part:",
         "if part.number in one.parts:",
         ("tests/store/test_joined_hash.py",),
-    ),
-    Mutation(
-        "part-commits-without-a-lost-piece",
-        "services/engines/local/serving/part_upload.py",
-        "                    self._broken = broken_by(err)\n",
-        "                    pass\n",
-        (f"{PARTS}::test_a_piece_of_a_part_that_could_not_be_written_fails_its_commit",),
     ),
     Mutation(
         "late-part-written-behind-the-blob",
@@ -197,15 +183,8 @@ ROWS = [
     Mutation(
         "part-without-the-bytes-in-its-memory",
         "services/engines/local/serving/part_upload.py",
-        "        self._committing = True\n        self._take_lent()\n",
+        "        self._committing = True\n        self._outgoing.take_lent()\n",
         "        self._committing = True\n",
-        LENT,
-    ),
-    Mutation(
-        "memory-of-a-part-is-given-away-while-it-is-written",
-        "services/engines/local/serving/part_upload.py",
-        "        async with self._turn:  # after what is being written\n            self._end_lending()\n",
-        "        self._end_lending()\n        async with self._turn:\n",
         LENT,
     ),
 ]

@@ -113,7 +113,7 @@ ROWS = [
     Mutation(
         "sha256-of-what-had-come-before",
         "services/engines/local/serving/upload.py",
-        "                if self._hashed_bytes != self._size:  # more came since\n",
+        "                if self._hashed_bytes != outgoing.size:  # more came since\n",
         "                if False:\n",
         ("tests/perf/test_hashed_once.py",),
     ),

@@ -9,9 +9,9 @@ ROOM = ("tests/faults/test_room.py",)
 ROWS = [
     Mutation(
         "a-body-that-found-no-room-counts-as-written",
-        "services/engines/local/serving/upload.py",
-        "                if self.is_staged:  # else it is still held\n",
-        "                if True:\n",
+        "services/engines/local/serving/outgoing.py",
+        "                if self.is_open and not was_open:\n",
+        "                if not was_open:\n",
         ("tests/store/test_whole_uploads.py",),
     ),
     Mutation(

@@ -282,7 +282,18 @@ def test_an_idle_store_looks_at_its_folders_without_the_loop(
 
 
 # What takes time in proportion to the bytes. The slices of what came are not among them.
-ALL_BYTES = {"crc32c", "write", "writev", "fdatasync", "fsync", "syncfs", "openssl_sha256", "update", "join"}
+ALL_BYTES = {
+    "crc32c",
+    "write",
+    "pwrite",
+    "writev",
+    "fdatasync",
+    "fsync",
+    "syncfs",
+    "openssl_sha256",
+    "update",
+    "join",
+}
 # Of one turn: up to a MiB is read into memory of the upload, and perhaps a piece goes to a thread.
 CALLS_OF_A_TURN = 250
 # Of our own functions, for a MiB that is received at once. In pieces of the loop, which are bytes of its own,
@@ -296,12 +307,12 @@ def test_an_upload_has_short_turns_and_is_neither_hashed_nor_written_on_the_loop
     """
     received: set[int] = set()
     written: set[int] = set()
-    real = durable.write_some
+    real = durable.write_some_at
 
-    def write(fd: int, data: Bytes) -> int:
+    def write(fd: int, data: Bytes, at: int) -> int:
         if len(data) == 1 << 20:
             written.add(address_of(data))
-        return real(fd, data)
+        return real(fd, data, at)
 
     async def test() -> None:
         wire, body, calls, of_a_mib = Awaited(), os.urandom(8 << 20), Counter[str](), []
@@ -347,7 +358,7 @@ def test_an_upload_has_short_turns_and_is_neither_hashed_nor_written_on_the_loop
             assert min(of_a_mib) <= CALLS_OF_A_MIB, of_a_mib
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(durable, "write_some", write)
+        patch.setattr(durable, "write_some_at", write)
         asyncio.run(test())
     assert len(received) == 2
     assert written == received

@@ -28,7 +28,7 @@ WHOLE_PART = BODY.ljust(PART, b".")
 
 async def fill(part: LocalPart, body: bytes, step: int = PIECE_BYTES) -> None:
     """Put `body` into the memory that the part lends, `step` bytes at a time."""
-    lent = part._lent or part.lend()
+    lent = part._outgoing._lent or part.lend()
     assert lent is not None
     await stores.fill(lent, body, step)
 
@@ -80,19 +80,19 @@ def test_four_parts_have_such_memory_and_give_it_back(data: DataDirectory) -> No
 def test_memory_that_is_being_written_is_given_to_nobody(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, begun, may_write = durable.write_at, threading.Event(), threading.Event()
+    real, begun, may_write = durable.write_some_at, threading.Event(), threading.Event()
 
-    def late(fd: int, piece: Bytes, offset: int) -> None:
+    def late(fd: int, piece: Bytes, offset: int) -> int:
         begun.set()
         assert may_write.wait(60)
-        real(fd, piece, offset)
+        return real(fd, piece, offset)
 
     async def main() -> None:
         async with opened(data.root) as made:
             parts, memory = made.store.multiparts, made.store.piece_memory
             upload = await parts.create_multipart("a", Content())
             part = await parts.begin_part("a", upload.id, 1, PART)
-            monkeypatch.setattr(durable, "write_at", late)
+            monkeypatch.setattr(durable, "write_some_at", late)
             await fill(part, BODY[:PIECE_BYTES])
             assert await asyncio.to_thread(begun.wait, 60)
             ending = asyncio.create_task(part.abort("its client left"))
@@ -109,19 +109,19 @@ def test_memory_that_is_being_written_is_given_to_nobody(
 def test_a_piece_that_could_not_be_written_fails_the_commit(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = durable.write_at
+    real = durable.write_some_at
 
-    def failing(fd: int, piece: Bytes, offset: int) -> None:
+    def failing(fd: int, piece: Bytes, offset: int) -> int:
         if offset == PIECE_BYTES:
             raise OSError(errno.EIO, "the disk failed")
-        real(fd, piece, offset)
+        return real(fd, piece, offset)
 
     async def main() -> None:
         async with opened(data.root) as made:
             parts = made.store.multiparts
             upload = await parts.create_multipart("a", Content())
             part = await parts.begin_part("a", upload.id, 1, PART)
-            monkeypatch.setattr(durable, "write_at", failing)
+            monkeypatch.setattr(durable, "write_some_at", failing)
             try:
                 await fill(part, WHOLE_PART)
             except BlobkeepError:  # told here, or by the commit
@@ -129,7 +129,7 @@ def test_a_piece_that_could_not_be_written_fails_the_commit(
             else:
                 with pytest.raises(StorageFailed):
                     await part.commit()
-            monkeypatch.setattr(durable, "write_at", real)
+            monkeypatch.setattr(durable, "write_some_at", real)
             assert await parts.list_parts("a", upload.id) == []
             assert [made.store.piece_memory.lend() is not None for _ in range(5)] == [True] * 4 + [False]
 

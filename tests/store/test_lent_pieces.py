@@ -38,7 +38,7 @@ async def begun(made: Opened, name: str, size: int = 2 * PIECE_BYTES) -> LocalUp
 
 def fill(of: LocalUpload, byte: bytes) -> bool:
     """Fill the rest of a piece. Returns whether more may come at once."""
-    lent = of._lent or of.lend()
+    lent = of._outgoing._lent or of.lend()
     assert lent is not None
     room = lent.room()
     assert room is not None
@@ -67,19 +67,19 @@ def test_only_a_large_blob_goes_past_the_page_cache(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     past: list[bool] = []
-    real = durable.write_some
+    real = durable.write_some_at
 
-    def note(fd: int, piece: Bytes) -> int:
+    def note(fd: int, piece: Bytes, at: int) -> int:
         if len(piece) >= 3 * PAGE:  # else a state, or the end that is no whole page
             past.append(is_past_cache(fd))
-        return real(fd, piece)
+        return real(fd, piece, at)
 
     async def main() -> None:
         async with opened(data.root, "none") as made:
             fd = os.open(data.root + "/probe", os.O_CREAT | os.O_WRONLY)
             possible = data_writer._set_past_cache(fd, True)
             os.close(fd)
-            monkeypatch.setattr(durable, "write_some", note)
+            monkeypatch.setattr(durable, "write_some_at", note)
             await made.put_lent("a", BODY, PAST_CACHE_BYTES - 1)
             assert past == [False] * 4
             past.clear()
@@ -95,19 +95,19 @@ def test_what_a_file_system_refuses_past_the_page_cache_goes_through_it(
 ) -> None:
     """Also if it took a part: so many calls may go past the cache before it refuses."""
     calls = []
-    real = durable.write_some
+    real = durable.write_some_at
 
-    def write(fd: int, piece: Bytes) -> int:
+    def write(fd: int, piece: Bytes, at: int) -> int:
         if not is_past_cache(fd):
-            return real(fd, piece)
+            return real(fd, piece, at)
         calls.append(len(piece))
         if len(calls) == refused:
             raise OSError(errno.EINVAL, "not so")
-        return real(fd, memoryview(piece)[: len(piece) // 2 // PAGE * PAGE])
+        return real(fd, memoryview(piece)[: len(piece) // 2 // PAGE * PAGE], at)
 
     async def main() -> None:
         async with opened(data.root, "none") as made:
-            monkeypatch.setattr(durable, "write_some", write)
+            monkeypatch.setattr(durable, "write_some_at", write)
             await made.put_lent("a", BODY, PAST_CACHE_BYTES)
             assert await made.read("a") == BODY
 
@@ -127,7 +127,7 @@ def test_four_uploads_have_such_memory_and_give_it_back(data: DataDirectory) -> 
                         await ends.commit()
                     else:
                         await ends.abort("enough")
-                    lent = ends._lent
+                    lent = ends._outgoing._lent
                     assert lent is not None
                     assert lent.room() is None  # another's now
                 await uploads[4].abort("enough")
@@ -155,18 +155,18 @@ def test_memory_that_is_being_written_is_nobody_elses(
     """Its client went away, and the disk is slow."""
     writing, go_on = threading.Event(), threading.Event()
     written: list[bytes] = []
-    real = durable.write_some
+    real = durable.write_some_at
 
-    def slow(fd: int, piece: Bytes) -> int:
+    def slow(fd: int, piece: Bytes, at: int) -> int:
         if not writing.is_set() and len(piece) == PIECE_BYTES:
             writing.set()
             assert go_on.wait(60)
             written.append(bytes(piece[:1]))
-        return real(fd, piece)
+        return real(fd, piece, at)
 
     async def main() -> None:
         async with opened(data.root, "none") as made:
-            monkeypatch.setattr(durable, "write_some", slow)
+            monkeypatch.setattr(durable, "write_some_at", slow)
             first = await begun(made, "a")
             assert fill(first, b"1")
             assert await asyncio.to_thread(writing.wait, 60)
@@ -189,20 +189,20 @@ def test_a_piece_is_not_filled_again_before_it_is_written(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
-    real = durable.write_some
+    real = durable.write_some_at
 
-    def slow(fd: int, piece: Bytes) -> int:
+    def slow(fd: int, piece: Bytes, at: int) -> int:
         assert go_on.wait(60)
-        return real(fd, piece)
+        return real(fd, piece, at)
 
     async def main() -> None:
         async with opened(data.root, "none") as made:
-            monkeypatch.setattr(durable, "write_some", slow)
+            monkeypatch.setattr(durable, "write_some_at", slow)
             of = await begun(made, "a", 3 * PIECE_BYTES)
             assert fill(of, b"1")
             assert not fill(of, b"2")  # the first is not written
-            assert of._lent is not None
-            more = asyncio.ensure_future(of._lent.more())
+            assert of._outgoing._lent is not None
+            more = asyncio.ensure_future(of._outgoing._lent.more())
             for _ in range(20):
                 await asyncio.sleep(0)
             assert not more.done()
@@ -244,21 +244,21 @@ def test_a_slow_one_is_shown_as_pending_without_its_last_piece(
 def test_a_piece_that_found_no_room_fails_the_upload(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = durable.write_some
+    real = durable.write_some_at
     left = [2]
 
-    def write(fd: int, piece: Bytes) -> int:
+    def write(fd: int, piece: Bytes, at: int) -> int:
         left[0] -= 1
         if left[0] < 0:
             raise OSError(errno.ENOSPC, "full")
-        return real(fd, piece)
+        return real(fd, piece, at)
 
     async def main() -> None:
         async with opened(data.root, "none") as made:
-            monkeypatch.setattr(durable, "write_some", write)
+            monkeypatch.setattr(durable, "write_some_at", write)
             with pytest.raises(NoSpace):
                 await made.put_lent("a", BODY * 2, PAST_CACHE_BYTES)
-            monkeypatch.setattr(durable, "write_some", real)
+            monkeypatch.setattr(durable, "write_some_at", real)
             assert await made.read("a") is None
             for number in range(9):  # all memory was given back
                 await made.put_lent(str(number), BODY[:100], PAST_CACHE_BYTES)
@@ -284,11 +284,14 @@ def test_the_last_piece_that_could_not_be_written_fails_the_commit(
             with monkeypatch.context() as patch:
                 patch.setattr(data_writer.DataWriter, "append", lost)
                 assert fill(upload, b"x")
-                await until(lambda: upload._behind is not None and upload._behind.done(), "it has failed")
+                await until(
+                    lambda: upload._outgoing._behind is not None and upload._outgoing._behind.done(),
+                    "it has failed",
+                )
             assert pieces
             if told:
                 with pytest.raises(MemoryError):
-                    await upload.write_next()
+                    await upload._outgoing.write_next()
             with pytest.raises(MemoryError):
                 await upload.commit()
             assert await made.read("a") is None

@@ -25,6 +25,7 @@ from services.engines.local.disk import layout, multipart_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content, Multipart, Part
+from tests.cuts.recorder import ListLog, recording
 from tests.engines.test_multiparts import send
 from tests.support import rules
 from tests.support.stores import Opened, opened
@@ -53,14 +54,10 @@ def test_completing_equal_parts_copies_no_byte(tmp_path: Path) -> None:
             parts = store.store.multiparts
             upload, done = await three_parts(store)
             file = tmp_path / layout.MULTIPART_NAME / upload.id / layout.DATA_NAME
-            inode, written = file.stat().st_ino, []
-            real = durable.write_some
-            durable.write_some = lambda fd, data: written.append(len(data)) or real(fd, data)  # type: ignore[func-returns-value]
-            try:
+            inode, log = file.stat().st_ino, ListLog()
+            with recording(log):
                 blob, _ = await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
-            finally:
-                durable.write_some = real
-            assert sum(written) < 64 << 10  # states alone
+            assert 0 < sum(len(op.data) for op in log.ops) < 64 << 10  # states alone
             found = os.stat(store.data_dir.data(int(blob.id)))
             assert (found.st_ino, found.st_nlink, found.st_size) == (inode, 1, len(A + B + C))
             assert folders(tmp_path) == []
@@ -189,16 +186,16 @@ def test_who_still_writes_when_it_completes_changes_nothing_any_more(tmp_path: P
 def test_a_part_whose_last_bytes_are_on_their_way_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_write, real_stop = durable.write_at, LocalPart.stop
+    real_write, real_stop = durable.write_some_at, LocalPart.stop
     called, returned = threading.Event(), threading.Event()
     order: list[str] = []
 
-    def late(fd: int, data: bytes, offset: int) -> None:
+    def late(fd: int, data: bytes, offset: int) -> int:
         if data == b"late":
             assert called.wait(60)
             returned.wait(0.3)  # it must not return; if it did not wait, it would at once
             order.append("written")
-        real_write(fd, data, offset)
+        return real_write(fd, data, offset)
 
     async def stop(part: LocalPart, reason: str) -> None:
         called.set()
@@ -220,7 +217,7 @@ def test_a_part_whose_last_bytes_are_on_their_way_is_waited_for(
         async with opened(str(tmp_path)) as store:  # a start looks at the length of the file
             assert await store.values() == {"a": A + B + C}
 
-    monkeypatch.setattr(durable, "write_at", late)
+    monkeypatch.setattr(durable, "write_some_at", late)
     monkeypatch.setattr(LocalPart, "stop", stop)
     asyncio.run(go())
     assert order == ["written", "stopped"]
@@ -350,11 +347,11 @@ def test_a_part_that_waits_for_a_completion_that_fails_is_whole(tmp_path: Path) 
 def test_the_next_piece_of_a_part_comes_in_while_one_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, may_write, begun = durable.write_at, threading.Event(), []
+    real, may_write, begun = durable.write_some_at, threading.Event(), []
 
-    def late(fd: int, data: bytes, offset: int) -> None:
+    def late(fd: int, data: bytes, offset: int) -> int:
         assert may_write.wait(60)
-        real(fd, data, offset)
+        return real(fd, data, offset)
 
     async def go() -> None:
         async with opened(str(tmp_path)) as store:
@@ -371,7 +368,7 @@ def test_the_next_piece_of_a_part_comes_in_while_one_is_written(
             await parts.complete_multipart("a", upload.id, [done], anything)
             assert await store.read("a") == A + B[:MIB]
 
-    monkeypatch.setattr(durable, "write_at", late)
+    monkeypatch.setattr(durable, "write_some_at", late)
     monkeypatch.setattr(durable, "begin_write_back", lambda fd, offset, size: begun.append((offset, size)))
     asyncio.run(go())
     assert begun[0][0] == 0  # before the sync, which then waits for little
@@ -383,12 +380,12 @@ def test_the_next_piece_of_a_part_comes_in_while_one_is_written(
 def test_a_piece_of_a_part_that_could_not_be_written_fails_its_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Exception, told: type[Exception]
 ) -> None:
-    real = durable.write_at
+    real = durable.write_some_at
 
-    def failing(fd: int, data: bytes, offset: int) -> None:
+    def failing(fd: int, data: bytes, offset: int) -> int:
         if offset == 0:
             raise broken
-        real(fd, data, offset)
+        return real(fd, data, offset)
 
     async def go() -> None:
         async with opened(str(tmp_path)) as store:
@@ -396,7 +393,7 @@ def test_a_piece_of_a_part_that_could_not_be_written_fails_its_commit(
             upload = await parts.create_multipart("a", Content())
             part = await parts.begin_part("a", upload.id, 1, len(A))
             with monkeypatch.context() as patch:
-                patch.setattr(durable, "write_at", failing)
+                patch.setattr(durable, "write_some_at", failing)
                 await part.write(A[:MIB])
                 with contextlib.suppress(told):  # told here, or by the commit
                     await part.write(A[MIB:])

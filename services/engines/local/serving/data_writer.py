@@ -1,4 +1,4 @@
-"""Appends the bytes of an upload to its data.raw, and hashes them. In threads, one call at a time.
+"""Writes the bytes of an upload, one piece behind the other, and hashes them. In threads, one call at a time.
 
 A large blob is written past the page cache: that saves the processor a copy and the cache its room, and the
 sync at the end has nothing left to write. Its first read then waits for the disk.
@@ -10,54 +10,77 @@ import errno
 import fcntl
 import mmap
 import os
+from collections.abc import Iterable
+from typing import Protocol
 
 from common import durable
-from common.checksum import Bytes, Hasher
+from common.checksum import Bytes
 
 # After so many bytes the disk is told to begin, so that the sync at the end has little left to wait for.
-_WRITE_BACK_BYTES = 8 << 20
+WRITE_BACK_BYTES = 8 << 20
 # A blob of so many bytes goes past the page cache. A smaller one is often read soon, and displaces little.
 PAST_CACHE_BYTES = 64 << 20
 
 
-class DataWriter:
-    """Writes to `fd` from its beginning. `past_cache`: past the page cache, for as long as that is possible.
-    Then each piece but the last has whole pages, and begins at one."""
+class Sum(Protocol):
+    """A checksum that takes bytes in order."""
 
-    def __init__(self, fd: int, hasher: Hasher, *, past_cache: bool) -> None:
+    def update(self, data: Bytes, /) -> None: ...
+
+
+class DataWriter:
+    """Writes to `fd` from byte `offset` on, and gives the same bytes to `sums`.
+
+    `past_cache`: past the page cache, for as long as that is possible. Then `offset` is that of a page, and
+    each piece but the last has whole pages, and begins at one.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        sums: Iterable[Sum],
+        offset: int = 0,
+        *,
+        past_cache: bool = False,
+        write_back_bytes: int = WRITE_BACK_BYTES,
+    ) -> None:
         self._fd = fd
-        self._hasher = hasher
+        self._sums = tuple(sums)
+        self._at = offset  # where the next piece goes
         self._past_cache = past_cache and _set_past_cache(fd, True)
-        self._begun_bytes = 0  # that the disk was told to begin with
+        self._write_back_bytes = write_back_bytes
+        self._begun_at = offset  # the disk was told to begin with all before that
 
     def append(self, pieces: list[Bytes]) -> None:
         """Write and hash `pieces`, and empty the list. A MiB costs 250 µs to write, 600 for its SHA-256, 36
         for its CRC."""
         for piece in pieces:
-            at = self._write_past_cache(piece) if self._past_cache else 0
-            if at < len(piece):
-                durable.write_all(self._fd, memoryview(piece)[at:] if at else piece)
-            self._hasher.update(piece)
+            done = self._write_past_cache(piece) if self._past_cache else 0
+            while done < len(piece):  # once, but for short writes
+                rest = memoryview(piece)[done:] if done else piece
+                done += durable.write_some_at(self._fd, rest, self._at + done)
+            self._at += len(piece)
+            for one in self._sums:
+                one.update(piece)
         pieces.clear()  # before the caller wakes: more come in then
-        written = self._hasher.size
-        if not self._past_cache and written - self._begun_bytes >= _WRITE_BACK_BYTES:
-            durable.begin_write_back(self._fd, self._begun_bytes, written - self._begun_bytes)
-            self._begun_bytes = written
+        if not self._past_cache and self._at - self._begun_at >= self._write_back_bytes:
+            durable.begin_write_back(self._fd, self._begun_at, self._at - self._begun_at)
+            self._begun_at = self._at
 
     def _write_past_cache(self, piece: Bytes) -> int:
         """How many bytes were written. The rest, which is no whole page or which the file system refuses, is
         for the page cache, as is all that follows."""
-        whole, at = len(piece) - len(piece) % mmap.PAGESIZE, 0
+        whole, done = len(piece) - len(piece) % mmap.PAGESIZE, 0
         try:
-            while at < whole:
-                at += durable.write_some(self._fd, memoryview(piece)[at:whole])
+            while done < whole:
+                done += durable.write_some_at(self._fd, memoryview(piece)[done:whole], self._at + done)
         except OSError as err:
             if err.errno != errno.EINVAL:
                 raise
-        if at < len(piece):
+        if done < len(piece):
             self._past_cache = False
             _set_past_cache(self._fd, False)
-        return at
+        return done
 
 
 def _set_past_cache(fd: int, past_cache: bool) -> bool:
