@@ -13,7 +13,7 @@ from common.errors import AlreadyExists, NotFound, UnknownUpload
 from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.body import XmlOperation
-from services.frontends.s3.errors import S3Error
+from services.frontends.s3.errors import S3Error, not_implemented
 from services.frontends.s3.names import BUCKET_RECORD, OWNER_ID, is_bucket_name
 from services.frontends.s3.request import Operation, Request
 from services.store import Blob, Content, Store
@@ -62,6 +62,8 @@ class ListBuckets(Operation):
         """See Operation."""
         request = self.request
         most = request.number("max-buckets", 10_000, 10_000)
+        if not most:
+            raise S3Error("InvalidArgument", "max-buckets is a number from 1 up.")
         prefix, token = request.text("prefix"), request.text("continuation-token")
         shown: list[str] = []
         last = ""
@@ -90,6 +92,9 @@ async def _buckets(request: Request, prefix: str, after: str) -> AsyncIterator[t
 
     A name with None ends the page: too many entries were read for one.
     """
+    region = request.config.s3_region
+    if request.text("bucket-region", region) != region:
+        return
     recorded, folders = _Records(request, prefix, after), _Folders(request, prefix, after)
     record, folder = await recorded.next(), await folders.next()
     while record is not None or folder is not None:
@@ -165,7 +170,9 @@ class CreateBucket(XmlOperation):
     async def answer(self) -> None:
         """See Operation."""
         request = self.request
-        await self.document("CreateBucketConfiguration")
+        said = await self.document("CreateBucketConfiguration")
+        if said is not None:
+            _check_configuration(said, request.config.s3_region)
 
         def judge(blob: Blob | None, damaged: bool) -> None:
             if blob is not None:
@@ -177,6 +184,17 @@ class CreateBucket(XmlOperation):
                 BUCKET_RECORD + request.target.bucket, judge, _RECORD, _RECORD_BODY
             )
         request.send(200, fields=[("Location", f"/{request.target.bucket}")])
+
+
+def _check_configuration(said: xml.Element, region: str) -> None:
+    """Raise S3Error for a bucket that is to be elsewhere, or to have what buckets here have not."""
+    for one in said.children:
+        if one.name != "LocationConstraint":
+            raise not_implemented(f"{one.name[:40]} of a bucket")
+    where = (said.get("LocationConstraint") or "").strip()
+    if where not in ("", region):
+        text = f"The {where[:40]} location constraint is incompatible: the region here is {region}."
+        raise S3Error("IllegalLocationConstraintException", text)
 
 
 class HeadBucket(Operation):
