@@ -13,7 +13,8 @@ NOTHING_TO_COPY = "There is no such blob to copy."
 def content_of_copy(blob: Blob, said: Content | None) -> Content:
     """The attributes of a copy of `blob`: those of the request (`said`), or the blob's.
 
-    Attributes of front ends (names that begin with a dot) stay, except UPLOAD_ID.
+    Attributes of front ends (names that begin with a dot) stay, except UPLOAD_ID, and those that `said` has
+    anew: an empty one is left out.
     """
     kept = {
         name: value
@@ -22,7 +23,10 @@ def content_of_copy(blob: Blob, said: Content | None) -> Content:
     }
     if said is None:
         return Content(blob.type, blob.encoding, kept)
-    return Content(said.type, said.encoding, {**said.metadata, **kept})
+    both = {**kept, **said.metadata}
+    return Content(
+        said.type, said.encoding, {name: text for name, text in both.items() if text or name[0] != "."}
+    )
 
 
 async def copy_bytes(

@@ -231,3 +231,20 @@ def test_lists_of_uploads_and_parts_come_in_pages(s3: Any) -> None:
     assert [one["PartNumber"] for one in [*first["Parts"], *rest["Parts"]]] == [1, 2, 3, 4, 5]
     assert (first["IsTruncated"], rest["IsTruncated"]) == (True, False)
     assert not s3.list_parts(**WHERE, UploadId=upload, MaxParts=0)["IsTruncated"]
+
+
+@pytest.mark.parametrize("algorithm", [None, "CRC32C"])
+def test_a_checksum_that_cannot_be_compared_is_refused(s3: Any, front: Served, algorithm: str | None) -> None:
+    """It was not looked at, and its client believed that it was."""
+    how = {} if algorithm is None else {"ChecksumAlgorithm": algorithm}
+    upload = begin(s3, **how)
+    parts = send(s3, upload, [b"a"], **how)
+    for wrong in ({"ChecksumSHA1": f"{'A' * 27}="}, {"ChecksumCRC32": "AAAAAA=="}):
+        with pytest.raises(ClientError) as raised:
+            complete(s3, upload, parts, **wrong)
+        assert error_of(raised) == (400, "InvalidRequest")
+        with pytest.raises(ClientError) as raised:
+            complete(s3, upload, [{**parts[0], **wrong}])
+        assert error_of(raised) == (400, "InvalidPart")
+    assert f"{BUCKET}/key" not in front.store.blobs
+    complete(s3, upload, parts)

@@ -81,13 +81,15 @@ def open_front() -> Iterator[Served]:
         ("", "x-amz-checksum-crc32:AAAAAA==", "MalformedTrailerError"),
         ("x-amz-checksum-crc32", "x-amz-checksum-crc32c:AAAAAA==", "MalformedTrailerError"),
         ("x-amz-checksum-crc32", "x-amz-checksum-crc32:AAAAAA==", "BadDigest"),
-        ("x-amz-checksum-crc32", "x-amz-meta-a:b", "InvalidRequest"),
+        ("x-amz-checksum-crc32", "x-amz-meta-a:b", "MalformedTrailerError"),
+        ("x-amz-meta-a", "x-amz-meta-a:b", "InvalidRequest"),
+        ("x-amz-checksum-crc32", "", "InvalidRequest"),
     ],
 )
-def test_a_checksum_in_a_trailer_is_compared_or_refused(
+def test_a_trailer_is_a_checksum_and_compared_or_refused(
     open_front: Served, announced: str, trailer: str, code: str, size: int
 ) -> None:
-    """One that x-amz-trailer did not name was not looked at, and its client believed that it was."""
+    """What was not announced, or is no checksum, was not looked at, and its client believed that it was."""
     body = BODY.ljust(size, b".")
     framed = b"%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(body), body, trailer.encode())
     fields = {

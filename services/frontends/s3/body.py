@@ -65,6 +65,7 @@ class Body:
         trailer = fields.get("x-amz-trailer")
         names = [name.strip().lower() for name in trailer.split(",") if name.strip()] if trailer else []
         self._wanted = checksums.wanted(fields, names)
+        also = checksums.named(fields, also)
         self._content_md5 = checksums.content_md5(fields.get("content-md5"))
         if with_md5 is None:
             is_small = self.declared_bytes is not None and self.declared_bytes <= MD5_UP_TO_BYTES
@@ -73,9 +74,8 @@ class Body:
         if with_md5 or self._content_md5 is not None:
             self._md5 = hashlib.md5(usedforsecurity=False)
         one = self._wanted.algorithm if self._wanted else also
-        if also is not None and one is not also:
-            name = one.name if one else ""
-            raise S3Error("InvalidRequest", f"The upload is one with {also.name}, and the part has {name}.")
+        if one is not None and also is not None and one is not also:
+            raise S3Error("InvalidRequest", f"The checksum is to be a {also.name}, and is a {one.name}.")
         self._algorithm = one
         # The store computes SHA-256 anyway.
         self._checksum = one.make() if one is not None and one.name != "SHA256" else None
@@ -177,10 +177,10 @@ class Body:
         self.checksum = (self._algorithm, computed)
 
     def _check_trailers(self, names: Iterable[str]) -> None:
-        """Raise S3Error for a checksum that was not announced, and so was not computed."""
+        """Raise S3Error for a trailer that was not announced, and so was not looked at."""
         promised = self._wanted.algorithm.header if self._wanted and self._wanted.value is None else None
         for name in names:
-            if name.startswith(checksums.HEADER) and name != promised:
+            if name != promised:
                 raise S3Error(
                     "MalformedTrailerError", f"x-amz-trailer does not name the trailer {name[:60]}."
                 )

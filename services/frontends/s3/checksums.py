@@ -116,10 +116,11 @@ def wanted(headers: Mapping[str, str], trailer_names: Iterable[str]) -> Wanted |
     """
     given = [Wanted(one, headers[header]) for header, one in _BY_HEADER.items() if header in headers]
     for name in trailer_names:
-        if name.startswith(HEADER):
-            if name not in _BY_HEADER:
-                raise _unknown(name.removeprefix(HEADER))
-            given.append(Wanted(_BY_HEADER[name], None))
+        if not name.startswith(HEADER):
+            raise S3Error("InvalidRequest", f"A trailer is a checksum, not {name[:60]!r}: send a header.")
+        if name not in _BY_HEADER:
+            raise _unknown(name.removeprefix(HEADER))
+        given.append(Wanted(_BY_HEADER[name], None))
     if len(given) > 1:
         raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header: send one checksum.")
     if given and given[0].value is not None:
@@ -133,6 +134,20 @@ def algorithm(name: str) -> Algorithm:
     if found is None:
         raise _unknown(name)
     return found
+
+
+def named(fields: Mapping[str, str], also: Algorithm | None = None) -> Algorithm | None:
+    """The algorithm that the fields name for the content, whether or not its checksum is sent; `also` if they
+    name none. Raises S3Error for one that differs from `also`.
+    """
+    for field in (HEADER + "algorithm", "x-amz-sdk-checksum-algorithm"):
+        if field in fields:
+            one = algorithm(fields[field])
+            if also is not None and one is not also:
+                text = f"{field} is {one.name}, where {also.name} was named before."
+                raise S3Error("InvalidRequest", text)
+            also = one
+    return also
 
 
 def check_form(one: Algorithm, value: str) -> bytes:

@@ -9,7 +9,7 @@ from common.errors import UnknownUpload
 from services.access.decisions import Action
 from services.frontends.s3 import checksums, xml
 from services.frontends.s3.body import XmlOperation
-from services.frontends.s3.checksums import FULL_OBJECT
+from services.frontends.s3.checksums import FULL_OBJECT, Algorithm
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import ETAG, etag_of, multipart_tag, write_condition
 from services.frontends.s3.multipart import algorithm_of, check_begun_by, part_tag
@@ -99,23 +99,38 @@ class CompleteMultipartUpload(XmlOperation):
     def _checksum(self, upload: Multipart, parts: Sequence[Part]) -> dict[str, str]:
         """The checksums and lengths to store: `.s3-parts` has the lengths, then each part's checksum."""
         sizes = format_parts([part.size for part in parts])
-        one = algorithm_of(upload)
-        if one is None:
-            return {PARTS: sizes}
-        name = CHECKSUM + one.name.lower()
+        one, kind = algorithm_of(upload), upload.content.metadata.get(CHECKSUM_TYPE)
+        name = CHECKSUM + one.name.lower() if one is not None else ""
         values = [part.attributes.get(name, "") for part in parts]
-        if not all(values):
+        if one is None or not all(values):
+            self._check_said(None, "", None)
             return {PARTS: sizes}
-        if upload.content.metadata.get(CHECKSUM_TYPE) == FULL_OBJECT:
+        if kind == FULL_OBJECT:
             pairs = zip(values, (part.size for part in parts), strict=True)
             value = checksums.full_object(one, pairs)
         else:
             value = checksums.composite(one, values)
-        said = self._fields.get(one.header, value)
-        if said not in (value, value.rpartition("-")[0]):
-            text = f"The {one.name} you specified did not match the calculated checksum."
-            raise S3Error("BadDigest", text)
+        self._check_said(one, value, kind)
         return {PARTS: f"{sizes};{' '.join(values)}", name: value}
+
+    def _check_said(self, one: Algorithm | None, value: str, kind: str | None) -> None:
+        """Raise S3Error if the header says another checksum or type; `one`: None if the object has none."""
+        for field, said in self._fields.items():
+            if field == checksums.HEADER + "type":
+                is_right = said.upper() == kind
+            elif field == checksums.HEADER + "algorithm":
+                is_right = one is not None and said.upper() == one.name
+            elif one is not None and field == one.header:
+                # That of the parts' checksums may be without their number.
+                if said != value and (kind == FULL_OBJECT or said != value.rpartition("-")[0]):
+                    text = f"The {one.name} you specified did not match the calculated checksum."
+                    raise S3Error("BadDigest", text)
+                continue
+            else:
+                is_right = False
+            if not is_right:
+                text = f"The header {field} is not that of the upload: it has no such checksum to compare."
+                raise S3Error("InvalidRequest", text)
 
 
 def _chosen(there: Sequence[Part], wanted: Sequence[xml.Element]) -> list[Part]:
@@ -150,8 +165,10 @@ def _tag_of(said: xml.Element) -> str:
 
 
 def _same_checksums(part: Part, said: xml.Element) -> bool:
-    for one in checksums.ALGORITHMS.values():
-        value = said.get(f"Checksum{one.name}")
-        if value and part.attributes.get(CHECKSUM + one.name.lower(), value) != value:
+    for child in said.children:
+        name = child.name.removeprefix("Checksum")
+        if name == child.name or not child.value:
+            continue
+        if part.attributes.get(CHECKSUM + checksums.algorithm(name).name.lower()) != child.value:
             return False
     return True

@@ -24,6 +24,7 @@ from services.frontends.s3.buckets import (
     ListBuckets,
 )
 from services.frontends.s3.completing import CompleteMultipartUpload
+from services.frontends.s3.copying import CopyObject
 from services.frontends.s3.errors import UNEXPECTED, S3Error, described, fields_of
 from services.frontends.s3.identity import identify
 from services.frontends.s3.lists import ListObjects, ListObjectVersions
@@ -39,7 +40,7 @@ from services.frontends.s3.reading import GetObject, GetObjectAttributes, HeadOb
 from services.frontends.s3.request import Operation, Request, new_request_id
 from services.frontends.s3.routes import decide
 from services.frontends.s3.stubs import GetAcl, GetBucketVersioning, NoConfiguration, PutAcl, check_acl
-from services.frontends.s3.writing import CopyObject, DeleteObject, DeleteObjects, PutObject
+from services.frontends.s3.writing import DeleteObject, DeleteObjects, PutObject
 from services.rules.answers import SERVER
 from services.rules.dates import format_http_date
 from services.store import Multiparts, Store
@@ -105,9 +106,8 @@ class S3Handler(Handler):
         query: dict[str, str] = {}
         for name, value in sigv4.split_query(asked.query):
             if name.lower().startswith("x-amz-"):
-                # A presigned request has in its query what others have in fields.
-                if claim is not None and claim.is_presigned:
-                    fields.setdefault(name.lower(), value)
+                # A presigned request has in its query what others have in fields, also if nobody signs.
+                fields.setdefault(name.lower(), value)
             else:
                 query.setdefault(text_of(name), value)
         return Request(

@@ -13,6 +13,7 @@ from services.frontends.s3 import checksums, xml
 from services.frontends.s3.body import Body, Receiving, digests_of, part_has_md5
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.checksums import COMPOSITE, FULL_OBJECT, Algorithm
+from services.frontends.s3.copying import find_source, source_of
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import ETAG, tag_in, tag_of_sha256
 from services.frontends.s3.reading import checksum_tag
@@ -23,7 +24,6 @@ from services.frontends.s3.stored import (
     MAX_PARTS,
     content_of,
 )
-from services.frontends.s3.writing import find_source, source_of
 from services.rules.ranges import parse_ranges
 from services.store import Blob, Content, Multipart, Part, PartUpload
 

@@ -38,20 +38,13 @@ _OVERRIDES = {
 _ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
 
 
-def check_version(request: Request) -> None:
-    """Raise S3Error for a version that cannot exist: every object has only the version `null`."""
-    version = request.query.get("versionId")
-    if version not in (None, "null", ""):
-        raise S3Error("NoSuchVersion", "The specified version does not exist: there are no versions here.")
-
-
 class GetObject(Operation):
     """200 and the bytes; 206, 304, 404, 412, 416."""
 
     async def begin(self) -> None:
         """See Operation."""
         self.request.check(Action.READ, self.request.location)
-        check_version(self.request)
+        self.request.check_version()
         overridden = any(name in self.request.query for name in _OVERRIDES)
         if overridden and self.request.client is not None and self.request.signed is None:
             raise S3Error("InvalidRequest", "Request specific response headers need a signed request.")
@@ -166,7 +159,7 @@ class GetObjectAttributes(Operation):
     async def begin(self) -> None:
         """See Operation."""
         self.request.check(Action.READ, self.request.location)
-        check_version(self.request)
+        self.request.check_version()
         asked = self.request.fields.get("x-amz-object-attributes", "")
         self._asked = [name.strip() for name in asked.split(",") if name.strip()]
         if not self._asked or any(name not in _ATTRIBUTES for name in self._asked):

@@ -83,6 +83,17 @@ class Request:
             raise S3Error("InvalidArgument", f"{name} is not a number: {text[:20]!r}.", ArgumentName=name)
         return min(int(text), most)
 
+    def check_encoding_type(self) -> None:
+        """Raise S3Error if a listing is to have its keys in a form that there is not."""
+        if self.query.get("encoding-type") not in (None, "url"):
+            raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
+
+    def check_version(self) -> None:
+        """Raise S3Error for a version that cannot exist: every object has only the version `null`."""
+        if self.query.get("versionId") not in (None, "null", ""):
+            text = "The specified version does not exist: there are no versions here."
+            raise S3Error("NoSuchVersion", text)
+
     def check(self, action: Action, location: str) -> None:
         """Raise Forbidden if the client's role or prefix denies it."""
         if self.client is not None:

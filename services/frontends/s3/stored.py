@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from common.errors import BadRequest
-from services.frontends.s3.checksums import ALGORITHMS, COMPOSITE, FULL_OBJECT, HEADER
+from services.frontends.s3.checksums import ALGORITHMS, COMPOSITE, FULL_OBJECT, HEADER, Algorithm
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import etag_of, modified_s
 from services.frontends.s3.request import http_date
@@ -98,6 +98,21 @@ def checksum_of(blob: Blob) -> tuple[str, str, str] | None:
             kind = blob.metadata.get(CHECKSUM_TYPE)
             return algorithm, value, kind if kind in (FULL_OBJECT, COMPOSITE) else FULL_OBJECT
     return None
+
+
+def with_checksum(source: Blob, said: Content | None, one: Algorithm, value: str) -> Content:
+    """The attributes of a copy of `source` whose checksum by `one` is `value`; `said`: see services.copying.
+
+    Those of the parts are by another algorithm: they are left out, and the lengths stay.
+    """
+    if said is None:
+        shown = {name: text for name, text in source.metadata.items() if not name.startswith(".")}
+        said = Content(source.type, source.encoding, shown)
+    sums = {name: "" for name in source.metadata if name.startswith(CHECKSUM)}
+    sums |= {CHECKSUM_TYPE: FULL_OBJECT, CHECKSUM + one.name.lower(): value}
+    if PARTS in source.metadata:
+        sums[PARTS] = source.metadata[PARTS].partition(";")[0]
+    return Content(said.type, said.encoding, {**said.metadata, **sums})
 
 
 def checksum_fields(blob: Blob) -> Fields:

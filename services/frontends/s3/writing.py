@@ -16,18 +16,16 @@ from services.frontends.s3.errors import S3Error, described, not_implemented
 from services.frontends.s3.etags import (
     delete_condition,
     etag_of,
-    source_condition,
     write_condition,
 )
-from services.frontends.s3.names import S3Target, check_key, parse_copy_source
-from services.frontends.s3.reading import check_version, checksum_tag
+from services.frontends.s3.names import S3Target, check_key
 from services.frontends.s3.request import Operation, Request
-from services.frontends.s3.stored import checksum_of, content_of
+from services.frontends.s3.stored import content_of
 from services.store import Blob, Condition, Content, Upload
 
 MAX_OBJECT_BYTES = 5 << 40  # S3's own limit
 _MAX_KEYS = 1000
-_OTHER_CONDITIONS = ("LastModifiedTime", "Size")  # of a key of DeleteObjects: ETag alone is judged
+_OF_A_KEY = ("Key", "VersionId", "ETag")  # what DeleteObjects may say of a key, not its size or time
 _AT_ONCE = 32  # of the keys of one DeleteObjects: they share the syncs
 
 
@@ -89,7 +87,7 @@ class DeleteObject(Operation):
     async def begin(self) -> None:
         """See Operation."""
         self.request.check(Action.DELETE, self.request.location)
-        check_version(self.request)
+        self.request.check_version()
         await require_bucket(self.request)
 
     async def answer(self) -> None:
@@ -135,9 +133,9 @@ class DeleteObjects(XmlOperation):
                 raise S3Error("InvalidArgument", "A key is empty.")
             if version not in (None, "", "null"):
                 raise S3Error("NoSuchVersion", "There are no versions here.")
-            for name in _OTHER_CONDITIONS:
-                if wanted.get(name) is not None:
-                    raise not_implemented(f"The condition {name} of a key")
+            for child in wanted.children:
+                if child.name not in _OF_A_KEY:
+                    raise not_implemented(f"The condition {child.name[:40]} of a key")
             check_key(key)
             location = S3Target(request.target.bucket, key).location
             request.check(Action.DELETE, location)
@@ -155,72 +153,3 @@ class DeleteObjects(XmlOperation):
                 xml.tag("Message", known.text),
             )
         return "" if quiet else xml.block("Deleted", xml.tag("Key", key), xml.tag("VersionId", version))
-
-
-class CopyObject(Operation):
-    """Copies another object on the server, in one commit."""
-
-    async def begin(self) -> None:
-        """See Operation."""
-        request = self.request
-        self._source = source_of(request)
-        request.check(Action.CREATE, request.location)
-        directive = request.fields.get("x-amz-metadata-directive", "COPY").upper()
-        if directive not in ("COPY", "REPLACE"):
-            raise S3Error("InvalidArgument", f"Unknown metadata directive {directive[:20]!r}.")
-        if request.fields.get("x-amz-tagging-directive", "COPY").upper() != "COPY":
-            raise S3Error("NotImplemented", "Tags are not implemented here.")
-        self._content = content_of(request.fields) if directive == "REPLACE" else None
-        if self._content is None and self._source == request.target:
-            raise S3Error(
-                "InvalidRequest",
-                "This copy request is illegal because it is trying to copy an object to itself without "
-                "changing the object's metadata, storage class, website redirect location or encryption "
-                "attributes.",
-            )
-        await require_bucket(request)
-
-    async def answer(self) -> None:
-        """See Operation."""
-        request = self.request
-        source = await find_source(request, self._source)
-        blob, _ = await request.store.copy(
-            self._source.location,
-            source_condition(request.fields, source.version),
-            request.location,
-            write_condition(
-                {name: value for name, value in request.fields.items() if name.startswith("if-")},
-                request.check_update,
-            ),
-            self._content,
-        )
-        request.send(200, copy_result("CopyObjectResult", blob))
-
-
-def source_of(request: Request) -> S3Target:
-    """The source of a copy, which the client may read. Raises S3Error, Forbidden."""
-    source = parse_copy_source(request.fields["x-amz-copy-source"])
-    request.check(Action.READ, source.location)
-    return source
-
-
-async def find_source(request: Request, source: S3Target) -> Blob:
-    """The source of a copy, after its conditions were judged. Raises S3Error, Damaged."""
-    blob = await request.store.stat(source.location)
-    if blob is None:
-        await require_bucket(request, source.bucket)
-        raise S3Error("NoSuchKey", "The specified key does not exist.", Key=source.key)
-    source_condition(request.fields)(blob, False)
-    return blob
-
-
-def copy_result(name: str, blob: Blob) -> bytes:
-    """The answer of a copy."""
-    found = checksum_of(blob)
-    return xml.document(
-        name,
-        xml.tag("ETag", f'"{etag_of(blob)}"'),
-        xml.tag("LastModified", xml.time_of(blob.modified_ns)),
-        checksum_tag(found[0], found[1]) if found else "",
-        xml.tag("ChecksumType", found[2]) if found else "",
-    )
