@@ -8,6 +8,8 @@ S3 = "services/frontends/s3"
 OBJECTS = "tests/s3/test_objects.py"
 RIGHTS = "tests/s3/test_rights.py"
 MULTIPART = "tests/s3/test_multipart.py"
+PARAMETERS = "tests/s3/test_parameters.py"
+COPIES = "tests/s3/test_copies.py"
 SIGNING = ("tests/s3/test_sigv4.py",)
 CHUNKS = ("tests/s3/test_aws_chunked.py",)
 
@@ -94,20 +96,69 @@ ROWS = [
     ),
     Mutation(
         "an-unknown-checksum-is-not-compared",
-        f"{S3}/routes.py",
-        "            algorithm(name.removeprefix(HEADER))\n",
-        "            pass\n",
+        f"{S3}/fields.py",
+        "            if name not in _FREE and name not in own and not name.startswith(_META):\n",
+        "            if name not in _FREE and name not in own and not name.startswith((_META, HEADER)):\n",
         (OBJECTS,),
     ),
     Mutation(
         "a-lock-that-is-not-kept",
-        f"{S3}/routes.py",
-        '        if name.startswith(_REFUSED_FIELDS) and value.lower() != "false":\n',
-        "        if False:\n",
+        f"{S3}/fields.py",
+        '        raise not_implemented(f"The header {name}")\n',
+        "        return\n",
         (
             f"{OBJECTS}::test_what_is_not_there_is_501",
             f"{OBJECTS}::test_a_put_that_is_refused_leaves_nothing",
         ),
+    ),
+    Mutation(
+        "bytes-of-a-range-become-the-object",
+        f"{S3}/fields.py",
+        '_NOT_OF_WRITES = ("if-modified-since", "content-range")',
+        '_NOT_OF_WRITES = ("if-modified-since",)',
+        (f"{PARAMETERS}::test_a_write_of_a_range_is_refused",),
+    ),
+    Mutation(
+        "a-condition-that-no-write-judges",
+        f"{S3}/fields.py",
+        "or (name in _CONDITIONS and operation not in _CONDITIONAL)",
+        "",
+        (f"{PARAMETERS}::test_a_condition_of_a_write_that_does_not_hold_prevents_it",),
+    ),
+    Mutation(
+        "a-small-put-is-not-judged",
+        f"{S3}/fields.py",
+        "    if name in _CONDITIONS or name in _NOT_OF_WRITES:\n        return True\n",
+        "",
+        (f"{PARAMETERS}::test_a_write_of_a_range_is_refused",),
+    ),
+    Mutation(
+        "fields-of-a-link-where-nobody-signs",
+        f"{S3}/handler.py",
+        "                fields.setdefault(name.lower(), value)\n",
+        "                if claim is not None:\n                    fields.setdefault(name.lower(), value)\n",
+        (f"{PARAMETERS}::test_what_a_link_says_counts_where_nobody_must_sign",),
+    ),
+    Mutation(
+        "a-completion-with-a-checksum-that-nobody-compares",
+        f"{S3}/completing.py",
+        '            self._check_said(None, "", None)\n',
+        "",
+        (f"{MULTIPART}::test_a_checksum_that_cannot_be_compared_is_refused",),
+    ),
+    Mutation(
+        "a-copy-keeps-the-checksums-of-parts",
+        f"{S3}/stored.py",
+        'source.metadata[PARTS].partition(";")[0]',
+        "source.metadata[PARTS]",
+        (COPIES,),
+    ),
+    Mutation(
+        "a-checksum-of-another-source",
+        f"{S3}/copying.py",
+        "source_condition(request.fields, source.version)",
+        "source_condition(request.fields)",
+        (COPIES,),
     ),
     Mutation(
         "a-completion-with-other-parts-gets-the-answer-of-the-first",
@@ -146,7 +197,7 @@ ROWS = [
     ),
     Mutation(
         "a-copy-of-what-it-may-not-read",
-        f"{S3}/writing.py",
+        f"{S3}/copying.py",
         "    request.check(Action.READ, source.location)\n",
         "",
         (RIGHTS,),
@@ -235,7 +286,7 @@ ROWS = [
     Mutation(
         "key-deleted-under-a-condition-that-is-not-judged",
         f"{S3}/writing.py",
-        "                if wanted.get(name) is not None:\n",
+        "                if child.name not in _OF_A_KEY:\n",
         "                if False:\n",
         ("tests/s3/test_refusals.py",),
     ),

@@ -18,13 +18,14 @@ from common.config import Config
 from common.errors import BlobkeepError, Misdirected
 from services.access.decisions import Access, Action
 from services.frontends.s3 import sigv4
+from services.frontends.s3.fields import is_judged
 from services.frontends.s3.identity import Identity, identify
 from services.frontends.s3.names import S3Target, bucket_of_host, parse_target, s3_hosts
 from services.frontends.s3.part_puts import PartPut, part_query
 from services.frontends.s3.parts_in_blobs import parts_of
 from services.frontends.s3.plain_puts import PlainPut, PlainPuts, is_plain
 from services.frontends.s3.request import Answering, Request, begin_of_200
-from services.frontends.s3.routes import decide, is_judged
+from services.frontends.s3.routes import decide
 from services.frontends.s3.signed_alike import SignedAlike
 from services.frontends.s3.small_puts import SmallPut
 from services.frontends.s3.stored import checksum_fields, object_fields

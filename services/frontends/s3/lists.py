@@ -82,8 +82,7 @@ class ListObjects(Operation):
     async def begin(self) -> None:
         """See Operation."""
         request = self.request
-        if request.query.get("encoding-type") not in (None, "url"):
-            raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
+        request.check_encoding_type()
         self._is_v2 = "list-type" in request.query
         if self._is_v2 and request.query["list-type"] != "2":
             raise S3Error("InvalidArgument", "list-type is 2, or left out.")
@@ -176,6 +175,7 @@ class ListObjectVersions(Operation):
     async def begin(self) -> None:
         """See Operation."""
         request = self.request
+        request.check_encoding_type()
         self._prefix, self._delimiter = request.text("prefix"), request.text("delimiter")
         self._limit = request.number("max-keys", MAX_KEYS, MAX_KEYS)
         request.check(Action.READ, f"{request.target.bucket}/{self._prefix}")

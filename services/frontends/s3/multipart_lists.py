@@ -21,6 +21,7 @@ class ListParts(Operation):
     async def begin(self) -> None:
         """See Operation."""
         request = self.request
+        request.check_encoding_type()
         request.check(Action.READ, request.location)
         self._limit = request.number("max-parts", 1000, 1000)
         self._marker = request.number("part-number-marker", 0, MAX_PARTS)
@@ -75,6 +76,7 @@ class ListMultipartUploads(Operation):
     async def begin(self) -> None:
         """See Operation."""
         request = self.request
+        request.check_encoding_type()
         self._prefix, self._delimiter = request.text("prefix"), request.text("delimiter")
         self._limit = request.number("max-uploads", 1000, 1000)
         request.check(Action.READ, f"{request.target.bucket}/{self._prefix}")

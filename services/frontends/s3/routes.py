@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from services.frontends.s3.checksums import ALGORITHMS, HEADER, algorithm
 from services.frontends.s3.errors import S3Error, not_implemented
-from services.frontends.s3.names import OWNER_ID, S3Target
+from services.frontends.s3.fields import check_fields
+from services.frontends.s3.names import S3Target
 
 # Parameters that any request may have: those of a signature, and what SDKs add for their own logs.
 _ANYWHERE = frozenset({"x-id"})
@@ -81,33 +81,6 @@ _ROUTES: dict[tuple[str, str], list[tuple[str, str, frozenset[str]]]] = {
 # With a copy source these two take their bytes from another object.
 _COPYING = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
 
-# Prefixes of fields that change what a write means, and are not supported.
-_REFUSED_FIELDS = (
-    "x-amz-object-lock-",
-    "x-amz-bucket-object-lock-",
-    "x-amz-server-side-encryption",
-    "x-amz-copy-source-server-side-encryption",
-    "x-amz-grant-",
-    "x-amz-website-redirect-location",
-    "x-amz-tagging",
-    "x-amz-mfa",
-    "x-amz-write-offset-bytes",
-    "x-amz-object-ownership",
-    "x-amz-restore",
-    "x-amz-if-match-",
-    "x-amz-copy-source-if-match-",
-    "x-amz-object-if-match",
-    "x-amz-rename-source",
-)
-
-
-# The account that must own the bucket, or the request has no effect.
-_OWNER_FIELDS = frozenset({"x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"})
-_JUDGED = frozenset({"x-amz-storage-class", "x-amz-security-token"}) | _OWNER_FIELDS
-_CHECKSUMS = frozenset({HEADER + "algorithm", HEADER + "type", HEADER + "mode"}).union(
-    one.header for one in ALGORITHMS.values()
-)
-
 
 def decide(method: str, target: S3Target, names: Collection[str], fields: Mapping[str, str]) -> str:
     """The operation, as AWS calls it. `names`: of the query; `fields`: by lower-case name. Raises S3Error."""
@@ -127,32 +100,8 @@ def decide(method: str, target: S3Target, names: Collection[str], fields: Mappin
         ]
         if extra:
             raise not_implemented(f"The parameter {extra[0][:60]!r} of {operation}")
-        _check_fields(fields)
-        return _COPYING.get(operation, operation) if "x-amz-copy-source" in fields else operation
+        if "x-amz-copy-source" in fields:
+            operation = _COPYING.get(operation, operation)
+        check_fields(method, operation, fields)
+        return operation
     raise not_implemented(f"{method} of a {what} with {', '.join(sorted(names))[:60] or 'no parameter'}")
-
-
-def is_judged(name: str) -> bool:
-    """Whether this field may make a PutObject another operation, or an unsupported one."""
-    return (
-        name == "x-amz-copy-source"
-        or name in _JUDGED
-        or name.startswith(_REFUSED_FIELDS)
-        or (name.startswith(HEADER) and name not in _CHECKSUMS)
-    )
-
-
-def _check_fields(fields: Mapping[str, str]) -> None:
-    for name, value in fields.items():
-        if not name.startswith("x-amz-"):
-            continue
-        if name.startswith(_REFUSED_FIELDS) and value.lower() != "false":
-            raise not_implemented(f"The header {name}")
-        if name == "x-amz-storage-class" and value != "STANDARD":
-            raise S3Error("InvalidStorageClass", "The only storage class here is STANDARD.")
-        if name.startswith(HEADER) and name not in _CHECKSUMS:  # the client would believe that it is compared
-            algorithm(name.removeprefix(HEADER))
-        if name in _OWNER_FIELDS and value != OWNER_ID:
-            raise S3Error("AccessDenied", f"{name} is not the owner of the buckets here, {OWNER_ID!r}.")
-        if name == "x-amz-security-token":
-            raise S3Error("InvalidToken", "There are no temporary credentials here.")

@@ -56,6 +56,7 @@ class _OfBucket(Operation):
     async def begin(self) -> None:
         """See Operation."""
         request = self.request
+        request.check_version()
         if request.target.key:
             request.check(Action.READ, request.location)
         else:
@@ -115,6 +116,7 @@ class PutAcl(XmlOperation):
         """See Operation."""
         await super().begin()
         request = self.request
+        request.check_version()
         request.check(Action.DELETE, request.location)  # the right to replace it
 
     async def answer(self) -> None:
