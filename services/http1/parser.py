@@ -39,6 +39,9 @@ _empty_lines = re.compile(rb"(?:\r\n)+").match
 _CACHED_BLOCK_BYTES = 2048
 _CACHED_BLOCKS = 512  # so the cache holds at most a few MiB
 
+_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")}
+_new_tuple = tuple.__new__  # of a named tuple: its own constructor is a function of Python
+
 CHUNKED = -1
 _CR = 13
 
@@ -88,7 +91,6 @@ class RequestHead(msgspec.Struct, eq=False):
     """A parsed request head: what Tornado's delegates get, and how the message is framed."""
 
     start_line: RequestStartLine
-    headers: HTTPHeaders
     body_bytes: int  # declared length, 0 without a body, or CHUNKED
     keep_alive: bool  # the client expects the connection to stay open
     expects_continue: bool
@@ -97,6 +99,14 @@ class RequestHead(msgspec.Struct, eq=False):
     host: str | None  # whom the request is for: of the target where that is a whole URL, else of the field
     memo: Any = None  # as FieldBlock's, for who looks at the target, too
     is_once: bool = False  # its bytes will not come again, so they need not be remembered
+    made_headers: HTTPHeaders | None = None
+
+    @property
+    def headers(self) -> HTTPHeaders:
+        """The fields as Tornado has them, made when somebody asks: most plain requests do without."""
+        if self.made_headers is None:
+            self.made_headers = RequestHeaders(self.block.fields)
+        return self.made_headers
 
 
 def skip_empty_lines(data: bytes) -> bytes:
@@ -165,23 +175,25 @@ def parse_head(data: bytes, limits: Limits) -> RequestHead:
         raise Refusal(400, "Send a Host field.", "Missing Host header")  # RFC 9112 section 3.2
     if is_http10 and fields.body_bytes == CHUNKED:  # RFC 9112 section 6.1: its framing is faulty
         raise Refusal(400, "Use HTTP/1.1 to send a chunked body.", "Transfer-Encoding in an HTTP/1.0 request")
-    headers = RequestHeaders(fields.fields)
     path = target.decode("latin1")
-    name = method.decode("latin1")
+    name = _METHODS[method] if method in _METHODS else method.decode("latin1")
     host = fields.host
+    headers = None
     if path[0] != "/":
+        headers = RequestHeaders(fields.fields)
         path = _other_target(name, path, headers)
         host = headers.get("Host")
+    # A later 1.x is served as 1.1, the highest that we know (RFC 9110 section 2.5).
+    line_of = (name, path, "HTTP/1.0" if is_http10 else "HTTP/1.1")
     return RequestHead(
-        # A later 1.x is served as 1.1, the highest that we know (RFC 9110 section 2.5).
-        RequestStartLine(name, path, "HTTP/1.0" if is_http10 else "HTTP/1.1"),
-        headers,
+        _new_tuple(RequestStartLine, line_of),
         fields.body_bytes,
         not fields.close and (not is_http10 or fields.keep_alive),  # RFC 9112 section 9.3
         fields.expects_continue and not is_http10,  # RFC 9110 section 10.1.1: ignored from HTTP/1.0
         is_http10,
         fields,
         host,
+        made_headers=headers,
     )
 
 

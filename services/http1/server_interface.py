@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from services.http1.connection import Connection
     from services.http1.transport import ClientTransport
 
-_MAX_KNOWN = 2048  # with the next: at most some 3 MiB
+_MAX_BYTES = 4 << 20
+_ENTRY_BYTES = 400  # what a head costs beside its bytes, which are there three times; a third more at most
 KNOWN_BYTES = 512
 
 Answer = tuple[bytes, bytes | memoryview]
@@ -29,7 +30,7 @@ class KnownHeads(SteadyCache[bytes, RequestHead]):
     """Heads of requests that were answered at once, by their bytes: clients repeat themselves."""
 
     def __init__(self) -> None:
-        super().__init__(_MAX_KNOWN)
+        super().__init__(_MAX_BYTES, lambda data, head: 3 * len(data) + _ENTRY_BYTES)
 
 
 class Server(Protocol):

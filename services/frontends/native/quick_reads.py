@@ -47,7 +47,8 @@ _ONCE = ("Authorization", "Content-Type", FORWARDED_PREFIX)
 # Fields that an upload's blob keeps, or that name another one, in addition to x-meta-*.
 _KEPT = frozenset(("Cache-Control", "Content-Disposition", "Content-Language", "Expires", "Blob-Expires"))
 _MAX_TARGET_CHARS = len(PREFIX) + MAX_LOCATION_BYTES
-_MAX_HEADS = 4096  # of blobs: about 600 bytes each
+_MAX_BYTES = 4 << 20  # of heads of blobs
+_ENTRY_BYTES = 300  # what one costs beside its bytes; twice that where the index is on disk
 _READ = Action.READ  # as a name of this module: to ask an enum for a member costs 90 ns in Python 3.11
 
 
@@ -75,7 +76,10 @@ class QuickReads:
         self._requests = requests
         self._is_anothers = is_anothers if config.s3_hosts else None
         self._cors = sent(origins_of(config.cors_origins).answer_fields(None))
-        self._fields: SteadyCache[str, tuple[Blob, bytes]] = SteadyCache(_MAX_HEADS)  # of blobs, by location
+        # Of blobs, by location.
+        self._fields: SteadyCache[str, tuple[Blob, bytes]] = SteadyCache(
+            _MAX_BYTES, lambda _, known: len(known[1]) + _ENTRY_BYTES
+        )
         self.declined: RequestHead | None = None  # the last that was plain, of what is not in memory
 
     def quick_answer(

@@ -52,7 +52,8 @@ _UNPLAIN_OF_WRITES = frozenset(("Expect", "Origin", "Sec-Fetch-Site", "Transfer-
 # The connection itself knows what to do with the other two.
 _UNPLAIN_OF_PARTS = frozenset(("Origin", "Sec-Fetch-Site"))
 _MODE = "X-Amz-Checksum-Mode"
-_MAX_HEADS = 4096  # of objects: about 1 KiB each
+_MAX_BYTES = 4 << 20  # of heads of objects
+_ENTRY_BYTES = 300  # what one costs beside its bytes; twice that where the index is on disk
 _known_target = lru_cache(1024)(parse_target)
 
 
@@ -125,7 +126,9 @@ class S3FastPath(Shortcut):
         self._plain_puts = PlainPuts(store, requests, config)
         self._cors = origins_of(config.cors_origins).answer_fields(None)
         # The fields of objects as they are sent, by location: without a checksum, and with it.
-        self._fields: SteadyCache[str, tuple[Blob, bytes, bytes]] = SteadyCache(_MAX_HEADS)
+        self._fields: SteadyCache[str, tuple[Blob, bytes, bytes]] = SteadyCache(
+            _MAX_BYTES, lambda _, known: len(known[1]) + len(known[2]) + _ENTRY_BYTES
+        )
 
     def take(self, exchange: Exchange) -> HTTPMessageDelegate | None:
         """See Shortcut."""
