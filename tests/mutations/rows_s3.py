@@ -16,6 +16,20 @@ ALIKE_TESTS = ("tests/s3/test_signed_alike.py",)
 
 ROWS = [
     Mutation(
+        "a-small-put-with-any-crc",
+        "services/frontends/s3/plain_puts.py",
+        "fields[name] == [value] and ",
+        "",
+        (f"{FAST}::test_what_is_put_is_answered_alike",),
+    ),
+    Mutation(
+        "a-small-put-without-the-crc-that-it-came-with",
+        "services/frontends/s3/plain_puts.py",
+        "            kept[CHECKSUM + crc[0].removeprefix(HEADER)] = crc[1]\n",
+        "            pass\n",
+        (f"{FAST}::test_what_is_put_is_answered_alike",),
+    ),
+    Mutation(
         "tiny-pieces-of-a-hashed-body-pile-up",
         "services/frontends/digests.py",
         "_MOST_PIECES = 64",

@@ -224,12 +224,21 @@ def test_where_everyone_may_no_signature_is_looked_at() -> None:
         assert front.quick[0]
 
 
+A_CRC, SDK = {"x_amz_checksum_crc32": "6Le+Qw=="}, "x_amz_sdk_checksum_algorithm"
 PUTS: dict[str, tuple[str, str, bytes, dict[str, str]]] = {
     "plain": ("200", "/photos/put/a", b"a body", {}),
     "empty": ("200", "/photos/put/e", b"", {}),
     "named": ("200", "/photos/put/a?x-id=PutObject", b"b", {"x_amz_meta_a": "b", "Content_Type": "text/x"}),
     "its checksum": ("200", "/photos/put/c", b"a", {"x_amz_checksum_crc32": "6Le+Qw=="}),
     "another checksum": ("400", "/photos/put/c", b"a", {"x_amz_checksum_crc32": "6Le+Qg=="}),
+    "its crc32c": ("200", "/photos/put/c", b"a", {"x_amz_checksum_crc32c": "wdBDMA=="}),
+    "its crc64": ("200", "/photos/put/c", b"", {"x_amz_checksum_crc64nvme": "AAAAAAAAAAA="}),
+    "its sha1": ("200", "/photos/put/c", b"a", {"x_amz_checksum_sha1": "hvfkN/qlp/zhXR3cuerq6jd2Z7g="}),
+    "its checksum, named": ("200", "/photos/put/c", b"a", {**A_CRC, SDK: "crc32"}),
+    "a checksum, another named": ("400", "/photos/put/c", b"a", {**A_CRC, SDK: "CRC32C"}),
+    "a checksum named": ("200", "/photos/put/c", b"a", {SDK: "CRC32"}),
+    "two checksums": ("400", "/photos/put/c", b"a", {**A_CRC, "x_amz_checksum_crc32c": "wdBDMA=="}),
+    "no checksum": ("400", "/photos/put/c", b"a", {"x_amz_checksum_crc32": ""}),
     "its md5": ("200", "/photos/put/m", b"a", {"Content_MD5": "DMF1ucDxtqgxw5niaXcmYQ=="}),
     "another md5": ("400", "/photos/put/m", b"a", {"Content_MD5": "DMF1ucDxtqgxw5niaXcmYA=="}),
     "only new": ("412", "/photos/put/a", b"c", {"If_None_Match": "*"}),

@@ -23,7 +23,7 @@ from services.frontends.s3.identity import Identity, identify
 from services.frontends.s3.names import S3Target, bucket_of_host, parse_target, s3_hosts
 from services.frontends.s3.part_puts import PartPut, part_query
 from services.frontends.s3.parts_in_blobs import parts_of
-from services.frontends.s3.plain_puts import PlainPut, PlainPuts, is_plain
+from services.frontends.s3.plain_puts import PlainPut, PlainPuts, crc_field, is_plain
 from services.frontends.s3.request import Answering, Request, begin_of_200
 from services.frontends.s3.routes import decide
 from services.frontends.s3.signed_alike import SignedAlike
@@ -62,13 +62,13 @@ class Kind:
 
     `names`: each as in the head, and in lower case. `may_read`, `may_put`, `may_send_parts`: whether no field
     needs a handler.
-    `is_plain_put`: see plain_puts.
+    `is_plain_put`, `crc`: see plain_puts.
     `is_judged`: a field's value decides whether it is supported. `has_mode`: whether a checksum may be asked
     for. `named`: what `bucket_of_host` says of the host, which belongs to the shape; None: not asked yet.
     """
 
     __slots__ = (
-        *("alike", "has_mode", "is_judged", "is_plain_put", "may_put", "may_read", "may_send_parts"),
+        *("alike", "crc", "has_mode", "is_judged", "is_plain_put", "may_put", "may_read", "may_send_parts"),
         *("named", "names"),
     )
 
@@ -81,6 +81,7 @@ class Kind:
         self.may_put = all(name not in _UNPLAIN_OF_WRITES for name, _ in self.names)
         self.may_send_parts = all(name not in _UNPLAIN_OF_PARTS for name, _ in self.names)
         self.is_plain_put = is_plain(lower for _, lower in self.names)
+        self.crc = crc_field(self.names)
         self.is_judged = any(map(is_judged, (lower for _, lower in self.names)))
         self.has_mode = any(name == _MODE for name, _ in self.names)
         self.named: tuple[bool, str | None] | None = None
@@ -162,7 +163,7 @@ class S3FastPath(Shortcut):
             return self._request(head, kind, asked, identity, {}, answering)
 
         if kind.is_plain_put:
-            return PlainPut(exchange, request_of, self._plain_puts, asked, identity)
+            return PlainPut(exchange, request_of, self._plain_puts, asked, identity, kind.crc)
         return SmallPut(exchange, request_of, self._requests, self._cors)
 
     def _part_put(self, exchange: Exchange) -> PartPut | None:
