@@ -90,9 +90,14 @@ def as_json(blob: Record, served: bool) -> dict[str, object]:
         "sha256": blob.sha256.hex() or None,
         "type": blob.type,
         "encoding": blob.encoding,
-        "metadata": {name: value for name, value in blob.metadata.items() if not name.startswith(".")},
+        "metadata": shown_metadata(blob),
         "modified": rfc3339(blob.modified_ns) if blob.modified_ns else None,
     }
+
+
+def shown_metadata(blob: Record) -> dict[str, str]:
+    """The metadata that clients gave the blob, without what front ends keep with it."""
+    return {name: value for name, value in blob.metadata.items() if not name.startswith(".")}
 
 
 def _row(blob: Record, with_state: bool) -> list[Cell]:

@@ -9,6 +9,7 @@ from common.states import WORD_OF_CODE
 from common.times import rfc3339
 from services.tools import exits, ls, on_objects
 from services.tools.exits import CommandFailed
+from services.tools.ls import shown_metadata
 from services.tools.output import Output, size, state
 from services.tools.storage import Record, Storage, state_word
 
@@ -108,6 +109,8 @@ def _write(storage: Storage, blob: Record, served: bool, out: Output) -> None:
     if (expires_ns := storage.expires_ns(blob)) is not None:
         out.line(f"  expires   {rfc3339(expires_ns)}")
     out.line(f"  type      {blob.type}" + (f", encoding {blob.encoding}" if blob.encoding else ""))
+    for name, value in shown_metadata(blob).items():
+        out.line(f"  {name:9} {value}")
     out.line(f"  number    {blob.seq}")
     out.line(f"  folder    {storage.folder(blob)}")
     out.line("  history, newest first")

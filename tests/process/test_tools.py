@@ -36,7 +36,8 @@ def rot(data: DataDirectory, content: bytes) -> Path:
 
 def test_ls_and_show_tell_what_is_there_while_a_server_runs(server: Server, data: DataDirectory) -> None:
     assert server.ask("POST", "/store/photos/cat", b"meow", {"Content-Type": "image/x"}).status == 201
-    assert server.ask("PUT", "/store/photos/cat", b"purr!").status == 200
+    said = {"Cache-Control": "max-age=7", "X-Meta-Colour": "grey"}
+    assert server.ask("PUT", "/store/photos/cat", b"purr!", said).status == 200
     assert server.ask("POST", "/store/notes", b"n").status == 201
     assert server.ask("POST", "/store/gone", b"g").status == 201
     assert server.ask("DELETE", "/store/gone").status == 200
@@ -61,6 +62,7 @@ def test_ls_and_show_tell_what_is_there_while_a_server_runs(server: Server, data
     by_id = tool("show", str(by_location[0]["id"]), "--dir", data.path)
     assert f"blob {by_location[0]['id']} of photos/cat" in by_id.out
     assert " - OK - Blob Data WR Complete!" in by_id.out
+    assert "  cache-control max-age=7\n  x-meta-colour grey\n" in by_id.out
     assert "\x1b" not in by_id.out
 
 
