@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 
 from services.tools import exits
@@ -24,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Become supervisorctl; its exit status is ours."""
+    """Become supervisorctl; its exit status is ours. `pid NAME` never prints the 0 of what does not run: a
+    `kill` of that ends the shell that asked.
+    """
     from services import supervisord_conf  # with the engine: the help does without
 
     conf = supervisord_conf.conf_of(args.config)
@@ -33,6 +36,14 @@ def run(args: argparse.Namespace, out: Output) -> int:
             exits.NOT_THERE, f"`serve` never ran on {os.path.abspath(args.config.dir)}: give --dir."
         )
     words = args.words or ["status"]
-    os.execv(
-        sys.executable, [sys.executable, "-P", "-m", "supervisor.supervisorctl", "-c", str(conf), *words]
-    )
+    command = [sys.executable, "-P", "-m", "supervisor.supervisorctl", "-c", str(conf), *words]
+    if words[0] != "pid":
+        os.execv(command[0], command)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+    said = done.stdout.splitlines()
+    for line in said:
+        if line.strip() != "0":
+            out.line(line)
+    if "0" in map(str.strip, said):
+        raise CommandFailed(exits.NOT_WELL, f"{' '.join(words[1:])} does not run: `ctl status` says why.")
+    return done.returncode
