@@ -17,6 +17,7 @@ from tornado.httputil import (
 from tornado.web import RequestHandler
 
 from services.http1 import Exchange
+from services.http1.exchange import RELAY_BYTES
 from tests.http1.serving import Client, Running, ordinary_app, running, wait_until
 from tests.http1.test_tls import certificate
 
@@ -99,6 +100,28 @@ def test_who_takes_an_answer_slowly_gets_all_of_it(
             for one in two:
                 one.later(50)
         assert body + client.exactly(len(LARGE) - len(body)) == LARGE
+
+
+def test_who_takes_nothing_costs_the_one_that_speaks_tls_little(
+    two: tuple[Running, Running], certificate: dict[str, str]
+) -> None:
+    """It holds what it was given before it paused, and what it takes at once; the rest waits elsewhere."""
+    speaks, _ = two
+    with asking(two, certificate, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n") as client:
+        client.until(b"\r\n\r\n")
+
+        def held_bytes() -> int:
+            return speaks.call(lambda: sum(one.unsent_bytes for one in speaks.server._relayed))
+
+        seen = [held_bytes()]
+
+        def stays() -> bool:
+            seen.append(held_bytes())
+            return len(seen) > 50 and seen[-50] == seen[-1] > 0
+
+        wait_until(stays, "that it takes no more")
+        limit = speaks.server.limits.write_buffer_bytes + 2 * RELAY_BYTES
+        assert seen[-1] <= limit, f"{seen[-1]} bytes"
 
 
 def test_who_takes_nothing_is_cut_off(two: tuple[Running, Running], certificate: dict[str, str]) -> None:
