@@ -493,6 +493,14 @@ def test_a_write_of_a_range_is_refused(front: Front, operation: str) -> None:
     assert (status, changed) == (501, False), said
 
 
+@pytest.mark.parametrize("name", ["Digest", "Content-Digest", "Repr-Digest"])
+@pytest.mark.parametrize("operation", ["PutObject", "UploadPart"])
+def test_a_digest_that_is_not_compared_is_refused(front: Front, operation: str, name: str) -> None:
+    value = f"sha-256=:{'A' * 43}=:"
+    status, said, changed = front.send(BASES[operation], "header", name, value)
+    assert (status, changed) == (501, False), said
+
+
 @pytest.mark.parametrize(
     ("operation", "name", "value"),
     [

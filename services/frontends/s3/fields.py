@@ -64,7 +64,9 @@ _OWN: dict[str, frozenset[str]] = {
 # Conditions of the operations that change something. Those that only read judge all, or lose nothing by it.
 _CONDITIONS = ("if-match", "if-none-match", "if-unmodified-since", "if-modified-since")
 _CONDITIONAL = ("PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject")
-_NOT_OF_WRITES = ("if-modified-since", "content-range")
+# S3 has digests of its own: these of HTTP would not be compared.
+_DIGESTS = ("digest", "content-digest", "repr-digest")
+_NOT_OF_WRITES = ("if-modified-since", "content-range", *_DIGESTS)
 
 
 def is_judged(name: str) -> bool:
