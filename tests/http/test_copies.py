@@ -84,3 +84,38 @@ def test_both_sides_must_be_the_clients(start_server: StartServer, tmp_path: Pat
     assert ask("appender", "Copy", "other", "team/a") == 403  # it is there
     assert ask("appender", "Move", "other", "d") == 403
     assert ask("writer", "Move", "other", "d") == 201
+
+
+@pytest.mark.parametrize("name", ["Blob-If-Match", "blob-if-match", "Blob-Id", "Blob-Other"])
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_a_field_of_ours_without_effect_is_refused(
+    strict: Server, location: str, method: str, name: str
+) -> None:
+    """A DELETE with Blob-If-Match deleted what was there, whatever it was."""
+    at = f"/store/{location}"
+    if method != "POST":
+        assert strict.ask("POST", at, b"a").status == 201
+    body = None if method == "DELETE" else b"b"
+    answer = strict.ask(method, at, body, {name: tag(b"other")})
+    assert answer.status == 400
+    assert b"has no effect" in answer.body
+    got = strict.ask("GET", at)
+    assert (got.status, got.body) == (200, b"a") if method != "POST" else got.status == 404
+
+
+@pytest.mark.parametrize(
+    "name", ["Blob-Other", "Repr-Digest", "Content-Digest", "Content-MD5", "Content-Range"]
+)
+def test_a_copy_with_a_field_that_it_does_not_look_at_is_refused(
+    strict: Server, location: str, name: str
+) -> None:
+    assert strict.ask("POST", f"/store/{location}/a", b"source").status == 201
+    said = {"Blob-Copy-From": f"/store/{location}/a", name: "bytes 0-1/2"}
+    assert strict.ask("POST", f"/store/{location}/b", None, said).status == 400
+    assert strict.ask("GET", f"/store/{location}/b").status == 404
+
+
+def test_a_delete_does_not_expire(strict: Server, location: str) -> None:
+    assert strict.ask("POST", f"/store/{location}", b"a").status == 201
+    assert strict.ask("DELETE", f"/store/{location}", None, {"Blob-Expires": "60"}).status == 400
+    assert strict.ask("GET", f"/store/{location}").body == b"a"

@@ -11,6 +11,20 @@ _LISTINGS = ("tests/http/test_listings.py",)
 
 ROWS = [
     Mutation(
+        "a-field-of-ours-without-effect",
+        "services/frontends/native/blobs.py",
+        "            refuse_without_effect(method, self.request.headers)\n",
+        "",
+        ("tests/http/test_copies.py::test_a_field_of_ours_without_effect_is_refused",),
+    ),
+    Mutation(
+        "a-field-of-ours-that-the-fast-path-overlooks",
+        "services/frontends/native/quick_reads.py",
+        '_OURS = ("X-Meta-", "Blob-")',
+        '_OURS = ("X-Meta-",)',
+        ("tests/http/test_copies.py::test_a_field_of_ours_without_effect_is_refused",),
+    ),
+    Mutation(
         "a-line-end-that-comes-in-two-pieces-is-bare",
         "services/http1/parser.py",
         "        first -= 1\n",

@@ -18,7 +18,7 @@ from services.access.links import LinkHolder
 from services.frontends.digests import PromisedDigests
 from services.frontends.native import state_locks
 from services.frontends.native.base import BaseHandler
-from services.frontends.native.copying import CopyOrder, copy_order
+from services.frontends.native.copying import CopyOrder, copy_order, refuse_without_effect
 from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, modified_s, write_outcome
 from services.frontends.native.read_plan import ReadPlan, plan_read
 from services.frontends.native.webdav import href_of, multistatus
@@ -115,6 +115,7 @@ class BlobHandler(BlobReader):
         location, method = self.location, self.request.method
         if method in ("POST", "PUT", "DELETE"):
             refuse_framed(self.request.headers, self.request.query)
+            refuse_without_effect(method, self.request.headers)
         if method in ("LOCK", "UNLOCK"):
             self.incoming = self._lock = state_locks.SmallBody()
         if method not in ("POST", "PUT"):

@@ -11,11 +11,13 @@ from services.rules.conditions import PRECONDITION_FAILED, etag, evaluate
 from services.rules.locations import parse_location
 from services.rules.media_types import upload_media_type
 from services.rules.metadata import EXPIRES, stored_expires, stored_metadata
-from services.rules.uploads import FORM_MEDIA_TYPE, declared_bytes, stored_encoding
+from services.rules.uploads import DIGEST_FIELDS, FORM_MEDIA_TYPE, declared_bytes, stored_encoding
 from services.store import Blob, Content
 
 COPY, MOVE = "Blob-Copy-From", "Blob-Move-From"
 CONDITION = "Blob-If-Match"  # on the source; the usual ones are on the target
+_OF_UPLOADS = ("Blob-Expires",)
+_OF_COPIES = (COPY, MOVE, CONDITION, *_OF_UPLOADS)
 
 
 class CopyOrder(NamedTuple):
@@ -52,11 +54,26 @@ def copy_order(headers: Mapping[str, str], target: str, *, guesses: bool) -> Cop
         raise BadRequest(f"{COPY} and {MOVE} say two things: send one of them.")
     if declared_bytes(headers) or "Transfer-Encoding" in headers:
         raise BadRequest(f"The bytes are those of {said[:200]}: send no body.")
+    for name in (*DIGEST_FIELDS, "Content-Range"):
+        if name in headers:
+            raise BadRequest(f"A copy has no {name}: {CONDITION} says which bytes the source must have.")
     if not said.startswith(PREFIX):
         raise BadRequest(f"Name the source as in a request: {PREFIX} and its location, percent-encoded.")
     source = parse_location(said.removeprefix(PREFIX))
     content = _content(headers, target, guesses=guesses)
     return CopyOrder(source, moved is not None, content, headers.get(CONDITION), stored_expires(headers))
+
+
+def refuse_without_effect(method: str | None, headers: Mapping[str, str]) -> None:
+    """Raise BadRequest for a field of ours that this write does not look at.
+
+    A client that sends Blob-If-Match with a DELETE, say, believes that it deletes only what it knows.
+    """
+    known = _OF_COPIES if COPY in headers or MOVE in headers else _OF_UPLOADS
+    for name in headers:
+        if name.startswith("Blob-") and (method == "DELETE" or name not in known):
+            instead = " Conditions of this location are If-Match and the like." if name == CONDITION else ""
+            raise BadRequest(f"{name[:60]} has no effect on this request: leave it out.{instead}")
 
 
 def _content(headers: Mapping[str, str], target: str, *, guesses: bool) -> Content | None:

@@ -44,8 +44,9 @@ _UNPLAIN = frozenset(
 _CONDITIONS = frozenset(("If-None-Match", "If-Modified-Since"))
 # Fields that are read here: if one occurs twice, a handler must judge.
 _ONCE = ("Authorization", "Content-Type", FORWARDED_PREFIX)
-# Fields that an upload's blob keeps, or that name another one, in addition to x-meta-*.
-_KEPT = frozenset(("Cache-Control", "Content-Disposition", "Content-Language", "Expires", "Blob-Expires"))
+# Fields that an upload's blob keeps, in addition to these; or a handler must refuse them.
+_KEPT = frozenset(("Cache-Control", "Content-Disposition", "Content-Language", "Expires"))
+_OURS = ("X-Meta-", "Blob-")
 _MAX_TARGET_CHARS = len(PREFIX) + MAX_LOCATION_BYTES
 _MAX_BYTES = 4 << 20  # of heads of blobs
 _ENTRY_BYTES = 300  # what one costs beside its bytes; twice that where the index is on disk
@@ -239,7 +240,7 @@ def is_plain(block: FieldBlock, *, writing: bool = False) -> bool:
         fields = block.fields
         unplain = _UNPLAIN.intersection(fields)
         once = all(len(fields.get(name, ())) < 2 for name in (*_ONCE, *_CONDITIONS))
-        kept = not _KEPT.isdisjoint(fields) or any(name.startswith("X-Meta-") for name in fields)
+        kept = not _KEPT.isdisjoint(fields) or any(name.startswith(_OURS) for name in fields)
         kept = kept or any(map(is_form, fields.get("Content-Type", ())))
         plain = once and not unplain
         block.memo = (plain, plain and not kept, once and bool(unplain) and unplain <= _CONDITIONS)
