@@ -102,3 +102,13 @@ def test_a_trailer_is_a_checksum_and_compared_or_refused(
     assert status == 400
     assert f"<Code>{code}</Code>" in said.decode()
     assert f"{BUCKET}/trailer" not in open_front.store.blobs
+
+
+@pytest.mark.parametrize(
+    ("method", "query"),
+    [("GET", "prefix=b&prefix=a"), ("GET", "list-type=2&list-type=2"), ("PUT", "acl&acl")],
+)
+def test_a_parameter_that_occurs_twice_is_refused(front: Served, method: str, query: str) -> None:
+    """The first counted, and the other was ignored."""
+    status, said = ask(front, method, f"/{BUCKET}?{query}")
+    assert (status, "<Code>InvalidArgument</Code>" in said) == (400, True)

@@ -272,7 +272,6 @@ class XmlOperation(Operation):
     """An operation whose body is a small document, of at most `MAX_BYTES`."""
 
     MAX_BYTES = 64 << 10
-    NEEDS_DIGEST = False
 
     async def begin(self) -> None:
         """See Operation."""

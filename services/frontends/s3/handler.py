@@ -109,7 +109,11 @@ class S3Handler(Handler):
                 # A presigned request has in its query what others have in fields, also if nobody signs.
                 fields.setdefault(name.lower(), value)
             else:
-                query.setdefault(text_of(name), value)
+                known = text_of(name)
+                if known in query:
+                    text = f"The parameter {known[:40]!r} occurs twice."
+                    raise S3Error("InvalidArgument", text, ArgumentName=known)
+                query[known] = value
         return Request(
             asked.method or "",
             target,
