@@ -11,6 +11,13 @@ _LISTINGS = ("tests/http/test_listings.py",)
 
 ROWS = [
     Mutation(
+        "restic-ignores-what-it-does-not-know",
+        "services/frontends/restic/handlers.py",
+        "            refuse_unjudged(self.request.headers)\n",
+        "            pass\n",
+        ("tests/restic/test_protocol.py::test_a_field_that_a_write_would_not_look_at_is_refused",),
+    ),
+    Mutation(
         "a-field-of-ours-without-effect",
         "services/frontends/native/blobs.py",
         "            refuse_without_effect(method, self.request.headers)\n",

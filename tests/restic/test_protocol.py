@@ -171,3 +171,15 @@ def test_the_real_program_and_a_kill_in_the_middle_of_a_backup(tmp_path: Path) -
             assert (Path(f"{tmp_path}/restored{source}") / file.name).read_bytes() == file.read_bytes()
     finally:
         server.end()
+
+
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match", "Content-Range", "Repr-Digest", "Content-MD5"])
+@pytest.mark.parametrize("file", ["config", f"locks/{NAME}"])
+def test_a_field_that_a_write_would_not_look_at_is_refused(server: Server, file: str, name: str) -> None:
+    """A config of which a part came was stored as the whole, and a lock deleted whatever the condition."""
+    at = f"/restic/fields-{name}/{file}"
+    assert server.ask("POST", at, BODY, {name: '"0"'}).status == 400
+    assert server.ask("HEAD", at).status == 404
+    assert server.ask("POST", at, BODY).status == 200
+    assert server.ask("DELETE", at, None, {name: '"0"'}).status == 400
+    assert server.ask("GET", at).body == BODY

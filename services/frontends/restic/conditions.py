@@ -1,12 +1,28 @@
-"""When a file of a repository may be stored. Pure."""
+"""When a file of a repository may be stored, and what a request may not ask. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
-from common.errors import AlreadyExists, Forbidden
+from common.errors import AlreadyExists, BadRequest, Forbidden
 from services.frontends.restic.names import Named
+from services.rules.uploads import DIGEST_FIELDS
 from services.store import Blob, Condition
+
+_NOT_OF_WRITES = (
+    *("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Content-Range"),
+    *DIGEST_FIELDS,
+)
+
+
+def refuse_unjudged(headers: Container[str]) -> None:
+    """Raise BadRequest for a field of a write that the protocol has not: it would not count.
+
+    A config has no name that proves its bytes, so a part of one would be stored as the whole.
+    """
+    for name in _NOT_OF_WRITES:
+        if name in headers:
+            raise BadRequest(f"restic's protocol has no {name} of a write: leave it out.")
 
 
 def upload_condition(named: Named, check_update: Callable[[], None]) -> Condition:

@@ -18,7 +18,7 @@ from common.errors import AlreadyExists, BadRequest, NotFound
 from services.access.decisions import Action
 from services.frontends.handler import commit_verified
 from services.frontends.native.blobs import BlobReader
-from services.frontends.restic.conditions import upload_condition
+from services.frontends.restic.conditions import refuse_unjudged, upload_condition
 from services.frontends.restic.names import FILE_TYPE, REFUSAL, Named, parse_path
 from services.rules.uploads import declared_bytes
 from services.store import Upload
@@ -77,6 +77,8 @@ class ResticHandler(BlobReader):
 
     def before_body(self) -> Awaitable[None] | None:
         """See BaseHandler."""
+        if self.request.method in ("POST", "DELETE"):
+            refuse_unjudged(self.request.headers)
         if self.named.is_file and self.request.method == "POST":
             return self._begin_upload()
         return None
