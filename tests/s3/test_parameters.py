@@ -172,6 +172,24 @@ def test_what_nobody_knows_is_refused(front: Front, operation: str, where: str) 
     assert (status, changed) == (501, False)
 
 
+@pytest.mark.parametrize(
+    ("operation", "name", "value"),
+    [
+        ("GetObject", "x-amz-te", "append-md5"),
+        ("GetObject", "x-amz-cf-id", "abc"),
+        ("HeadObject", "x-amz-request-id", "abc"),
+        ("CreateMultipartUpload", "x-amz-metadata-directive", "REPLACE"),
+        ("UploadPartCopy", "x-amz-metadata-directive", "COPY"),
+    ],
+)
+def test_what_programs_add_that_changes_nothing_is_accepted(
+    front: Front, operation: str, name: str, value: str
+) -> None:
+    status, said, _ = front.send(BASES[operation], "header", name, value)
+    assert status < 300, said
+    assert said == front.send(BASES[operation])[1]
+
+
 CONDITIONS = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 WRITES = [name for name, base in BASES.items() if base.method not in ("GET", "HEAD")]
 

@@ -14,13 +14,14 @@ from services.frontends.s3.errors import S3Error, not_implemented
 from services.frontends.s3.names import OWNER_ID
 
 _META = "x-amz-meta-"
-# What the signature, the framing of the body, or a log says. `x-amz-acl` is judged by stubs.check_acl.
+# What the signature, the framing of the body, or a log says. `x-amz-acl` is judged by stubs.check_acl. Older
+# SDKs for Java send `x-amz-te` with each read; the answer tells whether it was done. CDNs add the last three.
 _FREE = frozenset(
     f"x-amz-{name}"
     for name in (
         *("date", "content-sha256", "user-agent", "api-version", "decoded-content-length", "trailer"),
         *("algorithm", "credential", "expires", "signedheaders", "signature", "acl"),
-        "sdk-checksum-algorithm",
+        *("sdk-checksum-algorithm", "te", "cf-id", "request-id", "id-2"),
     )
 )
 # The values that change nothing, in any operation: there are no tags, locks, archives or paying clients.
@@ -28,6 +29,7 @@ _HARMLESS = {
     "x-amz-request-payer": ("requester",),
     "x-amz-tagging": ("",),
     "x-amz-tagging-directive": ("COPY", "REPLACE"),
+    "x-amz-metadata-directive": ("COPY", "REPLACE"),  # of a copy in parts, whose metadata its beginning has
     "x-amz-object-annotation-directive": ("COPY", "EXCLUDE"),
     "x-amz-server-side-encryption-bucket-key-enabled": ("false",),
     "x-amz-bucket-object-lock-enabled": ("false",),
