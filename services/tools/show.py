@@ -109,10 +109,12 @@ def _write(storage: Storage, blob: Record, served: bool, out: Output) -> None:
     if (expires_ns := storage.expires_ns(blob)) is not None:
         out.line(f"  expires   {rfc3339(expires_ns)}")
     out.line(f"  type      {blob.type}" + (f", encoding {blob.encoding}" if blob.encoding else ""))
-    for name, value in shown_metadata(blob).items():
-        out.line(f"  {name:9} {value}")
     out.line(f"  number    {blob.seq}")
     out.line(f"  folder    {storage.folder(blob)}")
+    if metadata := shown_metadata(blob):
+        out.line("  metadata")
+        for name, value in metadata.items():
+            out.line(f"    {name}: {value}")
     out.line("  history, newest first")
     for event in reversed(blob.events):
         name = WORD_OF_CODE[event.code]

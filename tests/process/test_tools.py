@@ -62,7 +62,7 @@ def test_ls_and_show_tell_what_is_there_while_a_server_runs(server: Server, data
     by_id = tool("show", str(by_location[0]["id"]), "--dir", data.path)
     assert f"blob {by_location[0]['id']} of photos/cat" in by_id.out
     assert " - OK - Blob Data WR Complete!" in by_id.out
-    assert "  cache-control max-age=7\n  x-meta-colour grey\n" in by_id.out
+    assert "  metadata\n    cache-control: max-age=7\n    x-meta-colour: grey\n" in by_id.out
     assert "\x1b" not in by_id.out
 
 
