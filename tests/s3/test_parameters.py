@@ -250,3 +250,28 @@ def test_what_a_link_says_counts_where_nobody_must_sign() -> None:
             connection.request("PUT", "/photos/a?x-amz-tagging=a%3Db", b"a body")
             assert connection.getresponse().status == 501
         assert "photos/a" not in front.store.blobs
+
+
+# Bucket configurations that nobody can make here: reading them is answered as where nobody did (see stubs).
+UNCONFIGURED = {
+    *("GetBucketPolicy", "GetBucketCors", "GetBucketLifecycle", "GetBucketLifecycleConfiguration"),
+    *("GetBucketWebsite", "GetBucketTagging", "GetBucketEncryption", "GetBucketReplication"),
+    *("GetObjectLockConfiguration", "GetBucketOwnershipControls"),
+}
+OF_DIRECTORY_BUCKETS = {"ListDirectoryBuckets"}  # the request of ListBuckets, to another host
+
+
+def others() -> Iterator[tuple[str, str, str]]:
+    """(name, method, target) of each operation that botocore knows and that is not here."""
+    service = botocore.session.get_session().get_service_model("s3")
+    for name in service.operation_names:
+        if name not in BASES and name not in OF_DIRECTORY_BUCKETS:
+            http = service.operation_model(name).http
+            target = http["requestUri"].replace("{Bucket}", "photos").replace("{Key+}", "a")
+            yield name, http["method"], target
+
+
+@pytest.mark.parametrize(("name", "method", "target"), others())
+def test_an_operation_that_is_not_here_is_refused(front: Front, name: str, method: str, target: str) -> None:
+    status, said, changed = front.send(Base(method, target))
+    assert (status, changed) == (404 if name in UNCONFIGURED else 501, False), said

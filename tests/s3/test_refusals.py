@@ -112,3 +112,10 @@ def test_a_parameter_that_occurs_twice_is_refused(front: Served, method: str, qu
     """The first counted, and the other was ignored."""
     status, said = ask(front, method, f"/{BUCKET}?{query}")
     assert (status, "<Code>InvalidArgument</Code>" in said) == (400, True)
+
+
+def test_a_form_is_not_implemented(front: Served) -> None:
+    """It was told to sign, and a form is signed in its body."""
+    fields = {"content-type": "multipart/form-data; boundary=b"}
+    status, said, _ = send(front, "POST", f"/{BUCKET}", b"--b--", fields)
+    assert (status, b"<Code>NotImplemented</Code>" in said) == (501, True)

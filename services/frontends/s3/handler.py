@@ -25,7 +25,7 @@ from services.frontends.s3.buckets import (
 )
 from services.frontends.s3.completing import CompleteMultipartUpload
 from services.frontends.s3.copying import CopyObject
-from services.frontends.s3.errors import UNEXPECTED, S3Error, described, fields_of
+from services.frontends.s3.errors import UNEXPECTED, S3Error, described, fields_of, not_implemented
 from services.frontends.s3.identity import identify
 from services.frontends.s3.lists import ListObjects, ListObjectVersions
 from services.frontends.s3.multipart import (
@@ -56,6 +56,9 @@ OPERATIONS: dict[str, type[Operation]] = {
         *(GetBucketVersioning, GetAcl, PutAcl, NoConfiguration),
     )
 }
+
+
+_FORM = "multipart/form-data"
 
 
 class S3Handler(Handler):
@@ -97,6 +100,8 @@ class S3Handler(Handler):
         if not is_named:
             self.access.hosts.check(host)
         target = parse_target(asked.path.removeprefix(self._base) or "/", bucket)
+        if asked.method == "POST" and asked.headers.get("Content-Type", "").startswith(_FORM):
+            raise not_implemented("A form")  # which is signed in its body
         values = {name.lower(): asked.headers.get_list(name) for name in asked.headers}
         signing = sigv4.SignedRequest(asked.method or "", asked.path, asked.query, values)
         client, secret, claim = identify(signing, self.access, self.config.s3_region, time.time())
