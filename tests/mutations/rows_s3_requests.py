@@ -15,6 +15,13 @@ CHUNKS = ("tests/s3/test_aws_chunked.py",)
 
 ROWS = [
     Mutation(
+        "framing-is-stored-as-the-content",
+        f"{S3}/body.py",
+        '            if fields.get("x-amz-decoded-content-length", length) != length:\n',
+        "            if False:\n",
+        ("tests/s3/test_refusals.py::test_a_framed_body_that_is_not_said_to_be_one_is_refused",),
+    ),
+    Mutation(
         "host-need-not-be-signed",
         f"{S3}/sigv4.py",
         '    if "host" not in signed:\n',

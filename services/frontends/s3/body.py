@@ -105,6 +105,11 @@ class Body:
                     "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-..., or a valid sha256 value.",
                 )
             length = fields.get("content-length")
+            if fields.get("x-amz-decoded-content-length", length) != length:
+                raise S3Error(
+                    "InvalidRequest",
+                    "The body is framed as aws-chunked: x-amz-content-sha256 must be STREAMING-...",
+                )
             if length is None and length_needed and "transfer-encoding" not in fields:
                 raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.")
             return int(length) if length is not None and _LENGTH.fullmatch(length) else None
