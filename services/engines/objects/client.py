@@ -144,16 +144,9 @@ class BucketClient:
 
     async def put(self, key: str, data: Bytes, when: When) -> str:
         """See bucket.Bucket."""
-
         path = self._prefix + key
-
-        async def ask(within_s: float, mode: PutMode | None = None) -> str:
-            async with asyncio.timeout(within_s):
-                result = await obstore.put_async(self._store, path, data, mode=mode, use_multipart=False)
-            return result["e_tag"] or ""
-
         if when is None:
-            return await self._repeat("put", ask)
+            return await self._repeat("put", self._put_by_obstore, path, data)
         if not when:
             raise ValueError("a condition without an ETag would be none")
         began = time.monotonic()
@@ -163,12 +156,8 @@ class BucketClient:
                     path, data, None if isinstance(when, Absent) else self._as_sent(when)
                 )
             else:
-                etag = _must_have(
-                    await ask(
-                        self._timeout_s,
-                        "create" if isinstance(when, Absent) else {"e_tag": self._as_sent(when)},
-                    )
-                )
+                mode: PutMode = "create" if isinstance(when, Absent) else {"e_tag": self._as_sent(when)}
+                etag = _must_have(await self._put_by_obstore(self._timeout_s, path, data, mode))
         except (Refused, exceptions.AlreadyExistsError, exceptions.PreconditionError) as err:
             self.meter.count("swap", began)
             raise Refused from err
@@ -178,6 +167,13 @@ class BucketClient:
             raise Unclear(_brief(err)) from err
         self.meter.count("swap", began)
         return etag
+
+    async def _put_by_obstore(
+        self, within_s: float, path: str, data: Bytes, mode: PutMode | None = None
+    ) -> str:
+        async with asyncio.timeout(within_s):
+            result = await obstore.put_async(self._store, path, data, mode=mode, use_multipart=False)
+        return result["e_tag"] or ""
 
     async def delete(self, keys: Sequence[str]) -> None:
         """See bucket.Bucket."""

@@ -16,7 +16,7 @@ from services.engines.objects import entry, keys, pointer
 from services.engines.objects.bucket import ABSENT, Bucket, Clock, Refused, Unclear
 from services.engines.objects.decide import Outcome, outcome
 from services.engines.objects.entry import Entry
-from services.engines.objects.pointer import Facts, Known
+from services.engines.objects.pointer import Facts, Known, Pointer
 from services.engines.objects.pointers import Pointers
 
 # A swap that is refused though the pointer is unchanged is tried again so often, each after a longer pause.
@@ -64,9 +64,7 @@ class StateObject:
         Raises Claimed if the gc has claimed it; Unavailable.
         """
         replaced = known.pointer
-        old = replaced.data_txn if replaced is not None and replaced.state == pointer.OK else ""
-        if not (self._entry.brings or old or self.is_made):
-            return
+        old = _data_of(replaced)
         facts = replaced.facts if replaced is not None and old else None
         wanted = msgspec.structs.replace(
             self._entry,
@@ -115,6 +113,11 @@ class StateObject:
         raise Unavailable("The object store does not take the state of this write: try again.")
 
 
+def _data_of(replaced: Pointer | None) -> str:
+    """The txn of the data that is garbage once `replaced` is no longer the state; empty if there is none."""
+    return replaced.data_txn if replaced is not None and replaced.state == pointer.OK else ""
+
+
 class Change:
     """One change of one location: a write of new facts, or with `facts` None a delete."""
 
@@ -127,14 +130,27 @@ class Change:
         self._judge = judge
         self._write = write or self._clock.new_txn()
         self._is_settled = False  # whether it is known that no swap of ours is on its way, or can succeed
-        self.state_object = StateObject(
-            tools, Entry(self._write, location, 0, self._clock.now_ns(), brings=brings)
-        )
+        self._tools = tools
+        self._brings = brings
+        self._state_object: StateObject | None = None
 
     @property
     def txn(self) -> str:
         """The txn of this write."""
         return self._write
+
+    @property
+    def state_object(self) -> StateObject:
+        """Begun when it is first needed: most writes neither bring nor replace data."""
+        if self._state_object is None:
+            first = Entry(self._write, self._location, 0, self._clock.now_ns(), brings=self._brings)
+            self._state_object = StateObject(self._tools, first)
+        return self._state_object
+
+    @property
+    def _is_mortal(self) -> bool:
+        """Whether the gc may take this write for dead: it has made its state object."""
+        return self._state_object is not None and self._state_object.is_made
 
     async def first_look(self) -> Known:
         """The state to replace, after the condition was judged on it. Reads the pointer only if it must.
@@ -170,7 +186,7 @@ class Change:
 
     def _must_live(self, known: Known, now: Known) -> None:
         """Raise if the gc killed this write since `known`, or may have: a swap of `now` would not notice."""
-        match outcome(self._write, known.generation, now, mortal=self.state_object.is_made):
+        match outcome(self._write, known.generation, now, mortal=self._is_mortal):
             case Outcome.KILLED:
                 raise Claimed("The gc has taken this write for dead.")
             case Outcome.UNKNOWN:
@@ -195,7 +211,8 @@ class Change:
         while True:
             if known.pointer is None and known.etag is not None:
                 await self._keep_unreadable(known)
-            await self.state_object.cover(known)
+            if self._brings or self._state_object is not None or _data_of(known.pointer):
+                await self.state_object.cover(known)
             after = pointer.next_state(
                 known,
                 location=self._location,
@@ -213,7 +230,7 @@ class Change:
                     return known, made
                 except (Refused, Unclear):
                     now = await self._pointers.read(self._location)
-                match outcome(self._write, known.generation, now, mortal=self.state_object.is_made):
+                match outcome(self._write, known.generation, now, mortal=self._is_mortal):
                     case Outcome.APPLIED:
                         return known, Known("", after)
                     case Outcome.KILLED:

@@ -35,8 +35,9 @@ _WAKES_WHEN_TOLD = sys.platform == "linux" and int(os.uname().release.partition(
 _LOOKS_EVERY_S = 0.1  # for requests that take too long, while any is under way
 # Of an answer that says that something was done, or what went wrong.
 SHORT_BYTES = 1 << 20
+_PLAIN_OK = b"HTTP/1.1 200 OK\r\n"
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})[ \r]")
-_length = re.compile(r"[0-9]{1,18}").fullmatch
+_declared = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n").search
 
 
 class NoAnswer(OSError):
@@ -289,7 +290,7 @@ class _Connection(asyncio.BufferedProtocol):
                     self.give_up("the head of the store's answer is too long")
                 return
             head = bytes(self._view[: end + 2])
-            status = _status(head)
+            status = 200 if head.startswith(_PLAIN_OK) else _status(head)
             if not status:
                 self.give_up("the store's answer is not of HTTP/1.1")
                 return
@@ -304,12 +305,12 @@ class _Connection(asyncio.BufferedProtocol):
             is_plain = self._filled == end + 4 and b"\r\ntransfer-encoding" not in lower
             self._answer(asked, Response(status, head, lower, b""), ends_here=is_plain)
             return
-        declared = _field(head, lower, b"content-length")
+        declared = _declared(lower)
         unclear = b"\r\ntransfer-encoding" in lower or lower.count(b"\r\ncontent-length") != 1
-        if unclear or not _length(declared):
+        if unclear or declared is None:
             self._answer(asked, Response(status, head, lower, None), ends_here=False)
             return
-        begin, length = end + 4, int(declared)
+        begin, length = end + 4, int(declared[1])
         if length > self._most_bytes:
             self.give_up("the store's answer is longer than what was asked for")
             return

@@ -23,7 +23,7 @@ from services.engines.objects.pointer import DELETED, KILLED, OK, Facts, Past, P
 from services.store import Description, Event
 
 
-class Transition(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """See engine.Transition. `time`: Unix time in nanoseconds, or RFC 3339.
 
     It is made readable only for who reads it: each write makes three.
@@ -38,7 +38,7 @@ class Transition(msgspec.Struct, frozen=True):
         return self.time if isinstance(self.time, str) else rfc3339(self.time)
 
 
-class Happened(msgspec.Struct, frozen=True):
+class Happened(msgspec.Struct, frozen=True, gc=False):
     """See engine.BlobHistory. `txn`: of the write that made the blob."""
 
     txn: str
@@ -74,13 +74,12 @@ def replaced_something(pointer: Pointer) -> bool:
 
 def of_pointer(pointer: Pointer, facts: Facts) -> Happened:
     """The blob that a pointer holds."""
-    events: tuple[Transition, ...] = ()
     if facts.history:
         events = tuple(Transition(CODE_OF_WORD[e.state], e.message, e.time) for e in facts.history)
-    if not events or events[-1].message != MSG_COMPLETE:
-        done = Transition(_COMPLETE, MSG_COMPLETE, facts.modified_ns)
-        begun = () if events else _begun(facts.begun_ns, is_update=replaced_something(pointer))
-        events = (*events, *begun, done)
+    else:
+        events = _begun(facts.begun_ns, is_update=replaced_something(pointer))
+    if events[-1].message != MSG_COMPLETE:
+        events = (*events, Transition(_COMPLETE, MSG_COMPLETE, facts.modified_ns))
     if pointer.state != OK:
         events = (*events, Transition(_FAILURE, f"Damaged: {pointer.reason}", pointer.changed_ns))
     return Happened(pointer.txn, pointer.location, events)

@@ -24,6 +24,9 @@ DAMAGED = "Damaged"
 KILLED = "Killed"  # of a Past alone
 
 KIND = "pointer"
+# `gc=False` below: these refer to no one that refers to them, so the collector of cycles need not look at the
+# thousands that `pointers.py` remembers.
+
 # How many earlier states a pointer remembers: at least so many, and up to so many that ended recently. A
 # writer that got no answer finds its own write among them.
 KEPT_PAST = 8
@@ -33,7 +36,7 @@ KEPT_PAST_NS = 120 * 1_000_000_000
 MAX_SUMS_CHUNKS = 1024
 
 
-class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
+class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What is known of a blob's bytes. Times are Unix times in nanoseconds.
 
     `crcs`: of each chunk, packed (common/checksum.py). A blob over MAX_SUMS_CHUNKS chunks has them in an
@@ -60,7 +63,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         return -(-self.size // self.part_bytes) if self.part_bytes else 0
 
 
-class Past(msgspec.Struct, frozen=True, array_like=True):
+class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A write that is no longer the pointer's state, or never became it.
 
     `since`: the generation that it began with; `ended_ns`: when it was replaced; `state`: what it was.
@@ -75,7 +78,7 @@ class Past(msgspec.Struct, frozen=True, array_like=True):
     done_ns: int = 0
 
 
-class Pointer(msgspec.Struct, frozen=True, omit_defaults=True):
+class Pointer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One state of a location.
 
     `generation` grows with every change, from 1; `since`: the generation that this txn began with. `past`: by

@@ -69,7 +69,10 @@ class Pointers:
 
     def recent(self, location: str) -> Known | None:
         """The pointer that was seen there a moment ago; None if none was."""
-        known, seen_ns = self._by_location.get(location, (None, 0))
+        seen = self._by_location.get(location)
+        if seen is None:
+            return None
+        known, seen_ns = seen
         return known if abs(self._clock.now_ns() - seen_ns) < REMEMBERED_NS else None
 
     def with_etag(self, location: str, etag: str) -> Known | None:

@@ -15,6 +15,7 @@ from common.checksum import Bytes
 from services.engines.objects.settings import StoreCredentials
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
+_END = "\r\n"
 _NOTHING = hashlib.sha256(b"").hexdigest()
 
 
@@ -31,28 +32,51 @@ class Signer(NamedTuple):
 
         `now_s`: Unix time in seconds. Hashes `body`, 600 µs a MiB.
         """
-        access_key, secret, token = self.credentials
-        stamp, scope, key = _of_second(now_s, self.region, secret)
+        line, name = (condition + "\n", condition.partition(":")[0]) if condition else ("", "")
+        same = _same_of_second(self, name, now_s)
         payload = hashlib.sha256(body).hexdigest() if body else _NOTHING
-        names = "host"
-        fields = f"host:{self.host}\n"
-        if condition:
-            names += ";" + condition.partition(":")[0]
-            fields += condition + "\n"
-        names += ";x-amz-content-sha256;x-amz-date"
-        fields += f"x-amz-content-sha256:{payload}\nx-amz-date:{stamp}\n"
-        if token:
-            names += ";x-amz-security-token"
-            fields += f"x-amz-security-token:{token}\n"
-        canonical = f"{method}\n{path}\n\n{fields}\n{names}\n{payload}"
+        canonical = (
+            f"{method}\n{path}\n\nhost:{self.host}\n{line}x-amz-content-sha256:{payload}"
+            f"{same.canonical}{payload}"
+        )
         digest = hashlib.sha256(canonical.encode()).hexdigest()
-        signature = hmac.digest(key, f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}".encode(), "sha256").hex()
+        signature = hmac.digest(same.key, f"{same.to_sign}{digest}".encode(), "sha256").hex()
         length = f"content-length:{len(body)}\r\n" if method == "PUT" else ""
         return (
-            f"{method} {path} HTTP/1.1\r\n{fields.replace(chr(10), chr(13) + chr(10))}{length}"
-            f"user-agent:blobkeep\r\nauthorization:{_ALGORITHM} Credential={access_key}/{scope}, "
-            f"SignedHeaders={names}, Signature={signature}\r\n\r\n"
+            f"{method} {path} HTTP/1.1\r\nhost:{self.host}\r\n{condition}{_END if line else ''}"
+            f"x-amz-content-sha256:{payload}{same.head}{signature}\r\n{length}\r\n"
         ).encode()
+
+
+class _Same(NamedTuple):
+    """What is the same in all requests of a second with one kind of condition.
+
+    `canonical`, `head`: what follows the hash of the body in the canonical request and in the head, up to the
+    next part that differs. `to_sign`: what precedes the digest in the text that is signed with `key`.
+    """
+
+    canonical: str
+    head: str
+    to_sign: str
+    key: bytes
+
+
+@lru_cache(16)
+def _same_of_second(signer: Signer, condition: str, now_s: int) -> _Same:
+    """`condition`: the name of the field, or empty."""
+    access_key, secret, token = signer.credentials
+    stamp, scope, key = _of_second(now_s, signer.region, secret)
+    names = ["host", condition, "x-amz-content-sha256", "x-amz-date", "x-amz-security-token" if token else ""]
+    signed = ";".join(name for name in names if name)
+    fields = [f"x-amz-date:{stamp}", *([f"x-amz-security-token:{token}"] if token else ())]
+    named = f"Credential={access_key}/{scope}, SignedHeaders={signed}, Signature="
+    authorization = f"authorization:{_ALGORITHM} {named}"
+    return _Same(
+        canonical="\n".join(("", *fields, "", signed, "")),
+        head=_END.join(("", *fields, "user-agent:blobkeep", authorization)),
+        to_sign=f"{_ALGORITHM}\n{stamp}\n{scope}\n",
+        key=key,
+    )
 
 
 @lru_cache(8)

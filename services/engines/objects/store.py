@@ -289,6 +289,8 @@ class ObjectsStore:
         blob = after.blob
         assert blob is not None
         self.events.told(history.of_pointer(blob.pointer, blob.facts), since)
+        if before.pointer is None and not before.is_damaged:
+            return blob, False
         self._told_replaced(before, after)
         return blob, self.expiry.live(before) is not None or before.is_damaged
 
