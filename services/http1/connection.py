@@ -14,7 +14,7 @@ from tornado.log import gen_log
 
 from services.http1.context import RequestContext
 from services.http1.errors import Refusal, refusal_bytes
-from services.http1.exchange import COPY_BYTES, Exchange, failed_write
+from services.http1.exchange import Exchange, failed_write
 from services.http1.parser import RequestHead, check_partial_head, parse_head, skip_empty_lines
 from services.http1.phases import ANSWER, ENDED, HEAD, IDLE, OVER, STEPS, IllegalStep, Phase
 from services.http1.plain_transport import PlainProtocol
@@ -324,13 +324,8 @@ class Connection(PlainProtocol):
             return False
         if self._eof or transport.writing_paused or (answer := ask(head, self.context)) is None:
             return False
-        first, body = answer
         self._answered_quickly = True
-        if len(body) <= COPY_BYTES:
-            transport.write(first + body)
-        else:
-            transport.write(first)
-            transport.write(bytes(body))
+        transport.write_answer(*answer)
         return True
 
     def _next_turn(self) -> None:

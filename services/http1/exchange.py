@@ -25,11 +25,11 @@ from services.http1.context import StreamView
 from services.http1.detach import detach, relay
 from services.http1.handed import Handed
 from services.http1.parser import RequestHead
+from services.http1.transport import COPY_BYTES
 
 if TYPE_CHECKING:
     from services.http1.connection import Connection
 
-COPY_BYTES = 64 * 1024  # to join head and body costs less than a second write, up to about here
 # On their way from the process that answers to the one that speaks TLS. That one takes all that is there at
 # once, and holds it twice: plain and encrypted. With the system's 208 KiB fifty silent ones cost it 24 MiB.
 RELAY_BYTES = 64 * 1024

@@ -22,8 +22,8 @@ _ENTRY_BYTES = 400  # what a head costs beside its bytes, which are there three 
 KNOWN_BYTES = 512
 
 Answer = tuple[bytes, bytes | memoryview]
-"""A whole answer: its head, to the empty line, and its body. See HTTPServer.quick_answer. A memoryview has at
-most COPY_BYTES, which are joined to the head at once."""
+"""A whole answer: its head, to the empty line, and its body. See HTTPServer.quick_answer. A memoryview is of
+memory that is used again (BodyMemory): it is sent at once, or lent."""
 
 
 class KnownHeads(SteadyCache[bytes, RequestHead]):

@@ -10,11 +10,24 @@ import socket
 import sys
 import termios
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from tornado.iostream import StreamClosedError
 
 from services.http1.limits import Limits
+
+COPY_BYTES = 64 * 1024  # to join head and body costs less than a second write, up to about here
+
+
+class BodyMemory(Protocol):
+    """Memory for one body after the other, with room before it for a head; the `obj` of the body's
+    memoryview. `is_lent`: somebody keeps it to send from it, so another one is needed for the next body."""
+
+    is_lent: bool
+
+    def in_one(self, head: bytes, body: memoryview) -> bytes | memoryview:
+        """`head`, and `body` behind it."""
+        ...
 
 
 class ClientTransport:
@@ -92,6 +105,25 @@ class ClientTransport:
         future: asyncio.Future[None] = self._loop.create_future()
         self._drain_waiters.append(future)
         return future
+
+    def write_answer(self, head: bytes, body: bytes | memoryview) -> None:
+        """Write a whole answer. A memoryview is of a BodyMemory, and is not copied; what the system does not
+        take of it at once the transport keeps, and perhaps in that memory.
+        """
+        if body.__class__ is memoryview:
+            memory = cast(BodyMemory, body.obj)
+            data = memory.in_one(head, body)
+            self.raw.write(data)
+            if self.raw.get_write_buffer_size():
+                memory.is_lent = True
+        elif len(body) <= COPY_BYTES:
+            data = head + body
+            self.raw.write(data)
+        else:
+            self.write(head)
+            self.write(data := bytes(body))
+            return
+        self._queued_bytes += len(data)
 
     def queued(self, count: int) -> None:
         """Somebody else has given so many bytes to the transport."""

@@ -10,6 +10,27 @@ LENT = "tests/http1/test_lent_room.py"
 
 ROWS = [
     Mutation(
+        "memory-that-is-sent-is-read-into",
+        "services/http1/transport.py",
+        "                memory.is_lent = True\n",
+        "                pass\n",
+        ("tests/http1/test_read_buffer.py",),
+    ),
+    Mutation(
+        "lent-memory-is-read-into",
+        "services/engines/local/disk/read_nowait.py",
+        " if size <= _MOST_BYTES and not _buffer.is_lent else _other(size)\n",
+        " if size <= _MOST_BYTES else _other(size)\n",
+        ("tests/http1/test_read_buffer.py",),
+    ),
+    Mutation(
+        "head-is-put-before-another-body",
+        "common/read_buffer.py",
+        "        if len(body) != self.body_bytes or begin < 0:\n",
+        "        if begin < 0:\n",
+        ("tests/http1/test_read_buffer.py",),
+    ),
+    Mutation(
         "a-handshake-counts-as-idleness",
         "services/http1/connection.py",
         "        self._since = self.clock()  # when the wait began",

@@ -11,8 +11,10 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from typing import cast
 
 from common.ours import OPEN_FLAGS
+from common.read_buffer import ROOM_BYTES, ReadBuffer, read_buffer
 
 
 class _OpenHow(ctypes.Structure):
@@ -31,7 +33,9 @@ _how_bytes = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
 # os.fsencode, which looks them up at each call, takes four calls for this one.
 _encoding, _errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
-_buffer = memoryview(bytearray((64 << 10) + 1))  # for the event loop alone
+_MOST_BYTES = 64 << 10
+_memory = read_buffer(_MOST_BYTES + 1)  # for the event loop alone
+_buffer = cast(ReadBuffer, _memory.obj)
 
 
 def _open_cached(path: str) -> int:
@@ -73,18 +77,31 @@ def open_nowait(path: str) -> int:
 def read_file_nowait(path: str, size: int) -> memoryview | None:
     """The `size` bytes of the file `path`; None if that would wait, or the file has another size.
 
-    They are in a buffer that the next call uses again: copy what is to stay. After None, read it in a thread
-    to find out.
+    They are in a buffer that the next call uses again, unless it is lent then: copy what is to stay. After
+    None, read it in a thread to find out.
     """
     fd = _open(path)
     if fd < 0:
         return None
+    memory, buffer = (_memory, _buffer) if size <= _MOST_BYTES and not _buffer.is_lent else _other(size)
     try:
-        # One byte more, to see that it ends there. A new buffer of 64 KiB would be filled with zeros first.
-        view = _buffer[: size + 1] if size < len(_buffer) else memoryview(bytearray(size + 1))
-        got = os.preadv(fd, (view,), 0, os.RWF_NOWAIT)
+        # One byte more, to see that it ends there.
+        got = os.preadv(fd, (memory[ROOM_BYTES : ROOM_BYTES + size + 1],), 0, os.RWF_NOWAIT)
     except OSError:
         return None
     finally:
         os.close(fd)
-    return view[:size] if got == size else None
+    if got != size:
+        return None
+    buffer.body_bytes = size
+    return memory[ROOM_BYTES : ROOM_BYTES + size]
+
+
+def _other(size: int) -> tuple[memoryview, ReadBuffer]:
+    """Another buffer, and in place of one that is lent. Its pages are filled with zeros first."""
+    global _memory, _buffer
+    memory = read_buffer(max(size, _MOST_BYTES) + 1)
+    buffer = cast(ReadBuffer, memory.obj)
+    if size <= _MOST_BYTES:
+        _memory, _buffer = memory, buffer
+    return memory, buffer
