@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from common import checksum
 from common.checksum import chunk_count
 from services.engines.local.disk.record import NO_METADATA, BlobRecord
 
@@ -70,7 +69,8 @@ class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     def crc(self, chunk: int) -> int:
         """The CRC of chunk number `chunk`, counted from 0: one of `crcs`."""
-        return checksum.unpack_crc(self.packed, _SUMS_BEFORE + chunk)
+        value: int = _unpack_crc(self.packed, 48 + 4 * chunk)[0]  # without a call: each read asks
+        return value
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -87,9 +87,9 @@ class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
 _to_metadata = msgspec.json.Decoder(dict[str, str]).decode
 
 # `Blob.packed` begins with its seq and its modified_ns; SHA-256, CRCs, and any metadata as JSON follow.
-_SUMS_BEFORE = 48 // 4  # as many as would fit before the first CRC
 pack = struct.Struct("<Qq").pack
 unpack = struct.Struct("<Qq").unpack_from
+_unpack_crc = struct.Struct(">I").unpack_from  # see checksum.pack_crcs
 
 
 def served(record: BlobRecord) -> Blob:

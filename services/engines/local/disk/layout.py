@@ -98,6 +98,8 @@ class Layout:
 
     def data(self, blob_id: int) -> str:
         """Its data file."""
+        if self.id_bits == 16:  # without a call: each read asks
+            return f"{self.root}/{blob_id}/{DATA_NAME}"
         return f"{self.folder(blob_id)}/{DATA_NAME}"
 
     @property
