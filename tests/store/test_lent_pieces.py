@@ -274,7 +274,7 @@ def test_the_last_piece_that_could_not_be_written_fails_the_commit(
     another one a blob without the piece was acknowledged. `told`: who brings the next piece sees it."""
     pieces = []
 
-    def lost(writer: data_writer.DataWriter, some: list[Bytes]) -> None:
+    def lost(writer: data_writer.DataWriter, some: list[Bytes], *, last: bool) -> None:
         pieces.append(len(some))
         raise MemoryError
 

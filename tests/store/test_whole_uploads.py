@@ -8,11 +8,13 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from common import durable
+from common.checksum import Hasher
 from common.errors import AlreadyExists, Busy, NoSpace, SyncFailed
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.layout import DATA_NAME, DATA_TEMP_NAME, STATE_NAME, Layout
@@ -68,6 +70,36 @@ def test_it_is_never_pending_and_leaves_what_any_blob_does(data: DataDirectory) 
             assert made.store.whole_left_bytes == ALL_WHOLE_BYTES
 
     asyncio.run(main())
+
+
+def test_the_disk_begins_before_the_bytes_are_hashed(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it works while they are hashed, and the sync waits for less."""
+    body = os.urandom(1 << 20)
+    order: list[object] = []
+
+    def noted(owner: object, name: str, note: Callable[..., object]) -> None:
+        real = getattr(owner, name)
+
+        def call(*args: object) -> object:
+            order.append(note(*args))
+            return real(*args)
+
+        monkeypatch.setattr(owner, name, call)
+
+    async def main() -> None:
+        async with opened(data.root) as made:
+            made.holds_whole()
+            await made.put("first", b"x")  # begins the journal
+            noted(durable, "begin_write_back", lambda _fd, at, size: (at, size))
+            noted(Hasher, "update", lambda _sums, _data: "hash")
+            noted(durable, "sync_file", lambda _fd: "sync")
+            await made.put("a", body, pieces=2)
+            assert await made.read("a") == body
+
+    asyncio.run(main())
+    assert order[:4] == [(0, len(body)), "hash", "hash", "sync"]
 
 
 @pytest.mark.usefixtures("never_staged")

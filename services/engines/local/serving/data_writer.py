@@ -51,21 +51,23 @@ class DataWriter:
         self._write_back_bytes = write_back_bytes
         self._begun_at = offset  # the disk was told to begin with all before that
 
-    def append(self, pieces: list[Bytes]) -> None:
+    def append(self, pieces: list[Bytes], *, last: bool = False) -> None:
         """Write and hash `pieces`, and empty the list. A MiB costs 250 µs to write, 600 for its SHA-256, 36
-        for its CRC."""
+        for its CRC. `last`: a sync follows, so the disk begins before the hash, and works meanwhile."""
         for piece in pieces:
             done = self._write_past_cache(piece) if self._past_cache else 0
             while done < len(piece):  # once, but for short writes
                 rest = memoryview(piece)[done:] if done else piece
                 done += durable.write_some_at(self._fd, rest, self._at + done)
             self._at += len(piece)
+        to_begin = self._at - self._begun_at
+        if not self._past_cache and to_begin and (last or to_begin >= self._write_back_bytes):
+            durable.begin_write_back(self._fd, self._begun_at, to_begin)
+            self._begun_at = self._at
+        for piece in pieces:
             for one in self._sums:
                 one.update(piece)
         pieces.clear()  # before the caller wakes: more come in then
-        if not self._past_cache and self._at - self._begun_at >= self._write_back_bytes:
-            durable.begin_write_back(self._fd, self._begun_at, self._at - self._begun_at)
-            self._begun_at = self._at
 
     def _write_past_cache(self, piece: Bytes) -> int:
         """How many bytes were written. The rest, which is no whole page or which the file system refuses, is

@@ -192,7 +192,7 @@ class Outgoing:
     def _put(self, pieces: list[Bytes], sync: bool, whole: bool) -> None:
         if self._writer is None:
             self._writer = self._destination.open(whole)
-        self._writer.append(pieces)
+        self._writer.append(pieces, last=sync)
         if sync:
             self._destination.sync()
 
