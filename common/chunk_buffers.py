@@ -3,12 +3,14 @@
 A chunk is verified whole, but sent in pieces, as fast as its client takes them. Its buffer is kept for the
 rest of the chunk until another reader needs a buffer. Then the slow reader has to read and verify its chunk
 once more. So fifty clients that take nothing hold no more chunks than one. Used buffers are also faster than
-new ones, whose pages the kernel clears first.
+new ones, whose pages the kernel clears first. Each begins at a page: the kernel's copy into memory that
+begins elsewhere takes longer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import mmap
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +26,7 @@ class Held:
 
     __slots__ = ("data", "filled", "more")
 
-    def __init__(self, data: bytearray, filled: bool) -> None:
+    def __init__(self, data: mmap.mmap, filled: bool) -> None:
         self.data = data
         self.filled = filled
         self.more = False
@@ -34,8 +36,8 @@ class ChunkBuffers:
     """Used on the event loop alone. A reader is any object; it keeps at most one chunk."""
 
     def __init__(self, count: int = MAX_BUFFERS) -> None:
-        self._free: list[bytearray] = []
-        self._kept: OrderedDict[object, tuple[int, bytearray]] = OrderedDict()  # longest there first
+        self._free: list[mmap.mmap] = []
+        self._kept: OrderedDict[object, tuple[int, mmap.mmap]] = OrderedDict()  # longest there first
         self._unmade = count
         # Who is inside has a buffer; so where there is room inside, one is free, kept or unmade.
         self._room = asyncio.Semaphore(count)
@@ -59,14 +61,14 @@ class ChunkBuffers:
             else:
                 self._free.append(held.data)
 
-    def take_now(self) -> bytearray | None:
+    def take_now(self) -> mmap.mmap | None:
         """A buffer of CHUNK_BYTES for a reader that keeps none, without waiting; None while all are borrowed.
 
         For a moment in which nothing is waited for: then `put_back`.
         """
         return None if self._room.locked() else self._any()
 
-    def put_back(self, data: bytearray, reader: object, chunk: int | None) -> None:
+    def put_back(self, data: mmap.mmap, reader: object, chunk: int | None) -> None:
         """After `take_now`. `chunk`: what `reader` has of the blob in `data`, and keeps; None: nothing."""
         if chunk is None:
             self._free.append(data)
@@ -79,10 +81,10 @@ class ChunkBuffers:
         if kept is not None:
             self._free.append(kept[1])
 
-    def _any(self) -> bytearray:
+    def _any(self) -> mmap.mmap:
         if self._free:
             return self._free.pop()
         if self._unmade:
             self._unmade -= 1
-            return bytearray(CHUNK_BYTES)
+            return mmap.mmap(-1, CHUNK_BYTES)
         return self._kept.popitem(last=False)[1][1]

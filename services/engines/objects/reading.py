@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 from collections.abc import AsyncIterator, Callable
 
 from common import checksum
@@ -126,7 +127,7 @@ class StagedReading:
     def _length(self, chunk: int) -> int:
         return min(CHUNK_BYTES, self.blob.size - chunk * CHUNK_BYTES)
 
-    async def _fill(self, buffer: bytearray, chunk: int, last: int) -> None:
+    async def _fill(self, buffer: mmap.mmap, chunk: int, last: int) -> None:
         """Put a chunk into `buffer`, verified; ask for the next one of those up to byte `last`."""
         asked, self._next = self._next, None
         if asked is not None:
