@@ -275,3 +275,13 @@ def others() -> Iterator[tuple[str, str, str]]:
 def test_an_operation_that_is_not_here_is_refused(front: Front, name: str, method: str, target: str) -> None:
     status, said, changed = front.send(Base(method, target))
     assert (status, changed) == (404 if name in UNCONFIGURED else 501, False), said
+
+
+@pytest.mark.parametrize("operation", ["DeleteObjects", "CompleteMultipartUpload"])
+def test_an_element_that_nobody_knows_is_refused(front: Front, operation: str) -> None:
+    base = BASES[operation]
+    name = "Delete" if operation == "DeleteObjects" else "CompleteMultipartUpload"
+    body = base.body.replace(f"</{name}>", f"<New>true</New></{name}>")
+    status, said, changed = front.send(base, "body", "", body)
+    assert (status, changed) == (400, False), said
+    assert "<Code>MalformedXML<" in said

@@ -45,7 +45,7 @@ class CompleteMultipartUpload(XmlOperation):
         request = self.request
         root = await self.document("CompleteMultipartUpload")
         wanted = root.all("Part") if root is not None else []
-        if not wanted or len(wanted) > MAX_PARTS:
+        if not wanted or len(wanted) > MAX_PARTS or root is None or len(wanted) < len(root.children):
             raise xml.malformed()
         upload_id = request.query["uploadId"]
         blob = await self._completed(upload_id, wanted)

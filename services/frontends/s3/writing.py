@@ -120,6 +120,8 @@ class DeleteObjects(XmlOperation):
         wanted = root.all("Object") if root is not None else []
         if not 0 < len(wanted) <= _MAX_KEYS:
             raise xml.malformed()
+        if root is not None and any(child.name not in ("Object", "Quiet") for child in root.children):
+            raise xml.malformed()
         quiet = root is not None and (root.get("Quiet") or "").strip() == "true"
         limit = asyncio.Semaphore(_AT_ONCE)
         shown = await asyncio.gather(*(self._delete(one, limit, quiet=quiet) for one in wanted))
