@@ -13,7 +13,10 @@ import ctypes
 import errno
 import os
 import stat
+from collections.abc import Callable
 
+from common import kernel_writes
+from common.checksum import Bytes
 from common.errors import NO_SPACE_ERRNOS, SyncFailed
 
 _FILE_MODE = 0o600
@@ -37,6 +40,7 @@ def _not_here(*_: object) -> int:
 
 # Not every libc has these.
 _renameat2 = getattr(_libc, "renameat2", _not_here)
+_begin_write: Callable[[int, Bytes, int], kernel_writes.Begun | None] = kernel_writes.begin
 _sync_file_range = getattr(_libc, "sync_file_range", _not_here)
 
 
@@ -98,16 +102,21 @@ def open_in_place(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def write_at(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+def write_at(fd: int, data: Bytes, offset: int) -> None:
     """Write every byte of `data` at `offset`."""
     written = os.pwrite(fd, data, offset)
     while written < len(data):  # hardly ever
         written += os.pwrite(fd, memoryview(data)[written:], offset + written)
 
 
-def write_some_at(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int:
+def write_some_at(fd: int, data: Bytes, offset: int) -> int:
     """One write call at `offset`; returns how many bytes it took, which may be fewer than there are."""
     return os.pwrite(fd, data, offset)
+
+
+def begin_write_at(fd: int, data: Bytes, offset: int) -> kernel_writes.Begun | None:
+    """Begin one write past the page cache, or None; see kernel_writes."""
+    return _begin_write(fd, data, offset)
 
 
 def shared_memory(size_bytes: int) -> int:
@@ -153,7 +162,7 @@ def begin_write_back(fd: int, offset: int, size_bytes: int) -> None:
         _sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(size_bytes), _SYNC_FILE_RANGE_WRITE)
 
 
-def write_some(fd: int, data: bytes | bytearray | memoryview) -> int:
+def write_some(fd: int, data: Bytes) -> int:
     """One write call; returns how many bytes it took, which may be fewer than there are."""
     return os.write(fd, data)
 
@@ -258,9 +267,9 @@ def remove_folder(path: str) -> None:
     os.rmdir(path)
 
 
-def allocate(fd: int, size_bytes: int) -> None:
-    """Reserve room on disk for a file's first `size_bytes`."""
-    os.posix_fallocate(fd, 0, size_bytes)
+def allocate(fd: int, size_bytes: int, offset: int = 0) -> None:
+    """Reserve room on disk for `size_bytes` of a file from `offset` on, which it then has at least."""
+    os.posix_fallocate(fd, offset, size_bytes)
 
 
 # --- short sequences of them ---
@@ -280,7 +289,7 @@ def scratch_file(path: str) -> int:
     return fd
 
 
-def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+def write_all(fd: int, data: Bytes) -> None:
     """Write every byte of `data`, however many calls that takes."""
     written = write_some(fd, data)
     while written < len(data):  # hardly ever

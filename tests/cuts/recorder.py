@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import msgspec
 
 from common import durable
+from tests.support.disk_calls import WriteAtItsEnd
 
 # What `durable` uses of `os` that does not change the disk.
 _HARMLESS = frozenset(
@@ -226,10 +227,9 @@ class RecordingOs(_Recorder):
             self.put("truncate", fd=fd, inode=os.fstat(fd).st_ino, at=length)
 
     def posix_fallocate(self, fd: int, offset: int, length: int) -> None:
-        assert offset == 0
         with self.log.locked():
-            os.posix_fallocate(fd, 0, length)
-            self.put("grow", fd=fd, inode=os.fstat(fd).st_ino, at=length)
+            os.posix_fallocate(fd, offset, length)
+            self.put("grow", fd=fd, inode=os.fstat(fd).st_ino, at=offset + length)
 
     def fdatasync(self, fd: int) -> None:
         self.sync(fd, "node", lambda: os.fdatasync(fd))
@@ -261,9 +261,10 @@ class RecordingLibc(_Recorder):
 def install(log: Log, sync_s: float = 0.0) -> Callable[[], None]:
     """Record what this process does to the disk from now on. Gives a function that ends it."""
     inside: dict[str, Any] = vars(durable)
-    real = {name: inside[name] for name in ("os", "_libc", "_renameat2")}
+    real = {name: inside[name] for name in ("os", "_libc", "_renameat2", "_begin_write")}
     libc = RecordingLibc(log, sync_s, real["_libc"])
     inside.update(os=RecordingOs(log, sync_s), _libc=libc, _renameat2=libc.renameat2)
+    inside.update(_begin_write=WriteAtItsEnd)  # by `os`, which records it
 
     def end() -> None:
         inside.update(real)

@@ -36,6 +36,27 @@ ROWS = [
         (LENT,),
     ),
     Mutation(
+        "memory-left-to-a-write-under-way",
+        "services/engines/local/serving/data_writer.py",
+        "        finally:\n            written",
+        "        except ValueError:\n            pass\n        else:\n            written",
+        (LENT,),
+    ),
+    Mutation(
+        "room-made-for-more-than-came-stays",
+        "services/engines/local/serving/upload.py",
+        "            if self.size < self._past_cache_bytes:",
+        "            if False:",
+        (LENT,),
+    ),
+    Mutation(
+        "failed-write-that-the-kernel-did-counts",
+        "services/engines/local/serving/data_writer.py",
+        "            raise\n        return 0",
+        "            return 1 << 20\n        return 0",
+        (LENT,),
+    ),
+    Mutation(
         "lower-layer-moves-the-note-last",
         "services/engines/local/disk/blob_folder.py",
         ", last=layout.STATE_NAME)",

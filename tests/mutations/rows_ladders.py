@@ -159,8 +159,8 @@ ROWS = [
     Mutation(
         "short-writes-of-data-not-continued",
         "services/engines/local/serving/data_writer.py",
-        "            while done < len(piece):  # once",
-        "            if done < len(piece):  # once",
+        "        while done < len(piece):  # once",
+        "        if done < len(piece):  # once",
         FAULTS,
     ),
     Mutation(

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from common import durable, ours
+from common.checksum import Bytes
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.index import manifest, row_stamps, run
 from services.engines.local.journal import file, format, replay
@@ -78,6 +79,16 @@ class _Libc:
         return _as_c(self._plan, self._names, "fsync", (fd, ALL), sync)
 
 
+class WriteAtItsEnd:
+    """A write past the page cache that is done when it is waited for, by an ordinary call."""
+
+    def __init__(self, fd: int, data: Bytes, offset: int) -> None:
+        self._args = fd, data, offset
+
+    def wait(self) -> int:
+        return durable.write_some_at(*self._args)
+
+
 def _as_c(
     plan: Plan, names: frozenset[str], name: str, args: tuple[Any, ...], call: Callable[[], int]
 ) -> int:
@@ -96,18 +107,19 @@ def _as_c(
 @contextmanager
 def standing_between(plan: Plan, names: frozenset[str] = CHANGES | READS) -> Iterator[None]:
     """Within this, the plan is told of every disk call of the product's modules in this process."""
-    real_libc, real_exchange = durable._libc, durable._renameat2
+    real_libc, real_exchange, real_begin = durable._libc, durable._renameat2, durable._begin_write
     real_os = {module: vars(module)["os"] for module in _MODULES}
     for module in _MODULES:
         vars(module)["os"] = _Os(plan, names, real_os[module])
     durable._libc = _Libc(plan, names, real_libc)  # type: ignore[assignment]
+    durable._begin_write = WriteAtItsEnd
     durable._renameat2 = lambda *args: _as_c(plan, names, "rename", (), lambda: real_exchange(*args))
     try:
         yield
     finally:
         for module in _MODULES:
             vars(module)["os"] = real_os[module]
-        durable._libc, durable._renameat2 = real_libc, real_exchange
+        durable._libc, durable._renameat2, durable._begin_write = real_libc, real_exchange, real_begin
 
 
 class Fault:

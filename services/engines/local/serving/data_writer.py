@@ -15,11 +15,13 @@ from typing import Protocol
 
 from common import durable
 from common.checksum import Bytes
+from common.kernel_writes import Begun
 
 # After so many bytes the disk is told to begin, so that the sync at the end has little left to wait for.
 WRITE_BACK_BYTES = 8 << 20
 # A blob of so many bytes goes past the page cache. A smaller one is often read soon, and displaces little.
 PAST_CACHE_BYTES = 64 << 20
+_NOT_POSSIBLE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})  # on this file system
 
 
 class Sum(Protocol):
@@ -31,8 +33,8 @@ class Sum(Protocol):
 class DataWriter:
     """Writes to `fd` from byte `offset` on, and gives the same bytes to `sums`.
 
-    `past_cache`: past the page cache, for as long as that is possible. Then `offset` is that of a page, and
-    each piece but the last has whole pages, and begins at one.
+    `past_cache_bytes`: so many go past the page cache, for as long as that is possible. Then `offset` is that
+    of a page, and each piece but the last has whole pages, and begins at one. 0: none.
     """
 
     def __init__(
@@ -41,38 +43,63 @@ class DataWriter:
         sums: Iterable[Sum],
         offset: int = 0,
         *,
-        past_cache: bool = False,
+        past_cache_bytes: int = 0,
         write_back_bytes: int = WRITE_BACK_BYTES,
     ) -> None:
         self._fd = fd
         self._sums = tuple(sums)
         self._at = offset  # where the next piece goes
-        self._past_cache = past_cache and _set_past_cache(fd, True)
+        self._past_cache = past_cache_bytes > 0 and _set_past_cache(fd, True)
+        if self._past_cache:
+            _allocate(fd, past_cache_bytes, offset)
         self._write_back_bytes = write_back_bytes
         self._begun_at = offset  # the disk was told to begin with all before that
 
     def append(self, pieces: list[Bytes], *, last: bool = False) -> None:
         """Write and hash `pieces`, and empty the list. A MiB costs 250 µs to write, 600 for its SHA-256, 36
         for its CRC. `last`: a sync follows, so the disk begins before the hash, and works meanwhile."""
+        unhashed = []
         for piece in pieces:
-            done = self._write_past_cache(piece) if self._past_cache else 0
-            while done < len(piece):  # once, but for short writes
-                rest = memoryview(piece)[done:] if done else piece
-                done += durable.write_some_at(self._fd, rest, self._at + done)
+            if self._past_cache:
+                self._put_past_cache(piece)
+            else:
+                self._write(piece, 0)
+                unhashed.append(piece)
             self._at += len(piece)
         to_begin = self._at - self._begun_at
         if not self._past_cache and to_begin and (last or to_begin >= self._write_back_bytes):
             durable.begin_write_back(self._fd, self._begun_at, to_begin)
             self._begun_at = self._at
-        for piece in pieces:
-            for one in self._sums:
-                one.update(piece)
+        for piece in unhashed:
+            self._hash(piece)
         pieces.clear()  # before the caller wakes: more come in then
 
-    def _write_past_cache(self, piece: Bytes) -> int:
-        """How many bytes were written. The rest, which is no whole page or which the file system refuses, is
-        for the page cache, as is all that follows."""
-        whole, done = len(piece) - len(piece) % mmap.PAGESIZE, 0
+    def _hash(self, piece: Bytes) -> None:
+        for one in self._sums:
+            one.update(piece)
+
+    def _put_past_cache(self, piece: Bytes) -> None:
+        begun = self._begin(piece)
+        try:
+            self._hash(piece)
+        finally:
+            written = 0 if begun is None else _waited(begun)
+        self._write(piece, self._write_past_cache(piece, written))
+
+    def _begin(self, piece: Bytes) -> Begun | None:
+        whole = len(piece) - len(piece) % mmap.PAGESIZE
+        return durable.begin_write_at(self._fd, memoryview(piece)[:whole], self._at) if whole else None
+
+    def _write(self, piece: Bytes, done: int) -> None:
+        """Write what is left of it after `done` bytes."""
+        while done < len(piece):  # once, but for short writes
+            rest = memoryview(piece)[done:] if done else piece
+            done += durable.write_some_at(self._fd, rest, self._at + done)
+
+    def _write_past_cache(self, piece: Bytes, done: int) -> int:
+        """How many bytes are written then. The rest, which is no whole page or which the file system refuses,
+        is for the page cache, as is all that follows."""
+        whole = len(piece) - len(piece) % mmap.PAGESIZE
         try:
             while done < whole:
                 done += durable.write_some_at(self._fd, memoryview(piece)[done:whole], self._at + done)
@@ -83,6 +110,26 @@ class DataWriter:
             self._past_cache = False
             _set_past_cache(self._fd, False)
         return done
+
+
+def _allocate(fd: int, size_bytes: int, offset: int) -> None:
+    """Without that each write would lengthen the file, and file systems do such writes one after the other,
+    while who asks for them waits."""
+    try:
+        durable.allocate(fd, size_bytes, offset)
+    except OSError as err:
+        if err.errno not in _NOT_POSSIBLE:
+            raise
+
+
+def _waited(begun: Begun) -> int:
+    """How many bytes it wrote. Until then the memory is the disk's."""
+    try:
+        return begun.wait()
+    except OSError as err:
+        if err.errno != errno.EINVAL:
+            raise
+        return 0  # the file system refuses it
 
 
 def _set_past_cache(fd: int, past_cache: bool) -> bool:

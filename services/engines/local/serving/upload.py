@@ -85,6 +85,7 @@ class LocalUpload:
         self._sums: Checksums | None = None  # of the bytes on disk
         self._pending: BlobRecord | None = None
         self._fd = -1
+        self._past_cache_bytes = 0  # room was made for so many
         self._ended = self._committing = False
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(STAGE_AFTER_S, self._stage_soon)
@@ -251,7 +252,7 @@ class LocalUpload:
         """See Destination. Pending need not be shown of a folder with all of its bytes."""
         owner = self._owner
         blob_id = owner.ids.take()
-        sums = Hasher()
+        fd, sums = -1, Hasher()
         try:
             pending = first_records(
                 self._draft, blob_id, owner.sequence.next(), time.time_ns(), self._is_update
@@ -260,9 +261,12 @@ class LocalUpload:
                 fd = blob_folder.begin_data(owner.data_dir, blob_id)
             else:
                 fd = blob_folder.stage(owner.data_dir, pending)
-            past_cache = self._outgoing.is_lent and self._declared_bytes >= PAST_CACHE_BYTES
-            writer = DataWriter(fd, [sums], past_cache=past_cache)
+            if self._outgoing.is_lent and self._declared_bytes >= PAST_CACHE_BYTES:
+                self._past_cache_bytes = self._declared_bytes
+            writer = DataWriter(fd, [sums], past_cache_bytes=self._past_cache_bytes)
         except BaseException:
+            if fd >= 0:
+                os.close(fd)
             owner.given_up.discard(blob_id)
             raise
         self._draft.is_unnamed = whole
@@ -275,6 +279,8 @@ class LocalUpload:
         data_dir, blob_id = self._owner.data_dir, self._pending.id
         fd, self._fd = self._fd, -1
         try:
+            if self.size < self._past_cache_bytes:  # fewer came than were declared
+                durable.cut(fd, self.size)
             durable.sync_file(fd)
         finally:
             os.close(fd)
