@@ -111,7 +111,7 @@ class ClientTransport:
         take of it at once the transport keeps, and perhaps in that memory.
         """
         if body.__class__ is memoryview:
-            memory = cast(BodyMemory, body.obj)
+            memory: BodyMemory = body.obj  # type: ignore[assignment]
             data = memory.in_one(head, body)
             self.raw.write(data)
             if self.raw.get_write_buffer_size():

@@ -53,6 +53,8 @@ CALLS_OF_ONE_MORE = 7
 # Its head, its fields and its bytes are all unknown: 64 KiB from the page cache. It was 125 when all its
 # fields were joined each time, and 103 when the name of its file was encoded by os.fsencode.
 CALLS_OF_A_COLD_GET = 95
+# The same where its head and its fields are known, as those of more than 5,000 names are.
+CALLS_OF_A_COLD_GET_OF_A_KNOWN_NAME = 41
 # The commit. A handler took one more for each piece, and to begin took one, too.
 TASKS_OF_1_MIB = 1
 # Calls of our functions for a piece that is as long as one turn of the loop may take, and the next turn. It
@@ -179,6 +181,18 @@ def test_a_get_of_what_no_cache_has_makes_no_more_calls_than_recorded(tmp_path: 
                 calls.append(calls_of_a_get(connection, name))
             assert wire.written.endswith(b"\r\n\r\nf" + b"x" * 64_000)
             assert min(calls) <= CALLS_OF_A_COLD_GET
+
+    asyncio.run(test())
+
+
+def test_a_get_whose_bytes_alone_are_not_known_makes_no_more_calls_than_recorded(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire()
+        async with opened(str(tmp_path), hot_bytes=0) as store, connected(store, wire) as connection:
+            await store.put("a", b"x" * 64_000)
+            calls = [calls_of_a_get(connection, "a") for _ in range(6)]
+            assert wire.written.endswith(b"\r\n\r\n" + b"x" * 64_000)
+            assert min(calls) <= CALLS_OF_A_COLD_GET_OF_A_KNOWN_NAME
 
     asyncio.run(test())
 
