@@ -33,10 +33,17 @@ ROWS = [
     ),
     Mutation(
         "failed-record-stays-in-the-journal",
-        "services/engines/local/journal/file.py",
-        "                durable.write_at(self._fd, bytes(len(records)), self._end)\n",
-        "                pass\n",
+        "services/engines/local/journal/record_writer.py",
+        "                durable.write_at(self._fd, view, at - begun_bytes)\n            raise",
+        "                pass\n            raise",
         (FOUND,),
+    ),
+    Mutation(
+        "acknowledged-records-are-written-over",
+        "services/engines/local/journal/record_writer.py",
+        "        self._blocks[: end - last] = blocks[last:end]\n",
+        "        pass\n",
+        ("tests/disk/test_record_writer.py",),
     ),
     Mutation(
         "failed-checkpoint-forgotten",

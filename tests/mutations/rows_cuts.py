@@ -11,9 +11,9 @@ TORTURE = "tests/torture/test_torture.py"
 ROWS = [
     Mutation(
         "journal-not-synced",
-        "services/engines/local/journal/file.py",
-        "(self._fd, records, self._end)\n            durable.sync_file(self._fd)\n",
-        "(self._fd, records, self._end)\n",
+        "services/engines/local/journal/record_writer.py",
+        "at - begun_bytes)\n            durable.sync_file(self._fd)\n",
+        "at - begun_bytes)\n",
         (SMALL,),
     ),
     Mutation(

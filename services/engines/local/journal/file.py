@@ -15,6 +15,7 @@ from common import durable
 from services.engines.local.disk.layout import Layout
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.format import DATA_START, Batch
+from services.engines.local.journal.record_writer import RecordWriter
 
 _MAX_BYTES = 32 << 20  # of each file: some 16,000 small creates
 _MIN_BYTES = 1 << 20
@@ -67,6 +68,7 @@ class JournalFile:
         self._batch = found.last_batch
         self._end = found.end
         self._salt = found.salt
+        self._writer = RecordWriter(path, self._fd)
 
     @property
     def phase(self) -> FilePhase:
@@ -115,22 +117,13 @@ class JournalFile:
         if self._phase is not ACTIVE:
             raise RuntimeError(f"{self.path} is {self._phase.value}: nothing may be appended to it")
         self._batch += 1
-        records = b"".join(
-            [
-                part
-                for index, payload in enumerate(batch.payloads)
-                for part in journal.framed(payload, self.epoch, self._batch, index, self._salt)
-            ]
-        )
-        try:
-            durable.write_at(self._fd, records, self._end)
-            durable.sync_file(self._fd)
-        except BaseException:
-            # The batch gets an error, so the next start must not find it complete in the page cache.
-            with contextlib.suppress(OSError):
-                durable.write_at(self._fd, bytes(len(records)), self._end)
-            raise
-        self._end += len(records)
+        records = [
+            part
+            for index, payload in enumerate(batch.payloads)
+            for part in journal.framed(payload, self.epoch, self._batch, index, self._salt)
+        ]
+        self._writer.append(records, batch.room_bytes, self._end)
+        self._end += batch.room_bytes
 
     def seal(self) -> None:
         """Append no more: ACTIVE -> FULL. What it covers must now be made durable in the folders."""
@@ -157,6 +150,7 @@ class JournalFile:
 
     def close(self) -> None:
         """Close the file."""
+        self._writer.close()
         os.close(self._fd)
 
 
