@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from common.errors import NoSpace
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
-from services.engines.local.serving import data_writer, upload
+from services.engines.local.serving import data_writer, lent_pieces, upload
 from services.engines.local.serving.data_writer import PAST_CACHE_BYTES
 from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.engines.local.serving.upload import LocalUpload
@@ -215,6 +216,31 @@ def test_a_file_has_no_more_bytes_than_came(data: DataDirectory) -> None:
         async with opened(data.root, "none") as made:
             blob = await made.put_lent("a", BODY, PAST_CACHE_BYTES)
             assert os.stat(made.data_dir.data(int(blob.id))).st_size == len(BODY)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("lack", [OSError(errno.ENOMEM, "no memory"), MemoryError()])
+def test_an_upload_for_which_there_is_no_such_memory_goes_the_usual_way(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch, lack: Exception
+) -> None:
+    def fail(fd: int, size: int) -> None:
+        raise lack
+
+    async def main() -> None:
+        async with opened(data.root, "none") as made:
+            with monkeypatch.context() as patch:
+                patch.setattr(lent_pieces, "mmap", SimpleNamespace(mmap=fail))
+                uploads = [await begun(made, str(number), len(BODY)) for number in range(5)]
+                assert [upload.lend() for upload in uploads] == [None] * 5
+            for upload in uploads:
+                await upload.write(BODY)
+                await upload.commit()
+            assert await made.read("4") == BODY
+            again = [await begun(made, str(number)) for number in range(5)]
+            assert [upload.lend() is not None for upload in again] == [True] * 4 + [False]
+            for upload in again:
+                await upload.abort("enough")
 
     asyncio.run(main())
 

@@ -24,17 +24,25 @@ class PieceMemory:
         self._kept: list[list[memoryview]] = []
 
     def lend(self) -> list[memoryview] | None:
-        """Two pieces; None where all are lent."""
+        """Two pieces; None where all are lent, or the system has no memory for them."""
         if not self._left:
             return None
-        self._left -= 1
-        return self._kept.pop() if self._kept else [memoryview(mmap.mmap(-1, PIECE_BYTES)) for _ in range(2)]
+        pieces = self._kept.pop() if self._kept else _new_pair()
+        self._left -= pieces is not None
+        return pieces
 
     def give_back(self, pieces: list[memoryview]) -> None:
         """Nobody uses them any more."""
         self._left += 1
         if len(self._kept) < _KEPT_PAIRS:
             self._kept.append(pieces)
+
+
+def _new_pair() -> list[memoryview] | None:
+    try:
+        return [memoryview(mmap.mmap(-1, PIECE_BYTES)) for _ in range(2)]
+    except (OSError, MemoryError):
+        return None
 
 
 class PieceWriter(Protocol):
