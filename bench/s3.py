@@ -285,8 +285,8 @@ TARGETS = (
 
 
 @contextlib.contextmanager
-def started(name: str, folder: Path) -> Iterator[Signer]:
-    """A peer on an empty folder, on the server's core, with an empty bucket."""
+def started(name: str, folder: Path, cores: frozenset[int] = frozenset({SERVER_CORE})) -> Iterator[Signer]:
+    """A peer on an empty folder, on `cores`, with an empty bucket."""
     env = {**os.environ, "BLOBKEEP_CONFIG": os.devnull}
     ports = Ports(*development.free_ports())
     if name == OURS:
@@ -307,7 +307,7 @@ def started(name: str, folder: Path) -> Iterator[Signer]:
         env=env,
         stdout=subprocess.DEVNULL,
         stderr=(folder / "log").open("wb"),
-        preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
     signer = Signer(port, psutil.Process(child.pid))
     try:

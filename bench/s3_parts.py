@@ -21,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.peers import LOAD_CORE
+from bench.peers import ALL_CORES, LOAD_CORE, SERVER_CORE
 from bench.s3 import BUCKET, MIB, Figure, Signer, cpu_s, put_native, started
 
 _LARGE, _PART = 64 * MIB, 8 * MIB
@@ -98,22 +98,21 @@ def in_parts(signer: Signer, body: bytes, form: Form, at_once: int) -> Figure:
     return _measured(signer, run)
 
 
-def main() -> int:
-    """Print the medians, and each ratio to the native PUT beside the target."""
-    parser = argparse.ArgumentParser(prog="python -m bench.s3_parts", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    os.sched_setaffinity(0, {LOAD_CORE})
+def _print_ratios(rounds: int, cores: frozenset[int]) -> None:
+    """The medians, and each ratio to the native PUT beside the target. The server runs on `cores`."""
     body = os.urandom(_LARGE)
     natives: list[Figure] = []
     found: dict[tuple[str, int], list[Figure]] = {(form, n): [] for form in FORMS for n in (1, 4)}
-    with tempfile.TemporaryDirectory(prefix="bk-s3-") as folder, started("blobkeep", Path(folder)) as signer:
-        for _ in range(options.rounds):
+    with (
+        tempfile.TemporaryDirectory(prefix="bk-s3-") as folder,
+        started("blobkeep", Path(folder), cores) as signer,
+    ):
+        for _ in range(rounds):
             natives.append(put_native(signer, 1))
             for (form, at_once), figures in found.items():
                 figures.append(in_parts(signer, body, FORMS[form], at_once))
     middle = statistics.median(one.rate for one in natives)
-    sys.stdout.write(f"native PUT of 64 MiB: {middle:,.0f} MiB a second\n")
+    sys.stdout.write(f"{len(cores)} core(s): native PUT of 64 MiB: {middle:,.0f} MiB a second\n")
     for (form, at_once), figures in found.items():
         pairs = list(zip(figures, natives, strict=True))
         rate = statistics.median(one.rate / beside.rate for one, beside in pairs)
@@ -123,6 +122,17 @@ def main() -> int:
             f"{form}, {at_once} at a time: {rate:.2f} of the native rate (wanted {_TARGET}: {verdict}), "
             f"by CPU {cpu:.2f}\n"
         )
+
+
+def main() -> int:
+    """Print the ratios for a server on one core, and with `--all-cores` on all of them, too."""
+    parser = argparse.ArgumentParser(prog="python -m bench.s3_parts", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--all-cores", action="store_true", help="measure a server on all cores, too")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {LOAD_CORE})
+    for cores in (frozenset({SERVER_CORE}), *([frozenset(ALL_CORES)] if options.all_cores else [])):
+        _print_ratios(options.rounds, cores)
     return 0
 
 
