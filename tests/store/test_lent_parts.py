@@ -13,11 +13,14 @@ import pytest
 from common import durable
 from common.checksum import Bytes
 from common.errors import BlobkeepError, StorageFailed
+from services.engines.local.serving import data_writer, part_upload
 from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content
+from tests.store.test_lent_pieces import is_past_cache
 from tests.store.test_multiparts import anything
 from tests.support import rules, stores
+from tests.support.disk_calls import WriteAtItsEnd
 from tests.support.rules import DataDirectory
 from tests.support.stores import opened
 
@@ -36,9 +39,17 @@ async def fill(part: LocalPart, body: bytes, step: int = PIECE_BYTES) -> None:
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 @pytest.mark.parametrize("hashed", [False, True])
 @pytest.mark.parametrize("step", [777_777, PIECE_BYTES])
+@pytest.mark.parametrize("past_cache_bytes", [part_upload.PAST_CACHE_BYTES, PART, 1])
 def test_parts_are_whole_and_in_order(
-    data: DataDirectory, step: int, hashed: bool, order: tuple[int, int]
+    data: DataDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    past_cache_bytes: int,
+    step: int,
+    hashed: bool,
+    order: tuple[int, int],
 ) -> None:
+    """Neither of them, the larger one, or both go past the page cache, beside each other in one file."""
+    monkeypatch.setattr(part_upload, "PAST_CACHE_BYTES", past_cache_bytes)
     bodies = {1: WHOLE_PART, 2: BODY}
 
     async def main() -> None:
@@ -59,6 +70,37 @@ def test_parts_are_whole_and_in_order(
 
     asyncio.run(main())
     assert not rules.broken_rules(data.root)
+
+
+def test_only_a_large_part_in_its_place_goes_past_the_page_cache(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past: list[bool] = []
+    real = durable.write_some_at
+
+    def note(fd: int, piece: Bytes, offset: int) -> int:
+        past.append(is_past_cache(fd))
+        return real(fd, piece, offset)
+
+    async def main() -> None:
+        async with opened(data.root) as made:
+            fd = os.open(data.root + "/probe", os.O_CREAT | os.O_WRONLY)
+            possible = data_writer._set_past_cache(fd, True)
+            os.close(fd)
+            parts = made.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            monkeypatch.setattr(durable, "write_some_at", note)
+            monkeypatch.setattr(durable, "_begin_write", WriteAtItsEnd)
+            size = part_upload.PAST_CACHE_BYTES
+            # In its place; sent again, in a file of its own; a smaller one.
+            for number, part_size, goes in ((1, size, possible), (1, size, False), (2, PART, False)):
+                past.clear()
+                part = await parts.begin_part("a", upload.id, number, part_size)
+                await fill(part, b"x" * part_size)
+                await part.commit()
+                assert past == [goes] * (part_size // PIECE_BYTES)
+
+    asyncio.run(main())
 
 
 def test_four_parts_have_such_memory_and_give_it_back(data: DataDirectory) -> None:

@@ -2,8 +2,8 @@
 
 SHA-256 needs the bytes in order, and parts come in any. A part that is the next in order is hashed as its
 bytes come: whoever writes it goes on from a copy of the hash so far (`ahead`), which is taken over when the
-part is remembered. Other parts are read again in the background, mostly from the page cache, and each MiB is
-verified on the way (`advance`). That costs a thread, and 0.1 ms a MiB beside the hash.
+part is remembered. Other parts are read again in the background, and each MiB is verified on the way
+(`advance`). That costs a thread, and 0.1 ms a MiB beside the hash.
 
 The CRCs are those of the parts. They are right for the whole if every part but the last has whole MiB, as
 those have that stand in order (see joining.stand_in_order).
