@@ -2,7 +2,8 @@
 
 The environment has the log's path (RECORD_LOG), when to die (RECORD_DIE_AT: at which entry of its own), how
 long a sync may take (RECORD_SYNC_S), how large a journal file is (RECORD_JOURNAL_BYTES: tiny, so that it
-turns often) and how many ids there are (RECORD_IDS: few, so that they come back). All else is the product's.
+turns often), how many ids there are (RECORD_IDS: few, so that they come back) and from which size on a body
+or part goes past the page cache (RECORD_PAST_CACHE_BYTES). All else is the product's.
 Recorded processes see a boot id of their own, so a later process sees their disk as after a system crash.
 """
 
@@ -18,7 +19,7 @@ from services.engines.local.journal import early_sync
 from services.engines.local.journal import file as journal_file
 from services.engines.local.journal import format as journal
 from services.engines.local.recovery import restart
-from services.engines.local.serving import ids, index_keeper
+from services.engines.local.serving import ids, index_keeper, part_upload, upload
 from tests.cuts.recorder import SharedLog, install
 from tests.support.same_disk import SAME
 
@@ -48,6 +49,9 @@ def main() -> int:
     vars(index_keeper)["have_done"] = merge_worker.work  # in this process, so that it is recorded
     if count := int(about.get("RECORD_IDS", "0")):
         vars(ids)["random"] = _FewIds(count)
+    if past_cache_bytes := int(about.get("RECORD_PAST_CACHE_BYTES", "0")):
+        for module_of in (upload, part_upload):
+            vars(module_of)["PAST_CACHE_BYTES"] = past_cache_bytes
     log = SharedLog(about["RECORD_LOG"], int(about.get("RECORD_DIE_AT", "0")))
     install(log, float(about.get("RECORD_SYNC_S", "0")))
     module = importlib.import_module(f"services.{sys.argv[1]}")

@@ -16,6 +16,7 @@ from tests.cuts.session import ANYTHING, DAMAGED, Recording, Session, copy_in
 from tests.support.rules import live_blobs
 
 GO_DATA = Path(__file__).parents[1] / "go-data"
+_MIB = 1 << 20
 _SMALL = (10, 100, 700)
 _MIXED = (10, 700, 2500, 5000)  # above 1 KiB: staged
 
@@ -154,6 +155,26 @@ def large_batches(folder: Path, seed: int) -> Recording:
         return session.finish()
 
 
+def lent(folder: Path, seed: int) -> Recording:
+    """Bodies and parts that are received into lent memory. Some of both go past the page cache."""
+    with Session(
+        folder,
+        seed,
+        ids=8,
+        past_cache_bytes=_MIB + 9000,
+        gc_interval="0.05",
+        small_body="1024",
+        s3_path="/s3",
+    ) as session:
+        session.start_server()
+        session.start("gc")
+        session.clients(2, 3, (700, _MIB + 5000, _MIB + 20_000))
+        session.write("POST", "bkt/1", session.body(10))  # without a blob there is no bucket
+        session.upload_in_parts("bkt/0", session.body(3 * _MIB + 5000), 2 * _MIB)
+        session.stop(clean=session.rng.random() < 0.5)
+        return session.finish()
+
+
 def undeleted(folder: Path, seed: int) -> Recording:
     """Deleted and replaced blobs are undeleted, while others write and the gc removes kept blobs."""
     sync = ("journal", "folder")[seed % 2]
@@ -261,6 +282,6 @@ SCENARIOS: dict[str, Callable[[Path, int], Recording]] = {
     scenario.__name__: scenario
     for scenario in (
         *(small, indexed, staged, by_folders, wide, killed, killed_by_folders, switched, traded),
-        *(large_batches, undeleted, copied, copied_by_folders, quarantined, original),
+        *(large_batches, lent, undeleted, copied, copied_by_folders, quarantined, original),
     )
 }

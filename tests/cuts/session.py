@@ -80,13 +80,21 @@ class _RecordedServer(Server):
 
 
 UNDECLARED_BYTES = 4000
+LENT_BYTES = 1 << 20  # a longer body is received into lent memory, if its length is declared
 
 
 class Session:
     """`folder`: an empty one of our own, on a fast file system. `options`: of the product, by name."""
 
     def __init__(
-        self, folder: Path, seed: int, *, ids: int = 0, journal_bytes: int = 12 << 10, **options: str
+        self,
+        folder: Path,
+        seed: int,
+        *,
+        ids: int = 0,
+        journal_bytes: int = 12 << 10,
+        past_cache_bytes: int = 0,
+        **options: str,
     ) -> None:
         self.top = folder / "disk"
         self.root = self.top / "data"
@@ -98,6 +106,7 @@ class Session:
         self._guard = threading.Lock()
         self._env = _variables(options)
         self._env |= {"RECORD_LOG": self._log_path, "RECORD_IDS": str(ids)}
+        self._env |= {"RECORD_PAST_CACHE_BYTES": str(past_cache_bytes)}
         self._env |= {"RECORD_JOURNAL_BYTES": str(journal_bytes), "RECORD_SYNC_S": "0.002"}
         self._processes: list[Process] = []
         self.closely: list[int] = []  # see Recording
@@ -201,16 +210,18 @@ class Session:
         for change in changes:
             self.mark(what, *change)
 
-    def upload_in_parts(self, location: str, value: bytes) -> None:
-        """One part, which is complete over S3; the server speaks it under /s3."""
+    def upload_in_parts(self, location: str, value: bytes, part_bytes: int = 0) -> None:
+        """In parts of `part_bytes`, or in one, complete over S3; the server speaks it under /s3."""
         target = f"/s3/{quote(location)}"
         begun = self._answered("POST", f"{target}?uploads").body.decode()
         upload_id = begun.partition("<UploadId>")[2].partition("<")[0]
-        tag = self._answered("PUT", f"{target}?partNumber=1&uploadId={upload_id}", value).headers["etag"]
-        said = (
-            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
-            f"<ETag>{tag}</ETag></Part></CompleteMultipartUpload>"
-        )
+        parts = ""
+        for number, at in enumerate(range(0, len(value), part_bytes or len(value)), 1):
+            part = value[at : at + (part_bytes or len(value))]
+            asked = f"{target}?partNumber={number}&uploadId={upload_id}"
+            tag = self._answered("PUT", asked, part).headers["etag"]
+            parts += f"<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>"
+        said = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>"
         self.mark("begin", location, value)
         self.mark(self._outcome("POST", f"{target}?uploadId={upload_id}", said.encode()), location, value)
 
@@ -248,9 +259,9 @@ class Session:
         if self.server is None:
             raise ConnectionError("no server")
         # A body without a declared length is staged at once. Otherwise one that comes quickly is held until
-        # it is complete.
+        # it is complete, and one of more than a MiB is received into lent memory.
         sent: bytes | Iterator[bytes] | None = body
-        if body is not None and len(body) > UNDECLARED_BYTES:
+        if body is not None and UNDECLARED_BYTES < len(body) <= LENT_BYTES:
             sent = iter([body])
         try:
             return self.server.ask(method, target, sent, headers)
