@@ -202,8 +202,22 @@ ROWS = [
     Mutation(
         "sync-of-a-shared-folder-that-had-begun-before-counts",
         "services/engines/local/serving/shared_syncs.py",
-        "wanted = folder.begun + 1",
-        "wanted = max(folder.begun, 1)",
+        "wanted = number or folder.begun + 1",
+        "wanted = number or max(folder.begun, 1)",
+        ("tests/store/test_whole_uploads.py",),
+    ),
+    Mutation(
+        "sync-of-the-parent-that-had-begun-before-its-folder-was-made-counts",
+        "services/engines/local/serving/shared_syncs.py",
+        "_Folder()).begun + 1",
+        "_Folder()).begun or 1",
+        ("tests/store/test_whole_uploads.py",),
+    ),
+    Mutation(
+        "any-earlier-sync-of-the-parent-counts-for-an-upload",
+        "services/engines/local/serving/upload.py",
+        "parent_sync = owner.parent_syncs.next(owner.data_dir.parent(blob_id))",
+        "parent_sync = 1",
         ("tests/store/test_whole_uploads.py",),
     ),
     Mutation(

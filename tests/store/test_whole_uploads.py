@@ -226,6 +226,45 @@ def test_syncs_of_one_folder_are_shared(monkeypatch: pytest.MonkeyPatch) -> None
     assert calls == ["f", "f"]  # uploads that came while the first ran share the second
 
 
+@pytest.mark.parametrize("entry_is_there", [True, False])
+def test_a_sync_of_the_parent_counts_if_it_began_after_the_folder_was_made(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch, entry_is_there: bool
+) -> None:
+    """Another upload's sync, before the folder was made or while its bytes are hashed."""
+    synced: list[str] = []
+
+    async def main() -> None:
+        async with opened(data.root) as made:
+            made.holds_whole()
+            await made.put("first", b"x")  # begins the journal
+            others = made.store.parent_syncs
+
+            def sync_folder(path: str, real: Callable[[str], None] = durable.sync_folder) -> None:
+                synced.append(path)
+                real(path)
+
+            def take(real: Callable[[], int] = made.store.ids.take) -> int:
+                if not entry_is_there:
+                    others.sync(data.root)
+                return real()
+
+            def update(sums: Hasher, some: bytes, real: Callable[..., None] = Hasher.update) -> None:
+                if entry_is_there:
+                    others.sync(data.root)
+                real(sums, some)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(durable, "sync_folder", sync_folder)
+                patch.setattr(made.store.ids, "take", take)
+                patch.setattr(Hasher, "update", update)
+                blob = await made.put("a", BODY)
+            folder = made.data_dir.folder(blob.id)
+            again = [] if entry_is_there else [data.root]
+            assert synced == [data.root, folder, *again]
+
+    asyncio.run(main())
+
+
 def test_a_failed_sync_of_a_folder_is_told_to_all_and_never_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     shared, calls = SharedSyncs(), []
 

@@ -1,4 +1,4 @@
-"""Syncs of a folder that many threads want at the same time: those that come during one share the next."""
+"""Syncs of a folder that many threads want at the same time: one of them is for all that came before it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,21 @@ class SharedSyncs:
         self._changed = threading.Condition()
         self._folders: dict[str, _Folder] = {}  # one, or with 32 bits those of the ids in use
 
-    def sync(self, path: str) -> None:
-        """Make durable what was done in the folder before the call.
+    def next(self, path: str) -> int:
+        """The number of the next sync of the folder. It makes durable what was done in there until now."""
+        with self._changed:
+            return self._folders.setdefault(path, _Folder()).begun + 1
+
+    def sync(self, path: str, number: int = 0) -> None:
+        """Make durable what was done in the folder before the call, or before `next` gave `number`: then
+        another's sync since may have done so.
 
         Raises SyncFailed, also if another thread's sync of it failed: it is not tried again. Raises OSError
         if the folder cannot be opened.
         """
         with self._changed:
             folder = self._folders.setdefault(path, _Folder())
-            wanted = folder.begun + 1  # one that begins from now on
+            wanted = number or folder.begun + 1  # one that begins from now on
             while folder.is_running and folder.done < wanted:
                 self._changed.wait()
             if folder.failed is not None:

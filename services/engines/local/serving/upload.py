@@ -66,6 +66,7 @@ class LocalUpload:
     """See store.Upload. Methods run on the event loop; the disk work in threads, one step at a time."""
 
     _hashed_bytes = 0  # its size when the draft's SHA-256 was computed
+    _parent_sync = 0  # the number of the sync that makes its folder's entry durable; 0: of any from then on
 
     def __init__(
         self, owner: UploadOwner, draft: Draft, condition: Condition, is_update: bool, size: int | None = None
@@ -261,6 +262,7 @@ class LocalUpload:
                 fd = blob_folder.begin_data(owner.data_dir, blob_id)
             else:
                 fd = blob_folder.stage(owner.data_dir, pending)
+            parent_sync = owner.parent_syncs.next(owner.data_dir.parent(blob_id))
             if self._outgoing.is_lent and self._declared_bytes >= PAST_CACHE_BYTES:
                 self._past_cache_bytes = self._declared_bytes
             writer = DataWriter(fd, [sums], past_cache_bytes=self._past_cache_bytes)
@@ -270,7 +272,7 @@ class LocalUpload:
             owner.given_up.discard(blob_id)
             raise
         self._draft.is_unnamed = whole
-        self._pending, self._fd, self._sums = pending, fd, sums
+        self._pending, self._fd, self._sums, self._parent_sync = pending, fd, sums, parent_sync
         return writer
 
     def sync(self) -> None:
@@ -285,4 +287,4 @@ class LocalUpload:
         finally:
             os.close(fd)
         durable.sync_folder(data_dir.folder(blob_id))
-        self._owner.parent_syncs.sync(data_dir.parent(blob_id))
+        self._owner.parent_syncs.sync(data_dir.parent(blob_id), self._parent_sync)
