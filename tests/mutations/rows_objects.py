@@ -146,16 +146,39 @@ ROWS = [
     Mutation(
         "all-parts-of-many-uploads-sent-at-once",
         _ENGINE + "upload.py",
-        "        await self._owner.places.acquire()\n",
+        "        await self._owner.rooms.places.acquire()\n",
         "",
         ("tests/objects/test_many_uploads.py::test_parts_of_many_uploads_wait_for_their_turn",),
     ),
     Mutation(
         "the-place-of-a-part-is-never-free-again",
         _ENGINE + "upload.py",
-        "        self._owner.places.release()\n",
+        "        self._owner.rooms.places.release()\n",
         "",
         ("tests/objects/test_many_uploads.py",),
+    ),
+    Mutation(
+        "uploads-without-room-read-on",
+        _ENGINE + "part_rooms.py",
+        "        await self._rooms.acquire()\n",
+        "",
+        ("tests/objects/test_many_uploads.py::test_uploads_without_room_read_no_more_of_their_bodies",),
+    ),
+    Mutation(
+        "the-room-of-a-part-is-never-free-again",
+        _ENGINE + "upload.py",
+        "        room.leave()\n",
+        "",
+        ("tests/objects/test_many_uploads.py::test_uploads_without_room_read_no_more_of_their_bodies",),
+    ),
+    Mutation(
+        "who-fills-a-part-slowly-keeps-others-from-reading",
+        _ENGINE + "part_rooms.py",
+        "call_later(patience_s, self.leave)",
+        "call_later(3600.0, self.leave)",
+        (
+            "tests/objects/test_many_uploads.py::test_who_fills_a_part_slowly_does_not_keep_others_from_reading",
+        ),
     ),
     Mutation(
         "restored-over-what-was-written-since",

@@ -7,13 +7,16 @@ from typing import Any
 
 from services.engines.objects import keys
 from services.engines.objects.bucket import When
-from services.engines.objects.store import MAX_PARTS_SENT
-from tests.engines.makers import PART_BYTES
+from services.engines.objects.part_rooms import MAX_PARTS_HELD, MAX_PARTS_SENT, PartRooms
+from services.engines.objects.store import ObjectsStore
+from services.store import Content
+from tests.engines.makers import PART_BYTES, anything
 from tests.objects.exploring import World
 from tests.objects.test_quarantine import MortalBucket, Server
 from tests.support.stores import until
 
 UPLOADS = 3 * MAX_PARTS_SENT
+PIECE_BYTES = PART_BYTES // 4
 
 
 class Slow(MortalBucket):
@@ -49,6 +52,58 @@ def test_parts_of_many_uploads_wait_for_their_turn() -> None:
         await asyncio.gather(*uploads)
         assert bucket.most_at_once == MAX_PARTS_SENT
         assert await under.get(str(UPLOADS - 1)) == body
+
+    asyncio.run(go())
+
+
+def test_uploads_without_room_read_no_more_of_their_bodies() -> None:
+    async def go() -> None:
+        bucket = Slow()
+        store = Server(bucket).under.store
+        assert isinstance(store, ObjectsStore)
+        store.rooms = PartRooms(patience_s=3600.0)  # however slow the machine is
+        taken = [0] * UPLOADS
+
+        async def upload(number: int) -> None:
+            size = 3 * PART_BYTES
+            one = await store.begin(str(number), anything, Content(), size, waits=False)
+            for _ in range(size // PIECE_BYTES):
+                if not one.takes(b"x" * PIECE_BYTES):
+                    await one.write(b"x" * PIECE_BYTES)
+                taken[number] += PIECE_BYTES
+            await one.commit()
+
+        uploads = [asyncio.ensure_future(upload(number)) for number in range(UPLOADS)]
+        await until(lambda: bucket.at_once == MAX_PARTS_SENT, "parts under way")
+        for _ in range(3 * UPLOADS):
+            await asyncio.to_thread(int)  # as above
+        assert sum(taken) <= MAX_PARTS_HELD * PART_BYTES
+        bucket.may_take.set()
+        async with asyncio.timeout(120):
+            await asyncio.gather(*uploads)
+        assert taken == [3 * PART_BYTES] * UPLOADS
+
+    asyncio.run(go())
+
+
+def test_who_fills_a_part_slowly_does_not_keep_others_from_reading() -> None:
+    async def go() -> None:
+        rooms = PartRooms(patience_s=0.001)
+        slow = [await rooms.take() for _ in range(MAX_PARTS_HELD)]
+        filled = []
+        for _ in range(MAX_PARTS_HELD):
+            async with asyncio.timeout(60):
+                room = await rooms.take()  # those of the slow ones
+            room.was_filled()
+            filled.append(room)
+        for room in slow:
+            room.leave()  # it has none any more
+        # The parts are whole, and wait for the store: all others wait as well.
+        waiting = asyncio.ensure_future(rooms.take())
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+        filled[0].leave()
+        await waiting
 
     asyncio.run(go())
 

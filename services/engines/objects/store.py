@@ -23,6 +23,7 @@ from services.engines.objects.commit import Judge, StagedWrite, Tools, change_at
 from services.engines.objects.expiry import Expiry
 from services.engines.objects.held import HeldBlobs
 from services.engines.objects.listing import BucketListing
+from services.engines.objects.part_rooms import PartRooms
 from services.engines.objects.pointer import Facts, Known, ObjectBlob
 from services.engines.objects.reading import InlineReading, StagedReading
 from services.engines.objects.upload import ObjectUpload, facts_of_body
@@ -34,7 +35,6 @@ log = logging.getLogger("objects")
 _INLINE_READING_BYTES = 256 << 20
 _BUFFERS = 64  # of 1 MiB, for chunks of larger blobs
 _AHEAD = 32  # chunks that are asked for before their turn
-MAX_PARTS_SENT = 16  # at once, of all uploads
 _MAX_DAMAGED = 1000  # remembered, for people
 
 
@@ -69,7 +69,7 @@ class ObjectsStore:
         self._whole = 0  # uploads by `write_whole`
         self._locks = KeyedLock()
         self._buffers = ChunkBuffers(_BUFFERS)
-        self.places = asyncio.Semaphore(MAX_PARTS_SENT)
+        self.rooms = PartRooms()
         self._ahead = asyncio.Semaphore(_AHEAD)
         self._held = HeldBlobs(hot_bytes)
         self._inline = _Budget(_INLINE_READING_BYTES)
@@ -152,7 +152,8 @@ class ObjectsStore:
         if waits or size is None or size > self.inline_bytes:
             known = await self.tools.pointers.read(location)
             judge(known)
-        upload = ObjectUpload(self, location, judge, content, known)
+        is_large = size is not None and size > self.inline_bytes
+        upload = ObjectUpload(self, location, judge, content, known, is_large=is_large)
         self._uploads.add(upload)
         return upload
 
@@ -165,7 +166,9 @@ class ObjectsStore:
         known = await self.tools.pointers.read(location)
         judge(known)
         own = Attempt(self.tools.clock.new_txn(), known.generation)
-        upload = ObjectUpload(self, location, attempted.unless_stopped(own, judge), content, known, own.write)
+        judge = attempted.unless_stopped(own, judge)
+        is_large = size is not None and size > self.inline_bytes
+        upload = ObjectUpload(self, location, judge, content, known, own.write, is_large=is_large)
         self._uploads.add(upload)
         return upload, own
 
@@ -194,7 +197,11 @@ class ObjectsStore:
                 facts = await facts_of_body(content, body, sha256)
                 return await self.commit_inline(location, judge, facts, (body,))
             upload = ObjectUpload(self, location, judge, content, None)
-            await upload.write(body)
+            try:
+                await upload.write(body)
+            except BaseException as err:
+                await upload.abort(str(err))
+                raise
             return await upload.commit()
         finally:
             self._whole -= 1

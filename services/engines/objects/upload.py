@@ -3,14 +3,14 @@
 A body up to `inline_bytes` is stored in its pointer, so its commit is one conditional write. From the first
 byte beyond that it is staged: its state object is made, then it goes into the bucket in parts of
 `part_bytes`, each an object of its own. An upload holds one part that is filling, and two that are being
-sent. All uploads of a server share the places for parts that are being sent: many at once would take so long
-that the store seems to give no answer. Who waits for a place reads no more of its body.
+sent, if it has room for them (part_rooms.py). Who waits for room reads no more of its body.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ from common.checksum import Bytes, Hasher
 from common.errors import GIVEN_UP, BlobkeepError, Busy, TooLarge, Unavailable
 from common.states import MSG_ABORTED
 from services.engines.objects.commit import TAKEN_FOR_DEAD, Claimed, Judge, StagedWrite, Tools
+from services.engines.objects.part_rooms import PartRoom, PartRooms
 from services.engines.objects.pointer import MAX_SUMS_CHUNKS, Facts, Known, ObjectBlob
 from services.store import NO_ATTRIBUTES, Content
 
@@ -37,7 +38,7 @@ class UploadOwner(Protocol):
     """What an upload needs of the store that began it."""
 
     tools: Tools
-    places: asyncio.Semaphore  # for parts that are being sent
+    rooms: PartRooms
     inline_bytes: int
     part_bytes: int
     max_blob_bytes: int
@@ -58,7 +59,8 @@ class UploadOwner(Protocol):
 class ObjectUpload:
     """See store.Upload. Used only from the event loop; sums are computed in threads.
 
-    `txn`: of its write; empty for a new one.
+    `is_large`: its bytes go in parts, so it needs room from the first one on. `txn`: of its write; empty for
+    a new one.
     """
 
     def __init__(
@@ -69,7 +71,11 @@ class ObjectUpload:
         content: Content,
         known: Known | None,
         txn: str = "",
+        *,
+        is_large: bool = False,
     ) -> None:
+        self._is_large = is_large
+        self._room: PartRoom | None = None  # for the part that is filling
         self._owner = owner
         self._location = location
         self._judge = judge
@@ -105,7 +111,7 @@ class ObjectUpload:
     def takes(self, data: Bytes) -> bool:
         """See store.Upload: True for what may stay in memory."""
         owner = self._owner
-        if self._write is not None or self._held_bytes + len(data) > owner.inline_bytes:
+        if self._is_large or self._held_bytes + len(data) > owner.inline_bytes:
             return False
         if owner.max_blob_bytes and self._size + len(data) > owner.max_blob_bytes:
             return False
@@ -119,6 +125,10 @@ class ObjectUpload:
         if limit and self._size + len(data) > limit:
             raise TooLarge(f"The body is over the limit of {limit} bytes (max_blob_size).")
         self._hold(data)
+        if self._held_bytes > owner.inline_bytes:
+            self._is_large = True
+        if self._is_large:
+            await self._take_room()
         if self._write is None and self._held_bytes > owner.inline_bytes:
             await self._stage()
         while self._write is not None and self._held_bytes >= owner.part_bytes:
@@ -155,6 +165,8 @@ class ObjectUpload:
         except BaseException as err:
             await self._give_up(str(err))
             raise
+        finally:
+            self._leave_room()
 
     async def abort(self, reason: str) -> None:
         """See store.Upload."""
@@ -202,6 +214,8 @@ class ObjectUpload:
         """Begin to send the next `length` bytes as one part. Waits while two parts of this upload are being
         sent, or too many of all."""
         assert self._write is not None
+        room = await self._take_room()
+        room.was_filled()
         while len(self._sending) >= PARTS_ON_THEIR_WAY:
             await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
         if self._broken is not None:
@@ -210,11 +224,12 @@ class ObjectUpload:
             raise TooLarge(f"The body has over {MAX_PARTS:,} parts of {self._owner.part_bytes} bytes.")
         part = self._take(length)
         await asyncio.to_thread(self._hasher.update, part)
-        await self._owner.places.acquire()
+        await self._owner.rooms.places.acquire()
+        self._room = None
         task = asyncio.ensure_future(self._bring(self._write, self._parts, part))
         self._parts += 1
         self._sending.add(task)
-        task.add_done_callback(self._was_sent)
+        task.add_done_callback(functools.partial(self._was_sent, room))
 
     def _take(self, length: int) -> bytes:
         """The first `length` bytes of those that it holds, which it holds no more."""
@@ -223,9 +238,27 @@ class ObjectUpload:
         self._pieces, self._held_bytes = ([rest] if rest else []), len(rest)
         return held[:length]
 
-    def _was_sent(self, task: asyncio.Task[None]) -> None:
-        self._owner.places.release()
+    def _was_sent(self, room: PartRoom, task: asyncio.Task[None]) -> None:
+        self._owner.rooms.places.release()
+        room.leave()
         self._sending.discard(task)
+
+    async def _take_room(self) -> PartRoom:
+        """Wait until a part may be filled. Raises Busy if the upload was given up meanwhile."""
+        if self._room is not None:
+            return self._room
+        had_ended = self._ended  # a commit sends the last part
+        room = self._room = await self._owner.rooms.take()
+        if self._ended and not had_ended:
+            self._leave_room()
+            raise Busy(GIVEN_UP)
+        return room
+
+    def _leave_room(self) -> None:
+        """Nothing is filled any more."""
+        if self._room is not None:
+            self._room.leave()
+            self._room = None
 
     async def _bring(self, write: StagedWrite, number: int, part: bytes) -> None:
         try:
@@ -266,6 +299,7 @@ class ObjectUpload:
     async def _give_up(self, reason: str) -> None:
         """Leave what was stored to the gc."""
         self._pieces = []
+        self._leave_room()
         for task in list(self._sending):
             task.cancel()
         if self._write is not None:
