@@ -36,6 +36,20 @@ ROWS = [
         (LENT,),
     ),
     Mutation(
+        "upload-ends-where-no-memory-can-be-lent",
+        "services/engines/local/serving/lent_pieces.py",
+        "    except (OSError, MemoryError):\n",
+        "    except ValueError:\n",
+        (LENT,),
+    ),
+    Mutation(
+        "memory-that-was-not-lent-counts-as-lent",
+        "services/engines/local/serving/lent_pieces.py",
+        "        self._left -= pieces is not None\n",
+        "        self._left -= 1\n",
+        (LENT,),
+    ),
+    Mutation(
         "memory-left-to-a-write-under-way",
         "services/engines/local/serving/data_writer.py",
         "        finally:\n            written",

@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from common.checksum import Bytes
 from common.config import Config
 from services.access.decisions import Access
 from services.engine import Events
 from services.engines.local.serving import upload
+from services.engines.local.serving.data_writer import DataWriter
 from services.frontends.native.fast_path import FastPath
 from services.http1 import HTTPServer
 from services.http1.connection import Connection
@@ -131,3 +133,48 @@ def test_a_create_of_1_mib_takes_no_more_steps_on_disk_than_recorded(
             return Counter(op.kind for op in log.ops)
 
     assert asyncio.run(main()) == WHOLE
+
+
+OF_A_MIB = 12  # calls of our functions in the thread that writes it past the page cache, and hashes it
+
+
+def test_a_mib_of_a_large_upload_takes_one_write_and_few_calls(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for all of it is made once, and no sync comes in between."""
+    monkeypatch.setattr(upload, "PAST_CACHE_BYTES", 4 << 20)
+    monkeypatch.setattr(upload, "STAGE_AFTER_S", 3600.0)
+    calls: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(OURS):
+            calls[frame.f_code.co_name] += 1
+
+    def counted(writer: DataWriter, pieces: list[Bytes], *, last: bool = False) -> None:
+        sys.setprofile(note)
+        try:
+            real(writer, pieces, last=last)
+        finally:
+            sys.setprofile(None)
+
+    real = DataWriter.append
+    monkeypatch.setattr(DataWriter, "append", counted)
+
+    async def main(size: int) -> Counter[str]:
+        async with opened(data.root) as made:
+            await made.put("first", b"x")  # begins the journal
+            log = ListLog()
+            with recording(log):
+                await made.put_lent(str(size), bytes(size), size, 1 << 20)
+            return Counter(op.kind for op in log.ops)
+
+    found = []
+    for mib in (4, 12):
+        calls.clear()
+        ops = asyncio.run(main(mib << 20))
+        found.append((ops, calls.total()))
+    (few, few_calls), (many, many_calls) = found
+    assert many["grow"] == few["grow"]
+    assert many["write"] - few["write"] == 8
+    assert many["begin"] == few["begin"]
+    assert many_calls - few_calls <= 8 * OF_A_MIB, (many_calls - few_calls) / 8
