@@ -26,7 +26,7 @@ class BodyMemory(Protocol):
     is_lent: bool
 
     def in_one(self, head: bytes, body: memoryview) -> bytes | memoryview:
-        """`head`, and `body` behind it."""
+        """`head`, and `body` behind it; a memoryview if that is in this memory."""
         ...
 
 
@@ -114,7 +114,7 @@ class ClientTransport:
             memory: BodyMemory = body.obj  # type: ignore[assignment]
             data = memory.in_one(head, body)
             self.raw.write(data)
-            if self.raw.get_write_buffer_size():
+            if data.__class__ is memoryview and self.raw.get_write_buffer_size():
                 memory.is_lent = True
         elif len(body) <= COPY_BYTES:
             data = head + body

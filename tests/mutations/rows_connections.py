@@ -26,8 +26,15 @@ ROWS = [
     Mutation(
         "head-is-put-before-another-body",
         "common/read_buffer.py",
-        "        if len(body) != self.body_bytes or begin < 0:\n",
-        "        if begin < 0:\n",
+        "        if len(body) != self.body_bytes or len(body) < _LEAST_BYTES or begin < 0:\n",
+        "        if len(body) < _LEAST_BYTES or begin < 0:\n",
+        ("tests/http1/test_read_buffer.py",),
+    ),
+    Mutation(
+        "short-bodies-keep-memory-of-their-own",
+        "common/read_buffer.py",
+        " or len(body) < _LEAST_BYTES or begin < 0:\n",
+        " or begin < 0:\n",
         ("tests/http1/test_read_buffer.py",),
     ),
     Mutation(

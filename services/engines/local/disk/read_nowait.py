@@ -83,8 +83,8 @@ def read_file_nowait(path: str, size: int) -> memoryview | None:
     fd = _open(path)
     if fd < 0:
         return None
-    memory, buffer = (_memory, _buffer) if size <= _MOST_BYTES and not _buffer.is_lent else _other(size)
     try:
+        memory, buffer = (_memory, _buffer) if size <= _MOST_BYTES and not _buffer.is_lent else _other(size)
         # One byte more, to see that it ends there.
         got = os.preadv(fd, (memory[ROOM_BYTES : ROOM_BYTES + size + 1],), 0, os.RWF_NOWAIT)
     except OSError:
