@@ -8,6 +8,7 @@ new server 0.2 s of CPU, and the suite starts hundreds of servers.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import select
@@ -52,7 +53,8 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            signal.pidfd_send_signal(self._handle, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since, and was not told of yet
+                signal.pidfd_send_signal(self._handle, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
