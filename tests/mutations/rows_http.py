@@ -174,8 +174,15 @@ ROWS = [
     Mutation(
         "room-looked-at-only-at-the-start",
         "services/engines/local/serving/outgoing.py",
-        "            self._owner.space.check_more(self.held_bytes)\n",
-        "",
+        "                self._owner.space.check_more(self.held_bytes)\n",
+        "                pass\n",
+        ("tests/store/test_room.py",),
+    ),
+    Mutation(
+        "room-that-was-made-is-looked-for-again",
+        "services/engines/local/serving/outgoing.py",
+        "            if self._writer is None or not self._writer.has_room:\n",
+        "            if True:\n",
         ("tests/store/test_room.py",),
     ),
     Mutation(

@@ -8,10 +8,12 @@ import os
 import pytest
 
 from common.errors import NoSpace
+from services.engines.local.serving import data_writer, upload
 from services.engines.local.serving.free_space import FreeSpace
+from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.store import Content
 from tests.support.rules import DataDirectory
-from tests.support.stores import opened
+from tests.support.stores import fill, opened
 
 
 @pytest.mark.parametrize("declared", [None, 2 << 20])
@@ -29,5 +31,36 @@ def test_an_upload_ends_when_the_room_does(data: DataDirectory, declared: int | 
                 await upload.write(os.urandom(1_200_000))
             await upload.abort("no room")
             assert await made.values() == {"kept": b"old"}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("can_make_room", [True, False])
+def test_an_upload_for_which_room_was_made_ends_well(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch, can_make_room: bool
+) -> None:
+    body = os.urandom(4 * PIECE_BYTES)
+    monkeypatch.setattr(upload, "PAST_CACHE_BYTES", len(body))
+    monkeypatch.setattr(data_writer, "_set_past_cache", lambda fd, past_cache: past_cache)
+    if not can_make_room:
+        monkeypatch.setattr(data_writer, "_allocate", lambda fd, size_bytes, offset: False)
+
+    async def main() -> None:
+        async with opened(data.root) as made:
+            store = made.store
+            begun = await store.begin("a", lambda blob, damaged: None, Content("a/b"), len(body))
+            lent = begun.lend()
+            assert lent is not None
+            await fill(lent, body[: 2 * PIECE_BYTES], PIECE_BYTES)
+            await begun._outgoing.written_behind()
+            store.space = FreeSpace(data.root, 1 << 60)  # what is left now is for others
+            if can_make_room:
+                await fill(lent, body[2 * PIECE_BYTES :], PIECE_BYTES)
+                await begun.commit()
+                assert await made.read("a") == body
+            else:
+                with pytest.raises(NoSpace):
+                    await fill(lent, body[2 * PIECE_BYTES :], PIECE_BYTES)
+                await begun.abort("no room")
 
     asyncio.run(main())

@@ -35,6 +35,7 @@ class DataWriter:
 
     `past_cache_bytes`: so many go past the page cache, for as long as that is possible. Then `offset` is that
     of a page, and each piece but the last has whole pages, and begins at one. 0: none.
+    `has_room`: the disk keeps room for all of these from now on.
     """
 
     def __init__(
@@ -50,8 +51,7 @@ class DataWriter:
         self._sums = tuple(sums)
         self._at = offset  # where the next piece goes
         self._past_cache = past_cache_bytes > 0 and _set_past_cache(fd, True)
-        if self._past_cache:
-            _allocate(fd, past_cache_bytes, offset)
+        self.has_room = self._past_cache and _allocate(fd, past_cache_bytes, offset)
         self._write_back_bytes = write_back_bytes
         self._begun_at = offset  # the disk was told to begin with all before that
 
@@ -112,14 +112,16 @@ class DataWriter:
         return done
 
 
-def _allocate(fd: int, size_bytes: int, offset: int) -> None:
-    """Without that each write would lengthen the file, and file systems do such writes one after the other,
-    while who asks for them waits."""
+def _allocate(fd: int, size_bytes: int, offset: int) -> bool:
+    """False where that is not possible. Without it each write would lengthen the file, and file systems do
+    such writes one after the other, while who asks for them waits."""
     try:
         durable.allocate(fd, size_bytes, offset)
     except OSError as err:
         if err.errno not in _NOT_POSSIBLE:
             raise
+        return False
+    return True
 
 
 def _waited(begun: Begun) -> int:

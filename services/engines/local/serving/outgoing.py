@@ -174,7 +174,8 @@ class Outgoing:
             if self._is_over or (was_open and not self._held and not sync):
                 return
             # The declared length fitted when it began; others came since, and some declare none.
-            self._owner.space.check_more(self.held_bytes)
+            if self._writer is None or not self._writer.has_room:
+                self._owner.space.check_more(self.held_bytes)
             pieces, self._held, self.held_bytes = self._held, [], 0
             try:
                 await disk_step(self._owner, lambda: self._put(pieces, sync, whole))
