@@ -201,7 +201,7 @@ class Connection(PlainProtocol):
         cycle = self._cycle
         if cycle is None or not cycle.exchange.head.keep_alive or self.refused or self.server.draining:
             return False
-        return not (self._eof and not self.pending) and (cycle.body is None or cycle.reads_to_its_end)
+        return not (self._eof and not self.pending) and cycle.reads_to_its_end
 
     def leave(self, exchange: Exchange) -> tuple[ClientTransport, bytes]:
         """Give up the connection: its transport, and what came and was not used. Raises StreamClosedError."""

@@ -173,10 +173,10 @@ class RequestCycle:
     @property
     def reads_to_its_end(self) -> bool:
         """Whether the unread rest of the request is short enough to drop, so that another can follow."""
-        if self.body is None:
-            return True
         if self.exchange.head.expects_continue and not self._continue_sent:
             return False  # unknown whether the body comes at all (RFC 9110 section 10.1.1)
+        if self.body is None:
+            return True
         return self.body.ends_within(len(self._connection.pending) + self._connection.limits.discard_bytes)
 
     def answered(self) -> None:
@@ -284,15 +284,18 @@ class RequestCycle:
         exchange, body = self.exchange, self.body
         if exchange.finished:
             self._after_answer()
-        elif body is None:
-            self._finish_request()
-        else:
+            return
+        if body is not None:
             body.check_declared()
-            if exchange.head.expects_continue and not exchange.started and not self._connection.pending:
-                self._connection.send(exchange, b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._continue_sent = True  # or the client did not wait for it
-            if exchange.head.body_bytes > _LENT_FROM_BYTES:
-                self._borrow()
+        # Also if there is no body: botocore takes the answer to the next request on this connection for that
+        # to an empty PUT without a 100, and waits for ever.
+        if exchange.head.expects_continue and not exchange.started and not self._connection.pending:
+            self._connection.send(exchange, b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._continue_sent = True  # or the client did not wait for it
+        if body is None:
+            self._finish_request()
+        elif exchange.head.body_bytes > _LENT_FROM_BYTES:
+            self._borrow()
 
     def _after_piece(self) -> None:
         if self.exchange.finished:

@@ -120,6 +120,20 @@ def test_100_continue_comes_before_the_body(server: Running, expect: str) -> Non
         assert client.answer()[2] == b"PUT /e ok"
 
 
+def test_100_continue_comes_also_where_no_body_follows(server: Running) -> None:
+    """botocore would not read the next answer on the connection as one."""
+    empty = b"PUT %b HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n"
+    with server.connect() as client:
+        for _ in range(2):
+            client.send(empty % b"/e")
+            assert client.answer()[0] == 100
+            assert client.answer()[2] == b"PUT /e "
+        client.send(empty % b"/refuse")
+        code, fields, _ = client.answer()
+        assert (code, fields["connection"]) == (409, "close")
+        assert client.is_closed()
+
+
 def test_no_100_to_who_did_not_wait_or_speaks_1_0(server: Running) -> None:
     with server.connect() as client:
         client.send(b"PUT /e HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok")

@@ -38,6 +38,13 @@ ROWS = [
         ("tests/http1/test_read_buffer.py",),
     ),
     Mutation(
+        "an-empty-put-gets-no-100",
+        "services/http1/request_cycle.py",
+        "        if exchange.head.expects_continue and not exchange.started and",
+        "        if body and exchange.head.expects_continue and not exchange.started and",
+        ("tests/http1/test_requests.py",),
+    ),
+    Mutation(
         "a-handshake-counts-as-idleness",
         "services/http1/connection.py",
         "        self._since = self.clock()  # when the wait began",
