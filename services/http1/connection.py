@@ -199,9 +199,12 @@ class Connection(PlainProtocol):
     def may_keep_alive(self) -> bool:
         """Whether an answer that starts now can be followed by another (RFC 9112 section 9.3)."""
         cycle = self._cycle
-        if cycle is None or not cycle.exchange.head.keep_alive or self.refused or self.server.draining:
+        if cycle is None or self.refused or self.server.draining or (self._eof and not self.pending):
             return False
-        return not (self._eof and not self.pending) and cycle.reads_to_its_end
+        head = cycle.exchange.head  # looked at first, which needs no call
+        return head.keep_alive and (
+            (cycle.body is None and not head.expects_continue) or cycle.reads_to_its_end
+        )
 
     def leave(self, exchange: Exchange) -> tuple[ClientTransport, bytes]:
         """Give up the connection: its transport, and what came and was not used. Raises StreamClosedError."""
