@@ -92,8 +92,11 @@ def test_only_a_large_part_in_its_place_goes_past_the_page_cache(
             monkeypatch.setattr(durable, "write_some_at", note)
             monkeypatch.setattr(durable, "_begin_write", WriteAtItsEnd)
             size = part_upload.PAST_CACHE_BYTES
-            # In its place; sent again, in a file of its own; a smaller one.
-            for number, part_size, goes in ((1, size, possible), (1, size, False), (2, PART, False)):
+            # In its place; not the next in order; sent again, in a file of its own; a smaller one.
+            for number, part_size, goes in (
+                *((1, size, possible), (3, size, False)),
+                *((1, size, False), (2, PART, False)),
+            ):
                 past.clear()
                 part = await parts.begin_part("a", upload.id, number, part_size)
                 await fill(part, b"x" * part_size)

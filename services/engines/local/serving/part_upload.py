@@ -25,8 +25,8 @@ from services.store import NO_ATTRIBUTES, Part
 
 # After so many bytes the disk is told to begin: a part is small, and its sync is waited for.
 _WRITE_BACK_BYTES = 2 << 20
-# A part of so many bytes goes past the page cache, if it comes into lent memory and stands in its place. One
-# that is not the next in order is read again from the disk: even so it takes less processor time.
+# A part of so many bytes goes past the page cache, if it comes into lent memory, stands in its place and is
+# the next in order: another one will be read again.
 PAST_CACHE_BYTES = 8 << 20
 OVER = "The specified upload does not exist: it may have been completed or aborted."
 
@@ -187,7 +187,8 @@ class LocalPart:
     def open(self, whole: bool = False) -> DataWriter:
         """See Destination."""
         in_place = self.place.slot_bytes > 0
-        goes_past = in_place and self._outgoing.is_lent and self._declared_bytes >= PAST_CACHE_BYTES
+        is_next = in_place and self._joined is not None
+        goes_past = is_next and self._outgoing.is_lent and self._declared_bytes >= PAST_CACHE_BYTES
         fd = durable.open_in_place(self._path) if in_place else durable.create_file(self._path)
         try:
             writer = DataWriter(
