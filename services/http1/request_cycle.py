@@ -287,9 +287,10 @@ class RequestCycle:
             return
         if body is not None:
             body.check_declared()
-        # Also if there is no body: botocore takes the answer to the next request on this connection for that
-        # to an empty PUT without a 100, and waits for ever.
-        if exchange.head.expects_continue and not exchange.started and not self._connection.pending:
+        # Also for an empty body, if it is declared: botocore takes the answer to the next request on this
+        # connection for that to an empty PUT without a 100, and waits for ever.
+        waits = exchange.head.expects_continue and not exchange.started and not self._connection.pending
+        if waits and (body is not None or "Content-Length" in exchange.head.headers):
             self._connection.send(exchange, b"HTTP/1.1 100 Continue\r\n\r\n")
         self._continue_sent = True  # or the client did not wait for it
         if body is None:

@@ -40,8 +40,8 @@ ROWS = [
     Mutation(
         "an-empty-put-gets-no-100",
         "services/http1/request_cycle.py",
-        "        if exchange.head.expects_continue and not exchange.started and",
-        "        if body and exchange.head.expects_continue and not exchange.started and",
+        '        if waits and (body is not None or "Content-Length" in exchange.head.headers):\n',
+        "        if waits and body is not None:\n",
         ("tests/http1/test_requests.py",),
     ),
     Mutation(

@@ -157,6 +157,27 @@ async def write_some(store: Opened, seed: int, want: Values, count: int = 40) ->
             await store.put(at, want[at] or b"")
 
 
+async def copied(folder: str, to: str) -> None:
+    """Copy a directory, or its index, of a store that runs. Runs are merged behind it, and a kill would leave
+    the files of one moment: so it is copied again until none came or went meanwhile."""
+
+    def names() -> list[str]:
+        index = folder if folder.endswith(".index") else f"{folder}/.index"
+        return sorted(os.listdir(index))
+
+    while True:
+        before = names()
+        try:
+            shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.sock"))
+        except shutil.Error:
+            if names() == before:
+                raise
+        if names() == before:
+            return
+        shutil.rmtree(to)
+        await asyncio.sleep(0.01)
+
+
 async def killed(root: str, copy: str, old: str, *, clean: bool) -> Values:
     """`copy` gets what a killed or stopped server leaves, and `old` an earlier index."""
     want: Values = {}
@@ -166,11 +187,9 @@ async def killed(root: str, copy: str, old: str, *, clean: bool) -> Values:
             shutil.copytree(f"{root}/.index", old)
         else:
             await write_some(store, 2, want)
-            shutil.copytree(f"{root}/.index", old)
+            await copied(f"{root}/.index", old)
             await write_some(store, 3, want, 200)
-            shutil.copytree(
-                root, copy, ignore=lambda folder, names: {n for n in names if n.endswith(".sock")}
-            )
+            await copied(root, copy)
     if clean:
         shutil.copytree(root, copy)
     return want
