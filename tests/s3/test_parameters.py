@@ -172,6 +172,15 @@ def test_what_nobody_knows_is_refused(front: Front, operation: str, where: str) 
     assert (status, changed) == (501, False)
 
 
+@pytest.mark.parametrize("operation", BASES)
+def test_a_parameter_of_other_operations_is_refused(front: Front, operation: str) -> None:
+    """A list of version 1 ignored where one of version 2 begins, so a client got the same page for ever."""
+    places = {(of, name) for of, where, name, _ in known() if where == "querystring"}
+    for name in sorted({name for of, name in places} - {name for of, name in places if of == operation}):
+        status, said, changed = front.send(BASES[operation], "querystring", name, "true")
+        assert (400 <= status, changed) == (True, False), f"{name}: {said}"
+
+
 @pytest.mark.parametrize(
     ("operation", "name", "value"),
     [

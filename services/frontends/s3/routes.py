@@ -14,7 +14,8 @@ from services.frontends.s3.names import S3Target
 
 # Parameters that any request may have: those of a signature, and what SDKs add for their own logs.
 _ANYWHERE = frozenset({"x-id"})
-_LIST = frozenset({"prefix", "delimiter", "encoding-type", "max-keys"})
+_LIST = frozenset({"prefix", "delimiter", "encoding-type"})
+_LIST_KEYS = _LIST | {"max-keys"}
 _RESPONSE = frozenset(
     f"response-{name}"
     for name in (
@@ -41,7 +42,7 @@ _ROUTES: dict[tuple[str, str], list[tuple[str, str, frozenset[str]]]] = {
         ("versioning", "GetBucketVersioning", frozenset()),
         ("acl", "GetAcl", frozenset()),
         ("uploads", "ListMultipartUploads", _LIST | {"key-marker", "upload-id-marker", "max-uploads"}),
-        ("versions", "ListObjectVersions", _LIST | {"key-marker", "version-id-marker"}),
+        ("versions", "ListObjectVersions", _LIST_KEYS | {"key-marker", "version-id-marker"}),
         *(
             (name, "NoConfiguration", frozenset[str]())
             for name in (
@@ -49,11 +50,9 @@ _ROUTES: dict[tuple[str, str], list[tuple[str, str, frozenset[str]]]] = {
                 *("object-lock", "ownershipControls"),
             )
         ),
-        (
-            "",
-            "ListObjects",
-            _LIST | {"marker", "list-type", "continuation-token", "start-after", "fetch-owner"},
-        ),
+        # Version 2 of the list, and version 1: each without the parameters of the other.
+        ("list-type", "ListObjects", _LIST_KEYS | {"continuation-token", "start-after", "fetch-owner"}),
+        ("", "ListObjects", _LIST_KEYS | {"marker"}),
     ],
     ("PUT", "object"): [
         ("uploadId", "UploadPart", frozenset({"partNumber"})),
