@@ -126,6 +126,20 @@ ROWS = [
         (f"{PARAMETERS}::test_a_write_of_a_range_is_refused",),
     ),
     Mutation(
+        "a-list-of-version-1-from-a-token-of-version-2",
+        f"{S3}/routes.py",
+        '        ("", "ListObjects", _LIST_KEYS | {"marker"}),\n',
+        '        ("", "ListObjects", _LIST_KEYS | {"marker", "continuation-token"}),\n',
+        (f"{PARAMETERS}::test_a_parameter_of_other_operations_is_refused",),
+    ),
+    Mutation(
+        "a-parameter-that-is-said-to-be-honoured",
+        f"{S3}/lists.py",
+        '            return request.text("marker")\n',
+        '            return ""\n',
+        (f"{PARAMETERS}::test_each_parameter_is_honoured_or_refused",),
+    ),
+    Mutation(
         "a-condition-that-no-write-judges",
         f"{S3}/fields.py",
         "or (name in _CONDITIONS and operation not in _CONDITIONAL)",
