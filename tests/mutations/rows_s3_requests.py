@@ -60,6 +60,13 @@ ROWS = [
         CHUNKS,
     ),
     Mutation(
+        "framing-stays-where-the-content-is-received",
+        f"{S3}/aws_chunked.py",
+        "                if size != at:\n",
+        "                if False:\n",
+        CHUNKS,
+    ),
+    Mutation(
         "chunks-in-any-order",
         f"{S3}/aws_chunked.py",
         "        self._last = right\n",

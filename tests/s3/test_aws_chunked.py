@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,10 @@ SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 DATE, SCOPE = "20130524T000000Z", "20130524/us-east-1/s3/aws4_request"
 SEED = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9"
 TRAILER = "x-amz-checksum-crc32c:sOO8/Q==\n"
+
+
+Way = Callable[[Decoder, bytes, list[int]], bytes]
+"""Decodes a body that comes cut at these places."""
 
 
 def signing(seed: str = SEED) -> ChunkSigning:
@@ -46,31 +51,44 @@ def decode(decoder: Decoder, body: bytes, cuts: list[int]) -> bytes:
     return content
 
 
+def decode_in_place(decoder: Decoder, body: bytes, cuts: list[int]) -> bytes:
+    content, at = b"", 0
+    for end in [*sorted(cuts), len(body)]:
+        data = bytearray(body[at:end])
+        content += data[: decoder.remove_framing(memoryview(data))]
+        at = max(at, end)
+    decoder.finish()
+    return content
+
+
+WAYS = pytest.mark.parametrize("way", [decode, decode_in_place])
 CUTS = st.lists(st.integers(0, 700), max_size=20)
 CHUNKS = st.lists(st.binary(min_size=1, max_size=40), max_size=5)
 
 
+@WAYS
 @given(CHUNKS, st.booleans(), st.sampled_from([None, TRAILER, ""]), CUTS)
 def test_every_cut_gives_the_content(
-    chunks: list[bytes], signed: bool, trailer: str | None, cuts: list[int]
+    way: Way, chunks: list[bytes], signed: bool, trailer: str | None, cuts: list[int]
 ) -> None:
     body = framed(chunks, signed=signed, trailer=trailer)
     size = sum(map(len, chunks))
     decoder = Decoder(size, signing() if signed else None, has_trailer=trailer is not None)
-    assert decode(decoder, body, [cut for cut in cuts if cut <= len(body)]) == b"".join(chunks)
+    assert way(decoder, body, [cut for cut in cuts if cut <= len(body)]) == b"".join(chunks)
     assert decoder.trailers == ({"x-amz-checksum-crc32c": "sOO8/Q=="} if trailer else {})
 
 
+@WAYS
 @given(CHUNKS, st.booleans(), st.sampled_from([None, TRAILER]), st.data())
 def test_a_changed_byte_of_a_signed_body_never_passes_as_another_content(
-    chunks: list[bytes], signed: bool, trailer: str | None, data: st.DataObject
+    way: Way, chunks: list[bytes], signed: bool, trailer: str | None, data: st.DataObject
 ) -> None:
     body = bytearray(framed(chunks, signed=signed, trailer=trailer))
     at = data.draw(st.integers(0, len(body) - 1))
     body[at] ^= data.draw(st.integers(1, 255))
     decoder = Decoder(sum(map(len, chunks)), signing() if signed else None, has_trailer=trailer is not None)
     with contextlib.suppress(S3Error):
-        content = decode(decoder, bytes(body), [])
+        content = way(decoder, bytes(body), [])
         if signed:
             assert content == b"".join(chunks)
             assert decoder.trailers in ({}, {"x-amz-checksum-crc32c": "sOO8/Q=="})
@@ -153,9 +171,10 @@ def test_the_published_example_of_a_signed_trailer() -> None:
         (b"5;chunk-signature=" + b"0" * 64 + b"\r\nhello\r\n0\r\n\r\n", 5),
     ],
 )
-def test_refused(body: bytes, size: int) -> None:
+@WAYS
+def test_refused(way: Way, body: bytes, size: int) -> None:
     with pytest.raises(S3Error):
-        decode(Decoder(size, None, has_trailer=True), body, [])
+        way(Decoder(size, None, has_trailer=True), body, [])
 
 
 def test_a_trailer_that_nobody_signed_is_refused_where_it_must_be() -> None:

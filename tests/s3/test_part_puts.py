@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
+import zlib
 from collections.abc import Callable
 
 import pytest
 
+from services.frontends.s3.aws_chunked import Decoder
 from services.frontends.s3.multipart import UploadPart
 from tests.s3.serving import SECRET, Served, served
 from tests.s3.test_fast_path import changed, wire
@@ -112,6 +116,49 @@ def test_framed_parts_are_answered_alike(trailer: str, chunked: bool) -> None:
         assert any(fast.quick)
     assert found[0] == found[1]
     assert bool(found[0][1]) == ("AAAAAA" not in trailer)
+
+
+@pytest.mark.parametrize("chunk_bytes", [10_007, 1 << 20, 5 << 20])
+@pytest.mark.parametrize("broken", ["", "its framing", "its checksum", "its end"])
+def test_a_large_framed_part_comes_into_memory_of_the_part(
+    broken: str, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = os.urandom(5_000_000)
+    crc = base64.b64encode(zlib.crc32(body).to_bytes(4, "big"))
+    if broken == "its checksum":
+        body = body[:-1] + bytes([body[-1] ^ 1])
+    chunks = [body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes)]
+    lines = [b"%x\r\n" % len(chunk) for chunk in chunks]
+    if broken == "its framing":
+        lines[-1] = b"one\r\n"
+    framed = b"".join(line + chunk + b"\r\n" for line, chunk in zip(lines, chunks, strict=True))
+    framed += b"0\r\nx-amz-checksum-crc32:" + crc + b"\r\n\r\n"
+    if broken == "its end":
+        framed += b"\r\nmore" * 10_000
+    real, lent_bytes = Decoder.remove_framing, []
+
+    def remove_framing(decoder: Decoder, data: memoryview) -> int:
+        lent_bytes.append(len(data))
+        return real(decoder, data)
+
+    monkeypatch.setattr(Decoder, "remove_framing", remove_framing)
+
+    def asking(upload: str) -> bytes:
+        return (
+            f"PUT /{BUCKET}/2024/a?partNumber=1&uploadId={upload} HTTP/1.1\r\nHost: localhost\r\n"
+            "x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\n"
+            f"x-amz-decoded-content-length: {len(body)}\r\nx-amz-trailer: x-amz-checksum-crc32\r\n"
+            f"Content-Length: {len(framed)}\r\nConnection: close\r\n\r\n"
+        ).encode() + framed
+
+    with served(is_open=True) as fast, served(is_open=True, fast_path=False) as handlers:
+        found = answers_to(fast, asking)
+        assert sum(lent_bytes) == len(framed) or broken in ("its framing", "its end")
+        assert max(lent_bytes) <= 256 << 10
+        assert found == answers_to(handlers, asking)
+    said, parts = found
+    assert said.startswith(b"HTTP/1.1 400 " if broken else b"HTTP/1.1 200 ")
+    assert [size for _, _, size in parts] == ([] if broken else [len(body)])
 
 
 @pytest.mark.parametrize("fast_path", [True, False])

@@ -60,6 +60,23 @@ class MemoryReading:
     def close(self) -> None: ...
 
 
+class MemoryRoom:
+    """See transfer.LentRoom."""
+
+    def __init__(self, upload: MemoryUpload) -> None:
+        self._upload = upload
+        self._memory = memoryview(bytearray(1 << 20))
+
+    def room(self) -> memoryview:
+        return self._memory
+
+    def filled(self, count: int) -> bool:
+        self._upload.take(self._memory[:count])
+        return True
+
+    async def more(self) -> None: ...
+
+
 class MemoryUpload:
     """See store.Upload."""
 
@@ -75,10 +92,14 @@ class MemoryUpload:
         if self._is_over:
             raise Busy(GIVEN_UP)
 
-    def lend(self) -> None: ...
+    def lend(self) -> MemoryRoom:
+        return MemoryRoom(self)
 
     def takes(self, data: Bytes) -> bool:
         return False
+
+    def take(self, data: Bytes) -> None:
+        self._body += data
 
     async def write(self, data: Bytes) -> None:
         self._body += data

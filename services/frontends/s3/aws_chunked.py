@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import re
 
+from common.checksum import Bytes
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.sigv4 import sign
 
@@ -83,6 +84,22 @@ class Decoder:
             data = self._state(data, content)
         return content
 
+    def remove_framing(self, data: memoryview) -> int:
+        """As `feed`, in place: move the content in `data` to its beginning. Returns how long it is."""
+        at = size = 0
+        while at < len(data):
+            if self._state == self._read_content:
+                piece = data[at : at + self._chunk_left]
+                self._take(piece)
+                if size != at:
+                    data[size : size + len(piece)] = piece  # they may overlap
+                size += len(piece)
+                at += len(piece)
+            else:
+                framing = bytes(data[at : at + MAX_LINE_BYTES + 2])
+                at += len(framing) - len(self._state(framing, []))
+        return size
+
     def finish(self) -> None:
         """Check at the end of the body that it and its trailer are complete. Raises S3Error."""
         if self._state != self._read_trailer:
@@ -129,13 +146,17 @@ class Decoder:
     def _read_content(self, data: bytes, content: list[bytes]) -> bytes:
         piece = data[: self._chunk_left]
         content.append(piece)
+        self._take(piece)
+        return data[len(piece) :]
+
+    def _take(self, piece: Bytes) -> None:
+        """Of the content of a chunk."""
         if self._signing is not None:
             self._hash.update(piece)
         self._chunk_left -= len(piece)
         if not self._chunk_left:
             self._end_chunk()
             self._state = self._read_end
-        return data[len(piece) :]
 
     def _read_end(self, data: bytes, content: list[bytes]) -> bytes:
         wanted = 2 - len(self._held)

@@ -38,6 +38,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 # than everything else that is done with the bytes, so larger bodies get a tag of another form (see etags).
 MD5_UP_TO_BYTES = 16 << 20
 _PARSE_INLINE_BYTES = 32 << 10
+_FRAMED_BYTES = 256 << 10  # more chunks than are in these would keep the loop for too long
 
 
 class Body:
@@ -126,13 +127,21 @@ class Body:
 
     @property
     def may_be_lent_room(self) -> bool:
-        """Whether the bytes that come are the content, and none of them are kept here."""
-        return self._decoder is None and self.digests.are_quick
+        """Whether none of the bytes that come are kept here."""
+        return self.digests.are_quick
 
-    def came(self, data: memoryview) -> None:
-        """The next bytes where `may_be_lent_room`, for the digests."""
-        self._size += len(data)
-        self.digests.look_at(data)
+    @property
+    def room_bytes(self) -> int | None:
+        """How many bytes `came` may be given at once; None: any number."""
+        return None if self._decoder is None else _FRAMED_BYTES
+
+    def came(self, data: memoryview) -> int:
+        """The next bytes where `may_be_lent_room`: leaves only the content, at their beginning, and computes
+        its digests. Returns how long that is. Raises S3Error."""
+        size = len(data) if self._decoder is None else self._decoder.remove_framing(data)
+        self._size += size
+        self.digests.look_at(data[:size])
+        return size
 
     def content_of(self, data: bytes) -> list[bytes]:
         """The content in the next bytes of the body, for `digests` too. Raises S3Error."""

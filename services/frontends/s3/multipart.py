@@ -145,9 +145,9 @@ class UploadPart(Receiving):
         """Memory of the part for the body, in place of `take`; None if the body needs that."""
         return self.upload.lend() if self.body.may_be_lent_room else None
 
-    def came(self, data: memoryview) -> None:
-        """The next bytes of the body, which are in that memory."""
-        self.body.came(data)
+    def came(self, data: memoryview) -> int:
+        """The next bytes of the body, which are in that memory; how many are left there. See Body.came."""
+        return self.body.came(data)
 
     async def answer(self) -> None:
         """See Operation."""

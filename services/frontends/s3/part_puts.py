@@ -70,15 +70,19 @@ class PartPut(ExchangeAnswer, HTTPMessageDelegate):
         """See LendsRoom."""
         if self._lent is None and not self._exchange.finished:
             self._lent = self._operation.lend()
-        self._room = None if self._lent is None else self._lent.room()
+        room = None if self._lent is None else self._lent.room()
+        self._room = None if room is None else room[: self._operation.body.room_bytes]
         return self._room
 
     def filled(self, count: int) -> Awaitable[None] | None:
         """See LendsRoom."""
         assert self._lent is not None
         assert self._room is not None
-        self._operation.came(self._room[:count])
-        return None if self._lent.filled(count) else self._or_refuse(self._lent.more())
+        try:
+            size = self._operation.came(self._room[:count])
+        except Exception as err:  # noqa: BLE001 - as in `data_received`
+            return self._end(err)
+        return None if self._lent.filled(size) else self._or_refuse(self._lent.more())
 
     async def _or_refuse(self, step: Awaitable[None]) -> None:
         try:
