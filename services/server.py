@@ -25,6 +25,7 @@ import uvloop
 
 from common import config, logs, process, self_report
 from common.errors import BlobkeepError, ConfigError
+from common.threads import Threads
 from common.version import VERSION
 from services.access.credentials import ServerCredentials, allow_many_descriptors
 from services.engine import Engine
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("server")
 
 EXIT_FAILED = 1
+_OTHER_THREADS = 8  # for what has no threads of its own: digests, mostly
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +71,7 @@ async def _run(options: config.Config) -> int:
     """Serve. After any exception the engine is closed and the process ends: it must not keep the port and the
     lock without serving.
     """
+    asyncio.get_running_loop().set_default_executor(Threads(_OTHER_THREADS, "other"))
     engine = choose(options)
     status = EXIT_FAILED
     try:

@@ -196,4 +196,11 @@ ROWS = [
         "",
         ("tests/disk/test_gc.py",),
     ),
+    Mutation(
+        "step-fails-that-a-thread-does-later",
+        "common/threads.py",
+        "if not self._threads:",
+        "if self._threads:",
+        ("tests/unit/test_threads.py", "tests/store/test_few_threads.py"),
+    ),
 ]

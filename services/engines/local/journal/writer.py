@@ -20,10 +20,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 from common import durable
 from common.errors import NO_SPACE_ERRNOS, SyncFailed
+from common.threads import Threads
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import leads_to
@@ -75,7 +76,7 @@ class JournalWriter:
         self._root_fd = durable.open_folder(data_dir.root)
         self._idle, self._active = self._open_files()
         self.problem = ""  # why commits go without it, for people; empty where they do not
-        self._checkpointer = ThreadPoolExecutor(1, "checkpoint")
+        self._checkpointer = Threads(1, "checkpoint")
         self._checkpoint: Future[None] | None = None  # of the idle file, under way or over
         self._is_refused = False  # the last checkpoint failed, and that was logged
         self._early_sync = EarlySync()

@@ -22,7 +22,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from typing import Any, TypeVar
 
 import msgspec
@@ -30,6 +30,7 @@ import msgspec
 from common import durable
 from common.errors import BlobkeepError, StorageFailed, SyncFailed, Unfinished, from_os_error
 from common.histogram import Histogram
+from common.threads import Threads
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.place import Place
@@ -75,7 +76,7 @@ class GroupCommit:
         self._place = Place(data_dir.root)
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Change | _Call | None] = queue.SimpleQueue()
-        self._syncers = ThreadPoolExecutor(_SYNC_THREADS, "sync")
+        self._syncers = Threads(_SYNC_THREADS, "sync")
         self._broken: SyncFailed | None = None
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._thread.start()

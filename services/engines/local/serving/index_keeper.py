@@ -10,10 +10,11 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
 
 from common.errors import SyncFailed
+from common.threads import Threads
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.index.catalogue import Catalogue
@@ -56,7 +57,7 @@ class IndexKeeper:
         # On the loop: False while a complete blob may be on the disk that the catalogue does not have.
         self.is_settled: Callable[[], bool] = lambda: False
         self._loop = asyncio.get_running_loop()
-        self._merger = ThreadPoolExecutor(1, "index")
+        self._merger = Threads(1, "index")
         self._merging: Future[None] | None = None
         self._stopping = threading.Event()
         catalogue.on_damage = self._damaged

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import TypeVar
 
 from common import logs
@@ -27,6 +27,7 @@ from common.errors import (
 )
 from common.keyed_lock import KeyedLock
 from common.states import MSG_DELETED, State
+from common.threads import Threads
 from services.engine import Events
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob, served
@@ -66,7 +67,6 @@ from services.store import Condition, Content, Page, Upload, Usage
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_DISK_THREADS = 8
 
 
 class LocalStore:
@@ -97,13 +97,13 @@ class LocalStore:
         self._admission = Admission(config, self._index, self.place, self.space, self.ids)
         self.admit = self._admission.admit
         self.sequence = Sequence(found.max_seq)
-        self.threads: Executor = ThreadPoolExecutor(_DISK_THREADS, "disk")
+        self.threads: Executor = Threads(most=8, name="disk")
         self.hot = HotReads(
             data_dir, self._index, self.expiry, self.limits, config.hot_bytes, self.threads, self
         )
         self.peek, self.open_nowait, self.reading = self.hot.peek, self.hot.open_nowait, self.hot.reading
         # A page by id reads hundreds of files: it must not keep blobs from being opened, or uploads staged.
-        self._by_id_thread: Executor = ThreadPoolExecutor(1, "by-id")
+        self._by_id_thread: Executor = Threads(1, "by-id")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
         self._keeper = keeper_for(self._index.blobs, writer, self.sequence, self.stop)
         self._committer = self.committer = committer_for(data_dir, config.sync, self.stop_for, self._keeper)

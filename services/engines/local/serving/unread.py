@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from common.errors import BlobkeepError, CorruptRecord, Damaged
 from common.keyed_lock import KeyedLock
 from common.logs import about
+from common.threads import Threads
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
@@ -60,7 +60,7 @@ class Unread:
         self._damage = damage
         self._sequence = sequence
         self._garbage = garbage
-        self._thread = ThreadPoolExecutor(1, "unread")  # to read terabytes must not keep others waiting
+        self._thread = Threads(1, "unread")  # to read terabytes must not keep others waiting
         self._stopping = False
         self._told: dict[str, str] = {}  # by location: the last error of its adoption, told once
         self._task = asyncio.get_running_loop().create_task(self._run())
