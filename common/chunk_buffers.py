@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from common.checksum import CHUNK_BYTES
+from common.errors import Busy
 
 # 8 MiB: one for each thread that reads from disk.
 MAX_BUFFERS = 8
@@ -44,7 +45,7 @@ class ChunkBuffers:
 
     @asynccontextmanager
     async def borrow(self, reader: object, chunk: int) -> AsyncIterator[Held]:
-        """A buffer of CHUNK_BYTES for a chunk of `reader`. Waits while all of them are borrowed.
+        """A buffer of CHUNK_BYTES for a chunk of `reader`. Waits while all of them are borrowed. Raises Busy.
 
         After an exception the buffer is given up: a thread may still be writing into it.
         """
@@ -64,7 +65,7 @@ class ChunkBuffers:
     def take_now(self) -> mmap.mmap | None:
         """A buffer of CHUNK_BYTES for a reader that keeps none, without waiting; None while all are borrowed.
 
-        For a moment in which nothing is waited for: then `put_back`.
+        For a moment in which nothing is waited for: then `put_back`. Raises Busy.
         """
         return None if self._room.locked() else self._any()
 
@@ -85,6 +86,10 @@ class ChunkBuffers:
         if self._free:
             return self._free.pop()
         if self._unmade:
+            try:
+                made = mmap.mmap(-1, CHUNK_BYTES)
+            except OSError as err:
+                raise Busy("The server is out of memory: try again in a moment.") from err
             self._unmade -= 1
-            return mmap.mmap(-1, CHUNK_BYTES)
+            return made
         return self._kept.popitem(last=False)[1][1]

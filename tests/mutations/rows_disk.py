@@ -203,4 +203,11 @@ ROWS = [
         "if self._threads:",
         ("tests/unit/test_threads.py", "tests/store/test_few_threads.py"),
     ),
+    Mutation(
+        "buffer-lost-to-a-shortage-of-memory",
+        "common/chunk_buffers.py",
+        "            try:\n                made",
+        "            self._unmade -= 1\n            try:\n                made",
+        ("tests/unit/test_chunk_buffers.py",),
+    ),
 ]
