@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.frontends.s3 import aws_chunked
 from services.frontends.s3.aws_chunked import ChunkSigning, Decoder
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.sigv4 import signing_key
@@ -181,3 +182,36 @@ def test_a_trailer_that_nobody_signed_is_refused_where_it_must_be() -> None:
     body = framed([b"x"], signed=True, trailer=TRAILER).split(b"x-amz-trailer-signature")[0] + b"\r\n"
     with pytest.raises(S3Error, match="trailer"):
         decode(Decoder(1, signing(), has_trailer=True), body, [])
+
+
+@WAYS
+def test_very_many_small_chunks_are_refused_as_s3_does(way: Way) -> None:
+    small, most = [b"x" * 8191], aws_chunked._SMALL_CHUNKS
+    for chunks in (small * most, [b"x" * 8192] * (most + 1), [b"x"]):
+        body = framed(chunks, signed=False, trailer="")
+        whole = b"".join(chunks)
+        assert way(Decoder(len(whole), None, has_trailer=True), body, []) == whole
+    body = framed(small * (most + 1), signed=False, trailer="")
+    with pytest.raises(S3Error) as refused:
+        way(Decoder(len(body), None, has_trailer=True), body, [])
+    assert refused.value.code == "InvalidChunkSizeError"
+
+
+@WAYS
+def test_the_work_for_a_chunk_does_not_grow_with_what_follows_it(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What followed was copied, three times a chunk: 256 KiB in chunks of a byte held the loop for 2.6 s."""
+    looked_at: list[int] = []
+    real = Decoder._read_head
+
+    def note(self: Decoder, data: bytes) -> bytes:
+        looked_at.append(len(data))
+        return real(self, data)
+
+    monkeypatch.setattr(Decoder, "_read_head", note)
+    chunks = [b"x" * 8192] * 32
+    body = framed(chunks, signed=False, trailer="")
+    assert way(Decoder(32 * 8192, None, has_trailer=True), body, []) == b"".join(chunks)
+    assert len(looked_at) == 33
+    assert max(looked_at) <= aws_chunked._FRAMING_BYTES

@@ -18,6 +18,11 @@ from services.frontends.s3.sigv4 import sign
 
 MAX_LINE_BYTES = 1024  # of the line before a chunk: a size, and a signature
 MAX_TRAILER_BYTES = 16 << 10
+_FRAMING_BYTES = MAX_LINE_BYTES + 2  # so much is looked at when framing comes
+# S3 takes no chunk but the last of fewer bytes. Some clients send a few, but each is work for the event loop,
+# so that very many would keep it from all others.
+_SMALL_BYTES = 8 << 10
+_SMALL_CHUNKS = 200
 _HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;chunk-signature=([0-9a-f]{64}))?(?:;.*)?")
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 TRAILER_SIGNATURE = "x-amz-trailer-signature"
@@ -71,8 +76,9 @@ class Decoder:
         self._is_signed = signing is not None if signed is None else signed
         self._has_trailer = has_trailer
         self._held = b""  # the beginning of a line, or of the trailer
-        self._chunk_left = 0
-        self._state = self._read_head
+        self._chunk_left = 0  # of its content; while it is 0, framing comes
+        self._small_chunks = 0
+        self._state = self._read_head  # of the framing
         self._hash = hashlib.sha256()
         self._signature = ""
         self.trailers: dict[str, str] = {}  # by lower-case name, once finished
@@ -80,15 +86,22 @@ class Decoder:
     def feed(self, data: bytes) -> list[bytes]:
         """The content in the next bytes of the body, in pieces. Raises S3Error."""
         content: list[bytes] = []
-        while data:
-            data = self._state(data, content)
+        at = 0
+        while at < len(data):
+            if self._chunk_left:
+                piece = data[at : at + self._chunk_left]
+                self._take(piece)
+                content.append(piece)
+                at += len(piece)
+            else:
+                at += self._read_framing(data[at : at + _FRAMING_BYTES])
         return content
 
     def remove_framing(self, data: memoryview) -> int:
         """As `feed`, in place: move the content in `data` to its beginning. Returns how long it is."""
         at = size = 0
         while at < len(data):
-            if self._state == self._read_content:
+            if self._chunk_left:
                 piece = data[at : at + self._chunk_left]
                 self._take(piece)
                 if size != at:
@@ -96,9 +109,12 @@ class Decoder:
                 size += len(piece)
                 at += len(piece)
             else:
-                framing = bytes(data[at : at + MAX_LINE_BYTES + 2])
-                at += len(framing) - len(self._state(framing, []))
+                at += self._read_framing(bytes(data[at : at + _FRAMING_BYTES]))
         return size
+
+    def _read_framing(self, data: bytes) -> int:
+        """Of some bytes from where framing begins; returns how many are framing."""
+        return len(data) - len(self._state(data))
 
     def finish(self) -> None:
         """Check at the end of the body that it and its trailer are complete. Raises S3Error."""
@@ -112,18 +128,17 @@ class Decoder:
 
     # --- states: each takes what it can of the bytes, and returns the rest ---
 
-    def _read_head(self, data: bytes, content: list[bytes]) -> bytes:
-        self._held += data[: MAX_LINE_BYTES + 2]
-        rest = data[MAX_LINE_BYTES + 2 :]
+    def _read_head(self, data: bytes) -> bytes:
+        self._held += data
         end = self._held.find(b"\r\n")
         if end < 0 and len(self._held) <= MAX_LINE_BYTES:
-            return rest
+            return b""
         found = _HEAD.fullmatch(self._held, 0, max(end, 0))
         if found is None:
             raise S3Error(
                 "InvalidRequest", "A chunk of the body does not begin with its size, as aws-chunked has it."
             )
-        rest = self._held[end + 2 :] + rest
+        rest = self._held[end + 2 :]
         self._held = b""
         size, signature = int(found[1], 16), found[2]
         if (signature is not None) != self._is_signed:
@@ -132,22 +147,21 @@ class Decoder:
             )
         if size > self._left:
             raise S3Error("IncompleteBody", "The body is longer than x-amz-decoded-content-length says.")
+        if 0 < size < _SMALL_BYTES:
+            self._small_chunks += 1
+            if self._small_chunks > _SMALL_CHUNKS:
+                raise S3Error(
+                    "InvalidChunkSizeError", "Only the last chunk of the body may have less than 8192 bytes."
+                )
         self._left -= size
         self._chunk_left = size
         self._signature = "" if signature is None else signature.decode()
         self._hash = hashlib.sha256()
-        if size:
-            self._state = self._read_content
-        else:
+        self._state = self._read_end
+        if not size:
             self._end_chunk()
             self._state = self._read_trailer
         return rest
-
-    def _read_content(self, data: bytes, content: list[bytes]) -> bytes:
-        piece = data[: self._chunk_left]
-        content.append(piece)
-        self._take(piece)
-        return data[len(piece) :]
 
     def _take(self, piece: Bytes) -> None:
         """Of the content of a chunk."""
@@ -156,9 +170,8 @@ class Decoder:
         self._chunk_left -= len(piece)
         if not self._chunk_left:
             self._end_chunk()
-            self._state = self._read_end
 
-    def _read_end(self, data: bytes, content: list[bytes]) -> bytes:
+    def _read_end(self, data: bytes) -> bytes:
         wanted = 2 - len(self._held)
         self._held += data[:wanted]
         if not b"\r\n".startswith(self._held):
@@ -168,7 +181,7 @@ class Decoder:
             self._state = self._read_head
         return data[wanted:]
 
-    def _read_trailer(self, data: bytes, content: list[bytes]) -> bytes:
+    def _read_trailer(self, data: bytes) -> bytes:
         self._held += data
         if len(self._held) > (MAX_TRAILER_BYTES if self._has_trailer else 2):
             raise S3Error("InvalidRequest", "More follows the last chunk of the body than may.")

@@ -34,6 +34,7 @@ STATUS = {
     "InvalidPartNumber": 416,
     "InvalidPartOrder": 400,
     "InvalidRange": 416,
+    "InvalidChunkSizeError": 403,
     "InvalidRequest": 400,
     "InvalidStorageClass": 400,
     "InvalidToken": 400,
