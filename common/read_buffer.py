@@ -16,7 +16,7 @@ _LEAST_BYTES = 16 << 10
 
 class ReadBuffer(mmap.mmap):
     """`body_bytes`: how long the body is that was read last. `is_lent`: somebody still sends from it, so
-    nothing may be read into it any more."""
+    nothing may be read into it meanwhile."""
 
     body_bytes = 0
     is_lent = False
@@ -24,11 +24,11 @@ class ReadBuffer(mmap.mmap):
     def in_one(self, head: bytes, body: memoryview) -> bytes | memoryview:
         """`head`, and `body` behind it. Without a copy of `body` where that is long, and all that
         was read last."""
-        begin = ROOM_BYTES - len(head)
-        if len(body) != self.body_bytes or len(body) < _LEAST_BYTES or begin < 0:
+        begin, body_bytes = ROOM_BYTES - len(head), len(body)
+        if body_bytes != self.body_bytes or body_bytes < _LEAST_BYTES or begin < 0:
             return head + body
         self[begin:ROOM_BYTES] = head
-        return memoryview(self)[begin : ROOM_BYTES + len(body)]
+        return memoryview(self)[begin : ROOM_BYTES + body_bytes]
 
 
 def read_buffer(most_bytes: int) -> memoryview:

@@ -62,7 +62,8 @@ class Connection(PlainProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._since = self.clock()  # when the wait began: for a head, the rest of it, after an EOF, to close
-        self.transport = ClientTransport(transport, self.limits, self.clock(), self.context.is_relayed)
+        together, is_relayed = self.server.together, self.context.is_relayed
+        self.transport = ClientTransport(transport, self.limits, self._since, together, is_relayed=is_relayed)
         self.server.opened(self)
         if self.pending:
             self.step(HEAD)
@@ -71,7 +72,8 @@ class Connection(PlainProtocol):
 
     def hears(self) -> bool:
         self._answered_quickly = True  # or in a moment: the time of idleness begins anew
-        return self.phase is IDLE and not self.transport.writing_paused and not self.server.draining
+        to = self.transport
+        return self.phase is IDLE and to.held is None and not (to.writing_paused or self.server.draining)
 
     def data_received(self, data: bytes) -> None:
         phase = self.phase

@@ -30,6 +30,7 @@ from services.http1.limits import Limits
 from services.http1.parser import RequestHead
 from services.http1.server_interface import Answer, KnownHeads
 from services.http1.sweep import Sweep
+from services.http1.together import Together
 from services.http1.transport import ClientTransport
 from services.http1.turns import ReadyAnswers, Turns
 
@@ -112,6 +113,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
         self._receiving: set[Connection] = set()  # bodies that did not come with their heads
         self._relayed: set[ClientTransport] = set()  # clients of others, with whom we speak TLS
         self.known_heads = KnownHeads()
+        self.together = Together()
         self._turns: Turns | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

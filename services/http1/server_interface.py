@@ -12,6 +12,7 @@ from services.http1.context import RequestContext
 from services.http1.limits import Limits
 from services.http1.parser import RequestHead
 from services.http1.steady_cache import SteadyCache
+from services.http1.together import Together
 
 if TYPE_CHECKING:
     from services.http1.connection import Connection
@@ -23,7 +24,7 @@ KNOWN_BYTES = 512
 
 Answer = tuple[bytes, bytes | memoryview]
 """A whole answer: its head, to the empty line, and its body. See HTTPServer.quick_answer. A memoryview is of
-memory that is used again (BodyMemory): it is sent at once, or lent."""
+memory that is used again (BodyMemory): it is sent in this turn of the loop, or lent."""
 
 
 class KnownHeads(SteadyCache[bytes, RequestHead]):
@@ -41,6 +42,7 @@ class Server(Protocol):
     clock: Callable[[], float]  # seconds; the loop's, unless a test has another
     done: asyncio.Future[None]  # one that is done: what a write returns when nothing has to wait
     known_heads: KnownHeads
+    together: Together
     quick_answer: Callable[[RequestHead, RequestContext], Answer | None] | None  # see HTTPServer
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate: ...

@@ -15,13 +15,14 @@ from typing import Any, Protocol, cast
 from tornado.iostream import StreamClosedError
 
 from services.http1.limits import Limits
+from services.http1.together import Together
 
 COPY_BYTES = 64 * 1024  # to join head and body costs less than a second write, up to about here
 
 
 class BodyMemory(Protocol):
     """Memory for one body after the other, with room before it for a head; the `obj` of the body's
-    memoryview. `is_lent`: somebody keeps it to send from it, so another one is needed for the next body."""
+    memoryview. `is_lent`: an answer in it is not sent yet, so another one is needed for the next body."""
 
     is_lent: bool
 
@@ -32,6 +33,7 @@ class BodyMemory(Protocol):
 
 class ClientTransport:
     """Holds an asyncio or uvloop transport, and knows nothing of HTTP. `now`: seconds, when it was made.
+    `together`: with whose answers its long ones are sent.
 
     `is_relayed`: it leads to a process that relays to the client, and speaks TLS with it. That process judges
     whether the client takes something: we would see its steps, which are larger than a slow client's.
@@ -44,20 +46,30 @@ class ClientTransport:
         "_limits",
         "_loop",
         "_queued_bytes",
+        "_raw",
         "_taken_at",
         "_taken_bytes",
+        "_together",
         "_waits_directly",
         "has_halves",
+        "held",
         "is_closing",
-        "raw",
         "reading_paused",
         "writing_paused",
     )
 
     def __init__(
-        self, raw: asyncio.BaseTransport, limits: Limits, now: float, is_relayed: bool = False
+        self,
+        raw: asyncio.BaseTransport,
+        limits: Limits,
+        now: float,
+        together: Together,
+        *,
+        is_relayed: bool = False,
     ) -> None:
-        self.raw = raw = cast(asyncio.Transport, raw)  # uvloop's is none by its type
+        self._raw = raw = cast(asyncio.Transport, raw)  # uvloop's is none by its type
+        self._together = together
+        self.held: memoryview | None = None  # an answer, until those of other connections are there, too
         self.is_closing = raw.is_closing  # True when nothing that is written is sent any more
         # Whether one direction can end before the other: not over TLS.
         self.has_halves = not is_relayed and raw.get_extra_info("ssl_object") is None
@@ -77,8 +89,18 @@ class ClientTransport:
             # asyncio allocates so much for each read: 256 KiB, above what malloc takes from its heap.
             raw.max_size = 64 * 1024
 
+    @property
+    def raw(self) -> asyncio.Transport:
+        """The transport. What is held goes first, so nothing can overtake it."""
+        if self.held is not None:
+            self.send_held()
+        return self._raw
+
     def lost(self, exc: Exception | None) -> None:
         """The connection is lost: futures of waiting writes fail, and nothing is kept."""
+        if self.held is not None:
+            self.held.obj.is_lent = False  # type: ignore[attr-defined]
+            self.held = None
         for future in self._drain_waiters:
             if not future.done():
                 future.set_exception(StreamClosedError(real_error=exc))
@@ -92,7 +114,7 @@ class ClientTransport:
 
     def extra_info(self, name: str) -> Any:
         """As asyncio's `get_extra_info`."""
-        return self.raw.get_extra_info(name)
+        return self._raw.get_extra_info(name)
 
     # Writing.
 
@@ -107,23 +129,41 @@ class ClientTransport:
         return future
 
     def write_answer(self, head: bytes, body: bytes | memoryview) -> None:
-        """Write a whole answer. A memoryview is of a BodyMemory, and is not copied; what the system does not
-        take of it at once the transport keeps, and perhaps in that memory.
+        """Write a whole answer. A memoryview is of a BodyMemory, and is not copied: the answer is held until
+        some of other connections are sent with it, and what the system does not take of it then the transport
+        keeps, perhaps in that memory.
         """
+        if self.held is not None:
+            self.send_held()
         if body.__class__ is memoryview:
             memory: BodyMemory = body.obj  # type: ignore[assignment]
             data = memory.in_one(head, body)
-            self.raw.write(data)
-            if data.__class__ is memoryview and self.raw.get_write_buffer_size():
+            if data.__class__ is not memoryview:
+                self._raw.write(data)
+            elif self._together.alone:
+                self._together.alone -= 1
+                self._raw.write(data)
+                memory.is_lent = self._raw.get_write_buffer_size() > 0
+            else:
                 memory.is_lent = True
+                self.held = data
+                self._together.add(self, self._loop)
         elif len(body) <= COPY_BYTES:
             data = head + body
-            self.raw.write(data)
+            self._raw.write(data)
         else:
             self.write(head)
             self.write(data := bytes(body))
             return
         self._queued_bytes += len(data)
+
+    def send_held(self) -> None:
+        """See Together."""
+        data, self.held = self.held, None
+        if data is not None:
+            memory: BodyMemory = data.obj  # type: ignore[assignment]
+            self._raw.write(data)
+            memory.is_lent = self._raw.get_write_buffer_size() > 0
 
     def queued(self, count: int) -> None:
         """Somebody else has given so many bytes to the transport."""
@@ -200,7 +240,9 @@ class ClientTransport:
     def _sent(self, send: Callable[[socket.socket], int]) -> int:
         if self.is_closing():
             raise StreamClosedError
-        if self.raw.get_write_buffer_size():
+        if self.held is not None:
+            self.send_held()
+        if self._raw.get_write_buffer_size():
             return 0
         assert self._direct is not None  # see can_send_directly
         try:
@@ -244,9 +286,9 @@ class ClientTransport:
         if pause is not self.reading_paused and not self.is_closing():
             self.reading_paused = pause
             if pause:
-                self.raw.pause_reading()
+                self._raw.pause_reading()
             else:
-                self.raw.resume_reading()
+                self._raw.resume_reading()
 
     def hand_to(self, protocol: asyncio.BaseProtocol) -> None:
         """Let another protocol have what comes from now on. uvloop looks at its kind when reading begins."""

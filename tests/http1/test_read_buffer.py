@@ -96,6 +96,7 @@ def test_a_file_is_closed_where_there_is_no_memory_for_it(
 
     monkeypatch.setattr(read_nowait, "read_buffer", none_left)
     monkeypatch.setattr(read_nowait._buffer, "is_lent", True)
+    monkeypatch.setattr(read_nowait, "_buffers", [])
     before = os.listdir("/proc/self/fd")
     assert read_nowait.read_file_nowait(f"{tmp_path}/0", len(bodies[0])) is None
     assert os.listdir("/proc/self/fd") == before

@@ -72,8 +72,8 @@ ROWS = [
     Mutation(
         "what-is-ready-is-sent-in-the-middle-of-a-request",
         "services/http1/connection.py",
-        "return self.phase is IDLE and not self.transport",
-        "return not self.transport",
+        "return self.phase is IDLE and to.held is None",
+        "return to.held is None",
         ("tests/http1/test_ready_answers.py",),
     ),
     Mutation(

@@ -34,8 +34,17 @@ _how_bytes = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
 _encoding, _errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 _MOST_BYTES = 64 << 10
-_memory = read_buffer(_MOST_BYTES + 1)  # for the event loop alone
-_buffer = cast(ReadBuffer, _memory.obj)
+_MOST = 8  # so many answers wait for each other before they are sent
+
+
+def _made() -> tuple[memoryview, ReadBuffer]:
+    memory = read_buffer(_MOST_BYTES + 1)
+    return memory, cast(ReadBuffer, memory.obj)
+
+
+# For the event loop alone: the one that was used last, and all.
+_memory, _buffer = _made()
+_buffers = [(_memory, _buffer)]
 
 
 def _open_cached(path: str) -> int:
@@ -98,10 +107,18 @@ def read_file_nowait(path: str, size: int) -> memoryview | None:
 
 
 def _other(size: int) -> tuple[memoryview, ReadBuffer]:
-    """Another buffer, and in place of one that is lent. Its pages are filled with zeros first."""
+    """One that is not lent, in place of one that is; or one for more bytes, for once."""
     global _memory, _buffer
-    memory = read_buffer(max(size, _MOST_BYTES) + 1)
-    buffer = cast(ReadBuffer, memory.obj)
-    if size <= _MOST_BYTES:
-        _memory, _buffer = memory, buffer
-    return memory, buffer
+    if size > _MOST_BYTES:
+        memory = read_buffer(size + 1)
+        return memory, cast(ReadBuffer, memory.obj)
+    for made in _buffers:
+        if not made[1].is_lent:
+            break
+    else:
+        made = _made()  # its pages are filled with zeros first
+        if len(_buffers) >= _MOST:
+            del _buffers[0]  # it stays with whoever has it, a slow client perhaps
+        _buffers.append(made)
+    _memory, _buffer = made
+    return made
