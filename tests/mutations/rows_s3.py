@@ -257,4 +257,18 @@ ROWS = [
         "if False:",
         ("tests/s3/test_aws_chunked.py",),
     ),
+    Mutation(
+        "a-long-list-made-at-once",
+        "services/frontends/s3/slices.py",
+        "_SLICE = 50",
+        "_SLICE = 5000",
+        ("tests/s3/test_turns.py",),
+    ),
+    Mutation(
+        "deletes-of-one-request-in-one-turn",
+        "services/frontends/s3/writing.py",
+        "                await asyncio.sleep(0)  # one",
+        "                # one",
+        ("tests/s3/test_turns.py",),
+    ),
 ]

@@ -37,7 +37,8 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 # --checksum, terraform). They send larger files in parts, whose tag is no MD5 in S3 either. MD5 takes longer
 # than everything else that is done with the bytes, so larger bodies get a tag of another form (see etags).
 MD5_UP_TO_BYTES = 16 << 20
-_PARSE_INLINE_BYTES = 32 << 10
+_PARSE_INLINE_BYTES = 2 << 10  # in which 500 elements are
+_MOST_TRAILERS = 8  # that are looked at: more than one is refused
 _FRAMED_BYTES = 256 << 10  # more chunks than are in these would keep the loop for too long
 
 
@@ -64,7 +65,8 @@ class Body:
         self.declared_bytes = self._declared(request, claimed, length_needed=length_needed)
         self._size = 0
         trailer = fields.get("x-amz-trailer")
-        names = [name.strip().lower() for name in trailer.split(",") if name.strip()] if trailer else []
+        given = trailer.split(",", _MOST_TRAILERS) if trailer else []
+        names = [name.strip().lower() for name in given if name.strip()]
         self._wanted = checksums.wanted(fields, names)
         also = checksums.named(fields, also)
         self._content_md5 = checksums.content_md5(fields.get("content-md5"))

@@ -6,8 +6,10 @@ each folded group is skipped by asking the store for what follows it.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+from functools import partial
 from typing import NamedTuple
 
 from services.access.decisions import Action
@@ -17,6 +19,7 @@ from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import etag_of
 from services.frontends.s3.names import OWNER_ID
 from services.frontends.s3.request import Operation, Request
+from services.frontends.s3.slices import in_slices
 from services.frontends.s3.stored import checksum_of
 from services.store import Blob, Store
 
@@ -55,6 +58,7 @@ async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: s
     shown_before = start.removeprefix(root)
     after: str | None = start
     while after is not None:
+        await asyncio.sleep(0)  # each page has one group at least: there may be a thousand
         page = await store.list(root + prefix, "", after, limit - len(blobs) - len(prefixes) + 1)
         after = page.next
         for blob in page.blobs:
@@ -107,10 +111,8 @@ class ListObjects(Operation):
             xml.tag("IsTruncated", page.next is not None),
         ]
         with_owner = not self._is_v2 or request.query.get("fetch-owner", "").lower() == "true"
-        contents = [_contents(request, bucket, blob, with_owner=with_owner) for blob in page.blobs]
-        prefixes = [
-            xml.block("CommonPrefixes", xml.tag("Prefix", request.key_shown(one))) for one in page.prefixes
-        ]
+        contents = await in_slices(partial(_contents, request, bucket, with_owner=with_owner), page.blobs)
+        prefixes = await in_slices(partial(common_prefix, request), page.prefixes)
         where = self._where_v2(page) if self._is_v2 else self._where_v1(page)
         request.send(200, xml.document("ListBucketResult", head, where, contents, prefixes))
 
@@ -169,6 +171,25 @@ def _contents(request: Request, bucket: str, blob: Blob, *, with_owner: bool) ->
     )
 
 
+def _version(request: Request, bucket: str, blob: Blob) -> str:
+    return xml.block(
+        "Version",
+        xml.tag("Key", request.key_shown(blob.location.removeprefix(f"{bucket}/"))),
+        xml.tag("VersionId", "null"),
+        xml.tag("IsLatest", True),
+        xml.tag("LastModified", xml.time_of(blob.modified_ns)),
+        xml.tag("ETag", f'"{etag_of(blob)}"'),
+        xml.tag("Size", blob.size),
+        _OWNER,
+        xml.tag("StorageClass", "STANDARD"),
+    )
+
+
+def common_prefix(request: Request, prefix: str) -> str:
+    """A folded group of keys, as lists show it."""
+    return xml.block("CommonPrefixes", xml.tag("Prefix", request.key_shown(prefix)))
+
+
 class ListObjectVersions(Operation):
     """Each key once, with its only version, `null`: for programs that delete by version."""
 
@@ -186,23 +207,8 @@ class ListObjectVersions(Operation):
         await require_bucket(request)
         bucket, after = request.target.bucket, request.text("key-marker")
         page = await list_page(request.store, bucket, self._prefix, self._delimiter, after, self._limit)
-        versions = [
-            xml.block(
-                "Version",
-                xml.tag("Key", request.key_shown(blob.location.removeprefix(f"{bucket}/"))),
-                xml.tag("VersionId", "null"),
-                xml.tag("IsLatest", True),
-                xml.tag("LastModified", xml.time_of(blob.modified_ns)),
-                xml.tag("ETag", f'"{etag_of(blob)}"'),
-                xml.tag("Size", blob.size),
-                _OWNER,
-                xml.tag("StorageClass", "STANDARD"),
-            )
-            for blob in page.blobs
-        ]
-        prefixes = [
-            xml.block("CommonPrefixes", xml.tag("Prefix", request.key_shown(one))) for one in page.prefixes
-        ]
+        versions = await in_slices(partial(_version, request, bucket), page.blobs)
+        prefixes = await in_slices(partial(common_prefix, request), page.prefixes)
         body = xml.document(
             "ListVersionsResult",
             xml.tag("Name", bucket),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+
 from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.buckets import require_bucket
+from services.frontends.s3.lists import common_prefix
 from services.frontends.s3.multipart import ALGORITHM, algorithm_of, part_tag
 from services.frontends.s3.names import OWNER_ID
 from services.frontends.s3.reading import checksum_tag
-from services.frontends.s3.request import Operation
+from services.frontends.s3.request import Operation, Request
+from services.frontends.s3.slices import in_slices
 from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE, MAX_PARTS
 from services.store import Multipart, Part
 
@@ -49,7 +54,7 @@ class ListParts(Operation):
             xml.tag("EncodingType", request.query.get("encoding-type")),
             xml.tag("ChecksumAlgorithm", one.name if one else None),
             xml.tag("ChecksumType", upload.content.metadata.get(CHECKSUM_TYPE)),
-            [_shown_part(part) for part in shown],
+            await in_slices(_shown_part, shown),
         )
         request.send(200, body)
 
@@ -67,6 +72,20 @@ def _shown_part(part: Part) -> str:
         xml.tag("ETag", f'"{part_tag(part)}"'),
         xml.tag("Size", part.size),
         sums,
+    )
+
+
+def _shown_upload(request: Request, root: str, upload: Multipart) -> str:
+    return xml.block(
+        "Upload",
+        xml.tag("Key", request.key_shown(upload.location.removeprefix(root))),
+        xml.tag("UploadId", upload.id),
+        xml.block("Initiator", _OWNER),
+        xml.block("Owner", _OWNER),
+        xml.tag("StorageClass", "STANDARD"),
+        xml.tag("Initiated", xml.time_of(upload.begun_ns)),
+        xml.tag("ChecksumAlgorithm", upload.content.metadata.get(ALGORITHM)),
+        xml.tag("ChecksumType", upload.content.metadata.get(CHECKSUM_TYPE)),
     )
 
 
@@ -88,21 +107,8 @@ class ListMultipartUploads(Operation):
         uploads, prefixes, more = await self._page()
         bucket = request.target.bucket
         root = f"{bucket}/"
-        shown = [
-            xml.block(
-                "Upload",
-                xml.tag("Key", request.key_shown(upload.location.removeprefix(root))),
-                xml.tag("UploadId", upload.id),
-                xml.block("Initiator", _OWNER),
-                xml.block("Owner", _OWNER),
-                xml.tag("StorageClass", "STANDARD"),
-                xml.tag("Initiated", xml.time_of(upload.begun_ns)),
-                xml.tag("ChecksumAlgorithm", upload.content.metadata.get(ALGORITHM)),
-                xml.tag("ChecksumType", upload.content.metadata.get(CHECKSUM_TYPE)),
-            )
-            for upload in uploads
-        ]
-        folded = [xml.block("CommonPrefixes", xml.tag("Prefix", request.key_shown(one))) for one in prefixes]
+        shown = await in_slices(partial(_shown_upload, request, root), uploads)
+        folded = await in_slices(partial(common_prefix, request), prefixes)
         last_key = uploads[-1].location.removeprefix(root) if uploads else ""
         last_is_prefix = bool(prefixes) and prefixes[-1] > last_key
         body = xml.document(
@@ -133,6 +139,7 @@ class ListMultipartUploads(Operation):
         uploads: list[Multipart] = []
         prefixes: list[str] = []
         while True:
+            await asyncio.sleep(0)  # a group may have any number of them
             some = await request.parts.list_multiparts(root + self._prefix, after, self._limit + 1)
             for upload in some:
                 after = (upload.location, upload.id)

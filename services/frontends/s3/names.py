@@ -18,6 +18,7 @@ from services.rules.text import CONTROL, BadEscape, decode_percent
 # All buckets have one owner: the server. Clients compare the id with those in ACLs.
 OWNER_ID = "blobkeep"
 MAX_KEY_BYTES = 1024
+_MOST_OF_A_SOURCE = 5000  # characters of a field that names an object: more is not decoded
 # Records of a front end begin with NUL, as no native location does.
 RECORD = RECORDS + "s3/"
 BUCKET_RECORD = RECORD + "bucket/"
@@ -63,9 +64,13 @@ def parse_target(path: str, bucket: str | None = None) -> S3Target:
 def check_key(key: str) -> None:
     """Raise S3Error if it cannot be a key. Control characters could forge lines in logs and terminals."""
     if len(key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
-        raise S3Error("KeyTooLongError", f"Your key is too long: {MAX_KEY_BYTES:,} bytes of UTF-8 at most.")
+        raise _key_too_long()
     if CONTROL.search(key):
         raise _unparsable()
+
+
+def _key_too_long() -> S3Error:
+    return S3Error("KeyTooLongError", f"Your key is too long: {MAX_KEY_BYTES:,} bytes of UTF-8 at most.")
 
 
 def decoded(raw: str) -> str:
@@ -137,6 +142,8 @@ def parse_copy_source(header: str) -> S3Target:
     path, _, query = header.partition("?")
     if query and query != "versionId=null":
         raise S3Error("NoSuchVersion", "There are no versions here: name the object alone.")
+    if len(path) > _MOST_OF_A_SOURCE:
+        raise _key_too_long()
     bucket, _, key = decoded(path).removeprefix("/").partition("/")
     if not bucket or not key:
         raise S3Error("InvalidArgument", "The copy source is not bucket/key.")
