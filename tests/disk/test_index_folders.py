@@ -39,6 +39,7 @@ class Stored:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._made = 0
+        self._paths: dict[Run, str] = {}
         self.live: dict[str, Blob] = {}
         self.catalogue = Catalogue([], SALT, IdSet(), 0)
 
@@ -69,7 +70,17 @@ class Stored:
     def _written(self, items: list[tuple[str, Blob | None]], nets: Nets | None) -> Run:
         self._made += 1
         path = f"{self._folder}/{self._made}.run"
-        return Run(path, write_run(path, items, len(items), SALT, nets))
+        run = Run(path, write_run(path, items, len(items), SALT, nets))
+        self._paths[run] = path
+        return run
+
+    def reopened(self, folder: str) -> Stored:
+        """The same blobs, if all are sealed, in runs of which nothing was read. New ones go to `folder`."""
+        made = Stored(folder)
+        made._made, made.live = self._made, dict(self.live)
+        runs = [Run(self._paths[run], run.info) for run in self.catalogue.runs]
+        made.catalogue = Catalogue(runs, SALT, IdSet(), 0)
+        return made
 
     def must_be_the_maps(self, prefix: str, after: str, limit: int) -> None:
         plain = Index(dict(self.live), {}).page(prefix, "/", after, limit)
@@ -183,42 +194,38 @@ def test_a_merge_of_some_runs_keeps_how_many_blobs_were_deleted(tmp_path: Path) 
 SOME_DELETED = 20_000
 
 
-def with_many_deleted(folder: str, *, sealed: bool) -> Stored:
+@pytest.fixture(scope="module", params=[False, True], ids=["in memory", "sealed"])
+def much_deleted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stored:
     """One folder, behind it one whose first 20,000 folders were deleted, and then another."""
-    stored = Stored(folder)
+    stored = Stored(str(tmp_path_factory.mktemp("deleted")))
     names = [f"b/{number:05}/x" for number in range(SOME_DELETED + 1)]
     stored.change((name, True) for name in ["a/a", "a/b/x", *names, "c/x"])
     stored.seal()
     stored.change((name, False) for name in names[:-1])
-    if sealed:
+    if request.param:
         stored.seal()
     return stored
 
 
-@pytest.mark.parametrize("sealed", [False, True])
-def test_a_page_does_not_look_behind_its_prefix(tmp_path: Path, sealed: bool) -> None:
+def test_a_page_does_not_look_behind_its_prefix(much_deleted: Stored) -> None:
     """It passed over all that was deleted there, to find that what follows is not below the prefix."""
-    stored = with_many_deleted(str(tmp_path), sealed=sealed)
     for delimiter in ("", "/"):
-        page, stops = stored.page_in_turns("a/", delimiter, "", 10)
-        assert page == Index(dict(stored.live), {}).page("a/", delimiter, "", 10)
+        page, stops = much_deleted.page_in_turns("a/", delimiter, "", 10)
+        assert page == Index(dict(much_deleted.live), {}).page("a/", delimiter, "", 10)
         assert stops == 0
 
 
-@pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize(("prefix", "delimiter"), [("", ""), ("", "/"), ("b/", "/"), ("b/", "")])
 def test_others_have_their_turn_while_much_deleted_is_passed_over(
-    tmp_path: Path, sealed: bool, prefix: str, delimiter: str
+    much_deleted: Stored, prefix: str, delimiter: str
 ) -> None:
     """It held the event loop for seconds where a million had been deleted. It goes on from there."""
-    stored = with_many_deleted(str(tmp_path), sealed=sealed)
-    page, stops = stored.page_in_turns(prefix, delimiter, "", 10)
-    assert page == Index(dict(stored.live), {}).page(prefix, delimiter, "", 10)
+    page, stops = much_deleted.page_in_turns(prefix, delimiter, "", 10)
+    assert page == Index(dict(much_deleted.live), {}).page(prefix, delimiter, "", 10)
     least, most = SOME_DELETED // 1100, SOME_DELETED // 500
     assert least <= stops <= most
 
 
-def test_all_that_follow_are_found_behind_much_that_was_deleted(tmp_path: Path) -> None:
-    stored = with_many_deleted(str(tmp_path), sealed=True)
-    found = asyncio.run(Index(stored.catalogue, {}).after("a/a", 3))
+def test_all_that_follow_are_found_behind_much_that_was_deleted(much_deleted: Stored) -> None:
+    found = asyncio.run(Index(much_deleted.catalogue, {}).after("a/a", 3))
     assert [blob.location for blob in found] == ["a/b/x", f"b/{SOME_DELETED:05}/x", "c/x"]

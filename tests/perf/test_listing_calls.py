@@ -6,6 +6,7 @@ import os
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -34,6 +35,15 @@ CALLS_OF_A_FOLDER_BESIDE_DELETIONS = 21.2
 CALLS_OF_A_FOLDER_THAT_LOST_A_BLOB = 25.7
 
 
+class Full(NamedTuple):
+    """`names` of so many blobs in each folder below `prefix`, and an index of one run with all of them."""
+
+    prefix: str
+    each: int
+    names: list[str]
+    stored: Stored
+
+
 @pytest.fixture
 def both(tmp_path: Path) -> tuple[Index, Index]:
     """The same blobs: in an index on disk of a large run and a small one, and in maps."""
@@ -54,8 +64,20 @@ def test_a_name_takes_no_more_calls_than_recorded(both: tuple[Index, Index]) -> 
     assert calls_of(lambda: plain.page("", "", "0050/", LIMIT)) / LIMIT <= CALLS_OF_A_NAME_IN_MAPS
 
 
-@pytest.mark.parametrize("prefix", ["", "some/prefix/"], ids=["top", "in a prefix"])
-@pytest.mark.parametrize("each", [3, 20, 200])
+@pytest.fixture(
+    scope="module",
+    params=[(prefix, each) for prefix in ("", "some/prefix/") for each in (3, 20, 200)],
+    ids=lambda param: f"{param[1]} each in {param[0] or 'the top'}",
+)
+def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Full:
+    prefix, each = request.param
+    names = [f"{prefix}{number // each:04}/{number:06}" for number in range(FOLDERS * each)]
+    stored = Stored(str(tmp_path_factory.mktemp("full")))
+    stored.change((name, True) for name in names)
+    stored.seal()
+    return Full(prefix, each, names, stored)
+
+
 @pytest.mark.parametrize(
     ("runs", "deleted", "most"),
     [
@@ -67,13 +89,11 @@ def test_a_name_takes_no_more_calls_than_recorded(both: tuple[Index, Index]) -> 
     ],
 )
 def test_a_folder_takes_no_more_calls_than_recorded(
-    tmp_path: Path, prefix: str, each: int, runs: int, deleted: int, most: float
+    tmp_path: Path, full: Full, runs: int, deleted: int, most: float
 ) -> None:
     """`deleted`: from so many folders a blob, in memory with one run, else in the runs after the first."""
-    stored = Stored(str(tmp_path))
-    names = [f"{prefix}{number // each:04}/{number:06}" for number in range(FOLDERS * each)]
-    stored.change((name, True) for name in names)
-    stored.seal()
+    prefix, each, names, _ = full
+    stored = full.stored.reopened(str(tmp_path))
     lost = names[:: each * FOLDERS // deleted] if deleted else []
     for part in range(max(1, runs - 1)):
         stored.change((name, False) for name in lost[part :: runs - 1 or 1])
