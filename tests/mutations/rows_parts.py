@@ -7,6 +7,7 @@ from tests.mutations.table import Mutation
 PARTS = "tests/store/test_multiparts.py"
 CRASHES = "tests/crashes/test_multiparts.py"
 LENT = ("tests/store/test_lent_parts.py",)
+TURNS = ("tests/store/test_hash_turns.py",)
 JOINED = ("tests/store/test_joined_hash.py",)
 
 ROWS = [
@@ -98,15 +99,15 @@ ROWS = [
     ),
     Mutation(
         "part-sent-again-over-the-first",
-        "services/engines/local/serving/multiparts.py",
-        "size <= one.slot_bytes and number not in one.used",
-        "size <= one.slot_bytes",
+        "services/engines/local/serving/open_multipart.py",
+        "size <= self.slot_bytes and number not in self.used",
+        "size <= self.slot_bytes",
         (f"{PARTS}::test_who_still_writes_when_it_completes_changes_nothing_any_more",),
     ),
     Mutation(
         "part-written-into-the-file-of-a-blob",
-        "services/engines/local/serving/multiparts.py",
-        "        if not fits or not one.may_write_in_place:\n",
+        "services/engines/local/serving/open_multipart.py",
+        "        if not fits or not self.may_write_in_place:\n",
         "        if not fits:\n",
         (f"{PARTS}::test_the_file_of_a_blob_is_written_by_no_upload_that_came_back",),
     ),
@@ -151,6 +152,20 @@ ROWS = [
         "self._sha256.copy() if self.awaits(number) else None",
         "self._sha256 if self.awaits(number) else None",
         JOINED,
+    ),
+    Mutation(
+        "hash-that-followed-other-bytes",
+        "services/engines/local/serving/joined_hash.py",
+        "        if offered is not None and offered[1] == self.sha256():\n",
+        "        if offered is not None:\n",
+        TURNS,
+    ),
+    Mutation(
+        "hash-that-the-part-before-has-too",
+        "services/engines/local/serving/hash_turns.py",
+        "return last[1].copy() if",
+        "return last[1] if",
+        TURNS,
     ),
     Mutation(
         "complete-upload-open-again-after-a-crash",

@@ -28,7 +28,7 @@ from services.store import Content, Multipart, Part
 from tests.cuts.recorder import ListLog, recording
 from tests.engines.test_multiparts import send
 from tests.support import rules
-from tests.support.stores import Opened, opened
+from tests.support.stores import Opened, opened, until
 
 MIB = 1 << 20
 A, B, C = os.urandom(2 * MIB), os.urandom(2 * MIB), os.urandom(MIB + 5)
@@ -169,6 +169,7 @@ def test_who_still_writes_when_it_completes_changes_nothing_any_more(tmp_path: P
             await behind.write(b"x" * MIB)
             again = await parts.begin_part("a", upload.id, 2, 2 * MIB)
             await again.write(b"y" * MIB)
+            await until(lambda: again._outgoing.is_open, "to write its bytes")
             completing = asyncio.ensure_future(
                 parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
             )

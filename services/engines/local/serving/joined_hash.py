@@ -1,9 +1,10 @@
 """Computes the checksums of an upload in parts while it goes on, so that they are ready for its completion.
 
 SHA-256 needs the bytes in order, and parts come in any. A part that is the next in order is hashed as its
-bytes come: whoever writes it goes on from a copy of the hash so far (`ahead`), which is taken over when the
-part is remembered. Other parts are read again in the background, and each MiB is verified on the way
-(`advance`). That costs a thread, and 0.1 ms a MiB beside the hash.
+bytes come: whoever writes it goes on from a copy of the hash so far (`ahead`), or of that of the part before
+(see hash_turns), and offers the result when the part is remembered. Other parts are read again in the
+background, and each MiB is verified on the way (`advance`). That costs a thread, and 0.1 ms a MiB beside the
+hash.
 
 The CRCs are those of the parts. They are right for the whole if every part but the last has whole MiB, as
 those have that stand in order (see joining.stand_in_order).
@@ -53,6 +54,8 @@ class JoinedHash:
         self._id = ""  # of the part that is being read
         self._at = 0  # of its bytes taken
         self._reading: RunningSha256 = self._sha256  # with these
+        # Parts that were offered before their turn, by number.
+        self._offered: dict[int, tuple[Placed, bytes, RunningSha256]] = {}
 
     def sha256(self) -> bytes:
         """SHA-256 of all parts taken."""
@@ -70,13 +73,24 @@ class JoinedHash:
         """The hash of what stands before part `number`, to go on from; None if not all of that was taken."""
         return self._sha256.copy() if self.awaits(number) else None
 
-    def take_over(self, part: Placed, sha256: RunningSha256) -> None:
-        """Take the next part. `sha256`: of all bytes to its end; nobody updates it any more."""
+    def offer(self, part: Placed, begins: bytes, sha256: RunningSha256) -> None:
+        """Take `part` when it is the next, if all before it has the SHA-256 `begins` then. `sha256`: of all
+        bytes to its end; nobody updates it any more."""
+        self._offered[part.number] = part, begins, sha256
+        self._take_offered()
+
+    def _take_offered(self) -> None:
+        offered = self._offered.pop(len(self.ids) + 1, None)
+        if offered is not None and offered[1] == self.sha256():
+            self._take_over(offered[0], offered[2])
+
+    def _take_over(self, part: Placed, sha256: RunningSha256) -> None:
         self.size += part.size
         self._crcs += bytes.fromhex(part.crcs)
         self._sha256 = sha256
         self._id = ""
         self.ids.append(part.id)  # last: `ahead` looks at it while a thread reads
+        self._take_offered()
 
     def advance(self, parts: Mapping[int, Placed], most_bytes: int) -> bool:
         """Read and take some more bytes; True if there may be more. Raises RottenPart, OSError."""
@@ -110,4 +124,4 @@ class JoinedHash:
             self._reading.update(data)
             self._at += got
         if self._at == part.size:
-            self.take_over(part, self._reading)
+            self._take_over(part, self._reading)

@@ -1,8 +1,6 @@
 """Uploads in parts of the local engine: parts of one size become a blob by a hard link, without a copy.
 
-The first part that is begun sets the distance between parts in the upload's data.raw. A part that fits is
-written at its place there; others go to files of their own. A place is used once. A part that is sent again
-goes elsewhere, so that the acknowledged one stays intact until the new part is durable.
+Where a part is written: see open_multipart.
 
 If all named parts, from the first on, are in their places, data.raw becomes the blob's: the file gets a
 second name, in the folder of a new blob in state Pending, which is committed like every staged upload. Until
@@ -22,8 +20,7 @@ from typing import Protocol
 
 from sortedcontainers import SortedDict
 
-from common import checksum, durable
-from common.checksum import CHUNK_BYTES
+from common import durable
 from common.errors import BlobkeepError, Busy, PartsChanged, SyncFailed, UnknownUpload
 from services.engines.local.disk import layout, multipart_folder
 from services.engines.local.disk.blob import Blob
@@ -32,9 +29,11 @@ from services.engines.local.recovery.multiparts import Loaded
 from services.engines.local.serving.change import Draft
 from services.engines.local.serving.damage import LocalDamage
 from services.engines.local.serving.disk_step import disk_step
-from services.engines.local.serving.joined_hash import JoinedHash, RottenPart, RunningSha256
+from services.engines.local.serving.hash_turns import HashTurn
+from services.engines.local.serving.joined_hash import RottenPart
 from services.engines.local.serving.joining import JoiningOwner, joined, linked, stand_in_order
-from services.engines.local.serving.part_upload import OVER, LocalPart, PartPlace
+from services.engines.local.serving.open_multipart import OpenMultipart
+from services.engines.local.serving.part_upload import OVER, LocalPart
 from services.engines.local.serving.upload import LocalUpload
 from services.store import NO_ATTRIBUTES, UPLOAD_ID, Condition, Content, Multipart, Part
 
@@ -54,47 +53,21 @@ class MultipartsOwner(JoiningOwner, Protocol):
     ) -> None: ...
 
 
-class _Open:
-    """One upload under way. `lock`: held to remember a part, or to end the upload."""
-
-    def __init__(self, upload: Multipart, path: str, parts: Mapping[int, Placed]) -> None:
-        self.upload = upload
-        self.path = path
-        self.parts = dict(parts)
-        self.slot_bytes = max((part.slot_bytes for part in parts.values()), default=0)
-        # Places in data.raw that a part was remembered in, or is being written to.
-        self.used = {part.number for part in parts.values() if part.is_in_place}
-        self.may_write_in_place = True  # into data.raw
-        self.writers: set[LocalPart] = set()
-        self.lock = asyncio.Lock()
-        self.is_over = False
-        self.is_ending = False
-        self.hash = JoinedHash(f"{path}/{layout.DATA_NAME}")
-        self.hash_lock = asyncio.Lock()
-        self.following: asyncio.Task[None] | None = None
-
-    def newest_ns(self) -> int:
-        """The time of its last request."""
-        if self.writers:
-            return time.time_ns()
-        return max([self.upload.begun_ns, *(part.modified_ns for part in self.parts.values())])
-
-
 class LocalMultiparts:
     """See store.Multiparts. `found`: at the start."""
 
     def __init__(self, owner: MultipartsOwner, found: Loaded) -> None:
         self._owner = owner
         self._data_dir = owner.data_dir
-        self._open: dict[str, _Open] = {}
-        self._sorted: SortedDict = SortedDict()  # (location, id): _Open
+        self._open: dict[str, OpenMultipart] = {}
+        self._sorted: SortedDict = SortedDict()  # (location, id): OpenMultipart
         self._followers = asyncio.Semaphore(_FOLLOWERS)
         self._writing = 0
         self._unended: list[Multipart] = []  # complete, and still on disk: an error of the disk
         for upload in found.unended:
             self._end_later(upload)
         for upload, parts in found.under_way:
-            one = _Open(upload, multipart_folder.folder(self._data_dir, upload.id), parts)
+            one = OpenMultipart(upload, multipart_folder.folder(self._data_dir, upload.id), parts)
             one.may_write_in_place = not multipart_folder.may_be_a_blob(self._data_dir, upload.id)
             self._show(one)
 
@@ -118,7 +91,7 @@ class LocalMultiparts:
         begun_ns = time.time_ns()
         upload = Multipart(location, f"{begun_ns:016x}{secrets.token_hex(8)}", content, begun_ns)
         await self._step(lambda: multipart_folder.begin(self._data_dir, upload))
-        self._show(_Open(upload, multipart_folder.folder(self._data_dir, upload.id), {}))
+        self._show(OpenMultipart(upload, multipart_folder.folder(self._data_dir, upload.id), {}))
         return upload
 
     async def find_multipart(self, location: str, upload_id: str) -> Multipart:
@@ -133,13 +106,13 @@ class LocalMultiparts:
         if one.is_ending:
             raise Busy("This upload is being completed: send no more parts.")
         self._owner.admit(location, _whatever, size, self._owner.uploads(), size or 0)
-        place = self._place(one, number, size)
+        place = one.place(number, size)
         part = LocalPart(
             self._owner,
             place,
             partial(self._remember, one),
             partial(self._part_ended, one),
-            one.hash.ahead(number) if place.slot_bytes else None,
+            one.turn_at(place),
             size or 0,
             with_sha256=with_sha256,
         )
@@ -209,21 +182,21 @@ class LocalMultiparts:
     async def _step(self, step: Callable[[], object]) -> None:
         await disk_step(self._owner, step)
 
-    def _find(self, location: str, upload_id: str) -> _Open:
+    def _find(self, location: str, upload_id: str) -> OpenMultipart:
         one = self._open.get(upload_id)
         if one is None or one.is_over or one.upload.location != location:
             raise UnknownUpload(OVER)
         return one
 
-    def _show(self, one: _Open) -> None:
+    def _show(self, one: OpenMultipart) -> None:
         self._open[one.upload.id] = one
         self._sorted[one.upload.location, one.upload.id] = one
         self._follow(one)
 
-    def _ending(self, one: _Open) -> _Ending:
+    def _ending(self, one: OpenMultipart) -> _Ending:
         return _Ending(one)
 
-    async def _end(self, one: _Open) -> None:
+    async def _end(self, one: OpenMultipart) -> None:
         """End the upload, durably. After an error other than SyncFailed it still exists."""
         if one.following is not None:
             one.following.cancel()
@@ -235,7 +208,7 @@ class LocalMultiparts:
             raise
         self._forget(one)
 
-    async def _end_completed(self, one: _Open) -> None:
+    async def _end_completed(self, one: OpenMultipart) -> None:
         # If the disk refuses, the blob is there, and says whose parts it has: it stays until that is done.
         if not await _is_ended(one.upload.id, self._end(one)):
             self._end_later(one.upload)
@@ -246,22 +219,12 @@ class LocalMultiparts:
         self._unended.append(upload)
         self._owner.damage.do_first(upload.location, lambda: multipart_folder.end(data_dir, upload.id))
 
-    def _forget(self, one: _Open) -> None:
+    def _forget(self, one: OpenMultipart) -> None:
         one.is_over = True
         del self._open[one.upload.id]
         del self._sorted[one.upload.location, one.upload.id]
 
-    def _place(self, one: _Open, number: int, size: int | None) -> PartPlace:
-        upload_id, part_id = one.upload.id, secrets.token_hex(8)
-        if size is not None and not one.slot_bytes:
-            one.slot_bytes = max(1, checksum.chunk_count(size)) * CHUNK_BYTES
-        fits = size is not None and size <= one.slot_bytes and number not in one.used
-        if not fits or not one.may_write_in_place:
-            return PartPlace(upload_id, number, part_id, f"{number}-{part_id}", 0)
-        one.used.add(number)
-        return PartPlace(upload_id, number, part_id, layout.DATA_NAME, one.slot_bytes)
-
-    def _part_ended(self, one: _Open, part: LocalPart) -> None:
+    def _part_ended(self, one: OpenMultipart, part: LocalPart) -> None:
         one.writers.remove(part)
         self._writing -= 1
         place = part.place
@@ -269,22 +232,23 @@ class LocalMultiparts:
         if place.slot_bytes and (remembered is None or remembered.id != place.part_id):
             one.used.discard(place.number)
 
-    async def _remember(self, one: _Open, placed: Placed, joined: RunningSha256 | None) -> None:
-        """`joined`: see JoinedHash.take_over."""
+    async def _remember(self, one: OpenMultipart, placed: Placed, turn: HashTurn) -> None:
         async with one.lock:
             if one.is_over:
                 raise UnknownUpload(OVER)
             await self._step(lambda: multipart_folder.append(self._data_dir, one.upload.id, placed))
-            if joined is not None and one.hash.awaits(placed.number):
+            if turn.sha256 is not None:
                 async with one.hash_lock:  # nobody reads for long where this part is the next
-                    one.hash.take_over(placed, joined)
+                    one.hash.offer(placed, turn.begins, turn.sha256)
             old = one.parts.get(placed.number)
             one.parts[placed.number] = placed
         if old is not None and not old.is_in_place:
             await self._step(lambda: _remove(f"{one.path}/{old.file}"))
         self._follow(one)
 
-    async def _upload_of(self, one: _Open, named: Sequence[Placed], condition: Condition) -> LocalUpload:
+    async def _upload_of(
+        self, one: OpenMultipart, named: Sequence[Placed], condition: Condition
+    ) -> LocalUpload:
         """The whole upload made of the parts. Raises RottenPart."""
         draft = Draft(one.upload.location, one.upload.content)
         if stand_in_order(named, one.parts.values()) and not _is_behind(named, one.writers):
@@ -299,12 +263,13 @@ class LocalMultiparts:
 
     # --- hashing behind the uploads ---
 
-    def _follow(self, one: _Open) -> None:
+    def _follow(self, one: OpenMultipart) -> None:
         idle = one.following is None or one.following.done()
         if idle and not one.is_ending and len(one.hash.ids) + 1 in one.parts:
             one.following = asyncio.get_running_loop().create_task(self._hash_behind(one))
 
-    async def _hash_behind(self, one: _Open) -> None:
+    async def _hash_behind(self, one: OpenMultipart) -> None:
+        one.order.reads(True)
         try:
             async with self._followers:
                 while not one.is_ending and await self._advance(one):
@@ -313,12 +278,14 @@ class LocalMultiparts:
             self._drop_rotten(one, err)
         except Exception as err:  # noqa: BLE001 - who completes meets the same, and is told
             log.warning("upload %s: its parts cannot be read yet: %s", one.upload.id, err)
+        finally:
+            one.order.reads(False)
 
-    async def _advance(self, one: _Open) -> bool:
+    async def _advance(self, one: OpenMultipart) -> bool:
         async with one.hash_lock:
             return await disk_step(self._owner, lambda: one.hash.advance(one.parts, _STEP_BYTES))
 
-    def _drop_rotten(self, one: _Open, err: RottenPart) -> None:
+    def _drop_rotten(self, one: OpenMultipart, err: RottenPart) -> None:
         part, upload = err.part, one.upload
         log.error("upload %s of %r: part %d is damaged on disk", upload.id, upload.location, part.number)
         if one.parts.get(part.number) == part:  # else it was sent again while it was read
@@ -329,7 +296,7 @@ class LocalMultiparts:
 class _Ending:
     """While inside, no part is written or remembered. If the upload does not end, parts go on afterwards."""
 
-    def __init__(self, one: _Open) -> None:
+    def __init__(self, one: OpenMultipart) -> None:
         self._one = one
 
     async def __aenter__(self) -> None:
@@ -353,7 +320,7 @@ class _Ending:
         self._one.lock.release()
 
 
-def _named(one: _Open, parts: Sequence[Part]) -> list[Placed]:
+def _named(one: OpenMultipart, parts: Sequence[Part]) -> list[Placed]:
     """The parts on disk. Raises PartsChanged."""
     named = []
     for part in parts:

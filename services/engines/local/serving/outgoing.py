@@ -54,13 +54,27 @@ def piece_bytes(uploads: int) -> int:
     return min(_MOST_PIECE_BYTES, max(_LEAST_PIECE_BYTES, _HELD_BYTES // max(1, uploads)))
 
 
+class Gate(Protocol):
+    """What the first step waits for. On the event loop."""
+
+    async def come(self) -> None: ...
+
+    def late(self) -> None:
+        """Bytes came faster than they are written and hashed."""
+
+
 class Outgoing:
     """On the event loop; the work on disk in threads, one step at a time."""
 
     def __init__(
-        self, owner: OutgoingOwner, destination: Destination, writer: DataWriter | None = None
+        self,
+        owner: OutgoingOwner,
+        destination: Destination,
+        writer: DataWriter | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """`writer`: all bytes are there already."""
+        self._gate = gate
         self.size = 0  # bytes received
         self.held_bytes = 0  # of them in memory
         self._owner = owner
@@ -156,8 +170,11 @@ class Outgoing:
     async def written_behind(self) -> None:
         """Wait for the step under way: what it has taken is held by nobody until it is written."""
         behind, self._behind = self._behind, None
-        if behind is not None:
-            await behind
+        if behind is None:
+            return
+        if self._gate is not None and not behind.done():
+            self._gate.late()
+        await behind
 
     def _begin(self) -> None:
         self._behind = asyncio.get_running_loop().create_task(self.write())
@@ -170,6 +187,8 @@ class Outgoing:
         async with self._turn:
             if self._broken is not None:
                 raise self._broken
+            if self._gate is not None and not self.is_open:
+                await self._gate.come()
             was_open = self.is_open
             if self._is_over or (was_open and not self._held and not sync):
                 return

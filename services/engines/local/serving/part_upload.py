@@ -18,7 +18,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
 from services.engines.local.serving.data_writer import DataWriter, Sum
 from services.engines.local.serving.disk_step import disk_step
-from services.engines.local.serving.joined_hash import RunningSha256
+from services.engines.local.serving.hash_turns import HashTurn
 from services.engines.local.serving.lent_pieces import PIECE_BYTES, LentPieces
 from services.engines.local.serving.outgoing import Outgoing, OutgoingOwner
 from services.store import NO_ATTRIBUTES, Part
@@ -56,34 +56,34 @@ class LocalPart:
     """See store.PartUpload. `remember` adds a part whose bytes are durable to the upload. `ended` is called
     once, when nothing is written any more. Bytes that are not remembered belong to no part.
 
-    `ahead`: see JoinedHash. This one goes on from it, and `remember` gets what it became. `declared_bytes`: 0
-    if its length is not known.
+    `turn`: to be hashed for the whole, which `remember` gets back. `declared_bytes`: 0 if its length is not
+    known.
     """
 
     def __init__(
         self,
         owner: PartUploadOwner,
         place: PartPlace,
-        remember: Callable[[Placed, RunningSha256 | None], Awaitable[None]],
+        remember: Callable[[Placed, HashTurn], Awaitable[None]],
         ended: Callable[[LocalPart], None],
-        ahead: RunningSha256 | None,
+        turn: HashTurn,
         declared_bytes: int,
         *,
         with_sha256: bool,
     ) -> None:
         self.place = place
         self._declared_bytes = declared_bytes
-        self._outgoing = Outgoing(owner, self)
+        self.turn = turn
+        self._outgoing = Outgoing(owner, self, gate=turn)
+        self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._remember = remember
         self._tell_ended = ended
         self._path = f"{multipart_folder.folder(owner.data_dir, place.upload_id)}/{place.file}"
         self._crcs = Crcs()
-        self._joined = ahead
         # Nothing stands before the first part, so its hash and that of the whole are the same.
-        own = ahead if ahead is not None and place.number == 1 else hashlib.sha256()
+        own = turn.sha256 if turn.sha256 is not None and place.number == 1 else hashlib.sha256()
         self._own = own if with_sha256 else None
-        self._sums: list[Sum] = [self._crcs, *{one for one in (self._own, self._joined) if one is not None}]
         self._fd = -1
         self._ended = False
         self._committing = False
@@ -144,7 +144,7 @@ class LocalPart:
                 offset=place.offset,
                 slot_bytes=place.slot_bytes,
             )
-            await self._remember(placed, self._joined)
+            await self._remember(placed, self.turn)
         except BaseException:
             await self._give_up()
             raise
@@ -168,6 +168,7 @@ class LocalPart:
         if self._ended:
             return
         self._ended = True
+        self.turn.end()
         self._outgoing.end()
         await self._outgoing.stopped()
         with contextlib.suppress(BlobkeepError):  # its bytes are nobody's, whatever becomes of them
@@ -187,13 +188,15 @@ class LocalPart:
     def open(self, whole: bool = False) -> DataWriter:
         """See Destination."""
         in_place = self.place.slot_bytes > 0
-        is_next = in_place and self._joined is not None
+        joined = self.turn.sha256
+        is_next = in_place and joined is not None
         goes_past = is_next and self._outgoing.is_lent and self._declared_bytes >= PAST_CACHE_BYTES
+        sums: set[Sum] = {one for one in (self._own, joined) if one is not None}
         fd = durable.open_in_place(self._path) if in_place else durable.create_file(self._path)
         try:
             writer = DataWriter(
                 fd,
-                self._sums,
+                [self._crcs, *sums],
                 self.place.offset,
                 past_cache_bytes=self._declared_bytes if goes_past else 0,
                 write_back_bytes=_WRITE_BACK_BYTES,
@@ -206,6 +209,7 @@ class LocalPart:
 
     def sync(self) -> None:
         """See Destination."""
+        self._loop.call_soon_threadsafe(self.turn.hashed)
         fd, self._fd = self._fd, -1
         try:
             durable.sync_file(fd)
