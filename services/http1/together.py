@@ -1,7 +1,8 @@
-"""Long answers of one turn of the event loop, sent one right after the other.
+"""Long answers of one turn of the event loop, some of them sent one right after the other.
 
 To read a file, send it, and read the next one costs more than to read some and then send these: a client
-that waits is woken once for all of them.
+that waits is woken once for all of them. A third of a turn is sent at a time, so that the client has answers
+to take while the next ones are read.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import asyncio
 from typing import Protocol
 
 _MOST = 8  # with 64 KiB each they stay in the processor's cache
-_ALONE = 15  # one in 16 finds out whether there are others again
+_PARTS = 3
+_AT_ONCE = 15  # one in 16 finds out whether a turn has many again
 
 
 class Holder(Protocol):
@@ -22,17 +24,18 @@ class Holder(Protocol):
 
 
 class Together:
-    """Those who hold an answer until this turn of the loop is over, or until there are enough.
+    """Those who hold an answer until there are enough, or until this turn of the loop is over.
 
-    `alone`: so many answers need not be held, since the last one that was met no other in its turn.
+    `at_once`: so many answers need not be held, since the last turn had few.
     """
 
-    __slots__ = ("_in_turn", "_waiting", "alone")
+    __slots__ = ("_in_turn", "_most", "_waiting", "at_once")
 
     def __init__(self) -> None:
         self._waiting: list[Holder] = []
         self._in_turn = 0
-        self.alone = 0
+        self._most = _MOST
+        self.at_once = 0
 
     def add(self, holder: Holder, loop: asyncio.AbstractEventLoop) -> None:
         """Call its `send_held` soon, in any case before the loop waits again."""
@@ -40,12 +43,13 @@ class Together:
         self._in_turn += 1
         if self._in_turn == 1:
             loop.call_soon(self._end_turn)
-        elif len(self._waiting) >= _MOST:
+        if len(self._waiting) >= self._most:
             self._send()
 
     def _end_turn(self) -> None:
-        if self._in_turn == 1:
-            self.alone = _ALONE
+        self._most = min(_MOST, self._in_turn // _PARTS)
+        if self._most < 2:
+            self._most, self.at_once = _MOST, _AT_ONCE
         self._in_turn = 0
         self._send()
 

@@ -140,8 +140,8 @@ class ClientTransport:
             data = memory.in_one(head, body)
             if data.__class__ is not memoryview:
                 self._raw.write(data)
-            elif self._together.alone:
-                self._together.alone -= 1
+            elif self._together.at_once:
+                self._together.at_once -= 1
                 self._raw.write(data)
                 memory.is_lent = self._raw.get_write_buffer_size() > 0
             else:

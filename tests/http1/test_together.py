@@ -114,7 +114,24 @@ def test_no_more_are_held_than_stay_in_the_processors_cache() -> None:
     asyncio.run(test())
 
 
-def test_who_is_alone_need_not_wait_and_finds_out_when_there_are_others() -> None:
+def test_a_third_of_a_turn_is_sent_at_a_time() -> None:
+    """If all of it were, the client would wait while all is read, and then we for the client."""
+
+    async def test() -> None:
+        together = Together()
+        clients = [client_of(together) for _ in range(12)]
+        for turn in (1, 2):
+            sent = []
+            for transport, _ in clients:
+                transport.write_answer(b"head", body_of(long_answer("a")))
+                sent.append(sum(len(wire.done) for _, wire in clients) - 12 * (turn - 1))
+            await asyncio.sleep(0)
+        assert sent == [0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12]
+
+    asyncio.run(test())
+
+
+def test_where_a_turn_has_few_they_need_not_wait_and_find_out_when_there_are_more() -> None:
     async def test() -> None:
         together = Together()
         transport, wire = client_of(together)
@@ -125,14 +142,17 @@ def test_who_is_alone_need_not_wait_and_finds_out_when_there_are_others() -> Non
             await asyncio.sleep(0)
             assert len(wire.done) == number + 1
         assert at_once.count(True) == 60
-        clients = [client_of(together) for _ in range(2)]
-        held = 0
-        for _ in range(32):
+        clients = [client_of(together) for _ in range(12)]
+        for _ in range(6):
             for client, _ in clients:
                 client.write_answer(b"head", body_of(long_answer("a")))
-            held += all(client.held for client, _ in clients)
+            held = sum(client.held is not None for client, _ in clients)
+            sent = sum(len(wire.done) for _, wire in clients)
             await asyncio.sleep(0)
-        assert held > 20  # from the first turn on in which both were held
+        assert held == 0
+        assert sent == 6 * 12
+        clients[0][0].write_answer(b"head", body_of(long_answer("a")))
+        assert clients[0][0].held  # for three others
 
     asyncio.run(test())
 
