@@ -154,6 +154,20 @@ ROWS = [
         JOINED,
     ),
     Mutation(
+        "memory-is-given-back-while-it-is-hashed",
+        "services/engines/local/serving/data_writer.py",
+        "                other.result()\n",
+        "                pass\n",
+        ("tests/store/test_data_writer.py",),
+    ),
+    Mutation(
+        "hash-that-no-thread-was-free-for",
+        "services/engines/local/serving/data_writer.py",
+        "                last.update(piece)\n",
+        "                pass\n",
+        ("tests/store/test_data_writer.py",),
+    ),
+    Mutation(
         "hash-that-followed-other-bytes",
         "services/engines/local/serving/joined_hash.py",
         "        if offered is not None and offered[1] == self.sha256():\n",

@@ -13,7 +13,7 @@ import pytest
 from common import durable
 from common.checksum import Bytes
 from common.errors import BlobkeepError, StorageFailed
-from services.engines.local.serving import data_writer, part_upload
+from services.engines.local.serving import data_writer, multiparts, part_upload
 from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content
@@ -36,6 +36,7 @@ async def fill(part: LocalPart, body: bytes, step: int = PIECE_BYTES) -> None:
     await stores.fill(lent, body, step)
 
 
+@pytest.mark.parametrize("cpus", [1, 2])
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 @pytest.mark.parametrize("hashed", [False, True])
 @pytest.mark.parametrize("step", [777_777, PIECE_BYTES])
@@ -43,6 +44,7 @@ async def fill(part: LocalPart, body: bytes, step: int = PIECE_BYTES) -> None:
 def test_parts_are_whole_and_in_order(
     data: DataDirectory,
     monkeypatch: pytest.MonkeyPatch,
+    cpus: int,
     past_cache_bytes: int,
     step: int,
     hashed: bool,
@@ -50,6 +52,7 @@ def test_parts_are_whole_and_in_order(
 ) -> None:
     """Neither of them, the larger one, or both go past the page cache, beside each other in one file."""
     monkeypatch.setattr(part_upload, "PAST_CACHE_BYTES", past_cache_bytes)
+    monkeypatch.setattr(multiparts, "usable_cpus", lambda: cpus)
     bodies = {1: WHOLE_PART, 2: BODY}
 
     async def main() -> None:

@@ -22,6 +22,7 @@ from sortedcontainers import SortedDict
 
 from common import durable
 from common.errors import BlobkeepError, Busy, PartsChanged, SyncFailed, UnknownUpload
+from common.process import usable_cpus
 from services.engines.local.disk import layout, multipart_folder
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.multipart_folder import Placed
@@ -63,6 +64,7 @@ class LocalMultiparts:
         self._sorted: SortedDict = SortedDict()  # (location, id): OpenMultipart
         self._followers = asyncio.Semaphore(_FOLLOWERS)
         self._writing = 0
+        self._beside = owner.threads if usable_cpus() > 1 else None
         self._unended: list[Multipart] = []  # complete, and still on disk: an error of the disk
         for upload in found.unended:
             self._end_later(upload)
@@ -115,6 +117,7 @@ class LocalMultiparts:
             one.turn_at(place),
             size or 0,
             with_sha256=with_sha256,
+            beside=self._beside,
         )
         one.writers.add(part)
         self._writing += 1

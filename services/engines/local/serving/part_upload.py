@@ -8,6 +8,7 @@ import hashlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from typing import Protocol
 
 from common import durable
@@ -16,7 +17,7 @@ from common.errors import BlobkeepError, TooLarge, UnknownUpload
 from services.engines.local.disk import multipart_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
-from services.engines.local.serving.data_writer import DataWriter, Sum
+from services.engines.local.serving.data_writer import DataWriter
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.hash_turns import HashTurn
 from services.engines.local.serving.lent_pieces import PIECE_BYTES, LentPieces
@@ -56,6 +57,7 @@ class LocalPart:
     """See store.PartUpload. `remember` adds a part whose bytes are durable to the upload. `ended` is called
     once, when nothing is written any more. Bytes that are not remembered belong to no part.
 
+    `beside`: threads for one of two hashes, if more than one processor may work.
     `turn`: to be hashed for the whole, which `remember` gets back. `declared_bytes`: 0 if its length is not
     known.
     """
@@ -70,7 +72,9 @@ class LocalPart:
         declared_bytes: int,
         *,
         with_sha256: bool,
+        beside: Executor | None = None,
     ) -> None:
+        self._beside = beside
         self.place = place
         self._declared_bytes = declared_bytes
         self.turn = turn
@@ -191,15 +195,16 @@ class LocalPart:
         joined = self.turn.sha256
         is_next = in_place and joined is not None
         goes_past = is_next and self._outgoing.is_lent and self._declared_bytes >= PAST_CACHE_BYTES
-        sums: set[Sum] = {one for one in (self._own, joined) if one is not None}
+        hashes = dict.fromkeys(one for one in (self._own, joined) if one is not None)
         fd = durable.open_in_place(self._path) if in_place else durable.create_file(self._path)
         try:
             writer = DataWriter(
                 fd,
-                [self._crcs, *sums],
+                [self._crcs, *hashes],
                 self.place.offset,
                 past_cache_bytes=self._declared_bytes if goes_past else 0,
                 write_back_bytes=_WRITE_BACK_BYTES,
+                beside=self._beside if len(hashes) > 1 else None,
             )
         except BaseException:
             os.close(fd)
