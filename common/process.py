@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from gc import collect as collect_garbage
 from typing import NoReturn
 
@@ -38,6 +39,24 @@ def leave(status: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(status)
+
+
+def end_with_threads(status: int) -> None:
+    """From now on, if a thread ends by an exception, end this process at once, with `status`.
+
+    Others would wait for that thread for ever: those that write, for the committer. To end at once is as safe
+    as a kill, from which each start recovers. Call it when the log is set up: its hook tells the exception.
+    """
+    tell = threading.excepthook
+
+    def end(args: threading.ExceptHookArgs) -> None:
+        try:
+            tell(args)
+            logging.shutdown()
+        finally:
+            os._exit(status)
+
+    threading.excepthook = end
 
 
 def die_with_parent() -> None:

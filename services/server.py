@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"server: {err}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return config.EXIT_USAGE
     logs.setup("server", debug=options.debug, log_format=options.log_format)
+    process.end_with_threads(EXIT_FAILED)
     process.die_with_parent()
     process.keep_freed_memory()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again

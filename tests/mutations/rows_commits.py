@@ -227,4 +227,11 @@ ROWS = [
         "        draft, outgoing = self._draft, self._outgoing\n",
         ("tests/store/test_whole_uploads.py",),
     ),
+    Mutation(
+        "server-goes-on-without-its-committer",
+        "services/server.py",
+        "    process.end_with_threads(EXIT_FAILED)\n",
+        "",
+        ("tests/process/test_dying_threads.py",),
+    ),
 ]
