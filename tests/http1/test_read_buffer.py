@@ -95,8 +95,8 @@ def test_a_file_is_closed_where_there_is_no_memory_for_it(
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     monkeypatch.setattr(read_nowait, "read_buffer", none_left)
-    monkeypatch.setattr(read_nowait._buffer, "is_lent", True)
-    monkeypatch.setattr(read_nowait, "_buffers", [])
+    monkeypatch.setattr(read_nowait._place.buffer, "is_lent", True)
+    monkeypatch.setattr(read_nowait, "_places", [])
     before = os.listdir("/proc/self/fd")
     assert read_nowait.read_file_nowait(f"{tmp_path}/0", len(bodies[0])) is None
     assert os.listdir("/proc/self/fd") == before

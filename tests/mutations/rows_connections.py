@@ -54,7 +54,7 @@ ROWS = [
     Mutation(
         "lent-memory-is-read-into",
         "services/engines/local/disk/read_nowait.py",
-        " if size <= _MOST_BYTES and not _buffer.is_lent else _other(size)\n",
+        " if size <= _MOST_BYTES and not _place.buffer.is_lent else _other(size)\n",
         " if size <= _MOST_BYTES else _other(size)\n",
         ("tests/http1/test_read_buffer.py",),
     ),

@@ -37,14 +37,26 @@ _MOST_BYTES = 64 << 10
 _MOST = 8  # so many answers wait for each other before they are sent
 
 
-def _made() -> tuple[memoryview, ReadBuffer]:
-    memory = read_buffer(_MOST_BYTES + 1)
-    return memory, cast(ReadBuffer, memory.obj)
+class _Place:
+    """Memory for one file after the other, and its parts for files of the size that was read last."""
+
+    __slots__ = ("body", "buffer", "into", "memory", "size")
+
+    def __init__(self, most_bytes: int) -> None:
+        self.memory = read_buffer(most_bytes + 1)
+        self.buffer = cast(ReadBuffer, self.memory.obj)
+        self.fit(0)
+
+    def fit(self, size: int) -> None:
+        """Have the parts for `size` bytes: files of one store often have one size."""
+        self.size = self.buffer.body_bytes = size
+        self.body = self.memory[ROOM_BYTES : ROOM_BYTES + size]
+        self.into = (self.memory[ROOM_BYTES : ROOM_BYTES + size + 1],)  # one byte more, to see that it ends
 
 
-# For the event loop alone: the one that was used last, and all.
-_memory, _buffer = _made()
-_buffers = [(_memory, _buffer)]
+# For the event loop alone: the place that was used last, and all.
+_place = _Place(_MOST_BYTES)
+_places = [_place]
 
 
 def _open_cached(path: str) -> int:
@@ -93,32 +105,29 @@ def read_file_nowait(path: str, size: int) -> memoryview | None:
     if fd < 0:
         return None
     try:
-        memory, buffer = (_memory, _buffer) if size <= _MOST_BYTES and not _buffer.is_lent else _other(size)
-        # One byte more, to see that it ends there.
-        got = os.preadv(fd, (memory[ROOM_BYTES : ROOM_BYTES + size + 1],), 0, os.RWF_NOWAIT)
+        place = _place if size <= _MOST_BYTES and not _place.buffer.is_lent else _other(size)
+        if place.size != size:
+            place.fit(size)
+        got = os.preadv(fd, place.into, 0, os.RWF_NOWAIT)
     except OSError:
         return None
     finally:
         os.close(fd)
-    if got != size:
-        return None
-    buffer.body_bytes = size
-    return memory[ROOM_BYTES : ROOM_BYTES + size]
+    return place.body if got == size else None
 
 
-def _other(size: int) -> tuple[memoryview, ReadBuffer]:
+def _other(size: int) -> _Place:
     """One that is not lent, in place of one that is; or one for more bytes, for once."""
-    global _memory, _buffer
+    global _place
     if size > _MOST_BYTES:
-        memory = read_buffer(size + 1)
-        return memory, cast(ReadBuffer, memory.obj)
-    for made in _buffers:
-        if not made[1].is_lent:
+        return _Place(size)
+    for place in _places:
+        if not place.buffer.is_lent:
             break
     else:
-        made = _made()  # its pages are filled with zeros first
-        if len(_buffers) >= _MOST:
-            del _buffers[0]  # it stays with whoever has it, a slow client perhaps
-        _buffers.append(made)
-    _memory, _buffer = made
-    return made
+        place = _Place(_MOST_BYTES)  # its pages are filled with zeros first
+        if len(_places) >= _MOST:
+            del _places[0]  # it stays with whoever has it, a slow client perhaps
+        _places.append(place)
+    _place = place
+    return place
