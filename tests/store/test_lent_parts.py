@@ -13,7 +13,8 @@ import pytest
 from common import durable
 from common.checksum import Bytes
 from common.errors import BlobkeepError, StorageFailed
-from services.engines.local.serving import data_writer, multiparts, part_upload
+from services.engines.local.disk.past_cache import set_past_cache
+from services.engines.local.serving import multiparts, part_upload
 from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content
@@ -88,7 +89,7 @@ def test_only_a_large_part_in_its_place_goes_past_the_page_cache(
     async def main() -> None:
         async with opened(data.root) as made:
             fd = os.open(data.root + "/probe", os.O_CREAT | os.O_WRONLY)
-            possible = data_writer._set_past_cache(fd, True)
+            possible = set_past_cache(fd, True)
             os.close(fd)
             parts = made.store.multiparts
             upload = await parts.create_multipart("a", Content())

@@ -18,6 +18,7 @@ from common.checksum import Bytes, Hasher
 from common.errors import NoSpace
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.past_cache import set_past_cache
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.serving import data_writer, lent_pieces, upload
 from services.engines.local.serving.data_writer import PAST_CACHE_BYTES
@@ -80,7 +81,7 @@ def test_only_a_large_blob_goes_past_the_page_cache(
     async def main() -> None:
         async with opened(data.root, "none") as made:
             fd = os.open(data.root + "/probe", os.O_CREAT | os.O_WRONLY)
-            possible = data_writer._set_past_cache(fd, True)
+            possible = set_past_cache(fd, True)
             os.close(fd)
             monkeypatch.setattr(durable, "write_some_at", note)
             monkeypatch.setattr(durable, "_begin_write", WriteAtItsEnd)
@@ -148,7 +149,7 @@ def test_a_piece_is_hashed_while_the_kernel_writes_it(
     async def main() -> None:
         async with opened(data.root, "none") as made:
             fd = os.open(data.root + "/probe", os.O_CREAT | os.O_WRONLY)
-            if not data_writer._set_past_cache(fd, True):
+            if not set_past_cache(fd, True):
                 pytest.skip("this file system writes through the page cache alone")
             os.close(fd)
             monkeypatch.setattr(durable, "_begin_write", Begun)

@@ -41,7 +41,7 @@ def test_an_upload_for_which_room_was_made_ends_well(
 ) -> None:
     body = os.urandom(4 * PIECE_BYTES)
     monkeypatch.setattr(upload, "PAST_CACHE_BYTES", len(body))
-    monkeypatch.setattr(data_writer, "_set_past_cache", lambda fd, past_cache: past_cache)
+    monkeypatch.setattr(data_writer, "set_past_cache", lambda fd, past_cache: past_cache)
     if not can_make_room:
         monkeypatch.setattr(data_writer, "_allocate", lambda fd, size_bytes, offset: False)
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import mmap
 import os
 from collections.abc import Sequence
 
 from common import durable
+from services.engines.local.disk.past_cache import set_past_cache
 
 BLOCK_BYTES = 4096  # a multiple of what any disk of today asks for
 _KEPT_BYTES = 2 << 20  # of memory, for the batches of sixteen clients with 64 KiB each
@@ -83,12 +83,11 @@ class RecordWriter:
 
 def open_past_cache(path: str) -> int:
     """A descriptor for writing whole blocks past the page cache; -1 where that is not possible."""
-    fd = -1
     try:
         fd = durable.open_in_place(path)
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_DIRECT)
     except OSError:
-        if fd >= 0:
-            os.close(fd)
+        return -1
+    if not set_past_cache(fd, True):
+        os.close(fd)
         return -1
     return fd

@@ -7,9 +7,7 @@ sync at the end has nothing left to write. Its first read then waits for the dis
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
-import os
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from typing import Protocol
@@ -17,6 +15,7 @@ from typing import Protocol
 from common import durable
 from common.checksum import Bytes
 from common.kernel_writes import Begun
+from services.engines.local.disk.past_cache import set_past_cache
 
 # After so many bytes the disk is told to begin, so that the sync at the end has little left to wait for.
 WRITE_BACK_BYTES = 8 << 20
@@ -55,7 +54,7 @@ class DataWriter:
         self._sums = tuple(sums)
         self._beside = beside
         self._at = offset  # where the next piece goes
-        self._past_cache = past_cache_bytes > 0 and _set_past_cache(fd, True)
+        self._past_cache = past_cache_bytes > 0 and set_past_cache(fd, True)
         self.has_room = self._past_cache and _allocate(fd, past_cache_bytes, offset)
         self._write_back_bytes = write_back_bytes
         self._begun_at = offset  # the disk was told to begin with all before that
@@ -125,7 +124,7 @@ class DataWriter:
                 raise
         if done < len(piece):
             self._past_cache = False
-            _set_past_cache(self._fd, False)
+            set_past_cache(self._fd, False)
         return done
 
 
@@ -149,13 +148,3 @@ def _waited(begun: Begun) -> int:
         if err.errno != errno.EINVAL:
             raise
         return 0  # the file system refuses it
-
-
-def _set_past_cache(fd: int, past_cache: bool) -> bool:
-    """False where the file system writes through the page cache alone."""
-    flags = fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_DIRECT
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETFL, flags | (os.O_DIRECT if past_cache else 0))
-    except OSError:
-        return False
-    return True
