@@ -16,8 +16,9 @@ from common.errors import UnknownUpload
 from services.store import UPLOAD_ID, Content, Multipart
 from tests.crashes.ladder import steps
 from tests.crashes.test_ladder import base, dies, small_journal
+from tests.engines.makers import anything
 from tests.engines.test_multiparts import send
-from tests.store.test_multiparts import anything, number
+from tests.store.test_multiparts import number
 from tests.support.campaign import choose
 from tests.support.disk_calls import CHANGES, Death, standing_between
 from tests.support.index_states import SYNCS

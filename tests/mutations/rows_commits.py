@@ -120,7 +120,7 @@ ROWS = [
         "services/engines/local/serving/outgoing.py",
         "except BaseException as err:  # MemoryError, say",
         "except BlobkeepError as err:",
-        ("tests/store/test_lent_pieces.py", "tests/store/test_multiparts.py"),
+        ("tests/store/test_lent_pieces.py", "tests/store/test_part_pieces.py"),
     ),
     Mutation(
         "commit-without-the-piece-that-is-being-written",

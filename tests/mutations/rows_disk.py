@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.table import Mutation
 
 LENT = "tests/store/test_lent_pieces.py"
+PAST_CACHE = "tests/store/test_past_cache.py"
 
 ROWS = [
     Mutation(
@@ -33,7 +34,7 @@ ROWS = [
         "services/engines/local/serving/data_writer.py",
         "memoryview(piece)[done:] if done else piece",
         "piece",
-        (LENT,),
+        (PAST_CACHE,),
     ),
     Mutation(
         "upload-ends-where-no-memory-can-be-lent",
@@ -54,7 +55,7 @@ ROWS = [
         "services/engines/local/serving/data_writer.py",
         "        finally:\n            written",
         "        except ValueError:\n            pass\n        else:\n            written",
-        (LENT,),
+        (PAST_CACHE,),
     ),
     Mutation(
         "room-made-for-more-than-came-stays",

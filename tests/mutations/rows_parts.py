@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.table import Mutation
 
 PARTS = "tests/store/test_multiparts.py"
+UNENDED = "tests/store/test_unended_multiparts.py"
 CRASHES = "tests/crashes/test_multiparts.py"
 LENT = ("tests/store/test_lent_parts.py",)
 TURNS = ("tests/store/test_hash_turns.py",)
@@ -16,7 +17,7 @@ ROWS = [
         "services/engines/local/serving/damage.py",
         "                step()\n",
         "                pass\n",
-        (f"{PARTS}::test_the_blob_stays_until_an_upload_that_could_not_be_ended_is",),
+        (f"{UNENDED}::test_the_blob_stays_until_an_upload_that_could_not_be_ended_is",),
     ),
     Mutation(
         "start-forgets-an-upload-that-it-could-not-end",
@@ -39,7 +40,7 @@ ROWS = [
         "done = await upload.commit(said)\n"
         "            await self._end_completed(one)\n"
         "            return done",
-        (PARTS,),
+        (UNENDED,),
     ),
     Mutation(
         "part-answered-before-its-bytes-are-durable",

@@ -9,8 +9,8 @@ from collections import Counter
 from typing import Any
 
 from services.store import Content
+from tests.engines.makers import anything
 from tests.engines.test_multiparts import send
-from tests.store.test_multiparts import anything
 from tests.support.disk_calls import CHANGES, READS, standing_between
 from tests.support.rules import DataDirectory
 from tests.support.stores import opened

@@ -22,8 +22,8 @@ from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.engines.local.serving.multiparts import LocalMultiparts
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content, Multipart, Part
+from tests.engines.makers import anything
 from tests.store.test_lent_parts import fill
-from tests.store.test_multiparts import anything
 from tests.support import rules
 from tests.support.rules import DataDirectory
 from tests.support.stores import Opened, opened, until

@@ -16,8 +16,9 @@ from common import ours
 from common.errors import UnknownUpload
 from services.engines.local.serving import joined_hash
 from services.store import Content, Multiparts, Part
+from tests.engines.makers import anything
 from tests.engines.test_multiparts import send
-from tests.store.test_multiparts import anything, number, three_parts
+from tests.store.test_multiparts import number, three_parts
 from tests.support import rules
 from tests.support.stores import opened, until
 

@@ -18,8 +18,8 @@ from services.engines.local.serving import multiparts, part_upload
 from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content
-from tests.store.test_lent_pieces import is_past_cache
-from tests.store.test_multiparts import anything
+from tests.engines.makers import anything
+from tests.store.test_past_cache import is_past_cache
 from tests.support import rules, stores
 from tests.support.disk_calls import WriteAtItsEnd
 from tests.support.rules import DataDirectory

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import hashlib
 import os
 import threading
@@ -13,29 +11,18 @@ from pathlib import Path
 import pytest
 
 from common import durable
-from common.errors import (
-    BlobkeepError,
-    PartsChanged,
-    PreconditionFailed,
-    StorageFailed,
-    SyncFailed,
-    UnknownUpload,
-)
+from common.errors import PartsChanged, PreconditionFailed, SyncFailed, UnknownUpload
 from services.engines.local.disk import layout, multipart_folder
-from services.engines.local.disk.layout import Layout
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content, Multipart, Part
 from tests.cuts.recorder import ListLog, recording
+from tests.engines.makers import anything
 from tests.engines.test_multiparts import send
 from tests.support import rules
 from tests.support.stores import Opened, opened, until
 
 MIB = 1 << 20
 A, B, C = os.urandom(2 * MIB), os.urandom(2 * MIB), os.urandom(MIB + 5)
-
-
-def anything(blob: object, damaged: bool) -> None:
-    """Every condition holds."""
 
 
 async def three_parts(store: Opened) -> tuple[Multipart, list[Part]]:
@@ -343,201 +330,3 @@ def test_a_part_that_waits_for_a_completion_that_fails_is_whole(tmp_path: Path) 
 
     asyncio.run(go())
     assert not rules.broken_rules(str(tmp_path))
-
-
-def test_the_next_piece_of_a_part_comes_in_while_one_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, may_write, begun = durable.write_some_at, threading.Event(), []
-
-    def late(fd: int, data: bytes, offset: int) -> int:
-        assert may_write.wait(60)
-        return real(fd, data, offset)
-
-    async def go() -> None:
-        async with opened(str(tmp_path)) as store:
-            parts = store.store.multiparts
-            upload = await parts.create_multipart("a", Content())
-            part = await parts.begin_part("a", upload.id, 1, 3 * MIB)
-            await part.write(A[:MIB])  # it returns, though nothing is written
-            await asyncio.sleep(0)
-            assert part.takes(A[MIB : MIB + 9])
-            may_write.set()
-            await part.write(A[MIB + 9 :])
-            await part.write(B[:MIB])
-            done = await part.commit()
-            await parts.complete_multipart("a", upload.id, [done], anything)
-            assert await store.read("a") == A + B[:MIB]
-
-    monkeypatch.setattr(durable, "write_some_at", late)
-    monkeypatch.setattr(durable, "begin_write_back", lambda fd, offset, size: begun.append((offset, size)))
-    asyncio.run(go())
-    assert begun[0][0] == 0  # before the sync, which then waits for little
-
-
-@pytest.mark.parametrize(
-    ("broken", "told"), [(OSError(errno.EIO, "the disk failed"), StorageFailed), (MemoryError(), MemoryError)]
-)
-def test_a_piece_of_a_part_that_could_not_be_written_fails_its_commit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Exception, told: type[Exception]
-) -> None:
-    real = durable.write_some_at
-
-    def failing(fd: int, data: bytes, offset: int) -> int:
-        if offset == 0:
-            raise broken
-        return real(fd, data, offset)
-
-    async def go() -> None:
-        async with opened(str(tmp_path)) as store:
-            parts = store.store.multiparts
-            upload = await parts.create_multipart("a", Content())
-            part = await parts.begin_part("a", upload.id, 1, len(A))
-            with monkeypatch.context() as patch:
-                patch.setattr(durable, "write_some_at", failing)
-                await part.write(A[:MIB])
-                with contextlib.suppress(told):  # told here, or by the commit
-                    await part.write(A[MIB:])
-                with pytest.raises(told):
-                    await part.commit()
-            assert await parts.list_parts("a", upload.id) == []
-            done = await send(parts, upload, 1, A)
-            await parts.complete_multipart("a", upload.id, [done], anything)
-            assert await store.read("a") == A
-
-    asyncio.run(go())
-
-
-def test_nobody_replaces_the_blob_until_its_upload_is_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The blob alone says that its upload is complete. If another write came between, and then a kill, a
-    completion that is sent again would undo that write: the torture saw a deleted blob come back.
-    """
-    order: list[str] = []
-    ending, may_end = threading.Event(), threading.Event()
-    real = multipart_folder.end
-
-    def end(*args: object) -> None:
-        ending.set()
-        assert may_end.wait(60)
-        real(*args)  # type: ignore[arg-type]
-        order.append("over")
-
-    monkeypatch.setattr(multipart_folder, "end", end)
-
-    async def go() -> None:
-        async with opened(str(tmp_path)) as store:
-            parts = store.store.multiparts
-            upload, done = await three_parts(store)
-            completion = parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
-            completing = asyncio.create_task(completion)
-            assert await asyncio.to_thread(ending.wait, 60)
-            assert await store.read("a") == A + B + C  # it is durable, so it is shown
-
-            async def delete() -> None:
-                await store.store.delete("a", anything)
-                order.append("deleted")
-
-            deleting = asyncio.create_task(delete())
-            await asyncio.sleep(0)
-            try:  # its batch comes after the delete's, if that has one
-                await store.store.write_whole("b", anything, Content(), b"b")
-            finally:
-                may_end.set()
-            await asyncio.gather(completing, deleting)
-
-    asyncio.run(go())
-    assert order == ["over", "deleted"]
-    assert not rules.broken_rules(str(tmp_path))
-
-
-def test_an_upload_that_could_not_be_ended_is_ended_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = multipart_folder.end
-
-    def refused(*_: object) -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    async def go() -> None:
-        async with opened(str(tmp_path)) as store:
-            parts = store.store.multiparts
-            upload, done = await three_parts(store)
-            monkeypatch.setattr(multipart_folder, "end", refused)
-            await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
-            assert folders(tmp_path) == [upload.id]
-            monkeypatch.setattr(multipart_folder, "end", real)
-            await parts.sweep(3600.0)
-            assert folders(tmp_path) == []
-            assert await store.read("a") == A + B + C
-
-    asyncio.run(go())
-    assert not rules.broken_rules(str(tmp_path))
-
-
-@pytest.mark.parametrize("replaces", [False, True])
-def test_the_blob_stays_until_an_upload_that_could_not_be_ended_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool
-) -> None:
-    """Else, after a kill, nobody would know that it is complete: sent again, it would be completed twice."""
-    real = multipart_folder.end
-
-    def refused(*_: object) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    async def go() -> None:
-        async with opened(str(tmp_path)) as store:
-            parts = store.store.multiparts
-
-            async def change() -> None:
-                if replaces:
-                    await store.store.write_whole("a", anything, Content(), b"new")
-                else:
-                    await store.store.delete("a", anything)
-
-            upload, done = await three_parts(store)
-            monkeypatch.setattr(multipart_folder, "end", refused)
-            await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
-            with pytest.raises(BlobkeepError):
-                await change()
-            assert await store.read("a") == A + B + C
-            monkeypatch.setattr(multipart_folder, "end", real)
-            await change()
-            assert folders(tmp_path) == []
-            await parts.sweep(3600.0)
-            assert folders(tmp_path) == []
-
-    asyncio.run(go())
-    assert not rules.broken_rules(str(tmp_path))
-
-
-def test_an_upload_that_the_disk_does_not_end_keeps_no_other_from_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = multipart_folder.end
-    refused: set[str] = set()
-
-    def end(data_dir: Layout, upload_id: str) -> None:
-        if upload_id in refused:
-            raise OSError(errno.EIO, "the disk failed")
-        real(data_dir, upload_id)
-
-    monkeypatch.setattr(multipart_folder, "end", end)
-
-    async def go() -> None:
-        async with opened(str(tmp_path)) as store:
-            parts = store.store.multiparts
-            completed, done = await three_parts(store)
-            refused.add(completed.id)
-            await parts.complete_multipart("a", completed.id, sorted(done, key=number), anything)
-            left = await parts.create_multipart("b", Content())
-            refused.add(left.id)
-            await parts.create_multipart("c", Content())
-            assert await parts.sweep(0.0) == 1  # the last one
-            assert sorted(folders(tmp_path)) == sorted((completed.id, left.id))
-            refused.clear()
-            assert await parts.sweep(0.0) == 1
-            assert folders(tmp_path) == []
-
-    asyncio.run(go())
