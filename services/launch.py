@@ -37,7 +37,7 @@ def main() -> None:
 def start_object_store() -> None:
     """Start an object store for development, and select it in the environment.
 
-    Raises InTheWay.
+    Returns in a new process; this one waits for it, and then ends the store. Raises InTheWay.
     """
     try:
         from services.engines.objects import development
@@ -46,6 +46,7 @@ def start_object_store() -> None:
         for path in (folder.parent, folder):
             durable.make_folder_durably(str(path))
         ports, pid = development.start(str(folder))
+        development.stay_with(pid)
     except (OSError, RuntimeError) as err:
         raise InTheWay(f"the object store cannot be started: {err}") from err
     os.environ |= development.environment({})

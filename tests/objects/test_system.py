@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -213,21 +214,50 @@ def test_a_server_refuses_to_promise_what_this_engine_does_not_do(
         asyncio.run(engine.own())
 
 
-def test_the_store_for_development_ends_with_who_started_it() -> None:
-    program = (
-        "import sys, time\n"
-        "from services.engines.objects import development\n"
-        "ports, pid = development.start(sys.argv[1])\n"
-        "print(*ports, flush=True)\n"
-        "time.sleep(600)\n"
+@contextlib.contextmanager
+def on_a_store(*lines: str) -> Iterator[subprocess.Popen[str]]:
+    """A program of `lines`, which has started the store for development: `ports`, `pid`."""
+    program = "\n".join(
+        [
+            "import signal, sys, time",
+            "from services.engines.objects import development",
+            "ports, pid = development.start(sys.argv[1])",
+            *lines,
+            "time.sleep(600)",
+        ]
     )
-    with tempfile.TemporaryDirectory(prefix="bk-weed-", dir="/tmp") as folder:
-        starter = subprocess.Popen(
+    with (
+        tempfile.TemporaryDirectory(prefix="bk-weed-", dir="/tmp") as folder,
+        subprocess.Popen(
             [sys.executable, "-c", program, folder], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        with starter:
-            assert starter.stdout is not None
-            ports = Ports(*map(int, starter.stdout.readline().split()))
-            assert development.is_ready(ports)
-            starter.kill()
+        ) as started,
+    ):
+        yield started
+
+
+def printed(program: subprocess.Popen[str]) -> list[int]:
+    assert program.stdout is not None
+    return [int(number) for number in program.stdout.readline().split()]
+
+
+def test_the_store_for_development_ends_with_who_started_it() -> None:
+    with on_a_store("print(*ports, flush=True)") as starter:
+        ports = Ports(*printed(starter))
+        assert development.is_ready(ports)
+        starter.kill()
         wait_for(lambda: not development.is_ready(ports), what="the store's end")
+
+
+def test_the_store_for_development_is_gone_when_the_program_on_it_is_over() -> None:
+    """`make run ENGINE=objects` left it for some seconds, with its ports and its folder."""
+    with on_a_store(
+        "development.stay_with(pid)",
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))",
+        "print(pid, flush=True)",
+    ) as starter:
+        (pid,) = printed(starter)
+        os.kill(pid, 0)
+        starter.terminate()
+        assert starter.wait(60) == 7
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

@@ -6,6 +6,7 @@ process on one machine. docs/objects.md says how to run a real store.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import random
@@ -27,6 +28,8 @@ _HOST = "127.0.0.1"
 _GRPC = 10_000  # each port has a second one, so much higher
 _FIRST, _LAST = 11_000, 21_000
 _PR_SET_PDEATHSIG = 1
+# What asks supervisord to end, or to do something.
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2)
 _reserved: list[socket.socket] = []
 
 
@@ -134,12 +137,38 @@ def start(folder: str) -> tuple[Ports, int]:
     return ports, child.pid
 
 
+def stay_with(pid: int) -> None:
+    """Return in a new process. This one waits until that ends, ends the store `pid`, and exits as that did.
+
+    So the store is gone when the program is over that somebody waits for. Call it right after `start`.
+    """
+    child = os.fork()
+    if not child:
+        _die_with_parent(signal.SIGTERM)
+        return
+    for number in _FORWARDED:
+        signal.signal(number, lambda number, _: os.kill(child, number))
+    _, status = os.waitpid(child, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):  # it ended before
+        os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 128 - code)  # as a shell says it of a signal
+
+
 def main() -> None:
     """Become the store: python -m services.engines.objects.development FOLDER MASTER,VOLUME,FILER,S3."""
     folder, ports = sys.argv[1], Ports(*map(int, sys.argv[2].split(",")))
-    if sys.argv[3:] == ["--with-parent"] and sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if sys.argv[3:] == ["--with-parent"]:
+        _die_with_parent(signal.SIGKILL)
     os.execve(program(), command(folder, ports), environment(os.environ))
+
+
+def _die_with_parent(number: int) -> None:
+    """Have the kernel send us this signal when our parent ends, also if we run another program by then."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def _reserve(port: int) -> bool:
