@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,14 +9,8 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.s3.serving import Served, served
+from tests.s3.serving import Served
 from tests.s3.test_objects import error_of
-
-
-@pytest.fixture(scope="module")
-def front() -> Iterator[Served]:
-    with served() as made:
-        yield made
 
 
 @pytest.fixture

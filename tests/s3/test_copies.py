@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,6 @@ SUMS = {
     "SHA1": base64.b64encode(hashlib.sha1(BODY).digest()).decode(),
     "SHA256": base64.b64encode(hashlib.sha256(BODY).digest()).decode(),
 }
-
-
-@pytest.fixture(scope="module")
-def front() -> Iterator[Served]:
-    with served() as made:
-        made.client().create_bucket(Bucket=BUCKET)
-        yield made
 
 
 @pytest.fixture

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.s3.serving import Served, served
+from tests.s3.serving import Served
 from tests.s3.test_objects import error_of
 
 BUCKET = "parts"
 MIB = 1 << 20
 WHERE = {"Bucket": BUCKET, "Key": "key"}
-
-
-@pytest.fixture(scope="module")
-def front() -> Iterator[Served]:
-    with served() as made:
-        made.client().create_bucket(Bucket=BUCKET)
-        yield made
 
 
 @pytest.fixture

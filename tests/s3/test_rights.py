@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -82,12 +82,6 @@ ON_BUCKETS |= {"GetBucketVersioning"}
 def _deleted(answer: Any) -> None:
     for one in answer.get("Errors", []):
         raise ClientError({"Error": one, "ResponseMetadata": {"HTTPStatusCode": 403}}, "DeleteObjects")
-
-
-@pytest.fixture(scope="module")
-def front() -> Iterator[Served]:
-    with served() as made:
-        yield made
 
 
 @pytest.fixture(autouse=True)
