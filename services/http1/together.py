@@ -1,7 +1,7 @@
 """Long answers of one turn of the event loop, some of them sent one right after the other.
 
 To read a file, send it, and read the next one costs more than to read some and then send these: a client
-that waits is woken once for all of them. A third of a turn is sent at a time, so that the client has answers
+that waits is woken once for all of them. Half of a turn is sent at a time, so that the client has answers
 to take while the next ones are read.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 from typing import Protocol
 
 _MOST = 8  # with 64 KiB each they stay in the processor's cache
-_PARTS = 3
+_PARTS = 2
 _AT_ONCE = 15  # one in 16 finds out whether a turn has many again
 
 

@@ -114,7 +114,7 @@ def test_no_more_are_held_than_stay_in_the_processors_cache() -> None:
     asyncio.run(test())
 
 
-def test_a_third_of_a_turn_is_sent_at_a_time() -> None:
+def test_half_of_a_turn_is_sent_at_a_time() -> None:
     """If all of it were, the client would wait while all is read, and then we for the client."""
 
     async def test() -> None:
@@ -126,7 +126,7 @@ def test_a_third_of_a_turn_is_sent_at_a_time() -> None:
                 transport.write_answer(b"head", body_of(long_answer("a")))
                 sent.append(sum(len(wire.done) for _, wire in clients) - 12 * (turn - 1))
             await asyncio.sleep(0)
-        assert sent == [0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12]
+        assert sent == [0, 0, 0, 0, 0, 6, 6, 6, 6, 6, 6, 12]
 
     asyncio.run(test())
 
@@ -152,7 +152,7 @@ def test_where_a_turn_has_few_they_need_not_wait_and_find_out_when_there_are_mor
         assert held == 0
         assert sent == 6 * 12
         clients[0][0].write_answer(b"head", body_of(long_answer("a")))
-        assert clients[0][0].held  # for three others
+        assert clients[0][0].held  # for others
 
     asyncio.run(test())
 
