@@ -271,4 +271,11 @@ ROWS = [
         "                # one",
         ("tests/s3/test_turns.py",),
     ),
+    Mutation(
+        "many-parts-judged-on-the-loop",
+        "services/frontends/s3/completing.py",
+        "judge() if len(wanted) <= _FEW_PARTS else await asyncio.to_thread(judge)",
+        "judge()",
+        ("tests/s3/test_turns.py",),
+    ),
 ]

@@ -191,8 +191,8 @@ ROWS = [
     Mutation(
         "a-completion-with-other-parts-gets-the-answer-of-the-first",
         f"{S3}/completing.py",
-        "        return there if named else None\n",
-        "        return there\n",
+        "all(map(_TAG.fullmatch, tags)) and multipart_tag(tags) == etag",
+        "True",
         (MULTIPART,),
     ),
     Mutation(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from common.config import Config
 from services.access.decisions import Access
 from services.frontends.s3.app import S3FrontEnd
 from services.frontends.s3.fast_path import S3FastPath
+from services.frontends.s3.multipart import part_tag
+from services.frontends.s3.parts_in_blobs import parts_of
 from services.http1 import Limits
 from services.watch.request_log import RequestLog
 from tests.support.memory_store import MemoryStore
@@ -80,4 +84,26 @@ def test_a_known_attack_does_not_make_others_wait(name: str, front: S3FastPath) 
     longest(front, b"".join(request("PUT", f"/bkt/{number:04}-x", b"x") for number in range(KEYS)))
     turn, answer = longest(front, ATTACKS[name])
     assert answer.startswith(b"HTTP/1.1 ")
+    assert turn.calls < MOST_CALLS
+
+
+def test_a_completion_of_many_parts_does_not_either() -> None:
+    """It is refused, since its parts are too small; that can be asked for again and again."""
+    store, many = MemoryStore(), 150
+    s3 = S3FrontEnd(store, Config(http="blobkeep"), Access(None), RequestLog())
+    longest(s3.fast_path, request("PUT", "/bkt"))
+    longest(s3.fast_path, request("POST", "/bkt/new?uploads", b""))
+    (upload,) = asyncio.run(parts_of(store).list_multiparts("bkt/", ("", ""), 2))
+    at = f"uploadId={upload.id}"
+    longest(
+        s3.fast_path,
+        b"".join(request("PUT", f"/bkt/new?partNumber={one}&{at}", b"x") for one in range(1, many + 1)),
+    )
+    named = "".join(
+        f"<Part><PartNumber>{part.number}</PartNumber><ETag>{part_tag(part)}</ETag></Part>"
+        for part in asyncio.run(parts_of(store).list_parts("bkt/new", upload.id))
+    )
+    body = f"<CompleteMultipartUpload>{named}</CompleteMultipartUpload>".encode()
+    turn, answer = longest(s3.fast_path, request("POST", f"/bkt/new?{at}", body))
+    assert b" 400 " in answer
     assert turn.calls < MOST_CALLS
