@@ -24,7 +24,7 @@ sys.dont_write_bytecode = False
 _FOLDERS = [path.name for path in Path(__file__).parent.iterdir() if (path / "__init__.py").exists()]
 pytest.register_assert_rewrite(*(f"tests.{name}" for name in _FOLDERS))
 
-from tests.support import programs, small_journal  # noqa: E402
+from tests.support import compiled, programs, small_journal  # noqa: E402
 from tests.support.processes import Process, Server  # noqa: E402
 from tests.support.rules import DataDirectory  # noqa: E402
 
@@ -39,6 +39,10 @@ StartServer = Callable[..., Server]
 
 # Folders whose tests take seconds. Their files run first, so that no worker gets a long one at the end.
 _LONG = ("torture", "objects", "browser", "process", "clients", "restic", "cuts", "crashes", "model", "http1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    compiled.compile_for_workers(config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
