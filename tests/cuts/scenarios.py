@@ -170,7 +170,7 @@ def lent(folder: Path, seed: int) -> Recording:
         session.start("gc")
         session.clients(2, 3, (700, _MIB + 5000, _MIB + 20_000))
         session.write("POST", "bkt/1", session.body(10))  # without a blob there is no bucket
-        session.upload_in_parts("bkt/0", session.body(3 * _MIB + 5000), 2 * _MIB)
+        session.upload_in_parts("bkt/0", session.body(5 * _MIB + 5000), 2 * _MIB)
         session.stop(clean=session.rng.random() < 0.5)
         return session.finish()
 
