@@ -217,4 +217,11 @@ ROWS = [
         "        self._committing = True\n",
         LENT,
     ),
+    Mutation(
+        "a-part-waits-for-the-reading-of-other-uploads",
+        "services/engines/local/serving/multiparts.py",
+        "            async with self._followers:\n                one.order.reads(True)\n",
+        "            one.order.reads(True)\n            async with self._followers:\n",
+        ("tests/store/test_hash_turns.py",),
+    ),
 ]

@@ -17,7 +17,7 @@ from common.errors import BlobkeepError
 from services.engines.local.disk import multipart_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
-from services.engines.local.serving import hash_turns, joined_hash
+from services.engines.local.serving import hash_turns, joined_hash, multiparts
 from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.engines.local.serving.multiparts import LocalMultiparts
 from services.engines.local.serving.part_upload import LocalPart
@@ -210,5 +210,28 @@ def test_a_part_that_waits_can_be_given_up(data: DataDirectory) -> None:
         await filling
         assert await parts.list_parts("a", upload.id) == []
         await parts.abort_multipart("a", upload.id)
+
+    run(data, test)
+
+
+@pytest.mark.usefixtures("haste")
+def test_a_part_does_not_wait_while_parts_of_other_uploads_are_read(data: DataDirectory) -> None:
+    """Two uploads are read at a time, for as long as they have parts: clients of others would give up."""
+
+    async def test(_made: Opened, parts: LocalMultiparts, upload: Multipart) -> None:
+        for _ in range(multiparts._FOLLOWERS):
+            await parts._followers.acquire()
+        named = {number: await send(await begun(parts, upload, number)) for number in (2, 1)}
+        following = parts._open[upload.id].following
+        assert following is not None
+        async with asyncio.timeout(60):
+            for number in (4, 3):
+                named[number] = await send(await begun(parts, upload, number))
+        assert not following.done()
+        for _ in range(multiparts._FOLLOWERS):
+            parts._followers.release()
+        chosen = [named[number] for number in sorted(named)]
+        blob, _ = await parts.complete_multipart("a", upload.id, chosen, anything)
+        assert blob.sha256 == hashlib.sha256(WHOLE).digest()
 
     run(data, test)

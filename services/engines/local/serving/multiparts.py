@@ -272,9 +272,9 @@ class LocalMultiparts:
             one.following = asyncio.get_running_loop().create_task(self._hash_behind(one))
 
     async def _hash_behind(self, one: OpenMultipart) -> None:
-        one.order.reads(True)
         try:
             async with self._followers:
+                one.order.reads(True)
                 while not one.is_ending and await self._advance(one):
                     pass
         except RottenPart as err:
