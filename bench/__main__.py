@@ -99,6 +99,11 @@ class _Run:
                 self._measure(number, case, "limit", self.base)
             for name in self.names:
                 self._peer(number, name, cases.CASES)
+        os.sched_setaffinity(0, peers.ALL_CORES)  # what it starts for the load inherits that
+        for number in range(self._options.rounds):
+            for name in self.names:
+                self._peer(number, name, cases.ON_ALL_CORES, peers.ALL_CORES)
+        os.sched_setaffinity(0, {peers.LOAD_CORE})
         for number in range(self._options.rounds):
             for name in self.names:
                 self._restarts(number, name)
@@ -118,13 +123,13 @@ class _Run:
             if wanted and not (case.once and number):
                 yield case
 
-    def _peer(self, number: int, name: str, of: list[Case]) -> None:
+    def _peer(self, number: int, name: str, of: list[Case], cores: set[int] | None = None) -> None:
         chosen = list(self._chosen(of, number))
         if not chosen:
             return
         folder = Path(tempfile.mkdtemp(dir=self.base))
         try:
-            with peers.started(name, self.base, self._options.go, folder) as peer:
+            with peers.started(name, self.base, self._options.go, folder, cores=cores) as peer:
                 for case in chosen:
                     self._measure(number, case, name, peer)
         except (OSError, RuntimeError) as err:

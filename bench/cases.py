@@ -76,6 +76,10 @@ def _create(size: int, connections: int) -> Case:
     return Case(f"create {_size(size)}, {_clients(connections)}", "per_s", run)
 
 
+def _on_all_cores(case: Case) -> Case:
+    return Case(f"{case.name}, all cores", case.headline, case.run)
+
+
 def _replace(size: int, connections: int) -> Case:
     def run(peer: Running, seconds: float) -> Values:
         fill(peer, "old-", 200, size)
@@ -134,3 +138,6 @@ CASES = [
     _delete(16),
     _mixed(KIB, 16),
 ]
+
+# Server and load share all cores: what a server gains by a second one, or loses.
+ON_ALL_CORES = [_on_all_cores(_create(KIB, clients)) for clients in (1, 16)]

@@ -43,9 +43,9 @@ def page(about: dict[str, str], figures: list[Figure]) -> str:
         _wrapped(
             "Measured by `make bench` on real servers: each case runs on one server after the other, in "
             "rounds, and the tables show the medians. The server has one core and the load has the other; "
-            "at a restart the server has all cores. The load is wrk, or a program of ours for large "
-            "bodies and deletes. On a shared machine the CPU a request and the ratios say more than the "
-            "rates."
+            "at a restart the server has all cores, and in the cases with *all cores* both share them. The "
+            "load is wrk, or a program of ours for large bodies and deletes. On a shared machine the CPU a "
+            "request and the ratios say more than the rates."
         ),
         "\n".join(_wrapped(f"- {key}: {value}", "  ") for key, value in about.items()),
         _wrapped(
