@@ -154,7 +154,6 @@ def test_a_large_framed_part_comes_into_memory_of_the_part(
     with served(is_open=True) as fast, served(is_open=True, fast_path=False) as handlers:
         found = answers_to(fast, asking)
         assert sum(lent_bytes) == len(framed) or broken in ("its framing", "its end")
-        assert max(lent_bytes) <= min(1 << 20, chunk_bytes + (256 << 10))
         assert found == answers_to(handlers, asking)
     said, parts = found
     assert said.startswith(b"HTTP/1.1 400 " if broken else b"HTTP/1.1 200 ")

@@ -76,7 +76,7 @@ class Decoder:
         self._is_signed = signing is not None if signed is None else signed
         self._has_trailer = has_trailer
         self._held = b""  # the beginning of a line, or of the trailer
-        self.chunk_left = 0  # of its content; while it is 0, framing comes
+        self._chunk_left = 0  # of its content; while it is 0, framing comes
         self._small_chunks = 0
         self._state = self._read_head  # of the framing
         self._hash = hashlib.sha256()
@@ -88,8 +88,8 @@ class Decoder:
         content: list[bytes] = []
         at = 0
         while at < len(data):
-            if self.chunk_left:
-                piece = data[at : at + self.chunk_left]
+            if self._chunk_left:
+                piece = data[at : at + self._chunk_left]
                 self._take(piece)
                 content.append(piece)
                 at += len(piece)
@@ -101,8 +101,8 @@ class Decoder:
         """As `feed`, in place: move the content in `data` to its beginning. Returns how long it is."""
         at = size = 0
         while at < len(data):
-            if self.chunk_left:
-                piece = data[at : at + self.chunk_left]
+            if self._chunk_left:
+                piece = data[at : at + self._chunk_left]
                 self._take(piece)
                 if size != at:
                     data[size : size + len(piece)] = piece  # they may overlap
@@ -154,7 +154,7 @@ class Decoder:
                     "InvalidChunkSizeError", "Only the last chunk of the body may have less than 8192 bytes."
                 )
         self._left -= size
-        self.chunk_left = size
+        self._chunk_left = size
         self._signature = "" if signature is None else signature.decode()
         self._hash = hashlib.sha256()
         self._state = self._read_end
@@ -167,8 +167,8 @@ class Decoder:
         """Of the content of a chunk."""
         if self._signing is not None:
             self._hash.update(piece)
-        self.chunk_left -= len(piece)
-        if not self.chunk_left:
+        self._chunk_left -= len(piece)
+        if not self._chunk_left:
             self._end_chunk()
 
     def _read_end(self, data: bytes) -> bytes:

@@ -39,7 +39,6 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 MD5_UP_TO_BYTES = 16 << 20
 _PARSE_INLINE_BYTES = 2 << 10  # in which 500 elements are
 _MOST_TRAILERS = 8  # that are looked at: more than one is refused
-_FRAMED_BYTES = 256 << 10  # more chunks than begin in these would keep the loop for too long
 
 
 class Body:
@@ -131,11 +130,6 @@ class Body:
     def may_be_lent_room(self) -> bool:
         """Whether none of the bytes that come are kept here."""
         return self.digests.are_quick
-
-    @property
-    def room_bytes(self) -> int | None:
-        """How many bytes `came` may be given at once; None: any number."""
-        return None if self._decoder is None else self._decoder.chunk_left + _FRAMED_BYTES
 
     def came(self, data: memoryview) -> int:
         """The next bytes where `may_be_lent_room`: leaves only the content, at their beginning, and computes

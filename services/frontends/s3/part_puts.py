@@ -70,8 +70,7 @@ class PartPut(ExchangeAnswer, HTTPMessageDelegate):
         """See LendsRoom."""
         if self._lent is None and not self._exchange.finished:
             self._lent = self._operation.lend()
-        room = None if self._lent is None else self._lent.room()
-        self._room = None if room is None else room[: self._operation.body.room_bytes]
+        self._room = None if self._lent is None else self._lent.room()
         return self._room
 
     def filled(self, count: int) -> Awaitable[None] | None:
