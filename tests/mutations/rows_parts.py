@@ -218,6 +218,13 @@ ROWS = [
         LENT,
     ),
     Mutation(
+        "a-part-waits-however-long-its-upload-is-read",
+        "services/engines/local/serving/hash_turns.py",
+        "(_MOST_S if order.is_busy() else _BEGIN_S)",
+        "(600 if order.is_busy() else _BEGIN_S)",
+        ("tests/store/test_hash_turns.py",),
+    ),
+    Mutation(
         "a-part-waits-for-the-reading-of-other-uploads",
         "services/engines/local/serving/multiparts.py",
         "            async with self._followers:\n                one.order.reads(True)\n",

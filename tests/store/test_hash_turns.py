@@ -37,8 +37,8 @@ Test = Callable[[Opened, LocalMultiparts, Multipart], Awaitable[None]]
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits does so until the turn comes."""
-    monkeypatch.setattr(hash_turns, "_BEGIN_S", 600)
-    monkeypatch.setattr(hash_turns, "_BUSY_S", 600)
+    for name in ("_BEGIN_S", "_BUSY_S", "_MOST_S"):
+        monkeypatch.setattr(hash_turns, name, 600)
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits, but for parts that are read again."""
     monkeypatch.setattr(hash_turns, "_BEGIN_S", 0)
     monkeypatch.setattr(hash_turns, "_BUSY_S", 0)
+    monkeypatch.setattr(hash_turns, "_MOST_S", 600)
 
 
 def run(data: DataDirectory, test: Test) -> None:
@@ -233,5 +234,28 @@ def test_a_part_does_not_wait_while_parts_of_other_uploads_are_read(data: DataDi
         chosen = [named[number] for number in sorted(named)]
         blob, _ = await parts.complete_multipart("a", upload.id, chosen, anything)
         assert blob.sha256 == hashlib.sha256(WHOLE).digest()
+
+    run(data, test)
+
+
+@pytest.mark.usefixtures("haste")
+def test_nobody_waits_for_long(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart all parts of an upload are read again: its client must not give up meanwhile."""
+    monkeypatch.setattr(hash_turns, "_MOST_S", 0.05)
+    real, may_read = ours.read_at, threading.Event()
+
+    def late(fd: int, view: memoryview, offset: int) -> int:
+        assert may_read.wait(600)
+        return real(fd, view, offset)
+
+    async def test(made: Opened, parts: LocalMultiparts, upload: Multipart) -> None:
+        monkeypatch.setattr(joined_hash, "read_at", late)
+        done = {n: await send(await begun(parts, upload, n)) for n in (2, 1)}
+        try:
+            async with asyncio.timeout(60):
+                done[3] = await send(await begun(parts, upload, 3))
+        finally:
+            may_read.set()
+        await whole(made, parts, upload, [done[n] for n in (1, 2, 3)], WHOLE[: 3 * SIZE])
 
     run(data, test)

@@ -16,6 +16,7 @@ from services.engines.local.serving.joined_hash import JoinedHash, RunningSha256
 
 _BEGIN_S = 0.01  # so long a part waits in any case: those before it may come as fast
 _BUSY_S = 0.05  # so long after a client had to wait the hash is taken for what all wait for
+_MOST_S = 5.0  # a client whose bytes nobody takes for long gives up
 
 
 class HashOrder:
@@ -88,7 +89,7 @@ class HashTurn:
         while self.sha256 is None and (order := self._order) is not None:
             if self._look():
                 order.late()
-            elif order.is_busy() or _now_s() - began_s < _BEGIN_S:
+            elif _now_s() - began_s < (_MOST_S if order.is_busy() else _BEGIN_S):
                 await order.moves()
             else:
                 self._order = None
