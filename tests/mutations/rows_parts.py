@@ -231,4 +231,13 @@ ROWS = [
         "            one.order.reads(True)\n            async with self._followers:\n",
         ("tests/store/test_hash_turns.py",),
     ),
+    Mutation(
+        "a-part-that-cannot-be-given-up-is-waited-for",
+        "services/engines/local/serving/part_upload.py",
+        "        finally:  # also without memory",
+        "        except BlobkeepError:  # also without memory",
+        (
+            "tests/store/test_lent_parts.py::test_a_part_that_cannot_even_be_given_up_keeps_no_upload_from_its_end",
+        ),
+    ),
 ]

@@ -183,3 +183,26 @@ def test_a_piece_that_could_not_be_written_fails_the_commit(
             assert [made.store.piece_memory.lend() is not None for _ in range(5)] == [True] * 4 + [False]
 
     asyncio.run(main())
+
+
+def test_a_part_that_cannot_even_be_given_up_keeps_no_upload_from_its_end(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(_part: LocalPart) -> None:
+        raise MemoryError
+
+    async def main() -> None:
+        async with opened(data.root) as made:
+            parts = made.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            one = await (await parts.begin_part("a", upload.id, 1, 0)).commit()
+            part = await parts.begin_part("a", upload.id, 2, len(BODY))
+            with monkeypatch.context() as short:
+                short.setattr(LocalPart, "_forget", no_memory)
+                with pytest.raises(MemoryError):
+                    await part.abort("its client left")
+            assert not parts.writing()
+            async with asyncio.timeout(60):
+                await parts.complete_multipart("a", upload.id, [one], anything)
+
+    asyncio.run(main())

@@ -175,10 +175,12 @@ class LocalPart:
         self.turn.end()
         self._outgoing.end()
         await self._outgoing.stopped()
-        with contextlib.suppress(BlobkeepError):  # its bytes are nobody's, whatever becomes of them
-            await disk_step(self._owner, self._forget)
-        self._quiet.set()
-        self._tell_ended(self)
+        try:
+            with contextlib.suppress(BlobkeepError):  # its bytes are nobody's, whatever becomes of them
+                await disk_step(self._owner, self._forget)
+        finally:  # also without memory: who completes or aborts the upload waits for this
+            self._quiet.set()
+            self._tell_ended(self)
 
     def _must_go_on(self) -> None:
         if self._ended:
