@@ -120,7 +120,9 @@ class ClientTransport:
 
     def write(self, data: bytes) -> asyncio.Future[None] | None:
         """Write; the future is done when the unsent data is below the low-water mark; None: it is already."""
-        self.raw.write(data)
+        if self.held is not None:
+            self.send_held()
+        self._raw.write(data)
         self._queued_bytes += len(data)
         if not self.writing_paused:
             return None

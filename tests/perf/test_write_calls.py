@@ -70,9 +70,7 @@ async def calls_of_a_create(root: str) -> float:
     def count(frame: FrameType, event: str, _argument: object) -> None:
         calls[0] += event == "call" and frame.f_code.co_filename.startswith(OURS)
 
-    async def create(connection: Connection, number: int) -> None:
-        transport = connection.transport.raw
-        assert isinstance(transport, _Transport)
+    async def create(connection: Connection, transport: _Transport, number: int) -> None:
         transport.answered.clear()
         head = f"POST /store/blob/{number:05} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1024\r\n\r\n"
         connection.data_received(head.encode() + bytes(1024))
@@ -89,15 +87,15 @@ async def calls_of_a_create(root: str) -> float:
             server._the_loop()
             server.quick_answer = fast.quick_answer
             context = RequestContext(socket.AF_INET, ("127.0.0.1", 1), "http", None)
-            connection = Connection(server, context)
-            connection.connection_made(_Transport())
+            connection, transport = Connection(server, context), _Transport()
+            connection.connection_made(transport)
             for number in range(20):
-                await create(connection, number)
+                await create(connection, transport, number)
             found = []
             sys.setprofile(count)
             for number in range(20, 20 + CREATES):
                 before = calls[0]
-                await create(connection, number)
+                await create(connection, transport, number)
                 found.append(calls[0] - before)
             sys.setprofile(None)
             server.on_close(connection)
