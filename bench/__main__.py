@@ -98,7 +98,8 @@ class _Run:
             for case in self._chosen(limits.CASES, number):
                 self._measure(number, case, "limit", self.base)
             for name in self.names:
-                self._peer(number, name, cases.CASES)
+                for group in cases.GROUPS:
+                    self._peer(number, name, group)
         os.sched_setaffinity(0, peers.ALL_CORES)  # what it starts for the load inherits that
         for number in range(self._options.rounds):
             for name in self.names:
@@ -165,7 +166,7 @@ def _free(folder: Path) -> None:
     for at, _, names in os.walk(folder):
         for name in names:
             path = Path(at, name)
-            if path.is_file() and path.stat().st_size > 1 << 20:
+            if path.is_file() and path.stat().st_size >= cases.MIB:
                 path.unlink()
 
 

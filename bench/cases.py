@@ -123,21 +123,20 @@ def _clients(connections: int) -> str:
     return "1 connection" if connections == 1 else f"{connections} connections"
 
 
-CASES = [
-    _get(KIB, 1000, 1),
-    _get(KIB, 1000, 16),
-    _get(KIB, 1000, 128),
-    *(_hot_get(size, clients) for size in _MIDDLE for clients in (1, 16)),
-    *(_cold_get(size, clients) for size in _MIDDLE for clients in (1, 16)),
-    _create(KIB, 1),
-    _create(KIB, 16),
-    _create(KIB, 64),
-    _create(4 * KIB, 16),
-    *(_create(size, clients) for size in _MIDDLE for clients in (1, 16)),
-    _replace(KIB, 16),
-    _delete(16),
-    _mixed(KIB, 16),
+# Each list is for an empty directory: all blobs of all would need more than 65,536 ids.
+GROUPS = [
+    [
+        _get(KIB, 1000, 1),
+        _get(KIB, 1000, 16),
+        _get(KIB, 1000, 128),
+        *(_hot_get(size, clients) for size in _MIDDLE for clients in (1, 16)),
+        *(_cold_get(size, clients) for size in _MIDDLE for clients in (1, 16)),
+    ],
+    [_create(KIB, 1), _create(KIB, 16), _create(KIB, 64), _create(4 * KIB, 16)],
+    [_create(size, clients) for size in _MIDDLE for clients in (1, 16)],
+    [_replace(KIB, 16), _delete(16), _mixed(KIB, 16)],
 ]
+CASES = [case for group in GROUPS for case in group]
 
 # Server and load share all cores: what a server gains by a second one, or loses.
 ON_ALL_CORES = [_on_all_cores(_create(KIB, clients)) for clients in (1, 16)]
