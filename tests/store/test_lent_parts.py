@@ -13,13 +13,12 @@ import pytest
 from common import durable
 from common.checksum import Bytes
 from common.errors import BlobkeepError, StorageFailed
-from services.engines.local.disk.past_cache import set_past_cache
 from services.engines.local.serving import multiparts, part_upload
 from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content
 from tests.engines.makers import anything
-from tests.store.test_past_cache import is_past_cache
+from tests.store.test_past_cache import can_go_past_cache, is_past_cache
 from tests.support import rules, stores
 from tests.support.disk_calls import WriteAtItsEnd
 from tests.support.rules import DataDirectory
@@ -88,9 +87,7 @@ def test_only_a_large_part_in_its_place_goes_past_the_page_cache(
 
     async def main() -> None:
         async with opened(data.root) as made:
-            fd = os.open(data.root + "/probe", os.O_CREAT | os.O_WRONLY)
-            possible = set_past_cache(fd, True)
-            os.close(fd)
+            possible = can_go_past_cache(data.root)
             parts = made.store.multiparts
             upload = await parts.create_multipart("a", Content())
             monkeypatch.setattr(durable, "write_some_at", note)

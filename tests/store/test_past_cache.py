@@ -25,6 +25,15 @@ def is_past_cache(fd: int) -> bool:
     return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
 
 
+def can_go_past_cache(folder: str) -> bool:
+    """Whether the file system does. Leaves a file there."""
+    fd = os.open(folder + "/probe", os.O_CREAT | os.O_WRONLY)
+    try:
+        return set_past_cache(fd, True)
+    finally:
+        os.close(fd)
+
+
 def test_only_a_large_blob_goes_past_the_page_cache(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,9 +47,7 @@ def test_only_a_large_blob_goes_past_the_page_cache(
 
     async def main() -> None:
         async with opened(data.root, "none") as made:
-            fd = os.open(data.root + "/probe", os.O_CREAT | os.O_WRONLY)
-            possible = set_past_cache(fd, True)
-            os.close(fd)
+            possible = can_go_past_cache(data.root)
             monkeypatch.setattr(durable, "write_some_at", note)
             monkeypatch.setattr(durable, "_begin_write", WriteAtItsEnd)
             await made.put_lent("a", BODY, PAST_CACHE_BYTES - 1)
@@ -106,10 +113,8 @@ def test_a_piece_is_hashed_while_the_kernel_writes_it(
 
     async def main() -> None:
         async with opened(data.root, "none") as made:
-            fd = os.open(data.root + "/probe", os.O_CREAT | os.O_WRONLY)
-            if not set_past_cache(fd, True):
+            if not can_go_past_cache(data.root):
                 pytest.skip("this file system writes through the page cache alone")
-            os.close(fd)
             monkeypatch.setattr(durable, "_begin_write", Begun)
             monkeypatch.setattr(durable, "write_some_at", write)
             monkeypatch.setattr(Hasher, "update", note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import threading
 from pathlib import Path
 
@@ -17,6 +18,28 @@ from tests.engines.makers import anything
 from tests.store.test_multiparts import A, B, C, folders, number, three_parts
 from tests.support import rules
 from tests.support.stores import opened
+
+
+class Ending:
+    """Whether the disk lets an upload be ended."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self._real = multipart_folder.end
+
+    def fails(self, error: int) -> None:
+        def refused(*_: object) -> None:
+            raise OSError(error, os.strerror(error))
+
+        self._monkeypatch.setattr(multipart_folder, "end", refused)
+
+    def works(self) -> None:
+        self._monkeypatch.setattr(multipart_folder, "end", self._real)
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Ending:
+    return Ending(monkeypatch)
 
 
 def test_nobody_replaces_the_blob_until_its_upload_is_over(
@@ -63,22 +86,15 @@ def test_nobody_replaces_the_blob_until_its_upload_is_over(
     assert not rules.broken_rules(str(tmp_path))
 
 
-def test_an_upload_that_could_not_be_ended_is_ended_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = multipart_folder.end
-
-    def refused(*_: object) -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
-
+def test_an_upload_that_could_not_be_ended_is_ended_later(tmp_path: Path, ending: Ending) -> None:
     async def go() -> None:
         async with opened(str(tmp_path)) as store:
             parts = store.store.multiparts
             upload, done = await three_parts(store)
-            monkeypatch.setattr(multipart_folder, "end", refused)
+            ending.fails(errno.EMFILE)
             await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
             assert folders(tmp_path) == [upload.id]
-            monkeypatch.setattr(multipart_folder, "end", real)
+            ending.works()
             await parts.sweep(3600.0)
             assert folders(tmp_path) == []
             assert await store.read("a") == A + B + C
@@ -89,13 +105,9 @@ def test_an_upload_that_could_not_be_ended_is_ended_later(
 
 @pytest.mark.parametrize("replaces", [False, True])
 def test_the_blob_stays_until_an_upload_that_could_not_be_ended_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool
+    tmp_path: Path, ending: Ending, replaces: bool
 ) -> None:
     """Else, after a kill, nobody would know that it is complete: sent again, it would be completed twice."""
-    real = multipart_folder.end
-
-    def refused(*_: object) -> None:
-        raise OSError(errno.EIO, "Input/output error")
 
     async def go() -> None:
         async with opened(str(tmp_path)) as store:
@@ -108,12 +120,12 @@ def test_the_blob_stays_until_an_upload_that_could_not_be_ended_is(
                     await store.store.delete("a", anything)
 
             upload, done = await three_parts(store)
-            monkeypatch.setattr(multipart_folder, "end", refused)
+            ending.fails(errno.EIO)
             await parts.complete_multipart("a", upload.id, sorted(done, key=number), anything)
             with pytest.raises(BlobkeepError):
                 await change()
             assert await store.read("a") == A + B + C
-            monkeypatch.setattr(multipart_folder, "end", real)
+            ending.works()
             await change()
             assert folders(tmp_path) == []
             await parts.sweep(3600.0)
@@ -155,16 +167,12 @@ def test_an_upload_that_the_disk_does_not_end_keeps_no_other_from_its_end(
 
 
 def test_a_start_does_not_fail_for_a_completed_upload_that_the_disk_does_not_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ending: Ending
 ) -> None:
     """Its blob is served, and stays until the upload is over."""
-    real = multipart_folder.end
-
-    def refused(*_: object) -> None:
-        raise OSError(errno.EIO, "Input/output error")
 
     async def go() -> None:
-        monkeypatch.setattr(multipart_folder, "end", refused)
+        ending.fails(errno.EIO)
         async with opened(str(tmp_path)) as store:
             upload, done = await three_parts(store)
             await store.store.multiparts.complete_multipart(
@@ -176,7 +184,7 @@ def test_a_start_does_not_fail_for_a_completed_upload_that_the_disk_does_not_end
                 await store.store.multiparts.find_multipart("a", upload.id)
             with pytest.raises(BlobkeepError):
                 await store.store.delete("a", anything)
-            monkeypatch.setattr(multipart_folder, "end", real)
+            ending.works()
             await store.store.delete("a", anything)
             assert folders(tmp_path) == []
 
@@ -184,17 +192,11 @@ def test_a_start_does_not_fail_for_a_completed_upload_that_the_disk_does_not_end
     assert not rules.broken_rules(str(tmp_path))
 
 
-def test_what_the_sweep_ended_is_no_longer_to_be_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_sweep_ended_is_no_longer_to_be_done(tmp_path: Path, ending: Ending) -> None:
     """Else the next start would list all names, as if a blob might be on the disk that nobody knows."""
-    real = multipart_folder.end
-
-    def refused(*_: object) -> None:
-        raise OSError(errno.EIO, "Input/output error")
 
     async def go() -> None:
-        monkeypatch.setattr(multipart_folder, "end", refused)
+        ending.fails(errno.EIO)
         async with opened(str(tmp_path), "index") as store:
             upload, done = await three_parts(store)
             await store.store.multiparts.complete_multipart(
@@ -202,7 +204,7 @@ def test_what_the_sweep_ended_is_no_longer_to_be_done(
             )
             await store.store.multiparts.sweep(0.0)
             assert not store.store.names.is_settled()
-            monkeypatch.setattr(multipart_folder, "end", real)
+            ending.works()
             await store.store.multiparts.sweep(0.0)
             assert folders(tmp_path) == []
             assert store.store.names.is_settled()

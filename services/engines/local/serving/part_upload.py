@@ -57,9 +57,8 @@ class LocalPart:
     """See store.PartUpload. `remember` adds a part whose bytes are durable to the upload. `ended` is called
     once, when nothing is written any more. Bytes that are not remembered belong to no part.
 
-    `beside`: threads for one of two hashes, if more than one processor may work.
     `turn`: to be hashed for the whole, which `remember` gets back. `declared_bytes`: 0 if its length is not
-    known.
+    known. `beside`: threads for one of two hashes, if more than one processor may work.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class LocalPart:
         self._beside = beside
         self.place = place
         self._declared_bytes = declared_bytes
-        self.turn = turn
+        self._turn = turn
         self._outgoing = Outgoing(owner, self, gate=turn)
         self._loop = asyncio.get_running_loop()
         self._owner = owner
@@ -148,7 +147,7 @@ class LocalPart:
                 offset=place.offset,
                 slot_bytes=place.slot_bytes,
             )
-            await self._remember(placed, self.turn)
+            await self._remember(placed, self._turn)
         except BaseException:
             await self._give_up()
             raise
@@ -172,7 +171,7 @@ class LocalPart:
         if self._ended:
             return
         self._ended = True
-        self.turn.end()
+        self._turn.end()
         self._outgoing.end()
         await self._outgoing.stopped()
         try:
@@ -194,7 +193,7 @@ class LocalPart:
     def open(self, whole: bool = False) -> DataWriter:
         """See Destination."""
         in_place = self.place.slot_bytes > 0
-        joined = self.turn.sha256
+        joined = self._turn.sha256
         is_next = in_place and joined is not None
         goes_past = is_next and self._outgoing.is_lent and self._declared_bytes >= PAST_CACHE_BYTES
         hashes = dict.fromkeys(one for one in (self._own, joined) if one is not None)
@@ -216,7 +215,7 @@ class LocalPart:
 
     def sync(self) -> None:
         """See Destination."""
-        self._loop.call_soon_threadsafe(self.turn.hashed)
+        self._loop.call_soon_threadsafe(self._turn.hashed)
         fd, self._fd = self._fd, -1
         try:
             durable.sync_file(fd)
