@@ -153,9 +153,8 @@ class RequestLog:
         """The connection answered by itself: 400, 408, 413, 431, 503 ... Empty where it was not known yet."""
         self.refusals[status] = self.refusals.get(status, 0) + 1
         if self.access is not None:
-            asked = (
-                f"{method} {target} HTTP/1.1" if method else "-"
-            )  # a version, for those who parse the line
+            # With a version, for those who parse the line.
+            asked = f"{method} {target} HTTP/1.1" if method else "-"
             self.access.tell(remote, "-", asked, status, 0, "", "", 0.0)
 
     def _tally_of(self, method: str) -> Tally:

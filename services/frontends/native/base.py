@@ -145,9 +145,8 @@ class BaseHandler(Handler):
         self.finish(body)
 
     def send_json(self, value: object) -> Awaitable[None]:
-        """Answer with `value` as JSON. The future is done when the client has taken nearly all of it; it
-        raises
-        StreamClosedError if the client leaves. It need not be awaited."""
+        """Answer with `value` as JSON. It need not be awaited: the future is done when the client has taken
+        nearly all of it, and raises StreamClosedError if the client leaves."""
         self.set_header("Content-Type", "application/json")
         return self.finish(errors.to_json(value))
 
@@ -166,7 +165,7 @@ class BaseHandler(Handler):
                 self.set_header("Allow", self.allowed())
                 text = f"This resource knows {self.allowed()}."
             elif status_code == 403:  # Tornado's cross_origin_protection; our own are Forbidden
-                text = "A page of another origin asks in its reader's name: only our own pages may write."
+                text = _CROSS_ORIGIN
             elif status_code >= 500:
                 text = UNEXPECTED
             body = error_body(status_code, text)

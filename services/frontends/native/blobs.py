@@ -2,7 +2,7 @@
 
 A read judges conditions and ranges by the store's record of the blob, and opens the blob only for its bytes.
 A write is refused before its body if that is possible. Else its body goes into an upload of the store, which
-again at the commit.
+judges the conditions again at the commit.
 """
 
 from __future__ import annotations

@@ -22,8 +22,7 @@ _OF_COPIES = (COPY, MOVE, CONDITION, *_OF_UPLOADS)
 
 class CopyOrder(NamedTuple):
     """A request for a copy. `content`: the new attributes; None: those of the source, except the time
-    `expires`
-    (an HTTP date), if it is given."""
+    `expires` (an HTTP date), if it is given. `tag`: which the source must have, if any."""
 
     source: str
     move: bool

@@ -64,9 +64,7 @@ class DashboardHandler(BaseHandler):
         self.set_header("Content-Type", asset.type)
         self.set_header("Content-Security-Policy", CSP)
         self.set_header("Referrer-Policy", "no-referrer")
-        self.set_header(
-            "Cache-Control", "no-cache"
-        )  # kept, but asked for each time: an upgrade shows at once
+        self.set_header("Cache-Control", "no-cache")  # kept, and asked for: an upgrade shows at once
         self.set_header("ETag", asset.etag)
         if evaluate(self.request.headers, asset.etag, None, "GET") is NOT_MODIFIED:
             self.clear_header("Content-Type")

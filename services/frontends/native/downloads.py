@@ -1,5 +1,5 @@
 """Links to a blob for clients that may read it: POST /tickets/{location}. A ticket for a download lasts a
-minute; with with ?for=SECONDS it is a signed link that lasts so long, as `blobkeep link` makes it.
+minute; with ?for=SECONDS it is a signed link that lasts so long, as `blobkeep link` makes it.
 
 A browser saves a link to disk as it comes, but sends no token with it. A script could send the token, but
 would hold the whole blob in memory. So a client that may read a blob gets a link to it without the token: 128
