@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
 
 from prometheus_client import Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -12,15 +12,11 @@ from prometheus_client.registry import Collector
 
 from common import self_report
 from common.histogram import Histogram
+from common.version import VERSION
 from services.engine import Disk, StoreRequests
 from services.watch.monitor import Monitor, Snapshot
 from services.watch.processes import ProcessFigures
 from services.watch.request_log import BOUNDS_S, RequestLog
-
-try:
-    VERSION = version("blobkeep")
-except PackageNotFoundError:  # run from its folder, with the dependencies installed by other means
-    VERSION = "unknown"
 
 
 class Exposition:
@@ -218,9 +214,9 @@ def _recovery(now: Snapshot) -> Iterator[Metric]:
 
 
 def _processes(processes: list[ProcessFigures]) -> Iterator[Metric]:
-    def each(name: str, text: str, attribute: str, make: object = gauge) -> Metric:
+    def each(name: str, text: str, attribute: str, make: Callable[..., Metric] = gauge) -> Metric:
         values = {(one.name,): getattr(one, attribute) for one in processes}
-        return make(name, text, {key: v for key, v in values.items() if v is not None}, "process")  # type: ignore[operator,no-any-return]
+        return make(name, text, {key: v for key, v in values.items() if v is not None}, "process")
 
     yield each("blobkeep_process_up", "1 while the process runs and is heard of.", "is_up")
     yield each("blobkeep_process_starts", "Starts of the process on this directory.", "starts", counter)
@@ -295,12 +291,7 @@ def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Values) -> 
     return family
 
 
-def cumulated(bounds: object, buckets: list[int]) -> list[tuple[str, float]]:
+def cumulated(bounds: Iterable[float], buckets: Iterable[int]) -> list[tuple[str, float]]:
     """Buckets as Prometheus has them: (upper bound, values up to there)."""
-    names = [*(f"{bound:g}" for bound in bounds), "+Inf"]  # type: ignore[attr-defined]
-    total = 0
-    made = []
-    for name, count in zip(names, buckets, strict=True):
-        total += count
-        made.append((name, float(total)))
-    return made
+    names = [*(f"{bound:g}" for bound in bounds), "+Inf"]
+    return [(name, float(total)) for name, total in zip(names, accumulate(buckets), strict=True)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from common.options import Config
+from common.version import VERSION
 from services.access.decisions import Access
 from services.frontends.native.app import make_app
 from services.frontends.native.openapi import document
@@ -20,7 +23,7 @@ from services.watch.request_log import RequestLog
 from tests.http.conftest import shared_server
 from tests.http.fuzz import fuzz
 from tests.support.memory_engine import MemoryEngine
-from tests.support.processes import Server
+from tests.support.processes import ROOT, Server
 
 SEED, SIZE = 7, 1
 
@@ -45,6 +48,24 @@ def test_what_is_served_is_the_description(creating: Server) -> None:
     answer = creating.ask("GET", "/openapi.json")
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     assert json.loads(answer.body) == document()
+
+
+_NOT_INSTALLED = """
+import importlib.metadata as metadata
+known = metadata.version
+def of_others(name):
+    if name == "blobkeep":
+        raise metadata.PackageNotFoundError(name)
+    return known(name)
+metadata.version = of_others
+from services.frontends.native.openapi import document
+print(document()["info"]["version"])
+"""
+
+
+def test_the_version_is_known_where_nothing_was_installed() -> None:
+    done = subprocess.run([sys.executable, "-c", _NOT_INSTALLED], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.strip() == VERSION
 
 
 @pytest.mark.timeout(900)

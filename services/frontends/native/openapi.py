@@ -7,11 +7,11 @@ describes, and many that it does not, to a real server, and compares every answe
 from __future__ import annotations
 
 import functools
-from importlib.metadata import version
 from typing import cast
 
 import msgspec
 
+from common.version import VERSION
 from services.frontends.native.base import BaseHandler
 from services.frontends.native.downloads import MAX_LINK_S
 from services.frontends.native.openapi_parts import (
@@ -85,7 +85,7 @@ def _of_numbered() -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Blobkeep",
-            "version": version("blobkeep"),
+            "version": VERSION,
             "description": "Named blobs over HTTP, on one machine. A 2xx means: the write survives a power "
             "cut. An error is JSON with a sentence that says what to do.",
         },
