@@ -24,8 +24,6 @@ from services.store import UPLOAD_ID, Blob, Multipart, Part
 T = TypeVar("T")
 _FEW_PARTS = 50  # of more, a thread looks at what is said: that takes 25 µs for each
 MIN_PART_BYTES = 5 << 20  # of all but the last, as in S3: so the record of a part is small beside the part
-
-
 _TAG = re.compile(r"[0-9a-f]{32}(?:-1)?")  # of a part: see part_tag
 
 

@@ -39,8 +39,6 @@ _PLAIN = frozenset(
         *("amz-sdk-invocation-id", "amz-sdk-request", "x-amz-user-agent"),
     )
 )
-
-
 _CRCS = {one.header: one for one in ALGORITHMS.values() if one.is_quick}
 _NAMED = "x-amz-sdk-checksum-algorithm"
 

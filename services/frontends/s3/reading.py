@@ -143,11 +143,7 @@ def _bytes_of_part(blob: Blob, number: int) -> Range:
 
 def _overridden(fields: list[tuple[str, str]], request: Request) -> list[tuple[str, str]]:
     """`fields`, with values from a signed link in place of the stored ones."""
-    said = {
-        field: request.query[name].encode("latin-1").decode("latin-1")
-        for name, field in _OVERRIDES.items()
-        if name in request.query
-    }
+    said = {field: request.query[name] for name, field in _OVERRIDES.items() if name in request.query}
     if not all(map(fits_answer, said.values())):
         raise S3Error("InvalidArgument", "A response header has a character that no header may have.")
     return [(name, value) for name, value in fields if name.lower() not in said] + list(said.items())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from random import getrandbits
 from typing import Protocol
@@ -53,7 +52,6 @@ class Request:
     config: Config
     access: Access
     answering: Answering
-    created_s: float = field(default_factory=time.time)
 
     @property
     def location(self) -> str:

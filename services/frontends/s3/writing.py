@@ -1,4 +1,4 @@
-"""PutObject, DeleteObject, DeleteObjects and CopyObject."""
+"""PutObject, DeleteObject and DeleteObjects."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from services.frontends.s3.body import Body, Receiving, XmlOperation
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.checksums import FULL_OBJECT, HEADER
 from services.frontends.s3.errors import S3Error, described, not_implemented
-from services.frontends.s3.etags import (
-    delete_condition,
-    etag_of,
-    write_condition,
-)
+from services.frontends.s3.etags import delete_condition, etag_of, write_condition
 from services.frontends.s3.names import S3Target, check_key
 from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.stored import content_of
