@@ -26,6 +26,7 @@ __all__ = [
     "Config",
     "add_flag",
     "check_flags",
+    "flags_of",
     "host_and_port",
     "into_environment",
     "load",
@@ -75,8 +76,7 @@ def load(argv: Sequence[str], program: str, environment: Mapping[str, str] = os.
     values |= _from_environment(environment)
     for name, value in flags.items():
         option = OPTIONS.get(name)
-        data_dir = f"--{name.replace('_', '-')}"
-        values[name] = value if option is None else _typed(option, value, data_dir, is_text=True)
+        values[name] = value if option is None else _typed(option, value, _flag(name), is_text=True)
     config = Config(**values)
     host_and_port(config.listen)
     if config.s3_listen:
@@ -152,20 +152,28 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 def add_flag(parser: argparse._ActionsContainer, option: Option) -> None:
     """Add the flag of `option`. Where the flag is not given, the parsed result has no such value."""
-    flags = option.flags or tuple("--" + spelling.replace("_", "-") for spelling in option.spellings)
     about: dict[str, Any] = {"dest": option.name, "help": option.text.replace("%", "%%")}
     if option.type is bool:
         about["action"] = argparse.BooleanOptionalAction
     else:
         about["metavar"] = (option.unit or option.name).split()[0].upper()
-    parser.add_argument(*flags, default=argparse.SUPPRESS, **about)
+    parser.add_argument(*flags_of(option), default=argparse.SUPPRESS, **about)
+
+
+def flags_of(option: Option) -> tuple[str, ...]:
+    """Every flag that sets it."""
+    return option.flags or tuple(map(_flag, option.spellings))
+
+
+def _flag(spelling: str) -> str:
+    return f"--{spelling.replace('_', '-')}"
 
 
 def check_flags(flags: Mapping[str, Any]) -> None:
     """Raise ConfigError, which names the flag, where the value of one is wrong. None: not given."""
     for name, value in flags.items():
         if value is not None and name in OPTIONS:
-            _typed(OPTIONS[name], value, f"--{name.replace('_', '-')}", is_text=True)
+            _typed(OPTIONS[name], value, _flag(name), is_text=True)
 
 
 def into_environment(flags: Mapping[str, Any], environment: MutableMapping[str, str] = os.environ) -> None:
@@ -209,20 +217,21 @@ def _is_of_kubernetes(variable: str, value: str) -> bool:
 
 
 def _named(given: Iterable[tuple[str, Any, str]], *, is_text: bool) -> dict[str, Any]:
-    """Options by name, from (spelling, value, where it was given)."""
+    """Options by name, from (spelling, value, the place where it was given)."""
     values: dict[str, Any] = {}
-    for spelling, value, data_dir in given:
+    for spelling, value, place in given:
         option = _BY_SPELLING.get(spelling)
         if option is None:
-            raise ConfigError(f"Unknown option {data_dir}: `blobkeep config` lists all there are.")
+            raise ConfigError(f"Unknown option {place}: `blobkeep config` lists all there are.")
         if option.name in values:
-            raise ConfigError(f"{data_dir}: {option.name} is given twice, under two names.")
-        values[option.name] = _typed(option, value, data_dir, is_text=is_text)
+            raise ConfigError(f"{place}: {option.name} is given twice, under two names.")
+        values[option.name] = _typed(option, value, place, is_text=is_text)
     return values
 
 
-def _typed(option: Option, value: Any, data_dir: str, *, is_text: bool) -> Any:
-    """`value` as the option's type. `is_text`: it is a flag or variable, which can only be a string.
+def _typed(option: Option, value: Any, place: str, *, is_text: bool) -> Any:
+    """`value` as the option's type. `place`: where it was given, for the error. `is_text`: it is a flag or
+    variable, which can only be a string.
 
     Raises ConfigError.
     """
@@ -233,7 +242,7 @@ def _typed(option: Option, value: Any, data_dir: str, *, is_text: bool) -> Any:
             value = _parse(option, value.strip())
         return _checked(option, value)
     except (ValueError, ArithmeticError):
-        raise ConfigError(f"{data_dir}: {value!r} is not {_wanted(option)}.") from None
+        raise ConfigError(f"{place}: {value!r} is not {_wanted(option)}.") from None
 
 
 def _parse(option: Option, text: str) -> Any:

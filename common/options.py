@@ -388,13 +388,9 @@ class Config:
     dry_run: bool = False
 
 
-def _collect() -> dict[str, Option]:
-    return {
-        f.name: Option(name=f.name, type=type(f.default), default=f.default, **f.metadata)
-        for f in fields(Config)
-        if f.metadata
-    }
-
-
 # By name, in the order of the file and the reference.
-OPTIONS: dict[str, Option] = _collect()
+OPTIONS: dict[str, Option] = {
+    f.name: Option(name=f.name, type=type(f.default), default=f.default, **f.metadata)
+    for f in fields(Config)
+    if f.metadata
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from common.config import flags_of
 from common.options import ALL, OPTIONS, Option
 from common.options_file import size_text, toml_value
 
@@ -54,8 +55,7 @@ def _section(option: Option) -> str:
         facts.append(f"in {option.unit}")
     if option.choices:
         facts.append("one of " + ", ".join(f"`{toml_value(choice)}`" for choice in option.choices))
-    names = option.flags or tuple("--" + spelling.replace("_", "-") for spelling in option.spellings)
-    flags = ", ".join(f"`{name}`" for name in names)
+    flags = ", ".join(f"`{flag}`" for flag in flags_of(option))
     users = "all" if option.used_by == ALL else " and ".join(sorted(option.used_by))
     text = option.text.replace("|", "\\|")
     if option.old_name:
