@@ -1,4 +1,4 @@
-"""The parent of a process, and the processors and the memory that it may use."""
+"""How processes start and end, and the processors and the memory that they may use."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import threading
 from gc import collect as collect_garbage
 from typing import NoReturn
 
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # where `common` and `services` are
 _PR_SET_PDEATHSIG = 1
 _CPU_LIMIT = "/sys/fs/cgroup/cpu.max"  # of our control group: "max 100000", or microseconds in so many
 
@@ -63,14 +64,24 @@ def die_with_parent() -> None:
     """Under supervisord: have the kernel send us SIGTERM when supervisord dies, even by `kill -9`.
 
     Otherwise we would live on under init, and keep the port and the lock from our successor. Call it once,
-    early. Does nothing if no supervisord started us, or the kernel is not Linux.
+    early. Does nothing if no supervisord started us.
     """
-    if UNDER_SUPERVISOR not in os.environ or not sys.platform.startswith("linux"):
+    if UNDER_SUPERVISOR not in os.environ:
         return
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    signal_at_parents_death(signal.SIGTERM)
     if is_orphan():
         os.kill(os.getpid(), signal.SIGTERM)  # it died before the kernel knew what we want
+
+
+def signal_at_parents_death(number: int) -> None:
+    """Have the kernel send us this signal when our parent ends, also if we run another program by then.
+
+    Does nothing where the kernel is not Linux. Raises OSError.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
 
 
 def is_orphan() -> bool:
@@ -78,12 +89,29 @@ def is_orphan() -> bool:
     pid = os.environ.get(SUPERVISOR_PID, "")
     if UNDER_SUPERVISOR not in os.environ or not pid.isdecimal() or os.getppid() == int(pid):
         return False
+    return start_ticks(int(pid)) is None
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process started, in the kernel's ticks since boot; None if no process with that pid lives.
+
+    Not as time of day, which changes when the clock is set.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            state = file.read().rpartition(b") ")[2][:1]
+            fields = file.read().rpartition(b") ")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return True
-    return state in (b"Z", b"X")  # dead, but its own parent has not looked yet
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])  # dead, but its parent has not looked yet
+
+
+def python_program(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment of a new process that runs `module` of ours.
+
+    Modules are imported from the same places as here, so Python need not search for them (-S, -P).
+    """
+    path = os.pathsep.join([_HOME, *map(os.path.abspath, sys.path)])
+    return [sys.executable, "-S", "-P", "-m", module, *arguments], {**os.environ, "PYTHONPATH": path}
 
 
 def keep_freed_memory() -> None:

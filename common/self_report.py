@@ -17,6 +17,7 @@ import msgspec
 
 from common import durable
 from common.ours import read_ours
+from common.process import start_ticks
 
 log = logging.getLogger(__name__)
 
@@ -163,16 +164,3 @@ def read(folder: str, name: str) -> SelfReport | None:
 def is_alive(report: SelfReport) -> bool:
     """True while the process that wrote it runs; its pid may be another process's by now."""
     return not report.stopped and start_ticks(report.pid) == report.start_ticks
-
-
-def start_ticks(pid: int) -> int | None:
-    """When a process started, in the kernel's ticks since boot; None if no process has that pid.
-
-    Not as time of day, which changes when the clock is set.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b") ")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])

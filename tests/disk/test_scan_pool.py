@@ -212,7 +212,8 @@ LATE = {
 def be_readers(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """From now on helpers run this code. `asked` and `out` are their ends of the pipes."""
     head = "import struct, sys; asked, out = sys.stdin.buffer, sys.stdout.buffer\n"
-    monkeypatch.setattr(scan_pool, "_command", lambda data_dir: [sys.executable, "-S", "-c", head + script])
+    command = [sys.executable, "-S", "-c", head + script]
+    monkeypatch.setattr(scan_pool, "python_program", lambda *_: (command, {**os.environ}))
 
 
 @pytest.mark.parametrize("script", WRONG.values(), ids=WRONG.keys())
@@ -241,7 +242,7 @@ def test_where_no_process_can_be_started_it_goes_on_alone(
     data_dir: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = settled_alone(copy_of(data_dir), monkeypatch)
-    monkeypatch.setattr(scan_pool, "_command", lambda data_dir: ["/nonexistent"])
+    monkeypatch.setattr(scan_pool, "python_program", lambda *_: (["/nonexistent"], {}))
     assert outcome(data_dir, reconcile.reconcile(data_dir)) == alone
 
 

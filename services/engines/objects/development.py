@@ -7,7 +7,6 @@ process on one machine. docs/objects.md says how to run a real store.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import random
 import signal
@@ -19,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from common.process import signal_at_parents_death
+
 BUCKET = "blobkeep"
 # Known to everybody, and good enough on loopback alone.
 ACCESS_KEY = "development"
@@ -27,7 +28,6 @@ SECRET_KEY = "development-only"
 _HOST = "127.0.0.1"
 _GRPC = 10_000  # each port has a second one, so much higher
 _FIRST, _LAST = 11_000, 21_000
-_PR_SET_PDEATHSIG = 1
 # What asks supervisord to end, or to do something.
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2)
 _reserved: list[socket.socket] = []
@@ -144,7 +144,7 @@ def stay_with(pid: int) -> None:
     """
     child = os.fork()
     if not child:
-        _die_with_parent(signal.SIGTERM)
+        signal_at_parents_death(signal.SIGTERM)
         return
     for number in _FORWARDED:
         signal.signal(number, lambda number, _: os.kill(child, number))
@@ -161,14 +161,8 @@ def main() -> None:
     """Become the store: python -m services.engines.objects.development FOLDER MASTER,VOLUME,FILER,S3."""
     folder, ports = sys.argv[1], Ports(*map(int, sys.argv[2].split(",")))
     if sys.argv[3:] == ["--with-parent"]:
-        _die_with_parent(signal.SIGKILL)
+        signal_at_parents_death(signal.SIGKILL)
     os.execve(program(), command(folder, ports), environment(os.environ))
-
-
-def _die_with_parent(number: int) -> None:
-    """Have the kernel send us this signal when our parent ends, also if we run another program by then."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def _reserve(port: int) -> bool:

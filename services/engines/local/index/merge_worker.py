@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import msgspec
 
@@ -46,15 +45,9 @@ def work(task: Task) -> RunInfo:
 
 def have_done(task: Task) -> RunInfo:
     """Do it in a process of its own; waits for it. Raises as `work` does."""
-    here = str(Path(__file__).resolve().parents[4])
-    path = os.pathsep.join([here, *(os.path.abspath(entry) for entry in sys.path)])
+    command, environment = process.python_program("services.engines.local.index.merge_worker")
     done = subprocess.run(
-        # -S, -P: modules are imported from the same places as here, so they need not be searched again.
-        [sys.executable, "-S", "-P", "-m", "services.engines.local.index.merge_worker"],
-        input=msgspec.msgpack.encode(task),
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": path},
-        check=False,
+        command, input=msgspec.msgpack.encode(task), capture_output=True, env=environment, check=False
     )
     if done.returncode == DAMAGED:
         raise IndexDamaged(f"The index is damaged: {done.stderr.decode(errors='replace').strip()}")

@@ -11,17 +11,15 @@ import contextlib
 import logging
 import os
 import subprocess
-import sys
 from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from sys import intern
 from types import TracebackType
 
 import msgspec
 
-from common.process import usable_cpus
+from common.process import python_program, usable_cpus
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.scan import Scanned
@@ -123,32 +121,20 @@ def _unpacked(payload: bytes, ids: Sequence[int]) -> list[Scanned]:
     return blobs
 
 
-def _command(data_dir: Layout) -> list[str]:
-    # -S, -P: what is to be imported is where we have it from, and need not be looked for again.
-    return [
-        sys.executable,
-        "-S",
-        "-P",
-        "-m",
-        "services.engines.local.recovery.scan_worker",
-        data_dir.root,
-        str(data_dir.id_bits),
-    ]
-
-
 class _ScanHelper:
     """One helper. Methods raise OSError, ValueError if it cannot be used, or no longer."""
 
     def __init__(self, data_dir: Layout) -> None:
-        here = str(Path(__file__).resolve().parents[4])
-        path = os.pathsep.join([here, *(os.path.abspath(entry) for entry in sys.path)])
+        command, environment = python_program(
+            "services.engines.local.recovery.scan_worker", data_dir.root, str(data_dir.id_bits)
+        )
         self.process = subprocess.Popen(
-            _command(data_dir),
+            command,
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment,
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
