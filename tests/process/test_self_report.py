@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -51,7 +52,8 @@ def _changed(root: str) -> dict[str, int]:
     found = {}
     for folder, _, names in os.walk(root):
         for path in (folder, *(f"{folder}/{name}" for name in names)):
-            found[path] = os.lstat(path).st_ctime_ns
+            with contextlib.suppress(FileNotFoundError):  # a report that was just replaced
+                found[path] = os.lstat(path).st_ctime_ns
     return found
 
 
