@@ -22,6 +22,7 @@ from common.config import Config
 from common.errors import BlobkeepError
 from common.progress import Progress
 from services.engine import Admin
+from services.read_all import all_bytes
 from services.rules.locations import RECORDS
 from services.store import Blob, Content, Store
 from services.tools import exits
@@ -161,7 +162,7 @@ async def _claim(store: Store, source: Config, target: Config) -> None:
         return
     reading = await store.open(NOTE)
     try:
-        found = b"".join([bytes(piece) async for piece in reading.chunks(0, reading.blob.size - 1)])
+        found = await all_bytes(reading)
     finally:
         reading.close()
     if found != note:

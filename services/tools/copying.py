@@ -15,13 +15,13 @@ from typing import Protocol
 from common.checksum import Bytes
 from common.errors import CorruptRecord, Damaged, NotFound
 from services.engine import Admin
+from services.read_all import all_blobs, all_pieces
 from services.rules.locations import RECORDS
 from services.store import Blob, Content, Event, Origin, Store
 from services.tools.storage import DirectorySnapshot, HeldBlob, Record, Storage, history_of
 
 # A front end's records begin with NUL; this one says of a target what it is a copy of.
 NOTE = RECORDS + "copy"
-_PAGE = 1000
 _PARALLEL = 16
 
 
@@ -68,8 +68,7 @@ class StoreSource:
     async def blobs(self) -> AsyncIterator[Original]:
         """See Source."""
         async for blob in everything(self._store):
-            if blob.location != NOTE:
-                yield _original(blob)
+            yield _original(blob)
         self.problems += [f"{one.location!r}: {one.reason}" for one in await self._admin.find_damaged()]
 
     async def history(self, original: Original) -> Sequence[Event]:
@@ -83,9 +82,8 @@ class StoreSource:
         try:
             if str(reading.blob.id) != original.held:
                 raise NotFound("It was replaced meanwhile.")
-            if original.size:
-                async for piece in reading.chunks(0, original.size - 1):
-                    yield piece
+            async for piece in all_pieces(reading):
+                yield piece
         finally:
             reading.close()
 
@@ -155,14 +153,11 @@ async def copy_all(source: Source, target: Store, progress: Callable[[int], None
 
 
 async def everything(store: Store) -> AsyncIterator[Blob]:
-    """Every blob, records of front ends first, in the order of their locations."""
+    """Every blob but NOTE, records of front ends first, in the order of their locations."""
     for prefix in (RECORDS, ""):
-        after: str | None = ""
-        while after is not None:
-            page = await store.list(prefix, "", after, _PAGE)
-            for blob in page.blobs:
+        async for blob in all_blobs(store, prefix):
+            if blob.location != NOTE:
                 yield blob
-            after = page.next
 
 
 class _Pass:
@@ -208,7 +203,7 @@ class _Pass:
             self._tell(original.size)
         elif original is not None:
             await self._start(original)
-        elif there is not None and there.location != NOTE:
+        elif there is not None:
             await self._target.delete(there.location, _whatever)
             self.counts.deleted += 1
 

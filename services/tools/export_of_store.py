@@ -18,8 +18,9 @@ from common.errors import Busy, Damaged, NotFound, StorageFailed
 from common.progress import Progress
 from common.times import rfc3339
 from services.engine import Admin
+from services.read_all import all_bytes, all_pieces
 from services.store import Event, Reading, Store
-from services.tools.copying import NOTE, everything
+from services.tools.copying import everything
 from services.tools.storage import BackupStream, Exported
 
 _AT_ONCE = 16  # blobs that are opened before their turn; each holds up to a MiB
@@ -59,8 +60,8 @@ async def write(store: Store, admin: Admin, fd: int, must_have_some: Callable[[]
 async def _count(store: Store) -> int:
     """How many blobs there are, up to one more than fit into 16 bits for certain."""
     count = 0
-    async for blob in everything(store):
-        count += blob.location != NOTE
+    async for _ in everything(store):
+        count += 1
         if count > _SMALL_COUNT:
             break
     return count
@@ -80,8 +81,6 @@ class _Export:
         opening: deque[tuple[str, asyncio.Task[_Opened | None]]] = deque()
         try:
             async for blob in everything(self._store):
-                if blob.location == NOTE:
-                    continue
                 opening.append((blob.location, asyncio.ensure_future(self._open(blob.location))))
                 if len(opening) == _AT_ONCE:
                     await self._add(*opening.popleft())
@@ -106,7 +105,7 @@ class _Export:
                 history = list(reversed((await self._admin.describe(str(reading.blob.id))).history))
                 body = None
                 if reading.blob.size <= CHUNK_BYTES:
-                    body = b"".join([bytes(piece) async for piece in _pieces(reading)])
+                    body = await all_bytes(reading)
                     reading.close()
                 return _Opened(reading, history, body)
             except NotFound:  # it was replaced meanwhile
@@ -137,7 +136,7 @@ class _Export:
             if body is not None:
                 sums.update(body)
             else:  # too large to keep: read twice, since a tar cannot take back what it has
-                async for piece in _pieces(reading):
+                async for piece in all_pieces(reading):
                     await asyncio.to_thread(sums.update, piece)
             if sums.sha256() != blob.sha256:
                 raise Damaged("its bytes are not those of its SHA-256")
@@ -151,7 +150,7 @@ class _Export:
             return
         again = hashlib.sha256()
         try:
-            async for piece in _pieces(reading):
+            async for piece in all_pieces(reading):
                 await asyncio.to_thread(again.update, piece)
                 await asyncio.to_thread(self.stream.data, piece)
         except Damaged as err:

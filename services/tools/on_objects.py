@@ -16,6 +16,7 @@ from common.config import Config
 from common.errors import BlobkeepError, Damaged, NotFound
 from common.times import rfc3339
 from services.engine import Admin
+from services.read_all import all_blobs
 from services.store import Blob, Description, Store
 from services.tools import exits, export_of_store
 from services.tools.exits import CommandFailed
@@ -44,7 +45,7 @@ def ls(args: argparse.Namespace, out: Output) -> int:
         if args.all:
             found = [one async for one in _in_any_state(admin) if one.location.startswith(args.prefix)]
         else:
-            found = [_described(blob) async for blob in _blobs(store, args.prefix)]
+            found = [_described(blob) async for blob in all_blobs(store, args.prefix)]
         out.document({"blobs": [_about(one) for one in found]})
         if args.long or args.all:
             rows: list[list[Cell]] = [
@@ -108,7 +109,7 @@ def du(args: argparse.Namespace, out: Output) -> int:
 
     async def go(store: Store, admin: Admin) -> int:
         groups: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        async for blob in _blobs(store, ""):
+        async for blob in all_blobs(store, ""):
             parts = blob.location.split("/")
             name = "/".join(parts[: args.depth]) + ("/" if len(parts) > args.depth else "")
             groups[name][0] += 1
@@ -155,15 +156,6 @@ def run(config: Config, go: Callable[[Store, Admin], Awaitable[int]]) -> int:
             return await go(*opened)
 
     return asyncio.run(run())
-
-
-async def _blobs(store: Store, prefix: str) -> AsyncIterator[Blob]:
-    after: str | None = ""
-    while after is not None:
-        page = await store.list(prefix, "", after, _PAGE)
-        for blob in page.blobs:
-            yield blob
-        after = page.next
 
 
 async def _in_any_state(admin: Admin) -> AsyncIterator[Description]:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable
 
 from common.config import Config
 from common.errors import BlobkeepError, Damaged
+from services.read_all import all_blobs, all_pieces
 from services.rules.locations import check_kept
 from services.store import Blob, Content, Store
 from services.tools.targets import OfferedBlob, PutOutcome
 
 _PARALLEL = 32  # concurrent writers share their syncs
-_PAGE = 1000
 
 
 class StoreTarget:
@@ -55,9 +55,8 @@ class StoreTarget:
         """See targets.Target."""
         reading = await self._store.open(location)
         try:
-            if reading.blob.size:
-                async for piece in reading.chunks(0, reading.blob.size - 1):
-                    take(bytes(piece))
+            async for piece in all_pieces(reading):
+                take(bytes(piece))
         finally:
             reading.close()
 
@@ -68,12 +67,8 @@ class StoreTarget:
 
     async def locations(self, prefix: str) -> AsyncIterator[str]:
         """See targets.Target."""
-        after: str | None = ""
-        while after is not None:
-            page = await self._store.list(prefix, "", after, _PAGE)
-            for blob in page.blobs:
-                yield blob.location
-            after = page.next
+        async for blob in all_blobs(self._store, prefix):
+            yield blob.location
 
     def _must_be_well(self) -> None:
         if self._failed:

@@ -11,6 +11,7 @@ import contextlib
 import msgspec
 
 from common.errors import AlreadyExists, BadRequest, BlobkeepError, Damaged, NotFound, TooLarge
+from services.read_all import all_bytes
 from services.rules.locations import RECORDS
 from services.store import Blob, Condition, Content, Store
 
@@ -89,8 +90,7 @@ async def _found(store: Store, location: str) -> tuple[Blob, bytes] | None:
     except NotFound:
         return None
     try:
-        pieces = [bytes(piece) async for piece in reading.chunks(0, reading.blob.size - 1)]
-        return reading.blob, b"".join(pieces)
+        return reading.blob, await all_bytes(reading)
     finally:
         reading.close()
 

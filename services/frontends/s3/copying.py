@@ -13,6 +13,7 @@ from services.frontends.s3.names import S3Target, parse_copy_source
 from services.frontends.s3.reading import checksum_tag
 from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.stored import checksum_of, content_of, with_checksum
+from services.read_all import all_pieces
 from services.store import Blob
 
 
@@ -72,9 +73,8 @@ class CopyObject(Operation):
         digests = digests_of(None, one, made)
         reading = await self.request.store.open(self._source.location)
         try:
-            if source.size:
-                async for data in reading.chunks(0, source.size - 1):
-                    await digests.add(bytes(data))
+            async for data in all_pieces(reading):
+                await digests.add(bytes(data))
         finally:
             reading.close()
         await digests.finish()

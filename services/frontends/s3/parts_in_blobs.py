@@ -28,6 +28,7 @@ from common.errors import Damaged, NotFound, PartsChanged, PreconditionFailed, U
 from common.transfer import LentRoom
 from services.attempts import Attempt, Attempting, TookEffect
 from services.frontends.s3.names import RECORD
+from services.read_all import all_blobs, all_bytes, all_pieces
 from services.store import (
     NO_ATTRIBUTES,
     UPLOAD_ID,
@@ -45,7 +46,6 @@ from services.store import (
 
 _UPLOADS = RECORD + "upload/"
 _PARTS = RECORD + "part/"
-_STEP = 1000
 _ORPHAN_AFTER_S = 3600.0  # until then a part without an upload may be one that is just being deleted
 _TYPE = "application/json"
 
@@ -118,7 +118,7 @@ class PartsInBlobs:
     async def list_parts(self, location: str, upload_id: str) -> Sequence[Part]:
         """See Multiparts."""
         await self._check(location, upload_id)
-        return [_part_of(blob) async for blob in self._blobs(f"{_PARTS}{upload_id}/")]
+        return [_part_of(blob) async for blob in self._parts_of(upload_id)]
 
     async def list_multiparts(self, prefix: str, after: tuple[str, str], limit: int) -> Sequence[Multipart]:
         """See Multiparts."""
@@ -145,8 +145,8 @@ class PartsInBlobs:
         makes = hashlib.sha256(msgspec.json.encode([size, kept], order="sorted")).hexdigest()
         try:
             upload, ready = await self._begin(location, upload_id, condition, said, version, size, makes)
-            async with contextlib.aclosing(self._opened(upload_id, parts)) as pieces:
-                done = await _write(upload, pieces, ready, kept)
+            async with contextlib.aclosing(self._opened(upload_id, parts)) as opened:
+                done = await _write(upload, opened, ready, kept)
         except TookEffect as err:
             if err.attempt.makes not in ("", makes):  # it was completed with other parts
                 await self._remove(location, upload_id)
@@ -176,17 +176,17 @@ class PartsInBlobs:
         """Remove uploads without a request for so long, and parts without an upload; how many."""
         swept, living = 0, set()
         now_ns = time.time_ns()
-        async for blob in self._blobs(_UPLOADS):
+        async for blob in all_blobs(self._store, _UPLOADS):
             location, upload_id = _named(blob)
             newest_ns = blob.modified_ns
-            async for part in self._blobs(f"{_PARTS}{upload_id}/"):
+            async for part in self._parts_of(upload_id):
                 newest_ns = max(newest_ns, part.modified_ns)
             if now_ns - newest_ns > older_than_s * 1e9:
                 await self._remove(location, upload_id)
                 swept += 1
             else:
                 living.add(upload_id)
-        async for blob in self._blobs(_PARTS):
+        async for blob in all_blobs(self._store, _PARTS):
             upload_id = blob.location.removeprefix(_PARTS).partition("/")[0]
             if upload_id not in living and now_ns - blob.modified_ns > _ORPHAN_AFTER_S * 1e9:
                 await self._drop(blob.location)
@@ -202,7 +202,7 @@ class PartsInBlobs:
         except NotFound:
             raise _unknown() from None
         try:
-            body = b"".join([bytes(piece) async for piece in reading.chunks(0, reading.blob.size - 1)])
+            body = await all_bytes(reading)
         finally:
             reading.close()
         return msgspec.json.decode(body, type=_Begun), reading.blob.version
@@ -259,17 +259,10 @@ class PartsInBlobs:
         if await self._store.stat(_record(location, upload_id)) is None:
             raise _unknown()
 
-    async def _blobs(self, prefix: str) -> AsyncIterator[Blob]:
-        after: str | None = ""
-        while after is not None:
-            page = await self._store.list(prefix, "", after, _STEP)
-            for blob in page.blobs:
-                yield blob
-            after = page.next
+    def _parts_of(self, upload_id: str) -> AsyncIterator[Blob]:
+        return all_blobs(self._store, f"{_PARTS}{upload_id}/")
 
-    async def _opened(
-        self, upload_id: str, parts: Sequence[Part]
-    ) -> AsyncGenerator[tuple[Reading, Blob], None]:
+    async def _opened(self, upload_id: str, parts: Sequence[Part]) -> AsyncGenerator[Reading, None]:
         """The parts, one open at a time. Raises PartsChanged."""
         for part in parts:
             try:
@@ -279,13 +272,13 @@ class PartsInBlobs:
             try:
                 if reading.blob.version != part.id:
                     raise PartsChanged("A part was sent again meanwhile.")
-                yield reading, reading.blob
+                yield reading
             finally:
                 reading.close()
 
     async def _remove(self, location: str, upload_id: str) -> None:
         await self._drop(_record(location, upload_id))
-        async for blob in self._blobs(f"{_PARTS}{upload_id}/"):
+        async for blob in self._parts_of(upload_id):
             await self._drop(blob.location)
 
     async def _drop(self, location: str) -> None:
@@ -332,14 +325,14 @@ class _AnotherVersion(PreconditionFailed):
 
 async def _write(
     upload: Upload,
-    pieces: AsyncIterator[tuple[Reading, Blob]],
+    parts: AsyncIterator[Reading],
     ready: Callable[[], Awaitable[None]],
     attributes: Mapping[str, str],
 ) -> tuple[Blob, bool]:
-    """Write the bytes of `pieces`, verified, and commit. `ready`: called before that."""
+    """Write the bytes of `parts`, verified, and commit. `ready`: called before that."""
     try:
-        async for reading, blob in pieces:
-            async for data in reading.chunks(0, blob.size - 1):
+        async for reading in parts:
+            async for data in all_pieces(reading):
                 await upload.write(bytes(data))
         await ready()
     except BaseException as err:
