@@ -96,6 +96,10 @@ to be answered if the write must not go on. A store calls it before the body and
 the location's writes, right before the commit."""
 
 
+def unconditional(blob: Blob | None, damaged: bool) -> None:
+    """The Condition that lets every write go on, whatever is there."""
+
+
 class Description(msgspec.Struct, frozen=True):
     """Everything the state file says of a blob in any state. `history` is newest first.
 

@@ -24,7 +24,7 @@ from common.progress import Progress
 from services.engine import Admin
 from services.read_all import all_bytes
 from services.rules.locations import RECORDS
-from services.store import Blob, Content, Store
+from services.store import Content, Store, unconditional
 from services.tools import exits
 from services.tools.copying import NOTE, CopyCounts, SnapshotSource, Source, StoreSource, copy_all
 from services.tools.exits import CommandFailed
@@ -83,7 +83,7 @@ async def _run(source: Config, target: Config, args: argparse.Namespace, out: Ou
                     "Somebody still writes to FROM: stop every server of it, then --final again.",
                 )
         if is_done:
-            await store.delete(NOTE, _whatever)
+            await store.delete(NOTE, unconditional)
     return _tell(counts, source, target, is_final=is_done, wanted_final=args.final, out=out)
 
 
@@ -158,7 +158,7 @@ async def _claim(store: Store, source: Config, target: Config) -> None:
                 exits.USAGE,
                 f"{_identity(target)} holds blobs, and is no copy that was begun: use an empty place.",
             )
-        await store.write_whole(NOTE, _whatever, Content("application/json"), note)
+        await store.write_whole(NOTE, unconditional, Content("application/json"), note)
         return
     reading = await store.open(NOTE)
     try:
@@ -169,7 +169,3 @@ async def _claim(store: Store, source: Config, target: Config) -> None:
         raise CommandFailed(
             exits.USAGE, f"{_identity(target)} is a copy of another place: {found.decode(errors='replace')}."
         )
-
-
-def _whatever(blob: Blob | None, damaged: bool) -> None:
-    """What is there is replaced."""

@@ -17,7 +17,7 @@ from common.errors import CorruptRecord, Damaged, NotFound
 from services.engine import Admin
 from services.read_all import all_blobs, all_pieces
 from services.rules.locations import RECORDS
-from services.store import Blob, Content, Event, Origin, Store
+from services.store import Blob, Content, Event, Origin, Store, unconditional
 from services.tools.storage import DirectorySnapshot, HeldBlob, Record, Storage, history_of
 
 # A front end's records begin with NUL; this one says of a target what it is a copy of.
@@ -204,7 +204,7 @@ class _Pass:
         elif original is not None:
             await self._start(original)
         elif there is not None:
-            await self._target.delete(there.location, _whatever)
+            await self._target.delete(there.location, unconditional)
             self.counts.deleted += 1
 
     async def _start(self, original: Original) -> None:
@@ -230,7 +230,7 @@ class _Pass:
         """Copy one blob, verified on both sides. Raises NotFound, Damaged for the source."""
         origin = Origin(original.modified_ns, await self._source.history(original))
         content = Content(original.type, original.encoding, original.metadata, origin)
-        upload = await self._target.begin(original.location, _whatever, content, original.size)
+        upload = await self._target.begin(original.location, unconditional, content, original.size)
         try:
             async with aclosing(self._source.chunks(original)) as chunks:
                 async for piece in chunks:
@@ -272,7 +272,3 @@ def _held(original: Original) -> tuple[HeldBlob, Record]:
 
 def _next(chunks: Iterator[bytes]) -> bytes:
     return next(chunks, b"")
-
-
-def _whatever(blob: Blob | None, damaged: bool) -> None:
-    """What is there is replaced."""

@@ -9,7 +9,7 @@ from common.config import Config
 from common.errors import BlobkeepError, Damaged
 from services.read_all import all_blobs, all_pieces
 from services.rules.locations import check_kept
-from services.store import Blob, Content, Store
+from services.store import Blob, Content, Store, unconditional
 from services.tools.targets import OfferedBlob, PutOutcome
 
 _PARALLEL = 32  # concurrent writers share their syncs
@@ -38,7 +38,7 @@ class StoreTarget:
             return PutOutcome.DIFFERS
         upload = await self._store.begin(
             blob.location,
-            lambda old, damaged: None,
+            unconditional,
             Content(blob.media_type, blob.encoding, blob.metadata),
             blob.size,
         )
@@ -63,7 +63,7 @@ class StoreTarget:
     async def delete(self, location: str) -> None:
         """See targets.Target."""
         self._must_be_well()
-        await self._store.delete(location, lambda old, damaged: None)
+        await self._store.delete(location, unconditional)
 
     async def locations(self, prefix: str) -> AsyncIterator[str]:
         """See targets.Target."""

@@ -56,7 +56,7 @@ ROWS = [
         "completion-over-objects-that-begins-during-an-abort",
         _PARTS,
         "await store.delete(_record(location, upload_id), _only(version))",
-        "await store.delete(_record(location, upload_id), _whatever)",
+        "await store.delete(_record(location, upload_id), unconditional)",
         _COMPLETIONS,
     ),
     Mutation(
@@ -334,7 +334,7 @@ ROWS = [
     Mutation(
         "a-copy-keeps-what-was-deleted",
         "services/tools/copying.py",
-        "            await self._target.delete(there.location, _whatever)\n",
+        "            await self._target.delete(there.location, unconditional)\n",
         "",
         (_COPY + "what_was_deleted_does_not_come_back",),
     ),

@@ -282,8 +282,8 @@ ROWS = [
     Mutation(
         "small-put-answered-while-it-is-written",
         f"{S3}/plain_puts.py",
-        "            await shared.store.write_whole(location, _anything, content, body, digest)\n",
-        "            coroutine = shared.store.write_whole(location, _anything, content, body, digest)\n"
+        "            await shared.store.write_whole(location, unconditional, content, body, digest)\n",
+        "            coroutine = shared.store.write_whole(location, unconditional, content, body, digest)\n"
         '            self._writing = __import__("asyncio").ensure_future(coroutine)\n',
         ("tests/cuts/test_acknowledged.py",),
     ),

@@ -21,7 +21,7 @@ from services.frontends.native.blobs import BlobReader
 from services.frontends.restic.conditions import refuse_unjudged, upload_condition
 from services.frontends.restic.names import FILE_TYPE, REFUSAL, Named, parse_path
 from services.rules.uploads import declared_bytes
-from services.store import Upload
+from services.store import Upload, unconditional
 
 _V2 = "application/vnd.x.restic.rest.v2"
 _V1 = "application/vnd.x.restic.rest.v1"
@@ -150,5 +150,5 @@ class ResticHandler(BlobReader):
         if not self.named.is_file:
             raise HTTPError(405)
         with contextlib.suppress(NotFound):
-            await self.store.delete(self.location, lambda blob, damaged: None)
+            await self.store.delete(self.location, unconditional)
         self.set_header("Content-Length", "0")

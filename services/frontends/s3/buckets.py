@@ -16,7 +16,7 @@ from services.frontends.s3.body import XmlOperation
 from services.frontends.s3.errors import S3Error, not_implemented
 from services.frontends.s3.names import BUCKET_RECORD, OWNER_ID, is_bucket_name
 from services.frontends.s3.request import Operation, Request
-from services.store import Blob, Content, Store
+from services.store import Blob, Content, Store, unconditional
 
 _RECORD = Content("application/json")
 _RECORD_BODY = b"{}\n"
@@ -229,7 +229,7 @@ class DeleteBucket(Operation):
                 with contextlib.suppress(UnknownUpload):
                     await request.parts.abort_multipart(upload.location, upload.id)
         try:
-            await request.store.delete(BUCKET_RECORD + bucket, lambda blob, damaged: None)
+            await request.store.delete(BUCKET_RECORD + bucket, unconditional)
         except NotFound:
             raise S3Error("NoSuchBucket", "The specified bucket does not exist.") from None
         request.send(204)

@@ -42,6 +42,7 @@ from services.store import (
     Reading,
     Store,
     Upload,
+    unconditional,
 )
 
 _UPLOADS = RECORD + "upload/"
@@ -94,7 +95,7 @@ class PartsInBlobs:
         upload_id = f"{begun_ns:016x}{secrets.token_hex(8)}"
         said = _Begun(content.type, content.encoding, dict(content.metadata), begun_ns)
         await self._store.write_whole(
-            _record(location, upload_id), _whatever, Content(_TYPE), msgspec.json.encode(said)
+            _record(location, upload_id), unconditional, Content(_TYPE), msgspec.json.encode(said)
         )
         return Multipart(location, upload_id, content, begun_ns)
 
@@ -108,7 +109,7 @@ class PartsInBlobs:
     ) -> PartUpload:
         """See Multiparts. A part has its SHA-256 in any case, as every blob."""
         await self._check(location, upload_id)
-        upload = await self._store.begin(_part(upload_id, number), _whatever, Content(), size)
+        upload = await self._store.begin(_part(upload_id, number), unconditional, Content(), size)
         return _PartInBlob(self, upload, location, upload_id)
 
     async def check_begun(self, location: str, upload_id: str) -> None:
@@ -283,7 +284,7 @@ class PartsInBlobs:
 
     async def _drop(self, location: str) -> None:
         with contextlib.suppress(NotFound):
-            await self._store.delete(location, _whatever)
+            await self._store.delete(location, unconditional)
 
 
 class _PartInBlob:
@@ -378,10 +379,6 @@ def _named(record: Blob) -> tuple[str, str]:
 def _part_of(blob: Blob) -> Part:
     number = int(blob.location.rpartition("/")[2])
     return Part(number, blob.version, blob.size, blob.sha256, blob.modified_ns, blob.metadata)
-
-
-def _whatever(blob: Blob | None, damaged: bool) -> None:
-    """A condition that is always true."""
 
 
 def _unknown() -> UnknownUpload:

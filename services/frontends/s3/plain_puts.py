@@ -28,7 +28,7 @@ from services.http1 import Exchange
 from services.rules.answers import sent
 from services.rules.cors import origins_of
 from services.rules.uploads import stored_media_type
-from services.store import Blob, Content, Store
+from services.store import Content, Store, unconditional
 from services.watch.request_log import RequestLog
 
 MAX_BYTES = 64 << 10  # so much is hashed at once
@@ -128,7 +128,7 @@ class PlainPut(SmallPut):
         content = Content(kind, "", kept) if kept else Content(kind)
         user = "-" if client is None else client.name
         try:
-            await shared.store.write_whole(location, _anything, content, body, digest)
+            await shared.store.write_whole(location, unconditional, content, body, digest)
         except Exception as err:  # noqa: BLE001 - as in SmallPut
             self._refuse(err)
             self._respond(user)
@@ -152,7 +152,3 @@ def _crc_of(body: bytes, name: str, fields: Mapping[str, list[str]]) -> tuple[st
     named = fields.get("X-Amz-Sdk-Checksum-Algorithm")
     is_right = fields[name] == [value] and (named is None or named == [one.name])
     return (one.header, value) if is_right else None
-
-
-def _anything(blob: Blob | None, damaged: bool) -> None:
-    """The condition of a write without conditions, by a client that may replace what is there."""
