@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import time
@@ -130,6 +131,22 @@ def test_abort_and_parts_that_come_too_late(engine: Maker) -> None:
         with pytest.raises(UnknownUpload):
             await parts.find_multipart("another", upload.id)
         assert await under.get("a/b") is None
+
+    run(engine, go)
+
+
+def test_a_part_of_an_upload_that_is_over_is_not_said_to_have_other_bytes(engine: Maker) -> None:
+    """Its client would be told that what it sent is not what it signed."""
+
+    async def go(under: Under) -> None:
+        parts, upload = await begun(under)
+        late = await parts.begin_part("a/b", upload.id, 1, len(B))
+        await late.write(B[:300_000])
+        await parts.abort_multipart("a/b", upload.id)
+        with contextlib.suppress(UnknownUpload):
+            assert await late.sha256() == hashlib.sha256(B[:300_000]).digest()
+        with pytest.raises(UnknownUpload):
+            await late.commit()
 
     run(engine, go)
 

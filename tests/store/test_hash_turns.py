@@ -13,7 +13,7 @@ import pytest
 
 from common import durable, ours
 from common.checksum import Bytes
-from common.errors import BlobkeepError
+from common.errors import BlobkeepError, UnknownUpload
 from services.engines.local.disk import multipart_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.multipart_folder import Placed
@@ -211,6 +211,20 @@ def test_a_part_that_waits_can_be_given_up(data: DataDirectory) -> None:
         await filling
         assert await parts.list_parts("a", upload.id) == []
         await parts.abort_multipart("a", upload.id)
+
+    run(data, test)
+
+
+@pytest.mark.usefixtures("patience")
+def test_the_hash_of_a_part_that_is_given_up_meanwhile_is_not_told(data: DataDirectory) -> None:
+    async def test(_made: Opened, parts: LocalMultiparts, upload: Multipart) -> None:
+        _, two = [await begun(parts, upload, n) for n in (1, 2)]
+        await fill(two, BODIES[1][:PIECE_BYTES])
+        hashing = asyncio.create_task(two.sha256())
+        await asyncio.sleep(0)  # it waits for its turn
+        await parts.abort_multipart("a", upload.id)
+        with pytest.raises(UnknownUpload):
+            await hashing
 
     run(data, test)
 

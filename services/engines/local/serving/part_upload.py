@@ -119,8 +119,10 @@ class LocalPart:
 
     async def sha256(self) -> bytes:
         """See store.PartUpload."""
+        self._must_go_on()
         self._outgoing.take_lent()
         await self._outgoing.write()
+        self._must_go_on()  # else it was given up meanwhile, and some bytes are not hashed
         assert self._own is not None  # it was to be asked for
         return self._own.digest()
 
