@@ -24,7 +24,6 @@ _BACKLOG = 1024
 _UNSENT_BYTES = 64 << 10
 _NO_LIMIT = 1 << 62  # of bodies: the store has its own, per upload
 
-
 _FIRST_OF_SYSTEMD = 3  # sd_listen_fds(3): the first descriptor that a socket unit passes on
 
 
@@ -69,18 +68,14 @@ def make_server(
     config: Config,
     requests: RequestLog,
     tls: ssl.SSLContext | None,
-    quick_answer: Callable[[http1.RequestHead, http1.RequestContext], tuple[bytes, bytes | memoryview] | None]
-    | None = None,
+    quick_answer: http1.QuickAnswer | None = None,
 ) -> tuple[tornado.httpserver.HTTPServer, Drain]:
     """The HTTP server for `app`, as `http` in the configuration says, and how to drain it.
 
-    `quick_answer`: see http1.HTTPServer; Tornado's own server asks `app` alone.
+    Tornado's own server asks `app` alone, and gives no quick answers.
     """
     if config.http == "blobkeep":
-        server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)
-        server.on_refused = requests.refused
-        server.spared = _is_vital
-        server.quick_answer = quick_answer
+        server = make_own_server(app, config, requests, tls, quick_answer)
         return server, server.drain
     stock = tornado.httpserver.HTTPServer(
         app,
@@ -101,16 +96,14 @@ def make_server(
     return stock, drain
 
 
-def make_reading_server(
+def make_own_server(
     app: HTTPServerConnectionDelegate,
     config: Config,
     requests: RequestLog,
     tls: ssl.SSLContext | None,
-    quick_answer: Callable[
-        [http1.RequestHead, http1.RequestContext], tuple[bytes, bytes | memoryview] | None
-    ],
+    quick_answer: http1.QuickAnswer | None,
 ) -> http1.HTTPServer:
-    """The HTTP server of a reader process, like the server's own."""
+    """Our own HTTP server for `app`: of the server, and of each reader process."""
     server = http1.HTTPServer(app, limits=_limits(config), ssl_options=tls)
     server.on_refused = requests.refused
     server.spared = _is_vital

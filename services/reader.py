@@ -28,7 +28,7 @@ from services.engines.choose import choose
 from services.frontends.native.quick_reads import QuickReads
 from services.frontends.native.ready_answers import ReadyAnswers
 from services.frontends.s3.names import is_host_of_s3, s3_hosts
-from services.listening import make_reading_server
+from services.listening import make_own_server
 from services.readers.front import Front
 from services.readers.guest import Guest
 from services.readers.rights import ToldAccess
@@ -69,7 +69,7 @@ async def _run(engine: Engine, options: config.Config, tls: ssl.SSLContext | Non
     guest = Guest(engine, access, requests, options, me.begin, tls)
     of_s3 = s3_hosts(options)
     quick = QuickReads(guest, access, requests, options, lambda host: is_host_of_s3(host, of_s3))
-    server = guest.server = make_reading_server(
+    server = guest.server = make_own_server(
         Front(guest, quick, requests), options, requests, tls, quick.quick_answer
     )
     if requests.access is None:

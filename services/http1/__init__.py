@@ -6,6 +6,7 @@ from services.http1.handed import Handed
 from services.http1.limits import Limits
 from services.http1.parser import CHUNKED, RequestHead
 from services.http1.server import HTTPServer
+from services.http1.server_interface import QuickAnswer
 from services.http1.similar_fields import FieldBlock, Shape
 from services.http1.steady_cache import SteadyCache
 from services.http1.transport import COPY_BYTES
@@ -18,6 +19,7 @@ __all__ = [
     "HTTPServer",
     "Handed",
     "Limits",
+    "QuickAnswer",
     "RequestContext",
     "RequestHead",
     "Shape",

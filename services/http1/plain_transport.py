@@ -37,8 +37,7 @@ class PlainProtocol(asyncio.Protocol):
     """The protocol of such a connection."""
 
     def hears(self) -> bool:
-        """Bytes have come. Returns whether nothing earlier is under way, so that a ready answer may be sent;
-        else
+        """Bytes have come. Whether nothing earlier is under way, so that a ready answer may be sent; else
         `data_received` is called with them."""
         raise NotImplementedError
 

@@ -28,15 +28,15 @@ from services.http1.context import RequestContext
 from services.http1.handed import Handed
 from services.http1.limits import Limits
 from services.http1.parser import RequestHead
-from services.http1.server_interface import Answer, KnownHeads
+from services.http1.server_interface import KnownHeads, QuickAnswer
 from services.http1.sweep import Sweep
 from services.http1.together import Together
 from services.http1.transport import ClientTransport
 from services.http1.turns import ReadyAnswers, Turns
 
 _ACCEPTED_HERE = Handed()
-# The error of OpenSSL for a first record that is not TLS, but the beginning of an HTTP request.
 _ON_ITS_WAY_S = 0.1  # between a connection, or an answer, and the request that follows
+# The error of OpenSSL for a first record that is not TLS, but the beginning of an HTTP request.
 _NOT_TLS = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER"})
 
 
@@ -56,8 +56,7 @@ class HTTPServer(tornado.httpserver.HTTPServer):
     on_refused: Callable[[str, str, int, str], None] | None = None
     # Called with each request that has no body, on connections that stay open; what it returns is sent as it
     # is, and no delegate is made. It must not wait, and must not give a body to HEAD.
-    quick_answer: Callable[[RequestHead, RequestContext], Answer | None] | None = None
-
+    quick_answer: QuickAnswer | None = None
     # Asked of the first request of each connection that is one too many. True: it is answered all the same.
     spared: Callable[[RequestHead], bool] | None = None
 

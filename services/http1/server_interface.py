@@ -26,6 +26,9 @@ Answer = tuple[bytes, bytes | memoryview]
 """A whole answer: its head, to the empty line, and its body. See HTTPServer.quick_answer. A memoryview is of
 memory that is used again (BodyMemory): it is sent in this turn of the loop, or lent."""
 
+QuickAnswer = Callable[[RequestHead, RequestContext], Answer | None]
+"""See HTTPServer.quick_answer."""
+
 
 class KnownHeads(SteadyCache[bytes, RequestHead]):
     """Heads of requests that were answered at once, by their bytes: clients repeat themselves."""
@@ -43,7 +46,7 @@ class Server(Protocol):
     done: asyncio.Future[None]  # one that is done: what a write returns when nothing has to wait
     known_heads: KnownHeads
     together: Together
-    quick_answer: Callable[[RequestHead, RequestContext], Answer | None] | None  # see HTTPServer
+    quick_answer: QuickAnswer | None
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate: ...
     def opened(self, connection: Connection) -> None: ...

@@ -9,7 +9,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 
 from common.options import OPTIONS, Config
 from services.http1 import HTTPServer
-from services.listening import make_reading_server, make_server
+from services.listening import make_own_server, make_server
 from services.watch.request_log import RequestLog
 
 
@@ -22,7 +22,7 @@ def test_every_limit_of_the_server_is_a_readers() -> None:
         requests = RequestLog()
         own, _ = make_server(app, changed, requests, None)
         assert isinstance(own, HTTPServer)
-        return own, make_reading_server(app, changed, requests, None, lambda head, context: None)
+        return own, make_own_server(app, changed, requests, None, lambda head, context: None)
 
     own, of_reader = asyncio.run(made())
     assert own.limits == of_reader.limits
