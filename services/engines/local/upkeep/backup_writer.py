@@ -156,31 +156,30 @@ def remember(data_dir: Layout, done: Exported) -> None:
 @contextlib.contextmanager
 def opened(taken: DirectorySnapshot, held: HeldBlob) -> Iterator[tuple[BlobRecord, Iterator[bytes]]]:
     """A blob's record, with its checksums, and its bytes, verified. Raises Damaged, CorruptRecord."""
+    with _opened(taken, held) as (blob, fd):
+        yield blob, _chunks(fd, blob)
+
+
+@contextlib.contextmanager
+def _opened(taken: DirectorySnapshot, held: HeldBlob) -> Iterator[tuple[BlobRecord, int]]:
+    """Its record and its data.raw. Raises as `opened`."""
     blob = taken.record_of(held)
     try:
         fd = open_ours(taken.data_path(held.id))
     except FileNotFoundError as err:
         raise Damaged("data.raw is missing") from err
     try:
-        if not blob.is_original and os.fstat(fd).st_size != blob.size:
-            raise Damaged(f"data.raw has {os.fstat(fd).st_size} bytes instead of {blob.size}")
-        blob = _with_sums(blob, fd)
-        yield blob, _chunks(fd, blob)
+        size_bytes = os.fstat(fd).st_size
+        if not blob.is_original and size_bytes != blob.size:
+            raise Damaged(f"data.raw has {size_bytes} bytes instead of {blob.size}")
+        yield _with_sums(blob, fd), fd
     finally:
         os.close(fd)
 
 
 def _add_blob(tar: Tar, taken: DirectorySnapshot, held: HeldBlob, tell: Callable[[int], None]) -> None:
     """Raises Damaged and CorruptRecord, with nothing written; StorageFailed if it rots between two reads."""
-    blob = taken.record_of(held)
-    try:
-        fd = open_ours(taken.data_path(held.id))
-    except FileNotFoundError as err:
-        raise Damaged("data.raw is missing") from err
-    try:
-        if not blob.is_original and os.fstat(fd).st_size != blob.size:
-            raise Damaged(f"data.raw has {os.fstat(fd).st_size} bytes instead of {blob.size}")
-        blob = _with_sums(blob, fd)
+    with _opened(taken, held) as (blob, fd):
         whole = b""
         if blob.size <= _PIECE_BYTES:
             whole = b"".join(_chunks(fd, blob))
@@ -192,8 +191,6 @@ def _add_blob(tar: Tar, taken: DirectorySnapshot, held: HeldBlob, tell: Callable
         _add(tar, f"{folder}/{layout.STATE_NAME}", record.dump(blob), modified)
         data: Any = io.BytesIO(whole) if blob.size <= _PIECE_BYTES else _ChunkStream(_chunks(fd, blob), tell)
         tar.addfile(_member(f"{folder}/{layout.DATA_NAME}", blob.size, modified), data)
-    finally:
-        os.close(fd)
 
 
 def _with_sums(blob: BlobRecord, fd: int) -> BlobRecord:
