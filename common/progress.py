@@ -12,7 +12,6 @@ import logging
 import os
 import sys
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from common import logs
@@ -92,9 +91,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ def disk_reads(monkeypatch: pytest.MonkeyPatch, sectors_a_slice: int) -> Iterato
 
 
 def walk(data_dir: Layout, ids: list[int]) -> int:
-    with Readahead(data_dir) as ahead:
+    with closing(Readahead(data_dir)) as ahead:
         for done in range(0, len(ids), SLICE_BLOBS):
             ahead.before(ids[done : done + SLICE_BLOBS])
         return ahead.slices

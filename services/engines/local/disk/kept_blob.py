@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from types import TracebackType
 
 from common import durable
 from common.errors import CorruptRecord
@@ -30,9 +29,7 @@ class OpenBlob:
     def __enter__(self) -> OpenBlob:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         fd = self.take_fd()
         if fd >= 0:
             os.close(fd)

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import time
-from types import TracebackType
 
 from common import durable
 from common.errors import LockHeld
@@ -93,9 +92,7 @@ class FileLock:
     def __enter__(self) -> FileLock:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 

@@ -10,7 +10,6 @@ import contextlib
 import os
 import resource
 from collections.abc import Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from common.ours import OPEN_FLAGS
@@ -55,12 +54,8 @@ class Readahead:
             finally:
                 os.close(fd)
 
-    def __enter__(self) -> Readahead:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the threads."""
         if self._threads is not None:
             self._threads.shutdown()
 

@@ -15,7 +15,6 @@ from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from sys import intern
-from types import TracebackType
 
 import msgspec
 
@@ -97,12 +96,10 @@ class ScanPool:
     def __enter__(self) -> ScanPool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for reader in self._readers:
             reader.end()
-        self.own.__exit__(kind, err, trace)
+        self.own.__exit__()
 
 
 def _unpacked(payload: bytes, ids: Sequence[int]) -> list[Scanned]:

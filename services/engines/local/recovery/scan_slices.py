@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from types import TracebackType
 
 from common.ours import OPEN_FLAGS
 from services.engines.local.disk import layout
@@ -63,8 +62,6 @@ class SliceScan:
     def __enter__(self) -> SliceScan:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._root_fd)
-        self.readahead.__exit__(kind, err, trace)
+        self.readahead.close()

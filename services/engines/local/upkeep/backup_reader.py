@@ -9,7 +9,6 @@ import re
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 
 import msgspec
 
@@ -62,9 +61,7 @@ class Backup:
     def __enter__(self) -> Backup:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._tar.close()
 
     def blobs(self, progress: Callable[[int, int], None] = nothing) -> Iterator[Stored]:
