@@ -160,7 +160,7 @@ async def make_mess(root: str, id_bits: int) -> dict[str, bytes]:
         await store.put("in the journal", b"only there")
         lost = await store.store.stat("in the journal")
         assert lost is not None
-        journaling = store.store._committer._journaling
+        journaling = store.store.committer._journaling
         assert journaling is not None
         journaling.empty = lambda: None  # type: ignore[method-assign]
     os.unlink(data_dir.data(lost.id))

@@ -37,7 +37,7 @@ def overwrite(path: str, content: bytes) -> None:
 
 def leave_journal_in_use(store: Opened) -> None:
     """End the store as if it was killed, with a journal that is not empty."""
-    journaling = store.store._committer._journaling
+    journaling = store.store.committer._journaling
     assert journaling is not None
     journaling.empty = lambda: None  # type: ignore[method-assign]
 
@@ -150,7 +150,7 @@ def test_after_a_failed_checkpoint_the_next_start_writes_anew_what_the_kernel_ma
                 standing_between(Fault(1, errno.EIO, lasting=False), frozenset({"fsync"})),
                 pytest.raises(SyncFailed),
             ):
-                await store.store._committer.call(lambda: None)
+                await store.store.committer.call(lambda: None)
         async with opened(data.root) as store:
             assert await store.read("a") == b"acknowledged"
             assert os.stat(data_dir.data(blob.id)).st_ino != inode
@@ -250,7 +250,7 @@ def test_a_checkpoint_that_fails_in_the_background_leaves_word_at_once(data: Dat
     async def run() -> None:
         async with opened(data.root) as store:
             await store.put("a", b"acknowledged")
-            journaling = store.store._committer._journaling
+            journaling = store.store.committer._journaling
             assert journaling is not None
             failing = standing_between(Fault(1, errno.EIO, lasting=False), frozenset({"fsync"}))
             with failing, pytest.raises(SyncFailed):

@@ -203,7 +203,7 @@ async def empty(root: str, client: Client, fault: Repeated) -> None:
     fault.armed = True
     for _ in range(4):
         with contextlib.suppress(BlobkeepError, OSError):
-            await store.store._committer.call(lambda: None)
+            await store.store.committer.call(lambda: None)
         if not (await client.write(store) and await client.write(store)):
             break
     fault.armed = False

@@ -145,7 +145,7 @@ async def one_rung(root: str, operation: Operation, fault: Fault, sync: str, id_
 
 def runs_of(store: Opened) -> int:
     """How many files of the index are open."""
-    blobs = store.store._index.blobs
+    blobs = store.store.index.blobs
     return len(blobs.runs) if isinstance(blobs, Catalogue) else 0
 
 

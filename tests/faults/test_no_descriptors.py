@@ -103,7 +103,7 @@ async def with_one_damaged(store: Opened) -> None:
     spoil(store.data_dir.data(blob.id), b"it has rot!")
     with pytest.raises(Damaged):
         await store.read("damaged")
-    await until(lambda: store.store._index.damaged["damaged"].name, "its quarantine")
+    await until(lambda: store.store.index.damaged["damaged"].name, "its quarantine")
 
 
 async def value(store: Opened, location: str) -> bytes | None:
@@ -235,7 +235,7 @@ def test_a_quarantine_without_a_descriptor_is_made_later(at: int, base: Path) ->
                 await until(lambda: not store.store.damage.tasks, "the end of the quarantine")
             assert await value(store, "a") == b"damaged"
             is_moved = blob.id not in directory.ids_in(store.data_dir)
-            assert is_moved == bool(store.store._index.damaged["a"].name)
+            assert is_moved == bool(store.store.index.damaged["a"].name)
             assert not store.fatal
             await store.put("a", b"anew")
         async with opened(str(base / "data")) as store:

@@ -123,7 +123,7 @@ def test_a_state_that_the_disk_does_not_give_stays_and_is_served_again(
                 usage = await store.store.usage()
                 assert (usage.blobs, usage.damaged, usage.unread) == (0, 0, 1)
                 refused.ends.clear()
-                await until(lambda: store.store._index.blobs.get("a"), "the blob's return")
+                await until(lambda: store.store.index.blobs.get("a"), "the blob's return")
                 assert await store.read("a") == b"a" * 100
                 with pytest.raises(NotFound):
                     await store.store.open("other")
@@ -167,7 +167,7 @@ def test_a_third_of_all_reads_that_fail_at_a_start_lose_nothing(data: DataDirect
             async with opened(data.root) as store:
                 assert len(store.found.unreadable) == 20
                 refused.ends.clear()
-                await until(lambda: len(store.store._index.blobs.ids) == 60, "all of them")
+                await until(lambda: len(store.store.index.blobs.ids) == 60, "all of them")
                 assert await store.values() == {at: at.encode() * 100 for at in locations}
 
     asyncio.run(run())
@@ -266,7 +266,7 @@ def test_what_turns_out_to_be_no_blob_is_settled_while_serving(data: DataDirecto
                 os.truncate(data_dir.data(cut), 0)
                 durable.remove_tree(data_dir.folder(removed), under=data_dir.root)
                 refused.ends.clear()
-                await until(lambda: not store.store._index.unreadable, "the judgement")
+                await until(lambda: not store.store.index.unreadable, "the judgement")
                 usage = await store.store.usage()
                 assert (usage.blobs, usage.damaged, usage.unread) == (0, 2, 0)
                 named = {one.location for one in store.store.damage.listed(10)}
@@ -297,7 +297,7 @@ def test_of_two_the_higher_is_served_once_both_can_be_read(
             async with opened(data.root) as store:
                 assert await store.read("a") == (b"older" if newer_is_unread else b"newer")
                 refused.ends.clear()
-                await until(lambda: not store.store._index.unreadable, "the judgement")
+                await until(lambda: not store.store.index.unreadable, "the judgement")
                 assert await store.read("a") == b"newer"
                 await store.delete("a")
         async with opened(data.root) as store:
@@ -360,7 +360,7 @@ def test_an_original_blob_whose_data_cannot_be_read_waits_for_its_checksums(data
                     await store.put("b", b"", only_new=True)
                 assert await store.read("c") is None
                 refused.ends.clear()
-                await until(lambda: not store.store._index.unadopted, "adoption")
+                await until(lambda: not store.store.index.unadopted, "adoption")
                 assert await store.read("a") == b"of the original"
         async with opened(data.root) as store:
             assert store.found.adopted == 0

@@ -197,7 +197,7 @@ class StoreMachine(RuleBasedStateMachine):
         gc has not read.
         """
         self.store.store._uploads.clear()
-        journaling = self.store.store._committer._journaling
+        journaling = self.store.store.committer._journaling
         if journaling is not None:
             journaling.empty = lambda: None  # type: ignore[method-assign]
         self.restart(sync)

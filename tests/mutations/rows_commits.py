@@ -160,8 +160,8 @@ ROWS = [
     Mutation(
         "a-missing-file-is-damage-at-once",
         "services/engines/local/serving/store.py",
-        "        async with self._locks.of(blob.location):\n            if not self._index",
-        "        if True:\n            if not self._index",
+        "        async with self._locks.of(blob.location):\n            if not self.index",
+        "        if True:\n            if not self.index",
         (BESIDE,),
     ),
     Mutation(

@@ -193,7 +193,7 @@ ROWS = [
     Mutation(
         "a-reader-does-not-look-again",
         "services/engines/local/serving/store.py",
-        "if self._index.shows(blob):  # design rule 3",
+        "if self.index.shows(blob):  # design rule 3",
         "if True:",
         ("tests/store/test_local_store.py",),
     ),

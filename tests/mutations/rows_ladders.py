@@ -71,7 +71,7 @@ ROWS = [
     Mutation(
         "no-second-look-at-the-maps",
         "services/engines/local/serving/store.py",
-        "            if self._index.shows(blob):  # design rule 3\n",
+        "            if self.index.shows(blob):  # design rule 3\n",
         "            if True:\n",
         ("tests/store/test_local_store.py",),
     ),

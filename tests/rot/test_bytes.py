@@ -169,7 +169,7 @@ def test_a_journal_that_rots_takes_nothing_that_stands_in_place(base: Path, name
         async with opened(root) as store:
             for number in range(20):
                 await store.put(f"x{number % 5}", b"%d" % number * 500)
-            journaling = store.store._committer._journaling
+            journaling = store.store.committer._journaling
             assert journaling is not None
             journaling.empty = lambda: None  # type: ignore[method-assign]
 

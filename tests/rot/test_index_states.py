@@ -153,7 +153,7 @@ async def made(root: str, sync: str, id_bits: int, *, killed: bool) -> int:
         rotten = await store.put("damaged", b"it will rot")
         records.overwrite(store.data_dir.data(rotten.id), b"it has rot!")
         assert await sent(store, "damaged") == "damaged"
-        await until(lambda: store.store._index.damaged["damaged"].name, "its quarantine")
+        await until(lambda: store.store.index.damaged["damaged"].name, "its quarantine")
     async with opened(root, sync, id_bits) as store:
         await store.put("other", OTHER)
         await store.put("deleted", b"deleted")
@@ -216,7 +216,7 @@ def test_damage_beside_an_index_in_any_state_harms_nobody_else(
             if by_index:
                 await store.store.comparison.run()
                 await store.store.names.run()
-                await until(lambda: not store.store._index.unreadable, "the judgement")
+                await until(lambda: not store.store.index.unreadable, "the judgement")
                 await until(lambda: not store.store.damage.tasks, "the quarantine")
             for at, values in allowed(rot, by_index, True).items():
                 assert await sent(store, at) in values, (at, what, by_index)

@@ -123,7 +123,7 @@ def test_a_start_on_a_blob_whose_file_is_something_else(
             blob = await store.put("a", b"a" * size)
             await store.put("other", b"another blob")
             data_dir = store.data_dir
-            journaling = store.store._committer._journaling
+            journaling = store.store.committer._journaling
             if journaling is not None:
                 journaling.empty = lambda: None  # type: ignore[method-assign]
         change(Path(data_dir.folder(blob.id), name))

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("small_journal")
 
 async def empty(store: Opened) -> None:
     """Have the committer empty the journal."""
-    await store.store._committer.call(lambda: None)
+    await store.store.committer.call(lambda: None)
 
 
 class _ForgetfulKernel:

@@ -28,7 +28,7 @@ def test_the_result_of_a_step_that_nobody_waits_for_any_more_is_dropped(
                 if fails:
                     raise OSError("too late")
 
-            waiting = made.store._committer.between(step)
+            waiting = made.store.committer.between(step)
             await asyncio.to_thread(begun.wait, 30)
             waiting.cancel()
             go_on.set()

@@ -389,9 +389,9 @@ def test_what_is_written_past_the_journal_gives_the_index_up(base: Path) -> None
         async with opened(root, "index") as store:
             for n in range(30):
                 await store.put(f"{n}", b"x" * 500)
-            await store.store._committer.call(lambda: None)
+            await store.store.committer.call(lambda: None)
             assert has_index(root)
-            journaling = store.store._committer._journaling
+            journaling = store.store.committer._journaling
             with mock.patch.object(journaling, "fits", return_value=False):
                 await store.delete("3")
             assert not has_index(root)
@@ -525,7 +525,7 @@ def test_what_was_changed_by_hand_is_noticed(
                     assert seen in (expected.get(location), A if location == "a" else None, DAMAGED)
             if not at_once:
                 await store.store.comparison.run()
-                await until(lambda: not store.store._index.unreadable, "the judgement")
+                await until(lambda: not store.store.index.unreadable, "the judgement")
                 await until(lambda: not store.store.damage.tasks, "the quarantine")
             found = {at: await value(store, at) for at in ("a", "b", "c", "d")}
             assert found == {"a": None, "d": None} | expected

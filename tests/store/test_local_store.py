@@ -111,7 +111,7 @@ def test_an_aborted_update_keeps_the_old_value_and_blocks_nothing(data: DataDire
         await put(made.store, "a", b"old")
         upload = await made.store.begin("a", anyhow, Content("text/plain"), 10**6)
         await upload.write(body)
-        pending = [i for i in directory.ids_in(made.data_dir) if i not in made.store._index.blobs.ids]
+        pending = [i for i in directory.ids_in(made.data_dir) if i not in made.store.index.blobs.ids]
         await upload.abort("the client\nleft")
         await upload.abort("twice")
         for blob_id in pending:

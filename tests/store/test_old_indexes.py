@@ -42,7 +42,7 @@ async def past_the_journal(store: LocalStore, root: Path) -> None:
     """`a` is deleted and `b` replaced by a batch that the journal has no room for."""
     await store.committer.call(lambda: None)
     keep_index(root)
-    with mock.patch.object(store._committer._journaling, "fits", return_value=False):
+    with mock.patch.object(store.committer._journaling, "fits", return_value=False):
         await store.delete("a", lambda *_: None)
         await write(store, "b", b"newer")
 

@@ -75,7 +75,7 @@ class Partly(Exception):
 
 async def checkpoint(store: Opened) -> None:
     """Operations that empty the journal."""
-    await store.store._committer.call(lambda: None)
+    await store.store.committer.call(lambda: None)
 
 
 # What each leaves if it succeeds.

@@ -183,7 +183,7 @@ def quiet_ns() -> int:
 
 def leave_as_killed(store: Opened) -> None:
     """When it is closed, journal and index stay as they are."""
-    journaling, keeper = store.store._committer._journaling, store.store._keeper
+    journaling, keeper = store.store.committer._journaling, store.store._keeper
     assert journaling is not None
     journaling.empty = lambda: None  # type: ignore[method-assign]
     if keeper is not None:

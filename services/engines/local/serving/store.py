@@ -91,22 +91,22 @@ class LocalStore:
         self.expiry, self.limits = Expiry(config.expire_s), PrefixLimits(data_dir, config.max_bytes)
         self.space = FreeSpace(data_dir.root, config.min_free_space_bytes)
         self.place = Place(data_dir.root, read_only=data_dir.read_only)
-        self._index = self.index = Index(found.live, damaged_of(found))
+        self.index = Index(found.live, damaged_of(found))
         found.live = {}  # nothing is held twice for long
-        self.ids = IdAllocator(data_dir, self._index.blobs.ids)
-        self._admission = Admission(config, self._index, self.place, self.space, self.ids)
+        self.ids = IdAllocator(data_dir, self.index.blobs.ids)
+        self._admission = Admission(config, self.index, self.place, self.space, self.ids)
         self.admit = self._admission.admit
         self.sequence = Sequence(found.max_seq)
         self.threads: Executor = Threads(most=8, name="disk")
         self.hot = HotReads(
-            data_dir, self._index, self.expiry, self.limits, config.hot_bytes, self.threads, self
+            data_dir, self.index, self.expiry, self.limits, config.hot_bytes, self.threads, self
         )
         self.peek, self.open_nowait, self.reading = self.hot.peek, self.hot.open_nowait, self.hot.reading
         # A page by id reads hundreds of files: it must not keep blobs from being opened, or uploads staged.
         self._by_id_thread: Executor = Threads(1, "by-id")
         self._on_fatal: Callable[[BlobkeepError], None] | None = on_fatal
-        self._keeper = keeper_for(self._index.blobs, writer, self.sequence, self.stop)
-        self._committer = self.committer = committer_for(data_dir, config.sync, self.stop_for, self._keeper)
+        self._keeper = keeper_for(self.index.blobs, writer, self.sequence, self.stop)
+        self.committer = committer_for(data_dir, config.sync, self.stop_for, self._keeper)
         self._events, self.garbage = events, Garbage()
         self.garbage.failed(len(found.failures), 0)  # how long their data is was not looked at
         self._uploads: set[LocalUpload] = set()
@@ -115,15 +115,15 @@ class LocalStore:
         self._whole = self.read_errors = 0  # uploads by `write_whole`; reads that the disk refused so far
         self._locks = KeyedLock()
         self.damage = LocalDamage(
-            data_dir, self._index, self._locks, self._committer, events, self.stop_for, found
+            data_dir, self.index, self._locks, self.committer, events, self.stop_for, found
         )
-        self._index.unreadable, self._index.unadopted = found.unreadable, found.unadopted
-        self._index.unplaced, self._index.is_over = found.unplaced, self.expiry.is_over
+        self.index.unreadable, self.index.unadopted = found.unreadable, found.unadopted
+        self.index.unplaced, self.index.is_over = found.unplaced, self.expiry.is_over
         self._unread = Unread(
-            *(data_dir, self._index, self._locks, self._committer, self.damage, self.sequence, self.garbage)
+            *(data_dir, self.index, self._locks, self.committer, self.damage, self.sequence, self.garbage)
         )
         self.comparison = Comparison(
-            *(data_dir, self._index, self._locks, self.damage, self._unread, self._keeper, found.by_index)
+            *(data_dir, self.index, self._locks, self.damage, self._unread, self._keeper, found.by_index)
         )
         self.names = NamesComparison(self, self._unread.read_again, found)
         if self._keeper is not None:
@@ -134,14 +134,14 @@ class LocalStore:
 
     async def stat(self, location: str) -> Blob | None:
         """See store.Store."""
-        await self._index.fetch(location)
-        return self._index.find(location)
+        await self.index.fetch(location)
+        return self.index.find(location)
 
     async def open(self, location: str) -> LocalReading:
         """See store.Store. Ids are used again, so a second look at the index makes sure of the right blob."""
         while True:
-            await self._index.fetch(location)
-            blob = self._index.find(location)
+            await self.index.fetch(location)
+            blob = self.index.find(location)
             if blob is None:
                 raise NotFound("There is no such blob: create it with POST.")
             try:
@@ -149,7 +149,7 @@ class LocalStore:
             except OSError as err:
                 await self._judge_unopened(blob, err)
                 continue
-            if self._index.shows(blob):  # design rule 3
+            if self.index.shows(blob):  # design rule 3
                 self.limits.read(blob)
                 return self.reading(blob, fd, self)
             os.close(fd)
@@ -162,7 +162,7 @@ class LocalStore:
         reported, and other errors.
         """
         async with self._locks.of(blob.location):
-            if not self._index.shows(blob):
+            if not self.index.shows(blob):
                 return
             if self._on_fatal is None:  # a write that failed in its middle: only the restart can tell
                 raise SyncFailed("The disk failed to keep what was written: the server stops.") from err
@@ -176,7 +176,7 @@ class LocalStore:
 
     async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """See store.Store."""
-        return await self._index.listing(prefix, delimiter, after, limit)
+        return await self.index.listing(prefix, delimiter, after, limit)
 
     async def by_id(self, step: Callable[..., T], *args: object) -> T:
         """For LocalAdmin: run a step that reads states by id, in the one thread that does so."""
@@ -187,7 +187,7 @@ class LocalStore:
         if self.damage.nameless:
             await self._in_thread(self.damage.forget_dropped)
         return usage_of(
-            *(self._index, self.damage, self.garbage, self._uploads),
+            *(self.index, self.damage, self.garbage, self._uploads),
             under_way=self.uploads() + self._whole,
             ids=self.ids.capacity,
             read_errors=self.read_errors,
@@ -203,17 +203,17 @@ class LocalStore:
 
     def begin_nowait(self, location: str, condition: Condition, content: Content, size: int) -> Upload | None:
         """See store.Store."""
-        return None if self._index.may_wait else self._begun(Draft(location, content), condition, size)
+        return None if self.index.may_wait else self._begun(Draft(location, content), condition, size)
 
     async def begin_draft(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload:
         """For `copies`: as `begin`."""
-        if self._index.may_wait:
-            await self._index.fetch(draft.location)
+        if self.index.may_wait:
+            await self.index.fetch(draft.location)
         return self._begun(draft, condition, size)
 
     def _begun(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload:
         self.admit(draft.location, condition, size, self.uploads(), size or 0)
-        upload = LocalUpload(self, draft, condition, draft.location in self._index.blobs, size)
+        upload = LocalUpload(self, draft, condition, draft.location in self.index.blobs, size)
         self._uploads.add(upload)
         return upload
 
@@ -273,7 +273,7 @@ class LocalStore:
         `room_bytes`: the size of one that was not admitted before.
         """
         source = draft.source if draft is not None else None
-        index, locks = self._index, self._locks
+        index, locks = self.index, self._locks
         turn = locks.of(location) if source is None else locks.of_two(location, source.location)
         async with turn:
             if source is not None:
@@ -307,7 +307,7 @@ class LocalStore:
             )
             if source is not None:  # its bytes live on under another name
                 change.then = Change(self.data_dir, self.ids, self.sequence, old=source, after=change)
-            record = await self._committer.submit(change)
+            record = await self.committer.submit(change)
             blob = served(record) if draft is not None and record is not None else None
             index.show(location, blob)
             if draft is not None and record is not None:
@@ -361,7 +361,7 @@ class LocalStore:
     async def remove_leftovers(self) -> None:
         """Once, after the start: see `leftovers`."""
         if not self.data_dir.read_only:
-            await remove_leftovers_slowly(self.data_dir, self._index, self._committer)
+            await remove_leftovers_slowly(self.data_dir, self.index, self.committer)
 
     # --- damage ---
 
@@ -380,7 +380,7 @@ class LocalStore:
 
     def find_by_id(self, blob_id: int, seq: int) -> Blob | None:
         """The live blob with this id and sequence number, as a damage report names it; 0: any number."""
-        blob = self._index.by_id(blob_id)
+        blob = self.index.by_id(blob_id)
         return blob if blob is not None and seq in (blob.seq, 0) else None
 
     async def _in_thread(self, step: Callable[..., T], *args: object) -> T:
@@ -393,8 +393,8 @@ class LocalStore:
             await upload.abort("the server stops")
         await self._unread.close()
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._committer.stop)
+        await loop.run_in_executor(None, self.committer.stop)
         if self._keeper is not None:
-            await asyncio.to_thread(self._keeper.stop, seals=not self._committer.is_broken)
+            await asyncio.to_thread(self._keeper.stop, seals=not self.committer.is_broken)
         await loop.run_in_executor(None, self.threads.shutdown)
         await loop.run_in_executor(None, self._by_id_thread.shutdown)
