@@ -330,3 +330,18 @@ def test_a_part_that_waits_for_a_completion_that_fails_is_whole(tmp_path: Path) 
 
     asyncio.run(go())
     assert not rules.broken_rules(str(tmp_path))
+
+
+def test_a_part_far_behind_the_others_is_not_written_where_no_file_can_be_so_long(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with opened(str(tmp_path)) as store:
+            parts = store.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            parts._open[upload.id].slot_bytes = 2 << 30  # as if the first part had said that it has so many
+            done = [await send(parts, upload, n, body) for n, body in ((1, A), (10_000, B))]
+            blob, _ = await parts.complete_multipart("a", upload.id, done, anything)
+            assert blob.sha256 == hashlib.sha256(A + B).digest()
+            assert await store.read("a") == A + B
+
+    asyncio.run(go())
+    assert not rules.broken_rules(str(tmp_path))

@@ -21,6 +21,9 @@ from services.engines.local.serving.joined_hash import JoinedHash
 from services.engines.local.serving.part_upload import LocalPart, PartPlace
 from services.store import Multipart
 
+# No object may be longer, and ext4 takes no file of more than 16 TiB: parts whose numbers have large gaps.
+_MOST_FILE_BYTES = 5 << 40
+
 
 class OpenMultipart:
     """`lock`: held to remember a part, or to end the upload."""
@@ -54,6 +57,7 @@ class OpenMultipart:
         if size is not None and not self.slot_bytes:
             self.slot_bytes = max(1, checksum.chunk_count(size)) * CHUNK_BYTES
         fits = size is not None and size <= self.slot_bytes and number not in self.used
+        fits = fits and number * self.slot_bytes <= _MOST_FILE_BYTES
         if not fits or not self.may_write_in_place:
             return PartPlace(upload_id, number, part_id, f"{number}-{part_id}", 0)
         self.used.add(number)
