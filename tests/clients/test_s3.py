@@ -417,7 +417,7 @@ def test_litestream(door: Door, tmp_path: Path) -> None:
         wait_for(restored, what="a replica that can be restored")
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
         db.close()
 
 

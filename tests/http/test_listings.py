@@ -248,7 +248,7 @@ def test_links_hold_where_the_slash_of_a_folder_is_encoded(filled: Server) -> No
 @needs("wget")
 def test_wget_mirrors_a_folder(filled: Server, tmp_path: Path) -> None:
     base = f"http://127.0.0.1:{filled.port}/store/many/07/"
-    subprocess.run(["wget", "-q", "-r", "-np", "-nH", base], cwd=tmp_path, check=True, timeout=50)
+    subprocess.run(["wget", "-q", "-r", "-np", "-nH", base], cwd=tmp_path, check=True, timeout=120)
     found = sorted(p.name for p in (tmp_path / "store/many/07").iterdir() if p.name != "index.html")
     assert found == [name.rpartition("/")[2] for name in NAMES if name.startswith("many/07/")]
 
@@ -260,7 +260,7 @@ def test_rclone_lists_all_folders(filled: Server) -> None:
         ["rclone", "lsf", "-R", "--files-only", "--http-no-head", "--http-url", url, ":http:"],
         capture_output=True,
         check=True,
-        timeout=50,
+        timeout=120,
     )
     assert sorted(run.stdout.decode().split()) == NAMES
 

@@ -43,7 +43,7 @@ def test_a_deleted_blob_is_there_by_id_and_comes_back(keeping: Server, data: Dat
     before = server.ask("GET", "/store/a/b")
     server.ask("DELETE", "/store/a/b")
     gc = Process("gc", data.path, *KEEP, "--once")
-    assert gc.popen.wait(30) == 0
+    assert gc.popen.wait(120) == 0
     (one,) = kept(server, "a/b")
     assert (one["size"], one["etag"], one["type"]) == (10, before.headers["etag"], "text/plain")
     target = f"/blobs/{one['id']}/data"

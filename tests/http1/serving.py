@@ -160,7 +160,7 @@ def running(
         yield made[0]
     finally:
         made[0].stop()  # type: ignore[attr-defined]
-        worker.join(20)
+        worker.join(120)
         assert not worker.is_alive()
         assert not failures, failures
 

@@ -34,7 +34,7 @@ def upload(server: Running, head: bytes, body_bytes: int) -> tuple[int, int]:
     client.send(head)
     sender = threading.Thread(target=send)
     sender.start()
-    sender.join(20)
+    sender.join(120)
     code = client.answer()[0]
     client.sock.close()
     return code, sent[0]
@@ -242,7 +242,7 @@ def test_drain_finishes_what_is_under_way_and_closes_the_rest() -> None:
             assert client.is_closed()
         busy.sock.close()
         half.sock.close()
-        thread.join(20)
+        thread.join(120)
         assert drained == [True]
 
 
@@ -259,7 +259,7 @@ def test_drain_answers_who_has_just_connected(monkeypatch: pytest.MonkeyPatch) -
         _, fields, _ = client.answer()
         assert fields["connection"] == "close"
         assert client.is_closed()
-        thread.join(20)
+        thread.join(120)
         assert drained == [True]
 
 
@@ -293,7 +293,7 @@ def test_drain_closes_behind_an_answer_that_promised_to_keep_the_connection() ->
         server.call(go_on.set)
         assert client.until(b"cd").endswith(b"cd")
         assert client.is_closed()
-        thread.join(20)
+        thread.join(120)
         assert drained == [True]
 
 

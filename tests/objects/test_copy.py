@@ -135,7 +135,7 @@ def test_a_directory_moves_into_the_store_and_back_while_it_is_served(places: Pl
     # While the server runs, no pass can be the last.
     assert "still holds" in str(places.copy(places.dir, "objects", "--final", status=4)["error"])
     writer.stopping.set()
-    writer.join(30)
+    writer.join(120)
     assert server.stop() == 0
     assert places.copy(places.dir, "objects", "--final")["final"]
 

@@ -91,7 +91,7 @@ def served(command: list[Path | str], folder: Path, env: dict[str, str]) -> Iter
         yield log
     finally:
         serving.send_signal(signal.SIGTERM)
-        assert serving.wait(30) == 0, log.read_text()
+        assert serving.wait(120) == 0, log.read_text()
 
 
 def test_the_installed_wheel_serves_in_any_folder(installed: Path, tmp_path: Path) -> None:

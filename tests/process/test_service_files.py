@@ -25,7 +25,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
         text = unit.read_text().replace("/opt/blobkeep/bin/", f"{programs}/")
         (tmp_path / unit.name).write_text(text)
     command = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     # It reports on every unit of this machine. Ours are in this folder.
     complaints = [line for line in done.stderr.splitlines() if "blobkeep" in line]
     assert not complaints
@@ -80,6 +80,6 @@ def test_the_server_takes_the_sockets_that_systemd_passes_on(data: DataDirectory
 @needs("docker-compose")
 def test_the_compose_file_is_one(tmp_path: Path) -> None:
     command = ["docker-compose", "-f", str(ROOT / "conf" / "compose.yaml"), "config"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "target: /data" in done.stdout or "blobs:/data" in done.stdout

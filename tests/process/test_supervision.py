@@ -112,7 +112,7 @@ class Supervisord:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         return done.stdout

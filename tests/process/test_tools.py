@@ -190,7 +190,7 @@ def test_a_reader_that_leaves_early_is_no_error(server: Server, data: DataDirect
         env=environment(),
         stdout=write,
         stderr=subprocess.PIPE,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     os.close(write)

@@ -159,7 +159,7 @@ def test_the_real_program_and_a_kill_in_the_middle_of_a_backup(tmp_path: Path) -
         server.flags = (*server.flags, "-s", f"127.0.0.1:{port}")
         ended = threading.Event()
         server.restart()
-        out, _ = backup.communicate(timeout=50)
+        out, _ = backup.communicate(timeout=120)
         ended.set()
         assert backup.returncode in (0, 1), out  # it tries again; if it gave up, the next run goes on
         restic("unlock", "--remove-all")

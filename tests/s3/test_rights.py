@@ -236,7 +236,7 @@ def test_what_is_public_may_be_read_by_everybody() -> None:
 
 def test_a_page_of_a_named_origin_may_use_s3() -> None:
     with served(cors_origins="https://app.example.org") as made:
-        connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=120)
         asked = {
             "Origin": "https://app.example.org",
             "Access-Control-Request-Method": "PUT",

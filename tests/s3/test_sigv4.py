@@ -81,7 +81,7 @@ def test_takes_what_the_aws_runtime_signs() -> None:
         signed_body_header_type=auth.AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
         signed_body_value="UNSIGNED-PAYLOAD",
     )
-    auth.aws_sign_request(asked, how).result(10)
+    auth.aws_sign_request(asked, how).result(120)
     judge(split("PUT", "http://s3.example.com" + asked.path, dict(asked.headers)))
 
 

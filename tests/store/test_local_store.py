@@ -168,7 +168,7 @@ def test_an_id_that_comes_back_between_lookup_and_open_gives_no_other_blob_s_byt
 
         def open_late(*args: Any) -> int:
             monkeypatch.setattr(blob_folder, "open_data", really_open)
-            asyncio.run_coroutine_threadsafe(meanwhile(), loop).result(30)
+            asyncio.run_coroutine_threadsafe(meanwhile(), loop).result(120)
             return really_open(*args)
 
         monkeypatch.setattr(blob_folder, "open_data", open_late)

@@ -113,7 +113,7 @@ class Proxy(threading.Thread):
         """Stop at once, also with requests under way."""
         if self.ident is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self.join(30)
+            self.join(120)
 
 
 class Door:

@@ -25,7 +25,7 @@ class Proxy:
     def connect(self) -> http.client.HTTPSConnection:
         """A connection whose certificate is not looked at: it was made for this test."""
         context = ssl._create_unverified_context()
-        return http.client.HTTPSConnection("localhost", self.port, timeout=30, context=context)
+        return http.client.HTTPSConnection("localhost", self.port, timeout=120, context=context)
 
     def ask(
         self,

@@ -92,6 +92,6 @@ class Supervisor(threading.Thread):
         """End all of them."""
         self._closing.set()
         if self.ident is not None:
-            self.join(30)
+            self.join(120)
         for process in self._processes:
             process.end()

@@ -297,7 +297,7 @@ def test_a_process_started_with_a_mistake_says_so_in_one_line_and_exits_with_2()
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")

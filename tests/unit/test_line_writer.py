@@ -72,7 +72,7 @@ def test_who_puts_never_waits_and_what_is_dropped_is_told(pipe: tuple[int, int],
     text = b""
     while text.count(LINE) < 10:
         text += os.read(pipe[0], 1 << 16)
-    writer.flush(timeout_s=30)  # otherwise these lines may still count as waiting
+    writer.flush(timeout_s=120)  # otherwise these lines may still count as waiting
     writer.put(b"after\n")
     while not text.endswith(b"after\n"):
         text += os.read(pipe[0], 1 << 16)
@@ -107,7 +107,7 @@ def test_nobody_waits_long_for_a_reader_that_does_not_read(pipe: tuple[int, int]
     writer.flush(0.01)
     writer.close(0.01)  # neither hangs
     os.read(pipe[0], 1 << 20)
-    writer._thread.join(30)
+    writer._thread.join(120)
 
 
 def test_its_thread_takes_no_signals() -> None:

@@ -164,7 +164,7 @@ def test_the_count_is_told_at_exit() -> None:
             logging.getLogger("gc").error("no room")
     """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
     assert [line.split(": ", 1)[1] for line in done.stderr.splitlines()] == [
         "no room",
@@ -247,7 +247,7 @@ def test_an_uncaught_exception_is_one_line_too(data_dir: str) -> None:
         thread.join()
     """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == (1 if data_dir == "main" else 0)
     assert done.stderr.count("\n") == 1

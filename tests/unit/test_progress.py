@@ -29,7 +29,7 @@ LONG_WORK = """if True:
 
 def test_elsewhere_than_on_a_terminal_it_is_log_lines() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LONG_WORK], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", LONG_WORK], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
     lines = done.stderr.splitlines()
     assert "INFO recovery: recovery: 10 of 40 folders (25 %) after 0 s" in done.stderr
