@@ -8,7 +8,6 @@ import logging
 import re
 import socket
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from tornado.web import Application, RequestHandler, stream_request_body
 
 from services.http1 import HTTPServer, Limits
 from services.http1.turns import ReadyAnswers
+from tests.support.processes import wait_for
 
 T = TypeVar("T")
 
@@ -349,10 +349,7 @@ def ordinary_app(*more: Any) -> Application:
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 120.0) -> None:
     """Wait for a condition; fails after `seconds`, a bound."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
-        time.sleep(0.005)
+    wait_for(condition, seconds, what)
 
 
 logging.getLogger("tornado.general").setLevel(logging.WARNING)

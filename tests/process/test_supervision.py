@@ -12,10 +12,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from supervisor import events
@@ -27,8 +27,8 @@ from supervisor.states import ProcessStates
 from common.config import Config
 from common.options import OPTIONS
 from services import kept_socket, supervision
+from tests.support.processes import wait_for
 
-T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 
 CONF = """
@@ -149,15 +149,6 @@ def answer(connection: socket.socket) -> int:
     """Send the stand-in its request on an open connection; returns the pid that it answers with."""
     connection.sendall(b"?")
     return int(connection.recv(100))
-
-
-def wait_for(condition: Callable[[], T], seconds: float = 120) -> T:
-    """Wait for the first true value of `condition`. Fails after `seconds`, which is only a bound."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-    return value
 
 
 def is_gone(pid: int) -> bool:

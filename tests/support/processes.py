@@ -24,11 +24,16 @@ _SERVING = re.compile(r"serving .* on (?:.*?):(\d+)(?=[, ])")
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 120.0, what: str = "it") -> T:
-    """Wait for the first true value of `condition`. Fails the test after `seconds`, which is only a bound."""
+    """Wait for the first true value of `condition`. Fails the test after `seconds`, which is only a bound.
+
+    It looks less and less often: to look takes processor time from what is waited for.
+    """
     deadline = time.monotonic() + seconds
+    pause_s = 0.005
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
-        time.sleep(0.005)
+        time.sleep(pause_s)
+        pause_s = min(1.1 * pause_s, 0.05)
     return value
 
 

@@ -66,7 +66,7 @@ class System:
             [sys.executable, "-m", "supervisor.supervisorctl", "-c", conf, *command],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         return done.stdout
@@ -74,13 +74,15 @@ class System:
     def pids(self) -> dict[str, int]:
         """The pids of running processes by program. The kernel is asked, since supervisord may be dead."""
         found: dict[str, int] = {}
-        for process in psutil.process_iter(["cmdline", "environ"]):
+        for process in psutil.process_iter(["cmdline"]):
             words = process.info["cmdline"] or []
-            environment = process.info["environ"] or {}
-            if environment.get("BLOBKEEP_DIR") == str(self.data.path) and "-m" in words:
-                module = words[words.index("-m") + 1]
-                name = "server" if module == self._server_module else module.removeprefix("services.")
-                found[name] = process.pid
+            if "-m" not in words:  # the environment of each would take most of the time
+                continue
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.environ().get("BLOBKEEP_DIR") == str(self.data.path):
+                    module = words[words.index("-m") + 1]
+                    name = "server" if module == self._server_module else module.removeprefix("services.")
+                    found[name] = process.pid
         found.pop("supervisor.supervisord", None)
         return found
 
@@ -102,4 +104,4 @@ class System:
 
     def end(self) -> None:
         self.popen.terminate()
-        self.popen.wait(40)
+        self.popen.wait(120)

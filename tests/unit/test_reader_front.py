@@ -80,7 +80,7 @@ def test_where_no_descriptor_is_left_the_client_is_told(reader: tuple[Reader, Ru
     """Its connection must not stay open for ever."""
     made, server = reader
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with server.connect(timeout_s=120) as client, with_a_server(made, server):
+    with server.connect() as client, with_a_server(made, server):
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:
             client.send(b"PUT /store/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
@@ -94,7 +94,7 @@ def test_what_a_server_does_not_take_stays_a_client_of_the_reader(reader: tuple[
     """So `max_connections` holds, and memory is bounded, while the server hangs."""
     made, server = reader
     put = b"PUT /store/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
-    with server.connect(timeout_s=120) as client, with_a_server(made, server) as (channel, theirs):
+    with server.connect() as client, with_a_server(made, server) as (channel, theirs):
         server.call(lambda: channel.send(bytes(1 << 20)))  # and it hangs
         for _ in range(2):
             client.send(put)
