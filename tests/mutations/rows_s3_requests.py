@@ -245,8 +245,8 @@ ROWS = [
         ("tests/s3/test_buckets.py::test_the_life_of_a_bucket",),
     ),
     Mutation(
-        "uploads-listed-outside-of-the-prefix",
-        f"{S3}/multipart_lists.py",
+        "a-bucket-listed-outside-of-the-prefix",
+        f"{S3}/lists.py",
         '        request.check(Action.READ, f"{request.target.bucket}/{self._prefix}")\n',
         "",
         (RIGHTS,),

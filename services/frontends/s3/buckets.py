@@ -14,7 +14,7 @@ from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.body import XmlOperation
 from services.frontends.s3.errors import S3Error, not_implemented
-from services.frontends.s3.names import BUCKET_RECORD, OWNER_ID, is_bucket_name
+from services.frontends.s3.names import BUCKET_RECORD, is_bucket_name
 from services.frontends.s3.request import Operation, Request
 from services.store import Blob, Content, Store, unconditional
 
@@ -76,10 +76,9 @@ class ListBuckets(Operation):
             shown.append(
                 xml.block("Bucket", xml.tag("Name", name), xml.tag("CreationDate", xml.time_of(created_ns)))
             )
-        owner = xml.block("Owner", xml.tag("ID", OWNER_ID), xml.tag("DisplayName", OWNER_ID))
         body = xml.document(
             "ListAllMyBucketsResult",
-            owner,
+            xml.block("Owner", xml.OWNER),
             xml.block("Buckets", shown),
             xml.tag("Prefix", prefix or None),
             xml.tag("ContinuationToken", following),

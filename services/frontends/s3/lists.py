@@ -17,15 +17,13 @@ from services.frontends.s3 import xml
 from services.frontends.s3.buckets import require_bucket
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import etag_of
-from services.frontends.s3.names import OWNER_ID
 from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.slices import in_slices
 from services.frontends.s3.stored import checksum_of
 from services.store import Blob, Store
 
-MAX_KEYS = 1000
+_MAX_ENTRIES = 1000  # of one page
 _HIGHEST = chr(0x10FFFF)
-_OWNER = xml.block("Owner", xml.tag("ID", OWNER_ID), xml.tag("DisplayName", OWNER_ID))
 
 
 class KeyPage(NamedTuple):
@@ -80,27 +78,41 @@ async def _folded(store: Store, root: str, prefix: str, delimiter: str, start: s
     return KeyPage(blobs, prefixes, None)
 
 
-class ListObjects(Operation):
-    """Both versions. They differ in how a request says where its page begins."""
+class BucketList(Operation):
+    """A list of what is in a bucket, in pages. `LIMIT`: the parameter that bounds a page."""
+
+    LIMIT = "max-keys"
 
     async def begin(self) -> None:
         """See Operation."""
         request = self.request
         request.check_encoding_type()
-        self._is_v2 = "list-type" in request.query
-        if self._is_v2 and request.query["list-type"] != "2":
-            raise S3Error("InvalidArgument", "list-type is 2, or left out.")
         self._prefix, self._delimiter = request.text("prefix"), request.text("delimiter")
-        self._limit = request.number("max-keys", MAX_KEYS, MAX_KEYS)
+        self._limit = request.number(self.LIMIT, _MAX_ENTRIES, _MAX_ENTRIES)
         request.check(Action.READ, f"{request.target.bucket}/{self._prefix}")
+
+    async def keys_after(self, after: str) -> KeyPage:
+        """The page of keys that follows the key `after`. Raises S3Error if there is no such bucket."""
+        request = self.request
+        await require_bucket(request)
+        bucket = request.target.bucket
+        return await list_page(request.store, bucket, self._prefix, self._delimiter, after, self._limit)
+
+
+class ListObjects(BucketList):
+    """Both versions. They differ in how a request says where its page begins."""
+
+    async def begin(self) -> None:
+        """See Operation."""
+        await super().begin()
+        self._is_v2 = "list-type" in self.request.query
+        if self._is_v2 and self.request.query["list-type"] != "2":
+            raise S3Error("InvalidArgument", "list-type is 2, or left out.")
 
     async def answer(self) -> None:
         """See Operation."""
-        request = self.request
-        await require_bucket(request)
-        after = self._after()
-        bucket = request.target.bucket
-        page = await list_page(request.store, bucket, self._prefix, self._delimiter, after, self._limit)
+        request, bucket = self.request, self.request.target.bucket
+        page = await self.keys_after(self._after())
         head = [
             xml.tag("Name", bucket),
             # Clients decode this field only in answers of version 2.
@@ -166,7 +178,7 @@ def _contents(request: Request, bucket: str, blob: Blob, *, with_owner: bool) ->
         xml.tag("ChecksumAlgorithm", found[0].upper() if found else None),
         xml.tag("ChecksumType", found[2] if found else None),
         xml.tag("Size", blob.size),
-        _OWNER if with_owner else "",
+        xml.block("Owner", xml.OWNER) if with_owner else "",
         xml.tag("StorageClass", "STANDARD"),
     )
 
@@ -180,7 +192,7 @@ def _version(request: Request, bucket: str, blob: Blob) -> str:
         xml.tag("LastModified", xml.time_of(blob.modified_ns)),
         xml.tag("ETag", f'"{etag_of(blob)}"'),
         xml.tag("Size", blob.size),
-        _OWNER,
+        xml.block("Owner", xml.OWNER),
         xml.tag("StorageClass", "STANDARD"),
     )
 
@@ -190,23 +202,14 @@ def common_prefix(request: Request, prefix: str) -> str:
     return xml.block("CommonPrefixes", xml.tag("Prefix", request.key_shown(prefix)))
 
 
-class ListObjectVersions(Operation):
+class ListObjectVersions(BucketList):
     """Each key once, with its only version, `null`: for programs that delete by version."""
-
-    async def begin(self) -> None:
-        """See Operation."""
-        request = self.request
-        request.check_encoding_type()
-        self._prefix, self._delimiter = request.text("prefix"), request.text("delimiter")
-        self._limit = request.number("max-keys", MAX_KEYS, MAX_KEYS)
-        request.check(Action.READ, f"{request.target.bucket}/{self._prefix}")
 
     async def answer(self) -> None:
         """See Operation."""
         request = self.request
-        await require_bucket(request)
         bucket, after = request.target.bucket, request.text("key-marker")
-        page = await list_page(request.store, bucket, self._prefix, self._delimiter, after, self._limit)
+        page = await self.keys_after(after)
         versions = await in_slices(partial(_version, request, bucket), page.blobs)
         prefixes = await in_slices(partial(common_prefix, request), page.prefixes)
         body = xml.document(

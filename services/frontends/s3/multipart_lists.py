@@ -8,16 +8,13 @@ from functools import partial
 from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.buckets import require_bucket
-from services.frontends.s3.lists import common_prefix
+from services.frontends.s3.lists import BucketList, common_prefix
 from services.frontends.s3.multipart import ALGORITHM, algorithm_of, part_tag
-from services.frontends.s3.names import OWNER_ID
 from services.frontends.s3.reading import checksum_tag
 from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.slices import in_slices
 from services.frontends.s3.stored import CHECKSUM, CHECKSUM_TYPE, MAX_PARTS
 from services.store import Multipart, Part
-
-_OWNER = xml.tag("ID", OWNER_ID) + xml.tag("DisplayName", OWNER_ID)
 
 
 class ListParts(Operation):
@@ -44,8 +41,8 @@ class ListParts(Operation):
             xml.tag("Bucket", request.target.bucket),
             xml.tag("Key", request.key_shown(request.target.key)),
             xml.tag("UploadId", upload.id),
-            xml.block("Initiator", _OWNER),
-            xml.block("Owner", _OWNER),
+            xml.block("Initiator", xml.OWNER),
+            xml.block("Owner", xml.OWNER),
             xml.tag("StorageClass", "STANDARD"),
             xml.tag("PartNumberMarker", self._marker),
             xml.tag("NextPartNumberMarker", shown[-1].number if shown else self._marker),
@@ -80,8 +77,8 @@ def _shown_upload(request: Request, root: str, upload: Multipart) -> str:
         "Upload",
         xml.tag("Key", request.key_shown(upload.location.removeprefix(root))),
         xml.tag("UploadId", upload.id),
-        xml.block("Initiator", _OWNER),
-        xml.block("Owner", _OWNER),
+        xml.block("Initiator", xml.OWNER),
+        xml.block("Owner", xml.OWNER),
         xml.tag("StorageClass", "STANDARD"),
         xml.tag("Initiated", xml.time_of(upload.begun_ns)),
         xml.tag("ChecksumAlgorithm", upload.content.metadata.get(ALGORITHM)),
@@ -89,16 +86,10 @@ def _shown_upload(request: Request, root: str, upload: Multipart) -> str:
     )
 
 
-class ListMultipartUploads(Operation):
+class ListMultipartUploads(BucketList):
     """The uploads under way in a bucket, in pages."""
 
-    async def begin(self) -> None:
-        """See Operation."""
-        request = self.request
-        request.check_encoding_type()
-        self._prefix, self._delimiter = request.text("prefix"), request.text("delimiter")
-        self._limit = request.number("max-uploads", 1000, 1000)
-        request.check(Action.READ, f"{request.target.bucket}/{self._prefix}")
+    LIMIT = "max-uploads"
 
     async def answer(self) -> None:
         """See Operation."""

@@ -7,7 +7,6 @@ from services.frontends.s3 import xml
 from services.frontends.s3.body import XmlOperation
 from services.frontends.s3.buckets import missing_object, require_bucket
 from services.frontends.s3.errors import S3Error, not_implemented
-from services.frontends.s3.names import OWNER_ID
 from services.frontends.s3.request import Operation, Request
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -100,11 +99,10 @@ class GetAcl(_OfBucket):
     async def answer(self) -> None:
         """See Operation."""
         await self.check_there()
-        owner = xml.tag("ID", OWNER_ID) + xml.tag("DisplayName", OWNER_ID)
-        grantee = f'<Grantee xmlns:xsi="{_XSI}" xsi:type="CanonicalUser">{owner}</Grantee>'
+        grantee = f'<Grantee xmlns:xsi="{_XSI}" xsi:type="CanonicalUser">{xml.OWNER}</Grantee>'
         grant = xml.block("Grant", grantee, xml.tag("Permission", "FULL_CONTROL"))
         body = xml.document(
-            "AccessControlPolicy", xml.block("Owner", owner), xml.block("AccessControlList", grant)
+            "AccessControlPolicy", xml.block("Owner", xml.OWNER), xml.block("AccessControlList", grant)
         )
         self.request.send(200, body)
 

@@ -9,6 +9,7 @@ from xml.parsers import expat
 
 from common.times import rfc3339
 from services.frontends.s3.errors import S3Error
+from services.frontends.s3.names import OWNER_ID
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -120,6 +121,10 @@ def block(name: str, *inner: str | Iterable[str]) -> str:
     """An element with inner elements, which are XML already."""
     text = "".join(part if isinstance(part, str) else "".join(part) for part in inner)
     return f"<{name}>{text}</{name}>"
+
+
+# Inside an element that names an owner or an initiator: all is the server's.
+OWNER = tag("ID", OWNER_ID) + tag("DisplayName", OWNER_ID)
 
 
 def document(name: str, *inner: str | Iterable[str]) -> bytes:
