@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from time import perf_counter
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
@@ -22,14 +21,13 @@ from services.frontends.native.quick_reads import (
     QuickReads,
     authorization_of,
     empty_answer,
-    first_of,
     is_plain,
     is_plain_target,
     ok_lines,
     whole_answer,
 )
-from services.frontends.native.sending import Answered, Sending
-from services.frontends.native.uploading import Uploading
+from services.frontends.native.sending import Sending
+from services.frontends.native.uploading import PlainWrite, Uploading
 from services.frontends.native.write_conditions import write_condition
 from services.frontends.shortcut import Shortcut, WholeRequest
 from services.http1 import CHUNKED, Exchange
@@ -89,10 +87,11 @@ class FastPath(QuickReads, Shortcut):
 
     def _write(self, exchange: Exchange, location: str, condition: Condition) -> HTTPMessageDelegate:
         store, head = self._store, exchange.head
-        if exchange.body_is_here and head.body_bytes <= self._small_bytes:
-            return _Writing(exchange, store, location, condition, self._answered, guesses=self._guesses)
-        kind = upload_media_type(first_of(head, "Content-Type"), location, guesses=self._guesses)
-        return Uploading(exchange, store, location, condition, Content(kind), self._answered)
+        said = head.block.fields.get("Content-Type")
+        content = Content(upload_media_type(said[0] if said else None, location, guesses=self._guesses))
+        is_small = exchange.body_is_here and head.body_bytes <= self._small_bytes
+        kind = _Writing if is_small else Uploading
+        return kind(exchange, store, location, condition, content, self._answered)
 
     def _opening(self, exchange: Exchange) -> Opening | None:
         """A plain GET from an engine that always waits; None if a handler must judge."""
@@ -155,8 +154,6 @@ def _is_shown_folders(agent: str, accept: str) -> bool:
 class _Answering(HTTPMessageDelegate):
     """A request whose answer is known, on a connection that closes after it."""
 
-    __slots__ = ("_answer", "_exchange")
-
     def __init__(self, exchange: Exchange, head: bytes, body: bytes) -> None:
         self._exchange = exchange
         self._answer = head, body
@@ -166,36 +163,8 @@ class _Answering(HTTPMessageDelegate):
         self._exchange.respond(*self._answer)
 
 
-class _Writing(WholeRequest):
-    """One POST, PUT or DELETE of `location`."""
-
-    __slots__ = (
-        "_answered",
-        "_began",
-        "_condition",
-        "_exchange",
-        "_guesses",
-        "_location",
-        "_store",
-    )
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        store: Store,
-        location: str,
-        condition: Condition,
-        answered: Answered,
-        *,
-        guesses: bool,
-    ) -> None:
-        self._began = perf_counter()
-        self._exchange = exchange
-        self._store = store
-        self._location = location
-        self._condition = condition
-        self._answered = answered
-        self._guesses = guesses  # the media type, where the client gave none
+class _Writing(PlainWrite, WholeRequest):
+    """One POST or PUT of a small body that has come, or one DELETE."""
 
     async def _answer(self) -> None:
         head = self._exchange.head
@@ -206,13 +175,10 @@ class _Writing(WholeRequest):
                 await self._store.delete(self._location, self._condition)
                 status, lines = 200, b""
             else:
-                fields_in = head.block.fields
-                said = fields_in.get("Content-Type")
-                kind = upload_media_type(said[0] if said else None, self._location, guesses=self._guesses)
                 blob, replaced = await self._store.write_whole(
-                    self._location, self._condition, Content(kind), self._body
+                    self._location, self._condition, self._content, self._body
                 )
-                shown = fields_in.get(FORWARDED_PREFIX)
+                shown = head.block.fields.get(FORWARDED_PREFIX)
                 prefix = shown[0] if shown else None
                 status, lines = sent_write_outcome(method, blob, replaced=replaced, forwarded_prefix=prefix)
             answer = empty_answer(status, lines)

@@ -16,8 +16,6 @@ from services.store import Blob, Store
 class Opening(WholeRequest):
     """One GET of `location`. `fields_of`: the fields of a blob that is read whole, as they are sent."""
 
-    __slots__ = ("_answered", "_began", "_exchange", "_fields_of", "_location", "_store")
-
     def __init__(
         self,
         exchange: Exchange,

@@ -25,8 +25,6 @@ class Sending(HTTPMessageDelegate):
     answered if nothing was sent yet; else the connection is cut.
     """
 
-    __slots__ = ("_answered", "_began", "_exchange", "_head", "_reading", "_task")
-
     def __init__(
         self,
         exchange: Exchange,

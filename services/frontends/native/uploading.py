@@ -1,4 +1,4 @@
-"""Takes the body of a plain POST or PUT without a RequestHandler: a larger one, or one that comes late."""
+"""Plain writes without a RequestHandler: what all share, and those whose body is larger or comes late."""
 
 from __future__ import annotations
 
@@ -18,22 +18,8 @@ from services.http1 import Exchange
 from services.store import Condition, Content, Store, Upload
 
 
-class Uploading(HTTPMessageDelegate):
-    """One POST or PUT of `location`, of a declared length. A refusal is answered before the body, if
-    possible. If the client leaves before the body is complete, the upload ends; after that it goes on."""
-
-    __slots__ = (
-        "_answered",
-        "_began",
-        "_condition",
-        "_content",
-        "_exchange",
-        "_lent",
-        "_location",
-        "_store",
-        "_task",
-        "_upload",
-    )
+class PlainWrite(HTTPMessageDelegate):
+    """One write of `location`. `content`: what the client says of the body; `answered`: see `Answered`."""
 
     def __init__(
         self,
@@ -51,8 +37,14 @@ class Uploading(HTTPMessageDelegate):
         self._condition = condition
         self._content = content
         self._answered = answered
-        self._upload: Upload | None = None
-        self._lent: LentRoom | None = None  # where the body goes, if the upload lends that
+
+
+class Uploading(PlainWrite):
+    """One POST or PUT of a declared length. A refusal is answered before the body, if possible. If the client
+    leaves before the body is complete, the upload ends; after that it goes on."""
+
+    _upload: Upload | None = None
+    _lent: LentRoom | None = None  # where the body goes, if the upload lends that
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
