@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from http.client import responses
 from time import perf_counter, time
 
 from common.errors import BlobkeepError
 from services.frontends.s3 import xml
 from services.frontends.s3.errors import UNEXPECTED, described, fields_of
-from services.frontends.s3.request import new_request_id
+from services.frontends.s3.request import Answering, Request, new_request_id
 from services.http1 import Exchange
 from services.rules.answers import sent, sent_common
 from services.store import Reading
@@ -23,11 +23,20 @@ Fields = list[tuple[str, str]]
 
 
 class ExchangeAnswer:
-    """One answer, whole before it is sent (see request.Answering). `cors`: the CORS fields of all answers."""
+    """One answer, whole before it is sent (see request.Answering). `request_of`: makes the request that gets
+    it; `cors`: the CORS fields of all answers.
+    """
 
-    def __init__(self, exchange: Exchange, requests: RequestLog, cors: Fields) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        request_of: Callable[[Answering], Request],
+        requests: RequestLog,
+        cors: Fields,
+    ) -> None:
         self._began_s = perf_counter()
         self._exchange = exchange
+        self._request_of = request_of
         self._requests = requests
         self._cors = cors
         self._status = 500
@@ -51,11 +60,7 @@ class ExchangeAnswer:
     def _respond(self, user: str) -> None:
         exchange = self._exchange
         start_line = b"HTTP/1.1 %d %s\r\n" % (self._status, responses[self._status].encode())
-        fields = [
-            ("x-amz-request-id", self._request_id),
-            *self._fields,
-            *self._cors,
-        ]
+        fields = [("x-amz-request-id", self._request_id), *self._fields, *self._cors]
         exchange.respond(start_line + sent_common(int(time())) + sent(fields) + b"\r\n", self._content)
         self._requests.answered_exchange(exchange, self._status, self._began_s, user)
 

@@ -42,7 +42,7 @@ class PartPut(ExchangeAnswer, HTTPMessageDelegate):
         requests: RequestLog,
         cors: Fields,
     ) -> None:
-        super().__init__(exchange, requests, cors)
+        super().__init__(exchange, request_of, requests, cors)
         self._request = request_of(self)
         self._operation = UploadPart(self._request)
         self._lent: LentRoom | None = None  # where the body goes, if the part lends that

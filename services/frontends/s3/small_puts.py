@@ -5,29 +5,14 @@ A handler would take longer than everything else. See fast_path for the requests
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from services.frontends.s3.exchange_answers import ExchangeAnswer, Fields
-from services.frontends.s3.request import Answering, Request
+from services.frontends.s3.exchange_answers import ExchangeAnswer
 from services.frontends.s3.stubs import check_acl
 from services.frontends.s3.writing import PutObject
 from services.frontends.shortcut import WholeRequest
-from services.http1 import Exchange
-from services.watch.request_log import RequestLog
 
 
 class SmallPut(ExchangeAnswer, WholeRequest):
     """One such request, and where its answer goes."""
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        request_of: Callable[[Answering], Request],
-        requests: RequestLog,
-        cors: Fields,
-    ) -> None:
-        super().__init__(exchange, requests, cors)
-        self._request_of = request_of
 
     async def _answer(self) -> None:
         request = self._request_of(self)
