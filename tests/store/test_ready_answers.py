@@ -53,7 +53,7 @@ class Asked:
         self.heads = KnownHeads()
         blobs: Peeks = both.reader if by_reader else OfTheServer(both)
         self.marks: Marks = both.reader if by_reader else both.sharing
-        self.quick = QuickReads(blobs, self.access, self.requests, Config(), lambda host: False)
+        self.quick = QuickReads(blobs, self.access, self.requests, Config())
         self.ready = ReadyAnswers(self.quick, self.requests, self.heads)
         self.ready.use(self.marks)
 

@@ -86,7 +86,7 @@ class NoBlobs:
 def test_heads_and_fields_of_five_thousand_blobs_are_remembered() -> None:
     """`make bench` reads so many in turn. If they did not fit, each request would pay for two entries."""
     heads = KnownHeads()
-    quick = QuickReads(NoBlobs(), Access(), RequestLog(), Config(), lambda host: False)
+    quick = QuickReads(NoBlobs(), Access(), RequestLog(), Config())
     for number in range(5120):
         name = f"get-65536-cold{number}"
         lines = f"GET /store/{name} HTTP/1.1\r\nHost: 127.0.0.1:54321\r\n".encode()

@@ -32,7 +32,7 @@ class Reader:
         self.requests = RequestLog()
         self.access = access = ToldAccess([])
         self.guest = Guest(cast(Engine, None), access, self.requests, Config(), lambda number: None)
-        self.quick = quick = QuickReads(self.guest, access, self.requests, Config(), lambda host: False)
+        self.quick = quick = QuickReads(self.guest, access, self.requests, Config())
         self.front = Front(self.guest, quick, self.requests)
 
 

@@ -128,9 +128,9 @@ class BaseHandler(Handler):
         self.set_header("Allow", self.allowed())
         self.set_status(204)
 
-    async def is_folder(self, folder: str) -> bool:
-        """Whether something lies under `folder`, which ends in a slash, or is empty."""
-        page = await self.store.list(folder, "/", "", 1)
+    async def is_anything_under(self, prefix: str) -> bool:
+        """Whether there is a blob whose location starts with `prefix`."""
+        page = await self.store.list(prefix, "/", "", 1)
         return bool(page.blobs or page.prefixes)
 
     @property

@@ -148,7 +148,7 @@ class BlobHandler(BlobReader):
         follows = follows_links(headers.get("User-Agent"))
         if not wants_html(headers.get("Accept"), otherwise=follows):
             return False
-        return await self.is_folder(self.location + "/")
+        return await self.is_anything_under(self.location + "/")
 
     async def _begin_upload(self, location: str) -> None:
         headers = self.request.headers
@@ -220,7 +220,7 @@ class BlobHandler(BlobReader):
     async def propfind(self) -> None:
         """207 about the blob, or the folder of this name; 404."""
         blob = await self.store.stat(self.location)
-        if blob is None and not await self.is_folder(self.location + "/"):
+        if blob is None and not await self.is_anything_under(self.location + "/"):
             raise NotFound("There is nothing of this name.")
         path = href_of(self.prefix, self.location) + ("/" if blob is None else "")
         self.send_multistatus(multistatus(path, blob, modified_s(blob) if blob is not None else 0))

@@ -43,10 +43,7 @@ _ACTIONS = {"POST": Action.UPDATE, "PUT": Action.UPDATE, "DELETE": Action.DELETE
 
 
 class FastPath(QuickReads, Shortcut):
-    """Answers plain requests; `app` gets the rest.
-
-    `is_anothers`: whether a host name belongs to another front end, which means something else by a path.
-    """
+    """Answers plain requests; `app` gets the rest. `is_anothers`: see QuickReads."""
 
     def __init__(
         self,
@@ -55,7 +52,7 @@ class FastPath(QuickReads, Shortcut):
         access: Access,
         requests: RequestLog,
         config: Config,
-        is_anothers: Callable[[str | None], bool] = lambda host: False,
+        is_anothers: Callable[[str | None], bool] | None = None,
     ) -> None:
         QuickReads.__init__(self, store, access, requests, config, is_anothers)
         Shortcut.__init__(self, app)

@@ -15,7 +15,7 @@ from services.frontends.native.base import BaseHandler
 from services.frontends.native.headers import PREFIX
 from services.frontends.native.listing_pages import PAGE_CSP, Folder, html_pieces, json_pieces, steps
 from services.frontends.native.webdav import href_of, multistatus
-from services.rules.listing import Listing, follows_links, parse_listing, wants_html
+from services.rules.listing import follows_links, parse_listing, wants_html
 from services.rules.locations import split_listing
 
 _WRITE_BYTES = 64 << 10
@@ -51,7 +51,7 @@ class ListingHandler(BaseHandler):
         headers = self.request.headers
         browsed = wants_html(headers.get("Accept"), otherwise=follows_links(headers.get("User-Agent")))
         listing = parse_listing(self.request.query, self.folder, browsed=browsed)
-        if self.folder and not listing.after and not await self._is_anything_in(listing):
+        if self.folder and not listing.after and not await self.is_anything_under(listing.prefix):
             raise NotFound("There is no blob under this path.")
         self.set_header("Vary", "Accept, User-Agent")
         pages = steps(self.store, listing)
@@ -67,7 +67,7 @@ class ListingHandler(BaseHandler):
 
     async def propfind(self) -> None:
         """207 about the folder; 404 if nothing is under it, except for /store/ itself."""
-        if self.folder and not await self.is_folder(self.folder):
+        if self.folder and not await self.is_anything_under(self.folder):
             raise NotFound("There is no blob under this path.")
         self.send_multistatus(multistatus(href_of(self.prefix, self.folder), None))
 
@@ -75,10 +75,6 @@ class ListingHandler(BaseHandler):
         """201: a folder need not be made."""
         self.set_status(201)
         self.set_header("Content-Length", "0")
-
-    async def _is_anything_in(self, listing: Listing) -> bool:
-        page = await self.store.list(listing.prefix, listing.delimiter, "", 1)
-        return bool(page.blobs or page.prefixes)
 
     def _shown_folder(self) -> Folder:
         """Links start from the last slash of the path as it was sent, which may stand there as %2F."""

@@ -62,7 +62,9 @@ class Peeks(Protocol):
 
 
 class QuickReads:
-    """`is_anothers`: whether a host name is another front end's, which means something else by a path."""
+    """`is_anothers`: whether a host name is another front end's, which means something else by a path. It is
+    asked where S3 has host names.
+    """
 
     def __init__(
         self,
@@ -70,7 +72,7 @@ class QuickReads:
         access: Access,
         requests: RequestLog,
         config: Config,
-        is_anothers: Callable[[str | None], bool],
+        is_anothers: Callable[[str | None], bool] | None = None,
     ) -> None:
         self._blobs = blobs
         self._access = access
