@@ -6,6 +6,7 @@ also be written past the page cache.
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 from typing import Protocol
 
@@ -13,15 +14,22 @@ PIECE_BYTES = 1 << 20
 # 8 MiB for the uploads that come first: two pieces each, of which one comes in while the other is written.
 # All others receive their bytes in the usual way, in smaller pieces.
 _MOST_UPLOADS = 4
-_KEPT_PAIRS = 1  # while nobody uploads: new memory is filled with zeros first
+# New memory costs a page fault for each 4 KiB: where four parts of an upload come at a time, these took a
+# fifteenth of its processor time. So it is kept for so long after an upload.
+_KEPT_S = 10.0
+_KEPT_PAIRS = 1  # after that
 
 
 class PieceMemory:
-    """The pieces of one store, given out in pairs. On the event loop."""
+    """The pieces of one store, given out in pairs. On the event loop.
+
+    Few are kept where nobody has uploaded for a while.
+    """
 
     def __init__(self) -> None:
         self._left = _MOST_UPLOADS
         self._kept: list[list[memoryview]] = []
+        self._release: asyncio.TimerHandle | None = None
 
     def lend(self) -> list[memoryview] | None:
         """Two pieces; None where all are lent, or the system has no memory for them."""
@@ -34,8 +42,14 @@ class PieceMemory:
     def give_back(self, pieces: list[memoryview]) -> None:
         """Nobody uses them any more."""
         self._left += 1
-        if len(self._kept) < _KEPT_PAIRS:
-            self._kept.append(pieces)
+        self._kept.append(pieces)
+        if self._release is not None:
+            self._release.cancel()
+        self._release = asyncio.get_running_loop().call_later(_KEPT_S, self._keep_few)
+
+    def _keep_few(self) -> None:
+        self._release = None
+        del self._kept[_KEPT_PAIRS:]
 
 
 def _new_pair() -> list[memoryview] | None:
