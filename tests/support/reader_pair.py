@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.support import readers
-from tests.support.processes import Answer, Process, Server, wait_for
+from tests.support.processes import Answer, Server, wait_for
 from tests.support.raw import RawConnection
 from tests.support.rules import DataDirectory
 
@@ -80,12 +81,12 @@ class Pair:
         self._wait_for_the_end(port)
 
     def wait_for_the_end(self, connection: RawConnection) -> None:
-        """Wait until the other side has closed it."""
+        """Wait until the other side has begun to answer on it, so it was accepted, and then has closed it."""
+        assert select.select([connection.sock], [], [], 120)[0], "no answer"
         self._wait_for_the_end(connection.sock.getsockname()[1])
 
     def _wait_for_the_end(self, port: int) -> None:
-        processes: list[Process] = [self.shared, self.reader, self.alone]
-        wait_for(lambda: readers.owner_of_port(port, processes) is None, what="the end of a connection")
+        wait_for(lambda: not readers.is_held(port), what="the end of a connection")
 
     def ask(self, *requests: bytes) -> bytes:
         """The answers to these bytes on one connection, until it closes; the same from both."""

@@ -34,18 +34,22 @@ def wait_until_there(reader: Process) -> None:
 
 def owner_of(sock: socket.socket, processes: list[Process]) -> Process | None:
     """Which of these processes has the other end of a connection, by the kernel's tables."""
-    return owner_of_port(sock.getsockname()[1], processes)
+    inodes = _other_ends(sock.getsockname()[1])
+    return next((process for process in processes if inodes & _inodes(process)), None)
 
 
-def owner_of_port(port: int, processes: list[Process]) -> Process | None:
-    """The same by the port of our end, which may be closed."""
-    for process in processes:
-        inodes = _inodes(process)
-        for line in Path(f"/proc/{process.pid}/net/tcp").read_text().splitlines()[1:]:
-            fields = line.split()
-            if int(fields[2].split(":")[1], 16) == port and fields[9] in inodes:
-                return process
-    return None
+def is_held(port: int) -> bool:
+    """Whether any process has the other end of the connection whose end here has, or had, `port`. This is so,
+    too, while one process hands it to another, and it is not before somebody accepts it.
+    """
+    return bool(_other_ends(port))
+
+
+def _other_ends(port: int) -> set[str]:
+    """The inodes of the sockets of this machine that are connected to `port`."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    found = {fields[9] for fields in lines if int(fields[2].split(":")[1], 16) == port}
+    return found - {"0"}  # closed, or not accepted yet
 
 
 def accepted_by(
