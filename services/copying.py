@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import AsyncIterable
 
+from common.checksum import Bytes
 from common.errors import Busy, NotFound
-from services.store import UPLOAD_ID, Blob, Condition, Content, Store
+from services.store import UPLOAD_ID, Blob, Condition, Content, Store, Upload
 
 NOTHING_TO_COPY = "There is no such blob to copy."
 
@@ -27,6 +29,16 @@ def content_of_copy(blob: Blob, said: Content | None) -> Content:
     return Content(
         said.type, said.encoding, {name: text for name, text in both.items() if text or name[0] != "."}
     )
+
+
+async def write_all(upload: Upload, pieces: AsyncIterable[Bytes]) -> None:
+    """Write all pieces. Whatever keeps them from that ends the upload, and is raised."""
+    try:
+        async for data in pieces:
+            await upload.write(data)
+    except BaseException as err:
+        await upload.abort(str(err))
+        raise
 
 
 async def copy_bytes(
@@ -52,12 +64,7 @@ async def copy_bytes(
         blob = reading.blob
         source_condition(blob, False)
         upload = await store.begin(target, condition, content_of_copy(blob, content), blob.size)
-        try:
-            async for data in reading.chunks(0, blob.size - 1):
-                await upload.write(data)
-        except BaseException as err:
-            await upload.abort(str(err))
-            raise
+        await write_all(upload, reading.chunks(0, blob.size - 1))
         done = await upload.commit()
     finally:
         reading.close()

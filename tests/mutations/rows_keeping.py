@@ -55,6 +55,13 @@ ROWS = [
         (UNDELETE,),
     ),
     Mutation(
+        "pieces-that-do-not-come-leave-their-upload",
+        "services/copying.py",
+        "        await upload.abort(str(err))\n",
+        "        pass\n",
+        (UNDELETE,),
+    ),
+    Mutation(
         "by-id-whoever-asks",
         "services/frontends/native/kept.py",
         "        if self.client is not None:\n",

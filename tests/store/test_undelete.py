@@ -212,6 +212,30 @@ def test_a_file_system_without_second_names_gets_a_copy(
     asyncio.run(test())
 
 
+def test_an_undelete_that_fails_in_its_middle_leaves_no_upload(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it fails for: one that stayed would hold its id, and a place among the uploads, for ever."""
+
+    def refused(old: str, new: str) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    def out_of_memory(*_: object) -> int:
+        raise MemoryError
+
+    async def test() -> None:
+        async with opened(data.root, **KEEPS) as store:
+            await store.put("a", bytes(range(256)) * 5000)
+            await store.delete("a")
+            monkeypatch.setattr(durable, "link", refused)
+            monkeypatch.setattr(durable, "write_some_at", out_of_memory)
+            with pytest.raises(MemoryError):
+                await undelete(store, (await kept(store, "a"))[0])
+            assert not store.store.uploads()
+
+    asyncio.run(test())
+
+
 # --- against the gc ---
 
 

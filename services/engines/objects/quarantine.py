@@ -19,6 +19,7 @@ from common import checksum
 from common.checksum import CHUNK_BYTES, Bytes
 from common.errors import AlreadyExists, BlobkeepError, Damaged, NotFound, Unavailable
 from common.times import rfc3339
+from services.copying import write_all
 from services.engine import DeletedSince, KeptDamage, Restored
 from services.engines.objects import damage, keys, pointer, txn
 from services.engines.objects.bucket import Refused, Unclear, pages, starting_with
@@ -92,9 +93,8 @@ class ObjectsQuarantine:
         found = note.pointer
         if found is None or found.facts is None:
             raise Damaged(_UNREADABLE)
-        async for _, _, reason in self._chunks(note, found.facts):
-            if reason:
-                raise Damaged(reason)
+        async for _ in self._right_chunks(note, found.facts):
+            pass
         if to is None and await self._swap_back(found, note.body):
             return Restored(found.location, found.facts.size)
         there = await self._there(to or found.location)
@@ -164,6 +164,13 @@ class ObjectsQuarantine:
                 data = got.data if got is not None else b""
             yield chunk, data, damage.wrong_chunk(facts, crcs, chunk, data)
 
+    async def _right_chunks(self, note: _Note, facts: Facts) -> AsyncIterator[Bytes]:
+        """The bytes of every chunk. Raises Damaged at the first that is wrong."""
+        async for _, data, reason in self._chunks(note, facts):
+            if reason:
+                raise Damaged(reason)
+            yield bytes(data)
+
     async def _swap_back(self, found: Pointer, body: Bytes) -> bool:
         """Make the location serve the blob again, if it still is the damaged one; whether it does."""
         key = keys.pointer_key(found.location)
@@ -194,14 +201,7 @@ class ObjectsQuarantine:
         """Raises AlreadyExists if another blob came there meanwhile."""
         content = Content(facts.type, facts.encoding, facts.metadata)
         upload = await self._store.begin(location, _only_new, content, facts.size)
-        try:
-            async for _, data, reason in self._chunks(note, facts):
-                if reason:
-                    raise Damaged(reason)
-                await upload.write(bytes(data))
-        except BaseException as err:
-            await upload.abort(str(err))
-            raise
+        await write_all(upload, self._right_chunks(note, facts))
         await upload.commit()
 
     async def _delete(self, found: Pointer) -> None:

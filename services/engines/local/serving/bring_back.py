@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 
-from common.errors import BlobkeepError, NotFound
+from common.errors import NotFound
+from services.copying import write_all
 from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.kept_blob import OpenBlob
 from services.engines.local.serving.change import Draft
@@ -52,11 +53,7 @@ async def _copied(
     upload = await store.begin_draft(draft, condition, old.size)
     reading = store.reading(old, kept.take_fd(), reports)
     try:
-        async for data in reading.chunks(0, old.size - 1):
-            await upload.write(data)
-    except BlobkeepError as err:
-        await upload.abort(str(err))
-        raise
+        await write_all(upload, reading.chunks(0, old.size - 1))
     finally:
         reading.close()
     return upload

@@ -10,9 +10,8 @@ import time
 from typing import Protocol
 
 from common.errors import BlobkeepError, Busy, NotFound
-from services.copying import NOTHING_TO_COPY, content_of_copy
+from services.copying import NOTHING_TO_COPY, content_of_copy, write_all
 from services.engines.local.disk.blob import Blob
-from services.engines.local.disk.layout import Layout
 from services.engines.local.serving.change import Draft
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.index import is_same
@@ -35,9 +34,6 @@ class SourceChanged(Busy):
 
 class CopiesOwner(JoiningOwner, Protocol):
     """What is needed of the store."""
-
-    data_dir: Layout
-    small_body_bytes: int
 
     def admit(
         self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
@@ -111,12 +107,7 @@ async def _upload(store: CopiesOwner, blob: Blob, draft: Draft, condition: Condi
         if not is_same(reading.blob, blob):
             return None
         upload = await store.begin_draft(draft, condition, blob.size)
-        try:
-            async for data in reading.chunks(0, blob.size - 1):
-                await upload.write(data)
-        except BaseException as err:
-            await upload.abort(str(err))
-            raise
+        await write_all(upload, reading.chunks(0, blob.size - 1))
         return upload
     finally:
         reading.close()

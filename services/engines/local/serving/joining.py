@@ -12,6 +12,7 @@ from common import checksum, durable
 from common.checksum import CHUNK_BYTES, Bytes, Checksums
 from common.errors import NotFound
 from common.ours import open_ours, read_at
+from services.copying import write_all
 from services.engines.local.disk import blob_folder
 from services.engines.local.disk.multipart_folder import Placed
 from services.engines.local.disk.record import BlobRecord
@@ -112,13 +113,8 @@ async def joined(
     """The parts, verified and written one after the other as an upload. Raises RottenPart."""
     size = sum(part.size for part in named)
     upload = await owner.begin(draft.location, condition, draft.content, size)
-    try:
-        for part in named:
-            async for data in _read(owner, f"{folder}/{part.file}", part):
-                await upload.write(data)
-    except BaseException as err:
-        await upload.abort(str(err))
-        raise
+    for part in named:
+        await write_all(upload, _read(owner, f"{folder}/{part.file}", part))
     return upload
 
 
