@@ -35,15 +35,9 @@ class SourceChanged(Busy):
 class CopiesOwner(JoiningOwner, Protocol):
     """What is needed of the store."""
 
-    def admit(
-        self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
-    ) -> None: ...
-
     async def stat(self, location: str) -> Blob | None: ...
 
     async def open(self, location: str) -> LocalReading: ...
-
-    async def begin_draft(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload: ...
 
 
 class SumsOf:

@@ -20,7 +20,7 @@ from services.engines.local.serving.change import Draft, first_records
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.joined_hash import RottenPart
 from services.engines.local.serving.upload import LocalUpload, UploadOwner
-from services.store import Condition, Content
+from services.store import Condition
 
 # EACCES, EPERM: another user's file, which we may read, but not link, or not sync afterwards.
 _NO_LINKS = frozenset({errno.EACCES, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
@@ -31,9 +31,11 @@ class JoiningOwner(UploadOwner, Protocol):
 
     def adopt(self, upload: LocalUpload) -> None: ...
 
-    async def begin(
-        self, location: str, condition: Condition, content: Content, size: int | None
-    ) -> LocalUpload: ...
+    def admit(
+        self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
+    ) -> None: ...
+
+    async def begin_draft(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload: ...
 
 
 def stand_in_order(named: Sequence[Placed], parts: Iterable[Placed]) -> bool:
@@ -112,7 +114,7 @@ async def joined(
 ) -> LocalUpload:
     """The parts, verified and written one after the other as an upload. Raises RottenPart."""
     size = sum(part.size for part in named)
-    upload = await owner.begin(draft.location, condition, draft.content, size)
+    upload = await owner.begin_draft(draft, condition, size)
     for part in named:
         await write_all(upload, _read(owner, f"{folder}/{part.file}", part))
     return upload

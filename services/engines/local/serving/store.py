@@ -206,7 +206,7 @@ class LocalStore:
         return None if self.index.may_wait else self._begun(Draft(location, content), condition, size)
 
     async def begin_draft(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload:
-        """For `copies`: as `begin`."""
+        """For `copies` and `joining`: as `begin`."""
         if self.index.may_wait:
             await self.index.fetch(draft.location)
         return self._begun(draft, condition, size)
