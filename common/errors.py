@@ -11,8 +11,6 @@ import errno
 
 # A disk, a quota or the inode table is full.
 NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
 # Errors of the kernel, or of `common.ours`, for something foreign in the place of our file: a symlink, a
 # device, a folder, a file that is longer than any of ours.
 FOREIGN_ERRNOS = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR, errno.ESPIPE, errno.EFBIG})

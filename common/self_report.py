@@ -145,9 +145,8 @@ def news_of(report: SelfReport) -> bytes:
         last = msgspec.structs.replace(last, began_s=0.0, seconds=0.0)
     scrub = report.scrub
     if scrub is not None:
-        scrub = msgspec.structs.replace(
-            scrub, next_round_s=0.0
-        )  # by the clock, which is set a little each time
+        # By the clock, which is set a little each time.
+        scrub = msgspec.structs.replace(scrub, next_round_s=0.0)
     totals = msgspec.structs.replace(report.totals, passes=0)
     said = msgspec.structs.replace(report, written_s=0.0, last=last, totals=totals, scrub=scrub)
     return msgspec.json.encode(said)

@@ -10,6 +10,7 @@ from services.rules.text import CONTROL, BadEscape, decode_percent
 
 MAX_LOCATION_BYTES = 1024  # of UTF-8, after decoding (http.md, "Refusals")
 RECORDS = "\0"  # begins the locations of what front ends keep for themselves: no client can name one
+AFTER_RECORDS = "\x01"  # records sort before all other locations, of which none is less than this
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~/-]*")
 _MAX_KEPT_BYTES = 64 + MAX_LOCATION_BYTES  # a bucket's name before an S3 key

@@ -423,7 +423,7 @@ def test_kept_ones_are_given_up_oldest_first_when_ids_run_out(
     one.run_once()
     assert sorted(states(data_dir)) == sorted(ids)  # in its first pass it learns what there is
     names = len(os.listdir(data_dir.root))
-    monkeypatch.setattr(kept_module, "_capacity", lambda data_dir: names)
+    monkeypatch.setattr(kept_module, "IDS", names)
     monkeypatch.setattr(kept_module, "IDS_SHARE", names // 2)  # so that two are too many
     one.run_once()
     assert sorted(states(data_dir)) == sorted(ids[2:])

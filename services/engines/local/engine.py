@@ -251,9 +251,8 @@ class LocalEngine:
     async def health(self) -> Sequence[Check]:
         """See Engine."""
         assert self._probe is not None
-        if fault := await asyncio.to_thread(
-            self.store.place.look
-        ):  # a probe would write into what is there instead
+        if fault := await asyncio.to_thread(self.store.place.look):
+            # A probe would write into what is there instead.
             return [Check("write", False, True, 0.0, fault)]
         checks = [await self._probe.check(), await self._room(), await self._ids()]
         if text := self._half_of_ids():

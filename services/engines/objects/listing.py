@@ -15,12 +15,10 @@ from services.engines.objects.bucket import Listed
 from services.engines.objects.commit import Tools
 from services.engines.objects.expiry import Expiry
 from services.engines.objects.pointer import Known, ObjectBlob
+from services.rules.locations import AFTER_RECORDS
 from services.store import Page
 
 _AT_ONCE = 32  # GETs of pointers
-# Locations that begin with NUL are records of front ends, and sort before all others.
-_AFTER_RECORDS = "\x01"
-
 
 LivePointer = Listed | Known
 """What is known of a live pointer: that a LIST gave it, or the pointer itself."""
@@ -91,7 +89,7 @@ class _Walk:
         self._skipped: str | None = None
         self._end = keys.end_of(prefix)
         self._is_over = False
-        first = prefix or ("" if records else _AFTER_RECORDS)
+        first = prefix or ("" if records else AFTER_RECORDS)
         if after > first:
             self._cursor = keys.before_group(after) if keys.is_grouped(after) else keys.name_of(after)
         else:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable
 
@@ -149,7 +150,7 @@ def finish_publish(data_dir: Layout, blob_id: int, size: int) -> bool:
     folder = data_dir.folder(blob_id)
     try:
         found = os.stat(f"{folder}/{layout.DATA_TEMP_NAME}", follow_symlinks=False)
-        if found.st_size != size or found.st_mode & 0o170000 != 0o100000:
+        if found.st_size != size or not stat.S_ISREG(found.st_mode):
             return False
         durable.rename(f"{folder}/{layout.DATA_TEMP_NAME}", f"{folder}/{layout.DATA_NAME}")
     except FileNotFoundError:
@@ -363,7 +364,7 @@ def check_size(data_dir: Layout, blob: BlobRecord) -> int:
         if err.errno not in FOREIGN_ERRNOS:
             raise
         raise Damaged(f"data.raw cannot be looked at: {err.strerror}") from err
-    if found.st_mode & 0o170000 != 0o100000:
+    if not stat.S_ISREG(found.st_mode):
         raise Damaged("data.raw is not a plain file")
     if not blob.is_original and found.st_size != blob.size:
         raise Damaged(f"data.raw has {found.st_size} bytes instead of {blob.size}")

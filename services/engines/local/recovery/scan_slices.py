@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from stat import S_ISREG
 
 from common.ours import OPEN_FLAGS
 from services.engines.local.disk import layout
@@ -19,7 +20,6 @@ from services.engines.local.recovery.scan import Scanned, parse
 SLICE_BLOBS = 256
 
 _STATE_BYTES = 4096  # a longer state is not plain
-_KIND, _PLAIN_FILE = 0o170000, 0o100000
 
 
 class SliceScan:
@@ -52,7 +52,7 @@ class SliceScan:
                 blob = parse(content, blob_id)
                 if isinstance(blob, Blob):
                     data = os.stat(f"{folder}/{layout.DATA_NAME}", dir_fd=root_fd, follow_symlinks=False)
-                    if data.st_size != blob.size or data.st_mode & _KIND != _PLAIN_FILE:
+                    if data.st_size != blob.size or not S_ISREG(data.st_mode):
                         blob = None
             except OSError:
                 blob = None

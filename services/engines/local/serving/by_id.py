@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 
 _OK = WORD_OF_CODE[0]
 _ID = re.compile(r"0|[1-9][0-9]{0,9}")  # 32 bits; as the folders are named, so each blob has one name
-
-
 _ALL = 1 << 32  # more than there are ids
 _KEEP_NOTHING, _NEVER_EXPIRE = Keeping(), Expiry(())
 
@@ -145,9 +143,7 @@ def page(
             break
         if state is not None and (blob_id in live) != (state == _OK):
             continue
-        with contextlib.suppress(
-            NotFound, Damaged, Unreadable
-        ):  # collected meanwhile; recovery tells of damage
+        with contextlib.suppress(NotFound, Damaged, Unreadable):  # collected; or recovery tells of it
             one = describe(data_dir, blob_id, options, expiry)
             if state in (None, one.state):
                 found.append(one)

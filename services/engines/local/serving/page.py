@@ -13,10 +13,8 @@ from typing import Protocol
 
 from services.engines.local.disk.blob import Blob
 from services.engines.local.index.run import NotCached
+from services.rules.locations import AFTER_RECORDS
 from services.store import Page
-
-# Locations that begin with NUL are records of front ends, and sort before all others.
-_AFTER_RECORDS = "\x01"
 
 
 class Locations(Protocol):
@@ -38,7 +36,7 @@ class PageWalk:
         self._blobs: list[Blob] = []
         self._prefixes: list[str] = []
         self._last = ""  # of these: the one that was added last
-        first = prefix or _AFTER_RECORDS
+        first = prefix or AFTER_RECORDS
         self._start = max(first, after + "\0")  # nothing sorts between a string and itself with a NUL
         if delimiter and len(after) > len(prefix) and after.startswith(prefix) and after.endswith(delimiter):
             self._start = _past(after)  # `after` was a common prefix: skip all of it

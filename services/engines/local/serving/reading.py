@@ -16,6 +16,7 @@ from common.ours import read_at
 from common.sealed import Sealed
 from common.transfer import Sink
 from services.engines.local.disk.blob import Blob
+from services.engines.local.serving.index import DAMAGED_TEXT
 from services.engines.local.serving.sealed_chunks import SealedChunks
 
 # Up to here a read from the page cache costs less than handing it to a thread (49 µs): 64 KiB take 12.
@@ -212,7 +213,7 @@ class LocalReading:
 
     def _damaged(self, reason: str) -> None:
         self._reports.report_damage(self.blob, reason)
-        raise Damaged("This blob is damaged on disk and is not served: write it anew, or delete it.")
+        raise Damaged(DAMAGED_TEXT)
 
     def close(self) -> None:
         """Close the file, after a read that is still under way in a thread."""

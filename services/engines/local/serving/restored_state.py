@@ -22,7 +22,7 @@ def restore_state(data_dir: Layout, blob: Blob) -> bool:
         blob_folder.read_record(data_dir, blob.id)
     except RecordOfAnother:
         raise
-    except (FileNotFoundError, CorruptRecord, OSError) as err:
+    except (CorruptRecord, OSError) as err:
         if isinstance(err, OSError) and err.errno not in {errno.ENOENT, *DISK_ERRNOS}:
             raise
         blob_folder.write_record(data_dir, from_memory(blob, time.time_ns()))

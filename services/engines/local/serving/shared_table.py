@@ -28,7 +28,6 @@ from services.engines.local.disk.blob import Blob
 _PAGE_BYTES = 4096  # the head, and a bucket: so a look into one touches one page
 _WAYS = 8
 _SLOT_BYTES = _PAGE_BYTES // _WAYS
-_SLOT_WORDS = _SLOT_BYTES // 8
 _KEY = slice(8, 24)
 _HEAD = struct.Struct("=QII16s")  # of a slot
 ENTRY_BYTES = _SLOT_BYTES - _HEAD.size

@@ -47,7 +47,7 @@ class Unread:
         self,
         data_dir: Layout,
         index: Index,
-        locked: KeyedLock,
+        locks: KeyedLock,
         committer: GroupCommit,
         damage: LocalDamage,
         sequence: Sequence,
@@ -55,7 +55,7 @@ class Unread:
     ) -> None:
         self._data_dir = data_dir
         self._index = index
-        self._locked = locked
+        self._locks = locks
         self._committer = committer
         self._damage = damage
         self._sequence = sequence
@@ -113,7 +113,7 @@ class Unread:
         location = found or ""  # "": its state can be read, and says nothing: no location to wait for
         if found is None:
             return
-        async with self._locked.of(location):
+        async with self._locks.of(location):
             current = self._index.get(location)
             reconciled = await self._committer.call(
                 lambda: reconcile.look_again(self._data_dir, blob_id, current)
@@ -169,7 +169,7 @@ class Unread:
                     "blob %d of %r: data.raw: %s", blob.id, location, err, extra=about(blob.id, location)
                 )
             return
-        async with self._locked.of(location):
+        async with self._locks.of(location):
             if not self._data_dir.read_only:
                 await self._committer.call(lambda: blob_folder.write_record(self._data_dir, adopted))
             del self._index.unadopted[location]

@@ -18,6 +18,7 @@ from services.engines.local.upkeep.by_time import ByTime
 
 # Kept blobs are removed early, the oldest first, until so much is free: enough for what is written until the
 # next pass, so that no upload is refused because of kept blobs.
+IDS = 1 << 16  # how many there are, of 16 bits
 IDS_SHARE = 8
 ROOM_SHARE = 32
 # What a kept blob takes beside its data: a folder and two states.
@@ -88,8 +89,7 @@ class Kept:
         """How many ids, bytes and inodes to free."""
         ids = 0
         if self._data_dir.id_bits == 16:  # 32 bits do not run out; to list 65,536 names costs 10 ms
-            capacity = _capacity(self._data_dir)
-            ids = len(os.listdir(self._data_dir.root)) - (capacity - capacity // IDS_SHARE)
+            ids = len(os.listdir(self._data_dir.root)) - (IDS - IDS // IDS_SHARE)
         found = room.look(self._data_dir.root)
         wanted_bytes = self._min_free_bytes + max(found.size_bytes // ROOM_SHARE, self._take_wanted())
         wanted_inodes = found.min_free_inodes * 2 if found.inodes else 0
@@ -105,7 +105,3 @@ class Kept:
         with contextlib.suppress(OSError):
             durable.remove_file(path)
         return int(text) if text.isdigit() and len(text) < 20 else 0
-
-
-def _capacity(data_dir: Layout) -> int:
-    return 1 << data_dir.id_bits
