@@ -25,7 +25,8 @@ class SecondReads:
     def lets_in(self, key: Hashable, *, is_full: bool) -> bool:
         """Whether to cache `key`, which is read and is not in the cache."""
         if key not in self._once:
-            make_room(self._once, _MAX_REMEMBERED)
+            if len(self._once) >= _MAX_REMEMBERED:  # else each read of a new key would pay for the call
+                make_room(self._once, _MAX_REMEMBERED)
             self._once[key] = None
             return False
         if is_full:

@@ -177,7 +177,7 @@ def test_a_block_that_stands_elsewhere_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "run"
     run = made(path, items)
     by_length: dict[int, list[int]] = {}
-    for at, after in itertools.pairwise(run.fence(run._fences[0], True).blocks):
+    for at, after in itertools.pairwise(run._fence_at(run._fences[0], True).blocks):
         by_length.setdefault(after - at, []).append(at)
     length, (first, *_, second) = max(by_length.items(), key=lambda found: len(found[1]))
     content = bytearray(path.read_bytes())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import msgspec
 
@@ -32,6 +33,8 @@ from services.engines.local.index.format import (
     decode_rows,
     page_of,
 )
+
+T = TypeVar("T")
 
 _READ_BYTES = 4 << 10  # holds most blocks, so that one read does
 _AHEAD_BYTES = 256 << 10  # what is fetched at once from a disk
@@ -99,10 +102,7 @@ class Run:
         magic, found, footer_at = TAIL.unpack(self._bytes(at, TAIL.size, TAIL.size, True))
         if magic != TAIL_MAGIC or found != checksum(footer_at.to_bytes(8, "little"), self._nonce, at):
             raise IndexDamaged(f"The index is damaged: {path} has no end.")
-        try:
-            footer = decode_footer(self._framed(footer_at, True))
-        except msgspec.MsgspecError as err:
-            raise IndexDamaged(f"The index is damaged: {path}.") from err
+        footer = self._decoded(decode_footer, self._framed(footer_at, True), footer_at)
         self.salt, self.count = footer.salt, footer.count
         self._firsts, self._fences = footer.firsts, footer.fences
         self._folder_places, self.folder_firsts = footer.folders, footer.folder_firsts
@@ -121,7 +121,7 @@ class Run:
     def find(self, location: str, key: bytes, waits: bool) -> tuple[Blob | None] | None:
         """(its blob,); (None,) if it was deleted; None if the run does not have the location."""
         for at in self._places(key, waits):
-            block = self.block(at, waits)
+            block = self._block_at(at, waits)
             number = bisect_left(block.locations, location)
             if number < len(block.locations) and block.locations[number] == location:
                 return (decode_blob(block.blobs[number]),)
@@ -131,7 +131,7 @@ class Run:
         """Blobs with this id, at any location."""
         found = []
         for at in self._places(key, waits):
-            for raw in self.block(at, waits).blobs:
+            for raw in self._block_at(at, waits).blobs:
                 blob = decode_blob(raw)
                 if blob is not None and blob.id == blob_id:
                     found.append(blob)
@@ -164,7 +164,7 @@ class Run:
         first = max(0, bisect_right(self._firsts, location) - 1)
         is_first = True
         for number in range(first, len(self._fences)):
-            fence = self.fence(self._fences[number], waits)
+            fence = self._fence_at(self._fences[number], waits)
             begin = max(0, bisect_right(fence.firsts, location) - 1) if is_first else 0
             for place in range(begin, len(fence.blocks)):
                 rows = self._rows_at(fence.blocks[place], waits)
@@ -181,10 +181,7 @@ class Run:
         if found is None:
             at = self._folder_places[number]
             payload = self._framed(at, waits)
-            try:
-                found = decode_folders(payload)
-            except msgspec.MsgspecError as err:
-                raise self._damaged(at) from err
+            found = self._decoded(decode_folders, payload, at)
             if self._folders_bytes > _KEPT_FOLDERS_BYTES:
                 self._folders, self._folders_bytes = {}, 0
             self._folders[number] = found
@@ -200,7 +197,7 @@ class Run:
     def _rows_at(self, at: int, waits: bool) -> Rows:
         rows = self._rows.get(at)
         if rows is None:
-            try:
+            try:  # without a call of `_decoded`, for which each page of a listing would pay
                 rows = decode_rows(self._framed_ahead(at, waits))
             except msgspec.MsgspecError as err:
                 raise self._damaged(at) from err
@@ -209,27 +206,23 @@ class Run:
             self._rows[at] = rows
         return rows
 
-    def block(self, at: int, waits: bool) -> Block:
-        """The data block at a place."""
-        kept = self._block
-        if kept[0] != at:
-            try:
-                kept = self._block = (at, decode_block(self._framed(at, waits)))
-            except msgspec.MsgspecError as err:
-                raise self._damaged(at) from err
-        return kept[1]
+    def _block_at(self, at: int, waits: bool) -> Block:
+        if self._block[0] != at:
+            self._block = at, self._decoded(decode_block, self._framed(at, waits), at)
+        return self._block[1]
 
-    def fence(self, at: int, waits: bool) -> Fence:
-        """The fence block at a place."""
-        kept = self._fence
-        if kept[0] != at:
-            try:
-                kept = self._fence = (at, decode_fence(self._framed(at, waits)))
-            except msgspec.MsgspecError as err:
-                raise self._damaged(at) from err
-        return kept[1]
+    def _fence_at(self, at: int, waits: bool) -> Fence:
+        if self._fence[0] != at:
+            self._fence = at, self._decoded(decode_fence, self._framed(at, waits), at)
+        return self._fence[1]
 
     # --- bytes ---
+
+    def _decoded(self, decode: Callable[[bytes | memoryview], T], payload: bytes | memoryview, at: int) -> T:
+        try:
+            return decode(payload)
+        except msgspec.MsgspecError as err:
+            raise self._damaged(at) from err
 
     def _page(self, number: int, waits: bool) -> bytes:
         at = self._table_at + number * PAGE_BYTES
