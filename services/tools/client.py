@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -144,6 +145,14 @@ def _talk(
             raise
         # It answered before the body was whole, and closed: its answer says why.
     return connection.getresponse()
+
+
+def text_of(answer: str) -> str:
+    """The sentence in the body of an error; of an answer that is none of ours, how it begins."""
+    try:
+        return str(json.loads(answer)["text"])
+    except (ValueError, KeyError, TypeError):
+        return answer[:200]
 
 
 def add_token_argument(parser: argparse.ArgumentParser) -> None:

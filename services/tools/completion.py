@@ -25,9 +25,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     from services.tools.cli import make_parser
 
     script = {"bash": bash, "zsh": zsh, "fish": fish}[args.shell](make_parser())
-    out.document({"shell": args.shell, "script": script})
-    for line in script.splitlines():
-        out.line(line)
+    out.text("script", script, shell=args.shell)
     return exits.OK
 
 

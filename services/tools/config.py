@@ -17,8 +17,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Write the file."""
-    text = as_toml()
-    out.document({"file": text})
-    for line in text.splitlines():
-        out.line(line)
+    out.text("file", as_toml())
     return exits.OK

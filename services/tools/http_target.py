@@ -15,7 +15,7 @@ from services.rules.locations import check_location, quote_location
 from services.rules.metadata import metadata_fields
 from services.rules.uploads import format_digest
 from services.tools import exits
-from services.tools.client import HttpClient, RequestBody
+from services.tools.client import HttpClient, RequestBody, text_of
 from services.tools.exits import CommandFailed
 from services.tools.targets import OfferedBlob, PutOutcome
 
@@ -74,7 +74,7 @@ class HttpTarget:
             if answer.status == 404:
                 raise NotFound(f"There is no blob {location!r}.")
             if answer.status == 500:
-                raise Damaged(_text_of(text))
+                raise Damaged(text_of(text))
             raise self._refused(location, answer.status, text)
         whole = hashlib.sha256()
         try:
@@ -156,7 +156,7 @@ class HttpTarget:
 
     def _refused(self, location: str, status: int, text: str) -> BlobkeepError:
         """The error of an answer: TooLarge or BadRequest where only this blob is refused."""
-        text = _text_of(text)
+        text = text_of(text)
         if status in (400, 413):
             return (TooLarge if status == 413 else BadRequest)(text)
         hint = " Give the token of a client that may do it: --token-file." if status in (401, 403) else ""
@@ -175,10 +175,3 @@ def _target(location: str) -> str:
         )
         raise BadLocation(text) from err
     return "/store/" + quote_location(location)
-
-
-def _text_of(answer: str) -> str:
-    try:
-        return str(json.loads(answer)["text"])
-    except (ValueError, KeyError, TypeError):
-        return answer[:200]

@@ -22,10 +22,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     """Write the page."""
     from services.tools.cli import make_parser
 
-    text = page(make_parser())
-    out.document({"page": text})
-    for line in text.splitlines():
-        out.line(line)
+    out.text("page", page(make_parser()))
     return exits.OK
 
 

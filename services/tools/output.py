@@ -48,6 +48,12 @@ class Output:
         if not self.as_json:
             sys.stdout.write("".join(self._painted(part, _text(part)) for part in parts) + "\n")
 
+    def text(self, name: str, text: str, **more: str) -> None:
+        """A whole text, line by line; in JSON it is the member `name`, after `more`."""
+        self.document({**more, name: text})
+        for line in text.splitlines():
+            self.line(line)
+
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
         """Rows under headings (in capitals); numbers to the right. Nothing where JSON is wanted."""
         if self.as_json:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from services.tools import exits
-from services.tools.client import HttpClient, add_token_argument, http_client
+from services.tools.client import HttpClient, add_token_argument, http_client, text_of
 from services.tools.exits import CommandFailed
 from services.tools.output import Output
 
@@ -49,7 +49,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
         query = "?replace" if args.replace else ""
         status, headers, text = client.text("POST", f"/blobs/{quote(str(blob_id))}/undelete{query}")
         if status not in (200, 201):
-            raise CommandFailed(exits.NOT_THERE if status == 404 else exits.REFUSED, _said(text))
+            raise CommandFailed(
+                exits.NOT_THERE if status == 404 else exits.REFUSED, text_of(text) or "The server refused."
+            )
         out.document({"location": args.location, "from": blob_id, "id": headers.get("Blob-Id")})
         out.line(f"{args.location} is back, from blob {blob_id}")
         return exits.OK
@@ -64,7 +66,7 @@ def _kept(client: HttpClient, location: str) -> list[dict[str, Any]]:
     while True:
         status, _, text = client.text("GET", f"/blobs/?state=Failure&limit={_PAGE}{after}")
         if status != 200:
-            raise CommandFailed(exits.REFUSED, _said(text))
+            raise _refusal(exits.REFUSED, text)
         page = json.loads(text)
         found += [one for one in page["blobs"] if one["location"] == location and one["kept_until"]]
         if page["next"] is None:
@@ -83,8 +85,5 @@ def _nothing(client: HttpClient, location: str) -> str:
     return f"Nothing is kept of {location!r}."
 
 
-def _said(text: str) -> str:
-    try:
-        return str(json.loads(text)["text"])
-    except (ValueError, KeyError, TypeError):
-        return text[:200] or "The server refused."
+def _refusal(status: int, answer: str) -> CommandFailed:
+    return CommandFailed(status, text_of(answer) or "The server refused.")
