@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import secrets
 import sys
 from collections.abc import Callable
 
 import msgspec
 
-from common import durable
 from services.tools import exits, on_objects
 from services.tools.exits import CommandFailed
+from services.tools.new_file import write_new_file
 from services.tools.output import Output, size
 from services.tools.storage import Exported, Storage, closing_note
 
@@ -111,22 +110,9 @@ def _newest_beside(path: str) -> dict[str, Exported | None]:
 
 
 def _written(write: Callable[[int], Exported], path: str) -> Exported:
-    """Let `write` fill the file, or stdout. The file gets its name only when it is complete and durable."""
+    """Let `write` fill the file, see write_new_file, or stdout."""
     if path == STDOUT:
         done = write(sys.stdout.fileno())
         log.info("exported %d blobs, %d bytes of data", done.blobs, done.bytes)
         return done
-    # A random name: in a folder of many users, a name that can be guessed may be another's file.
-    part = f"{path}.{secrets.token_hex(8)}.part"
-    fd = durable.create_file(part)
-    try:
-        done = write(fd)
-        durable.sync_file(fd)
-    except BaseException:
-        durable.remove_file(part)
-        raise
-    finally:
-        os.close(fd)
-    durable.rename(part, path)
-    durable.sync_folder(os.path.dirname(os.path.abspath(path)))
-    return done
+    return write_new_file(path, write)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import secrets
 import sys
 from collections.abc import Callable
 
 from common import durable
 from services.tools import exits
 from services.tools.exits import CommandFailed
-from services.tools.output import Output, size
+from services.tools.new_file import write_new_file
 from services.tools.targets import add_target_arguments, open_target
+from services.tools.output import Output, size
 
 HELP = "read a blob, to stdout or into a file"
 
@@ -34,18 +34,12 @@ def run(args: argparse.Namespace, out: Output) -> int:
             raise CommandFailed(exits.USAGE, "--json goes with a FILE: stdout is for the blob's bytes.")
         asyncio.run(_fetch(args, lambda data: durable.write_all(sys.stdout.fileno(), data)))
         return exits.OK
-    part = f"{args.file}.{secrets.token_hex(8)}.part"
-    fd = durable.create_file(part)
-    try:
+
+    def fill(fd: int) -> int:
         asyncio.run(_fetch(args, lambda data: durable.write_all(fd, data)))
-        durable.sync_file(fd)
-        size_bytes = os.fstat(fd).st_size
-    except BaseException:
-        durable.remove_file(part)
-        raise
-    finally:
-        os.close(fd)
-    durable.rename(part, args.file)
+        return os.fstat(fd).st_size
+
+    size_bytes = write_new_file(args.file, fill)
     out.document({"location": args.location, "file": args.file, "bytes": size_bytes})
     out.line(f"{args.file}: {size(size_bytes)}, every checksum right")
     return exits.OK

@@ -12,14 +12,14 @@ _TOOLS = "tests/process/test_tools.py::test_"
 ROWS = [
     Mutation(
         "export-ends-before-its-bytes-are-durable",
-        "services/tools/export.py",
+        "services/tools/new_file.py",
         "        durable.sync_file(fd)\n",
         "        pass\n",
         ("tests/cuts/test_acknowledged.py",),
     ),
     Mutation(
         "export-ends-before-its-name-is-durable",
-        "services/tools/export.py",
+        "services/tools/new_file.py",
         "    durable.sync_folder(os.path.dirname(os.path.abspath(path)))\n",
         "",
         ("tests/cuts/test_acknowledged.py",),
