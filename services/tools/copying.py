@@ -7,6 +7,7 @@ bytes, time and metadata on both sides is skipped. An interrupted pass is starte
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from services.read_all import all_blobs, all_pieces
 from services.rules.locations import RECORDS
 from services.store import Blob, Content, Event, Origin, Store, unconditional
 from services.tools.storage import DirectorySnapshot, HeldBlob, Record, Storage, history_of
+from services.tools.task_pool import TaskPool
 
 # A front end's records begin with NUL; this one says of a target what it is a copy of.
 NOTE = RECORDS + "copy"
@@ -167,18 +169,12 @@ class _Pass:
         self._target = target
         self._progress = progress
         self._done_bytes = 0
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._copies = TaskPool(_PARALLEL)
 
     async def all(self) -> None:
-        try:
-            async with aclosing(self._pairs()) as pairs:
-                async for original, there in pairs:
-                    await self._decide(original, there)
-        finally:
-            rest = await asyncio.gather(*self._under_way, return_exceptions=True)
-        for result in rest:  # of several errors the first: they have one cause
-            if isinstance(result, BaseException):
-                raise result
+        async with self._copies, aclosing(self._pairs()) as pairs:
+            async for original, there in pairs:
+                await self._decide(original, there)
 
     async def _pairs(self) -> AsyncGenerator[tuple[Original | None, Blob | None], None]:
         """The blobs of both sides, by location."""
@@ -202,17 +198,10 @@ class _Pass:
             self.counts.same += 1
             self._tell(original.size)
         elif original is not None:
-            await self._start(original)
+            await self._copies.start(functools.partial(self._copy, original))
         elif there is not None:
             await self._target.delete(there.location, unconditional)
             self.counts.deleted += 1
-
-    async def _start(self, original: Original) -> None:
-        while len(self._under_way) >= _PARALLEL:
-            done, self._under_way = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        self._under_way.add(asyncio.ensure_future(self._copy(original)))
 
     async def _copy(self, original: Original) -> None:
         try:

@@ -18,6 +18,7 @@ from services.tools.exits import CommandFailed
 from services.tools.output import Output, size
 from services.tools.storage import Backup, Stored, open_backup
 from services.tools.targets import OfferedBlob, PutOutcome, Target, add_target_arguments, open_target
+from services.tools.task_pool import TaskPool
 
 HELP = "put the blobs of an export into a directory"
 
@@ -85,7 +86,7 @@ class _Import:
         self._target = target
         self._only = only
         self._replace = replace
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._puts = TaskPool(target.parallel)
         self.met: set[str] = set()
         self.outcomes: Counter[PutOutcome] = Counter()
         self.problems: list[str] = []
@@ -93,16 +94,10 @@ class _Import:
 
     async def all(self, blobs: Iterator[Stored]) -> None:
         """Every blob that is wanted."""
-        try:
+        async with self._puts:
             for stored in blobs:
                 if self._is_wanted(stored.record.location):
                     await self._take(stored)
-        finally:
-            # Of several errors the first is told: they have one cause.
-            rest = await asyncio.gather(*self._under_way, return_exceptions=True)
-        for result in rest:
-            if isinstance(result, BaseException):
-                raise result
 
     def _is_wanted(self, location: str) -> bool:
         if not self._only:
@@ -118,22 +113,13 @@ class _Import:
     async def _take(self, stored: Stored) -> None:
         try:
             if stored.record.size > _SMALL_BYTES:
-                while self._under_way:  # they would wait for it, and it for the tar
-                    await self._finish_one()
+                await self._puts.until_empty()  # they would wait for it, and it for the tar
                 await self._put(stored, stored.chunks)
                 return
             whole = list(stored.chunks())
-            while len(self._under_way) >= self._target.parallel:
-                await self._finish_one()
-            self._under_way.add(asyncio.ensure_future(self._put(stored, lambda: iter(whole))))
+            await self._puts.start(lambda: self._put(stored, lambda: iter(whole)))
         except Damaged as err:
             self.problems.append(f"{stored.record.location!r}: not imported: {err}")
-
-    async def _finish_one(self) -> None:
-        done, self._under_way = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-        for error in [task.exception() for task in done]:
-            if error is not None:
-                raise error
 
     async def _put(self, stored: Stored, chunks: Callable[[], Iterator[bytes]]) -> None:
         blob = stored.record
