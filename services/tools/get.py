@@ -12,7 +12,7 @@ from common import durable
 from services.tools import exits
 from services.tools.exits import CommandFailed
 from services.tools.new_file import write_new_file
-from services.tools.targets import add_target_arguments, open_target
+from services.tools.open_target import add_target_arguments, open_target
 from services.tools.output import Output, size
 
 HELP = "read a blob, to stdout or into a file"

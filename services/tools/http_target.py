@@ -17,7 +17,7 @@ from services.rules.uploads import format_digest
 from services.tools import exits
 from services.tools.client import HttpClient, RequestBody, text_of
 from services.tools.exits import CommandFailed
-from services.tools.targets import OfferedBlob, PutOutcome
+from services.tools.target import OfferedBlob, PutOutcome
 
 _PARALLEL = 8
 # A larger body is not sent before HEAD said that it is wanted.
@@ -26,7 +26,7 @@ _PIECE_BYTES = 256 << 10
 
 
 class HttpTarget:
-    """See targets.Target."""
+    """See target.Target."""
 
     parallel = _PARALLEL
 
@@ -35,15 +35,15 @@ class HttpTarget:
         self.name = client.name
 
     async def put(self, blob: OfferedBlob, *, replace: bool) -> PutOutcome:
-        """See targets.Target."""
+        """See target.Target."""
         return await asyncio.to_thread(self._put, blob, replace)
 
     async def get(self, location: str, take: Callable[[bytes], None]) -> None:
-        """See targets.Target."""
+        """See target.Target."""
         await asyncio.to_thread(self._get, location, take)
 
     async def delete(self, location: str) -> None:
-        """See targets.Target."""
+        """See target.Target."""
         status, _, text = await asyncio.to_thread(self._client.text, "DELETE", _target(location))
         if status == 404:
             raise NotFound(f"There is no blob {location!r}.")
@@ -51,7 +51,7 @@ class HttpTarget:
             raise self._refused(location, status, text)
 
     async def locations(self, prefix: str) -> AsyncIterator[str]:
-        """See targets.Target."""
+        """See target.Target."""
         after = ""
         while True:
             query = f"?prefix={quote(prefix, safe='')}&after={quote(after, safe='')}"

@@ -15,9 +15,10 @@ from common.errors import BadRequest, Damaged, TooLarge
 from common.progress import Progress
 from services.tools import exits
 from services.tools.exits import CommandFailed
+from services.tools.open_target import add_target_arguments, open_target
 from services.tools.output import Output, size
 from services.tools.storage import Backup, Stored, open_backup
-from services.tools.targets import OfferedBlob, PutOutcome, Target, add_target_arguments, open_target
+from services.tools.target import OfferedBlob, PutOutcome, Target
 from services.tools.task_pool import TaskPool
 
 HELP = "put the blobs of an export into a directory"

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 from services.tools import exits
 from services.tools.exits import CommandFailed
+from services.tools.open_target import add_target_arguments, open_target
 from services.tools.output import Output
-from services.tools.targets import OfferedBlob, PutOutcome, add_target_arguments, open_target
+from services.tools.target import OfferedBlob, PutOutcome
 
 HELP = "store a file as a blob"
 

@@ -13,10 +13,11 @@ import asyncio
 from common.config import Config
 from services.rules.locations import check_location
 from services.tools import exits, on_objects, quarantine_on_objects, quarantine_texts
+from services.tools.open_target import add_target_arguments, open_target
 from services.tools.output import Output
 from services.tools.parsing import Commands
 from services.tools.storage import Quarantined, Storage, UnreadableFolder
-from services.tools.targets import OfferedBlob, PutOutcome, add_target_arguments, open_target
+from services.tools.target import OfferedBlob, PutOutcome
 
 HELP = "damaged blobs: list, show, restore, drop"
 

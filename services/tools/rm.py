@@ -8,8 +8,9 @@ import asyncio
 from common.errors import NotFound
 from services.tools import exits
 from services.tools.exits import CommandFailed
+from services.tools.open_target import add_target_arguments, open_target
 from services.tools.output import Output
-from services.tools.targets import Target, add_target_arguments, open_target
+from services.tools.target import Target
 
 HELP = "delete blobs"
 

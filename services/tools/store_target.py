@@ -10,13 +10,13 @@ from common.errors import BlobkeepError, Damaged
 from services.read_all import all_blobs, all_pieces
 from services.rules.locations import check_kept
 from services.store import Blob, Content, Store, unconditional
-from services.tools.targets import OfferedBlob, PutOutcome
+from services.tools.target import OfferedBlob, PutOutcome
 
 _PARALLEL = 32  # concurrent writers share their syncs
 
 
 class StoreTarget:
-    """See targets.Target. The state lock is held for as long as the store is open (design rule 1).
+    """See target.Target. The state lock is held for as long as the store is open (design rule 1).
 
     `failed`: set by the engine when a sync failed; then nothing more is written (design rule 5).
     """
@@ -28,7 +28,7 @@ class StoreTarget:
         self.parallel = max(1, min(_PARALLEL, config.max_uploads))
 
     async def put(self, blob: OfferedBlob, *, replace: bool) -> PutOutcome:
-        """See targets.Target."""
+        """See target.Target."""
         self._must_be_well()
         check_kept(blob.location)
         there = await self._find(blob.location)
@@ -52,7 +52,7 @@ class StoreTarget:
         return PutOutcome.CREATED if there is None else PutOutcome.REPLACED
 
     async def get(self, location: str, take: Callable[[bytes], None]) -> None:
-        """See targets.Target."""
+        """See target.Target."""
         reading = await self._store.open(location)
         try:
             async for piece in all_pieces(reading):
@@ -61,12 +61,12 @@ class StoreTarget:
             reading.close()
 
     async def delete(self, location: str) -> None:
-        """See targets.Target."""
+        """See target.Target."""
         self._must_be_well()
         await self._store.delete(location, unconditional)
 
     async def locations(self, prefix: str) -> AsyncIterator[str]:
-        """See targets.Target."""
+        """See target.Target."""
         async for blob in all_blobs(self._store, prefix):
             yield blob.location
 
