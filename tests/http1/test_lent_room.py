@@ -162,7 +162,7 @@ def test_the_client_waits_while_the_delegate_does(server: Running) -> None:
         client.send(f"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode())
         sent = client.send_while_taken(body)
         assert sent < 32 * MIB  # what the systems hold
-        assert Lending.filled_bytes == MIB
+        wait_until(lambda: Lending.filled_bytes == MIB, "full room")
         assert server.call(lambda: sum(len(c.pending) for c in server.server._open)) == 0
         server.call(Lending.go.set)
         client.send(memoryview(body)[sent:])  # type: ignore[arg-type]

@@ -123,7 +123,7 @@ def test_what_an_object_does_not_have_is_no_error_of_the_store(store_process: Se
 
 def test_a_store_that_dies_loses_nothing_and_is_said_to_be_away(mortal_process: Seaweed) -> None:
     async def go() -> None:
-        settings = mortal_process.settings()._replace(patience_s=1.0, request_timeout_s=2.0)
+        settings = mortal_process.settings()._replace(patience_s=1.0)
         store = objects_store(BucketClient(settings, Meter()))
         one = Under(store, store.events)
         acknowledged: dict[str, bytes] = {}
@@ -139,6 +139,7 @@ def test_a_store_that_dies_loses_nothing_and_is_said_to_be_away(mortal_process: 
                     await one.put(name, body, only_new, whole=True)
                 except BlobkeepError as err:
                     refused.append(err)
+                    enough.set()  # so a refusal before the kill hangs nothing
                 else:
                     acknowledged[name] = body
                     if len(acknowledged) == 100:
