@@ -20,7 +20,7 @@ from services.frontends.native.fast_path import FastPath
 from services.http1 import HTTPServer, RequestContext
 from services.http1.connection import Connection
 from services.watch.request_log import RequestLog
-from tests.objects.test_direct import Scripted, run, whole
+from tests.objects.scripted import Scripted, run, whole
 from tests.perf.test_calls import Awaited
 from tests.support.work import OwnCalls
 
