@@ -50,6 +50,27 @@ ROWS = [
         ("tests/cuts/test_acknowledged.py",),
     ),
     Mutation(
+        "part-written-counts-as-synced",
+        "services/engines/local/serving/outgoing.py",
+        "            self._is_synced = sync\n",
+        "            self._is_synced = True\n",
+        ("tests/store/test_part_pieces.py",),
+    ),
+    Mutation(
+        "part-synced-before-all-of-it-came",
+        "services/engines/local/serving/part_upload.py",
+        "sync=self._outgoing.is_whole",
+        "sync=True",
+        ("tests/store/test_part_pieces.py",),
+    ),
+    Mutation(
+        "last-piece-left-in-memory",
+        "services/engines/local/serving/outgoing.py",
+        "not self._held and (self._is_synced or not sync)",
+        "(self._is_synced or not sync)",
+        ("tests/store/test_part_pieces.py", "tests/store/test_lent_parts.py"),
+    ),
+    Mutation(
         "part-answered-before-its-file-has-a-name",
         "services/engines/local/serving/part_upload.py",
         "            durable.sync_folder(os.path.dirname(self._path))\n",

@@ -5,15 +5,22 @@ something came in by mistake, or it is worth its cost, and then the record says 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from typing import Any
 
+import pytest
+
+from services.engines.local.serving.store import LocalStore
 from services.store import Content
 from tests.engines.makers import anything
 from tests.engines.test_multiparts import send
 from tests.support.disk_calls import CHANGES, READS, standing_between
 from tests.support.rules import DataDirectory
-from tests.support.stores import opened
+from tests.support.stores import fill, opened
 from tests.support.work import calls_of
 
 MIB = 1 << 20
@@ -21,6 +28,8 @@ BODY = b"x" * (2 * MIB)  # comes in seven pieces
 PARTS = 8
 # Its bytes and their sync; its line and the sync of that. No byte is read again.
 OF_A_PART = {"open": 2, "pwrite": 7, "write": 1, "fdatasync": 2}
+# The blob's folder with the file's second name; the syncs; the end of the upload. Nothing is read again.
+OF_A_COMPLETION = 3
 
 
 class _Counting:
@@ -48,6 +57,54 @@ def test_a_part_in_order_makes_no_more_disk_calls_than_recorded(data: DataDirect
             await parts.complete_multipart("a", upload.id, done, anything)
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("with_sha256", [False, True])
+def test_a_part_takes_a_step_for_each_piece_and_one_for_its_line(
+    data: DataDirectory, with_sha256: bool
+) -> None:
+    """The last piece is written, hashed and synced in one step, also where its SHA-256 is asked for."""
+
+    async def go() -> None:
+        async with opened(data.root) as store:
+            parts = store.store.multiparts
+            upload = await parts.create_multipart("a", Content())
+            done = []
+            for number in range(1, 4):
+                part = await parts.begin_part("a", upload.id, number, len(BODY), with_sha256=with_sha256)
+                with _steps(store.store) as steps:
+                    lent = part.lend()
+                    assert lent is not None
+                    for _ in range(len(BODY) // MIB):
+                        await fill(lent, BODY[:MIB], MIB)
+                        await asyncio.sleep(0)  # else two are written in one step
+                    if with_sha256:
+                        assert await part.sha256() == hashlib.sha256(BODY).digest()
+                    done.append(await part.commit())
+                assert len(steps) == len(BODY) // MIB + 1
+            with _steps(store.store) as steps:
+                await parts.complete_multipart("a", upload.id, done, anything)
+            assert len(steps) == OF_A_COMPLETION
+
+    asyncio.run(go())
+
+
+@contextlib.contextmanager
+def _steps(store: LocalStore) -> Iterator[list[object]]:
+    """The steps that threads of the disk's were given meanwhile."""
+    steps: list[object] = []
+    threads = store.threads
+
+    class Noting(Executor):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            steps.append(fn)
+            return threads.submit(fn, *args, **kwargs)
+
+    store.threads = Noting()
+    try:
+        yield steps
+    finally:
+        store.threads = threads
 
 
 def test_a_piece_costs_the_same_however_many_uploads_are_open(data: DataDirectory) -> None:

@@ -92,6 +92,10 @@ class JoinedHash:
         self.ids.append(part.id)  # last: `ahead` looks at it while a thread reads
         self._take_offered()
 
+    def has_next(self, parts: Mapping[int, Placed]) -> bool:
+        """Whether the next part is there, to be read."""
+        return self._next(parts) is not None
+
     def advance(self, parts: Mapping[int, Placed], most_bytes: int) -> bool:
         """Read and take some more bytes; True if there may be more. Raises RottenPart, OSError."""
         if self._next(parts) is None:

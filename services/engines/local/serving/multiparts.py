@@ -286,6 +286,8 @@ class LocalMultiparts:
 
     async def _advance(self, one: OpenMultipart) -> bool:
         async with one.hash_lock:
+            if not one.hash.has_next(one.parts):
+                return False
             return await disk_step(self._owner, lambda: one.hash.advance(one.parts, _STEP_BYTES))
 
     def _drop_rotten(self, one: OpenMultipart, err: RottenPart) -> None:

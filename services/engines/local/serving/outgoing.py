@@ -72,9 +72,11 @@ class Outgoing:
         destination: Destination,
         writer: DataWriter | None = None,
         gate: Gate | None = None,
+        declared_bytes: int = 0,
     ) -> None:
-        """`writer`: all bytes are there already."""
+        """`writer`: all bytes are there already. `declared_bytes`: 0 if it is not known how many come."""
         self._gate = gate
+        self._declared_bytes = declared_bytes
         self.size = 0  # bytes received
         self.held_bytes = 0  # of them in memory
         self._owner = owner
@@ -85,6 +87,7 @@ class Outgoing:
         self._behind: asyncio.Task[None] | None = None  # writes the last piece
         self._broken: Exception | None = None  # bytes were lost on the way to the disk: it cannot go on
         self._is_over = False
+        self._is_synced = False
         self._turn = asyncio.Lock()
 
     @property
@@ -96,6 +99,11 @@ class Outgoing:
     def is_lent(self) -> bool:
         """Whether the bytes come into memory that was lent, in pieces that begin at a page."""
         return self._lent is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all came that was declared. Its last piece waits for the step that makes it durable."""
+        return self.size == self._declared_bytes > 0
 
     # --- what comes ---
 
@@ -127,8 +135,8 @@ class Outgoing:
 
     def take_lent(self) -> None:
         """Take what is in the lent memory of a piece that is not full."""
-        if self._lent is not None:
-            self._take(self._lent.take())
+        if self._lent is not None and (piece := self._lent.take()):
+            self._take(piece)
 
     def _take(self, piece: Bytes) -> None:
         self._held.append(piece)
@@ -147,19 +155,21 @@ class Outgoing:
         behind = self._behind
         if behind is not None and (not behind.done() or behind.cancelled() or behind.exception() is not None):
             return False
-        self._begin()
+        if not self.is_whole:
+            self._begin()
         return True
 
     async def write_next(self) -> None:
         """See PieceWriter."""
         await self.written_behind()
-        self._begin()
+        if not self.is_whole:
+            self._begin()
 
     async def write_enough(self) -> None:
         """Write what is held if it is enough for a step, behind what comes while few upload. Raises what kept
         the piece before from being written."""
         uploads = self._owner.uploads()
-        if self.held_bytes < piece_bytes(uploads):
+        if self.is_whole or self.held_bytes < piece_bytes(uploads):
             return
         await self.written_behind()
         if uploads > _FEW_UPLOADS:
@@ -183,14 +193,14 @@ class Outgoing:
 
     async def write(self, *, sync: bool = False, whole: bool = False) -> None:
         """Write what is held, into a file that is made if there is none; all in one step of a thread. `sync`:
-        it is the last, and is made durable. `whole`: no more comes."""
+        it is the last, and is made durable, once. `whole`: no more comes."""
         async with self._turn:
             if self._broken is not None:
                 raise self._broken
             if self._gate is not None and not self.is_open:
                 await self._gate.come()
             was_open = self.is_open
-            if self._is_over or (was_open and not self._held and not sync):
+            if self._is_over or (was_open and not self._held and (self._is_synced or not sync)):
                 return
             # The declared length fitted when it began; others came since, and some declare none.
             if self._writer is None or not self._writer.has_room:
@@ -208,6 +218,7 @@ class Outgoing:
             finally:
                 if self.is_open and not was_open:
                     self._destination.opened()
+            self._is_synced = sync
 
     def _put(self, pieces: list[Bytes], sync: bool, whole: bool) -> None:
         if self._writer is None:

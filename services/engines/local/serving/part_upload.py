@@ -77,7 +77,7 @@ class LocalPart:
         self.place = place
         self._declared_bytes = declared_bytes
         self._turn = turn
-        self._outgoing = Outgoing(owner, self, gate=turn)
+        self._outgoing = Outgoing(owner, self, gate=turn, declared_bytes=declared_bytes)
         self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._remember = remember
@@ -121,7 +121,8 @@ class LocalPart:
         """See store.PartUpload."""
         self._must_go_on()
         self._outgoing.take_lent()
-        await self._outgoing.write()
+        # A step less than to sync it after this was compared. Nobody is told of the part before that.
+        await self._outgoing.write(sync=self._outgoing.is_whole)
         self._must_go_on()  # else it was given up meanwhile, and some bytes are not hashed
         assert self._own is not None  # it was to be asked for
         return self._own.digest()

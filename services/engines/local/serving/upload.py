@@ -77,7 +77,7 @@ class LocalUpload:
         self._draft = draft
         self._condition = condition
         self._is_update = is_update
-        self._outgoing = Outgoing(owner, self)
+        self._outgoing = Outgoing(owner, self, declared_bytes=size or 0)
         self._may_hold_bytes = owner.small_body_bytes
         self._reserved_bytes = 0  # of the owner's `whole_left_bytes`
         if size is not None and owner.small_body_bytes < size <= min(_WHOLE_BYTES, owner.whole_left_bytes):
