@@ -9,6 +9,7 @@ import pytest
 
 from common.options import OPTIONS
 from common.options_reference import as_markdown
+from services.engines.local.disk import layout
 from services.tools.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,3 +98,17 @@ def test_the_modules_in_the_table_of_the_architecture_are_there() -> None:
         for name in re.findall(r"`([a-z_0-9]+)/?`", said):
             inside = ROOT / folder / name
             assert inside.is_dir() or inside.with_suffix(".py").exists(), f"{folder}{name}"
+
+
+def test_each_file_of_the_connection_has_its_duty_in_the_table() -> None:
+    table = (ROOT / "docs" / "connection.md").read_text()
+    told = {name for row in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in row.split("`")}
+    there = {path.name for path in (ROOT / "services" / "http1").glob("*.py")} - {"__init__.py"}
+    assert there - told == set()
+
+
+def test_the_architecture_says_who_writes_each_of_our_names() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    table = text.partition("\n## Who writes what\n")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`(\.[\w.-]+)[/`<]", "".join(re.findall(r"^\|([^|]+)\|", table, re.MULTILINE))))
+    assert {name for name in layout.OUR_NAMES if not name.endswith(".tmp")} == told
