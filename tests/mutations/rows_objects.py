@@ -297,7 +297,7 @@ ROWS = [
     Mutation(
         "damage-of-a-pointer-is-not-counted",
         _ENGINE + "verifier.py",
-        '                self._count(NamedBlob("", location, reason))\n',
+        "                self._count(NamedBlob(found.id, location, found.reason))\n",
         "",
         ("tests/objects/test_system.py::test_the_check_finds_damage_and_it_is_not_served",),
     ),

@@ -85,10 +85,7 @@ class ObjectsAdmin:
         found = []
         async for location, known in self._store.listing.pointers(""):
             if known.is_damaged:
-                pointer = known.pointer
-                blob_id = history.id_of(pointer) if pointer is not None else ""
-                reason = pointer.reason if pointer is not None else damage.UNREADABLE
-                found.append(DamagedBlob(location, blob_id, reason, None))
+                found.append(damage.of_pointer(location, known))
         return found
 
     async def open(self, blob_id: str) -> Reading:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from common import checksum
 from common.checksum import CHUNK_BYTES, Bytes
-from services.engines.objects import keys, pointer
+from services.engines.objects import history, keys, pointer
 from services.engines.objects.bucket import Refused, Unclear
 from services.engines.objects.commit import Tools
 from services.engines.objects.pointer import Facts, Known, Pointer
+from services.store import DamagedBlob
 
 TEXT = "This blob is damaged in the object store and is not served: write it anew, or delete it."
 
 UNREADABLE = "its pointer is not readable"
+
+
+def of_pointer(location: str, known: Known) -> DamagedBlob:
+    """The damaged blob of a location, whose pointer says so, or cannot be read."""
+    if known.pointer is None:
+        return DamagedBlob(location, "", UNREADABLE, None)
+    return DamagedBlob(location, history.id_of(known.pointer), known.pointer.reason, None)
 
 
 async def condemn(tools: Tools, location: str, txn: str, reason: str) -> bool:

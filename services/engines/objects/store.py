@@ -152,10 +152,7 @@ class ObjectsStore:
         if waits or size is None or size > self.inline_bytes:
             known = await self.tools.pointers.read(location)
             judge(known)
-        is_large = size is not None and size > self.inline_bytes
-        upload = ObjectUpload(self, location, judge, content, known, is_large=is_large)
-        self._uploads.add(upload)
-        return upload
+        return self._begun(location, judge, content, known, size)
 
     async def begin_attempt(
         self, location: str, condition: Condition, content: Content, size: int | None
@@ -167,10 +164,21 @@ class ObjectsStore:
         judge(known)
         own = Attempt(self.tools.clock.new_txn(), known.generation)
         judge = attempted.unless_stopped(own, judge)
+        return self._begun(location, judge, content, known, size, own.write), own
+
+    def _begun(
+        self,
+        location: str,
+        judge: Judge,
+        content: Content,
+        known: Known | None,
+        size: int | None,
+        write: str = "",
+    ) -> ObjectUpload:
         is_large = size is not None and size > self.inline_bytes
-        upload = ObjectUpload(self, location, judge, content, known, own.write, is_large=is_large)
+        upload = ObjectUpload(self, location, judge, content, known, write, is_large=is_large)
         self._uploads.add(upload)
-        return upload, own
+        return upload
 
     async def check_attempts(self, location: str, attempts: abc.Sequence[Attempt]) -> None:
         """See attempts.Attempting."""
@@ -264,21 +272,19 @@ class ObjectsStore:
             log.error("the damage of %r could not be noted: %s", blob.location, err)
             return
         if done:
-            self._note_damage(blob.location, blob.id, reason)
+            self._note_damage(DamagedBlob(blob.location, blob.id, reason, None))
             self.events.damaged(NamedBlob(blob.id, blob.location, reason))
 
-    def _note_damage(self, location: str, blob_id: str, reason: str) -> None:
-        if len(self._damaged) < _MAX_DAMAGED:
-            self._damaged[location] = DamagedBlob(location, blob_id, reason, None)
+    def _note_damage(self, damaged: DamagedBlob) -> None:
+        if len(self._damaged) < _MAX_DAMAGED and damaged.location is not None:
+            self._damaged[damaged.location] = damaged
 
     # --- inside ---
 
     def _served(self, location: str, known: Known) -> ObjectBlob | None:
         """What is there. Raises Damaged."""
         if known.is_damaged:
-            reason = known.pointer.reason if known.pointer is not None else damage.UNREADABLE
-            pointer = known.pointer
-            self._note_damage(location, history.id_of(pointer) if pointer is not None else "", reason)
+            self._note_damage(damage.of_pointer(location, known))
             raise Damaged(damage.TEXT)
         self._damaged.pop(location, None)
         return self.expiry.live(known)

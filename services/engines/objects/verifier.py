@@ -67,8 +67,8 @@ class Verifying:
         async for location, known in self._listing.pointers(""):
             blob = known.blob
             if known.is_damaged:
-                reason = known.pointer.reason if known.pointer is not None else damage.UNREADABLE
-                self._count(NamedBlob("", location, reason))
+                found = damage.of_pointer(location, known)
+                self._count(NamedBlob(found.id, location, found.reason))
                 if known.pointer is not None and not self._dry_run:
                     await damage.keep(self._tools, known.pointer)
                 yield 0
