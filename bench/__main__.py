@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import background, cases, large, limits, paced, peers, report
-from bench.measure import Case, Figure
+from bench.measure import MIB, Case, Figure
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
 RESULTS = peers.ROOT / "bench/results.json"
@@ -145,10 +145,7 @@ class _Run:
 
     def _measure(self, number: int, case: Case, name: str, *on: object) -> None:
         try:
-            if case in background.RESTARTS:
-                values = case.run(*on)
-            else:
-                values = case.run(*on, self._options.seconds)
+            values = case.run(*on, self._options.seconds)
         except (OSError, RuntimeError) as err:
             self._failed(number, name, case.name, err)
             return
@@ -166,7 +163,7 @@ def _free(folder: Path) -> None:
     for at, _, names in os.walk(folder):
         for name in names:
             path = Path(at, name)
-            if path.is_file() and path.stat().st_size >= cases.MIB:
+            if path.is_file() and path.stat().st_size >= MIB:
                 path.unlink()
 
 

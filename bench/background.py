@@ -58,7 +58,8 @@ def _worker(name: str, folder: Path, *flags: str) -> subprocess.Popen[bytes]:
 
 
 def _restart(count: int) -> Case:
-    def run(peer_name: str, go_binary: str | None, base: Path) -> Values:
+    def run(peer_name: str, go_binary: str | None, base: Path, seconds: float) -> Values:
+        del seconds
         folder = Path(tempfile.mkdtemp(dir=base))
         fill(folder, count)
         cores = peers.ALL_CORES  # no load runs at the same time
@@ -70,9 +71,8 @@ def _restart(count: int) -> Case:
             with peer.client() as ask:
                 if ask("GET", "filled-1") != (200 if count else 404):
                     raise RuntimeError(f"{peer_name} does not serve what was there before the restart")
-            seconds = time.perf_counter() - began
             return {
-                "seconds": seconds,
+                "seconds": time.perf_counter() - began,
                 "cpu_s": peer.cpu_seconds(),
                 "rss_mib": peer.rss_bytes() / (1 << 20),
             }
@@ -81,7 +81,7 @@ def _restart(count: int) -> Case:
 
 
 RESTARTS = [_restart(0), _restart(10_000), _restart(60_000)]
-"""Run with (peer's name, the Go server's program, a folder)."""
+"""Run on (peer's name, the Go server's program, a folder)."""
 
 
 def _reclaim(base: Path, seconds: float) -> Values:
@@ -174,8 +174,7 @@ def _reading_while(what: str, disturbance: Disturbance) -> Case:
         fill(folder, 1000, prefix=_READ)
         fill(folder, 10_000, first=30_000)
         with peers.started("blobkeep", base, folder=folder) as peer, disturbance(peer, seconds):
-            found = load.read(peer, f"{peer.prefix}{_READ}", 1000, 16, seconds)
-        return {"p99_us": found.p99_us, "p50_us": found.p50_us, "per_s": found.rate, "errors": found.errors}
+            return load.read(peer, f"{peer.prefix}{_READ}", 1000, 16, seconds).values()
 
     return Case(f"GET, 16 connections, {what}", "p99_us", run)
 
@@ -185,8 +184,7 @@ def _creating_while(what: str, disturbance: Disturbance) -> Case:
         os.sync()  # nothing of an earlier case may be counted here
         with peers.started("blobkeep", base) as peer, disturbance(peer, 2 * seconds + _WARM_UP_S):
             load.write(peer, peer.create, f"{peer.prefix}first-", 1024, 16, _WARM_UP_S)
-            found = load.write(peer, peer.create, f"{peer.prefix}new-", 1024, 16, 2 * seconds)
-        return {"p99_us": found.p99_us, "p50_us": found.p50_us, "per_s": found.rate, "errors": found.errors}
+            return load.write(peer, peer.create, f"{peer.prefix}new-", 1024, 16, 2 * seconds).values()
 
     return Case(f"create 1 KiB, 16 connections, {what}", "per_s", run)
 

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from bench import load
-from bench.measure import Case, Values
+from bench.measure import KIB, MIB, Case, Values
 from bench.peers import Running
 
-KIB = 1 << 10
-MIB = 1 << 20
 _FILLERS = 8
 _COLD_BYTES = 320 * MIB
 # blobs that are read again and again
@@ -21,13 +19,7 @@ _MIDDLE = {16 * KIB: 200, 64 * KIB: 100, MIB: 20, 16 * MIB: 2, 64 * MIB: 1}
 def _measured(peer: Running, run: Callable[[], load.Result]) -> Values:
     before = peer.cpu_seconds()
     result = run()
-    return {
-        "per_s": result.rate,
-        "cpu_us": (peer.cpu_seconds() - before) / max(1, result.requests) * 1e6,
-        "p50_us": result.p50_us,
-        "p99_us": result.p99_us,
-        "errors": result.errors,
-    }
+    return result.values() | {"cpu_us": (peer.cpu_seconds() - before) / max(1, result.requests) * 1e6}
 
 
 def fill(peer: Running, prefix: str, count: int, size: int) -> None:

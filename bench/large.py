@@ -8,11 +8,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.measure import Case, Values
+from bench.measure import GIB, MIB, Case, Values
 from bench.peers import Running
 
-MIB = 1 << 20
-GIB = 1 << 30
 _SAMPLE_S = 0.01
 _PIECE_BYTES = 64 << 10
 

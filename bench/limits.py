@@ -9,10 +9,9 @@ import threading
 import time
 from pathlib import Path
 
-from bench.measure import Case, Values
+from bench.measure import MIB, Case, Values, p50_p99
 from bench.peers import LOAD_CORE, SERVER_CORE
 
-MIB = 1 << 20
 _RECORD_BYTES = 2200  # the size of a journal record of a create of 1 KiB
 
 
@@ -35,12 +34,8 @@ def _syncs(batch: int) -> Case:
                 os.fdatasync(fd)
                 times_us.append((time.perf_counter() - began) * 1e6)
                 at = at + len(record) if at + 2 * len(record) < 16 * MIB else 4096
-        times_us.sort()
-        return {
-            "per_s": batch * len(times_us) / (sum(times_us) / 1e6),
-            "p50_us": times_us[len(times_us) // 2],
-            "p99_us": times_us[len(times_us) * 99 // 100],
-        }
+        p50, p99 = p50_p99(times_us)
+        return {"per_s": batch * len(times_us) / (sum(times_us) / 1e6), "p50_us": p50, "p99_us": p99}
 
     return Case(f"records made durable, {batch} at a time", "per_s", run)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.measure import Values, p50_p99
+
 if TYPE_CHECKING:
     from bench.peers import Running
 
@@ -20,7 +22,7 @@ _READ = """
 local n = 0
 request = function()
   n = n + 1
-  return wrk.format("GET", "{prefix}" .. (n % {count}), {headers})
+  return wrk.format("GET", "{prefix}" .. (n % {count}))
 end
 """
 # Writes: each name is used once ({unique}), or the same few names are replaced again and again.
@@ -63,10 +65,14 @@ class Result:
     p50_us: float
     p99_us: float
 
+    def values(self) -> Values:
+        """As a case gives them."""
+        return {"p99_us": self.p99_us, "p50_us": self.p50_us, "per_s": self.rate, "errors": self.errors}
+
 
 def read(peer: Running, prefix: str, count: int, connections: int, seconds: float) -> Result:
     """GET of `count` blobs under `prefix`, by number."""
-    return _wrk(_READ.format(prefix=prefix, count=count, headers="nil"), peer.url, connections, seconds)
+    return _wrk(_READ.format(prefix=prefix, count=count), peer.url, connections, seconds)
 
 
 def write(
@@ -130,9 +136,7 @@ def delete(peer: Running, prefix: str, count: int, connections: int) -> Result:
                     ready.register(sock, selectors.EVENT_READ)
                 ask_next(sock)
     seconds = time.perf_counter() - since
-    times_us.sort()
-    p50, p99 = times_us[len(times_us) // 2], times_us[len(times_us) * 99 // 100]
-    return Result(len(times_us), len(times_us) / seconds, errors, p50, p99)
+    return Result(len(times_us), len(times_us) / seconds, errors, *p50_p99(times_us))
 
 
 def _wrk(script: str, url: str, connections: int, seconds: float) -> Result:

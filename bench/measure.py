@@ -1,9 +1,11 @@
-"""What a measurement is, and how a case is named and chosen. Pure."""
+"""What a measurement is: cases, their values, medians and percentiles. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 Values = dict[str, float]
 """By name with its unit: per_s, cpu_us, p50_us, p99_us, errors, mib_per_s, cpu_us_per_mib, grown_mib,
@@ -14,8 +16,8 @@ seconds, cpu_s, percent."""
 class Case:
     """One row of a table. `headline`: the value that is compared between peers.
 
-    `run` gets what the case runs on, a started peer or a folder for those that start processes themselves,
-    and for how many seconds (but see house.RESTARTS).
+    `run` gets what the case runs on, and for how many seconds. Its list says on what: a started peer, or a
+    folder for those that start processes themselves.
     """
 
     name: str
@@ -31,6 +33,12 @@ class Figure:
     case: str
     peer: str
     values: Values
+
+
+def p50_p99(times: list[float]) -> tuple[float, float]:
+    """The median and the 99th percentile of some times, which are not empty; sorts them."""
+    times.sort()
+    return times[len(times) // 2], times[len(times) * 99 // 100]
 
 
 def median(figures: list[Figure], case: str, peer: str, name: str) -> float | None:

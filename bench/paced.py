@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from bench import cases
-from bench.large import GIB, upload
+from bench.large import upload
 from bench.load import Result
-from bench.measure import Case, Values
+from bench.measure import GIB, KIB, Case, Values, p50_p99
 from bench.peers import Running
 
 _SO_TIMESTAMPNS = 35  # Python has no name for it
@@ -87,9 +87,7 @@ def read(peer: Running, prefix: str, count: int, connections: int, per_s: int, s
                     free.append(key.data)
     for client in clients:
         client.sock.close()
-    times_us.sort()
-    p50, p99 = times_us[wanted // 2], times_us[wanted * 99 // 100]
-    return Result(wanted, wanted / (time.time() - began), errors, p50, p99)
+    return Result(wanted, wanted / (time.time() - began), errors, *p50_p99(times_us))
 
 
 @contextlib.contextmanager
@@ -117,10 +115,9 @@ def _uploading(peer: Running) -> Iterator[None]:
 
 def _case(what: str, disturbance: Callable[[Running], contextlib.AbstractContextManager[None]]) -> Case:
     def run(peer: Running, seconds: float) -> Values:
-        cases.fill(peer, "steady-", _COUNT, 1 << 10)
+        cases.fill(peer, "steady-", _COUNT, KIB)
         with disturbance(peer):
-            found = read(peer, f"{peer.prefix}steady-", _COUNT, _CONNECTIONS, _PER_S, seconds)
-        return {"p99_us": found.p99_us, "p50_us": found.p50_us, "per_s": found.rate, "errors": found.errors}
+            return read(peer, f"{peer.prefix}steady-", _COUNT, _CONNECTIONS, _PER_S, seconds).values()
 
     return Case(f"GET 1 KiB, {_PER_S:,} a second, {what}", "p99_us", run)
 

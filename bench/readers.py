@@ -20,7 +20,8 @@ from typing import NamedTuple
 import psutil
 
 from bench import load
-from bench.cases import KIB, fill
+from bench.cases import fill
+from bench.measure import KIB
 from bench.peers import ALL_CORES, ROOT, Running, environment, started
 
 _BLOBS = 1000

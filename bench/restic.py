@@ -18,8 +18,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.measure import KIB, MIB
 from bench.peers import LOAD_CORE, Running, started
-from bench.s3 import KIB, MIB, Figure, rate
+from bench.s3 import Figure, rate
 
 _PACK = 4 * MIB  # a little under what restic 0.14 sends
 _CONNECTIONS = 5

@@ -28,11 +28,11 @@ from typing import NamedTuple
 
 import psutil
 
+from bench.measure import KIB, MIB
 from bench.peers import LOAD_CORE, SERVER_CORE, free_port
 from services.engines.objects import development
 from services.engines.objects.development import ACCESS_KEY, SECRET_KEY, Ports
 
-KIB, MIB = 1 << 10, 1 << 20
 BUCKET = "bench"
 TOKEN = "bench-native"
 """Of the same client, for native requests."""

@@ -21,8 +21,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bench.measure import MIB
 from bench.peers import ALL_CORES, LOAD_CORE, SERVER_CORE
-from bench.s3 import BUCKET, MIB, Figure, Signer, cpu_s, put_native, started
+from bench.s3 import BUCKET, Figure, Signer, cpu_s, put_native, started
 
 _LARGE, _PART = 64 * MIB, 8 * MIB
 _CHUNK = 1 * MIB
