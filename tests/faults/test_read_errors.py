@@ -33,7 +33,8 @@ from tests.conftest import StartServer
 from tests.disk.test_reconcile import make_original
 from tests.perf.test_system_calls import can_trace
 from tests.support.disk_calls import standing_between
-from tests.support.processes import ROOT, Server
+from tests.support.environment import ROOT, environment
+from tests.support.processes import Server
 from tests.support.programs import needs
 from tests.support.rules import DataDirectory
 from tests.support.stores import Opened, opened, small_journal, until
@@ -404,14 +405,12 @@ class Traced(Server):
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=read", *self._inject]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
-        environment |= {"PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull}
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             return subprocess.Popen(
                 [*command, sys.executable, "-m", "services.server", "--dir", str(self.root), *self.flags],
                 cwd=ROOT,
-                env=environment,
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

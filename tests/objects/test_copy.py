@@ -17,9 +17,10 @@ from services.engines.objects.bucket import pages
 from services.engines.objects.client import BucketClient
 from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY
 from services.engines.objects.meter import Meter
+from tests.support.environment import environment
 from tests.support.processes import Server, wait_for
 from tests.support.seaweed import Seaweed
-from tests.support.tools import COMMAND, environment, tool
+from tests.support.tools import COMMAND, tool
 
 LARGE = 3 << 20
 

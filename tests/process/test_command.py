@@ -18,10 +18,11 @@ from services.tools import completion, man
 from services.tools.cli import COMMANDS, make_parser
 from tests.conftest import StartServer
 from tests.http.test_tls import make_certificate
+from tests.support.environment import environment
 from tests.support.processes import Server
 from tests.support.programs import need, needs
 from tests.support.rules import DataDirectory, live_blobs
-from tests.support.tools import COMMAND, environment, tool
+from tests.support.tools import COMMAND, tool
 
 
 def address(server: Server) -> tuple[str, str]:

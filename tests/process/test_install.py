@@ -22,8 +22,8 @@ from common.config import reader_count
 from common.options import OPTIONS, Config
 from common.version import VERSION
 from services.engines.objects.development import free_ports
+from tests.support.environment import environment
 from tests.support.processes import ROOT, wait_for
-from tests.support.tools import environment
 
 pytestmark = pytest.mark.slow
 

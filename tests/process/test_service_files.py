@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from services.engines.objects.development import free_ports
+from tests.support.environment import environment
 from tests.support.processes import ROOT, wait_for
 from tests.support.programs import needs
 from tests.support.rules import DataDirectory, live_blobs
-from tests.support.tools import environment
 
 UNITS = sorted((ROOT / "conf" / "systemd").iterdir())
 

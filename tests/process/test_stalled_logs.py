@@ -18,7 +18,8 @@ import pytest
 
 from services.engines.objects.development import free_ports
 from tests.process.test_supervision import CONF, Supervisord, is_gone
-from tests.support.processes import ROOT, wait_for
+from tests.support.environment import ROOT, environment
+from tests.support.processes import wait_for
 from tests.support.rules import DataDirectory
 
 
@@ -45,11 +46,6 @@ class Stalled:
         self.popen.kill()
         self.popen.wait()
         os.close(self.reading)
-
-
-def environment(**options: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull, **options}
 
 
 def program(name: str, data: Path, *flags: str) -> Stalled:

@@ -27,9 +27,8 @@ from supervisor.states import ProcessStates
 from common.config import Config
 from common.options import OPTIONS
 from services import kept_socket, supervision
+from tests.support.environment import ROOT, environment
 from tests.support.processes import wait_for
-
-ROOT = Path(__file__).resolve().parents[2]
 
 CONF = """
 [supervisord]
@@ -82,13 +81,9 @@ class Supervisord:
         (run / "server.py").write_text(SERVER)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
-        self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")},
-            "PYTHONPATH": str(ROOT),
-            "BLOBKEEP_CONFIG": os.devnull,
-            "BLOBKEEP_LISTEN": f"127.0.0.1:{self.port}",
-            "BLOBKEEP_DIR": str(run / "data"),
-        }
+        self.environment = environment(
+            BLOBKEEP_LISTEN=f"127.0.0.1:{self.port}", BLOBKEEP_DIR=str(run / "data")
+        )
         self.log = run / "log"
         self.process = self.start()
 

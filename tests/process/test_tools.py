@@ -14,10 +14,11 @@ import pytest
 from services.engines.local.disk import directory
 from services.tools.bench import Belief, judge
 from tests.conftest import StartServer
+from tests.support.environment import environment
 from tests.support.processes import Server, wait_for
 from tests.support.rules import DataDirectory
 from tests.support.terminal import run_on_terminal
-from tests.support.tools import COMMAND, environment, tool
+from tests.support.tools import COMMAND, tool
 
 # A location may contain all of these: characters that end lines, reverse text, hide it, or control a
 # terminal.

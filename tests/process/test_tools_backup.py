@@ -22,9 +22,10 @@ from services.engines.local.disk.record import BlobRecord
 from services.engines.local.upkeep import collector, snapshot
 from services.engines.local.upkeep.collector import Collector
 from tests.support.backups import unpack
+from tests.support.environment import environment
 from tests.support.processes import Process, Server, wait_for
 from tests.support.rules import DataDirectory, live_blobs
-from tests.support.tools import COMMAND, environment, tool
+from tests.support.tools import COMMAND, tool
 
 
 def test_an_export_unpacked_is_a_data_directory_with_ids_and_histories(

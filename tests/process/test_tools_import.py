@@ -23,9 +23,10 @@ from services.rules.dates import format_http_date
 from tests.conftest import StartServer
 from tests.disk.test_reconcile import make_original, put
 from tests.support.backups import GO_DATA, unpack, url
+from tests.support.environment import environment
 from tests.support.processes import Server
 from tests.support.rules import DataDirectory, live_blobs
-from tests.support.tools import COMMAND, environment, tool
+from tests.support.tools import COMMAND, tool
 
 
 def test_import_through_the_server_meets_what_is_there(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-_ROOT = Path(__file__).resolve().parents[2]
+from tests.support.environment import ROOT
 
 
 def compile_for_workers(config: pytest.Config) -> None:
@@ -30,7 +30,7 @@ def _named(arguments: Iterable[str]) -> list[Path]:
     for argument in arguments:
         path = Path(argument.partition("::")[0]).resolve()
         found.update(path.rglob("test_*.py") if path.is_dir() else [path])
-    return sorted(path for path in found if path.is_relative_to(_ROOT) and path.suffix == ".py")
+    return sorted(path for path in found if path.is_relative_to(ROOT) and path.suffix == ".py")
 
 
 def _is_stale(path: Path) -> bool:
@@ -53,7 +53,7 @@ def _import_in_forks(paths: list[Path]) -> None:
             continue
         for path in share:
             with contextlib.suppress(BaseException):  # also `pytest.skip` of a whole module
-                importlib.import_module(".".join(path.relative_to(_ROOT).with_suffix("").parts))
+                importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
         os._exit(0)
     for child in children:
         os.waitpid(child, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import signal
 import ssl
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.support import warm
+from tests.support.environment import ROOT as ROOT
+from tests.support.environment import environment
 
 T = TypeVar("T")
-ROOT = Path(__file__).resolve().parents[2]
 # Variables that our programs read when they run, and that Python does not read at its start.
 _READ_WHEN_RUN = ("BLOBKEEP_", "RECORD_", "DIES_")
 _SERVING = re.compile(r"serving .* on (?:.*?):(\d+)(?=[, ])")
@@ -59,17 +59,16 @@ class Process:
         self.popen = self._start()
 
     def _start(self) -> subprocess.Popen[bytes] | warm.Forked:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
-        environment |= {"PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull, **self._env}
+        env = environment(**self._env)
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             if self._is_warm():
                 arguments = [*self.module(), "--dir", str(self.root), *self.flags]
-                return warm.source().start(arguments, environment, self.log)
+                return warm.source().start(arguments, env, self.log)
             return subprocess.Popen(
                 [*self._through, sys.executable, "-m", *self.module(), "--dir", str(self.root), *self.flags],
                 cwd=ROOT,
-                env=environment,
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -161,12 +160,23 @@ class Server(Process):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         if self.trust is not None:
             connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=120, context=self.trust)
-        try:
-            connection.request(method, target, body, headers or {})
-            answer = connection.getresponse()
-            return Answer(answer.status, dict(answer.getheaders()), answer.read())
-        finally:
-            connection.close()
+        return ask_on(connection, method, target, body, headers)
+
+
+def ask_on(
+    connection: http.client.HTTPConnection,
+    method: str,
+    target: str,
+    body: bytes | Iterable[bytes] | None,
+    headers: dict[str, str] | None,
+) -> Answer:
+    """One request on a connection, which is closed then; see Server.ask."""
+    try:
+        connection.request(method, target, body, headers or {})
+        answer = connection.getresponse()
+        return Answer(answer.status, dict(answer.getheaders()), answer.read())
+    finally:
+        connection.close()
 
 
 class Answer:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.engines.objects.development import free_ports
-from tests.support.processes import ROOT, Answer, wait_for
+from tests.support.processes import ROOT, Answer, ask_on, wait_for
 
 
 @dataclass
@@ -35,13 +35,7 @@ class Proxy:
         headers: dict[str, str] | None = None,
     ) -> Answer:
         """One request on a connection of its own."""
-        connection = self.connect()
-        try:
-            connection.request(method, target, body, headers or {})
-            answer = connection.getresponse()
-            return Answer(answer.status, dict(answer.getheaders()), answer.read())
-        finally:
-            connection.close()
+        return ask_on(self.connect(), method, target, body, headers)
 
 
 def changed(path: Path, *changes: tuple[str, str]) -> str:
@@ -59,16 +53,8 @@ def nginx(folder: Path, server_port: int) -> Iterator[Proxy]:
     key, certificate = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
         [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-            ),
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            "-nodes",
             *("-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost"),
         ],
         check=True,
@@ -142,5 +128,4 @@ def _running(command: list[str], log: Path, environment: dict[str, str], port: i
 
 
 def _user() -> str:
-
     return pwd.getpwuid(os.getuid()).pw_name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import socket
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.processes import ROOT
+from tests.support.environment import ROOT, environment
 from tests.support.rules import DataDirectory
 
 # a bound after any kill, since the machine may be busy; usually it takes a second or two
@@ -42,19 +41,12 @@ class System:
         self.start()
 
     def start(self) -> None:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
-        environment |= {
-            "PYTHONPATH": str(ROOT),
-            "BLOBKEEP_CONFIG": os.devnull,
-            "BLOBKEEP_LISTEN": f"127.0.0.1:{self.port}",
-            "BLOBKEEP_DIR": str(self.data.path),
-            **self._env,
-        }
+        own = {"BLOBKEEP_LISTEN": f"127.0.0.1:{self.port}", "BLOBKEEP_DIR": str(self.data.path)}
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.home / "supervisord.conf")],
                 cwd=ROOT,
-                env=environment,
+                env=environment(**own, **self._env),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -6,9 +6,8 @@ import os
 import pty
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.environment import ROOT
 
 
 def run_on_terminal(command: Sequence[str], env: dict[str, str] | None = None) -> tuple[int, str]:

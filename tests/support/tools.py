@@ -20,7 +20,7 @@ from typing import Any
 from unittest import mock
 
 from services.tools import cli
-from tests.support.processes import ROOT
+from tests.support.environment import environment
 
 COMMAND = [sys.executable, "-m", "services.tools"]
 
@@ -36,12 +36,6 @@ class Ran:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
-
-
-def environment() -> dict[str, str]:
-    """Our own environment, but without options of Blobkeep and without the project's configuration file."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "BLOBKEEP_CONFIG": os.devnull}
 
 
 def tool(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran:
@@ -64,7 +58,7 @@ def _process_as_it_was(more: Mapping[str, str]) -> Iterator[None]:
     umask = os.umask(0o077)
     on_stop = signal.getsignal(signal.SIGTERM)
     try:
-        with mock.patch.dict(os.environ, {**environment(), **more}, clear=True):
+        with mock.patch.dict(os.environ, environment(**more), clear=True):
             yield
     finally:
         logging.captureWarnings(False)

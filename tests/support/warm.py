@@ -22,7 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_ROOT = Path(__file__).resolve().parents[2]
+from tests.support.environment import ROOT, environment
+
 PROGRAMS = ("services.server", "services.gc", "services.recovery", "services.reader")
 # Modules that a process imports only after it has read its options.
 _CHOSEN = (
@@ -77,12 +78,11 @@ class Source:
         self._lock = threading.RLock()
         self._ended: dict[int, int] = {}
         own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
         with its:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(its.fileno())],
-                cwd=_ROOT,
-                env={**environment, "PYTHONPATH": str(_ROOT)},
+                cwd=ROOT,
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[its.fileno()],
             )

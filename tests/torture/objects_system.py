@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -18,8 +17,9 @@ from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY,
 from services.engines.objects.listing import BucketListing
 from services.engines.objects.meter import Meter
 from services.engines.objects.pointers import Pointers
+from tests.support.environment import environment
 from tests.support.fault_proxy import NONE, Door, Faults, Proxy
-from tests.support.processes import ROOT, wait_for
+from tests.support.processes import wait_for
 from tests.support.supervised import Supervised, Supervisor
 from tests.support.weed_cluster import WeedCluster
 from tests.torture.doors import S3
@@ -153,10 +153,7 @@ class ObjectsSystem:
     def _make(self, name: str, door: Door, module: str, *flags: str, patient: bool = False) -> Supervised:
         folder = self._home / name
         folder.mkdir()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("BLOBKEEP_")}
-        environment |= {
-            "PYTHONPATH": str(ROOT),
-            "BLOBKEEP_CONFIG": os.devnull,
+        own = {
             "BLOBKEEP_DIR": str(folder / "data"),
             "BLOBKEEP_ENGINE": "objects",
             "BLOBKEEP_OBJECTS_ENDPOINT": f"http://127.0.0.1:{door.port}",
@@ -167,7 +164,7 @@ class ObjectsSystem:
             **_OPTIONS,
             **(_PATIENT if patient else {}),
         }
-        return Supervised(name, [sys.executable, "-m", module, *flags], folder, environment)
+        return Supervised(name, [sys.executable, "-m", module, *flags], folder, environment(**own))
 
     def _client(self) -> BucketClient:
         return BucketClient(self.cluster.settings(PREFIX), Meter())

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from common.progress import Progress
-from tests.support.terminal import ROOT, run_on_terminal
+from tests.support.environment import ROOT
+from tests.support.terminal import run_on_terminal
 
 LONG_WORK = """if True:
     import logging, sys, time
