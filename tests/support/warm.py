@@ -28,7 +28,9 @@ PROGRAMS = ("services.server", "services.gc", "services.recovery", "services.rea
 # Modules that a process imports only after it has read its options.
 _CHOSEN = (
     "services.engines.local.engine",
+    "services.engines.local.upkeep.check",
     "services.engines.local.upkeep.collector",
+    "services.frontends.s3.app",
     "tornado.platform.asyncio",
 )
 
@@ -191,7 +193,6 @@ def _main() -> None:
     small_journal.apply()
     gc.freeze()
     arguments, environment, log = _fork_for(socket.socket(fileno=int(sys.argv[1])))
-    gc.unfreeze()
     os.environ.clear()
     os.environ.update(environment)
     to = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
