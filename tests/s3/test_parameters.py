@@ -272,6 +272,11 @@ UNCONFIGURED = {
     *("GetBucketPolicy", "GetBucketCors", "GetBucketLifecycle", "GetBucketLifecycleConfiguration"),
     *("GetBucketWebsite", "GetBucketTagging", "GetBucketEncryption", "GetBucketReplication"),
     *("GetObjectLockConfiguration", "GetBucketOwnershipControls"),
+    *("GetBucketPolicyStatus", "GetPublicAccessBlock"),
+}
+DEFAULTS = {
+    *("GetBucketAccelerateConfiguration", "GetBucketLogging", "GetBucketRequestPayment"),
+    *("GetBucketNotification", "GetBucketNotificationConfiguration"),
 }
 OF_DIRECTORY_BUCKETS = {"ListDirectoryBuckets"}  # the request of ListBuckets, to another host
 
@@ -289,7 +294,18 @@ def others() -> Iterator[tuple[str, str, str]]:
 def test_an_operation_that_is_not_here_is_refused(front: Front) -> None:
     for name, method, target in others():
         status, said, changed = front.send(Base(method, target))
-        assert (status, changed) == (404 if name in UNCONFIGURED else 501, False), f"{name}: {said}"
+        wanted = 404 if name in UNCONFIGURED else 200 if name in DEFAULTS else 501
+        assert (status, changed) == (wanted, False), f"{name}: {said}"
+
+
+def test_what_a_bucket_has_that_nobody_configured_can_be_read(front: Front) -> None:
+    s3 = front.front.client()
+    assert s3.get_bucket_request_payment(Bucket="photos")["Payer"] == "BucketOwner"
+    for ask in (s3.get_bucket_versioning, s3.get_bucket_accelerate_configuration):
+        assert "Status" not in ask(Bucket="photos")
+    assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket="photos")
+    assert s3.get_bucket_notification_configuration(Bucket="photos").keys() == {"ResponseMetadata"}
+    assert front.send(Base("GET", "/no-such-bucket?logging"))[0] == 404
 
 
 @pytest.mark.parametrize("operation", ["DeleteObjects", "CompleteMultipartUpload"])

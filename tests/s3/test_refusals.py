@@ -139,3 +139,38 @@ def test_a_framed_body_that_is_not_said_to_be_one_is_refused(
     # Some clients name the framing without it, and the length of what they send.
     plain = {**fields, "content-encoding": "gzip,aws-chunked"}
     assert send(open_front, "PUT", at, b"hello", plain)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "sentence"),
+    [
+        ("PUT", f"/{BUCKET}?versioning", "PUT ?versioning of a bucket is not implemented here."),
+        ("PUT", f"/{BUCKET}/a?tagging", "PUT ?tagging of an object is not implemented here."),
+        ("GET", f"/{BUCKET}?inventory&id=1", "GET ?inventory of a bucket is not implemented here."),
+        ("POST", f"/{BUCKET}/a?restore", "POST ?restore of an object is not implemented here."),
+        ("DELETE", f"/{BUCKET}?cors", "DELETE ?cors of a bucket is not implemented here."),
+        ("POST", "/", "POST of the service is not implemented here."),
+        (
+            "GET",
+            f"/{BUCKET}?new=1",
+            "The parameter 'new' of ListObjects is not implemented here: leave it out.",
+        ),
+    ],
+)
+def test_what_is_not_here_is_named_as_it_was_asked(
+    front: Served, method: str, target: str, sentence: str
+) -> None:
+    """PUT ?versioning was called a parameter of CreateBucket, which was to be left out."""
+    status, said = ask(front, method, target)
+    assert (status, f"<Message>{sentence}</Message>" in said.replace("&#x27;", "'")) == (501, True), said
+
+
+@pytest.mark.parametrize("name", ["ab", "Photos", "my_bucket", "a..b", "10.0.0.1", "-abc"])
+def test_a_name_that_no_bucket_can_have_is_refused_with_the_rule(front: Served, name: str) -> None:
+    """The text named a page that did not have the rule."""
+    status, said = ask(front, "PUT", f"/{name}")
+    assert (status, "<Code>InvalidBucketName</Code>" in said, "3 to 63 of a-z 0-9" in said) == (
+        400,
+        True,
+        True,
+    )

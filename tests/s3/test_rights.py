@@ -76,7 +76,7 @@ ON_KEYS: dict[str, tuple[str, Ask]] = {
     "PutAcl": ("delete", lambda s3, key: s3.put_object_acl(Bucket="photos", Key=key, ACL="private")),
 }
 ON_BUCKETS = {"ListBuckets", "CreateBucket", "HeadBucket", "DeleteBucket", "GetBucketLocation"}
-ON_BUCKETS |= {"GetBucketVersioning"}
+ON_BUCKETS |= {"DefaultConfiguration"}
 
 
 def _deleted(answer: Any) -> None:

@@ -163,7 +163,8 @@ class CreateBucket(XmlOperation):
         await super().begin()
         bucket = self.request.target.bucket
         if not is_bucket_name(bucket):
-            raise S3Error("InvalidBucketName", "The specified bucket is not valid: see docs/s3.md.")
+            rule = "3 to 63 of a-z 0-9 . -, with a letter or digit at both ends, not two dots, no IP address"
+            raise S3Error("InvalidBucketName", f"The specified bucket is not valid. A name is {rule}.")
         self.request.check(Action.CREATE, f"{bucket}/")
 
     async def answer(self) -> None:

@@ -50,6 +50,7 @@ STATUS = {
     "NoSuchCORSConfiguration": 404,
     "NoSuchKey": 404,
     "NoSuchLifecycleConfiguration": 404,
+    "NoSuchPublicAccessBlockConfiguration": 404,
     "NoSuchTagSet": 404,
     "NoSuchUpload": 404,
     "NoSuchVersion": 404,
@@ -131,6 +132,6 @@ def fields_of(told: Described) -> list[tuple[str, str]]:
     return fields
 
 
-def not_implemented(what: str) -> S3Error:
-    """For a feature that is refused instead of ignored. `what` begins the sentence."""
-    return S3Error("NotImplemented", f"{what} is not implemented here: leave it out.")
+def not_implemented(what: str, advice: str = ": leave it out") -> S3Error:
+    """For a feature that is refused instead of ignored. `what` begins the sentence, `advice` ends it."""
+    return S3Error("NotImplemented", f"{what} is not implemented here{advice}.")

@@ -39,7 +39,7 @@ from services.frontends.s3.names import bucket_of_host, parse_target, text_of
 from services.frontends.s3.reading import GetObject, GetObjectAttributes, HeadObject
 from services.frontends.s3.request import Operation, Request, new_request_id
 from services.frontends.s3.routes import decide
-from services.frontends.s3.stubs import GetAcl, GetBucketVersioning, NoConfiguration, PutAcl, check_acl
+from services.frontends.s3.stubs import DefaultConfiguration, GetAcl, NoConfiguration, PutAcl, check_acl
 from services.frontends.s3.writing import DeleteObject, DeleteObjects, PutObject
 from services.rules.answers import SERVER
 from services.rules.dates import format_http_date
@@ -53,7 +53,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         *(ListObjects, ListObjectVersions),
         *(CreateMultipartUpload, UploadPart, UploadPartCopy, CompleteMultipartUpload, AbortMultipartUpload),
         *(ListParts, ListMultipartUploads),
-        *(GetBucketVersioning, GetAcl, PutAcl, NoConfiguration),
+        *(DefaultConfiguration, GetAcl, PutAcl, NoConfiguration),
     )
 }
 

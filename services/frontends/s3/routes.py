@@ -39,7 +39,6 @@ _ROUTES: dict[tuple[str, str], list[tuple[str, str, frozenset[str]]]] = {
     ("POST", "bucket"): [("delete", "DeleteObjects", frozenset())],
     ("GET", "bucket"): [
         ("location", "GetBucketLocation", frozenset()),
-        ("versioning", "GetBucketVersioning", frozenset()),
         ("acl", "GetAcl", frozenset()),
         ("uploads", "ListMultipartUploads", _LIST | {"key-marker", "upload-id-marker", "max-uploads"}),
         ("versions", "ListObjectVersions", _LIST_KEYS | {"key-marker", "version-id-marker"}),
@@ -47,8 +46,12 @@ _ROUTES: dict[tuple[str, str], list[tuple[str, str, frozenset[str]]]] = {
             (name, "NoConfiguration", frozenset[str]())
             for name in (
                 *("policy", "cors", "lifecycle", "website", "tagging", "encryption", "replication"),
-                *("object-lock", "ownershipControls"),
+                *("object-lock", "ownershipControls", "policyStatus", "publicAccessBlock"),
             )
+        ),
+        *(
+            (name, "DefaultConfiguration", frozenset[str]())
+            for name in ("versioning", "accelerate", "logging", "notification", "requestPayment")
         ),
         # Version 2 of the list, and version 1: each without the parameters of the other.
         ("list-type", "ListObjects", _LIST_KEYS | {"continuation-token", "start-after", "fetch-owner"}),
@@ -77,6 +80,16 @@ _ROUTES: dict[tuple[str, str], list[tuple[str, str, frozenset[str]]]] = {
     ],
 }
 
+# Sub-resources that make a request another operation than it would be without them, and that is not here.
+_OPERATIONS_ELSEWHERE = frozenset(
+    (
+        *("accelerate", "analytics", "cors", "encryption", "intelligent-tiering", "inventory", "legal-hold"),
+        *("lifecycle", "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy"),
+        *("policyStatus", "publicAccessBlock", "replication", "requestPayment", "restore", "retention"),
+        *("select", "tagging", "torrent", "versioning", "website"),
+    )
+)
+
 # With a copy source these two take their bytes from another object.
 _COPYING = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
 
@@ -87,7 +100,7 @@ def decide(method: str, target: S3Target, names: Collection[str], fields: Mappin
     routes = _ROUTES.get((method, what))
     if routes is None:
         if method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
-            raise not_implemented(f"{method} of a {what}")
+            raise _no_operation(method, what, names)
         raise S3Error("MethodNotAllowed", "The specified method is not allowed against this resource.")
     for sub, operation, others in routes:
         if sub and sub not in names:
@@ -97,10 +110,20 @@ def decide(method: str, target: S3Target, names: Collection[str], fields: Mappin
             for name in names
             if name not in (sub, *_ANYWHERE) and name not in others and not name.lower().startswith("x-amz-")
         ]
+        if not _OPERATIONS_ELSEWHERE.isdisjoint(extra):
+            raise _no_operation(method, what, extra)
         if extra:
             raise not_implemented(f"The parameter {extra[0][:60]!r} of {operation}")
         if "x-amz-copy-source" in fields:
             operation = _COPYING.get(operation, operation)
         check_fields(method, operation, fields)
         return operation
-    raise not_implemented(f"{method} of a {what} with {', '.join(sorted(names))[:60] or 'no parameter'}")
+    raise _no_operation(method, what, names)
+
+
+def _no_operation(method: str, what: str, names: Collection[str]) -> S3Error:
+    """For a request that is none of the operations here, whatever its parameters."""
+    known = sorted(_OPERATIONS_ELSEWHERE.intersection(names)) or sorted(names)
+    query = f" ?{'&'.join(known)[:60]}" if known else ""
+    article = {"service": "the", "bucket": "a", "object": "an"}[what]
+    return not_implemented(f"{method}{query} of {article} {what}", "")

@@ -14,6 +14,11 @@ _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 # From the sub-resource to the answer of S3 if nothing was configured.
 _NOTHING = {
     "policy": ("NoSuchBucketPolicy", "The bucket policy does not exist"),
+    "policyStatus": ("NoSuchBucketPolicy", "The bucket policy does not exist"),
+    "publicAccessBlock": (
+        "NoSuchPublicAccessBlockConfiguration",
+        "The public access block configuration was not found",
+    ),
     "cors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"),
     "lifecycle": ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"),
     "website": ("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"),
@@ -36,6 +41,14 @@ _NOTHING = {
     ),
 }
 
+# The same where S3 has a document for that.
+_DEFAULTS = {
+    "versioning": xml.document("VersioningConfiguration"),
+    "accelerate": xml.document("AccelerateConfiguration"),
+    "logging": xml.document("BucketLoggingStatus"),
+    "notification": xml.document("NotificationConfiguration"),
+    "requestPayment": xml.document("RequestPaymentConfiguration", xml.tag("Payer", "BucketOwner")),
+}
 
 _PRIVATE = frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"})
 
@@ -84,13 +97,13 @@ class NoConfiguration(_OfBucket):
         raise S3Error(*_NOTHING[name])
 
 
-class GetBucketVersioning(_OfBucket):
-    """Versioning was never turned on."""
+class DefaultConfiguration(_OfBucket):
+    """200, with what S3 has where nobody configured anything."""
 
     async def answer(self) -> None:
         """See Operation."""
         await self.check_there()
-        self.request.send(200, xml.document("VersioningConfiguration"))
+        self.request.send(200, next(_DEFAULTS[name] for name in _DEFAULTS if name in self.request.query))
 
 
 class GetAcl(_OfBucket):
