@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # all but printable ASCII without the quote and the backslash
 _LONGEST_FIELD = 8192
+# Whoever has the signature of a link can use the link: of a blob (access.md), or a presigned one of S3.
+_SIGNATURE = re.compile(r"([?&](?:X-Amz-S|s)ignature=)[^ &]+")
 
 
 def escaped(text: str) -> str:
@@ -62,6 +64,8 @@ class AccessLog:
         seconds: float,
     ) -> None:
         """One request."""
+        if "ignature=" in request or "ignature=" in referer:
+            request, referer = _SIGNATURE.sub(r"\1***", request), _SIGNATURE.sub(r"\1***", referer)
         now = int(time.time())
         if now != self._second:
             self._second, self._time = now, _clf_time(now)

@@ -108,6 +108,29 @@ def test_no_line_and_no_field_can_be_forged(tmp_path: Path, nasty: str) -> None:
     assert lines[0].isprintable()
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["expires=9&signature={}", "X-Amz-Expires=9&X-Amz-Signature={}", "signature={}&response-expires=0"],
+)
+def test_the_signature_of_a_link_is_left_out(tmp_path: Path, query: str) -> None:
+    """Whoever read the log could follow each link that was not over."""
+    secret = "rLM-nfyXuAhgE1VVwJRdN2"
+    target = "/store/a?" + query.format(secret)
+    path = tmp_path / "access"
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY)
+    access = AccessLog(fd)
+    headers = {"Referer": f"http://b{target}", "User-Agent": "curl/8"}
+    RequestLog(access).answered("GET", 200, target, 0.1, 0, 1, "::1", headers, "HTTP/1.1")
+    access.close()
+    os.close(fd)
+    (line,) = _written(path)
+    assert secret not in line
+    found = _COMBINED.match(line)
+    assert found is not None
+    shown = "/store/a?" + query.format("***")
+    assert (found[3], found[6]) == (f"GET {shown} HTTP/1.1", f"http://b{shown}")
+
+
 def test_escapes_are_the_bytes_that_the_client_sent() -> None:
     assert escaped('a"b\\c\n\xff') == "a\\x22b\\x5Cc\\x0A\\xFF"
 
