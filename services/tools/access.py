@@ -42,14 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     remove = commands.add("remove", "take a client away")
     remove.add_argument("name")
     for one in (add, rotate, remove, commands.add("list", "who may do what")):
-        one.add_argument("--file", help="the access file (default: the option auth_file)")
+        add_file_argument(one)
+
+
+def add_file_argument(parser: argparse.ArgumentParser) -> None:
+    """The file that a command works on. It has the name of the server's flag, too."""
+    parser.add_argument(
+        "--file", "--auth-file", metavar="FILE", help="the access file (default: the option auth_file)"
+    )
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Do what `args.action` says. A generated token is the only thing on stdout, this once."""
     path: str = args.file or args.config.auth_file
     if not path:
-        raise CommandFailed(exits.USAGE, "No access file is configured: set auth_file, or give --file.")
+        raise CommandFailed(exits.USAGE, "No access file is configured: set auth_file, or give --auth-file.")
     try:
         if args.action == "add":
             return _add(path, args, out)

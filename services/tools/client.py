@@ -155,6 +155,11 @@ def text_of(answer: str) -> str:
         return answer[:200]
 
 
+def token_hint(status: int) -> str:
+    """What to add to the text of an answer with `status`, where a token may help."""
+    return " Give the token of a client that may do it: --token-file." if status in (401, 403) else ""
+
+
 def add_token_argument(parser: argparse.ArgumentParser) -> None:
     """The argument of every command that asks a server."""
     parser.add_argument(

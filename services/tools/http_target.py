@@ -15,7 +15,7 @@ from services.rules.locations import check_location, quote_location
 from services.rules.metadata import metadata_fields
 from services.rules.uploads import format_digest
 from services.tools import exits
-from services.tools.client import HttpClient, RequestBody, text_of
+from services.tools.client import HttpClient, RequestBody, text_of, token_hint
 from services.tools.exits import CommandFailed
 from services.tools.target import OfferedBlob, PutOutcome
 
@@ -159,10 +159,8 @@ class HttpTarget:
         text = text_of(text)
         if status in (400, 413):
             return (TooLarge if status == 413 else BadRequest)(text)
-        hint = " Give the token of a client that may do it: --token-file." if status in (401, 403) else ""
-        return CommandFailed(
-            exits.REFUSED, f"The server answered {status} for {location!r}: {text}{hint}".rstrip(": ")
-        )
+        said = f"The server answered {status} for {location!r}: {text}{token_hint(status)}".rstrip(": ")
+        return CommandFailed(exits.REFUSED, said)
 
 
 def _target(location: str) -> str:

@@ -12,7 +12,7 @@ from common import durable
 from services.access import file as access_file
 from services.access import links
 from services.rules.locations import check_location, quote_location
-from services.tools import exits
+from services.tools import access, exits
 from services.tools.exits import CommandFailed
 from services.tools.output import Output
 from services.tools.owner import must_be_owner
@@ -34,15 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", default="", metavar="URL", help="what the link begins with (default: from the option listen)"
     )
-    parser.add_argument("--file", help="the access file (default: the option auth_file)")
+    access.add_file_argument(parser)
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Print the link. The first one makes the key, which a running server reads on SIGHUP."""
     path: str = args.file or args.config.auth_file
     if not path:
-        text = "Without an access file everybody may do everything, and needs no link: set auth_file."
-        raise CommandFailed(exits.USAGE, text)
+        text = "No access file is named, and without one everybody may do everything and needs no link: "
+        raise CommandFailed(exits.USAGE, text + "set auth_file, or give --auth-file.")
     location: str = args.location
     check_location(location)
     lasts_s = _seconds(args.lasts)

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from services.tools import exits
-from services.tools.client import HttpClient, add_token_argument, http_client, text_of
+from services.tools.client import HttpClient, add_token_argument, http_client, text_of, token_hint
 from services.tools.exits import CommandFailed
 from services.tools.output import Output
 
@@ -49,9 +49,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         query = "?replace" if args.replace else ""
         status, headers, text = client.text("POST", f"/blobs/{quote(str(blob_id))}/undelete{query}")
         if status not in (200, 201):
-            raise CommandFailed(
-                exits.NOT_THERE if status == 404 else exits.REFUSED, text_of(text) or "The server refused."
-            )
+            raise _refusal(status, text)
         out.document({"location": args.location, "from": blob_id, "id": headers.get("Blob-Id")})
         out.line(f"{args.location} is back, from blob {blob_id}")
         return exits.OK
@@ -66,7 +64,7 @@ def _kept(client: HttpClient, location: str) -> list[dict[str, Any]]:
     while True:
         status, _, text = client.text("GET", f"/blobs/?state=Failure&limit={_PAGE}{after}")
         if status != 200:
-            raise _refusal(exits.REFUSED, text)
+            raise _refusal(status, text)
         page = json.loads(text)
         found += [one for one in page["blobs"] if one["location"] == location and one["kept_until"]]
         if page["next"] is None:
@@ -86,4 +84,5 @@ def _nothing(client: HttpClient, location: str) -> str:
 
 
 def _refusal(status: int, answer: str) -> CommandFailed:
-    return CommandFailed(status, text_of(answer) or "The server refused.")
+    text = (text_of(answer) or "The server refused.") + token_hint(status)
+    return CommandFailed(exits.NOT_THERE if status == 404 else exits.REFUSED, text)

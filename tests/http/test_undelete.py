@@ -171,3 +171,10 @@ def test_the_command_brings_back_the_newest_and_refuses_to_replace(keeping: Serv
     assert tool("undelete", "a", *first, *where).status == 5
     assert tool("undelete", "a", *first, "--replace", *where).status == 0
     assert keeping.ask("GET", "/store/a").body == b"first"
+
+
+def test_the_command_says_how_to_give_a_token(guarded: Server) -> None:
+    """`rm` and the others did; this one only said that the server wants one."""
+    for more in ((), ("--list",)):
+        ran = tool("undelete", "a", *more, "--url", f"http://127.0.0.1:{guarded.port}")
+        assert (ran.status, "--token-file" in ran.err) == (5, True), ran.err

@@ -65,6 +65,9 @@ def test_flags_of_every_command_stand_before_or_after_it(server: Server, data: D
         ("ctl restart server --dir none", 3, "/none: give --dir."),
         ("copy none to", 2, "none is no Blobkeep directory"),
         ("link ../a --file access", 2, 'The location has a segment ".."'),
+        ("link ../a --auth-file access", 2, 'The location has a segment ".."'),
+        ("link a", 2, "set auth_file, or give --auth-file."),
+        ("access list --auth-file nofile", 3, "There is no file nofile"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_to_do_and_nothing_is_made(
