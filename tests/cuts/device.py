@@ -77,7 +77,7 @@ def mounted(image: Path, at: Path, kind: str, *, make: bool = False) -> Iterator
 
 
 class Writer(threading.Thread):
-    """Writes one location, again and again. `said`: its values in order, and how many were acknowledged."""
+    """Writes one location, again and again. `values`: in order; the first is what was there."""
 
     def __init__(self, server: Server, location: str, seed: int) -> None:
         super().__init__(daemon=True)

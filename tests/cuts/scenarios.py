@@ -23,7 +23,7 @@ _MIXED = (10, 700, 2500, 5000)  # above 1 KiB: staged
 
 def small(folder: Path, seed: int) -> Recording:
     """Small bodies, group commits, ids that are soon used again. The journal turns all the time."""
-    with Session(folder, seed, ids=8, gc_interval="0.05") as session:
+    with Session(folder, seed, ids=8) as session:
         session.start_server()
         session.start("gc")
         session.clients(3, 12, _SMALL)
@@ -33,7 +33,7 @@ def small(folder: Path, seed: int) -> Recording:
 
 def indexed(folder: Path, seed: int) -> Recording:
     """The same with an index on disk, which is written whenever the journal turns, and a kill in between."""
-    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024", index="true") as session:
+    with Session(folder, seed, ids=8, index="true") as session:
         session.start("gc")
         for _ in range(2):
             session.start_server(die_at=session.rng.randint(60, 300))
@@ -47,7 +47,7 @@ def indexed(folder: Path, seed: int) -> Recording:
 
 def staged(folder: Path, seed: int) -> Recording:
     """Bodies on both sides of the limit, uploads that are cut, a stop and a start in between."""
-    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
+    with Session(folder, seed, ids=8) as session:
         session.start_server()
         session.start("gc")
         session.clients(2, 8, _MIXED)
@@ -74,7 +74,7 @@ def _cut_upload(session: Session, location: str, size_bytes: int) -> None:
 
 def by_folders(folder: Path, seed: int) -> Recording:
     """sync = "folder": the same without a journal."""
-    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024", sync="folder") as session:
+    with Session(folder, seed, ids=8, sync="folder") as session:
         session.start_server()
         session.start("gc")
         session.clients(3, 8, _MIXED)
@@ -84,7 +84,7 @@ def by_folders(folder: Path, seed: int) -> Recording:
 
 def wide(folder: Path, seed: int) -> Recording:
     """id_bits = 32."""
-    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024", id_bits="32") as session:
+    with Session(folder, seed, ids=8, id_bits="32") as session:
         session.start_server()
         session.start("gc")
         session.clients(2, 8, _MIXED)
@@ -96,7 +96,7 @@ def killed(folder: Path, seed: int, sync: str = "journal") -> Recording:
     """The server dies at any of its disk operations and is started again. What is read after that must
     stay.
     """
-    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024", sync=sync) as session:
+    with Session(folder, seed, ids=8, sync=sync) as session:
         session.start("gc")
         for _ in range(3):
             session.start_server(die_at=session.rng.randint(10, 160))
@@ -118,7 +118,7 @@ def killed_by_folders(folder: Path, seed: int) -> Recording:
 
 def switched(folder: Path, seed: int) -> Recording:
     """Servers that die. Each uses another `sync` than the one before."""
-    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
+    with Session(folder, seed, ids=8) as session:
         session.start("gc")
         for sync in ("journal", "folder", "journal", "folder"):
             session.start_server(die_at=session.rng.randint(40, 200), sync=sync)
@@ -129,7 +129,7 @@ def switched(folder: Path, seed: int) -> Recording:
 
 def traded(folder: Path, seed: int) -> Recording:
     """Every process is started again with sync = "none". What was durable before stays so."""
-    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
+    with Session(folder, seed, ids=8) as session:
         for recovers, sync in ((0.0, "journal"), (0.5, "journal"), (0.5, "folder")):
             session.start_server(sync=sync)
             session.clients(2, 8, _MIXED)
@@ -147,7 +147,7 @@ def traded(folder: Path, seed: int) -> Recording:
 
 def large_batches(folder: Path, seed: int) -> Recording:
     """Bodies that do not fit in the journal, between small ones: some commits go by folders."""
-    with Session(folder, seed, ids=12, gc_interval="0.05", small_body="65536", id_bits="32") as session:
+    with Session(folder, seed, ids=12, small_body="65536", id_bits="32") as session:
         session.start_server()
         session.start("gc")
         session.clients(4, 8, (10, 700, 9000), deletes=0.5)
@@ -162,8 +162,6 @@ def lent(folder: Path, seed: int) -> Recording:
         seed,
         ids=8,
         past_cache_bytes=_MIB + 9000,
-        gc_interval="0.05",
-        small_body="1024",
         s3_path="/s3",
     ) as session:
         session.start_server()
@@ -178,9 +176,7 @@ def lent(folder: Path, seed: int) -> Recording:
 def undeleted(folder: Path, seed: int) -> Recording:
     """Deleted and replaced blobs are undeleted, while others write and the gc removes kept blobs."""
     sync = ("journal", "folder")[seed % 2]
-    with Session(
-        folder, seed, ids=40, gc_interval="0.05", small_body="1024", keep_deleted="1h", sync=sync
-    ) as session:
+    with Session(folder, seed, ids=40, keep_deleted="1h", sync=sync) as session:
         session.start_server(die_at=session.rng.choice((0, session.rng.randint(60, 300))))
         session.start("gc")
         for _ in range(4):
@@ -197,9 +193,7 @@ def undeleted(folder: Path, seed: int) -> Recording:
 
 def copied(folder: Path, seed: int, sync: str = "journal") -> Recording:
     """Copies and moves, of small and large bodies, and uploads in parts over S3."""
-    with Session(
-        folder, seed, ids=12, gc_interval="0.05", small_body="1024", s3_path="/s3", sync=sync
-    ) as session:
+    with Session(folder, seed, ids=12, s3_path="/s3", sync=sync) as session:
         session.start_server()
         session.start("gc")
         rng, locations = session.rng, [f"bkt/{n}" for n in range(4)]
@@ -222,7 +216,7 @@ def copied_by_folders(folder: Path, seed: int) -> Recording:
 
 def quarantined(folder: Path, seed: int) -> Recording:
     """Blobs become corrupt, are found and quarantined, and are written again or deleted."""
-    with Session(folder, seed, ids=8, gc_interval="0.05", small_body="1024") as session:
+    with Session(folder, seed, ids=8) as session:
         session.start_server()
         session.start("gc")
         for location in ("rot/0", "rot/1", "rot/2"):
@@ -264,7 +258,7 @@ def _says(path: Path, location: str) -> bool:
 
 def original(folder: Path, seed: int) -> Recording:
     """A directory of the original server, copied without a sync. Once we have served a blob, it stays."""
-    with Session(folder, seed, ids=0, gc_interval="0.05") as session:
+    with Session(folder, seed, ids=0) as session:
         there = live_blobs(str(GO_DATA))
         for location in there:
             session.mark("begin", location, ANYTHING)

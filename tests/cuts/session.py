@@ -80,12 +80,16 @@ class _RecordedServer(Server):
         return ["tests.cuts.recorded", self.program]
 
 
+_OPTIONS = {"gc_interval": "0.05", "small_body": "1024"}
+_JOURNAL_BYTES = 12 << 10  # it turns all the time
 UNDECLARED_BYTES = 4000
 LENT_BYTES = 1 << 20  # a longer body is received into lent memory, if its length is declared
 
 
 class Session:
-    """`folder`: an empty one of our own, on a fast file system. `options`: of the product, by name."""
+    """`folder`: an empty one of our own, on a fast file system. `ids`: how many there are, 0 for all;
+    `past_cache_bytes`: uploads of so many go past the page cache; `options`: of the product, by name.
+    """
 
     def __init__(
         self,
@@ -93,7 +97,6 @@ class Session:
         seed: int,
         *,
         ids: int = 0,
-        journal_bytes: int = 12 << 10,
         past_cache_bytes: int = 0,
         **options: str,
     ) -> None:
@@ -105,10 +108,10 @@ class Session:
         self.log = SharedLog(self._log_path)
         self.expected = Expected()
         self._guard = threading.Lock()
-        self._env = _variables(options)
+        self._env = _variables(_OPTIONS | options)
         self._env |= {"RECORD_LOG": self._log_path, "RECORD_IDS": str(ids)}
         self._env |= {"RECORD_PAST_CACHE_BYTES": str(past_cache_bytes)}
-        self._env |= {"RECORD_JOURNAL_BYTES": str(journal_bytes), "RECORD_SYNC_S": "0.002"}
+        self._env |= {"RECORD_JOURNAL_BYTES": str(_JOURNAL_BYTES), "RECORD_SYNC_S": "0.002"}
         self._processes: list[Process] = []
         self.closely: list[int] = []  # see Recording
         self._count = 0
@@ -173,9 +176,7 @@ class Session:
     def write(self, method: str, location: str, value: Value) -> str:
         """One write; "done", "refused" or "unknown"."""
         self.mark("begin", location, value)
-        answer = self._ask(method, location, value)
-        status = answer.status if answer is not None else 0
-        what = "done" if status in _DONE else "refused" if status in _REFUSED else "unknown"
+        what = self._outcome(method, f"/store/{quote(location)}", value)
         self.mark(what, location, value)
         return what
 
@@ -191,12 +192,7 @@ class Session:
         except ConnectionError:
             return
         self.mark("begin", location, value)
-        try:
-            status = self._answered("POST", f"/blobs/{blob_id}/undelete?replace").status
-        except ConnectionError:
-            status = 0
-        what = "done" if status in _DONE else "refused" if status in _REFUSED else "unknown"
-        self.mark(what, location, value)
+        self.mark(self._outcome("POST", f"/blobs/{blob_id}/undelete?replace"), location, value)
 
     def copy(self, source: str, target: str, *, move: bool) -> None:
         """The server copies what is at `source` to `target`. A move leaves nothing at `source`."""
@@ -233,6 +229,7 @@ class Session:
     def _outcome(
         self, method: str, target: str, body: Value = None, headers: dict[str, str] | None = None
     ) -> str:
+        """What became of a change: "done", "refused" or "unknown"."""
         try:
             status = self._answered(method, target, body, headers).status
         except ConnectionError:
@@ -241,21 +238,13 @@ class Session:
 
     def read(self, location: str) -> Value:
         """One read, which must give what may be there. Raises ConnectionError if no server answers."""
-        answer = self._ask("GET", location, None)
-        if answer is None:
-            raise ConnectionError("no answer")
+        answer = self._answered("GET", f"/store/{quote(location)}")
         assert answer.status in (200, 404, 500), answer
         value = {404: None, 500: DAMAGED}.get(answer.status, answer.body)
         assert not {value, ANYTHING}.isdisjoint(self.expected.at(location)), f"read {value!r} of {location}"
         if value != DAMAGED:
             self.mark("saw", location, value)
         return value
-
-    def _ask(self, method: str, location: str, value: Value) -> Answer | None:
-        try:
-            return self._answered(method, f"/store/{quote(location)}", value)
-        except ConnectionError:
-            return None
 
     def _answered(
         self, method: str, target: str, body: Value = None, headers: dict[str, str] | None = None

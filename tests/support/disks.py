@@ -15,21 +15,20 @@ from tests.support.programs import need
 
 
 @contextlib.contextmanager
-def tmpfs(path: Path, size: str = "16m", *, inodes: int = 0) -> Iterator[Path]:
-    """A file system in memory, mounted on the folder `path`. `inodes` 0: as many as the kernel gives."""
+def tmpfs(path: Path, *, inodes: int = 0) -> Iterator[Path]:
+    """16 MiB in memory, mounted on the folder `path`. `inodes` 0: as many as the kernel gives."""
     limit = f",nr_inodes={inodes}" if inodes else ""
-    with _mounted(path, ["-t", "tmpfs", "-o", f"size={size}{limit}", "tmpfs"]):
+    with _mounted(path, ["-t", "tmpfs", "-o", f"size=16m{limit}", "tmpfs"]):
         yield path
 
 
 @contextlib.contextmanager
-def ext4(path: Path, size: str = "64M", *, inodes: int = 0) -> Iterator[Path]:
-    """ext4 in an image beside the folder `path`, mounted on that."""
+def ext4(path: Path, *, inodes: int) -> Iterator[Path]:
+    """ext4 of 64 MiB in an image beside the folder `path`, mounted on that."""
     image = path.with_name(path.name + ".img")
     with image.open("wb") as file:
-        file.truncate(int(size.removesuffix("M")) << 20)
-    count = ["-N", str(inodes)] if inodes else []
-    make = [need("mkfs.ext4"), "-q", *count, str(image)]
+        file.truncate(64 << 20)
+    make = [need("mkfs.ext4"), "-q", "-N", str(inodes), str(image)]
     made = subprocess.run(make, capture_output=True, check=False)
     if made.returncode != 0:
         pytest.skip(f"no ext4: {made.stderr.decode()}")

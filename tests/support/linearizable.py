@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 State = int | None
+_MOST_S = 60.0
 
 
 class Step(Protocol):
@@ -126,9 +127,9 @@ class _Event:
         self.next: _Event | None = None
 
 
-def is_linearizable(history: Sequence[Step], initial: Hashable = None, limit_s: float = 60.0) -> bool:
-    """True if some order explains the history. Raises Undecided after `limit_s`."""
-    deadline = time.monotonic() + limit_s
+def is_linearizable(history: Sequence[Step], initial: Hashable = None) -> bool:
+    """True if some order explains the history. Raises Undecided after a minute."""
+    deadline = time.monotonic() + _MOST_S
     head = _events(history)
     answered = sum(call.end_s is not None for call in history)  # calls still without a place
     state, placed = initial, 0
@@ -139,7 +140,7 @@ def is_linearizable(history: Sequence[Step], initial: Hashable = None, limit_s: 
     while answered:
         steps += 1
         if steps % 4096 == 0 and time.monotonic() > deadline:
-            raise Undecided(f"{len(history)} calls, {limit_s:g} s")
+            raise Undecided(f"{len(history)} calls, {_MOST_S:g} s")
         if entry is not None and _is_begin(entry):
             fits, after = entry.call.step(state)
             now = placed | 1 << entry.number

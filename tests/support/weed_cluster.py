@@ -22,6 +22,7 @@ from tests.support.processes import wait_for
 from tests.support.supervised import Supervised
 
 _HOST = "127.0.0.1"
+_VOLUMES, _FILERS, _GATEWAYS = 3, 2, 2
 
 
 def etcd_program() -> str | None:
@@ -35,13 +36,11 @@ def etcd_program() -> str | None:
 class WeedCluster:
     """The processes are made here and started by `start`. A Supervisor may keep them alive."""
 
-    def __init__(self, folder: Path, *, volumes: int = 3, filers: int = 2, gateways: int = 2) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        ports = development.free_ports(3 + volumes + filers + gateways)
-        etcd_port, peer_port, master_port = ports[:3]
-        volume_ports = ports[3 : 3 + volumes]
-        filer_ports = ports[3 + volumes : 3 + volumes + filers]
-        self.gateway_ports = ports[3 + volumes + filers :]
+        etcd_port, peer_port, master_port, *ports = development.free_ports(3 + _VOLUMES + _FILERS + _GATEWAYS)
+        volume_ports, filer_ports = ports[:_VOLUMES], ports[_VOLUMES : _VOLUMES + _FILERS]
+        self.gateway_ports = ports[_VOLUMES + _FILERS :]
         self._etcd_port = etcd_port
         self._filer_ports = filer_ports
         etcd = etcd_program()
@@ -68,7 +67,7 @@ class WeedCluster:
             "-electionTimeout=1s",
             "-heartbeatInterval=100ms",
             "-volumeSizeLimitMB=64",
-            f"-defaultReplication={'001' if volumes > 1 else '000'}",
+            "-defaultReplication=001",
         )
         master = f"{_HOST}:{master_port}"
         self.volumes = [

@@ -27,6 +27,7 @@ from tests.torture.store_history import StoreHistory
 
 PREFIX = "torture/"
 _SERVES_WITHIN_S = 240.0
+_SERVERS, _GCS = 3, 2
 _PATIENT = {"BLOBKEEP_OBJECTS_TIMEOUT": "30", "BLOBKEEP_OBJECTS_PATIENCE": "60"}
 _OPTIONS = {
     "BLOBKEEP_OBJECTS_INLINE": "4096",
@@ -47,30 +48,19 @@ class ObjectsSystem:
     and the store.
     """
 
-    def __init__(
-        self,
-        home: Path,
-        seed: int,
-        faults: Faults,
-        *,
-        servers: int = 3,
-        gcs: int = 2,
-        volumes: int = 3,
-        filers: int = 2,
-    ) -> None:
+    def __init__(self, home: Path, seed: int, faults: Faults) -> None:
         self._home = home
         self.faults = faults
         (home / "store").mkdir()
-        self.cluster = WeedCluster(home / "store", volumes=volumes, filers=filers)
+        self.cluster = WeedCluster(home / "store")
         self.proxy = Proxy(self.cluster.gateway_ports, seed)
         self.pointers = StoreHistory(f"/{BUCKET}/{PREFIX}{keys.LOC}")
         self.proxy.on_ask = self.pointers.ask
-        self.doors = [self.proxy.door() for _ in range(servers)]
+        self.doors = [self.proxy.door() for _ in range(_SERVERS)]
         self._workers_door = self.proxy.door()
-        self.ports = free_ports(servers)
+        self.ports = free_ports(_SERVERS)
         self.servers: list[Supervised] = []
         self.workers: list[Supervised] = []
-        self._gcs = gcs
         self._supervisor: Supervisor | None = None
 
     def start(self) -> None:
@@ -82,7 +72,7 @@ class ObjectsSystem:
         for number, (port, door) in enumerate(zip(self.ports, self.doors, strict=True)):
             program = ("services.server", "-s", f"127.0.0.1:{port}")
             self.servers.append(self._make(f"server{number}", door, *program))
-        for number in range(self._gcs):
+        for number in range(_GCS):
             self.workers.append(self._make(f"gc{number}", self._workers_door, "tests.torture.hasty", "gc"))
         self.workers.append(self._make("recovery", self._workers_door, "tests.torture.hasty", "recovery"))
         for process in (*self.servers, *self.workers):
