@@ -180,7 +180,7 @@ ROWS = [
     ),
     Mutation(
         "lost-journal-noticed-by-the-next-write-alone",
-        "services/engines/local/serving/background.py",
+        "services/engines/local/serving/regular_checks.py",
         "        await committer.keep_journal()\n",
         "        pass\n",
         ("tests/process/test_lost_journal.py",),

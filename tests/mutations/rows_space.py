@@ -16,7 +16,7 @@ ROWS = [
     ),
     Mutation(
         "reserve-not-made-again",
-        "services/engines/local/serving/background.py",
+        "services/engines/local/serving/regular_checks.py",
         "            reserve.keep(store.data_dir)\n",
         "            pass\n",
         ROOM,

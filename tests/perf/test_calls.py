@@ -31,8 +31,8 @@ from common.read_buffer import read_buffer
 from services.access.decisions import Access
 from services.engines.local.disk import read_nowait, reserve
 from services.engines.local.disk.layout import Layout
-from services.engines.local.serving import background, upload
-from services.engines.local.serving.background import Watch
+from services.engines.local.serving import regular_checks, upload
+from services.engines.local.serving.regular_checks import RegularChecks
 from services.engines.local.serving.sharing import LocalSharing
 from services.frontends.native.fast_path import FastPath
 from services.frontends.native.ready_answers import ReadyAnswers
@@ -325,7 +325,7 @@ def test_an_idle_store_looks_at_its_folders_without_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop began five such looks a second, and waited for each: most of what an idle server did."""
-    monkeypatch.setattr(background, "_LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(regular_checks, "_LOOK_EVERY_S", 0.001)
     woken: list[object] = []
 
     async def test() -> None:
@@ -348,7 +348,7 @@ def test_an_idle_store_looks_at_its_folders_without_the_loop(
             with monkeypatch.context() as patch:
                 for way in ("run_in_executor", "call_soon_threadsafe"):
                     patch.setattr(loop, way, lambda *to: woken.append(to))
-                watch = Watch(of)
+                watch = RegularChecks(of)
                 assert done.wait(120)  # the loop does nothing meanwhile
             await watch.end()
             assert seen["place"] >= 8

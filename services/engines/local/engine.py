@@ -31,12 +31,12 @@ from services.engines.local.recovery import multiparts
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.recovery.restart import recover
 from services.engines.local.serving import own_socket
-from services.engines.local.serving.background import Watch
 from services.engines.local.serving.by_id import LocalAdmin
 from services.engines.local.serving.damage_socket import serve_reports
 from services.engines.local.serving.expiry import end_expired
 from services.engines.local.serving.limits import keep_within_limits
 from services.engines.local.serving.probe import DiskProbe
+from services.engines.local.serving.regular_checks import RegularChecks
 from services.engines.local.serving.sharing import LocalShared, LocalSharing
 from services.engines.local.serving.store import LocalStore
 
@@ -68,7 +68,7 @@ class LocalEngine:
         self._probe: DiskProbe | None = None
         self._reports: HTTPServer | None = None
         self._behind: list[asyncio.Task[None]] = []  # what goes on beside the requests
-        self._watch: Watch | None = None
+        self._checks: RegularChecks | None = None
 
     @property
     def data_dir(self) -> Layout:
@@ -126,7 +126,7 @@ class LocalEngine:
         self._behind = [asyncio.ensure_future(one) for one in work]
         for task in self._behind:
             task.add_done_callback(_tell_error)
-        self._watch = Watch(store)
+        self._checks = RegularChecks(store)
         if found.seen >= _MANY_BLOBS and not found.by_index:
             del found
             process.give_back_memory()
@@ -141,8 +141,8 @@ class LocalEngine:
         for task in self._behind:
             task.cancel()
         await asyncio.gather(*self._behind, return_exceptions=True)
-        if self._watch is not None:
-            await self._watch.end()
+        if self._checks is not None:
+            await self._checks.end()
         if self._reports is not None:
             self._reports.stop()
         if self._store is not None:

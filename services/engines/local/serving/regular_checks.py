@@ -26,7 +26,7 @@ _LOOK_EVERY_S = 0.5
 _RESERVE_ONE_IN = 2  # looks
 
 
-class BackgroundOwner(Protocol):
+class CheckedStore(Protocol):
     """What is needed of the store."""
 
     data_dir: Layout
@@ -41,16 +41,16 @@ class BackgroundOwner(Protocol):
     def stop(self, err: BlobkeepError, text: str, *args: object) -> None: ...
 
 
-class Watch:
-    """Looks after `store`, from when it is made, on the event loop, until `end` or until the server stops."""
+class RegularChecks:
+    """Of `store`, from when it is made, on the event loop, until `end` or until the server stops."""
 
-    def __init__(self, store: BackgroundOwner) -> None:
+    def __init__(self, store: CheckedStore) -> None:
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._told = ""  # what was logged of the directory
         self._mending: asyncio.Task[None] | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="checks", daemon=True)
         self._thread.start()
 
     async def end(self) -> None:
