@@ -119,7 +119,7 @@ ROWS = [
     ),
     Mutation(
         "state-of-another-blob-is-overwritten",
-        "services/engines/local/serving/restored_state.py",
+        "services/engines/local/serving/old_record.py",
         "    except RecordOfAnother:\n        raise\n",
         "",
         ("tests/store/test_exchanged_folders.py",),

@@ -26,7 +26,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.reconciled import Reconciled
 from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.index import Index, KnownDamage
-from services.engines.local.serving.restored_state import restore_state
+from services.engines.local.serving.old_record import restore_state
 from services.store import DamagedBlob
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,10 @@
-"""The record of a blob that is to be retired or written anew: from its own folder, or from memory."""
+"""The record of a blob that is to be retired or written again: from its own folder, or from memory."""
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 
 from common.errors import DISK_ERRNOS, Busy, CorruptRecord
 from common.states import MSG_CREATED, MSG_WRITING, State
@@ -45,3 +47,20 @@ def from_memory(blob: Blob, now_ns: int) -> BlobRecord:
     return first.advanced(State.PENDING, MSG_WRITING, now_ns).completed(
         blob.size, blob.sha256, blob.crcs, blob.modified_ns
     )
+
+
+def restore_state(data_dir: Layout, blob: Blob) -> bool:
+    """Write the damaged or lost state of a live blob again, durably. False if the state is right.
+
+    Raises RecordOfAnother: somebody exchanged folders, and the data beside that state is the other's, too.
+    """
+    try:
+        blob_folder.read_record(data_dir, blob.id)
+    except RecordOfAnother:
+        raise
+    except (CorruptRecord, OSError) as err:
+        if isinstance(err, OSError) and err.errno not in {errno.ENOENT, *DISK_ERRNOS}:
+            raise
+        blob_folder.write_record(data_dir, from_memory(blob, time.time_ns()))
+        return True
+    return False
