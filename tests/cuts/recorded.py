@@ -44,7 +44,7 @@ def main() -> int:
     journal_file._MIN_BYTES = journal_file._MAX_BYTES = size
     # Early syncs, too, but not more often than turns, since they leave little for a cut to undo.
     early_sync._PORTION_BYTES, early_sync._QUICKLY_S, early_sync._DIRTY_BYTES = size, 3600.0, 0
-    journal.boot_id = lambda: BOOT
+    journal.boot_id = lambda: BOOT  # type: ignore[assignment]
     restart.stamp_of = lambda *_: SAME  # a later check makes the disk again, and must see the same one
     vars(index_keeper)["have_done"] = merge_worker.work  # in this process, so that it is recorded
     if count := int(about.get("RECORD_IDS", "0")):

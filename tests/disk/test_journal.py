@@ -55,7 +55,7 @@ def write_journal(
     """A journal with one batch for each change, as an earlier boot of the system left it."""
     path = data_dir.ours(journal.NAMES[number])
     file = JournalFile(path, 1 << 20)
-    boot, journal.boot_id = journal.boot_id, lambda: ANOTHER_BOOT
+    boot, journal.boot_id = journal.boot_id, lambda: ANOTHER_BOOT  # type: ignore[assignment]
     try:
         file.begin(epoch)
     finally:

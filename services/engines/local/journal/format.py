@@ -1,4 +1,5 @@
-"""The journal: what is acknowledged but not yet durable in the blobs' own folders.
+"""The journal: what is acknowledged but not yet durable in the blobs' own folders. Its format, how a file is
+read whatever it contains, and the marks that a replay leaves in it.
 
 A commit writes files without syncing them, and appends one record for each change here. One fdatasync then
 makes a whole batch durable. Two files take turns: while one is appended to, what the other covers is synced
@@ -103,13 +104,9 @@ class Scan:
     has_lost_header: bool = False  # it was used, and its records cannot be told from those of earlier epochs
 
 
+@functools.cache
 def boot_id() -> bytes:
     """16 bytes, new whenever the operating system starts: tells a process crash from a system crash."""
-    return _read_boot_id()
-
-
-@functools.cache
-def _read_boot_id() -> bytes:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return bytes.fromhex(file.read().strip().replace("-", ""))
 
