@@ -109,7 +109,6 @@ def test_rows_are_named_as_a_look_at_each_name_does(tmp_path: Path) -> None:
         assert all(blob_id >> 16 == row for blob_id in some)
         ids += some
         foreign += strange
-    expected_ids, expected_foreign = directory.names_in(data_dir)
-    assert sorted(ids) == sorted(expected_ids) == [1, 65535, (3 << 16) + 7, (4 << 16) + 9]
-    assert sorted(foreign) == sorted(expected_foreign)
-    assert set(foreign) > {"4/007", "4/10", "4/11", "6", "10/007", "11/65536", "17/１"}
+    assert sorted(ids) == [1, 65535, (3 << 16) + 7, (4 << 16) + 9]
+    named = {"4/007", "4/10", "4/11", "6", "10/007", "11/65536", "12/-0", "13/1.0", "14/1,2", "15/ 1", "16/x"}
+    assert set(foreign) == named | {"17/１"}

@@ -342,14 +342,9 @@ def names_in(data_dir: Layout) -> tuple[list[int], list[str]]:
     """(ids that have a folder, foreign names) under DIR. A foreign name is neither an id's nor ours."""
     ids: list[int] = []
     foreign: list[str] = []
-    if data_dir.id_bits == 16:
-        _scan(data_dir.root, "", 0, ids, foreign)
-        return ids, foreign
-    rows: list[int] = []
-    _scan(data_dir.root, "", 0, rows, foreign)
-    for row in rows:
-        with contextlib.suppress(FileNotFoundError):
-            _scan(f"{data_dir.root}/{row}", f"{row}/", row << 16, ids, foreign)
+    for _, of_row, strange in rows_in(data_dir):
+        ids += of_row
+        foreign += strange
     return ids, foreign
 
 
