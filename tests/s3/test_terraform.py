@@ -1,4 +1,5 @@
-"""What terraform's S3 backend sends with `use_lockfile`, by hand: no version that has it is on PyPI.
+"""What terraform's S3 backend sends with `use_lockfile`, by hand: no version that has it is on PyPI. The
+program itself, where it is installed: tests/clients/test_terraform.py.
 
 A lock is an object `<key>.tflock`, created with If-None-Match. Who does not get it reads whose it is.
 """

@@ -1,4 +1,4 @@
-"""sccache over WebDAV and terraform's HTTP backend: the programs themselves, if they are installed."""
+"""sccache over WebDAV: the program itself, if it is installed."""
 
 from __future__ import annotations
 
@@ -50,31 +50,3 @@ def test_sccache_hits_what_another_machine_compiled(start_server: StartServer, t
         assert sum(stats["cache_hits"]["counts"].values()) == hits, stats
         assert stats["cache_write_errors"] == 0
     assert b"sccache/" in server.ask("GET", "/store/?delimiter=%2F").body
-
-
-def test_terraform_keeps_its_state_behind_a_lock(start_server: StartServer, tmp_path: Path) -> None:
-    need("terraform")
-    server = start_server("--put-creates")
-    target = f"http://127.0.0.1:{server.port}/store/tf/state"
-    (tmp_path / "main.tf").write_text(
-        f'''terraform {{
-  backend "http" {{
-    address        = "{target}"
-    lock_address   = "{target}"
-    unlock_address = "{target}"
-    update_method  = "PUT"
-  }}
-}}
-output "a" {{ value = "1" }}
-'''
-    )
-    env = {"PATH": os.environ["PATH"], "CHECKPOINT_DISABLE": "1"}
-    run("terraform", "init", "-input=false", cwd=tmp_path, env=env)
-    run("terraform", "apply", "-input=false", "-auto-approve", cwd=tmp_path, env=env)
-    state = json.loads(server.ask("GET", "/store/tf/state").body)
-    assert "1" in json.dumps(state)
-    assert server.ask("LOCK", "/store/tf/state", b'{"ID": "another"}').status == 200
-    _, told = run("terraform", "apply", "-input=false", "-auto-approve", cwd=tmp_path, env=env, expect=1)
-    assert "lock" in told.lower()
-    assert server.ask("UNLOCK", "/store/tf/state", b'{"ID": "another"}').status == 200
-    run("terraform", "apply", "-input=false", "-auto-approve", cwd=tmp_path, env=env)
