@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from common.progress import Progress
-from common.times import rfc3339
+from common.times import rfc3339, to_the_second
 from services.tools import exits, on_objects
 from services.tools.output import Cell, Output, state
 from services.tools.storage import Record, Storage, UnreadableFolder, open_backup, state_word
@@ -101,6 +101,6 @@ def shown_metadata(blob: Record) -> dict[str, str]:
 
 
 def _row(blob: Record, with_state: bool) -> list[Cell]:
-    time = rfc3339(blob.modified_ns)[:19] + "Z" if blob.modified_ns else "-"
+    time = to_the_second(rfc3339(blob.modified_ns)) if blob.modified_ns else "-"
     row: list[Cell] = [str(blob.id), blob.size, time, blob.type, blob.location]
     return [state(state_word(blob)), *row] if with_state else row

@@ -14,7 +14,7 @@ import msgspec
 
 from common.config import Config
 from common.errors import BlobkeepError, Damaged, NotFound
-from common.times import rfc3339
+from common.times import rfc3339, to_the_second
 from services.engine import Admin
 from services.read_all import all_blobs
 from services.store import Blob, Description, Store
@@ -53,7 +53,7 @@ def ls(args: argparse.Namespace, out: Output) -> int:
                     one.location,
                     str(one.id),
                     one.size or 0,
-                    (one.modified or "-")[:19],
+                    to_the_second(one.modified or "-"),
                     state(one.state),
                     one.type,
                 ]

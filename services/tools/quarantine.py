@@ -11,6 +11,7 @@ import argparse
 import asyncio
 
 from common.config import Config
+from common.times import to_the_second
 from services.rules.locations import check_location
 from services.tools import exits, on_objects, quarantine_on_objects, quarantine_texts
 from services.tools.open_target import add_target_arguments, open_target
@@ -51,7 +52,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         return _drop(storage, args, out)
     entry = _named(storage, args.name)
     if args.action == "show":
-        return _show(entry, out)
+        bad, damage = Storage.bad_chunks(entry), Storage.damage(entry)
+        return quarantine_texts.say_examined(out, _about(entry), bad, damage or "")
     return asyncio.run(_restore(storage, entry, args, out))
 
 
@@ -81,32 +83,15 @@ def _list(storage: Storage, out: Output) -> int:
     rows = [
         [
             entry.name,
-            entry.note.time[:19] + "Z" if entry.note else "-",
+            to_the_second(entry.note.time) if entry.note else "-",
             "written or deleted since" if entry.note and entry.note.released else "answers 500",
             Storage.location_of(entry) or "unknown",
             entry.note.reason if entry.note else "its note cannot be read",
         ]
         for entry in entries
     ]
-    if rows:
-        out.table(["name", "since", "location is", "location", "reason"], rows)
-    else:
-        out.line("Nothing is in quarantine.")
+    quarantine_texts.say_list(out, rows)
     return exits.OK
-
-
-def _show(entry: Quarantined, out: Output) -> int:
-    bad = Storage.bad_chunks(entry)
-    out.document({**_about(entry), "bad_mib": bad, "whole": Storage.damage(entry) is None})
-    for name, value in _about(entry).items():
-        out.line(f"{name:9} {value}")
-    if bad is None:
-        out.line("Its state or its data cannot be read: nothing tells which bytes are good.")
-    elif bad:
-        out.line("MiB of data.raw that are not what was written, counted from 0: " + " ".join(map(str, bad)))
-    damage = Storage.damage(entry)
-    out.line(f"It is damaged: {damage}." if damage else "It is whole: `quarantine restore` writes it anew.")
-    return exits.OK if damage is None else exits.NOT_WELL
 
 
 async def _restore(storage: Storage, entry: Quarantined, args: argparse.Namespace, out: Output) -> int:

@@ -7,6 +7,7 @@ import argparse
 import msgspec
 
 from common.errors import AlreadyExists, Damaged, NotFound
+from common.times import to_the_second
 from services.engine import Admin, DeletedSince, KeptDamage, Quarantine
 from services.rules.locations import check_location
 from services.store import Store
@@ -38,30 +39,15 @@ async def _list(admin: Admin, quarantine: Quarantine, args: argparse.Namespace, 
     ]
     out.document({"quarantined": [msgspec.to_builtins(one) for one in found]})
     rows = [
-        [one.name, f"{one.time[:19]}Z", one.state, one.location or "unknown", one.reason]
-        if one.name != _UNNAMED
-        else [one.name, one.time, one.state, one.location or "unknown", one.reason]
-        for one in found
+        [one.name, to_the_second(one.time), one.state, one.location or "unknown", one.reason] for one in found
     ]
-    if rows:
-        out.table(["name", "since", "location is", "location", "reason"], rows)
-    else:
-        out.line("Nothing is in quarantine.")
+    quarantine_texts.say_list(out, rows)
     return exits.OK
 
 
 async def _show(admin: Admin, quarantine: Quarantine, args: argparse.Namespace, out: Output) -> int:
     about, bad, damage = await quarantine.examine(args.name)
-    fields = msgspec.to_builtins(about)
-    out.document({**fields, "bad_mib": bad, "whole": not damage})
-    for name, value in fields.items():
-        out.line(f"{name:9} {value}")
-    if bad is None:
-        out.line("Its state or its checksums cannot be read: nothing tells which bytes are good.")
-    elif bad:
-        out.line("MiB that are not what was written, counted from 0: " + " ".join(map(str, bad)))
-    out.line(f"It is damaged: {damage}." if damage else "It is whole: `quarantine restore` serves it again.")
-    return exits.OK if not damage else exits.NOT_WELL
+    return quarantine_texts.say_examined(out, msgspec.to_builtins(about), bad, damage)
 
 
 async def _restore(admin: Admin, quarantine: Quarantine, args: argparse.Namespace, out: Output) -> int:

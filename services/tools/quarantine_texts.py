@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from services.tools import exits
 from services.tools.exits import CommandFailed
@@ -33,6 +33,33 @@ def deleted_since(location: str) -> CommandFailed:
         exits.NOT_WELL,
         f"{location!r} was deleted since: restoring would undo that. --even-deleted does, or give --to.",
     )
+
+
+def say_list(out: Output, rows: Sequence[Sequence[str]]) -> None:
+    """`rows`: name, since when, what its location answers, the location, why."""
+    if rows:
+        out.table(["name", "since", "location is", "location", "reason"], rows)
+    else:
+        out.line("Nothing is in quarantine.")
+
+
+def say_examined(out: Output, about: Mapping[str, object], bad: Sequence[int] | None, damage: str) -> int:
+    """What is known of one, and which of its bytes are good; returns the exit status.
+
+    `bad`: the numbers of the MiB that are not, None if that cannot be told; `damage`: empty if it is whole.
+    """
+    out.document({**about, "bad_mib": bad, "whole": not damage})
+    for name, value in about.items():
+        out.line(f"{name:9} {value}")
+    if bad is None:
+        out.line("Its state, its data or its checksums cannot be read: nothing tells which bytes are good.")
+    elif bad:
+        out.line("MiB of its data that are not what was written, from 0: " + " ".join(map(str, bad)))
+    if damage:
+        out.line(f"It is damaged: {damage}.")
+        return exits.NOT_WELL
+    out.line("It is whole: `quarantine restore` makes it the blob of its location again.")
+    return exits.OK
 
 
 def say_restored(out: Output, name: str, location: str, size_bytes: int, kept: str) -> None:
