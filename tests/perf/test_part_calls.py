@@ -28,8 +28,10 @@ BODY = b"x" * (2 * MIB)  # comes in seven pieces
 PARTS = 8
 # Its bytes and their sync; its line and the sync of that. No byte is read again.
 OF_A_PART = {"open": 2, "pwrite": 7, "write": 1, "fdatasync": 2}
-# The blob's folder with the file's second name; the syncs; the end of the upload. Nothing is read again.
-OF_A_COMPLETION = 3
+# The file's second name in the blob's folder; the syncs; the end of the upload. Nothing is read again.
+STEPS_OF_A_COMPLETION = 3
+# The syncs of the file and of two folders, then of the journal, and of the folder of the upload that ends.
+OF_A_COMPLETION = {"link": 1, "fdatasync": 2, "fsync": 3, "rename": 2}
 
 
 class _Counting:
@@ -82,9 +84,11 @@ def test_a_part_takes_a_step_for_each_piece_and_one_for_its_line(
                         assert await part.sha256() == hashlib.sha256(BODY).digest()
                     done.append(await part.commit())
                 assert len(steps) == len(BODY) // MIB + 1
-            with _steps(store.store) as steps:
+            counting = _Counting()
+            with _steps(store.store) as steps, standing_between(counting, CHANGES):
                 await parts.complete_multipart("a", upload.id, done, anything)
-            assert len(steps) == OF_A_COMPLETION
+            assert len(steps) == STEPS_OF_A_COMPLETION
+            assert {name: counting.calls[name] for name in OF_A_COMPLETION} == OF_A_COMPLETION
 
     asyncio.run(go())
 

@@ -13,7 +13,7 @@ from common.checksum import CHUNK_BYTES, Bytes, Checksums
 from common.errors import NotFound
 from common.ours import open_ours, read_at
 from services.copying import write_all
-from services.engines.local.disk import blob_folder
+from services.engines.local.disk.layout import DATA_TEMP_NAME
 from services.engines.local.disk.multipart_folder import Placed
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.serving.change import Draft, first_records
@@ -72,20 +72,19 @@ async def linked(
         return None
     upload = LocalUpload.of_staged(owner, draft, condition, *staged, sums)
     owner.adopt(upload)
-    owner.told(staged[0], 0)
     return upload
 
 
 def _stage(
     owner: JoiningOwner, path: str, draft: Draft, size: int, *, cuts: bool, only: os.stat_result | None
 ) -> tuple[BlobRecord, int] | None:
-    """In a thread: make the Pending blob, and open its data.raw for the sync that begins its commit."""
+    """In a thread: give the file a second, temporary name in the folder of a new blob, and open it for the
+    sync that begins the commit. The folder has all of the blob's bytes, so Pending need not be shown."""
     data_dir = owner.data_dir
     blob_id = owner.ids.take()
     fd = -1
     try:
         pending = first_records(draft, blob_id, owner.sequence.next(), time.time_ns(), is_update=False)
-        blob_folder.write_record(data_dir, pending)
         fd = durable.open_in_place(path)
         found = os.fstat(fd)
         if only is not None and not os.path.samestat(found, only):
@@ -94,8 +93,9 @@ def _stage(
             if found.st_nlink > 1:  # it is a blob's already: see multipart_folder.may_be_a_blob
                 raise OSError(errno.EMLINK, "it has another name and another length", path)
             durable.cut(fd, size)
-        durable.link(path, data_dir.data(blob_id))
-        if os.stat(data_dir.data(blob_id)).st_ino != found.st_ino:  # ids come back (design rule 3)
+        name = f"{data_dir.folder(blob_id)}/{DATA_TEMP_NAME}"
+        durable.link(path, name)
+        if os.stat(name).st_ino != found.st_ino:  # ids come back (design rule 3)
             raise NotFound("It was written meanwhile.")
     except BaseException as err:
         if fd >= 0:

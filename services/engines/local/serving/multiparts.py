@@ -3,7 +3,7 @@
 Where a part is written: see open_multipart.
 
 If all named parts, from the first on, are in their places, data.raw becomes the blob's: the file gets a
-second name, in the folder of a new blob in state Pending, which is committed like every staged upload. Until
+second name, in the folder of a new blob, which is committed like every upload that is whole on disk. Until
 the commit is durable the upload stays as it was. Afterwards the blob's attribute UPLOAD_ID says that it is
 complete. Otherwise the parts are read, verified, and written as the blob, which costs a copy.
 """

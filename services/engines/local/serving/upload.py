@@ -102,11 +102,12 @@ class LocalUpload:
         fd: int,
         sums: Checksums,
     ) -> LocalUpload:
-        """An upload whose bytes are all on disk: `pending` and data.raw (`fd`) are in the folder, with their
-        `sums`. Only `commit` or `abort` may follow."""
+        """An upload whose bytes are all on disk: data.raw (`fd`), with these `sums`, is in the folder of
+        `pending` under its temporary name. Only `commit` or `abort` may follow."""
         upload = cls(owner, draft, condition, is_update=False)
         upload._timer.cancel()
         upload._pending, upload._fd, upload._sums = pending, fd, sums
+        draft.is_unnamed = True
         upload._outgoing = Outgoing(owner, upload, DataWriter(fd, ()))
         return upload
 
