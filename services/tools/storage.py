@@ -18,6 +18,7 @@ from common.progress import Progress, nothing
 from common.states import WORD_OF_CODE, State
 from services.engine import Admin
 from services.engines.local.disk import blob_folder, directory, layout, record
+from services.engines.local.disk import quarantine as kept_damage
 from services.engines.local.disk.blob import served
 from services.engines.local.journal import format as journal
 from services.engines.local.serving.expiry import Expiry
@@ -159,7 +160,7 @@ class Storage:
 
     def drop(self, entry: Quarantined) -> int:
         """Remove it for good; returns the bytes freed."""
-        return blob_folder.drop_quarantined(self._data_dir, entry.name)
+        return kept_damage.drop(self._data_dir, entry.name)
 
     # --- backup ---
 

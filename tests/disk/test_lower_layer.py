@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.engines.local.disk import blob_folder, directory, layout
+from services.engines.local.disk import directory, layout, quarantine
 from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery import reconcile
 from services.engines.local.upkeep.widen import widen
@@ -59,7 +59,7 @@ def test_a_damaged_blob_goes_to_quarantine(
         data.write(b"y")
 
     def move() -> object:
-        return blob_folder.quarantine(mounted, 8, "move", 2, "for a test")
+        return quarantine.move_in(mounted, 8, "move", 2, "for a test")
 
     if renames is None:
         move()

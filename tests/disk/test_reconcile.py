@@ -14,7 +14,7 @@ import pytest
 
 from common import checksum
 from common.states import MSG_CREATED, MSG_WRITING, State
-from services.engines.local.disk import blob_folder, directory, record
+from services.engines.local.disk import blob_folder, directory, quarantine, record
 from services.engines.local.disk.blob import served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
@@ -150,7 +150,7 @@ def test_a_damaged_location_is_known_until_it_is_released(data_dir: Layout) -> N
     found = reconcile.reconcile(data_dir)
     name, note = found.damaged["a"]
     assert (name, note.seq, note.location) == ("7-5", 5, "a")
-    blob_folder.release(data_dir, name, note)
+    quarantine.release(data_dir, name, note)
     assert reconcile.reconcile(data_dir).damaged == {}
 
 
@@ -221,7 +221,7 @@ def test_a_note_is_durable_before_its_folder_is_moved(data_dir: Layout) -> None:
     put(data_dir, 7, "a")
     log = ListLog()
     with recording(log):
-        blob_folder.quarantine(data_dir, 7, "a", 1, "damaged")
+        quarantine.move_in(data_dir, 7, "a", 1, "damaged")
     kinds = [op.kind for op in log.ops]
     named = next(n for n, op in enumerate(log.ops) if op.to.endswith("quarantine.json"))
     moved = next(n for n, op in enumerate(log.ops) if op.path == data_dir.folder(7) and op.kind == "rename")

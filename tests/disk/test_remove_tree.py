@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from common import durable
-from services.engines.local.disk import blob_folder, directory, layout
+from services.engines.local.disk import blob_folder, directory, layout, quarantine
 from services.engines.local.disk.layout import Layout
 from services.engines.local.upkeep import snapshot, trash
 from services.engines.local.upkeep.collector import Collector
@@ -56,7 +56,7 @@ def export(data_dir: Layout) -> None:
 
 
 def drop(data_dir: Layout) -> None:
-    blob_folder.drop_quarantined(data_dir, "5-5")
+    quarantine.drop(data_dir, "5-5")
 
 
 def collect(data_dir: Layout) -> None:

@@ -15,7 +15,7 @@ from common import checksum
 from common.config import Config
 from common.states import MSG_CREATED
 from services.engines.local import engine
-from services.engines.local.disk import blob_folder, directory, record
+from services.engines.local.disk import directory, quarantine, record
 from services.engines.local.disk.blob import served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.locks import StateLock
@@ -119,7 +119,7 @@ def test_a_check_beside_a_server_says_what_was_written_since_the_damage(
     made = directory.open_directory(str(tmp_path / "other"), 32, owner=True)
     for number, at in enumerate("abc"):
         put(made, number << 16, at)
-        blob_folder.quarantine(made, number << 16, at, 1, "rot")
+        quarantine.move_in(made, number << 16, at, 1, "rot")
     put(made, 9, "a", seq=2)
     put(made, 10, "d")
     lock = StateLock(made.root, "server")

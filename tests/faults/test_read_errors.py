@@ -23,7 +23,7 @@ import pytest
 from common import durable
 from common.errors import AlreadyExists, NotFound, Unreadable
 from common.states import MSG_CREATED, MSG_WRITING, State
-from services.engines.local.disk import blob_folder, layout, record
+from services.engines.local.disk import blob_folder, layout, quarantine, record
 from services.engines.local.recovery import reconcile
 from services.engines.local.serving import unread
 from services.engines.local.upkeep import scrubber
@@ -314,7 +314,7 @@ def test_a_note_without_a_location_is_not_the_last_word(data: DataDirectory) -> 
     async def run() -> None:
         (blob_id,) = await made(data.root, "a")
         async with opened(data.root) as store:
-            blob_folder.quarantine(store.data_dir, blob_id, None, 0, "cannot be read: Input/output error.")
+            quarantine.move_in(store.data_dir, blob_id, None, 0, "cannot be read: Input/output error.")
         async with opened(data.root) as store:
             (blob,) = store.store.damage.listed(10)
             assert (blob.location, blob.quarantine) == ("a", f"{blob_id}-0")
@@ -341,7 +341,7 @@ def test_what_lies_in_quarantine_without_a_location_counts_until_it_is_dropped(d
                 (blob,) = store.store.damage.listed(10)
                 assert (blob.location, blob.id, blob.quarantine) == (None, blob_id, f"{blob_id}-0")
         async with opened(data.root) as store:
-            blob_folder.drop_quarantined(store.data_dir, f"{blob_id}-0")
+            quarantine.drop(store.data_dir, f"{blob_id}-0")
             assert (await store.store.usage()).damaged == 0
 
     asyncio.run(run())

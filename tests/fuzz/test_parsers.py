@@ -22,7 +22,7 @@ from common.errors import BadRequest, CorruptRecord, Forbidden, NotFound, RangeN
 from common.states import MSG_CREATED, MSG_WRITING, State
 from services.access import links
 from services.access.decisions import Action
-from services.engines.local.disk import blob_folder, multipart_folder, record
+from services.engines.local.disk import multipart_folder, quarantine, record
 from services.engines.local.disk.blob import served
 from services.engines.local.journal import format as journal
 from services.engines.local.recovery import scan
@@ -67,7 +67,7 @@ ORIGINALS = [p.read_bytes() for p in sorted(Path(__file__).parents[1].glob("go-d
 PART = msgspec.json.encode(
     multipart_folder.Placed(3, "a1", 12, "00" * 32, "0011aabb", NOW_NS, {".s3-etag": "x"}, "data.raw", 24, 12)
 )
-NOTE = msgspec.json.encode(blob_folder.Note(7, "a", 12, "short", "2026-11-22T07:45:48Z"))
+NOTE = msgspec.json.encode(quarantine.Note(7, "a", 12, "short", "2026-11-22T07:45:48Z"))
 HEAD = (
     b"PUT /store/a%20b?x=1 HTTP/1.1\r\nHost: localhost:7777\r\nContent-Length: 12\r\nExpect: 100-continue\r\n"
     b'If-Match: "abc", W/"d"\r\nConnection: keep-alive, close\r\nTransfer-Encoding: chunked\r\n\r\n'

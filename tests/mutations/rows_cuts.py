@@ -136,9 +136,9 @@ ROWS = [
     ),
     Mutation(
         "note-not-synced-before-the-move",
-        "services/engines/local/disk/blob_folder.py",
-        'durable.replace_durably(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note))',
-        'durable.replace(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note), synced=True)',
+        "services/engines/local/disk/quarantine.py",
+        'durable.replace_durably(f"{path}/{layout.NOTE_NAME}", msgspec.json.encode(note))',
+        'durable.replace(f"{path}/{layout.NOTE_NAME}", msgspec.json.encode(note), synced=True)',
         ("tests/disk/test_reconcile.py",),
     ),
     Mutation(

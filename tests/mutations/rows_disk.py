@@ -73,7 +73,7 @@ ROWS = [
     ),
     Mutation(
         "lower-layer-moves-the-note-last",
-        "services/engines/local/disk/blob_folder.py",
+        "services/engines/local/disk/quarantine.py",
         ", last=layout.STATE_NAME)",
         ", last=layout.NOTE_NAME)",
         ("tests/disk/test_lower_layer.py",),

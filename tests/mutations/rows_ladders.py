@@ -123,7 +123,7 @@ ROWS = [
     ),
     Mutation(
         "release-opened-once-it-is-visible",
-        "services/engines/local/disk/blob_folder.py",
+        "services/engines/local/disk/quarantine.py",
         '    durable.rename(path + ".tmp", path)\n    durable.sync_open_folder(folder_fd)\n',
         '    durable.rename(path + ".tmp", path)\n    durable.sync_folder(os.path.dirname(path))\n',
         DESCRIPTORS,

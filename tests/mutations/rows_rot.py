@@ -164,7 +164,7 @@ ROWS = [
     ),
     Mutation(
         "note-that-does-not-parse-stops-the-start",
-        "services/engines/local/disk/blob_folder.py",
+        "services/engines/local/disk/quarantine.py",
         "    except (OSError, CorruptRecord, msgspec.DecodeError, UnicodeError, RecursionError):\n",
         "    except (OSError, CorruptRecord):\n",
         (BYTES,),

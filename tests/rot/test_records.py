@@ -19,7 +19,7 @@ import pytest
 from common import checksum
 from common.errors import CorruptRecord, Unreadable
 from common.states import MSG_COMPLETE, MSG_CREATED, State
-from services.engines.local.disk import blob_folder, directory, layout, record
+from services.engines.local.disk import blob_folder, directory, layout, quarantine, record
 from services.engines.local.disk.blob import served
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record_json import MAX_PLAUSIBLE_SEQ
@@ -474,7 +474,7 @@ def test_a_sparse_terabyte_of_the_original_holds_up_no_start(base: Path) -> None
 )
 def test_a_note_that_says_the_impossible_keeps_nobody_from_starting(data_dir: Layout, content: bytes) -> None:
     put(data_dir, 7, "a")
-    blob_folder.quarantine(data_dir, 7, "a", 1, "damaged")
+    quarantine.move_in(data_dir, 7, "a", 1, "damaged")
     note = Path(data_dir.ours(layout.QUARANTINE_NAME), "7-1", layout.NOTE_NAME)
     note.write_bytes(content)
     found = reconcile.reconcile(data_dir)

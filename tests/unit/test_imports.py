@@ -16,7 +16,7 @@ DISK = f"{LOCAL}.disk"
 # Inside the local engine, lowest first: each layer imports only from those before it, and from itself.
 LAYERS = ["disk", "index", "journal", "recovery", ("serving", "upkeep"), "engine"]
 # Inside its lowest layer, too.
-DISK_ORDER = ["record", "blob", "layout", "reserve", "blob_folder", "directory"]
+DISK_ORDER = ["record", "blob", "layout", "reserve", "blob_folder", "quarantine", "directory"]
 
 # What these import they may not: (importing module or package, forbidden module or package).
 FORBIDDEN = [

@@ -1,6 +1,7 @@
 """One blob on disk. Each operation is an ordered list of steps: a crash after any of them leaves a state
 that `reconcile` knows. No index, no threads, no network. Called by the holder of the state lock (design rule
-1). The operations of the gc are in `services/engines/local/upkeep/trash.py`.
+1). The operations of the gc are in `services/engines/local/upkeep/trash.py`, those on damaged blobs in
+`services/engines/local/disk/quarantine.py`.
 
     stage:      mkdir DIR/<id> > state Pending, synced > folder synced > data.raw created
     whole:      mkdir DIR/<id> > data.raw's temporary file, synced > folder synced > DIR synced
@@ -8,7 +9,6 @@ that `reconcile` knows. No index, no threads, no network. Called by the holder o
                 > renamed > folder synced > DIR synced > acknowledged
     fail:       state Failure to a temporary file, synced > renamed > folder synced > acknowledged
     collect:    (gc, only from Failure) rename DIR/<id> to DIR/.gone/<id>-<seq> > DIR synced > remove it
-    quarantine: note in the folder, synced > rename it to DIR/.quarantine/<id>-<seq> > both folders synced
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import contextlib
 import errno
 import os
 import stat
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -26,28 +25,15 @@ from common import checksum, durable
 from common.errors import FOREIGN_ERRNOS, SHORTAGE_ERRNOS, CorruptRecord, Damaged
 from common.ours import open_ours, read_ours
 from common.states import State
-from common.times import rfc3339
 from services.engines.local.disk import layout, record, reserve
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
-from services.engines.local.disk.record_json import Id, Location, Seq
 
 # No file of ours but data and journals is longer, except the state of a blob of terabytes.
 MAX_FILE_BYTES = 4 << 20
 _MAX_STATE_BYTES = 256 << 20  # of a blob of 28 TiB: a sparse file may claim to be larger than any disk
 _CHUNK_CRC_BYTES = 9  # eight hex digits and a space
 _MAX_KEPT_CRCS = 4 * 2048  # of 2 GiB: a state of so much fits into a spare file of the reserve
-
-
-class Note(msgspec.Struct, frozen=True):
-    """What `quarantine.json` has on a damaged blob. `released`: its location was written or deleted since."""
-
-    id: Id
-    location: Location | None
-    seq: Seq
-    reason: str
-    time: str
-    released: bool = False
 
 
 def take(data_dir: Layout, blob_id: int) -> bool:
@@ -249,106 +235,6 @@ def note_failed_sync(data_dir: Layout) -> None:
     with contextlib.suppress(OSError):  # the disk is failing; this is the best that can be done
         mark = data_dir.ours(layout.SYNC_FAILED_NAME)
         os.close(reserve.finding_room(data_dir, lambda: durable.append_file(mark)))
-
-
-def quarantine(
-    data_dir: Layout, blob_id: int, location: str | None, seq: int, reason: str
-) -> tuple[str, Note]:
-    """Move a damaged blob's whole folder to quarantine, durably. Returns its new name, and its note.
-
-    The note is written first, so that the next `reconcile` finishes an interrupted move. If the disk refuses
-    the note, the folder moves without it.
-    """
-    folder = data_dir.folder(blob_id)
-    if not is_folder(folder):
-        raise FileNotFoundError(errno.ENOENT, "its folder is gone", folder)
-    note = Note(blob_id, location, seq, reason, rfc3339(time.time_ns()))
-    with contextlib.suppress(OSError):
-        durable.replace_durably(f"{folder}/{layout.NOTE_NAME}", msgspec.json.encode(note))
-    home = data_dir.ours(layout.QUARANTINE_NAME)
-    durable.make_folder_durably(home)
-    name = f"{blob_id}-{seq}"
-    count = 1
-    while os.path.lexists(f"{home}/{name}"):
-        count += 1
-        name = f"{blob_id}-{seq}-{count}"
-    with contextlib.ExitStack() as opened:
-        folder_fds = []
-        for path in (
-            home,
-            data_dir.parent(blob_id),
-        ):  # before the rename: after an OSError it stays where it is
-            folder_fds.append(durable.open_folder(path))
-            opened.callback(os.close, folder_fds[-1])
-        # A part that is left with the state is judged damaged at the next start, and follows with its note.
-        durable.move_folder(folder, f"{home}/{name}", last=layout.STATE_NAME)
-        for fd in folder_fds:
-            durable.sync_open_folder(fd)
-    return name, note
-
-
-def read_note(folder: str) -> Note | None:
-    """The note in a quarantined folder; None if there is none, or it cannot be read."""
-    try:
-        return msgspec.json.decode(read_file(f"{folder}/{layout.NOTE_NAME}"), type=Note)
-    except (OSError, CorruptRecord, msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-
-
-def release(data_dir: Layout, name: str, note: Note) -> None:
-    """Remember, durably, that the location of the damaged blob `name` was written or deleted."""
-    folder_fd = durable.open_folder(quarantined_folder(data_dir, name))
-    try:
-        prepare_release(data_dir, name, note)
-        finish_release(data_dir, name, folder_fd)
-    finally:
-        os.close(folder_fd)
-
-
-def prepare_release(data_dir: Layout, name: str, note: Note) -> None:
-    """The part of `release` that needs room on the disk; nothing is visible yet."""
-    payload = msgspec.json.encode(msgspec.structs.replace(note, released=True))
-    durable.write_file(_note_in_quarantine(data_dir, name) + ".tmp", payload, synced=True)
-
-
-def finish_release(data_dir: Layout, name: str, folder_fd: int) -> None:
-    """Durable once this returns. `folder_fd`: its folder, open since before anything was visible."""
-    path = _note_in_quarantine(data_dir, name)
-    durable.rename(path + ".tmp", path)
-    durable.sync_open_folder(folder_fd)
-
-
-def forget_release(data_dir: Layout, name: str) -> None:
-    """Undo `prepare_release`."""
-    durable.remove_file(_note_in_quarantine(data_dir, name) + ".tmp")
-
-
-def quarantined_folder(data_dir: Layout, name: str) -> str:
-    """The folder `name` in DIR/.quarantine."""
-    return f"{data_dir.ours(layout.QUARANTINE_NAME)}/{name}"
-
-
-def _note_in_quarantine(data_dir: Layout, name: str) -> str:
-    return f"{quarantined_folder(data_dir, name)}/{layout.NOTE_NAME}"
-
-
-def drop_quarantined(data_dir: Layout, name: str) -> int:
-    """Remove a folder in quarantine, only on the operator's order; returns the bytes freed.
-
-    One rename takes it away, as in `collect`, and a gc finishes an interrupted removal. Raises
-    FileNotFoundError, and NotADirectoryError if it is a link, say: then nothing is removed.
-    """
-    gone, quarantine = data_dir.ours(layout.GONE_NAME), data_dir.ours(layout.QUARANTINE_NAME)
-    target = f"{gone}/quarantine-{name}"
-    with contextlib.suppress(FileExistsError):
-        durable.make_folder(gone)
-    for path in (gone, quarantine, f"{quarantine}/{name}"):
-        if os.path.lexists(path) and not is_folder(path):
-            raise NotADirectoryError(errno.ENOTDIR, "it is no folder", path)
-    durable.remove_tree(target, under=data_dir.root)
-    durable.move_folder(f"{quarantine}/{name}", target)
-    durable.sync_folder(quarantine)
-    return durable.remove_tree(target, under=data_dir.root)
 
 
 def check_size(data_dir: Layout, blob: BlobRecord) -> int:

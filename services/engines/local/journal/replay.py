@@ -21,7 +21,7 @@ from common import durable
 from common.errors import DISK_ERRNOS, FOREIGN_ERRNOS, CorruptRecord, SyncFailed
 from common.ours import open_ours
 from common.states import State
-from services.engines.local.disk import blob_folder, layout, record
+from services.engines.local.disk import blob_folder, layout, quarantine, record
 from services.engines.local.disk.blob_folder import RecordOfAnother, is_folder
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
@@ -144,7 +144,7 @@ def _apply(data_dir: Layout, entry: JournalEntry, *, rewrite: bool) -> bool:
     log.error("blob %d: %s: moved to quarantine", entry.id, reason)
     # Its location, only where the journal has no bytes to write it anew.
     location = record.load(entry.state).location if entry.alive and entry.body is None else None
-    blob_folder.quarantine(data_dir, entry.id, location, entry.seq, f"found by the replay: {reason}")
+    quarantine.move_in(data_dir, entry.id, location, entry.seq, f"found by the replay: {reason}")
     return _write(data_dir, entry, rewrite)
 
 

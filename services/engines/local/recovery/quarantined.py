@@ -11,9 +11,9 @@ import msgspec
 from common.errors import CorruptRecord
 from common.logs import about
 from common.states import State
-from services.engines.local.disk import blob_folder, layout
-from services.engines.local.disk.blob_folder import Note
+from services.engines.local.disk import blob_folder, layout, quarantine
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.quarantine import Note
 from services.engines.local.disk.record_json import MAX_PLAUSIBLE_SEQ
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def damaged_locations(
         blob_id, dash, _ = name.partition("-")
         if not dash or not blob_id.isdecimal() or not blob_folder.is_folder(f"{home}/{name}"):
             continue  # not ours
-        note = blob_folder.read_note(f"{home}/{name}")
+        note = quarantine.read_note(f"{home}/{name}")
         if note is None or (note.location is None and not note.released):
             note, is_harmless = _note_from_state(f"{home}/{name}", int(blob_id), note)
             if is_harmless:

@@ -26,9 +26,10 @@ from common.errors import (
 from common.logs import about
 from common.states import MSG_INTERRUPTED, MSG_SUPERSEDED, State
 from common.times import rfc3339
-from services.engines.local.disk import blob_folder, directory, layout, reserve
+from services.engines.local.disk import blob_folder, directory, layout, quarantine, reserve
 from services.engines.local.disk.blob import Blob, served
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.quarantine import Note
 from services.engines.local.disk.record import BlobRecord, rank
 from services.engines.local.disk.record_json import MAX_PLAUSIBLE_SEQ
 from services.engines.local.journal.replay import replay, unplaced
@@ -312,13 +313,13 @@ class Reconciliation:
 
     def quarantine(self, blob_id: int, location: str | None, seq: int, reason: str) -> None:
         # The note of an interrupted quarantine knows more than a state that does not parse.
-        note = blob_folder.read_note(self.data_dir.folder(blob_id))
+        note = quarantine.read_note(self.data_dir.folder(blob_id))
         if note is not None and location is None:
             location, seq = note.location, note.seq
         self.result.quarantined.append((blob_id, reason))
 
         def change() -> None:
-            self.result.moved.append(blob_folder.quarantine(self.data_dir, blob_id, location, seq, reason))
+            self.result.moved.append(quarantine.move_in(self.data_dir, blob_id, location, seq, reason))
 
         what = f"blob {blob_id} of {location!r}: damaged, quarantined: {reason}"
         if self.attempt((blob_id, location), what, change, logging.ERROR):
@@ -327,7 +328,7 @@ class Reconciliation:
         if location is None:
             self.unmoved.append(self.data_dir.folder(blob_id))
         else:
-            note = blob_folder.Note(blob_id, location, seq, reason, rfc3339(time.time_ns()))
+            note = Note(blob_id, location, seq, reason, rfc3339(time.time_ns()))
             self.result.damaged[location] = ("", note)
 
     def attempt(
@@ -365,11 +366,11 @@ class Reconciliation:
         for location, found in known.items():
             self.result.damaged.setdefault(location, found)  # what could not be moved now is newer
 
-    def release(self, name: str, note: blob_folder.Note) -> None:
+    def release(self, name: str, note: Note) -> None:
         self.attempt(
             (note.id, note.location),
             f"quarantine {name} of {note.location!r}: answered for by a newer blob",
-            lambda: blob_folder.release(self.data_dir, name, note),
+            lambda: quarantine.release(self.data_dir, name, note),
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.engines.local.disk import blob_folder
+from services.engines.local.disk import quarantine
 from services.engines.local.disk.blob import Blob
 
 
@@ -31,7 +31,7 @@ class Reconciled:
 
     live: LiveBlobs = field(default_factory=dict[str, Blob])  # by location: what is served
     # By location: quarantined, under this name; empty if the disk refused the move.
-    damaged: dict[str, tuple[str, blob_folder.Note]] = field(default_factory=dict)
+    damaged: dict[str, tuple[str, quarantine.Note]] = field(default_factory=dict)
     quarantined: list[tuple[int, str]] = field(default_factory=list)  # (id, reason), of this run
     # By location: ids of superseded blobs that could not be marked. They must be marked before their location
     # is written or deleted: else a delete would bring them back at the next start.
@@ -46,7 +46,7 @@ class Reconciled:
     unplaced: frozenset[str] = frozenset()
     # Paths of damaged folders whose location is unknown, with those that this run moved to quarantine.
     nameless: list[str] = field(default_factory=list)
-    moved: list[tuple[str, blob_folder.Note]] = field(default_factory=list)
+    moved: list[tuple[str, quarantine.Note]] = field(default_factory=list)
     by_index: bool = False  # what the index knew was not read
     unlisted: list[int] = field(default_factory=list)  # rows whose names were not compared with the index
     seen: int = 0

@@ -27,7 +27,7 @@ from common.states import (
     State,
     replaced_by,
 )
-from services.engines.local.disk import blob_folder, record, reserve
+from services.engines.local.disk import blob_folder, quarantine, record, reserve
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import DATA_TEMP_NAME, STATE_TEMP_NAME, Layout
 from services.engines.local.disk.record import BlobRecord, Transition
@@ -95,7 +95,7 @@ class Change:
         sequence: Sequence,
         draft: Draft | None = None,
         old: Blob | None = None,
-        released: tuple[str, blob_folder.Note] | None = None,
+        released: tuple[str, quarantine.Note] | None = None,
         leaves_nothing: bool = False,
         keeps: bool = False,
         *,
@@ -200,7 +200,7 @@ class Change:
                     durable.remove_file(state + ".tmp")
         if self.released is not None:
             with contextlib.suppress(FileNotFoundError):  # an operator dropped it meanwhile
-                blob_folder.finish_release(self.data_dir, self.released[0], self.released_folder_fd)
+                quarantine.finish_release(self.data_dir, self.released[0], self.released_folder_fd)
 
     @property
     def other_error(self) -> BlobkeepError | None:
@@ -271,11 +271,11 @@ class Change:
         """What its history says of the end of the old blob."""
         return self.why if self.new is None else replaced_by(self.new.id)
 
-    def _prepare_release(self, name: str, note: blob_folder.Note) -> None:
-        self._undo.append(lambda: blob_folder.forget_release(self.data_dir, name))
+    def _prepare_release(self, name: str, note: quarantine.Note) -> None:
+        self._undo.append(lambda: quarantine.forget_release(self.data_dir, name))
         try:
-            self.released_folder_fd = self._open_folder(blob_folder.quarantined_folder(self.data_dir, name))
-            self._finding_room(lambda: blob_folder.prepare_release(self.data_dir, name, note))
+            self.released_folder_fd = self._open_folder(quarantine.folder(self.data_dir, name))
+            self._finding_room(lambda: quarantine.prepare_release(self.data_dir, name, note))
         except FileNotFoundError:
             self.released = None  # an operator dropped it meanwhile
 

@@ -19,7 +19,7 @@ from common.keyed_lock import KeyedLock
 from common.self_report import NamedBlob
 from common.states import MSG_SUPERSEDED, State
 from services.engine import Events
-from services.engines.local.disk import blob_folder, layout
+from services.engines.local.disk import blob_folder, layout, quarantine
 from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.blob_folder import RecordOfAnother
 from services.engines.local.disk.layout import Layout
@@ -123,7 +123,7 @@ class LocalDamage:
         blob_id = damaged.blob_id
         try:
             name, note = await self._committer.call(
-                lambda: blob_folder.quarantine(self._data_dir, blob_id, location, damaged.seq, damaged.reason)
+                lambda: quarantine.move_in(self._data_dir, blob_id, location, damaged.seq, damaged.reason)
             )
             moved = KnownDamage(blob_id, damaged.seq, damaged.reason, name, note)
         except FileNotFoundError:
@@ -163,8 +163,8 @@ class LocalDamage:
         for location, ids in settled.unsettled.items():
             self.unsettled.setdefault(location, []).extend(ids)
 
-    async def _release(self, name: str, note: blob_folder.Note) -> None:
-        await self._committer.call(lambda: blob_folder.release(self._data_dir, name, note))
+    async def _release(self, name: str, note: quarantine.Note) -> None:
+        await self._committer.call(lambda: quarantine.release(self._data_dir, name, note))
 
     def forget_dropped(self) -> None:
         """Do not count what an operator has dropped of the folders of unknown locations."""

@@ -17,7 +17,7 @@ from sortedcontainers import SortedDict
 
 from common.errors import Damaged, Unreadable
 from services.engines.local.disk.blob import Blob
-from services.engines.local.disk.blob_folder import Note
+from services.engines.local.disk.quarantine import Note
 from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.run import NotCached
 from services.engines.local.recovery.reconciled import LiveBlobs, Reconciled

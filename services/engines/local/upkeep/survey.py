@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from common.errors import SHORTAGE_ERRNOS, CorruptRecord
 from common.progress import nothing
 from common.states import State
-from services.engines.local.disk import blob_folder, layout
-from services.engines.local.disk.blob_folder import Note
+from services.engines.local.disk import blob_folder, layout, quarantine
 from services.engines.local.disk.layout import Layout
+from services.engines.local.disk.quarantine import Note
 from services.engines.local.disk.record import BlobRecord, rank
 from services.engines.local.upkeep.folder_round import FolderRound, count_folders
 
@@ -78,5 +78,5 @@ def quarantined(data_dir: Layout) -> list[Quarantined]:
             record = blob_folder.read_record_in(path, None)
         except (OSError, CorruptRecord):
             record = None
-        found.append(Quarantined(name, path, blob_folder.read_note(path), record))
+        found.append(Quarantined(name, path, quarantine.read_note(path), record))
     return found
