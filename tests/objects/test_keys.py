@@ -52,6 +52,14 @@ def test_a_name_gives_its_location_or_says_that_it_cannot(location: str) -> None
 
 
 @given(LOCATIONS)
+@example("x" * 189 + "/" * 3 + "x" * 700)
+@example("/" * 415)
+def test_a_text_of_ascii_is_cut_as_any_other(location: str) -> None:
+    """It is cut without a look at each character. Of keys in use not one may change."""
+    assert len(location) < 48 or keys._segments(location) == keys._segments_of_any(location)
+
+
+@given(LOCATIONS)
 def test_a_name_is_what_stores_take(location: str) -> None:
     key = "p" * keys.MAX_PREFIX_BYTES + "/" + keys.part_key(location, txn.new_txn(0), 0)
     assert len(key.encode()) <= 1024
