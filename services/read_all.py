@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from common.checksum import Bytes
 from services.store import Blob, Reading, Store
 
 _PAGE_ENTRIES = 1000
+_SLICE = 100
 
 
 async def all_blobs(store: Store, prefix: str) -> AsyncIterator[Blob]:
     """The blobs whose location starts with `prefix`, sorted, a page at a time: see Store.list.
 
-    One that is written or deleted meanwhile may be among them or not.
+    One that is written or deleted meanwhile may be among them or not. The event loop has its turn after each
+    hundred, whatever the caller does with them.
     """
     after: str | None = ""
     while after is not None:
         page = await store.list(prefix, "", after, _PAGE_ENTRIES)
-        for blob in page.blobs:
+        for count, blob in enumerate(page.blobs):
+            if not count % _SLICE:
+                await asyncio.sleep(0)
             yield blob
         after = page.next
 

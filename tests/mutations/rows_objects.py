@@ -130,6 +130,20 @@ ROWS = [
         ("tests/objects/test_keys.py::test_no_write_has_a_folder_of_its_own",),
     ),
     Mutation(
+        "names-of-ascii-are-cut-within-an-escape",
+        _ENGINE + "keys.py",
+        "return size + (stem[size - 1] in _FIRSTS) if",
+        "return size if",
+        ("tests/objects/test_keys.py::test_a_text_of_ascii_is_cut_as_any_other",),
+    ),
+    Mutation(
+        "a-page-of-pointers-in-one-turn",
+        _ENGINE + "listing.py",
+        "_SLICE = 50  # pointers",
+        "_SLICE = 5000  # pointers",
+        ("tests/objects/test_turns.py::test_a_page_of_many_blobs",),
+    ),
+    Mutation(
         "the-gc-removes-the-first-part-alone",
         _ENGINE + "entry.py",
         "for part in range(entry.old_parts)]",

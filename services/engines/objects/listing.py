@@ -3,6 +3,8 @@
 A page costs one LIST for each thousand pointers that it passes, and one GET for each pointer whose ETag
 changed since it was last seen. Deleted locations cost no GET: the length of a tombstone shows them. To skip a
 folded folder costs one more LIST, unless its end is in the LIST that was already read.
+
+A page of a thousand takes tens of thousands of calls, so the event loop has its turn after every fifty.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from services.rules.locations import AFTER_RECORDS
 from services.store import Page
 
 _AT_ONCE = 32  # GETs of pointers
+_SLICE = 50  # pointers in one turn of the event loop
 
 LivePointer = Listed | Known
 """What is known of a live pointer: that a LIST gave it, or the pointer itself."""
@@ -61,20 +64,47 @@ class BucketListing:
 
     async def read(self, live: LivePointer) -> Known:
         """The pointer that a LIST found, from memory if the ETag is the same."""
-        if isinstance(live, Known):
-            return live
-        name = live.key.removeprefix(keys.LOC)
-        location = keys.location_of(name)
-        known = self.tools.pointers.with_etag(location, live.etag) if location is not None else None
+        known = self._remembered(live)
         if known is not None:
             return known
+        assert isinstance(live, Listed)
         async with self._places:
-            return await self.tools.pointers.read_listed(name)
+            return await self.tools.pointers.read_listed(live.key.removeprefix(keys.LOC))
+
+    async def read_all(self, found: Sequence[LivePointer]) -> Sequence[Known]:
+        """These pointers, in the same order. Those that are not in memory are read, some at once."""
+        known: list[Known | None] = []
+        for at in range(0, len(found), _SLICE):
+            await asyncio.sleep(0)
+            known += map(self._remembered, found[at : at + _SLICE])
+        missing = [at for at, one in enumerate(known) if one is None]
+        left = iter(missing)
+
+        async def some() -> None:
+            for at in left:
+                known[at] = await self.read(found[at])
+
+        try:
+            await asyncio.gather(*(some() for _ in missing[:_AT_ONCE]))
+        finally:
+            for _ in left:  # after an error nobody begins another
+                pass
+        return [one for one in known if one is not None]
+
+    def _remembered(self, live: LivePointer) -> Known | None:
+        if isinstance(live, Known):
+            return live
+        location = keys.location_of(live.key.removeprefix(keys.LOC))
+        return self.tools.pointers.with_etag(location, live.etag) if location is not None else None
 
     async def _blobs(self, found: Sequence[tuple[str, LivePointer]]) -> Sequence[ObjectBlob]:
         """The blobs of the pointers, without those that were deleted meanwhile or have expired."""
-        known = await asyncio.gather(*(self.read(live) for _, live in found))
-        return [blob for one in known if (blob := self._expiry.live(one)) is not None]
+        known = await self.read_all([live for _, live in found])
+        blobs: list[ObjectBlob] = []
+        for at in range(0, len(known), _SLICE):
+            await asyncio.sleep(0)
+            blobs += (blob for one in known[at : at + _SLICE] if (blob := self._expiry.live(one)) is not None)
+        return blobs
 
 
 class _Walk:
@@ -113,7 +143,9 @@ class _Walk:
         while more and not self._is_over:
             cursor = keys.LOC + self._cursor if self._cursor else ""
             found, more = await bucket.list(keys.LOC, cursor)
-            for listed in found:
+            for count, listed in enumerate(found):
+                if not count % _SLICE:
+                    await asyncio.sleep(0)
                 name = listed.key.removeprefix(keys.LOC)
                 if self._end and name >= self._end:
                     more = False
@@ -136,9 +168,11 @@ class _Walk:
 
     async def _of_group(self, group: Sequence[Listed]) -> AsyncIterator[tuple[str, LivePointer]]:
         """In the order of their locations, for which each pointer must be read."""
-        known = await asyncio.gather(*(self._listing.read(listed) for listed in group))
+        known = await self._listing.read_all(group)
         found = [(one.pointer.location, one) for one in known if one.pointer is not None]
-        for location, one in sorted(found, key=lambda pair: pair[0]):
+        for count, (location, one) in enumerate(sorted(found, key=lambda pair: pair[0])):
+            if not count % _SLICE:
+                await asyncio.sleep(0)
             if self._is_wanted(location):
                 yield location, one
 
