@@ -28,7 +28,6 @@ from services.readers.messages import (
     Here,
     Over,
     Renew,
-    Tallied,
     Told,
     answers_by,
     decode_of_server,
@@ -166,11 +165,7 @@ class Guest:
             return
         tallies, refusals = self._requests.take()
         if tallies or refusals:
-            told = {
-                method: Tallied(one.statuses, one.buckets, one.seconds, one.bytes_in, one.bytes_out)
-                for method, one in tallies.items()
-            }
-            self._channel.send(encode(Counts(told, refusals)))
+            self._channel.send(encode(Counts(tallies, refusals)))
 
     async def _keep_counting(self) -> None:
         while True:

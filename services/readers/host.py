@@ -32,7 +32,7 @@ from services.readers.messages import (
     decode_of_reader,
     encode,
 )
-from services.watch.request_log import RequestLog, Tally
+from services.watch.request_log import RequestLog
 
 log = logging.getLogger("server")
 
@@ -159,9 +159,7 @@ class Host:
 
     async def tell(self, asked: Ask) -> Told:
         """Answer a reader. When this returns, the blob is in the table, if it can be."""
-        rights = (
-            self._sharing.rights
-        )  # before anybody is looked up: who was judged by older rules is not taken
+        rights = self._sharing.rights  # before anybody is looked up: who is judged by older rules is void
         client = None
         if asked.authorization and not self._access.is_open:
             with contextlib.suppress(BlobkeepError):
@@ -185,10 +183,7 @@ class Host:
 
     def count(self, counts: Counts) -> None:
         """A reader has answered requests."""
-        for method, one in counts.tallies.items():
-            tally = Tally()
-            tally.statuses, tally.buckets, tally.seconds = one.statuses, one.buckets, one.seconds
-            tally.bytes_in, tally.bytes_out = one.bytes_in, one.bytes_out
+        for method, tally in counts.tallies.items():
             self._requests.add(method, tally)
         for status, count in counts.refusals.items():
             self._requests.refusals[status] = self._requests.refusals.get(status, 0) + count

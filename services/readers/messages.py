@@ -6,6 +6,7 @@ import msgspec
 
 from common.config import Config
 from services.http1 import Handed
+from services.watch.request_log import Tally
 
 
 class Here(msgspec.Struct, frozen=True, tag=True):
@@ -28,20 +29,10 @@ class Over(msgspec.Struct, frozen=True, tag=True):
     handed: Handed
 
 
-class Tallied(msgspec.Struct, frozen=True):
-    """Requests of one method that a reader has answered: see RequestLog.Tally."""
-
-    statuses: dict[int, int]
-    buckets: list[int]
-    seconds: float
-    bytes_in: int
-    bytes_out: int
-
-
 class Counts(msgspec.Struct, frozen=True, tag=True):
     """What the reader has answered since its last report, by method, and what its connections refused."""
 
-    tallies: dict[str, Tallied]
+    tallies: dict[str, Tally]
     refusals: dict[int, int]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from tornado.web import RequestHandler
@@ -21,17 +22,17 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 OTHER = "other"  # any other method, and what ended before its method was known
 
 
+@dataclass(slots=True)
 class Tally:
-    """The answers to one method. `buckets`: requests by the first of BOUNDS_S that they reach."""
+    """The answers to one method. `statuses`: requests by status; `buckets`: by the first of BOUNDS_S that
+    they reach; `seconds`: of all together; bytes are those of bodies.
+    """
 
-    __slots__ = ("buckets", "bytes_in", "bytes_out", "seconds", "statuses")
-
-    def __init__(self) -> None:
-        self.statuses: dict[int, int] = {}
-        self.buckets = [0] * (len(BOUNDS_S) + 1)
-        self.seconds = 0.0
-        self.bytes_in = 0
-        self.bytes_out = 0
+    statuses: dict[int, int] = field(default_factory=dict)
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
+    seconds: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
 
     @property
     def requests(self) -> int:
