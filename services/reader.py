@@ -22,7 +22,7 @@ from common import config, logs, process, self_report
 from common.errors import ConfigError
 from common.self_report import SelfReport
 from services.access.certificate import tls_context
-from services.access.credentials import allow_many_descriptors
+from services.access.credentials import allow_many_descriptors, public_prefixes
 from services.engine import Engine
 from services.engines.choose import choose
 from services.frontends.native.quick_reads import QuickReads
@@ -65,7 +65,7 @@ async def _run(engine: Engine, options: config.Config, tls: ssl.SSLContext | Non
         loop.add_signal_handler(number, stopping.set)
     me = _Report(engine)
     requests = RequestLog(AccessLog() if options.access_log else None)
-    access = ToldAccess([prefix.strip() for prefix in options.public.split(",") if prefix.strip()])
+    access = ToldAccess(public_prefixes(options))
     guest = Guest(engine, access, requests, options, me.begin, tls)
     of_s3 = s3_hosts(options)
     quick = QuickReads(guest, access, requests, options, lambda host: is_host_of_s3(host, of_s3))

@@ -26,8 +26,7 @@ class ServerCredentials:
         self._config = config
         self.tls = tls_context(config)
         rules = access_file.load_rules(config.auth_file) if config.auth_file else None
-        public = [prefix.strip() for prefix in config.public.split(",") if prefix.strip()]
-        self.access = Access(rules.clients if rules is not None else None, public)
+        self.access = Access(rules.clients if rules is not None else None, public_prefixes(config))
         self.access.link_key = rules.link_key if rules is not None else ""
         self.on_certificate: Callable[[], None] = lambda: None  # called when it was read again
 
@@ -64,6 +63,11 @@ class ServerCredentials:
         text = exposure(is_open=self.access.is_open, is_plain=self.tls is None) if beyond else None
         if text:
             log.warning("%s", text)
+
+
+def public_prefixes(config: Config) -> list[str]:
+    """What everybody may read: the prefixes in the option `public`."""
+    return [prefix.strip() for prefix in config.public.split(",") if prefix.strip()]
 
 
 def exposure(*, is_open: bool, is_plain: bool) -> str | None:

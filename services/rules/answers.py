@@ -8,12 +8,15 @@ import json
 
 from services.rules.dates import format_http_date
 
+Fields = list[tuple[str, str]]
+"""Header fields of an answer: name and value, in the order in which they are sent; some more than once."""
+
 SERVER = "Blobkeep"
 # A stored page must not act on this origin: it runs no script, submits no form, loads nothing.
 STORED_CSP = "sandbox; default-src 'none'"
 
 
-def common_fields(now_s: int) -> list[tuple[str, str]]:
+def common_fields(now_s: int) -> Fields:
     """The fields that every answer begins with. `now_s`: Unix time."""
     return [
         ("Server", SERVER),
@@ -22,7 +25,7 @@ def common_fields(now_s: int) -> list[tuple[str, str]]:
     ]
 
 
-def sent(fields: list[tuple[str, str]]) -> bytes:
+def sent(fields: Fields) -> bytes:
     """The lines of `fields`, with names spelled as in answers of handlers.
 
     Raises ValueError for a line break or NUL in one: what follows it would be another field, or the body.
@@ -47,7 +50,7 @@ def spelled(name: str) -> str:
     return "-".join(word.capitalize() for word in name.split("-"))
 
 
-def error_fields(retry_after_s: int | None = None) -> list[tuple[str, str]]:
+def error_fields(retry_after_s: int | None = None) -> Fields:
     """The other fields of an error: for its body, and when to try again."""
     fields = [("Content-Type", "application/json")]
     return fields if retry_after_s is None else [*fields, ("Retry-After", str(retry_after_s))]

@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+from services.rules.answers import Fields
+
 ANY = "*"
 _METHODS = "GET, HEAD, PUT, POST, DELETE"
 _REMEMBERED_S = "600"
-
-Fields = list[tuple[str, str]]
 
 
 class Origins:

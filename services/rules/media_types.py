@@ -35,12 +35,12 @@ _MAX_ENDING_CHARS = 16
 
 def upload_media_type(header: str | None, location: str, *, guesses: bool) -> str:
     """The type to store: that of the Content-Type `header`, else that of the ending of `location`."""
-    if header is None:
-        return guess_media_type(location) if guesses else DEFAULT_MEDIA_TYPE
-    said = (_said if len(header) <= MAX_FIELD_CHARS else _judged)(header)
-    if said is None:
-        return guess_media_type(location) if guesses else DEFAULT_MEDIA_TYPE
-    return said
+    said = None
+    if header is not None:
+        said = (_said if len(header) <= MAX_FIELD_CHARS else _judged)(header)
+    if said is not None:
+        return said
+    return guess_media_type(location) if guesses else DEFAULT_MEDIA_TYPE
 
 
 def _judged(header: str) -> str | None:

@@ -14,9 +14,9 @@ from services.access import links
 from services.access.decisions import Action, Client
 from services.frontends.handler import Handler
 from services.frontends.native import errors
-from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, Fields, forwarded
+from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, forwarded
 from services.frontends.statuses import UNEXPECTED
-from services.rules.answers import common_fields, error_body
+from services.rules.answers import Fields, common_fields, error_body
 
 # What a method does to a blob. A PUT of an existing blob is an update: its condition checks that again.
 ACTIONS = {

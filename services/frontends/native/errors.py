@@ -7,10 +7,9 @@ import logging
 import msgspec
 
 from common import errors
-from services.frontends.native.headers import Fields
 from services.frontends.statuses import UNEXPECTED, retry_after_s, status_of
 from services.http1 import RequestHead
-from services.rules.answers import error_body
+from services.rules.answers import Fields, error_body
 from services.rules.ranges import unsatisfied_range
 
 log = logging.getLogger("http")
@@ -22,7 +21,7 @@ CHALLENGES = [
 ]
 
 
-def headers_of(err: errors.BlobkeepError, *, by_script: bool = False) -> list[tuple[str, str]]:
+def headers_of(err: errors.BlobkeepError, *, by_script: bool = False) -> Fields:
     """Header fields that the answer to `err` carries besides its type and length, some more than once.
 
     `by_script`: the request is the dashboard's; its browser would open a window for a Basic challenge.

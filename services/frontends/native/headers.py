@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
-from services.rules.answers import STORED_CSP, sent, spelled
+from services.rules.answers import STORED_CSP, Fields, sent, spelled
 from services.rules.conditions import etag, last_modified_s
 from services.rules.dates import format_http_date
 from services.rules.locations import quote_location
@@ -22,8 +22,6 @@ PLAYED_CSP = "sandbox allow-same-origin; default-src 'none'; media-src 'self'"
 # Caches keep it but ask each time: without this field a browser guesses, and shows old content.
 CACHE_CONTROL = "no-cache"
 _KEPT_BUT_ASKED = ("Cache-Control", CACHE_CONTROL)
-
-Fields = list[tuple[str, str]]
 
 
 def blob_fields(blob: Blob) -> Fields:

@@ -17,13 +17,12 @@ from services.access.decisions import Access, Action
 from services.frontends.native.headers import (
     FORWARDED_PREFIX,
     PREFIX,
-    Fields,
     modified_s,
     sent_blob_fields,
     validators,
 )
 from services.http1 import FieldBlock, RequestContext, RequestHead, SteadyCache
-from services.rules.answers import sent, sent_common
+from services.rules.answers import Fields, sent, sent_common
 from services.rules.conditions import NOT_MODIFIED, etag, evaluate
 from services.rules.cors import origins_of
 from services.rules.framed import is_form

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from common.errors import PreconditionFailed
-from services.frontends.native.headers import Fields, blob_fields, media_type, modified_s, validators
+from services.frontends.native.headers import blob_fields, media_type, modified_s, validators
+from services.rules.answers import Fields
 from services.rules.conditions import NOT_MODIFIED, PRECONDITION_FAILED, etag, evaluate, if_range_holds
 from services.rules.ranges import Range, content_range, multipart, parse_ranges
 from services.store import Blob

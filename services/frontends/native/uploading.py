@@ -11,10 +11,11 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine,
 from common.transfer import LentRoom
 from services.frontends.handler import CLIENT_LEFT
 from services.frontends.native.errors import answer_without_handler
-from services.frontends.native.headers import FORWARDED_PREFIX, Fields, write_outcome
+from services.frontends.native.headers import FORWARDED_PREFIX, write_outcome
 from services.frontends.native.quick_reads import first_of, whole_answer
 from services.frontends.native.sending import Answered
 from services.http1 import Exchange
+from services.rules.answers import Fields
 from services.store import Condition, Content, Store, Upload
 
 

@@ -16,13 +16,13 @@ from common.config import Config
 from common.errors import AlreadyExists, BadRequest, BlobkeepError, Damaged
 from services.access.decisions import Access, Action
 from services.frontends.native.errors import answer_without_handler
-from services.frontends.native.headers import Fields
 from services.frontends.native.quick_reads import authorization_of, is_plain, user_of, whole_answer
 from services.frontends.restic import PREFIX
 from services.frontends.restic.conditions import upload_condition
 from services.frontends.restic.names import FILE_TYPE, REFUSAL, Named, parse_path
 from services.frontends.shortcut import WholeRequest
 from services.http1 import Exchange
+from services.rules.answers import Fields
 from services.rules.cors import origins_of
 from services.store import Store
 from services.watch.request_log import RequestLog

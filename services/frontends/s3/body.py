@@ -22,6 +22,7 @@ from services.frontends.s3.etags import ETAG
 from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.stored import CHECKSUM
 from services.frontends.s3.xml import Element, parse
+from services.rules.answers import Fields
 from services.store import PartUpload, Upload
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
@@ -265,7 +266,7 @@ class Receiving(Operation):
         await body.finish(await self.upload.sha256() if body.needs_sha256 else None)
         return body.kept()
 
-    def checksum_shown(self) -> list[tuple[str, str]]:
+    def checksum_shown(self) -> Fields:
         """The header field with the computed checksum, if there is one."""
         if self.body.checksum is None:
             return []

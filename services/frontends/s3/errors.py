@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from common import errors
 from services.frontends import statuses
+from services.rules.answers import Fields
 
 # Statuses by code.
 STATUS = {
@@ -122,7 +123,7 @@ def described(err: errors.BlobkeepError) -> Described:
     return Described(code, STATUS[code], str(err), {}, statuses.retry_after_s(err))
 
 
-def fields_of(told: Described) -> list[tuple[str, str]]:
+def fields_of(told: Described) -> Fields:
     """The header fields of an error's answer, without those that describe its body."""
     fields = []
     if told.retry_after_s is not None:

@@ -13,13 +13,11 @@ from services.frontends.s3 import xml
 from services.frontends.s3.errors import UNEXPECTED, described, fields_of
 from services.frontends.s3.request import Answering, Request, new_request_id
 from services.http1 import Exchange
-from services.rules.answers import sent, sent_common
+from services.rules.answers import Fields, sent, sent_common
 from services.store import Reading
 from services.watch.request_log import RequestLog
 
 log = logging.getLogger("s3")
-
-Fields = list[tuple[str, str]]
 
 
 class ExchangeAnswer:

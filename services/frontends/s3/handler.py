@@ -41,7 +41,7 @@ from services.frontends.s3.request import Operation, Request, new_request_id
 from services.frontends.s3.routes import decide
 from services.frontends.s3.stubs import DefaultConfiguration, GetAcl, NoConfiguration, PutAcl, check_acl
 from services.frontends.s3.writing import DeleteObject, DeleteObjects, PutObject
-from services.rules.answers import SERVER
+from services.rules.answers import SERVER, Fields
 from services.rules.dates import format_http_date
 from services.store import Multiparts, Store
 
@@ -165,7 +165,7 @@ class S3Handler(Handler):
 
     # --- request.Answering ---
 
-    def begin(self, status: int, fields: list[tuple[str, str]]) -> None:
+    def begin(self, status: int, fields: Fields) -> None:
         """See request.Answering."""
         self.set_status(status)
         for name, value in fields:

@@ -14,11 +14,12 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine,
 
 from common.transfer import LentRoom
 from services.frontends.handler import CLIENT_LEFT
-from services.frontends.s3.exchange_answers import ExchangeAnswer, Fields
+from services.frontends.s3.exchange_answers import ExchangeAnswer
 from services.frontends.s3.multipart import UploadPart
 from services.frontends.s3.request import Answering, Request
 from services.frontends.s3.stubs import check_acl
 from services.http1 import Exchange
+from services.rules.answers import Fields
 from services.watch.request_log import RequestLog
 
 # As SDKs write it. It is the same in a canonical request.

@@ -23,6 +23,7 @@ from services.frontends.s3.stored import (
     part_checksums,
     part_sizes,
 )
+from services.rules.answers import Fields
 from services.rules.conditions import NOT_MODIFIED, PRECONDITION_FAILED, evaluate, if_range_holds
 from services.rules.ranges import Range, content_range, parse_ranges
 from services.store import Blob
@@ -97,7 +98,7 @@ class GetObject(Operation):
         request.answering.begin(206, [*fields, length])
         return part if request.method == "GET" and part[0] <= part[1] else None
 
-    def _checksums(self, blob: Blob, *, whole: bool) -> list[tuple[str, str]]:
+    def _checksums(self, blob: Blob, *, whole: bool) -> Fields:
         """The checksums of the bytes that are sent, for the client to compare: of the whole or of a part."""
         if whole:
             return checksum_fields(blob)
@@ -141,7 +142,7 @@ def _bytes_of_part(blob: Blob, number: int) -> Range:
     return last + 1 - sizes[number - 1], last
 
 
-def _overridden(fields: list[tuple[str, str]], request: Request) -> list[tuple[str, str]]:
+def _overridden(fields: Fields, request: Request) -> Fields:
     """`fields`, with values from a signed link in place of the stored ones."""
     said = {field: request.query[name] for name, field in _OVERRIDES.items() if name in request.query}
     if not all(map(fits_answer, said.values())):

@@ -15,7 +15,7 @@ from services.access.decisions import Access, Action, Client
 from services.frontends.s3 import sigv4
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.names import S3Target, text_of
-from services.rules.answers import sent_common
+from services.rules.answers import Fields, sent_common
 from services.rules.dates import format_http_date
 from services.store import Multiparts, Reading, Store
 
@@ -23,7 +23,7 @@ from services.store import Multiparts, Reading, Store
 class Answering(Protocol):
     """Where an answer goes: the HTTP side."""
 
-    def begin(self, status: int, fields: list[tuple[str, str]]) -> None:
+    def begin(self, status: int, fields: Fields) -> None:
         """Status and fields; a field may occur more than once."""
         ...
 
@@ -119,7 +119,7 @@ class Request:
         """`key` for an answer in XML: percent-encoded if the client asked for that."""
         return quote(key, safe="/-_.~*") if self.query.get("encoding-type") == "url" else key
 
-    def send(self, status: int, body: bytes = b"", fields: list[tuple[str, str]] | None = None) -> None:
+    def send(self, status: int, body: bytes = b"", fields: Fields | None = None) -> None:
         """Send a whole answer; a body is XML."""
         given = list(fields or ())
         if body:

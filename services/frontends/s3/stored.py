@@ -10,12 +10,10 @@ from services.frontends.s3.checksums import ALGORITHMS, COMPOSITE, FULL_OBJECT, 
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import etag_of, modified_s
 from services.frontends.s3.request import http_date
-from services.rules.answers import STORED_CSP
+from services.rules.answers import STORED_CSP, Fields
 from services.rules.metadata import MAX_BYTES, PREFIX, STANDARD, check_metadata
 from services.rules.uploads import DEFAULT_MEDIA_TYPE, fits_field, stored_encoding, stored_media_type
 from services.store import Blob, Content
-
-Fields = list[tuple[str, str]]
 
 META = "x-amz-meta-"
 _META_CHARS = len(META)
