@@ -14,12 +14,12 @@ from typing import Any, Protocol
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from common.config import Config
-from common.errors import BadRequest, BlobkeepError
+from common.errors import BlobkeepError
 from services.access.decisions import Access
 from services.http1 import Exchange
 from services.rules.cors import Origins, origins_of
 from services.rules.uploads import parse_expect
-from services.store import Blob, Reading, Store, Upload
+from services.store import Reading, Store
 
 CLIENT_LEFT = 499  # only for logs and metrics, as in nginx: the client left before the answer
 
@@ -182,19 +182,3 @@ class _Client:
 
     async def ready(self) -> None:
         await self._exchange.ready()
-
-
-async def commit_verified(upload: Upload, sha256: bytes | None, refusal: str) -> tuple[Blob, bool]:
-    """Commit an upload whose bytes have come, and return what that returns.
-
-    `sha256`: that of the bytes as declared, None if it was not. Raises BadRequest(refusal) if they differ;
-    the upload is then aborted, as after every error.
-    """
-    if sha256 is not None:
-        try:
-            if await upload.sha256() != sha256:
-                raise BadRequest(refusal)
-        except BaseException as err:
-            await upload.abort(str(err))
-            raise
-    return await upload.commit()

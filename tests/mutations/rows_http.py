@@ -131,17 +131,10 @@ ROWS = [
     ),
     Mutation(
         "digest-not-compared",
-        "services/frontends/digests.py",
+        "services/frontends/native/promised_digests.py",
         "            if not hmac.compare_digest(found, digest):\n",
         "            if False:\n",
         _WRITING,
-    ),
-    Mutation(
-        "file-under-another-name",
-        "services/frontends/handler.py",
-        "if await upload.sha256() != sha256:",
-        "if await upload.sha256() is None:",
-        ("tests/restic/test_small_uploads.py",),
     ),
     Mutation(
         "part-stored-as-the-whole",

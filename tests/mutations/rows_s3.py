@@ -189,7 +189,7 @@ ROWS = [
     ),
     Mutation(
         "digest-behind-the-body-not-checked",
-        "services/frontends/digests.py",
+        "services/frontends/native/promised_digests.py",
         "        promised = [*self._promised.items(), *expected_digests(behind).items()]\n",
         "        promised = [*self._promised.items()]\n",
         ("tests/http/test_digests.py",),

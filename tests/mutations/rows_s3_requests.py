@@ -274,9 +274,9 @@ ROWS = [
     ),
     Mutation(
         "a-restic-file-is-not-compared-with-its-name",
-        "services/frontends/handler.py",
-        "            if await upload.sha256() != sha256:\n",
-        "            if False:\n",
+        "services/frontends/restic/handlers.py",
+        "                if (await upload.sha256()).hex() != self.named.sha256:\n",
+        "                if False:\n",
         ("tests/restic/test_small_uploads.py", "tests/restic/test_protocol.py::test_a_repository"),
     ),
     Mutation(

@@ -15,11 +15,11 @@ from tornado.iostream import StreamClosedError
 from common.errors import Damaged, NotFound
 from services.access.decisions import Action
 from services.access.links import LinkHolder
-from services.frontends.digests import PromisedDigests
 from services.frontends.native import state_locks
 from services.frontends.native.base import BaseHandler
 from services.frontends.native.copying import CopyOrder, copy_order, refuse_without_effect
 from services.frontends.native.headers import FORWARDED_PREFIX, PREFIX, modified_s, write_outcome
+from services.frontends.native.promised_digests import PromisedDigests
 from services.frontends.native.read_plan import ReadPlan, plan_read
 from services.frontends.native.webdav import href_of, multistatus
 from services.frontends.native.write_conditions import write_condition

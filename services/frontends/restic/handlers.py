@@ -16,7 +16,6 @@ from tornado.web import HTTPError
 
 from common.errors import AlreadyExists, BadRequest, NotFound
 from services.access.decisions import Action
-from services.frontends.handler import commit_verified
 from services.frontends.native.blobs import BlobReader
 from services.frontends.restic.conditions import refuse_unjudged, upload_condition
 from services.frontends.restic.names import FILE_TYPE, REFUSAL, Named, parse_path
@@ -103,12 +102,22 @@ class ResticHandler(BlobReader):
             if self.named.kind or self.get_query_argument("create", "") != "true":
                 raise BadRequest("A repository is created with POST /restic/<name>/?create=true.")
         elif self._upload is not None:
-            sha256 = bytes.fromhex(self.named.sha256) if self.named.sha256 else None
             with contextlib.suppress(AlreadyExists):  # by another upload of the same bytes, meanwhile
-                await commit_verified(self._upload, sha256, REFUSAL)
+                await self._commit(self._upload)
         elif self._compared is not None:
             self._compared.check(self.named.sha256)
         self.set_header("Content-Length", "0")
+
+    async def _commit(self, upload: Upload) -> None:
+        """Store a file, if its bytes are those that its name says. Raises BadRequest; it is aborted then."""
+        if self.named.sha256:
+            try:
+                if (await upload.sha256()).hex() != self.named.sha256:
+                    raise BadRequest(REFUSAL)
+            except BaseException as err:
+                await upload.abort(str(err))
+                raise
+        await upload.commit()
 
     async def get(self) -> None:
         """A file, or a list of a kind."""
