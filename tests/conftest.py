@@ -40,6 +40,8 @@ StartServer = Callable[..., Server]
 # Folders whose tests take seconds. Their files run first, so that no worker gets a long one at the end.
 _LONG = ("torture", "objects", "browser", "process", "clients", "restic", "cuts", "crashes", "model", "http1")
 
+_LONG_NAME = 200  # characters
+
 
 def pytest_configure(config: pytest.Config) -> None:
     compiled.compile_for_workers(config)
@@ -48,6 +50,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first. A file stays on one worker (`--dist loadfile`), which shares what it starts."""
     items.sort(key=lambda item: item.path.parent.name not in _LONG)  # stable
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A short name for a long value. pytest would write all its bytes into the test's name, which each worker
+    sends, and each report holds more than once: 19 MB of names in the whole suite.
+    """
+    if isinstance(val, str | bytes) and len(val) > _LONG_NAME:
+        return f"{argname} of {len(val)}"
+    return None
 
 
 def pytest_collection_finish() -> None:
