@@ -61,9 +61,9 @@ def page(about: dict[str, str], figures: list[Figure]) -> str:
         "## Large bodies\n\nMiB a second, CPU of the server a MiB, and by how much its memory grew.\n\n"
         + _table(large.CASES, names, figures, _large),
         "## Steady reads\n\nSixteen connections, timed by the system from the request to its answer "
-        "(`bench/paced.py`).\n\n" + _table(paced.CASES, names, figures, _house),
+        "(`bench/paced.py`).\n\n" + _table(paced.CASES, names, figures, _background),
         "## Restart\n\n" + _table(background.RESTARTS, names, figures, _restart),
-        "## Beside the requests\n\n" + _table(background.CASES, [OURS], figures, _house),
+        "## Beside the requests\n\n" + _table(background.CASES, [OURS], figures, _background),
         "## What the machine can do\n\n" + _table(limits.CASES, ["limit"], figures, _limit),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -134,7 +134,7 @@ def _restart(figures: list[Figure], case: str, peer: str) -> str:
     return f"{seconds:.2f} s, {cpu:.2f} s CPU, {rss:.0f} MiB resident"
 
 
-def _house(figures: list[Figure], case: str, peer: str) -> str:
+def _background(figures: list[Figure], case: str, peer: str) -> str:
     def value(name: str) -> float:
         return median(figures, case, peer, name) or 0.0
 
