@@ -55,6 +55,14 @@ async def missing_object(request: Request) -> S3Error:
     return S3Error("NoSuchKey", "The specified key does not exist.", Key=request.target.key)
 
 
+async def require_there(request: Request) -> None:
+    """Raise S3Error if the bucket or the object that the request is for does not exist."""
+    if not request.target.key:
+        await require_bucket(request)
+    elif await request.store.stat(request.location) is None:
+        raise await missing_object(request)
+
+
 class ListBuckets(Operation):
     """The buckets that the client may see, in pages if it asks for pages."""
 

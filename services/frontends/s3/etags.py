@@ -22,7 +22,6 @@ _CONDITIONS = [
     (name, name.lower()) for name in ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 ]
 _LOWER = frozenset(lower for _, lower in _CONDITIONS)
-_CHANGED = "At least one of the preconditions you specified did not hold."
 
 
 def etag_of(blob: Blob) -> str:
@@ -110,15 +109,20 @@ def source_condition(fields: Mapping[str, str], version: str | None = None) -> C
             raise S3Error("ConditionalRequestConflict", "The source changed while it was copied: try again.")
         tag, modified = f'"{etag_of(blob)}"', modified_s(blob)
         if evaluate(wanted, tag, modified, "GET").name != "PROCEED":
-            raise PreconditionFailed(_CHANGED)
+            raise not_held()
 
     return judge
+
+
+def not_held() -> PreconditionFailed:
+    """The error for a condition that does not hold."""
+    return PreconditionFailed("At least one of the preconditions you specified did not hold.")
 
 
 def _check(wanted: Mapping[str, str], blob: Blob | None, method: str) -> None:
     tag, modified = (f'"{etag_of(blob)}"', modified_s(blob)) if blob is not None else (None, None)
     if evaluate(wanted, tag, modified, method) is PRECONDITION_FAILED:
-        raise PreconditionFailed(_CHANGED)
+        raise not_held()
 
 
 def _quoted(value: str) -> str:

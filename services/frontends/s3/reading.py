@@ -7,13 +7,13 @@ from itertools import accumulate
 
 from tornado.iostream import StreamClosedError
 
-from common.errors import NotFound, PreconditionFailed, RangeNotSatisfiable
+from common.errors import NotFound, RangeNotSatisfiable
 from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.buckets import missing_object
 from services.frontends.s3.checksums import HEADER
 from services.frontends.s3.errors import S3Error
-from services.frontends.s3.etags import conditions, etag_of, modified_s
+from services.frontends.s3.etags import conditions, etag_of, modified_s, not_held
 from services.frontends.s3.request import Operation, Request, http_date
 from services.frontends.s3.stored import (
     checksum_fields,
@@ -78,7 +78,7 @@ class GetObject(Operation):
         tag = f'"{etag_of(blob)}"'
         verdict = evaluate(conditions(request.fields), tag, modified_s(blob), "GET")
         if verdict is PRECONDITION_FAILED:
-            raise PreconditionFailed("At least one of the preconditions you specified did not hold.")
+            raise not_held()
         if verdict is NOT_MODIFIED:
             request.send(304, fields=[("ETag", tag), ("Last-Modified", http_date(modified_s(blob)))])
             return None
@@ -172,7 +172,7 @@ class GetObjectAttributes(Operation):
             raise await missing_object(request)
         tag = f'"{etag_of(blob)}"'
         if evaluate(conditions(request.fields), tag, modified_s(blob), "GET") is PRECONDITION_FAILED:
-            raise PreconditionFailed("At least one of the preconditions you specified did not hold.")
+            raise not_held()
         shown = {
             "ETag": xml.tag("ETag", etag_of(blob)),
             "Checksum": _checksum(blob),

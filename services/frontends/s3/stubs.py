@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.access.decisions import Action
 from services.frontends.s3 import xml
 from services.frontends.s3.body import XmlOperation
-from services.frontends.s3.buckets import missing_object, require_bucket
+from services.frontends.s3.buckets import require_there
 from services.frontends.s3.errors import S3Error, not_implemented
 from services.frontends.s3.request import Operation, Request
 
@@ -64,7 +64,9 @@ def check_acl(request: Request) -> None:
     raise not_implemented(f"The ACL {acl[:40]!r}")
 
 
-class _OfBucket(Operation):
+class _Stub(Operation):
+    """A question about a bucket or an object, for who may read it."""
+
     async def begin(self) -> None:
         """See Operation."""
         request = self.request
@@ -74,22 +76,13 @@ class _OfBucket(Operation):
         else:
             request.check_bucket()
 
-    async def check_there(self) -> None:
-        """Raise S3Error if the bucket or object does not exist."""
-        request = self.request
-        if request.target.key:
-            if await request.store.stat(request.location) is None:
-                raise await missing_object(request)
-        else:
-            await require_bucket(request)
 
-
-class NoConfiguration(_OfBucket):
+class NoConfiguration(_Stub):
     """404, with the code of S3 for a configuration that does not exist."""
 
     async def answer(self) -> None:
         """See Operation."""
-        await self.check_there()
+        await require_there(self.request)
         name = next(name for name in _NOTHING if name in self.request.query)
         if name == "tagging" and self.request.target.key:
             self.request.send(200, xml.document("Tagging", xml.block("TagSet")))
@@ -97,21 +90,21 @@ class NoConfiguration(_OfBucket):
         raise S3Error(*_NOTHING[name])
 
 
-class DefaultConfiguration(_OfBucket):
+class DefaultConfiguration(_Stub):
     """200, with what S3 has where nobody configured anything."""
 
     async def answer(self) -> None:
         """See Operation."""
-        await self.check_there()
+        await require_there(self.request)
         self.request.send(200, next(_DEFAULTS[name] for name in _DEFAULTS if name in self.request.query))
 
 
-class GetAcl(_OfBucket):
+class GetAcl(_Stub):
     """The one owner may do everything."""
 
     async def answer(self) -> None:
         """See Operation."""
-        await self.check_there()
+        await require_there(self.request)
         grantee = f'<Grantee xmlns:xsi="{_XSI}" xsi:type="CanonicalUser">{xml.OWNER}</Grantee>'
         grant = xml.block("Grant", grantee, xml.tag("Permission", "FULL_CONTROL"))
         body = xml.document(
@@ -135,9 +128,5 @@ class PutAcl(XmlOperation):
         request = self.request
         if await self.document("AccessControlPolicy") is not None:
             raise not_implemented("An ACL")
-        if request.target.key:
-            if await request.store.stat(request.location) is None:
-                raise await missing_object(request)
-        else:
-            await require_bucket(request)
+        await require_there(request)
         request.send(200)
