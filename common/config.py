@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
@@ -176,15 +176,15 @@ def check_flags(flags: Mapping[str, Any]) -> None:
             _typed(OPTIONS[name], value, _flag(name), is_text=True)
 
 
-def into_environment(flags: Mapping[str, Any], environment: MutableMapping[str, str] = os.environ) -> None:
+def into_environment(flags: Mapping[str, Any]) -> None:
     """Hand options on to processes that will be started: by name, `config` for the file. None: not given."""
     for name, value in flags.items():
         if value is None:
             continue
         option = OPTIONS.get(name)
         for spelling in option.spellings if option is not None else ():
-            environment.pop(_PREFIX + spelling.upper(), None)
-        environment[_PREFIX + name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+            os.environ.pop(_PREFIX + spelling.upper(), None)
+        os.environ[_PREFIX + name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _from_file(path: Path, *, must_exist: bool) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class BucketClient:
                 result = await obstore.get_async(self._store, path, options=options)
                 data = await result.bytes_async()
         except FileNotFoundError as err:
-            _must_say(err, "NoSuchKey")
+            _must_mean_the_key(err)
             return None
         # A copy of a few bytes is quicker to work with; one of a MiB takes as long as its checksum.
         held = data.to_bytes() if len(data) <= COPIED_BYTES else memoryview(data)
@@ -184,7 +184,7 @@ class BucketClient:
                 async with asyncio.timeout(within_s):
                     await obstore.delete_async(self._store, paths if len(paths) > 1 else paths[0])
             except FileNotFoundError as err:
-                _must_say(err, "NoSuchKey")
+                _must_mean_the_key(err)
 
         if paths:
             await self._repeat("delete", ask)
@@ -300,9 +300,9 @@ def _must_have(etag: str | None) -> str:
     return etag
 
 
-def _must_say(err: FileNotFoundError, code: str) -> None:
+def _must_mean_the_key(err: FileNotFoundError) -> None:
     """Raise unless this 404 is the store's own answer for this key, not a proxy's or a missing bucket's."""
-    if _code(err) != code:
+    if _code(err) != "NoSuchKey":
         raise Unavailable("The object store says that the bucket is not there, or a proxy says so.") from err
 
 

@@ -18,17 +18,17 @@ from services.engines.objects.pointer import Known
 # How long a remembered pointer is tried first. Not longer: a pointer's history has only its last states, and
 # must still contain the remembered one (decide.Outcome.UNKNOWN).
 REMEMBERED_NS = 2_000_000_000
+_MOST_REMEMBERED = 16_384  # some 1 KiB each
 # Holds nearly every pointer, without the bytes of a blob behind it.
 HEAD_BYTES = 8 << 10
 
 
 class Pointers:
-    """The pointers of one bucket. Remembers the last `capacity` of them, some 1 KiB each."""
+    """The pointers of one bucket. Remembers the last ones."""
 
-    def __init__(self, bucket: Bucket, clock: Clock, capacity: int = 16_384) -> None:
+    def __init__(self, bucket: Bucket, clock: Clock) -> None:
         self._bucket = bucket
         self._clock = clock
-        self._capacity = capacity
         self._by_location: OrderedDict[str, tuple[Known, int]] = OrderedDict()
 
     async def read(self, location: str) -> Known:
@@ -84,7 +84,7 @@ class Pointers:
         """Remember what was seen or written."""
         self._by_location[location] = known, self._clock.now_ns()
         self._by_location.move_to_end(location)
-        if len(self._by_location) > self._capacity:
+        if len(self._by_location) > _MOST_REMEMBERED:
             self._by_location.popitem(last=False)
 
     def forget(self, location: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -65,7 +64,7 @@ def check(settings: Settings) -> Settings:
     return settings
 
 
-def find_credentials(file: str, environment: Mapping[str, str] = os.environ) -> StoreCredentials | None:
+def find_credentials(file: str) -> StoreCredentials | None:
     """The credentials of `file`, else of the environment (AWS_ACCESS_KEY_ID, ...); None if there are none.
 
     The file is like ~/.aws/credentials, with a section [default]; only its owner may read it. Raises
@@ -73,10 +72,10 @@ def find_credentials(file: str, environment: Mapping[str, str] = os.environ) -> 
     """
     if file:
         return _from_file(Path(file))
-    access, secret = environment.get("AWS_ACCESS_KEY_ID", ""), environment.get("AWS_SECRET_ACCESS_KEY", "")
+    access, secret = os.environ.get("AWS_ACCESS_KEY_ID", ""), os.environ.get("AWS_SECRET_ACCESS_KEY", "")
     if bool(access) != bool(secret):
         raise ConfigError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both, or neither.")
-    return StoreCredentials(access, secret, environment.get("AWS_SESSION_TOKEN", "")) if access else None
+    return StoreCredentials(access, secret, os.environ.get("AWS_SESSION_TOKEN", "")) if access else None
 
 
 def _from_file(path: Path) -> StoreCredentials:

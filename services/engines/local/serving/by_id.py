@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 _OK = WORD_OF_CODE[0]
 _ID = re.compile(r"0|[1-9][0-9]{0,9}")  # 32 bits; as the folders are named, so each blob has one name
 _ALL = 1 << 32  # more than there are ids
-_KEEP_NOTHING, _NEVER_EXPIRE = Keeping(), Expiry(())
 
 
 class LocalAdmin:
@@ -129,8 +128,8 @@ def page(
     state: str | None,
     after: int,
     limit: int,
-    options: Keeping = _KEEP_NOTHING,
-    expiry: Expiry = _NEVER_EXPIRE,
+    options: Keeping,
+    expiry: Expiry,
 ) -> list[Description]:
     """See engine.Admin.list_by_id. `live`: the ids of blobs that are served.
 
@@ -150,9 +149,7 @@ def page(
     return found
 
 
-def describe(
-    data_dir: Layout, blob_id: int, options: Keeping = _KEEP_NOTHING, expiry: Expiry = _NEVER_EXPIRE
-) -> Description:
+def describe(data_dir: Layout, blob_id: int, options: Keeping, expiry: Expiry) -> Description:
     """See engine.Admin.describe."""
     with _told(blob_id):
         return description(blob_folder.read_record(data_dir, blob_id), options, expiry)
