@@ -26,6 +26,7 @@ from services.engines.local.serving.index import Index
 from services.engines.local.serving.page import PageWalk
 from services.store import Page
 from tests.store.test_index_pages import SALT, blob
+from tests.support.pages import page_of
 from tests.support.stores import memory_folder
 
 # Names around "/" in the order of locations, so that folders begin, end and hold others within a block.
@@ -83,7 +84,7 @@ class Stored:
         return made
 
     def must_be_the_maps(self, prefix: str, after: str, limit: int) -> None:
-        plain = Index(dict(self.live), {}).page(prefix, "/", after, limit)
+        plain = page_of(Index(dict(self.live), {}), prefix, "/", after, limit)
         page, _ = self.page_in_turns(prefix, "/", after, limit)
         assert page == plain, (prefix, after, limit)
 
@@ -211,7 +212,7 @@ def test_a_page_does_not_look_behind_its_prefix(much_deleted: Stored) -> None:
     """It passed over all that was deleted there, to find that what follows is not below the prefix."""
     for delimiter in ("", "/"):
         page, stops = much_deleted.page_in_turns("a/", delimiter, "", 10)
-        assert page == Index(dict(much_deleted.live), {}).page("a/", delimiter, "", 10)
+        assert page == page_of(Index(dict(much_deleted.live), {}), "a/", delimiter, "", 10)
         assert stops == 0
 
 
@@ -221,7 +222,7 @@ def test_others_have_their_turn_while_much_deleted_is_passed_over(
 ) -> None:
     """It held the event loop for seconds where a million had been deleted. It goes on from there."""
     page, stops = much_deleted.page_in_turns(prefix, delimiter, "", 10)
-    assert page == Index(dict(much_deleted.live), {}).page(prefix, delimiter, "", 10)
+    assert page == page_of(Index(dict(much_deleted.live), {}), prefix, delimiter, "", 10)
     least, most = SOME_DELETED // 1100, SOME_DELETED // 500
     assert least <= stops <= most
 

@@ -19,6 +19,7 @@ from services.engines.local.index.run_writer import write_run
 from services.engines.local.serving.index import Index
 from tests.disk.test_index_folders import Stored
 from tests.store.test_index_pages import SALT, blob
+from tests.support.pages import page_of
 from tests.support.rules import DataDirectory
 from tests.support.work import calls_of
 
@@ -59,9 +60,9 @@ def both(tmp_path: Path) -> tuple[Index, Index]:
 def test_a_name_takes_no_more_calls_than_recorded(both: tuple[Index, Index]) -> None:
     stored, plain = both
     for most in CALLS_OF_A_NAME:
-        assert calls_of(lambda: stored.page("", "", "0050/", LIMIT)) / LIMIT <= most
-    assert stored.page("", "", "0050/", LIMIT) == plain.page("", "", "0050/", LIMIT)
-    assert calls_of(lambda: plain.page("", "", "0050/", LIMIT)) / LIMIT <= CALLS_OF_A_NAME_IN_MAPS
+        assert calls_of(lambda: page_of(stored, "", "", "0050/", LIMIT)) / LIMIT <= most
+    assert page_of(stored, "", "", "0050/", LIMIT) == page_of(plain, "", "", "0050/", LIMIT)
+    assert calls_of(lambda: page_of(plain, "", "", "0050/", LIMIT)) / LIMIT <= CALLS_OF_A_NAME_IN_MAPS
 
 
 @pytest.fixture(
@@ -102,8 +103,8 @@ def test_a_folder_takes_no_more_calls_than_recorded(
             stored.seal()
     index, plain = Index(stored.catalogue, {}), Index(dict(stored.live), {})
     for after in (f"{prefix}0050/", ""):
-        assert calls_of(partial(index.page, prefix, "/", after, LIMIT)) / LIMIT <= most
-        assert index.page(prefix, "/", after, LIMIT) == plain.page(prefix, "/", after, LIMIT)
+        assert calls_of(partial(page_of, index, prefix, "/", after, LIMIT)) / LIMIT <= most
+        assert page_of(index, prefix, "/", after, LIMIT) == page_of(plain, prefix, "/", after, LIMIT)
 
 
 def test_a_name_of_the_view_by_id_is_no_step_of_its_own(data: DataDirectory) -> None:

@@ -32,6 +32,7 @@ from services.engines.local.serving import comparison
 from services.engines.local.serving.index import Index
 from services.engines.local.upkeep.verifier import Verifier
 from tests.support.campaign import choose, chooser, tally
+from tests.support.pages import page_of
 from tests.support.stores import Opened, memory_folder, opened, quiet_ns, small_journal, until
 
 __all__ = ["small_journal"]
@@ -135,8 +136,8 @@ def test_a_catalogue_is_the_maps(steps: list[tuple[str, str]], prefix: str, afte
             both.do(*step)
             both.compare()
         for delimiter in ("", "/"):
-            expected = both.plain.page(prefix, delimiter, after, limit)
-            assert both.stored.page(prefix, delimiter, after, limit) == expected
+            expected = page_of(both.plain, prefix, delimiter, after, limit)
+            assert page_of(both.stored, prefix, delimiter, after, limit) == expected
 
 
 # --- in every state ---

@@ -15,6 +15,7 @@ from services.engines.local.index.id_set import IdSet
 from services.engines.local.index.run import NotCached, Run
 from services.engines.local.index.run_writer import write_run
 from services.engines.local.serving.index import Index
+from tests.support.pages import page_of
 
 SALT = b"0123456789abcdef"
 
@@ -58,7 +59,7 @@ def test_a_page_on_a_cold_disk_is_not_begun_again(tmp_path: Path, delimiter: str
     run = Cold(f"{tmp_path}/run", write_run(f"{tmp_path}/run", items, len(items), SALT))
     run.fetched, run.reads = set(), 0
     stored, plain = Index(Catalogue([run], SALT, IdSet(), 0), {}), Index(dict(items), {})  # type: ignore[arg-type]
-    assert asyncio.run(stored.listing("", delimiter, "", 99)) == plain.page("", delimiter, "", 99)
+    assert asyncio.run(stored.listing("", delimiter, "", 99)) == page_of(plain, "", delimiter, "", 99)
     assert run.reads <= 2 * len(run.fetched) + 4, "where the walk stopped: twice"
 
 
@@ -72,6 +73,6 @@ def test_small_runs_are_not_searched_for_each_folder(tmp_path: Path) -> None:
         items: list[tuple[str, Blob | None]] = [(at, blob(at, n)) for n, at in enumerate(part)]
         runs.append(Run(path, write_run(path, items, len(items), SALT)))
     with mock.patch.object(InRun, "seek", autospec=True, side_effect=InRun.seek) as searched:
-        page = Index(Catalogue(runs, SALT, IdSet(), 0), {}).page("", "/", "", 1000)
+        page = page_of(Index(Catalogue(runs, SALT, IdSet(), 0), {}), "", "/", "", 1000)
     assert page.prefixes == [f"{number:03}/" for number in range(200)]
     assert searched.call_count <= len(names) + 2 * len(runs)

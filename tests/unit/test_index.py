@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from services.engines.local.disk.blob import Blob
 from services.engines.local.serving.index import Index
+from tests.support.pages import page_of
 from tests.support.work import calls_of
 
 fuzz = settings(deadline=None, max_examples=100)
@@ -63,7 +64,7 @@ def test_a_page_is_what_its_definition_says(
     locations: list[str], prefix: str, delimiter: str, after: str, limit: int
 ) -> None:
     maps = Index({name: blob(name, number) for number, name in enumerate(dict.fromkeys(locations))}, {})
-    page = maps.page(prefix, delimiter, after, limit)
+    page = page_of(maps, prefix, delimiter, after, limit)
     found = ([one.location for one in page.blobs], page.prefixes, page.next)
     assert found == expected(locations, prefix, delimiter, after, limit)
 
@@ -77,7 +78,7 @@ def test_pages_one_after_the_other_hold_everything_once(
     found: list[str] = []
     after: str | None = ""
     while after is not None:
-        page = maps.page(prefix, delimiter, after, limit)
+        page = page_of(maps, prefix, delimiter, after, limit)
         found += sorted([one.location for one in page.blobs] + list(page.prefixes))
         after = page.next
     blobs, prefixes, _ = expected(locations, prefix, delimiter, "", 10**6)
@@ -91,8 +92,8 @@ def test_a_page_costs_what_it_holds_and_not_what_is_there() -> None:
 
     def ten_pages() -> None:
         for at in range(10):
-            assert len(maps.page("", "", f"{at * 19:03}/", 10).blobs) == 10
-            assert len(maps.page("", "/", f"{at * 19:03}/", 10).prefixes) == 10
+            assert len(page_of(maps, "", "", f"{at * 19:03}/", 10).blobs) == 10
+            assert len(page_of(maps, "", "/", f"{at * 19:03}/", 10).prefixes) == 10
 
     assert calls_of(lambda: [name for name in names if name.startswith("1")]) >= 40_000
     assert calls_of(ten_pages) < 10_000
@@ -101,7 +102,7 @@ def test_a_page_costs_what_it_holds_and_not_what_is_there() -> None:
 def test_records_of_front_ends_are_listed_only_for_who_asks_for_them() -> None:
     names = ["\0s3/bucket/b", "\0s3/bucket/c", "a", "b/c"]
     maps = Index({name: blob(name, n) for n, name in enumerate(names)}, {})
-    assert [one.location for one in maps.page("", "", "", 10).blobs] == ["a", "b/c"]
-    assert [one.location for one in maps.page("", "/", "", 1).blobs] == ["a"]
-    assert [one.location for one in maps.page("\0s3/", "", "", 10).blobs] == names[:2]
-    assert [one.location for one in maps.page("\0s3/", "", names[0], 10).blobs] == names[1:2]
+    assert [one.location for one in page_of(maps, "", "", "", 10).blobs] == ["a", "b/c"]
+    assert [one.location for one in page_of(maps, "", "/", "", 1).blobs] == ["a"]
+    assert [one.location for one in page_of(maps, "\0s3/", "", "", 10).blobs] == names[:2]
+    assert [one.location for one in page_of(maps, "\0s3/", "", names[0], 10).blobs] == names[1:2]

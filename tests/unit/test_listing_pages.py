@@ -26,6 +26,7 @@ from services.frontends.native.listing_pages import (
 )
 from services.rules.listing import Listing
 from services.store import Page, Store
+from tests.support.pages import page_of
 
 ROOT = Folder("", 0, has_parent=False)
 _MAX_ENTRY_BYTES = 10 << 10  # a name of 1,024 quotes: 3 KiB as a link, 6 KiB as text
@@ -40,7 +41,7 @@ class Counting(Index):
 
     async def list(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         self.given += limit
-        return self.page(prefix, delimiter, after, limit)
+        return page_of(self, prefix, delimiter, after, limit)
 
 
 def _blob(number: int, location: str) -> Blob:
@@ -81,7 +82,7 @@ def taken(pieces: AsyncIterator[bytes]) -> list[bytes]:
 @pytest.mark.parametrize("limit", [1, 7, STEP_ENTRIES, 1000])
 def test_the_pieces_are_the_page_that_the_store_has(count: int, delimiter: str, limit: int) -> None:
     maps = Counting(f"{'' if n % 3 else f'd{n % 40}/'}{n:03}" for n in range(count))
-    page = maps.page("", delimiter, "", limit)
+    page = page_of(maps, "", delimiter, "", limit)
     found = json.loads(b"".join(taken(_json(maps, Listing("", delimiter, "", limit)))))
     assert [one["location"] for one in found["blobs"]] == [blob.location for blob in page.blobs]
     assert (found["prefixes"], found["next"]) == (page.prefixes, page.next)

@@ -212,10 +212,6 @@ class Index:
             except NotCached as missing:
                 await asyncio.to_thread(missing.fetch)
 
-    def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
-        """See store.Store. Raises NotCached instead of waiting for the disk."""
-        return PageWalk(self.blobs, prefix, delimiter, after, limit).take()
-
 
 def is_same(one: Blob | None, other: Blob | None) -> bool:
     """True if both are the same blob, or none. Each look into the index on disk makes its own object."""
