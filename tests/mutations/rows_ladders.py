@@ -7,10 +7,26 @@ from tests.mutations.table import Mutation
 MODEL = ("tests/model/test_store.py",)
 CRASHES = ("tests/crashes/test_ladder.py",)
 FAULTS = ("tests/faults/test_ladder.py",)
+FAULTS_OF_PARTS = ("tests/faults/test_multiparts.py",)
 DESCRIPTORS = ("tests/faults/test_no_descriptors.py",)
 FUZZ = ("tests/fuzz/test_parsers.py",)
 
 ROWS = [
+    Mutation(
+        "part-shown-before-its-line-is-written",
+        "services/engines/local/serving/multiparts.py",
+        "            await self._step(lambda: multipart_folder.append(",
+        "            one.parts[placed.number] = placed\n"
+        "            await self._step(lambda: multipart_folder.append(",
+        FAULTS_OF_PARTS,
+    ),
+    Mutation(
+        "part-that-failed-keeps-its-memory",
+        "services/engines/local/serving/outgoing.py",
+        "        async with self._turn:\n            self.give_back()\n",
+        "        async with self._turn:\n            pass\n",
+        FAULTS_OF_PARTS,
+    ),
     Mutation(
         "gc-collects-what-is-pending",
         "services/engines/local/disk/keeping.py",
