@@ -20,6 +20,7 @@ from services.tools.exits import CommandFailed
 from services.tools.parsing import PROGRAM
 
 TIMEOUT_S = 120.0
+START_IT = f"Start it with `{PROGRAM} serve`, or name another one with --url."
 
 
 class RequestBody(NamedTuple):
@@ -38,8 +39,11 @@ class HttpClient:
         token: str | None = None,
         tls: ssl.SSLContext | None = None,
         timeout_s: float = TIMEOUT_S,
+        advice: str = START_IT,
     ) -> None:
-        """Connects at the first request. Raises CommandFailed if `url` is not valid."""
+        """Connects at the first request. Raises CommandFailed if `url` is not valid. `advice`: where nobody
+        listens.
+        """
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -53,6 +57,7 @@ class HttpClient:
         self._is_tls = parts.scheme == "https"
         self._tls = tls
         self._timeout_s = timeout_s
+        self._advice = advice
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._of_thread = threading.local()
         self._all: list[http.client.HTTPConnection] = []
@@ -83,7 +88,7 @@ class HttpClient:
                 if isinstance(err, OSError) and err.errno in DAMAGE_ERRNOS:
                     raise
                 if is_new or (body is not None and not body.again):
-                    raise CommandFailed(exits.REFUSED, _no_answer(self.name, err)) from err
+                    raise CommandFailed(exits.REFUSED, self._no_answer(err)) from err
             except BaseException:
                 self._drop(connection)  # a body broke off: what was sent of it must not be taken for the next
                 raise
@@ -105,6 +110,11 @@ class HttpClient:
         if connection is not None:
             self._drop(connection)
 
+    def _no_answer(self, err: Exception) -> str:
+        why = (isinstance(err, OSError) and err.strerror) or err
+        text = f"The server at {self.name} does not answer: {why}."
+        return f"{text} {self._advice}" if isinstance(err, ConnectionRefusedError) else text
+
     def _connect(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection
         if self._is_tls:
@@ -121,14 +131,6 @@ class HttpClient:
         connection.close()
         self._of_thread.connection = None
         self._all.remove(connection)
-
-
-def _no_answer(name: str, err: Exception) -> str:
-    why = (isinstance(err, OSError) and err.strerror) or err
-    text = f"The server at {name} does not answer: {why}."
-    if isinstance(err, ConnectionRefusedError):
-        text += f" Start it with `{PROGRAM} serve`, or name another one with --url."
-    return text
 
 
 def _talk(
@@ -173,6 +175,7 @@ def http_client(
     token_file: str | None,
     tls: ssl.SSLContext | None = None,
     timeout_s: float = TIMEOUT_S,
+    advice: str = START_IT,
 ) -> HttpClient:
     """A client of the server at `url`, or else of the one in the configuration. Raises CommandFailed.
 
@@ -181,7 +184,7 @@ def http_client(
     token = _token(token_file)
     if url is None and tls is None and config.tls_cert:
         tls = _own_certificate(config)
-    return HttpClient(url or default_url(config), token, tls, timeout_s)
+    return HttpClient(url or default_url(config), token, tls, timeout_s, advice)
 
 
 def default_url(config: Config) -> str:

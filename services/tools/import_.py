@@ -15,7 +15,7 @@ from common.errors import BadRequest, Damaged, TooLarge
 from common.progress import Progress
 from services.tools import exits
 from services.tools.exits import CommandFailed
-from services.tools.open_target import add_target_arguments, open_target
+from services.tools.open_target import add_create_argument, add_target_arguments, open_target
 from services.tools.output import Output, size
 from services.tools.storage import Backup, Stored, open_backup
 from services.tools.target import OfferedBlob, PutOutcome, Target
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also where a location has other bytes now (else it keeps them)",
     )
     add_target_arguments(parser)
+    add_create_argument(parser)
 
 
 def run(args: argparse.Namespace, out: Output) -> int:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from common.config import Config
 from common.errors import BlobkeepError
-from services.tools.client import add_token_argument, default_url, http_client
+from services.tools.client import START_IT, add_token_argument, default_url, http_client
 from services.tools.exits import CommandFailed
 from services.tools.http_target import HttpTarget
 from services.tools.owner import must_be_owner
@@ -22,15 +22,21 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", help="the running server's address (default: from the option `listen`), if one runs"
     )
+    add_token_argument(parser)
+    parser.set_defaults(create=False)
+
+
+def add_create_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument of those that write blobs."""
     parser.add_argument(
         "--create", action="store_true", help="make a new data directory, where no server runs and none is"
     )
-    add_token_argument(parser)
 
 
 @contextlib.asynccontextmanager
 async def open_target(config: Config, args: argparse.Namespace) -> AsyncIterator[Target]:
     """The server, if one holds the directory or `--url` names one; else the store, with the lock held."""
+    advice = START_IT
     if args.url is None:
         _may_write(config)
         failed: list[BlobkeepError] = []
@@ -38,7 +44,9 @@ async def open_target(config: Config, args: argparse.Namespace) -> AsyncIterator
             if store is not None:
                 yield StoreTarget(store, config, failed)
                 return
-    with contextlib.closing(http_client(config, args.url, args.token_file)) as client:
+        if config.engine == "local":
+            advice = f"Some server has {config.dir}: name its address, --url, or its configuration, -c."
+    with contextlib.closing(http_client(config, args.url, args.token_file, advice=advice)) as client:
         yield HttpTarget(client)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from services.tools import exits
 from services.tools.exits import CommandFailed
-from services.tools.open_target import add_target_arguments, open_target
+from services.tools.open_target import add_create_argument, add_target_arguments, open_target
 from services.tools.output import Output
 from services.tools.target import OfferedBlob, PutOutcome
 
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--type", help="the media type (default: guessed from the name)")
     parser.add_argument("--new", action="store_true", help="only where there is no blob yet")
     add_target_arguments(parser)
+    add_create_argument(parser)
 
 
 def run(args: argparse.Namespace, out: Output) -> int:

@@ -66,6 +66,8 @@ def test_flags_of_every_command_stand_before_or_after_it(server: Server, data: D
         ("copy none to", 2, "none is no Blobkeep directory"),
         ("link ../a --file access", 2, 'The location has a segment ".."'),
         ("link ../a --auth-file access", 2, 'The location has a segment ".."'),
+        ("get a --create", 2, "unrecognized arguments: --create"),
+        ("rm a --create", 2, "unrecognized arguments: --create"),
         ("link a", 2, "set auth_file, or give --auth-file."),
         ("access list --auth-file nofile", 3, "There is no file nofile"),
     ],
@@ -172,6 +174,22 @@ def test_an_answer_that_is_cut_short_is_no_file(tmp_path: Path) -> None:
         thread.join()
     assert (ran.status, "cut short" in ran.err) == (1, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_elsewhere_is_told_from_one_that_does_not_run(server: Server, data: DataDirectory) -> None:
+    """Who named its directory, and not its address, was told to start it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    where = {"BLOBKEEP_LISTEN": listen}
+    ran = tool("get", "a", "--dir", data.path, env=where)
+    assert (ran.status, f"Some server has {data.path}: name its address, --url" in ran.err) == (5, True), (
+        ran.err
+    )
+    assert "blobkeep serve" not in ran.err
+    assert server.stop() == 0
+    assert tool("get", "a", "--dir", data.path, env=where).status == 3
+    ran = tool("get", "a", "--url", f"http://{listen}", env=where)
+    assert "Start it with `blobkeep serve`" in ran.err
 
 
 # --- health ---
