@@ -51,7 +51,8 @@ class Figure(NamedTuple):
 def cpu_s(process: psutil.Process) -> float:
     """CPU time so far of a process and its children, in seconds."""
     everyone = [process, *process.children(recursive=True)]
-    return sum(sum(one.cpu_times()[:2]) for one in everyone)
+    # clock_getcpuclockid, of which Python has none: nanoseconds, where psutil has steps of 10 ms
+    return sum(time.clock_gettime(~one.pid << 3 | 2) for one in everyone)
 
 
 class Target(NamedTuple):
