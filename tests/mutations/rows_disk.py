@@ -23,6 +23,13 @@ ROWS = [
         (LENT,),
     ),
     Mutation(
+        "bytes-beyond-a-piece-are-lost",
+        "services/engines/local/serving/lent_pieces.py",
+        "        self._beyond = came[PIECE_BYTES:]\n",
+        "",
+        (LENT, "tests/store/test_lent_parts.py"),
+    ),
+    Mutation(
         "piece-filled-again-before-it-is-written",
         "services/engines/local/serving/outgoing.py",
         "not behind.done() or behind.cancelled()",

@@ -14,7 +14,7 @@ from common import durable
 from common.checksum import Bytes
 from common.errors import BlobkeepError, StorageFailed
 from services.engines.local.serving import multiparts, part_upload
-from services.engines.local.serving.lent_pieces import PIECE_BYTES
+from services.engines.local.serving.lent_pieces import PIECE_BYTES, SPARE_BYTES
 from services.engines.local.serving.part_upload import LocalPart
 from services.store import Content
 from tests.engines.makers import anything
@@ -39,7 +39,7 @@ async def fill(part: LocalPart, body: bytes, step: int = PIECE_BYTES) -> None:
 @pytest.mark.parametrize("cpus", [1, 2])
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 @pytest.mark.parametrize("hashed", [False, True])
-@pytest.mark.parametrize("step", [777_777, PIECE_BYTES])
+@pytest.mark.parametrize("step", [777_777, PIECE_BYTES, PIECE_BYTES + SPARE_BYTES])
 @pytest.mark.parametrize("past_cache_bytes", [part_upload.PAST_CACHE_BYTES, PART, 1])
 def test_parts_are_whole_and_in_order(
     data: DataDirectory,

@@ -19,7 +19,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.record import BlobRecord
 from services.engines.local.serving import data_writer, lent_pieces, upload
 from services.engines.local.serving.data_writer import PAST_CACHE_BYTES
-from services.engines.local.serving.lent_pieces import PIECE_BYTES
+from services.engines.local.serving.lent_pieces import PIECE_BYTES, SPARE_BYTES
 from services.engines.local.serving.upload import LocalUpload
 from services.store import Content
 from tests.engines.makers import anything
@@ -41,12 +41,13 @@ def fill(of: LocalUpload, byte: bytes) -> bool:
     assert lent is not None
     room = lent.room()
     assert room is not None
-    room[:] = byte * len(room)
-    return lent.filled(len(room))
+    count = len(room) - SPARE_BYTES
+    room[:count] = byte * count
+    return lent.filled(count)
 
 
 @pytest.mark.parametrize("declared_bytes", [len(BODY), PAST_CACHE_BYTES])
-@pytest.mark.parametrize("step", [777_777, PIECE_BYTES])
+@pytest.mark.parametrize("step", [777_777, PIECE_BYTES, PIECE_BYTES + SPARE_BYTES])
 @pytest.mark.parametrize("size", [2 * PIECE_BYTES, len(BODY), PIECE_BYTES + 1, PIECE_BYTES + PAGE, PAGE, 1])
 def test_bytes_are_whole_and_in_order(data: DataDirectory, size: int, step: int, declared_bytes: int) -> None:
     async def main() -> None:

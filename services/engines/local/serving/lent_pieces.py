@@ -10,7 +10,12 @@ import asyncio
 import mmap
 from typing import Protocol
 
+from common.checksum import Bytes
+
 PIECE_BYTES = 1 << 20
+# So much more may be received at a time. Where the framing of a body is taken out of what came, a piece would
+# else want some bytes to be full, and the next read would be for these alone.
+SPARE_BYTES = mmap.PAGESIZE
 # 8 MiB for the uploads that come first: two pieces each, of which one comes in while the other is written.
 # All others receive their bytes in the usual way, in smaller pieces.
 _MOST_UPLOADS = 4
@@ -54,7 +59,7 @@ class PieceMemory:
 
 def _new_pair() -> list[memoryview] | None:
     try:
-        return [memoryview(mmap.mmap(-1, PIECE_BYTES)) for _ in range(2)]
+        return [memoryview(mmap.mmap(-1, PIECE_BYTES + SPARE_BYTES)) for _ in range(2)]
     except (OSError, MemoryError):
         return None
 
@@ -77,11 +82,12 @@ class LentPieces:
         self._pieces = pieces  # first the one that is being filled
         self._writer = writer
         self._filled_bytes = 0  # of it
+        self._beyond: Bytes = b""  # what came behind the end of the other one
         self._is_over = False
 
     def room(self) -> memoryview | None:
         """See transfer.LentRoom."""
-        return None if self._is_over else self._pieces[0][self._filled_bytes :]
+        return None if self._is_over else self._begun()[self._filled_bytes :]
 
     def filled(self, count: int) -> bool:
         """See transfer.LentRoom."""
@@ -94,9 +100,18 @@ class LentPieces:
 
     def take(self) -> memoryview:
         """What came into the piece that is being filled. The other piece is filled next."""
-        piece = self._pieces[0][: self._filled_bytes]
+        came = self._begun()[: self._filled_bytes]
+        self._beyond = came[PIECE_BYTES:]
         self._pieces.reverse()
         self._filled_bytes = 0
+        return came[:PIECE_BYTES]
+
+    def _begun(self) -> memoryview:
+        """The piece that is being filled, which nobody writes from by now: so it gets what came before."""
+        piece, beyond = self._pieces[0], self._beyond
+        if beyond:
+            piece[: len(beyond)] = beyond
+            self._filled_bytes, self._beyond = len(beyond), b""
         return piece
 
     def end(self) -> None:
