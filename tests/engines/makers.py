@@ -18,6 +18,7 @@ from services.engines.objects.commit import Tools
 from services.engines.objects.meter import Meter
 from services.engines.objects.pointers import Pointers
 from services.engines.objects.store import ObjectsStore
+from services.read_all import all_bytes
 from services.store import Blob, Condition, Content, Store
 from tests.support.memory_engine import MemoryEngine
 from tests.support.memory_store import MemoryStore
@@ -33,7 +34,7 @@ PART_BYTES = 1 << 20
 HOT_BYTES = 8 << 20
 
 
-class Told1:
+class ToldSteps:
     """Everything that a listener was told: (location, message) of each step."""
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class Under:
 
     def __init__(self, store: Store, events: Events) -> None:
         self.store = store
-        self.listener = Told1()
+        self.listener = ToldSteps()
         events.subscribe(self.listener)
 
     async def put(
@@ -81,7 +82,7 @@ class Under:
         except NotFound:
             return None
         try:
-            return b"".join([bytes(piece) async for piece in reading.chunks(0, reading.blob.size - 1)])
+            return await all_bytes(reading)
         finally:
             reading.close()
 

@@ -73,9 +73,3 @@ def whole(body: bytes, *, more: bytes = b"", also: bytes = b"") -> bytes:
 
 async def ask(connections: Connections) -> Response:
     return await connections.ask(b"GET / HTTP/1.1\r\n\r\n", b"")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.01)

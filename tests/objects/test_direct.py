@@ -16,7 +16,8 @@ from services.engines.objects.client import BucketClient
 from services.engines.objects.connections import HEAD_BYTES, IDLE_S, Connections, NoAnswer
 from services.engines.objects.meter import Meter
 from services.engines.objects.settings import Settings
-from tests.objects.scripted import OK, Scripted, ask, run, until, whole
+from tests.objects.scripted import OK, Scripted, ask, run, whole
+from tests.support.stores import until
 
 
 @pytest.mark.parametrize("length", [0, 1, HEAD_BYTES - 65, HEAD_BYTES - 64, HEAD_BYTES, 300_000])
@@ -94,7 +95,7 @@ def test_a_request_that_takes_too_long_is_given_up_and_no_other_one() -> None:
                 await ask(connections)
             assert time.monotonic() - began_s >= 0.4
             assert (await ask(connections)).body == b"a"
-            await until(lambda: connections._watch is None)
+            await until(lambda: connections._watch is None, "the end of the watch")
 
     run([[], [whole(b"a")], [], [whole(b"a")]], test)
 
@@ -190,7 +191,7 @@ def test_what_is_no_answer_is_an_error_and_the_next_one_is_not_its(wrong: Sequen
     async def test(connections: Connections, settings: Settings, store: Scripted) -> None:
         if wrong is not None and wrong[-1] == b"":  # its end never comes, so the caller gives up
             asked = asyncio.ensure_future(ask(connections))
-            await until(lambda: store.pieces == len(wrong))
+            await until(lambda: store.pieces == len(wrong), "the last piece")
             asked.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asked

@@ -19,7 +19,7 @@ from services.engines.local.serving.expiry import end_expired
 from services.rules.dates import format_http_date
 from services.store import Blob as AnyBlob
 from services.store import Content
-from tests.engines.makers import Told1
+from tests.engines.makers import ToldSteps
 from tests.support.rules import DataDirectory
 from tests.support.stores import Opened, opened, until
 
@@ -79,7 +79,7 @@ def test_a_location_whose_blob_has_expired_is_free(data: DataDirectory) -> None:
 
 def test_the_server_ends_what_has_expired_and_keeps_none_of_it(data: DataDirectory) -> None:
     async def test() -> None:
-        events, told = Events(), Told1()
+        events, told = Events(), ToldSteps()
         events.subscribe(told)
         async with opened(data.root, events=events, **OPTIONS) as store:
             for number in range(5):

@@ -17,7 +17,7 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.serving import limits as module
 from services.engines.local.serving.limits import PrefixLimits, keep_within_limits
 from services.store import Page
-from tests.engines.makers import Told1
+from tests.engines.makers import ToldSteps
 from tests.support.rules import DataDirectory
 from tests.support.stores import Opened, opened, until
 
@@ -62,7 +62,7 @@ def test_what_was_read_least_recently_goes_first(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch, sync: str
 ) -> None:
     async def test() -> None:
-        clock, told, events = Clock(monkeypatch), Told1(), Events()
+        clock, told, events = Clock(monkeypatch), ToldSteps(), Events()
         events.subscribe(told)
         async with opened(data.root, sync, events=events, **LIMIT) as store:
             await fill(store, clock)

@@ -28,8 +28,9 @@ from services.engines.local.recovery import multiparts, restart
 from services.engines.local.serving.lent_pieces import LentPieces
 from services.engines.local.serving.store import LocalStore
 from services.engines.local.serving.upload import ALL_WHOLE_BYTES
+from services.read_all import all_bytes
 from services.store import Blob as AnyBlob
-from services.store import Content
+from services.store import Content, unconditional
 from tests.support import index_states
 from tests.support.same_disk import SAME
 
@@ -119,13 +120,12 @@ class Opened:
         except NotFound:
             return None
         try:
-            size = reading.blob.size
-            return b"".join([bytes(piece) async for piece in reading.chunks(0, size - 1)])
+            return await all_bytes(reading)
         finally:
             reading.close()
 
     async def delete(self, location: str) -> None:
-        await self.store.delete(location, lambda blob, damaged: None)
+        await self.store.delete(location, unconditional)
 
     def waits_for(self, location: str) -> bool:
         """True while somebody waits for the lock of `location`."""
