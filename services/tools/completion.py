@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from services.tools import exits
 from services.tools.output import Output
-from services.tools.parsing import PROGRAM
+from services.tools.parsing import PROGRAM, arguments_of, commands_of
 
 HELP = "a completion script for a shell"
 
@@ -54,13 +54,10 @@ class Level:
 def levels(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[Level]:
     """The command line, level by level, the whole first."""
     level = Level(path, [], [], [], False)
-    below: dict[str, argparse.ArgumentParser] = {}
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            below = dict(action.choices)
-            texts = {choice.dest: choice.help or "" for choice in action._choices_actions}
-            level.commands = [Word(name, texts.get(name, "")) for name in below]
-        elif action.option_strings:
+    below = commands_of(parser)
+    level.commands = [Word(one.name, one.help) for one in below]
+    for action in arguments_of(parser):
+        if action.option_strings:
             level.flags += [
                 Word(s, action.help or "", _takes(action), tuple(map(str, action.choices or ())))
                 for s in action.option_strings
@@ -70,8 +67,8 @@ def levels(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Itera
         else:
             level.files = level.files or action.dest in ("file", "folder")
     yield level
-    for name, one in below.items():
-        yield from levels(one, (*path, name))
+    for one in below:
+        yield from levels(one.parser, (*path, one.name))
 
 
 def _takes(action: argparse.Action) -> str:

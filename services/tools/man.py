@@ -9,7 +9,7 @@ from common.config import DEFAULT_FILE
 from common.version import VERSION
 from services.tools import exits
 from services.tools.output import Output
-from services.tools.parsing import PROGRAM
+from services.tools.parsing import PROGRAM, arguments_of, commands_of
 
 HELP = "the manual page, for man -l -"
 
@@ -61,22 +61,18 @@ def page(parser: argparse.ArgumentParser) -> str:
 
 
 def _commands(parser: argparse.ArgumentParser, path: str) -> Iterator[str]:
-    common = {s for action in parser._actions for s in action.option_strings}
-    for action in parser._actions:
-        if not isinstance(action, argparse._SubParsersAction):
-            continue
-        texts = {choice.dest: choice.help or "" for choice in action._choices_actions}
-        for name, below in action.choices.items():
-            words = [a.metavar or a.dest for a in below._actions if not a.option_strings]
-            yield ".SS " + _roff(" ".join([path, name, *map(str, words)]))
-            yield _roff(texts.get(name, "")[:1].upper() + texts.get(name, "")[1:] + ".")
-            yield from _flags(below, without=common)
-            yield from _commands(below, f"{path} {name}")
+    common = {s for action in arguments_of(parser) for s in action.option_strings}
+    for name, text, below in commands_of(parser):
+        words = [a.metavar or a.dest for a in below._actions if not a.option_strings]
+        yield ".SS " + _roff(" ".join([path, name, *map(str, words)]))
+        yield _roff(text[:1].upper() + text[1:] + ".")
+        yield from _flags(below, without=common)
+        yield from _commands(below, f"{path} {name}")
 
 
 def _flags(parser: argparse.ArgumentParser, without: Set[str] = frozenset()) -> Iterator[str]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction) or without & set(action.option_strings):
+    for action in arguments_of(parser):
+        if without & set(action.option_strings):
             continue
         if not action.help or action.help == argparse.SUPPRESS:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from common.version import VERSION
 from services.tools import exits
@@ -48,8 +48,30 @@ def common_flags() -> argparse.ArgumentParser:
 COMMON_DEFAULTS = {"dir": None, "config": None, "json": False, "debug": False}
 
 
+class Below(NamedTuple):
+    """A command below a parser: its name, what its help says, its own parser."""
+
+    name: str
+    help: str
+    parser: argparse.ArgumentParser
+
+
+def commands_of(parser: argparse.ArgumentParser) -> list[Below]:
+    """The commands below a parser, in the order of the help. argparse has no public way to ask."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            texts = {choice.dest: choice.help or "" for choice in action._choices_actions}
+            return [Below(name, texts.get(name, ""), one) for name, one in action.choices.items()]
+    return []
+
+
+def arguments_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """The flags and arguments of a parser, without its commands."""
+    return [one for one in parser._actions if not isinstance(one, argparse._SubParsersAction)]
+
+
 class Commands:
-    """The commands below a parser."""
+    """Adds the commands below a parser."""
 
     def __init__(self, parser: argparse.ArgumentParser, dest: str, names: Sequence[str] = ()) -> None:
         metavar = "|".join(names) if names else "COMMAND"
