@@ -14,7 +14,7 @@ from services.frontends.s3.buckets import missing_object
 from services.frontends.s3.checksums import HEADER
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import conditions, etag_of, modified_s, not_held
-from services.frontends.s3.request import Operation, Request, http_date
+from services.frontends.s3.request import Operation, Request
 from services.frontends.s3.stored import (
     checksum_fields,
     checksum_of,
@@ -25,6 +25,7 @@ from services.frontends.s3.stored import (
 )
 from services.rules.answers import Fields
 from services.rules.conditions import NOT_MODIFIED, PRECONDITION_FAILED, evaluate, if_range_holds
+from services.rules.dates import format_http_date
 from services.rules.ranges import Range, content_range, parse_ranges
 from services.store import Blob
 
@@ -80,7 +81,7 @@ class GetObject(Operation):
         if verdict is PRECONDITION_FAILED:
             raise not_held()
         if verdict is NOT_MODIFIED:
-            request.send(304, fields=[("ETag", tag), ("Last-Modified", http_date(modified_s(blob)))])
+            request.send(304, fields=[("ETag", tag), ("Last-Modified", format_http_date(modified_s(blob)))])
             return None
         part = self._part(blob)
         fields = [*_overridden(object_fields(blob), request)]
@@ -182,7 +183,7 @@ class GetObjectAttributes(Operation):
         }
         inner = [text for name, text in shown.items() if name in self._asked]
         body = xml.document("GetObjectAttributesResponse", inner)
-        request.send(200, body, [("Last-Modified", http_date(modified_s(blob)))])
+        request.send(200, body, [("Last-Modified", format_http_date(modified_s(blob)))])
 
 
 def checksum_tag(name: str, value: str) -> str:

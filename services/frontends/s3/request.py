@@ -16,7 +16,6 @@ from services.frontends.s3 import sigv4
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.names import S3Target, text_of
 from services.rules.answers import Fields, sent_common
-from services.rules.dates import format_http_date
 from services.store import Multiparts, Reading, Store
 
 
@@ -140,11 +139,6 @@ def new_request_id() -> str:
 def begin_of_200(now_s: int) -> bytes:
     """The beginning of every 200 within one second, up to the request id."""
     return b"HTTP/1.1 200 OK\r\n" + sent_common(now_s) + b"x-amz-request-id: "
-
-
-def http_date(time_s: int) -> str:
-    """A time as in a header field."""
-    return format_http_date(time_s)
 
 
 class Operation:

@@ -9,8 +9,8 @@ from common.errors import BadRequest
 from services.frontends.s3.checksums import ALGORITHMS, COMPOSITE, FULL_OBJECT, HEADER, Algorithm
 from services.frontends.s3.errors import S3Error
 from services.frontends.s3.etags import etag_of, modified_s
-from services.frontends.s3.request import http_date
 from services.rules.answers import STORED_CSP, Fields
+from services.rules.dates import format_http_date
 from services.rules.metadata import MAX_BYTES, PREFIX, STANDARD, check_metadata
 from services.rules.uploads import DEFAULT_MEDIA_TYPE, fits_field, stored_encoding, stored_media_type
 from services.store import Blob, Content
@@ -59,7 +59,7 @@ def object_fields(blob: Blob) -> Fields:
     """The fields of a GET or HEAD of an object, without length and checksums."""
     fields = [
         ("ETag", f'"{etag_of(blob)}"'),
-        ("Last-Modified", http_date(modified_s(blob))),
+        ("Last-Modified", format_http_date(modified_s(blob))),
         ("Accept-Ranges", "bytes"),
         ("Content-Type", blob.type if fits_field(blob.type) else DEFAULT_MEDIA_TYPE),
         # A stored page must not act on this origin: see the native front end.
