@@ -14,7 +14,7 @@ from common.checksum import Bytes
 from services.engines.local.serving.data_writer import DataWriter
 from services.engines.local.serving.disk_step import Stepping, broken_by, disk_step
 from services.engines.local.serving.free_space import FreeSpace
-from services.engines.local.serving.lent_pieces import LentPieces, PieceMemory
+from services.engines.local.serving.lent_pieces import PIECE_BYTES, LentPieces, PieceMemory
 
 # All uploads together may have so much in memory that waits for the disk; one upload at least and at most
 # that. Large pieces, since to hand one to a thread costs 49 µs; few bytes, so that 32 uploads stay under 32
@@ -96,11 +96,6 @@ class Outgoing:
         return self._writer is not None
 
     @property
-    def is_lent(self) -> bool:
-        """Whether the bytes come into memory that was lent, in pieces that begin at a page."""
-        return self._lent is not None
-
-    @property
     def is_whole(self) -> bool:
         """Whether all came that was declared. Its last piece waits for the step that makes it durable."""
         return self.size == self._declared_bytes > 0
@@ -128,10 +123,19 @@ class Outgoing:
             self._held = [b"".join(self._held)]
 
     def lend(self) -> LentPieces | None:
-        """Memory for all that comes; None where there is none."""
+        """Memory for all that comes, asked for before the first byte. None where there is none, and for what
+        is no more than a piece."""
+        if self._declared_bytes <= PIECE_BYTES or self.size or self._is_over:
+            return None
         pieces = self._owner.piece_memory.lend()
         self._lent = None if pieces is None else LentPieces(self._owner.piece_memory, pieces, self)
         return self._lent
+
+    def past_cache_bytes(self, least_bytes: int) -> int:
+        """How many bytes may go past the page cache: all, if they are at least so many, and come into lent
+        memory, in pieces that begin at a page; else 0."""
+        is_enough = self._lent is not None and self._declared_bytes >= least_bytes
+        return self._declared_bytes if is_enough else 0
 
     def take_lent(self) -> None:
         """Take what is in the lent memory of a piece that is not full."""

@@ -20,7 +20,7 @@ from services.engines.local.disk.multipart_folder import Placed
 from services.engines.local.serving.data_writer import DataWriter
 from services.engines.local.serving.disk_step import disk_step
 from services.engines.local.serving.hash_turns import HashTurn
-from services.engines.local.serving.lent_pieces import PIECE_BYTES, LentPieces
+from services.engines.local.serving.lent_pieces import LentPieces
 from services.engines.local.serving.outgoing import Outgoing, OutgoingOwner
 from services.store import NO_ATTRIBUTES, Part
 
@@ -75,7 +75,6 @@ class LocalPart:
     ) -> None:
         self._beside = beside
         self.place = place
-        self._declared_bytes = declared_bytes
         self._turn = turn
         self._outgoing = Outgoing(owner, self, gate=turn, declared_bytes=declared_bytes)
         self._loop = asyncio.get_running_loop()
@@ -114,8 +113,7 @@ class LocalPart:
 
     def lend(self) -> LentPieces | None:
         """See store.PartUpload."""
-        can = self._declared_bytes > PIECE_BYTES and not self._outgoing.size and not self._ended
-        return self._outgoing.lend() if can else None
+        return self._outgoing.lend()
 
     async def sha256(self) -> bytes:
         """See store.PartUpload."""
@@ -198,7 +196,6 @@ class LocalPart:
         in_place = self.place.slot_bytes > 0
         joined = self._turn.sha256
         is_next = in_place and joined is not None
-        goes_past = is_next and self._outgoing.is_lent and self._declared_bytes >= PAST_CACHE_BYTES
         hashes = dict.fromkeys(one for one in (self._own, joined) if one is not None)
         fd = durable.open_in_place(self._path) if in_place else durable.create_file(self._path)
         try:
@@ -206,7 +203,7 @@ class LocalPart:
                 fd,
                 [self._crcs, *hashes],
                 self.place.offset,
-                past_cache_bytes=self._declared_bytes if goes_past else 0,
+                past_cache_bytes=self._outgoing.past_cache_bytes(PAST_CACHE_BYTES) if is_next else 0,
                 write_back_bytes=_WRITE_BACK_BYTES,
                 beside=self._beside if len(hashes) > 1 else None,
             )

@@ -73,7 +73,6 @@ class LocalUpload:
     ) -> None:
         """`size`: as declared."""
         self._owner = owner
-        self._declared_bytes = size or 0
         self._draft = draft
         self._condition = condition
         self._is_update = is_update
@@ -143,8 +142,7 @@ class LocalUpload:
 
     def lend(self) -> LentPieces | None:
         """See store.Upload."""
-        can = self._declared_bytes > _WHOLE_BYTES and not self.size and not self._ended
-        return self._outgoing.lend() if can else None
+        return self._outgoing.lend()
 
     async def sha256(self) -> bytes:
         """See store.Upload."""
@@ -264,8 +262,7 @@ class LocalUpload:
             else:
                 fd = blob_folder.stage(owner.data_dir, pending)
             parent_sync = owner.parent_syncs.next(owner.data_dir.parent(blob_id))
-            if self._outgoing.is_lent and self._declared_bytes >= PAST_CACHE_BYTES:
-                self._past_cache_bytes = self._declared_bytes
+            self._past_cache_bytes = self._outgoing.past_cache_bytes(PAST_CACHE_BYTES)
             writer = DataWriter(fd, [sums], past_cache_bytes=self._past_cache_bytes)
         except BaseException:
             if fd >= 0:
