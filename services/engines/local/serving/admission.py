@@ -25,12 +25,17 @@ class Admission:
         self._ids = ids
 
     def admit(
-        self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
+        self,
+        location: str,
+        condition: Condition,
+        size: int | None,
+        under_way: int = 0,
+        room_bytes: int = 0,
     ) -> None:
         """Raise the reason to refuse an upload, before a byte of it is taken.
 
-        `under_way`: the number of uploads of its kind. Uploads whose body has come are counted separately,
-        since they do not wait for a client.
+        `under_way`: the number of uploads of its kind: 0 for one that waits for no client. Uploads whose body
+        has come are counted separately. `room_bytes`: 0 for one whose bytes are on the disk.
         """
         self._place.check()
         self._index.must_be_known(location)

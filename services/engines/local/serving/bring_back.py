@@ -37,7 +37,7 @@ async def bring_back(
     if store.expiry.is_over(old):
         metadata.pop(EXPIRES, None)  # else it would be gone again at once
     draft = Draft(old.location, Content(old.type, old.encoding, metadata), message=message)
-    store.admit(old.location, condition, old.size, 0, 0)
+    store.admit(old.location, condition, old.size)
     path = store.data_dir.data(old.id)
     try:
         upload = await linked(store, path, draft, SumsOf(old), condition, cuts=False, only=os.fstat(kept.fd))

@@ -85,7 +85,7 @@ async def copy(
 async def _upload(store: CopiesOwner, blob: Blob, draft: Draft, condition: Condition) -> LocalUpload | None:
     """An upload with all bytes of `blob`; None if the source was written meanwhile."""
     if blob.size > store.small_body_bytes:
-        store.admit(draft.location, condition, blob.size, 0, 0)
+        store.admit(draft.location, condition, blob.size)
         path = store.data_dir.data(blob.id)
         if not await _is_in_its_folder(store, blob):
             return None

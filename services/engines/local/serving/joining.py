@@ -32,7 +32,12 @@ class JoiningOwner(UploadOwner, Protocol):
     def adopt(self, upload: LocalUpload) -> None: ...
 
     def admit(
-        self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
+        self,
+        location: str,
+        condition: Condition,
+        size: int | None,
+        under_way: int = 0,
+        room_bytes: int = 0,
     ) -> None: ...
 
     async def begin_draft(self, draft: Draft, condition: Condition, size: int | None) -> LocalUpload: ...

@@ -49,10 +49,6 @@ class MultipartsOwner(JoiningOwner, Protocol):
 
     damage: LocalDamage
 
-    def admit(
-        self, location: str, condition: Condition, size: int | None, under_way: int, room_bytes: int
-    ) -> None: ...
-
 
 class LocalMultiparts:
     """See store.Multiparts. `found`: at the start."""
@@ -89,7 +85,7 @@ class LocalMultiparts:
 
     async def create_multipart(self, location: str, content: Content) -> Multipart:
         """See store.Multiparts."""
-        self._owner.admit(location, _whatever, None, 0, 0)
+        self._owner.admit(location, _whatever, None)
         begun_ns = time.time_ns()
         upload = Multipart(location, f"{begun_ns:016x}{secrets.token_hex(8)}", content, begun_ns)
         await self._step(lambda: multipart_folder.begin(self._data_dir, upload))
@@ -148,10 +144,10 @@ class LocalMultiparts:
     ) -> tuple[Blob, bool]:
         """See store.Multiparts."""
         one = self._find(location, upload_id)
-        async with self._ending(one):
+        async with _Ending(one):
             named = _named(one, parts)
             size = sum(part.size for part in named)
-            self._owner.admit(location, condition, size, 0, 0)
+            self._owner.admit(location, condition, size)
             said = {**attributes, UPLOAD_ID: upload_id}
             try:
                 upload = await self._upload_of(one, named, condition)
@@ -165,7 +161,7 @@ class LocalMultiparts:
     async def abort_multipart(self, location: str, upload_id: str) -> None:
         """See store.Multiparts."""
         one = self._find(location, upload_id)
-        async with self._ending(one):
+        async with _Ending(one):
             await self._end(one)
 
     async def sweep(self, older_than_s: float) -> int:
@@ -195,9 +191,6 @@ class LocalMultiparts:
         self._open[one.upload.id] = one
         self._sorted[one.upload.location, one.upload.id] = one
         self._follow(one)
-
-    def _ending(self, one: OpenMultipart) -> _Ending:
-        return _Ending(one)
 
     async def _end(self, one: OpenMultipart) -> None:
         """End the upload, durably. After an error other than SyncFailed it still exists."""
