@@ -115,8 +115,8 @@ ROWS = [
     Mutation(
         "old-value-lost-when-an-update-fails",
         "services/engines/local/serving/group_commit.py",
-        "                error = from_os_error(err, doing)\n",
-        "                error = from_os_error(err, doing)\n                change.retire()\n",
+        "                change.undo(disk_error(err, doing))\n",
+        "                change.retire()\n                change.undo(disk_error(err, doing))\n",
         FAULTS,
     ),
     Mutation(

@@ -11,7 +11,7 @@ from types import FrameType
 
 import pytest
 
-from common.errors import NoSpace, SyncFailed
+from common.errors import NoSpace, StorageFailed, SyncFailed
 from services.engines.local.serving.disk_step import disk_step
 
 # Calls of Python functions, in both threads; 117 with the loop's `run_in_executor` and a shield.
@@ -47,6 +47,22 @@ def test_it_gives_what_the_step_gives_and_translates_errors_of_the_disk() -> Non
         assert owner.stopped == [failed]
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOENT, errno.EROFS])
+def test_an_error_that_sends_the_reader_to_the_log_is_there(
+    caplog: pytest.LogCaptureFixture, error: int
+) -> None:
+    async def test() -> None:
+        with pytest.raises(StorageFailed, match=f"{errno.errorcode[error]} .* see its log"):
+            await disk_step(Owner(), lambda: failing(OSError(error, "it said so", "/disk/data.raw")))
+        with pytest.raises(NoSpace):
+            await disk_step(Owner(), lambda: failing(OSError(errno.ENOSPC, "full")))
+
+    asyncio.run(test())
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        f"could not write the blob: [Errno {error}] it said so: '/disk/data.raw'"
+    ]
 
 
 def test_a_sync_that_fails_after_its_caller_was_cancelled_stops_the_server() -> None:

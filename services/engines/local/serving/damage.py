@@ -24,6 +24,7 @@ from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.blob_folder import RecordOfAnother
 from services.engines.local.disk.layout import Layout
 from services.engines.local.recovery.reconciled import Reconciled
+from services.engines.local.serving.disk_step import disk_error
 from services.engines.local.serving.group_commit import GroupCommit
 from services.engines.local.serving.index import Index, KnownDamage
 from services.engines.local.serving.old_record import restore_state
@@ -205,6 +206,6 @@ class LocalDamage:
         try:
             await self._committer.call(mark)
         except OSError as err:
-            raise from_os_error(err, "mark an older blob of this location") from err
+            raise disk_error(err, "mark an older blob of this location") from err
         del self.unsettled[location]
         self._first.pop(location, None)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
-from common.errors import GIVEN_UP, Busy, SyncFailed, from_os_error
+from common.errors import GIVEN_UP, BlobkeepError, Busy, StorageFailed, SyncFailed, from_os_error
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -53,8 +56,16 @@ async def disk_step(owner: Stepping, step: Callable[[], T]) -> T:
         owner.stop_for(err)
         raise
     except OSError as err:
-        raise from_os_error(err, "write the blob") from err
+        raise disk_error(err, "write the blob") from err
     return results[0]
+
+
+def disk_error(err: OSError, doing: str) -> BlobkeepError:
+    """As `from_os_error`. An error whose text sends the reader to the log is there, with the file's name."""
+    error = from_os_error(err, doing)
+    if type(error) is StorageFailed:
+        log.error("could not %s: %s", doing, err)
+    return error
 
 
 def broken_by(err: BaseException) -> Exception:

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from common import durable
-from common.errors import BlobkeepError, StorageFailed, SyncFailed, Unfinished, from_os_error
+from common.errors import BlobkeepError, SyncFailed, Unfinished
 from common.histogram import Histogram
 from common.threads import Threads
 from services.engines.local.disk import blob_folder
@@ -38,6 +38,7 @@ from services.engines.local.disk.record import BlobRecord
 from services.engines.local.journal import format as journal
 from services.engines.local.journal.writer import JournalWriter
 from services.engines.local.serving.change import Change
+from services.engines.local.serving.disk_step import disk_error
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ class GroupCommit:
                 journaling.empty()
                 self._before_bypass()
         except OSError as err:  # of a checkpoint: nothing of this batch is written yet, so it may be undone
-            error = from_os_error(err, "empty the journal")
+            error = disk_error(err, "empty the journal")
             for change in alive:
                 change.undo(error)
             return
@@ -262,10 +263,7 @@ class GroupCommit:
             except BlobkeepError as err:
                 change.undo(err)
             except OSError as err:
-                error = from_os_error(err, doing)
-                if type(error) is StorageFailed:
-                    log.error("could not %s: %s", doing, err)
-                change.undo(error)
+                change.undo(disk_error(err, doing))
         if len(done) == len(changes):
             return done
         for change in done:
