@@ -6,6 +6,7 @@ import argparse
 
 from common.progress import Progress
 from common.times import rfc3339, to_the_second
+from services.rules.locations import is_record
 from services.tools import exits, on_objects
 from services.tools.output import Cell, Output, state
 from services.tools.storage import Record, Storage, UnreadableFolder, open_backup, state_word
@@ -19,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-l", "--long", action="store_true", help="id, size, time and type as well")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "-a", "--all", action="store_true", help="also Pending and Failure ones that still have a folder"
+        "-a",
+        "--all",
+        action="store_true",
+        help="also Pending and Failure ones that still have a folder, and records of front ends",
     )
     which.add_argument("--tar", metavar="FILE", help="what is in this backup, in place of a directory")
 
@@ -40,7 +44,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
             elif entry.location.startswith(args.prefix):
                 found.append(entry)
     live = storage.live_among(found)
-    shown = found if args.all else list(live.values())
+    shown = found if args.all else [blob for blob in live.values() if not is_record(blob.location)]
     shown.sort(key=lambda blob: (blob.location, blob.seq))
     out.document(
         {
@@ -59,7 +63,7 @@ def _of_backup(args: argparse.Namespace, out: Output) -> int:
         shown = [
             stored.record
             for stored in backup.blobs(progress)
-            if stored.record.location.startswith(args.prefix)
+            if stored.record.location.startswith(args.prefix) and not is_record(stored.record.location)
         ]
     shown.sort(key=lambda blob: blob.location)
     out.document({"blobs": [as_json(blob, False) for blob in shown], "problems": backup.problems})

@@ -40,6 +40,11 @@ def test_an_export_brings_back_what_only_s3_can_name(tmp_path: Path) -> None:
         assert "uploads in parts, under way: 10.0 MiB" in told
         before = heads(s3)
         assert tool("export", tmp_path / "all.tar", "--dir", tmp_path / "data").status == 0
+        # The buckets' own records are no blobs of a client: they were listed as \x00s3/bucket/empty.
+        named = [f"photos/{key}" for key in sorted([*KEYS, "copy", "large"])]
+        assert tool("ls", "--dir", tmp_path / "data").out.splitlines() == named
+        assert tool("ls", "--tar", tmp_path / "all.tar").out.splitlines() == named
+        assert "\\x00s3/bucket/empty" in tool("ls", "-a", "--dir", tmp_path / "data").out
     finally:
         server.end()
     assert Server(tmp_path / "new").stop() == 0  # which makes the directory
