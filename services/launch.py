@@ -53,8 +53,15 @@ def start_object_store() -> None:
     os.environ["BLOBKEEP_ENGINE"] = "objects"
     os.environ["BLOBKEEP_OBJECTS_ENDPOINT"] = ports.endpoint
     os.environ["BLOBKEEP_OBJECTS_BUCKET"] = development.BUCKET
-    os.environ.setdefault("BLOBKEEP_DIR", str(_CODE / "data" / "objects"))
+    folder_of_reports = os.environ.setdefault("BLOBKEEP_DIR", str(_CODE / "data" / "objects"))
+    conf = f"{folder}.toml"
+    listen = os.environ.get("BLOBKEEP_LISTEN", config.Config().listen)
+    try:
+        development.write_configuration(conf, ports, {"dir": folder_of_reports, "listen": listen})
+    except OSError as err:
+        raise InTheWay(f"{conf} cannot be written: {err.strerror}.") from err
     _say(f"SeaweedFS (process {pid}) keeps objects in {folder}, for S3 on {ports.endpoint}: for development.")
+    _say(f"Commands find it by a configuration: {_command()} -c {shlex.quote(os.path.relpath(conf))} ls")
 
 
 def serve(options: config.Config) -> None:

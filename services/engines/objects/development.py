@@ -7,6 +7,7 @@ process on one machine. docs/objects.md says how to run a real store.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from common import durable
 from common.process import signal_at_parents_death
 
 BUCKET = "blobkeep"
@@ -102,6 +104,25 @@ def environment(base: Mapping[str, str]) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_SESSION_TOKEN": "",
     }
+
+
+def write_configuration(path: str, ports: Ports, more: Mapping[str, str]) -> None:
+    """Write the configuration of a Blobkeep on it to `path`, for commands: `more` has further options.
+
+    The credentials are beside it. Raises OSError.
+    """
+    credentials = f"{path.removesuffix('.toml')}.credentials"
+    said = f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
+    durable.replace_durably(credentials, said.encode())
+    options = {
+        "engine": "objects",
+        "objects_endpoint": ports.endpoint,
+        "objects_bucket": BUCKET,
+        "objects_credentials_file": credentials,
+        **more,
+    }
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in options.items()]
+    durable.replace_durably(path, "".join(["# Of the last `make run ENGINE=objects`.\n", *lines]).encode())
 
 
 def is_ready(ports: Ports) -> bool:
