@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ pytest.register_assert_rewrite(*(f"tests.{name}" for name in _FOLDERS))
 from tests.support import compiled, programs, small_journal  # noqa: E402
 from tests.support.processes import Process, Server  # noqa: E402
 from tests.support.rules import DataDirectory  # noqa: E402
+from tests.support.stores import memory_folder  # noqa: E402
 
 # No limit for one example, since its time depends on the machine. Whole tests have a time-out.
 settings.register_profile("blobkeep", deadline=None)
@@ -90,6 +93,14 @@ def io_loop() -> Iterator[IOLoop]:
     yield loop
     asyncio.set_event_loop(None)
     loop.close(all_fds=True)
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """An empty folder in memory, for tests that make many directories or many changes."""
+    path = Path(tempfile.mkdtemp(prefix="blobkeep-", dir=memory_folder()))
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.crashes.ladder import steps
-from tests.crashes.test_ladder import acknowledged_by, base, small_journal
+from tests.crashes.test_ladder import acknowledged_by, small_journal
 from tests.store.test_copies import anything
 from tests.support.campaign import choose
 from tests.support.disk_calls import Death
@@ -20,7 +20,7 @@ from tests.support.index_states import SYNCS
 from tests.support.operations import STAGED
 from tests.support.stores import Opened, opened
 
-__all__ = ["base", "small_journal"]
+__all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
 SMALL, OLD = b"the source", b"the target"

@@ -14,14 +14,14 @@ import pytest
 
 from services.engines.local.disk.layout import Layout
 from tests.crashes.ladder import steps
-from tests.crashes.test_ladder import base, dies
+from tests.crashes.test_ladder import dies
 from tests.support import index_states
 from tests.support.campaign import choose
 from tests.support.disk_calls import CHANGES, Death, standing_between
 from tests.support.index_states import SYNCS
 from tests.support.stores import Opened, leave_as_killed, opened, small_journal
 
-__all__ = ["base", "small_journal"]
+__all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
 WANT = {"a": b"a2" * 50, "c": b"c" * 100, "d": b"d" * 100}

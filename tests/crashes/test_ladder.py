@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -25,18 +24,10 @@ from tests.support.campaign import choose
 from tests.support.disk_calls import CHANGES, DIED, Death, standing_between
 from tests.support.index_states import SYNCS
 from tests.support.operations import OLD, OPERATIONS, Operation
-from tests.support.stores import Opened, memory_folder, opened, small_journal, until
+from tests.support.stores import Opened, opened, small_journal, until
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """An empty folder in memory."""
-    path = Path(tempfile.mkdtemp(prefix="blobkeep-crashes-", dir=memory_folder()))
-    yield path
-    shutil.rmtree(path)
 
 
 def dies(run: Callable[[], None]) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from common.errors import UnknownUpload
 from services.store import UPLOAD_ID, Content, Multipart
 from tests.crashes.ladder import steps
-from tests.crashes.test_ladder import base, dies, small_journal
+from tests.crashes.test_ladder import dies, small_journal
 from tests.engines.makers import anything
 from tests.engines.test_multiparts import send
 from tests.store.test_multiparts import number
@@ -24,7 +24,7 @@ from tests.support.disk_calls import CHANGES, Death, standing_between
 from tests.support.index_states import SYNCS
 from tests.support.stores import Opened, opened
 
-__all__ = ["base", "small_journal"]
+__all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
 MIB = 1 << 20

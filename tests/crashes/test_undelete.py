@@ -6,8 +6,6 @@ import asyncio
 import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,7 @@ from tests.support import rules
 from tests.support.campaign import choose
 from tests.support.disk_calls import CHANGES, Death, Fault, standing_between
 from tests.support.index_states import SYNCS
-from tests.support.stores import STAGED_BYTES, Opened, memory_folder, opened, small_journal
+from tests.support.stores import STAGED_BYTES, Opened, opened, small_journal
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
@@ -44,14 +42,6 @@ def rungs(name: str, share: int) -> list[Rung]:
         for syncs in (("journal", "folder", "none"), SYNCS)
     )
     return [*choose(name, without, share), *choose(f"{name} beside indexes", beside, 1)]
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """An empty folder in memory."""
-    path = Path(tempfile.mkdtemp(prefix="blobkeep-undelete-", dir=memory_folder()))
-    yield path
-    shutil.rmtree(path)
 
 
 def name_of(rung: tuple[bytes, bool, str, int]) -> str:

@@ -6,8 +6,6 @@ import asyncio
 import os
 import random
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -30,21 +28,13 @@ from tests.disk.test_journal import complete, entry_of, write_journal
 from tests.support import rules
 from tests.support.disk_calls import CHANGES, Death, standing_between
 from tests.support.rules import DataDirectory
-from tests.support.stores import memory_folder, opened, small_journal
+from tests.support.stores import opened, small_journal
 from tests.support.tools import tool
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
 BLOBS: dict[str, bytes | None] = {f"a/{number}": b"%d" % number * 50 for number in range(6)}
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """An empty folder in memory."""
-    path = Path(tempfile.mkdtemp(prefix="blobkeep-widen-", dir=memory_folder()))
-    yield path
-    shutil.rmtree(path)
 
 
 def make(root: str) -> None:

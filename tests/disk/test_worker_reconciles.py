@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,19 +31,10 @@ from tests.disk import test_full_start
 from tests.disk.test_full_start import outcome_of
 from tests.disk.test_reconcile import put
 from tests.disk.test_scan_pool import copy_of, outcome
-from tests.support.stores import memory_folder
 
 full_directory = test_full_start.data_dir
 
 OF_EACH_ROW = 1000
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """An empty folder in memory."""
-    path = Path(tempfile.mkdtemp(prefix="blobkeep-worker-", dir=memory_folder()))
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

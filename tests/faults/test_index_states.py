@@ -21,13 +21,13 @@ from tests.crashes.test_index_states import WANT, fill
 from tests.crashes.test_index_states import Rung as State
 from tests.crashes.test_index_states import name_of as name_of_state
 from tests.crashes.test_ladder import dies
-from tests.faults.test_ladder import ERRORS, base
+from tests.faults.test_ladder import ERRORS
 from tests.support import rules
 from tests.support.campaign import SIZE, choose, chooser, tally
 from tests.support.disk_calls import DIED, Fault, standing_between
 from tests.support.stores import Opened, opened, small_journal
 
-__all__ = ["base", "small_journal"]
+__all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
 _MAX_CALLS = 400

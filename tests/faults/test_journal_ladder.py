@@ -14,9 +14,8 @@ import errno
 import os
 import random
 import shutil
-import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from tests.cuts.recorder import ListLog, Op, RecordingOs, recording
 from tests.cuts.session import Expected, Mark, Recording, Value
 from tests.support.campaign import SIZE, choose, chooser, tally
 from tests.support.disk_calls import ALL, CHANGES, READS, standing_between
-from tests.support.stores import SMALL_BODY_BYTES, Opened, leave_as_killed, memory_folder, small_journal
+from tests.support.stores import SMALL_BODY_BYTES, Opened, leave_as_killed, small_journal
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
@@ -272,14 +271,6 @@ async def _kill(store: Opened) -> None:
     """End its threads, without any further change on the disk."""
     leave_as_killed(store)
     await store.close()
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """An empty folder in memory."""
-    path = Path(tempfile.mkdtemp(prefix="blobkeep-journal-", dir=memory_folder()))
-    yield path
-    shutil.rmtree(path)
 
 
 def run(base: Path, stage: Stage, sync: str, fault: Repeated, seed: int) -> Recording:

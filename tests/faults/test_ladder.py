@@ -9,8 +9,7 @@ import asyncio
 import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ from tests.support.index_states import SYNCS
 from tests.support.operations import OLD, OPERATIONS, Operation, Partly, create
 from tests.support.stores import (
     Opened,
-    memory_folder,
     open_descriptors,
     opened,
     small_journal,
@@ -62,14 +60,6 @@ RUNGS = [
     *choose("ladder", rungs_of(("journal", "index", "folder", "none")), 15),
     *choose("ladder of indexes", rungs_of(SYNCS[1:]), 3),
 ]
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """An empty folder in memory."""
-    path = Path(tempfile.mkdtemp(prefix="blobkeep-faults-", dir=memory_folder()))
-    yield path
-    shutil.rmtree(path)
 
 
 def name_of(rung: Rung) -> str:

@@ -22,14 +22,13 @@ from services.engines.local.serving import part_upload
 from services.engines.local.serving.lent_pieces import PIECE_BYTES
 from services.store import Content, Multipart, Part
 from tests.engines.makers import anything
-from tests.faults.test_ladder import base
 from tests.store.test_lent_parts import fill
 from tests.support import rules
 from tests.support.campaign import choose, tally
 from tests.support.disk_calls import Fault, standing_between
 from tests.support.stores import Opened, open_descriptors, opened, small_journal
 
-__all__ = ["base", "small_journal"]
+__all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
 OLD = b"the old value"

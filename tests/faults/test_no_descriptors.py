@@ -20,7 +20,6 @@ from common.states import State
 from services.engines.local.disk import blob_folder, directory
 from services.engines.local.serving import damage, given_up
 from services.store import Content
-from tests.faults.test_ladder import base
 from tests.support import rules
 from tests.support.campaign import choose
 from tests.support.disk_calls import CHANGES, Fault, standing_between
@@ -39,7 +38,7 @@ from tests.support.operations import (
 )
 from tests.support.stores import Opened, opened, small_journal, until
 
-__all__ = ["base", "small_journal"]
+__all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
 TAKES_A_DESCRIPTOR = frozenset({"open", "listdir", "scandir"})

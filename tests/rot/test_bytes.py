@@ -6,8 +6,6 @@ import asyncio
 import base64
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,21 +17,13 @@ from services.engines.local.disk.layout import Layout
 from services.engines.local.journal.format import NAMES, scan
 from services.engines.local.upkeep import scrubber
 from tests.support.campaign import choose, chooser, tally
-from tests.support.stores import Opened, memory_folder, opened, small_journal
+from tests.support.stores import Opened, opened, small_journal
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
 BODY = os.urandom(2_500_000)  # three chunks, of which the last is short
 OTHER = b"another blob"
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """An empty folder in memory."""
-    path = Path(tempfile.mkdtemp(prefix="blobkeep-rot-", dir=memory_folder()))
-    yield path
-    shutil.rmtree(path)
 
 
 def flip(path: str, at: int, bit: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,6 @@ from tests.support.index_states import SYNCS
 from tests.support.stores import (
     Opened,
     leave_as_killed,
-    memory_folder,
     opened,
     quiet_ns,
     small_journal,
@@ -53,13 +51,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def base() -> Iterator[Path]:
+def base(base: Path) -> Iterator[Path]:
     """An empty folder in memory, with something that is not ours."""
-    path = Path(tempfile.mkdtemp(prefix="blobkeep-rot-index-", dir=memory_folder()))
-    places.write_mine(path / "elsewhere" / "mine")
-    yield path
-    assert places.files_under(path / "elsewhere") == {"mine"}
-    shutil.rmtree(path)
+    places.write_mine(base / "elsewhere" / "mine")
+    yield base
+    assert places.files_under(base / "elsewhere") == {"mine"}
 
 
 PathOf = Callable[[Layout, int], str]  # of a file, by the directory and the id of `a`

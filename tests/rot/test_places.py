@@ -10,7 +10,6 @@ import http.client
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,22 +21,20 @@ from services.engines.local.upkeep.collector import Collector
 from tests.conftest import StartServer
 from tests.support.processes import Process, wait_for
 from tests.support.rules import DataDirectory, layout_of
-from tests.support.stores import Opened, memory_folder, opened, small_journal
+from tests.support.stores import Opened, opened, small_journal
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
 
 @pytest.fixture
-def base() -> Iterator[Path]:
-    """An empty folder in memory."""
-    path = Path(tempfile.mkdtemp(prefix="blobkeep-rot-", dir=memory_folder()))
-    write_mine(path / "elsewhere" / "mine")
-    write_mine(path / "elsewhere" / "7-5" / "mine")  # the name that the gc gives a folder that it removes
-    yield path
-    assert files_under(path / "elsewhere") == {"mine", "7-5/mine"}
-    assert (path / "elsewhere" / "mine").read_bytes() == b"mine"
-    shutil.rmtree(path)
+def base(base: Path) -> Iterator[Path]:
+    """An empty folder in memory, with something that is not ours."""
+    write_mine(base / "elsewhere" / "mine")
+    write_mine(base / "elsewhere" / "7-5" / "mine")  # the name that the gc gives a folder that it removes
+    yield base
+    assert files_under(base / "elsewhere") == {"mine", "7-5/mine"}
+    assert (base / "elsewhere" / "mine").read_bytes() == b"mine"
 
 
 def gone(path: Path) -> None:

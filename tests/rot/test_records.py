@@ -8,8 +8,7 @@ import asyncio
 import base64
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from services.engines.local.upkeep.check import check
 from services.engines.local.upkeep.verifier import Verifier
 from tests.disk.test_reconcile import put
 from tests.support.campaign import choose, tally
-from tests.support.stores import memory_folder, opened, small_journal
+from tests.support.stores import opened, small_journal
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
@@ -38,13 +37,6 @@ pytestmark = pytest.mark.usefixtures("small_journal")
 GO_DATA = Path(__file__).resolve().parents[1] / "go-data"
 GO_OK = {13342, 41055, 39822, 2818, 41740}  # complete; 1090 is Pending, 13343 in Failure
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="blobkeep-rot-", dir=memory_folder()))
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -39,14 +39,6 @@ __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
 
 SALT = b"0123456789abcdef"
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """An empty folder in memory."""
-    path = Path(tempfile.mkdtemp(prefix="blobkeep-index-", dir=memory_folder()))
-    yield path
-    shutil.rmtree(path)
 
 
 # --- it is a map ---
