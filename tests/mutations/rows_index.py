@@ -6,7 +6,7 @@ from tests.mutations.table import Mutation
 
 RUNS = ("tests/disk/test_index_runs.py",)
 FOLDERS = ("tests/disk/test_index_folders.py",)
-STORE = ("tests/store/test_index.py",)
+STORE = tuple(f"tests/store/test_index{part}.py" for part in ("", "_catalogue", "_by_hand"))
 UNLISTED = ("tests/store/test_unlisted_rows.py",)
 EXCHANGED = ("tests/store/test_exchanged_folders.py",)
 WORKER = ("tests/disk/test_worker_reconciles.py",)

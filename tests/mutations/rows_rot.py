@@ -11,7 +11,7 @@ PLACES = "tests/rot/test_places.py"
 
 READ_ERRORS = "tests/faults/test_read_errors.py"
 LOCAL = "services/engines/local"
-RECORDS = "tests/rot/test_records.py"
+RECORDS = ("tests/rot/test_records.py", "tests/rot/test_originals.py")
 SEALED = "tests/store/test_sealed_chunks.py"
 
 ROWS = [
@@ -20,63 +20,63 @@ ROWS = [
         f"{LOCAL}/disk/record.py",
         "if newest.message == MSG_COMPLETE or (len(events) > 1 and events[-2].code == _PENDING):",
         "if newest.message == MSG_COMPLETE:",
-        (RECORDS,),
+        RECORDS,
     ),
     Mutation(
         "what-cannot-be-judged-was-only-created",
         f"{LOCAL}/disk/record.py",
         '    raise ValueError("its log does not tell whether it was ever complete")\n',
         "    return State.CREATED\n",
-        (RECORDS,),
+        RECORDS,
     ),
     Mutation(
         "history-and-log-need-not-agree",
         f"{LOCAL}/disk/record.py",
         "    if told is not None and told[1].decode() != word:\n",
         "    if False:\n",
-        (RECORDS,),
+        RECORDS,
     ),
     Mutation(
         "times-that-cannot-be-held-are-not-clamped",
         f"{LOCAL}/disk/record.py",
         "return min(max(unix_ns(at), 0), (1 << 63) - 1)",
         "return unix_ns(at)",
-        (RECORDS,),
+        RECORDS,
     ),
     Mutation(
         "a-record-that-is-nested-deep-stops-the-start",
         f"{LOCAL}/disk/record.py",
         "    except RecursionError as err:\n        raise CorruptRecord(",
         "    except RecursionError as err:\n        raise SystemExit(",
-        (RECORDS,),
+        RECORDS,
     ),
     Mutation(
         "numbers-follow-the-impossible",
         f"{LOCAL}/disk/record_json.py",
         "MAX_PLAUSIBLE_SEQ = 1 << 62",
         "MAX_PLAUSIBLE_SEQ = 1 << 64",
-        (RECORDS,),
+        RECORDS,
     ),
     Mutation(
         "torn-data-takes-the-place-of-damaged-data",
         f"{LOCAL}/disk/blob_folder.py",
         "        if found.st_size != size or",
         "        if",
-        (RECORDS,),
+        RECORDS,
     ),
     Mutation(
         "types-of-records-are-not-looked-at",
         f"{LOCAL}/disk/header_text.py",
         "intern(text if _FIELD.fullmatch(text) else self._default)",
         "intern(text)",
-        (RECORDS,),
+        RECORDS,
     ),
     Mutation(
         "a-sparse-terabyte-holds-up-the-start",
         f"{LOCAL}/recovery/reconcile.py",
         "        if size > self.adopt_bytes:\n",
         "        if size > 1 << 62:\n",
-        (RECORDS,),
+        RECORDS,
     ),
     Mutation(
         "an-io-error-is-rot",

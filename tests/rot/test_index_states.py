@@ -20,8 +20,8 @@ from services.engines.local.disk import layout
 from services.engines.local.disk.layout import Layout
 from services.engines.local.journal.format import NAMES
 from services.engines.local.serving import comparison, names_comparison
+from tests.rot import records, test_records
 from tests.rot import test_places as places
-from tests.rot import test_records as records
 from tests.rot.test_bytes import flip
 from tests.support.campaign import choose, chooser, tally
 from tests.support.index_states import SYNCS
@@ -111,12 +111,12 @@ def hostile(data_dir: Layout, blob_id: int) -> list[Rot]:
 
     def write(name: str, seal: bool, data_dir: Layout, blob_id: int) -> None:
         document, chunks = records.our_document(data_dir, blob_id)
-        content = records.HOSTILE[name](document)
+        content = test_records.HOSTILE[name](document)
         records.overwrite(
             data_dir.state(blob_id), records.sealed(content, chunks) if seal else records.original(content)
         )
 
-    return [partial(write, name, seal) for name in records.HOSTILE for seal in (False, True)]
+    return [partial(write, name, seal) for name in test_records.HOSTILE for seal in (False, True)]
 
 
 def names_of_ours(data_dir: Layout, blob_id: int) -> list[Rot]:

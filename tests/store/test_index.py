@@ -6,130 +6,22 @@ import asyncio
 import os
 import random
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from common.errors import Damaged, Unreadable
-from services.engines.local.disk import blob_folder, record
-from services.engines.local.disk.blob import Blob
 from services.engines.local.disk.layout import Layout
 from services.engines.local.disk.locks import StateLock
-from services.engines.local.index.catalogue import Catalogue
 from services.engines.local.index.format import IndexDamaged
-from services.engines.local.index.id_set import IdSet
-from services.engines.local.index.merging import merged
-from services.engines.local.index.run import Run
-from services.engines.local.index.run_writer import write_run
-from services.engines.local.index.stretches import Nets, NetsOfChanges, NetsOfRuns
 from services.engines.local.recovery import restart
-from services.engines.local.serving import comparison
-from services.engines.local.serving.index import Index
 from services.engines.local.upkeep.verifier import Verifier
 from tests.support.campaign import choose, chooser, tally
-from tests.support.pages import page_of
-from tests.support.stores import Opened, memory_folder, opened, quiet_ns, small_journal, until
+from tests.support.stores import Opened, opened, small_journal
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
-
-SALT = b"0123456789abcdef"
-
-
-# --- it is a map ---
-
-
-def blob(location: str, number: int) -> Blob:
-    return Blob.make(
-        location=location,
-        id=number,
-        seq=number,
-        size=number,
-        sha256=bytes(32),
-        crcs=b"1234",
-        type="",
-        encoding="",
-        modified_ns=0,
-    )
-
-
-LOCATIONS = st.text("ab/é0", min_size=1, max_size=4)
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("put"), LOCATIONS),
-        st.tuples(st.just("delete"), LOCATIONS),
-        st.tuples(st.sampled_from(["freeze", "write", "merge", "forget"]), st.just("")),
-    ),
-    max_size=40,
-)
-
-
-class Both:
-    """The same changes to a catalogue and to the index in memory."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.catalogue = Catalogue([], SALT, IdSet(), 0)
-        self.stored = Index(self.catalogue, {})
-        self.plain = Index({}, {})
-        self.count = 0
-
-    def do(self, step: str, location: str) -> None:
-        catalogue = self.catalogue
-        self.count += 1
-        if step in ("put", "delete"):
-            new = blob(location, self.count) if step == "put" else None
-            self.stored.show(location, new)
-            self.plain.show(location, new)
-        elif step == "freeze":
-            catalogue.freeze()
-        elif step == "write":
-            frozen = catalogue.freeze()
-            catalogue.thaw(self.write(frozen.items(), NetsOfChanges(frozen.nets.items())))
-        elif step == "merge" and len(catalogue.runs) > 1:
-            runs = catalogue.runs[: self.count % len(catalogue.runs) + 1]
-            are_all = len(runs) == len(catalogue.runs)
-            nets = None if are_all else NetsOfRuns([run.nets() for run in runs])
-            catalogue.replace(runs, self.write(list(merged(runs, are_all=are_all)), nets))
-        elif step == "forget":  # as if many others had been looked up since
-            catalogue.recent.clear()
-            catalogue._old = {}
-
-    def write(self, items: list[tuple[str, Blob | None]], nets: Nets | None) -> Run:
-        path = f"{self.folder}/{self.count}.run"
-        return Run(path, write_run(path, items, len(items), SALT, nets))
-
-    def compare(self) -> None:
-        plain, stored = self.plain.blobs, self.stored.blobs
-        assert len(stored.ids) == len(plain.ids)
-        assert stored.bytes == plain.bytes
-        names = [blob.location for some in plain.spans("") for blob in some]
-        assert [blob.location for some in stored.spans("") for blob in some] == names
-        for name in [*names, "a", "zz", ""]:
-            assert stored.get(name) == plain.get(name)
-            assert (name in stored) == (name in plain)
-            assert asyncio.run(self.stored.after(name, 3)) == asyncio.run(self.plain.after(name, 3))
-        for number in range(1, self.count + 1):
-            assert (number in stored.ids) == (number in plain.ids)
-            assert stored.by_id(number) == plain.by_id(number)
-
-
-@settings(deadline=None, max_examples=60)
-@given(STEPS, st.text("ab/é0", max_size=2), st.text("ab/é0", max_size=3), st.integers(1, 4))
-def test_a_catalogue_is_the_maps(steps: list[tuple[str, str]], prefix: str, after: str, limit: int) -> None:
-    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
-        both = Both(folder)
-        for step in steps:
-            both.do(*step)
-            both.compare()
-        for delimiter in ("", "/"):
-            expected = page_of(both.plain, prefix, delimiter, after, limit)
-            assert page_of(both.stored, prefix, delimiter, after, limit) == expected
 
 
 # --- in every state ---
@@ -397,135 +289,3 @@ def test_what_is_written_past_the_journal_gives_the_index_up(base: Path) -> None
             assert len(values) == 30
 
     asyncio.run(run())
-
-
-# --- what was changed by hand ---
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison after a start does not pause."""
-    monkeypatch.setattr(comparison, "_PAUSE_S", 0)
-
-
-async def three(root: str, id_bits: int) -> dict[str, Blob]:
-    async with opened(root, "index", id_bits) as store:
-        blobs = {at: await store.put(at, at.encode() * 100) for at in ("a", "b", "c")}
-        await asyncio.sleep(quiet_ns() / 1e9)
-        return blobs
-
-
-Hand = Callable[[Layout, dict[str, Blob]], None]
-
-
-def its_folder_goes(data_dir: Layout, blobs: dict[str, Blob]) -> None:
-    shutil.rmtree(data_dir.folder(blobs["a"].id))
-
-
-def its_data_goes(data_dir: Layout, blobs: dict[str, Blob]) -> None:
-    os.unlink(data_dir.data(blobs["a"].id))
-
-
-def its_data_is_cut(data_dir: Layout, blobs: dict[str, Blob]) -> None:
-    os.truncate(data_dir.data(blobs["a"].id), 10)
-
-
-def its_state_goes(data_dir: Layout, blobs: dict[str, Blob]) -> None:
-    os.unlink(data_dir.state(blobs["a"].id))
-
-
-def its_state_rots(data_dir: Layout, blobs: dict[str, Blob]) -> None:
-    with open(data_dir.state(blobs["a"].id), "r+b") as file:
-        file.seek(100)
-        file.write(b"\0\0")
-
-
-def it_is_failed(data_dir: Layout, blobs: dict[str, Blob]) -> None:
-    found = blob_folder.read_record(data_dir, blobs["a"].id)
-    blob_folder.fail(data_dir, found, "by hand", 1)
-
-
-def it_is_another_of_the_same_name(data_dir: Layout, blobs: dict[str, Blob]) -> None:
-    """As after restoring a folder from a backup: an earlier state, and its data."""
-    shutil.copy(data_dir.data(blobs["b"].id), data_dir.data(blobs["a"].id))
-    found = blob_folder.read_record(data_dir, blobs["b"].id)
-    _write(data_dir, found, blobs["a"].id, "a", blobs["a"].seq - 1)
-
-
-def it_is_of_another_name(data_dir: Layout, blobs: dict[str, Blob]) -> None:
-    found = blob_folder.read_record(data_dir, blobs["a"].id)
-    _write(data_dir, found, blobs["a"].id, "d", found.seq)
-
-
-def one_is_put_there(data_dir: Layout, blobs: dict[str, Blob]) -> None:
-    number = next(n for n in range(9) if n not in {blob.id for blob in blobs.values()})
-    shutil.copytree(data_dir.folder(blobs["a"].id), data_dir.folder(number))
-    found = blob_folder.read_record_in(data_dir.folder(number), None)
-    _write(data_dir, found, number, "d", found.seq + 1000)
-
-
-def _write(data_dir: Layout, found: record.BlobRecord, number: int, location: str, seq: int) -> None:
-    import msgspec
-
-    new = msgspec.structs.replace(found, id=number, location=location, seq=seq)
-    Path(data_dir.state(number)).write_bytes(record.dump(new))
-
-
-A, B, C = b"a" * 100, b"b" * 100, b"c" * 100
-DAMAGED = b"damaged"
-BY_HAND: list[tuple[Hand, Values, bool]] = [  # what is served then, and whether the start itself notices it
-    (its_folder_goes, {"b": B, "c": C}, True),
-    (its_data_goes, {"a": DAMAGED, "b": B, "c": C}, False),
-    (its_data_is_cut, {"a": DAMAGED, "b": B, "c": C}, False),
-    (its_state_goes, {"a": A, "b": B, "c": C}, False),
-    (its_state_rots, {"a": A, "b": B, "c": C}, False),
-    (it_is_failed, {"b": B, "c": C}, False),
-    (it_is_another_of_the_same_name, {"a": B, "b": B, "c": C}, False),
-    (it_is_of_another_name, {"d": A, "b": B, "c": C}, False),
-    (one_is_put_there, {"a": A, "b": B, "c": C, "d": A}, True),
-]
-
-
-@pytest.mark.parametrize(
-    ("id_bits", "read_first"), [(16, False), (16, True), (32, False)], ids=["compared", "read", "rows"]
-)
-@pytest.mark.parametrize(
-    ("hand", "expected", "at_once"), BY_HAND, ids=lambda one: getattr(one, "__name__", "")
-)
-@pytest.mark.usefixtures("quick")
-def test_what_was_changed_by_hand_is_noticed(
-    base: Path, hand: Hand, expected: Values, at_once: bool, id_bits: int, read_first: bool
-) -> None:
-    root = str(base / "data")
-    blobs = asyncio.run(three(root, id_bits))
-    hand(Layout(root, id_bits), blobs)
-
-    async def value(store: Opened, location: str) -> bytes | None:
-        try:
-            return await store.read(location)
-        except Damaged:
-            return DAMAGED
-        except Unreadable:
-            return None  # not judged yet
-
-    async def serve() -> None:
-        async with opened(root, "index", id_bits) as store:
-            assert store.found.by_index
-            assert store.found.unlisted == ([] if at_once or id_bits == 16 else [0])
-            if read_first:
-                for location in ("a", "b", "c", "d"):
-                    seen = await value(store, location)
-                    assert seen in (expected.get(location), A if location == "a" else None, DAMAGED)
-            if not at_once:
-                await store.store.comparison.run()
-                await until(lambda: not store.store.index.unreadable, "the judgement")
-                await until(lambda: not store.store.damage.tasks, "the quarantine")
-            found = {at: await value(store, at) for at in ("a", "b", "c", "d")}
-            assert found == {"a": None, "d": None} | expected
-        async with opened(root, "index", id_bits) as store:
-            assert store.found.by_index  # what was settled is in the index
-            assert {at: await value(store, at) for at in found} == found
-        async with opened(root, "journal", id_bits) as store:  # so does a full start
-            assert {at: await value(store, at) for at in found} == found
-
-    asyncio.run(serve())
