@@ -1,4 +1,4 @@
-"""CopyObject, and what it shares with UploadPartCopy: the source, and the answer."""
+"""CopyObject, and what it shares with UploadPartCopy: how the source is found."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class CopyObject(Operation):
             ),
             content,
         )
-        request.send(200, copy_result("CopyObjectResult", blob))
+        request.send(200, _result(blob))
 
     async def _checksum(self, source: Blob, one: Algorithm) -> str:
         """The checksum of the whole source: the known one, else that of its bytes, which are read.
@@ -98,11 +98,10 @@ async def find_source(request: Request, source: S3Target) -> Blob:
     return blob
 
 
-def copy_result(name: str, blob: Blob) -> bytes:
-    """The answer of a copy."""
+def _result(blob: Blob) -> bytes:
     found = checksum_of(blob)
     return xml.document(
-        name,
+        "CopyObjectResult",
         xml.tag("ETag", f'"{etag_of(blob)}"'),
         xml.tag("LastModified", xml.time_of(blob.modified_ns)),
         checksum_tag(found[0], found[1]) if found else "",
