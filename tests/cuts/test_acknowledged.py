@@ -25,8 +25,7 @@ from services.frontends.front_door import FrontDoor
 from services.frontends.native.fast_path import FastPath
 from services.listening import make_server
 from services.store import Content
-from services.tools import export
-from services.tools.storage import Exported
+from services.tools.new_file import write_new_file
 from services.watch.request_log import RequestLog
 from tests.cuts.cuts import one_image
 from tests.cuts.disk import Disk, Image
@@ -145,14 +144,9 @@ def test_a_blob_that_goes_past_the_page_cache_is_durable_when_it_is_answered(tmp
     answers.judge()
 
 
-def test_an_export_is_durable_when_it_ends(tmp_path: Path) -> None:
+def test_what_export_and_get_write_is_durable_when_they_end(tmp_path: Path) -> None:
     answers = Answers(tmp_path)
-
-    def write(fd: int) -> Exported:
-        durable.write_all(fd, b"a backup" * 500)
-        return Exported(1, 1, "", [])
-
     with recording(answers.log):
-        export._written(write, str(tmp_path / "backup.tar"))
-        answers.now("the backup", has("backup.tar", b"a backup" * 500))
+        write_new_file(str(tmp_path / "a.tar"), lambda fd: durable.write_all(fd, b"a backup" * 500))
+        answers.now("the backup", has("a.tar", b"a backup" * 500))
     answers.judge()
