@@ -250,6 +250,9 @@ def test_s3cmd(door: Door, tmp_path: Path) -> None:
     assert (tmp_path / "back").read_bytes() == LARGE
     assert "s3://bkt/s3cmd" in s3cmd("ls", "s3://bkt/")
     s3cmd("cp", "s3://bkt/s3cmd", "s3://bkt/s3cmd2")
+    assert re.search(r"ACL: +blobkeep: FULL_CONTROL", s3cmd("info", "s3://bkt/s3cmd2"))
+    assert re.search(r"Payer: +BucketOwner", s3cmd("info", "s3://bkt"))
+    s3cmd("setacl", "--acl-private", "s3://bkt/s3cmd2")
     s3cmd("del", "s3://bkt/s3cmd", "s3://bkt/s3cmd2")
     (tmp_path / "d").mkdir()
     (tmp_path / "d/whole").write_bytes(LARGE)  # in one piece: it compares the ETag with the MD5

@@ -174,3 +174,9 @@ def test_a_name_that_no_bucket_can_have_is_refused_with_the_rule(front: Served, 
         True,
         True,
     )
+
+
+def test_who_wants_a_public_object_is_told_how(front: Served) -> None:
+    status, said = ask(front, "PUT", f"/{BUCKET}/public", b"x", x_amz_acl="public-read")
+    assert (status, "by the option public." in said) == (501, True), said
+    assert f"{BUCKET}/public" not in front.store.blobs

@@ -61,7 +61,8 @@ def check_acl(request: Request) -> None:
     acl = request.fields.get("x-amz-acl")
     if acl is None or acl in _PRIVATE or (acl == "public-read" and request.is_public(request.location)):
         return
-    raise not_implemented(f"The ACL {acl[:40]!r}")
+    advice = ": leave it out, or let everybody read the prefix by the option public"
+    raise not_implemented(f"The ACL {acl[:40]!r}", advice if acl == "public-read" else ": leave it out")
 
 
 class _Stub(Operation):
