@@ -5,7 +5,7 @@
 
 PYTHON ?=
 # Most tests wait for a disk or a process: more at once than there are cores.
-JOBS ?= 6
+JOBS ?= 8
 export PYTHON
 
 help:
