@@ -24,7 +24,7 @@ from services.tools.task_pool import TaskPool
 
 # A front end's records begin with NUL; this one says of a target what it is a copy of.
 NOTE = RECORDS + "copy"
-_PARALLEL = 16
+PARALLEL = 16  # blobs that are copied at a time
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class _Pass:
         self._target = target
         self._progress = progress
         self._done_bytes = 0
-        self._copies = TaskPool(_PARALLEL)
+        self._copies = TaskPool(PARALLEL)
 
     async def all(self) -> None:
         async with self._copies, aclosing(self._pairs()) as pairs:

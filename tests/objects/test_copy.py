@@ -17,6 +17,7 @@ from services.engines.objects.bucket import pages
 from services.engines.objects.client import BucketClient
 from services.engines.objects.development import ACCESS_KEY, BUCKET, SECRET_KEY
 from services.engines.objects.meter import Meter
+from services.tools.copying import PARALLEL
 from tests.support.environment import environment
 from tests.support.processes import Server, wait_for
 from tests.support.seaweed import Seaweed
@@ -165,17 +166,18 @@ def test_a_directory_moves_into_the_store_and_back_while_it_is_served(places: Pl
 
 def test_a_copy_that_was_killed_goes_on_where_it_was(places: Places) -> None:
     server = places.serve_dir()
-    for number in range(16):
+    count = 4 * PARALLEL  # of which a quarter is copied at a time
+    for number in range(count):
         server.ask("POST", f"/store/{number:02}", os.urandom(100_000))
     with places.start_copy(places.dir, "objects") as killed:
         wait_for(lambda: places.pointers() > 2 or killed.poll() is not None, what="some of the copy")
         assert killed.poll() is None
         killed.kill()
     done = places.copy(places.dir, "objects")
-    assert int(str(done["copied"])) + int(str(done["same"])) == 16
-    assert places.copy(places.dir, "objects")["same"] == 16
+    assert int(str(done["copied"])) + int(str(done["same"])) == count
+    assert places.copy(places.dir, "objects")["same"] == count
     assert server.stop() == 0
-    assert places.copy(places.dir, "objects", "--final")["same"] == 16
+    assert places.copy(places.dir, "objects", "--final")["same"] == count
 
 
 def test_what_is_damaged_is_named_and_keeps_the_target_from_being_served(places: Places) -> None:
