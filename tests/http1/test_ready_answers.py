@@ -135,8 +135,14 @@ def test_a_client_that_takes_nothing_of_it_is_cut_off(ready: Ready) -> None:
         wait_until(lambda: ready.sent == 1, "the answer")
         server.later(500)  # it has begun to wait by now
         assert server.open_connections() == 1
-        server.later(700)
-        wait_until(lambda: server.open_connections() == 0, "the end")
+
+        def is_over() -> (
+            bool
+        ):  # on a busy machine its system may have taken a last byte only after the first look
+            server.later(700)
+            return server.open_connections() == 0
+
+        wait_until(is_over, "the end")
 
 
 def test_a_client_that_goes_away_ends_its_own_connection_alone(ready: Ready, server: Running) -> None:

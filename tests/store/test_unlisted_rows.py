@@ -18,7 +18,7 @@ import pytest
 from common.config import Config
 from common.errors import Damaged, Unreadable
 from common.states import State
-from services.engines.local.disk import blob_folder, directory, record
+from services.engines.local.disk import blob_folder, directory, quarantine, record
 from services.engines.local.disk.layout import Layout
 from services.engines.local.engine import LocalEngine
 from services.engines.local.index import row_stamps
@@ -183,7 +183,7 @@ def test_while_a_damaged_blob_could_not_be_moved_no_row_is_left_out(root: str) -
             blob = store.store.index.blobs.get("a")
             assert blob is not None
             os.truncate(store.data_dir.data(blob.id), 5)
-            with mock.patch.object(blob_folder, "quarantine", side_effect=full):
+            with mock.patch.object(quarantine, "move_in", side_effect=full):
                 store.store.report_damage(blob, "cut")
                 await until(lambda: not store.store.damage.tasks, "the quarantine")
                 await store.put("d", b"d")
