@@ -61,7 +61,7 @@ def run(
             settings = Settings(
                 "b", f"http://127.0.0.1:{port}", credentials=StoreCredentials("a", "s"), patience_s=3
             )
-            await test(Connections("127.0.0.1", port, 3.0, 3.0), settings, store)
+            await test(Connections("127.0.0.1", port, 60.0, 60.0), settings, store)
 
     asyncio.run(go())
     return store

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import http.client
 import os
 import random
 import signal
 import subprocess
+import sys
 import tarfile
+import termios
 import threading
 import time
 from pathlib import Path
@@ -272,6 +275,11 @@ def test_what_a_killed_export_left_is_removed_by_the_next(
     assert list(links.iterdir()) == []
 
 
+def _in_pipe(fd: int) -> int:
+    """How many bytes wait there for a reader."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def test_an_interrupted_export_leaves_no_file_and_no_links(
     server: Server, data: DataDirectory, tmp_path: Path
 ) -> None:
@@ -289,7 +297,7 @@ def test_an_interrupted_export_leaves_no_file_and_no_links(
     os.close(write)
     links = data.path / ".export"
     wait_for(lambda: links.is_dir() and any(links.glob("*/*.data")), what="the links")
-    time.sleep(0.1)  # into its write
+    wait_for(lambda: _in_pipe(read) >= fcntl.fcntl(read, fcntl.F_GETPIPE_SZ) // 2, what="a full pipe")
     export.send_signal(signal.SIGTERM)
     _, said = export.communicate(timeout=120)
     os.close(read)
