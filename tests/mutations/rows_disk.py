@@ -18,7 +18,7 @@ ROWS = [
     Mutation(
         "lent-memory-received-into-after-the-end",
         "services/engines/local/serving/lent_pieces.py",
-        "None if self._is_over else ",
+        "        if self._is_over:\n            return None\n",
         "",
         (LENT,),
     ),

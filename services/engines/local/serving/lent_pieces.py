@@ -87,7 +87,13 @@ class LentPieces:
 
     def room(self) -> memoryview | None:
         """See transfer.LentRoom."""
-        return None if self._is_over else self._begun()[self._filled_bytes :]
+        if self._is_over:
+            return None
+        piece, beyond = self._pieces[0], self._beyond
+        if beyond:  # nobody writes from the piece by now, so it gets what came before
+            piece[: len(beyond)] = beyond
+            self._filled_bytes, self._beyond = len(beyond), b""
+        return piece[self._filled_bytes :]
 
     def filled(self, count: int) -> bool:
         """See transfer.LentRoom."""
@@ -100,19 +106,13 @@ class LentPieces:
 
     def take(self) -> memoryview:
         """What came into the piece that is being filled. The other piece is filled next."""
-        came = self._begun()[: self._filled_bytes]
+        if self._beyond:
+            self.room()  # the body ended just behind the other piece
+        came = self._pieces[0][: self._filled_bytes]
         self._beyond = came[PIECE_BYTES:]
         self._pieces.reverse()
         self._filled_bytes = 0
         return came[:PIECE_BYTES]
-
-    def _begun(self) -> memoryview:
-        """The piece that is being filled, which nobody writes from by now: so it gets what came before."""
-        piece, beyond = self._pieces[0], self._beyond
-        if beyond:
-            piece[: len(beyond)] = beyond
-            self._filled_bytes, self._beyond = len(beyond), b""
-        return piece
 
     def end(self) -> None:
         """The upload is over, and nothing is being written."""
