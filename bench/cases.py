@@ -12,6 +12,7 @@ from bench.peers import Running
 
 _FILLERS = 8
 _COLD_BYTES = 320 * MIB
+_SLOW_BYTES_S = 200 * MIB  # what the slowest servers take in a second
 # blobs that are read again and again
 _MIDDLE = {16 * KIB: 200, 64 * KIB: 100, MIB: 20, 16 * MIB: 2, 64 * MIB: 1}
 
@@ -63,6 +64,8 @@ def _cold_get(size: int, connections: int) -> Case:
 def _create(size: int, connections: int) -> Case:
     def run(peer: Running, seconds: float) -> Values:
         prefix = f"{peer.prefix}new-{size}-{connections}-{time.monotonic_ns()}-"
+        # Else not one of sixteen bodies of 64 MiB would have come to its end.
+        seconds = max(seconds, 2 * connections * size / _SLOW_BYTES_S)
         return _measured(peer, lambda: load.write(peer, peer.create, prefix, size, connections, seconds))
 
     return Case(f"create {_size(size)}, {_clients(connections)}", "per_s", run)
