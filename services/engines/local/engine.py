@@ -43,7 +43,7 @@ from services.engines.local.serving.store import LocalStore
 log = logging.getLogger("server")
 
 _ALL_FOLDERS = 1 << 32
-_MANY_BLOBS = 100_000  # a start that read so many gives its memory back: up to 110 bytes each
+_MANY_BLOBS = 50_000  # a start that read so many gives its memory back: 40 to 110 bytes each
 _PATIENCE_S = 30.0  # of the recovery worker with a server that keeps an index
 
 
