@@ -25,7 +25,7 @@ from services.engines.local.index.stretches import Nets, NetsOfChanges, NetsOfRu
 from services.engines.local.serving.index import Index
 from services.engines.local.serving.page import PageWalk
 from services.store import Page
-from tests.store.test_index_pages import SALT, blob
+from tests.support.index_blobs import SALT, blob
 from tests.support.pages import page_of
 from tests.support.stores import memory_folder
 

@@ -18,7 +18,7 @@ from services.engines.local.index.run import Run
 from services.engines.local.index.run_writer import write_run
 from services.engines.local.serving.index import Index
 from tests.disk.test_index_folders import Stored
-from tests.store.test_index_pages import SALT, blob
+from tests.support.index_blobs import SALT, blob
 from tests.support.pages import page_of
 from tests.support.rules import DataDirectory
 from tests.support.work import calls_of

@@ -17,28 +17,12 @@ from services.engines.local.index.run import Run
 from services.engines.local.index.run_writer import write_run
 from services.engines.local.index.stretches import Nets, NetsOfChanges, NetsOfRuns
 from services.engines.local.serving.index import Index
+from tests.support.index_blobs import SALT, blob
 from tests.support.pages import page_of
 from tests.support.stores import memory_folder, small_journal
 
 __all__ = ["small_journal"]
 pytestmark = pytest.mark.usefixtures("small_journal")
-
-SALT = b"0123456789abcdef"
-
-
-def blob(location: str, number: int) -> Blob:
-    return Blob.make(
-        location=location,
-        id=number,
-        seq=number,
-        size=number,
-        sha256=bytes(32),
-        crcs=b"1234",
-        type="",
-        encoding="",
-        modified_ns=0,
-    )
-
 
 LOCATIONS = st.text("ab/é0", min_size=1, max_size=4)
 STEPS = st.lists(

@@ -15,23 +15,8 @@ from services.engines.local.index.id_set import IdSet
 from services.engines.local.index.run import NotCached, Run
 from services.engines.local.index.run_writer import write_run
 from services.engines.local.serving.index import Index
+from tests.support.index_blobs import SALT, blob
 from tests.support.pages import page_of
-
-SALT = b"0123456789abcdef"
-
-
-def blob(location: str, number: int) -> Blob:
-    return Blob.make(
-        location=location,
-        id=number,
-        seq=number,
-        size=number,
-        sha256=bytes(32),
-        crcs=b"1234",
-        type="",
-        encoding="",
-        modified_ns=0,
-    )
 
 
 class Cold(Run):
