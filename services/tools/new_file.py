@@ -16,7 +16,7 @@ def write_new_file(path: str, write: Callable[[int], T]) -> T:
     """Let `write` fill a new file, given its descriptor; returns what that returns.
 
     It gets its name only when it is complete and durable; one of that name is replaced. After an error
-    nothing is left. Raises OSError, and what `write` raises.
+    before that nothing is left. Raises OSError, and what `write` raises.
     """
     # A random name: in a folder of many users, a name that can be guessed may be another's file.
     part = f"{path}.{secrets.token_hex(8)}.part"
@@ -24,11 +24,11 @@ def write_new_file(path: str, write: Callable[[int], T]) -> T:
     try:
         done = write(fd)
         durable.sync_file(fd)
+        durable.rename(part, path)
     except BaseException:
         durable.remove_file(part)
         raise
     finally:
         os.close(fd)
-    durable.rename(part, path)
     durable.sync_folder(os.path.dirname(os.path.abspath(path)))
     return done
